@@ -1,0 +1,65 @@
+"""The two faces every model shows, and the one place that picks an engine.
+
+Both protocols are structural: nothing inherits from them. Shapes: B lanes, T time,
+V characters in the vocabulary. Losses are mean nats per character.
+"""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Protocol, runtime_checkable
+
+import numpy as np
+from numpy.typing import NDArray
+
+from charloom.config import Dtype, Engine, ModelConfig, NgramConfig, TrainConfig
+from charloom.errors import CharloomError
+from charloom.vocabulary import Vocabulary
+from charloom.weights import Array
+
+Ids = NDArray[np.integer]
+State = Any
+
+
+@runtime_checkable
+class LanguageModel(Protocol):
+    """What the sampler, evaluation and studies read text with.
+
+    A state belongs to the model that made it and is never changed in place: an older one
+    can be gone back to.
+    """
+
+    vocabulary: Vocabulary
+
+    def start(self, lanes: int) -> State:
+        """Return the state before any character, for `lanes` independent texts."""
+
+    def step(self, ids: Ids, state: State) -> tuple[Array, State]:
+        """ids (B,) -> log-probabilities (B, V) of the next character, and the state after."""
+
+    def log_probs(self, ids: Ids, state: State) -> tuple[Array, State]:
+        """ids (B, T) -> (B, T, V): entry t is the distribution after reading ids[:, : t + 1]."""
+
+
+@runtime_checkable
+class Learner(Protocol):
+    """What the training loop drives. Five methods are the ceiling."""
+
+    def update(self, inputs: Ids, targets: Ids, learning_rate: float) -> float:
+        """One step on (B, T) inputs and targets; the state is carried on to the next.
+
+        Returns the loss before the step, in mean nats per character.
+        """
+
+    def loss(self, inputs: Ids, targets: Ids) -> float:
+        """Return the loss that `update` would, without dropout; nothing changes."""
+
+    def reset(self) -> None:
+        """Forget the carried state."""
+
+    def arrays(self) -> dict[str, Array]:
+        """Return views of all there is to save: weights by their name, the rest under
+        ``optimizer.``, ``state.`` and ``rng.``. Valid until the next update; not to be written to.
+        """
+
+    def load(self, arrays: Mapping[str, Array]) -> None:
+        """Take weights alone, or all that `arrays` gave. Raises CharloomError on a misfit."""
