@@ -1,0 +1,127 @@
+"""Characters to ids and back: the alphabet of a model."""
+
+import json
+import unicodedata
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from typing import Self
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from charloom.errors import CharloomError
+
+_CHUNK = 1 << 16  # characters encoded at once: the pieces in between stay in the cache
+
+
+class UnknownCharacterError(CharloomError):
+    """A text holds a character that is not in the vocabulary.
+
+    `character` is that character and `position` its index in the text.
+    """
+
+    def __init__(self, character: str, position: int) -> None:
+        super().__init__(character, position)
+        self.character = character
+        self.position = position
+
+    def __str__(self) -> str:
+        return (
+            f"character {self.position + 1:,} of the text is {_describe(self.character)}, which "
+            "the model has never seen: leave it out, or train on text that has it"
+        )
+
+
+@dataclass(frozen=True)
+class Vocabulary:
+    """V distinct characters in the order of their code points; an id is a place in that order.
+
+    Raises CharloomError where `characters` are not that.
+    """
+
+    characters: tuple[str, ...]
+    _ids: NDArray[np.int32] = field(init=False, repr=False, compare=False)
+    _codes: NDArray[np.uint32] = field(init=False, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        _check(self.characters)
+        codes = np.fromiter(map(ord, self.characters), np.uint32, len(self.characters))
+        # Code point -> id. The last entry, one past the largest character, stands for all above it.
+        ids = np.full(int(codes.max(initial=0)) + 2, -1, np.int32)
+        ids[codes] = np.arange(len(codes), dtype=np.int32)
+        object.__setattr__(self, "_codes", codes)
+        object.__setattr__(self, "_ids", ids)
+
+    @classmethod
+    def from_text(cls, text: str) -> Self:
+        """Return the characters of `text`; raises CharloomError where it has fewer than two."""
+        characters = tuple(sorted(set(text)))
+        if len(characters) < 2:
+            held = (
+                f"{len(text):,} characters, all of them {_describe(text[0])}" if text else "empty"
+            )
+            raise CharloomError(
+                f"the text is {held}: there is nothing to learn, give one with more to it"
+            )
+        return cls(characters)
+
+    @classmethod
+    def from_json(cls, document: str) -> Self:
+        """Read what `to_json` wrote; raises CharloomError where it is not a vocabulary."""
+        try:
+            characters = json.loads(document)
+        except (ValueError, RecursionError) as error:
+            raise CharloomError(
+                f"the vocabulary is not JSON ({error}): the file is damaged"
+            ) from None
+        if not isinstance(characters, list):
+            raise CharloomError("the vocabulary is not a list of characters: the file is damaged")
+        return cls(tuple(characters))
+
+    def to_json(self) -> str:
+        """Return the characters as a JSON list, in ASCII, so that no encoding can harm it."""
+        return json.dumps(self.characters)
+
+    def __len__(self) -> int:
+        return len(self.characters)
+
+    def encode(self, text: str) -> NDArray[np.int32]:
+        """Text of N characters -> ids (N,); raises UnknownCharacterError."""
+        ids = np.empty(len(text), np.int32)
+        for start in range(0, len(text), _CHUNK):
+            chunk = text[start : start + _CHUNK].encode("utf-32-le", "surrogatepass")
+            codes = np.frombuffer(chunk, "<u4")
+            part = ids[start : start + _CHUNK]
+            np.take(self._ids, codes, out=part, mode="clip")
+            if part.min() < 0:
+                position = start + int(np.argmax(part < 0))
+                raise UnknownCharacterError(text[position], position)
+        return ids
+
+    def decode(self, ids: ArrayLike) -> str:
+        """Ids (N,) -> text of N characters; raises IndexError where one is not in [0, V)."""
+        places = np.asarray(ids, np.intp)
+        if places.size and (places.min() < 0 or places.max() >= len(self)):
+            raise IndexError(f"ids go from {places.min()} to {places.max()}, but V is {len(self)}")
+        return self._codes[places].astype("<u4").tobytes().decode("utf-32-le")
+
+
+def _check(characters: Iterable[object]) -> None:
+    previous = ""
+    for place, character in enumerate(characters):
+        if not isinstance(character, str) or len(character) != 1:
+            problem = f"{character!r:.40} is not one character"
+        elif "\ud800" <= character <= "\udfff":
+            problem = f"{_describe(character)} is half a character, a lone surrogate"
+        elif character <= previous:
+            problem = f"{_describe(character)} is not above {_describe(previous)} before it"
+        else:
+            previous = character
+            continue
+        raise CharloomError(f"entry {place} of the vocabulary is wrong: {problem}")
+
+
+def _describe(character: str) -> str:
+    """'é' -> "'é' (U+00E9 LATIN SMALL LETTER E WITH ACUTE)"."""
+    name = unicodedata.name(character, "")
+    return f"{character!r} (U+{ord(character):04X}{' ' + name if name else ''})"
