@@ -1,0 +1,130 @@
+"""Learning rate as a function of the step and of the losses seen."""
+
+import math
+
+from charloom.config import TrainConfig
+from charloom.errors import CharloomError
+
+RISE = 0.3  # one-cycle: the share of the steps after which the rate is at its peak
+RISE_FROM = 1 / 25  # one-cycle: where it starts, as a share of the peak (fastai, PyTorch)
+
+
+class Schedule:
+    """The learning rate of every update of one training run.
+
+    Each schedule is a share of ``config.learning_rate``, which is the peak:
+
+    - constant: 1.
+    - step: times ``decay_factor`` at each multiple of ``decay_every`` epochs that is not
+      before ``decay_after`` (char-rnn and torch-rnn).
+    - exponential: the same smoothly, ``decay_factor ** ((epochs - decay_after) / decay_every)``.
+    - cosine: half a cosine from 1 to ``final_rate`` at `total_steps` (Loshchilov & Hutter
+      2017, "SGDR", equation 5, without restarts).
+    - one-cycle: linearly from 1/25 to 1 over the first 30 % of the steps, then half a cosine
+      to ``final_rate`` (Smith & Topin 2018, "Super-Convergence", in fastai's two phases).
+    - plateau: times ``decay_factor``, but not below ``final_rate``, each time `patience`
+      windows of `window` updates have passed without a new lowest mean loss. A mean over a
+      window comes to no new low both where the loss stalls and where it swings, which is when
+      the author of min-char-lstm lowered the rate by hand. Any new low counts, however small.
+
+    During the first ``warmup`` updates, whatever the schedule, the rate is also multiplied by
+    a line that climbs from 0 before the first to 1 after the last (Goyal et al. 2017); cosine
+    and one-cycle begin where it ends.
+
+    `total_steps` is the number of updates in the whole run, None where it has no end (then
+    cosine and one-cycle raise CharloomError); `steps_per_epoch` is that of one pass through
+    the training text, not necessarily whole.
+    """
+
+    def __init__(
+        self, config: TrainConfig, total_steps: int | None, steps_per_epoch: float
+    ) -> None:
+        if total_steps is None and config.schedule in ("cosine", "one-cycle"):
+            raise CharloomError(
+                f"the {config.schedule} schedule must know when the run ends: "
+                "give --iterations or --epochs"
+            )
+        self.needs_losses = config.schedule == "plateau"
+        self._config = config
+        self._peak = config.learning_rate
+        self._after_warmup = max(1, (total_steps or 0) - config.warmup)
+        self._interval = config.decay_every * steps_per_epoch
+        self._uncut = max(0, math.ceil(config.decay_after / config.decay_every) - 1)
+        self._delay = config.decay_after * steps_per_epoch
+        self._scale = 1.0
+        self._best = math.inf
+        self._windows = 0  # since the best
+        self._sum = 0.0
+        self._count = 0
+
+    def rate(self, step: int) -> float:
+        """Return the learning rate for update `step`, counted from 0."""
+        rate = self._peak * self._share(step)
+        warmup = self._config.warmup
+        return rate * (step + 1) / (warmup + 1) if step < warmup else rate
+
+    def _share(self, step: int) -> float:
+        config = self._config
+        name = config.schedule
+        if name == "constant":
+            return 1.0
+        if name == "plateau":
+            return self._scale
+        if name == "step":
+            return math.pow(config.decay_factor, max(0, step // self._interval - self._uncut))
+        if name == "exponential":
+            return math.pow(config.decay_factor, max(0, step - self._delay) / self._interval)
+        done = min(1.0, max(0, step - config.warmup) / self._after_warmup)
+        if name == "one-cycle":
+            if done < RISE:
+                return RISE_FROM + (1 - RISE_FROM) * done / RISE
+            done = (done - RISE) / (1 - RISE)
+        floor = config.final_rate
+        return floor + (1 - floor) * 0.5 * (1 + math.cos(math.pi * done))
+
+    def observe(self, loss: float) -> None:
+        """Take note of the loss of the update just made, in nats.
+
+        Only plateau looks at it, as `needs_losses` says: for the others the call may be left
+        out, so that a loss that is still being computed need not be waited for.
+        """
+        if not self.needs_losses:
+            return
+        self._sum += float(loss)
+        self._count += 1
+        if self._count >= self._config.window:
+            self._end_window()
+
+    def _end_window(self) -> None:
+        mean = self._sum / self._count
+        self._sum, self._count = 0.0, 0
+        if mean < self._best:
+            self._best, self._windows = mean, 0
+            return
+        self._windows += 1
+        if self._windows >= self._config.patience:
+            config = self._config
+            self._scale = max(self._scale * config.decay_factor, config.final_rate)
+            self._windows = 0
+
+    def state(self) -> dict[str, float | int]:
+        """Return what `restore` needs to go on exactly; JSON holds it without loss."""
+        if not self.needs_losses:
+            return {}
+        state: dict[str, float | int] = {
+            "scale": self._scale,
+            "windows": self._windows,
+            "sum": self._sum,
+            "count": self._count,
+        }
+        if self._best < math.inf:  # JSON has no infinity
+            state["best"] = self._best
+        return state
+
+    def restore(self, state: dict[str, float | int]) -> None:
+        """Go on from what `state` gave; what is missing there starts afresh."""
+        self._scale = float(state.get("scale", 1.0))
+        self._windows = int(state.get("windows", 0))
+        self._sum = float(state.get("sum", 0.0))
+        self._count = int(state.get("count", 0))
+        self._best = float(state.get("best", math.inf))

@@ -1,0 +1,213 @@
+import json
+import math
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from charloom.config import TrainConfig
+from charloom.errors import CharloomError
+from charloom.schedules import Schedule
+
+NAMES = ["constant", "step", "exponential", "cosine", "one-cycle", "plateau"]
+
+
+def make(total=1000, per_epoch=100.0, **settings):
+    return Schedule(TrainConfig(learning_rate=0.1, **settings), total, per_epoch)
+
+
+def observe(schedule, losses):
+    for loss in losses:
+        schedule.observe(loss)
+
+
+def test_constant_is_the_learning_rate_itself_at_every_step():
+    assert {make().rate(step) for step in (0, 1, 999, 10**9)} == {0.1}
+
+
+def test_step_cuts_at_each_multiple_of_decay_every():
+    schedule = make(schedule="step", decay_factor=0.5, decay_every=2)
+    rates = [schedule.rate(step) for step in (0, 199, 200, 399, 400)]
+    assert rates == [0.1, 0.1, 0.05, 0.05, 0.025]
+
+
+def test_step_cuts_as_char_rnn_does():
+    # main.lua: from the end of epoch 10 on, at the end of every epoch, times 0.97
+    per_epoch, rate, expected = 7, 0.1, []
+    for i in range(1, 15 * per_epoch + 1):
+        expected.append(rate)
+        if i % per_epoch == 0 and i / per_epoch >= 10:
+            rate *= 0.97
+    schedule = make(schedule="step", decay_factor=0.97, decay_after=10, per_epoch=per_epoch)
+    rates = [schedule.rate(step) for step in range(15 * per_epoch)]
+    np.testing.assert_allclose(rates, expected, rtol=1e-14)
+
+
+def test_step_without_decay_after_meets_exponential_where_it_cuts():
+    step = make(schedule="step", decay_factor=0.7)
+    smooth = make(schedule="exponential", decay_factor=0.7)
+    for k in range(10):
+        assert step.rate(100 * k) == pytest.approx(smooth.rate(100 * k), rel=1e-14)
+        assert step.rate(100 * k + 50) > smooth.rate(100 * k + 50)
+
+
+def test_exponential_falls_from_decay_after_on():
+    schedule = make(schedule="exponential", decay_factor=0.5, decay_every=2, decay_after=3)
+    assert schedule.rate(0) == schedule.rate(300) == 0.1
+    assert schedule.rate(400) == pytest.approx(0.1 * math.sqrt(0.5), rel=1e-14)
+    assert schedule.rate(700) == pytest.approx(0.025, rel=1e-14)
+
+
+def test_epochs_need_not_be_a_whole_number_of_steps():
+    schedule = make(schedule="step", decay_factor=0.5, per_epoch=2.5)
+    assert [schedule.rate(step) for step in (2, 3, 4, 5)] == [0.1, 0.05, 0.05, 0.025]
+
+
+def test_cosine_goes_from_peak_over_half_way_to_the_final_rate_and_stays():
+    schedule = make(schedule="cosine", final_rate=0.1)
+    assert schedule.rate(0) == 0.1
+    assert schedule.rate(500) == pytest.approx(0.055, rel=1e-14)
+    assert schedule.rate(1000) == schedule.rate(5000) == pytest.approx(0.01, rel=1e-14)
+
+
+def test_cosine_begins_where_the_warm_up_ends():
+    schedule = make(schedule="cosine", warmup=200)
+    assert schedule.rate(199) == pytest.approx(0.1 * 200 / 201, rel=1e-14)
+    assert schedule.rate(200) == 0.1
+    assert schedule.rate(600) == pytest.approx(0.05, rel=1e-14)
+    assert schedule.rate(1000) == pytest.approx(0, abs=1e-17)
+
+
+def test_one_cycle_rises_for_three_tenths_and_falls_to_the_final_rate():
+    schedule = make(schedule="one-cycle", final_rate=0.01)
+    assert schedule.rate(0) == pytest.approx(0.004, rel=1e-14)
+    assert schedule.rate(150) == pytest.approx(0.052, rel=1e-14)
+    assert schedule.rate(300) == pytest.approx(0.1, rel=1e-14)
+    assert schedule.rate(650) == pytest.approx(0.0505, rel=1e-12)
+    assert schedule.rate(1000) == pytest.approx(0.001, rel=1e-14)
+    rates = [schedule.rate(step) for step in range(1001)]
+    assert np.argmax(rates) == 300
+    assert (np.diff(rates[:301]) > 0).all()
+    assert (np.diff(rates[300:]) < 0).all()
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_warm_up_multiplies_every_schedule_by_a_line_from_zero(name):
+    rates = [make(schedule=name, warmup=9).rate(step) for step in range(10)]
+    plain = make(schedule=name, total=991)  # cosine and one-cycle begin after the warm-up
+    after = plain.rate(0)
+    if name in ("step", "exponential"):
+        after = np.array([plain.rate(step) for step in range(10)])
+    np.testing.assert_allclose(rates, np.arange(1, 11) / 10 * after, rtol=1e-14)
+
+
+@pytest.mark.parametrize("name", ["cosine", "one-cycle"])
+def test_a_schedule_with_an_end_must_be_told_where_it_is(name):
+    with pytest.raises(CharloomError, match=f"{name}.*--iterations or --epochs"):
+        make(schedule=name, total=None)
+
+
+@pytest.mark.parametrize("name", ["constant", "step", "exponential", "plateau"])
+def test_other_schedules_need_no_end(name):
+    assert make(schedule=name, total=None).rate(0) == 0.1
+
+
+@given(
+    name=st.sampled_from(NAMES),
+    total=st.integers(1, 10**7),
+    per_epoch=st.floats(1e-3, 1e6),
+    warmup=st.integers(0, 2000),
+    final=st.floats(0, 1),
+    every=st.floats(1e-3, 1e3),
+    after=st.floats(0, 1e3),
+    step=st.integers(0, 10**8),
+)
+def test_rates_lie_between_zero_and_the_peak(
+    name, total, per_epoch, warmup, final, every, after, step
+):
+    schedule = make(
+        total=total,
+        per_epoch=per_epoch,
+        schedule=name,
+        warmup=warmup,
+        final_rate=final,
+        decay_every=every,
+        decay_after=after,
+    )
+    assert 0 <= schedule.rate(step) <= 0.1 * (1 + 1e-15)
+
+
+def plateau(**settings):
+    return make(schedule="plateau", decay_factor=0.5, window=4, patience=3, **settings)
+
+
+def test_plateau_keeps_the_rate_while_each_window_is_a_new_best():
+    schedule = plateau()
+    observe(schedule, np.linspace(3, 1, 400))
+    assert schedule.rate(400) == 0.1
+
+
+def test_plateau_cuts_after_patience_windows_without_a_new_best():
+    schedule = plateau()
+    observe(schedule, [2.0] * 4 * 3 + [2.0] * 3)  # the first window is the best so far
+    assert schedule.rate(0) == 0.1
+    schedule.observe(2.0)
+    assert schedule.rate(0) == 0.05
+    observe(schedule, [2.0] * 4 * 3)
+    assert schedule.rate(0) == 0.025
+
+
+def test_plateau_cuts_when_the_loss_swings_up_and_down():
+    schedule = plateau()
+    observe(schedule, np.repeat([1.5, 1.0, 1.5, 2.0, 1.5], 4))
+    assert schedule.rate(0) == 0.05
+
+
+def test_plateau_compares_means_not_single_losses():
+    schedule = plateau()
+    observe(schedule, [2.0] * 4 + [0.1, 4.0, 4.0, 4.0] * 3)
+    assert schedule.rate(0) == 0.05
+
+
+def test_a_new_best_ends_the_count_of_windows():
+    schedule = plateau()
+    observe(schedule, [2.0] * 12 + [1.9] * 4 + [2.0] * 8)
+    assert schedule.rate(0) == 0.1
+
+
+def test_plateau_stops_at_the_final_rate():
+    schedule = plateau(final_rate=0.2)
+    observe(schedule, [2.0] * 400)
+    assert schedule.rate(0) == pytest.approx(0.02, rel=1e-15)
+
+
+def test_only_plateau_needs_losses_and_the_others_never_touch_them():
+    for name in NAMES:
+        schedule = make(schedule=name)
+        assert schedule.needs_losses == (name == "plateau")
+        if name != "plateau":
+            schedule.observe(object())  # a lazy loss: float() of it would raise
+            assert schedule.state() == {}
+
+
+@given(
+    losses=st.lists(st.floats(0, 100), max_size=60),
+    cut=st.integers(0, 60),
+)
+def test_a_state_that_went_through_json_goes_on_bit_for_bit(losses, cut):
+    straight = plateau()
+    observe(straight, losses)
+    before, after = plateau(), plateau()
+    observe(before, losses[:cut])
+    after.restore(json.loads(json.dumps(before.state(), allow_nan=False)))
+    observe(after, losses[cut:])
+    assert after.state() == straight.state()
+    assert after.rate(7) == straight.rate(7)
+
+
+def test_a_state_from_another_schedule_starts_afresh():
+    schedule = plateau()
+    observe(schedule, [2.0] * 100)
+    schedule.restore(make().state())
+    assert schedule.state() == plateau().state()
