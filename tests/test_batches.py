@@ -1,0 +1,141 @@
+import re
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from charloom.batches import Lanes
+from charloom.errors import CharloomError
+
+sizes = st.tuples(st.integers(1, 5), st.integers(1, 9), st.integers(0, 60)).map(
+    lambda size: (size[0], size[1], size[0] * (size[1] + 2) + size[2])
+)
+
+
+def numbers(count: int) -> np.ndarray:
+    return np.arange(count, dtype=np.int32)
+
+
+def historic_walk(count: int, length: int, steps: int):
+    """The starts and resets of min-char-rnn's loop, from its description."""
+    p = 0
+    for n in range(steps):
+        reset = n == 0 or p + length + 1 >= count
+        if reset:
+            p = 0
+        yield p, reset
+        p += length
+
+
+@given(st.integers(1, 9), st.integers(0, 60))
+def test_one_lane_is_the_walk_of_min_char_rnn(length, extra):
+    count = length + 2 + extra
+    lanes = Lanes(numbers(count), batch=1, length=length)
+    for start, reset in historic_walk(count, length, 3 * count):
+        inputs, targets, fresh = lanes.next()
+        np.testing.assert_array_equal(inputs, [range(start, start + length)])
+        np.testing.assert_array_equal(targets, [range(start + 1, start + 1 + length)])
+        assert fresh is reset
+
+
+@given(sizes)
+def test_every_lane_makes_that_walk_over_its_own_stream(size):
+    batch, length, count = size
+    stream = count // batch
+    lanes = Lanes(numbers(count), batch, length)
+    for start, reset in historic_walk(stream, length, 3 * stream):
+        inputs, targets, fresh = lanes.next()
+        assert inputs.shape == targets.shape == (batch, length)
+        expected = np.arange(batch)[:, None] * stream + start + np.arange(length)
+        np.testing.assert_array_equal(inputs, expected)
+        np.testing.assert_array_equal(targets, expected + 1)
+        assert fresh is reset
+
+
+@given(sizes)
+def test_an_epoch_is_steps_per_epoch_steps(size):
+    batch, length, count = size
+    lanes = Lanes(numbers(count), batch, length)
+    assert lanes.steps_per_epoch >= 1
+    epochs = []
+    for _ in range(4 * lanes.steps_per_epoch):
+        lanes.next()
+        epochs.append(lanes.epoch)
+    assert epochs == [epoch for epoch in range(4) for _ in range(lanes.steps_per_epoch)]
+
+
+@pytest.mark.parametrize(("count", "steps"), [(45_106, 2819), (45_121, 2819), (45_122, 2820)])
+def test_the_published_run_goes_round_every_2819_steps_of_16(count, steps):
+    assert Lanes(numbers(count), batch=1, length=16).steps_per_epoch == steps
+
+
+@given(sizes, st.data())
+def test_a_walk_goes_on_from_its_cursor(size, data):
+    batch, length, count = size
+    lanes = Lanes(numbers(count), batch, length)
+    for _ in range(data.draw(st.integers(0, 3 * lanes.steps_per_epoch))):
+        lanes.next()
+    other = Lanes(numbers(count), batch, length)
+    other.seek(lanes.cursor())
+    for _ in range(2 * lanes.steps_per_epoch):
+        for one, two in zip(lanes.next(), other.next(), strict=True):
+            np.testing.assert_array_equal(one, two)
+        assert lanes.cursor() == other.cursor()
+
+
+def test_steps_are_views_of_the_one_array_of_ids():
+    ids = numbers(100)
+    inputs, targets, _ = Lanes(ids, batch=3, length=4).next()
+    assert inputs.dtype == targets.dtype == np.int32
+    assert np.shares_memory(inputs, ids)
+    assert np.shares_memory(targets, ids)
+
+
+@pytest.mark.parametrize(
+    "cursor",
+    [
+        {},
+        {"position": 4},
+        {"epoch": 0},
+        {"position": -1, "epoch": 0},
+        {"position": 34, "epoch": 0},
+        {"position": 0, "epoch": -1},
+    ],
+)
+def test_a_cursor_outside_the_text_is_refused_and_changes_nothing(cursor):
+    lanes = Lanes(numbers(100), batch=3, length=4)
+    lanes.next()
+    with pytest.raises(CharloomError, match="33 characters a lane"):
+        lanes.seek(cursor)
+    assert lanes.cursor() == {"position": 4, "epoch": 0}
+
+
+@pytest.mark.parametrize(
+    ("count", "batch", "length", "cure"),
+    [
+        (0, 1, 1, "needs 3: give more text"),
+        (2, 1, 1, "needs 3: give more text"),
+        (26, 1, 25, "needs 27: lower length to at most 24 or give more text"),
+        (1000, 32, 64, "lower batch to at most 15 or lower length to at most 29 or give more text"),
+        (70, 32, 64, "lower batch to at most 1 or give more text"),
+        (40, 32, 64, "lower both batch and length or give more text"),
+    ],
+)
+def test_too_little_text_for_a_step_names_what_to_lower(count, batch, length, cure):
+    with pytest.raises(CharloomError) as caught:
+        Lanes(numbers(count), batch, length)
+    assert f"has {count:,} characters" in str(caught.value)
+    assert str(caught.value).endswith(cure)
+
+
+@given(st.integers(0, 300), st.integers(1, 20), st.integers(1, 20))
+def test_what_the_error_advises_works_and_one_more_would_not(count, batch, length):
+    try:
+        Lanes(numbers(count), batch, length)
+    except CharloomError as error:
+        for name, value in re.findall(r"lower (\w+) to at most ([\d,]+)", str(error)):
+            size = {"batch": batch, "length": length, name: int(value)}
+            assert Lanes(numbers(count), **size).steps_per_epoch >= 1
+            with pytest.raises(CharloomError):
+                Lanes(numbers(count), **(size | {name: int(value) + 1}))
