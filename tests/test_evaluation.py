@@ -1,0 +1,163 @@
+import itertools
+import math
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from charloom import evaluation
+from charloom.errors import CharloomError
+from charloom.evaluation import Score, character_nats, chunk_length, evaluate
+from charloom.vocabulary import Vocabulary
+
+
+class Bigram:
+    """Predicts from a table log p[last, next] (V, V); the state counts what was read."""
+
+    def __init__(self, table):
+        self.table = np.log(table)
+        self.vocabulary = Vocabulary(tuple(map(chr, range(97, 97 + len(table)))))
+        self.shapes = []
+
+    def start(self, lanes):
+        return np.zeros(lanes, int)
+
+    def step(self, ids, state):
+        return self.table[ids], state + 1
+
+    def log_probs(self, ids, state):
+        self.shapes.append(ids.shape)
+        return self.table[ids], state + ids.shape[1]
+
+
+class WarmsUp(Bigram):
+    """Knows nothing until it has read `context` characters, and then is a bigram."""
+
+    def __init__(self, table, context):
+        super().__init__(table)
+        self.context = context
+
+    def log_probs(self, ids, state):
+        read = state[:, None] + np.arange(1, ids.shape[1] + 1)
+        ready = (read >= self.context)[:, :, None]
+        log_probs, state = super().log_probs(ids, state)
+        return np.where(ready, log_probs, -math.log(len(self.table))), state
+
+
+def random_bigram(V=5, seed=0):
+    return Bigram(np.random.default_rng(seed).dirichlet(np.ones(V), V))
+
+
+def random_ids(N, V=5, seed=1):
+    return np.random.default_rng(seed).integers(0, V, N).astype(np.int32)
+
+
+def test_score_of_a_text_worked_out_by_hand():
+    model = Bigram(np.array([[0.5, 0.5], [0.125, 0.875]]))
+    score = evaluate(model, model.vocabulary.encode("abaa"))  # a->b 1/2, b->a 1/8, a->a 1/2
+    assert score.characters == 3
+    assert score.bits == pytest.approx((1 + 3 + 1) / 3, rel=1e-15)
+    assert score.nats == pytest.approx(5 / 3 * math.log(2), rel=1e-15)
+    assert score.perplexity == pytest.approx(2 ** (5 / 3), rel=1e-15)
+
+
+def test_character_nats_are_those_of_each_character_but_the_first():
+    model = Bigram(np.array([[0.5, 0.5], [0.125, 0.875]]))
+    nats = character_nats(model, model.vocabulary.encode("abaa"))
+    np.testing.assert_allclose(nats, np.log([2, 8, 2]), rtol=1e-15)
+    assert nats.dtype == np.float64
+
+
+def test_a_uniform_model_has_the_perplexity_of_its_vocabulary():
+    model = Bigram(np.full((7, 7), 1 / 7))
+    assert evaluate(model, random_ids(50_000, 7)).perplexity == pytest.approx(7, rel=1e-12)
+
+
+def test_score_equals_one_recomputed_step_by_step():
+    model, ids = random_bigram(), random_ids(3000)
+    state, total = model.start(1), 0.0
+    for before, after in itertools.pairwise(ids):
+        log_probs, state = model.step(np.array([before]), state)
+        total -= float(log_probs[0, after])
+    assert evaluate(model, ids).nats == pytest.approx(total / 2999, rel=1e-12)
+    assert character_nats(model, ids).sum() == pytest.approx(total, rel=1e-12)
+
+
+def test_an_impossible_character_gives_infinity_without_a_warning():
+    with np.errstate(divide="ignore"):
+        model = Bigram(np.array([[1.0, 0.0], [0.5, 0.5]]))
+    score = evaluate(model, np.array([0, 0, 1, 0], np.int32))
+    assert (score.nats, score.bits, score.perplexity) == (math.inf,) * 3
+    np.testing.assert_array_equal(character_nats(model, np.array([0, 1])), [math.inf])
+
+
+def test_perplexity_too_large_for_a_float_is_infinite():
+    assert Score(nats=1e6, characters=1).perplexity == math.inf
+
+
+@pytest.mark.parametrize("N", [0, 1])
+def test_a_text_without_a_character_to_predict_is_refused(N):
+    ids = np.zeros(N, np.int32)
+    with pytest.raises(CharloomError, match=f"text of {N} characters"):
+        evaluate(random_bigram(), ids)
+    assert character_nats(random_bigram(), ids).shape == (0,)
+
+
+@settings(deadline=None)
+@given(N=st.integers(2, 3000), lanes=st.integers(1, 70))
+def test_lanes_are_exact_where_the_model_looks_no_further_back_than_the_warm_up(N, lanes):
+    # The first that a lane scores has its warm-up before it and the character it is read after.
+    model = WarmsUp(np.exp(random_bigram().table), context=256 + 1)
+    ids = random_ids(N)
+    exact = character_nats(model, ids)
+    score = evaluate(model, ids, lanes=lanes)
+    assert score.characters == N - 1
+    assert score.nats == pytest.approx(exact.mean(), rel=1e-12)
+
+
+def test_a_lane_that_is_scored_too_early_would_be_seen():
+    model, ids = WarmsUp(np.exp(random_bigram().table), context=300), random_ids(3000)
+    assert evaluate(model, ids, lanes=4).nats != pytest.approx(evaluate(model, ids).nats, rel=1e-3)
+
+
+@pytest.mark.parametrize(("N", "lanes"), [(16_383, 1), (16_384, 2), (100_000, 12), (400_000, 32)])
+def test_long_texts_are_cut_into_lanes_by_their_length(N, lanes):
+    model = random_bigram()
+    evaluate(model, random_ids(N))
+    assert {shape[0] for shape in model.shapes} == {lanes}
+
+
+def test_lanes_below_one_are_refused():
+    with pytest.raises(CharloomError, match="lanes is 0"):
+        evaluate(random_bigram(), random_ids(10), lanes=0)
+
+
+def test_a_state_carries_on_from_what_was_read_before():
+    model, ids = WarmsUp(np.exp(random_bigram().table), context=20_000), random_ids(40_000)
+    _, state = model.log_probs(ids[None, :15_000], model.start(1))
+    expected = character_nats(model, ids)[15_000:].mean()
+    assert evaluate(model, ids[15_000:], state).nats == pytest.approx(expected, rel=1e-12)
+
+
+@pytest.mark.parametrize("chunk", [1, 7, 1000, 10**6])
+@pytest.mark.parametrize("lanes", [1, 3])
+def test_the_size_of_chunks_does_not_matter(monkeypatch, chunk, lanes):
+    model, ids = WarmsUp(np.exp(random_bigram().table), context=100), random_ids(3000)
+    before = evaluate(model, ids, lanes=lanes)
+    monkeypatch.setattr(evaluation, "chunk_length", lambda lanes, size: chunk)
+    assert evaluate(model, ids, lanes=lanes).nats == pytest.approx(before.nats, rel=1e-13)
+
+
+@given(lanes=st.integers(1, 1000), V=st.integers(1, 200_000))
+def test_chunks_are_small_and_never_empty(lanes, V):
+    T = chunk_length(lanes, V)
+    assert T >= 1
+    assert T == 1 or lanes * T * V <= 2**20
+
+
+def test_float32_log_probabilities_are_added_up_in_float64():
+    model, ids = random_bigram(), random_ids(200_000)
+    model.table = model.table.astype(np.float32)
+    exact = math.fsum(-model.table[ids[:-1], ids[1:]].astype(float)) / (len(ids) - 1)
+    assert evaluate(model, ids).nats == pytest.approx(exact, rel=1e-14)
