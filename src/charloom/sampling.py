@@ -1,0 +1,244 @@
+"""The sampler: from a model's log-probabilities to text.
+
+The random numbers of text i are the doubles of ``default_rng(seed).spawn(count)[i]``, one for
+each character. So the same seed gives the same text, however it is cut into pieces and however
+many others are written beside it (to within the rounding of a model whose arithmetic depends on
+the number of lanes).
+"""
+
+import time
+from collections.abc import Iterator
+from typing import Protocol, runtime_checkable
+
+import numpy as np
+from numpy.typing import NDArray
+
+from charloom.config import SampleConfig
+from charloom.errors import CharloomError
+from charloom.evaluation import chunk_length
+from charloom.model import Ids, LanguageModel, State
+from charloom.vocabulary import Vocabulary
+from charloom.weights import Array
+
+LONGEST_CHUNK = 1024  # characters drawn before anything is looked at
+GROW_BELOW = 0.05  # seconds that a chunk may take for the next to be longer
+
+
+@runtime_checkable
+class FastSampler(Protocol):
+    """What a model may offer beside LanguageModel: drawing many characters in one call."""
+
+    def generate_ids(
+        self,
+        ids: Ids,
+        state: State,
+        uniforms: NDArray[np.float64],
+        temperature: float,
+        top_k: int,
+        top_p: float,
+        min_p: float,
+    ) -> tuple[Ids, State]:
+        """Do what the function `generate_ids` does with this model, and raise what it raises."""
+
+
+def filter_probs(log_probs: Array, config: SampleConfig) -> NDArray[np.float64]:
+    """log_probs (V,) -> the probabilities (V,) that characters are drawn with.
+
+    In this order, which is that of Hugging Face's transformers, all in float64:
+
+    1. Weights: ``exp((log_probs - max) / temperature)``, so that the likeliest has 1.
+       Temperature 0 gives 1 to the likeliest, the lowest id where several are, and 0 to others.
+    2. Ranks: descending `log_probs`, and the lower id first where they are equal.
+    3. top-k: exactly the first k ranks stay; 0, or k >= V, keeps all.
+    4. top-p (Holtzman et al. 2020): a rank stays while the weights before it, added up in the
+       order of ranks, are < top_p times that sum over all; so the fewest stay that reach
+       top_p. The first always stays; top_p = 1 keeps all.
+    5. min-p (Nguyen et al. 2024): weights >= min_p stay, which is a share of the likeliest's.
+    6. What has gone has weight 0, and the rest is divided by its sum.
+
+    Only differences within `log_probs` matter; -inf is a character that cannot come. Raises
+    CharloomError where one is NaN or +inf, or all are -inf.
+    """
+    weights = _weights(log_probs, config)
+    probs: NDArray[np.float64] = weights / weights.sum()
+    return probs
+
+
+def _weights(log_probs: Array, config: SampleConfig) -> NDArray[np.float64]:
+    scores = np.asarray(log_probs, np.float64)
+    highest = scores.max()
+    if not np.isfinite(highest):
+        raise CharloomError(_problem(highest))
+    if config.temperature == 0:
+        weights: NDArray[np.float64] = np.zeros(len(scores))
+        weights[scores.argmax()] = 1.0
+        return weights
+    with np.errstate(over="ignore", under="ignore"):
+        weights = np.exp((scores - highest) / config.temperature)
+    if 0 < config.top_k < len(scores) or config.top_p < 1:
+        ranks = np.argsort(-scores, kind="stable")
+        if config.top_k > 0:
+            weights[ranks[config.top_k :]] = 0.0
+        if config.top_p < 1:
+            reached = np.cumsum(weights[ranks])
+            weights[ranks[1:][reached[:-1] >= config.top_p * reached[-1]]] = 0.0
+    weights[weights < config.min_p] = 0.0
+    return weights
+
+
+def _problem(highest: float) -> str:
+    what = "rules every character out" if highest == -np.inf else f"predicts {highest}"
+    return f"the model {what}: its weights are damaged, go back to an earlier checkpoint"
+
+
+def draw(log_probs: Array, config: SampleConfig, u: float) -> int:
+    """log_probs (V,) and u in [0, 1) -> id, drawn from `filter_probs`: the inverse CDF.
+
+    With the weights of `filter_probs` (before they are divided) added up in the order of
+    ids, it is the first id whose sum is > u times the sum over all. That id has a weight
+    above 0, and there always is one: the sum is at least 1, so u times it rounds to less.
+    Raises what `filter_probs` raises.
+    """
+    sums = np.cumsum(_weights(log_probs, config))
+    return int(np.searchsorted(sums, u * sums[-1], side="right"))
+
+
+def generate_ids(
+    model: LanguageModel,
+    ids: Ids,
+    state: State,
+    uniforms: NDArray[np.float64],
+    config: SampleConfig,
+) -> tuple[NDArray[np.int32], State]:
+    """Read ids (B,), then draw n characters in each lane with uniforms (B, n).
+
+    Returns the drawn ids (B, n) and the state before the last of them, which is the one to
+    read next. Raises what `draw` raises.
+    """
+    drawn = np.empty(uniforms.shape, np.int32)
+    for t in range(uniforms.shape[1]):
+        log_probs, state = model.step(ids, state)
+        for b, row in enumerate(log_probs):
+            drawn[b, t] = draw(row, config, uniforms[b, t])
+        ids = drawn[:, t]
+    return drawn, state
+
+
+def generate(
+    model: LanguageModel, config: SampleConfig, prompt: str = "", length: int = 200
+) -> Iterator[str]:
+    """Write on from `prompt`, and hand over pieces of the text as they come.
+
+    `length` counts characters after the prompt, which is not part of what is handed over.
+    The text ends before the first of the stop strings to be complete; it is shorter than
+    `length` only then. An empty prompt is a new line, as far as the model knows: it reads a
+    line break, or a space where the vocabulary has none, or else its first character.
+    Raises CharloomError: UnknownCharacterError for the prompt, and what `draw` raises.
+    """
+    return (pieces[0] for pieces in _write(model, config, prompt, length, 1) if pieces[0])
+
+
+def generate_many(
+    model: LanguageModel,
+    config: SampleConfig,
+    prompt: str = "",
+    length: int = 200,
+    count: int = 1,
+) -> list[str]:
+    """Return `count` texts, written side by side; see `generate`, which gives the first."""
+    pieces = _write(model, config, prompt, length, count)
+    return ["".join(parts) for parts in zip(*pieces, strict=True)] or [""] * count
+
+
+def _write(
+    model: LanguageModel, config: SampleConfig, prompt: str, length: int, count: int
+) -> Iterator[list[str]]:
+    """Check and encode at once, so that errors come before the first piece is asked for."""
+    for name, value, least in (("length", length, 0), ("count", count, 1)):
+        if value < least:
+            raise CharloomError(f"{name} is {value}, but it must be at least {least}")
+    ids = model.vocabulary.encode(prompt or _beginning(model.vocabulary))
+    return _stream(model, config, ids, length, count)
+
+
+def _beginning(vocabulary: Vocabulary) -> str:
+    known = [c for c in ("\n", " ") if c in vocabulary.characters]
+    return (known or vocabulary.characters)[0]
+
+
+def _stream(
+    model: LanguageModel, config: SampleConfig, prompt: Ids, length: int, count: int
+) -> Iterator[list[str]]:
+    """Yield the next piece of each of `count` texts until all have ended."""
+    state = _read(model, prompt[:-1], count)
+    ids = np.repeat(prompt[-1:], count)
+    texts = [_Text(config.stop) for _ in range(count)]
+    rngs = np.random.default_rng(config.seed).spawn(count)
+    written, chunk = 0, 1
+    while written < length and not all(text.ended for text in texts):
+        chunk = min(chunk, length - written)
+        uniforms = np.stack([rng.random(chunk) for rng in rngs])
+        began = time.perf_counter()
+        drawn, state = _generate_ids(model, ids, state, uniforms, config)
+        elapsed = time.perf_counter() - began
+        ids = drawn[:, -1]
+        written += chunk
+        last = written == length
+        decode = model.vocabulary.decode
+        yield [text.add(decode(row), last) for text, row in zip(texts, drawn, strict=True)]
+        if elapsed < GROW_BELOW:
+            chunk = min(4 * chunk, LONGEST_CHUNK)
+
+
+def _read(model: LanguageModel, ids: Ids, lanes: int) -> State:
+    """Return the state after `lanes` texts that all begin with ids (T,)."""
+    state = model.start(lanes)
+    step = chunk_length(lanes, len(model.vocabulary))
+    for t in range(0, len(ids), step):
+        part = ids[t : t + step]
+        state = model.log_probs(np.tile(part, (lanes, 1)), state)[1]
+    return state
+
+
+def _generate_ids(
+    model: LanguageModel,
+    ids: Ids,
+    state: State,
+    uniforms: NDArray[np.float64],
+    config: SampleConfig,
+) -> tuple[Ids, State]:
+    if not isinstance(model, FastSampler):
+        return generate_ids(model, ids, state, uniforms, config)
+    filters = (config.temperature, config.top_k, config.top_p, config.min_p)
+    return model.generate_ids(ids, state, uniforms, *filters)
+
+
+class _Text:
+    """One text on its way out, which holds back what may be the beginning of a stop string."""
+
+    def __init__(self, stops: tuple[str, ...]) -> None:
+        self.ended = False
+        self._stops = stops
+        self._held = ""
+
+    def add(self, piece: str, last: bool) -> str:
+        """Take the next characters and return those that are sure to be part of the text."""
+        if self.ended:
+            return ""
+        text = self._held + piece
+        places = [(text.find(stop), len(stop)) for stop in self._stops]
+        # The first to be complete, and the longest of those that end together.
+        found = min(((at + n, at) for at, n in places if at >= 0), default=None)
+        if found:
+            self.ended = True
+            return text[: found[1]]
+        keep = 0 if last else max((_overlap(text, stop) for stop in self._stops), default=0)
+        sure = len(text) - keep
+        self._held = text[sure:]
+        return text[:sure]
+
+
+def _overlap(text: str, stop: str) -> int:
+    """Return how many characters at the end of `text` are the beginning of `stop`."""
+    most = min(len(stop) - 1, len(text))
+    return next((n for n in range(most, 0, -1) if text.endswith(stop[:n])), 0)
