@@ -1,0 +1,109 @@
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from charloom.config import ModelConfig
+from charloom.errors import CharloomError
+from charloom.weights import (
+    check_weights,
+    initial_weights,
+    parameter_count,
+    weight_shapes,
+)
+
+configs = st.builds(
+    ModelConfig,
+    cell=st.sampled_from(["rnn", "lstm", "gru"]),
+    layers=st.integers(1, 3),
+    hidden=st.integers(1, 9),
+    embedding=st.integers(0, 4),
+)
+
+
+@pytest.mark.parametrize(("cell", "gates"), [("rnn", 1), ("lstm", 4), ("gru", 3)])
+def test_names_and_shapes_are_those_of_the_contract(cell: str, gates: int) -> None:
+    one_hot = weight_shapes(ModelConfig(cell=cell, layers=2, hidden=5), 7)
+    assert list(one_hot.items()) == [
+        ("layer0.Wx", (7, gates * 5)),
+        ("layer0.Wh", (5, gates * 5)),
+        ("layer0.b", (gates * 5,)),
+        ("layer1.Wx", (5, gates * 5)),
+        ("layer1.Wh", (5, gates * 5)),
+        ("layer1.b", (gates * 5,)),
+        ("head.W", (5, 7)),
+        ("head.b", (7,)),
+    ]
+    embedded = weight_shapes(ModelConfig(cell=cell, layers=2, hidden=5, embedding=3), 7)
+    assert next(iter(embedded.items())) == ("embedding", (7, 3))
+    assert embedded["layer0.Wx"] == (3, gates * 5)
+    assert {n: s for n, s in embedded.items() if n not in ("embedding", "layer0.Wx")} == {
+        n: s for n, s in one_hot.items() if n != "layer0.Wx"
+    }
+
+
+def test_parameter_count_of_min_char_lstm_is_the_sum_by_hand() -> None:
+    config = ModelConfig(cell="lstm", layers=1, hidden=100)
+    assert parameter_count(config, 81) == 4 * 100 * (81 + 100 + 1) + 81 * 100 + 81
+
+
+@given(configs, st.integers(2, 9), st.integers(0, 2**63 - 1))
+def test_first_weights_fit_and_follow_from_the_seed_alone(
+    config: ModelConfig, V: int, seed: int
+) -> None:
+    weights = initial_weights(config, V, seed)
+    check_weights(weights, config, V)
+    assert list(weights) == list(weight_shapes(config, V))
+    again = initial_weights(config, V, seed)
+    assert all(np.array_equal(weights[name], again[name]) for name in weights)
+    assert all(w.dtype == np.float64 for w in weights.values())
+    other = initial_weights(config, V, seed + 1)
+    assert not any(np.array_equal(w, other[name]) for name, w in weights.items() if w.ndim > 1)
+
+
+@given(configs, st.integers(2, 9))
+def test_biases_start_at_zero_but_for_the_forget_gate(config: ModelConfig, V: int) -> None:
+    weights = initial_weights(config, V, 0)
+    H = config.hidden
+    for name, b in weights.items():
+        if b.ndim > 1:
+            continue
+        if config.cell == "lstm" and name.startswith("layer"):
+            assert (b[H : 2 * H] == config.forget_bias).all()
+            b[H : 2 * H] = 0
+        assert not b.any()
+
+
+def test_weights_are_normal_with_the_width_asked_for() -> None:
+    V, H = 90, 120
+    historic = initial_weights(ModelConfig(hidden=H, init_std=0.01, forget_bias=0), V, 1)
+    assert not any(w.any() for w in historic.values() if w.ndim == 1)
+    fan_in = initial_weights(ModelConfig(hidden=H, embedding=30), V, 1)
+    one_hot = initial_weights(ModelConfig(hidden=H), V, 1)
+    widths = [(w, 0.01) for w in historic.values() if w.ndim > 1]
+    widths += [
+        (fan_in["embedding"], 1.0),
+        (fan_in["layer0.Wx"], 30**-0.5),
+        (fan_in["layer0.Wh"], H**-0.5),
+        (fan_in["head.W"], H**-0.5),
+        (one_hot["layer0.Wx"], H**-0.5),
+    ]
+    for w, std in widths:
+        # Five standard errors of a mean and of a standard deviation.
+        assert abs(w.mean()) < 5 * std / w.size**0.5
+        assert abs(w.std() / std - 1) < 5 / (2 * w.size) ** 0.5
+
+
+def test_weights_that_do_not_fit_are_refused_by_name() -> None:
+    config = ModelConfig(hidden=4)
+    weights = initial_weights(config, 6, 0)
+    short = {name: w for name, w in weights.items() if name != "head.b"}
+    with pytest.raises(CharloomError, match=r"missing: head\.b; unknown: none"):
+        check_weights(short, config, 6)
+    with pytest.raises(CharloomError, match="missing: none; unknown: extra"):
+        check_weights(weights | {"extra": weights["head.b"]}, config, 6)
+    with pytest.raises(CharloomError, match=r"there: head\.b has shape \(5,\).*\(6,\)"):
+        check_weights(weights | {"head.b": np.zeros(5)}, config, 6, "there")
+    for value in (np.nan, np.inf):
+        with pytest.raises(CharloomError, match=r"layer0\.Wh holds NaN or infinity"):
+            check_weights(weights | {"layer0.Wh": np.full((4, 16), value)}, config, 6)
