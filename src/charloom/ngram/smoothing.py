@@ -1,0 +1,121 @@
+"""From counts to probabilities: every smoothing as one recursion with two terms.
+
+    P(c | h) = weight(hc) + backoff(h) P(c | h without its first character)
+
+down to the empty context, whose own suffix is the uniform distribution 1/V. So nothing that
+reads the model knows which smoothing it has.
+"""
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from charloom.config import Smoothing
+
+Integers = NDArray[np.int32]
+Floats = NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Counts:
+    """How often each n-gram was seen. Node 0 is the empty one; the first C are contexts."""
+
+    count: Integers  # (M,)
+    parent: Integers  # (M - 1,) of node 1 on: the n-gram without its last character
+    suffix: Integers  # (M,) the n-gram without its first character
+    levels: list[int]  # (order + 2,) the n-grams of length k are levels[k] .. levels[k + 1] - 1
+
+    @property
+    def contexts(self) -> int:
+        """C: how many n-grams are shorter than the model's order."""
+        return self.levels[-2]
+
+    def after(self, values: NDArray[Any]) -> Floats:
+        """Sum values (M,) over all hc, for each context h (C,)."""
+        sums = np.bincount(self.parent, values[1:], minlength=self.contexts)
+        return sums.astype(np.float64, copy=False)
+
+    def before(self, values: NDArray[Any]) -> Floats:
+        """Sum values (M,) over all xw, for each n-gram w (M,)."""
+        sums = np.bincount(self.suffix[1:], values[1:], minlength=self.count.size)
+        return sums.astype(np.float64, copy=False)
+
+
+def smooth(counts: Counts, smoothing: Smoothing) -> tuple[Floats, Floats]:
+    """Return weight (M,), whose entry 0 means nothing, and backoff (C,)."""
+    if smoothing == "none":
+        return _markov(counts)
+    if smoothing == "witten-bell":
+        return _witten_bell(counts)
+    return _kneser_ney(counts)
+
+
+def _markov(counts: Counts) -> tuple[Floats, Floats]:
+    """P(c | h) = n(hc) / n(h.); where h was never followed by anything, its suffix decides."""
+    total = counts.after(counts.count)
+    return _shares(counts, counts.count.astype(np.float64), np.zeros_like(total), total)
+
+
+def _witten_bell(counts: Counts) -> tuple[Floats, Floats]:
+    """Witten & Bell 1991, method C, in the interpolated form of Chen & Goodman 1999.
+
+    P(c | h) = (n(hc) + N1+(h.) P(c | suffix of h)) / (n(h.) + N1+(h.)), where N1+(h.) is the
+    number of different characters that follow h.
+    """
+    kinds = counts.after(np.ones(counts.count.size))
+    total = counts.after(counts.count) + kinds
+    return _shares(counts, counts.count.astype(np.float64), kinds, total)
+
+
+def _kneser_ney(counts: Counts) -> tuple[Floats, Floats]:
+    """Interpolated modified Kneser-Ney (Chen & Goodman 1999).
+
+    P(c | h) = (a(hc) - D(a(hc)) + (sum of D(a(hx)) over x) P(c | suffix of h)) / a(h.)
+
+    where a is the count at the model's order and, below it, the number of different characters
+    that came before (see `_adjusted`). D depends on the length too (see `discounts`).
+    """
+    adjusted = _adjusted(counts)
+    discount = np.zeros(adjusted.size)
+    for length in range(1, len(counts.levels) - 1):
+        level = slice(counts.levels[length], counts.levels[length + 1])
+        discount[level] = discounts(adjusted[level])[np.minimum(adjusted[level], 3)]
+    return _shares(counts, adjusted - discount, counts.after(discount), counts.after(adjusted))
+
+
+def _adjusted(counts: Counts) -> Integers:
+    """Return a(w) = N1+(.w) + n(w) - n(.w) for each n-gram w (M,), n(.w) being the sum of n(xw).
+
+    Where w is shorter than the order, n(w) - n(.w) is 1 if w opens the text and else 0: that
+    start counts as one more character before it. The longest have no xw, which leaves n(w).
+    """
+    different = counts.before(np.ones(counts.count.size))
+    return (different + counts.count - counts.before(counts.count)).astype(np.int32)
+
+
+def discounts(adjusted: Integers) -> Floats:
+    """Return D(0) = 0, D(1), D(2) and D(3), which serves all above, for n-grams of one length.
+
+    Chen & Goodman 1999: Y = n1 / (n1 + 2 n2), D(k) = k - (k + 1) Y n(k+1) / n(k), with
+    n(k) the number of n-grams counted k times. A short text, or the few single characters, may
+    have no n(k) or leave nothing to take off: then 0.5, 1 and 1.5, KenLM's values for that case.
+    """
+    n = np.bincount(np.minimum(adjusted, 5), minlength=6)[1:5].astype(np.float64)
+    if n.all():
+        k = np.arange(1, 4)
+        estimate = k - (k + 1) * n[0] / (n[0] + 2 * n[1]) * n[1:] / n[:3]
+        if (estimate > 0).all():
+            return np.concatenate([[0.0], estimate])
+    return np.array([0.0, 0.5, 1.0, 1.5])
+
+
+def _shares(
+    counts: Counts, kept: Floats, passed_on: Floats, total: Floats
+) -> tuple[Floats, Floats]:
+    """Divide by the context's total; one that nothing follows passes everything on."""
+    weight = np.zeros(counts.count.size)
+    weight[1:] = kept[1:] / total[counts.parent]
+    empty = total == 0
+    return weight, np.where(empty, 1.0, passed_on / np.where(empty, 1.0, total))

@@ -1,0 +1,132 @@
+"""What an n-gram model saves: opened again it is the same, damaged it is refused."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from numpy.typing import NDArray
+from safetensors.numpy import load_file, save_file
+
+from charloom.config import NgramConfig, Smoothing
+from charloom.errors import CharloomError
+from charloom.ngram import NgramModel
+from charloom.vocabulary import Vocabulary
+
+SMOOTHINGS: tuple[Smoothing, ...] = ("kneser-ney", "witten-bell", "none")
+
+
+def fitted(text: str, characters: str, order: int, smoothing: Smoothing) -> NgramModel:
+    vocabulary = Vocabulary(tuple(characters))
+    config = NgramConfig(order=order, smoothing=smoothing)
+    return NgramModel.fit(vocabulary.encode(text), vocabulary, config)
+
+
+def random_ids(model: NgramModel, lanes: int, length: int) -> NDArray[np.int64]:
+    return np.random.default_rng(7).integers(0, len(model.vocabulary), (lanes, length))
+
+
+@pytest.mark.parametrize("smoothing", SMOOTHINGS)
+def test_arrays_survive_a_file(smoothing: Smoothing, tmp_path: Path) -> None:
+    model = fitted("the cat sat on the mat and that was that " * 3, " acdehmnostw", 5, smoothing)
+    save_file(model.arrays(), tmp_path / "model.safetensors")
+    opened = NgramModel.from_arrays(
+        model.config, model.vocabulary, load_file(tmp_path / "model.safetensors")
+    )
+    ids = random_ids(model, 2, 50)
+    expected, _ = model.log_probs(ids, model.start(2))
+    np.testing.assert_array_equal(opened.log_probs(ids, opened.start(2))[0], expected)
+    assert opened.parameter_count == model.parameter_count
+    for name, values in model.arrays().items():
+        np.testing.assert_array_equal(opened.arrays()[name], values, strict=True)
+
+
+def test_arrays_by_hand() -> None:
+    # a: 3 times, then b 2; b: 2 times, then a 2. Pairs ab 2, ba 2.
+    arrays = fitted("ababa", "ab", 2, "none").arrays()
+    assert {name: values.tolist() for name, values in arrays.items()} == {
+        "character": [0, 1, 1, 0],
+        "count": [3, 2, 2, 2],
+        "children": [2, 1, 1],
+    }
+    assert {values.dtype for values in arrays.values()} == {np.dtype(np.uint8)}
+
+
+def test_large_alphabets_are_counted_and_saved_in_wider_types() -> None:
+    vocabulary = Vocabulary(tuple(map(chr, range(0x4E00, 0x4E00 + 400))))
+    ids = np.random.default_rng(5).integers(0, 400, 3000)
+    model = NgramModel.fit(ids, vocabulary, NgramConfig(order=3))
+    arrays = model.arrays()
+    assert arrays["character"].dtype == np.uint16
+    opened = NgramModel.from_arrays(model.config, vocabulary, arrays)
+    read = ids[None, :100]
+    expected, _ = model.log_probs(read, model.start(1))
+    np.testing.assert_array_equal(opened.log_probs(read, opened.start(1))[0], expected)
+
+
+Damage = Callable[[dict[str, NDArray[Any]]], Any]
+
+
+def put(name: str, place: int, value: int) -> Damage:
+    return lambda arrays: arrays[name].__setitem__(place, value)
+
+
+DAMAGES: dict[str, tuple[Damage, str]] = {
+    "no arrays": (lambda arrays: arrays.clear(), "its arrays are none"),
+    "one missing": (lambda arrays: arrays.pop("count"), "its arrays are character, children;"),
+    "one too many": (lambda arrays: arrays.update(b=np.zeros(1)), "its arrays are b, char"),
+    "floats": (lambda arrays: arrays.update(count=arrays["count"] * 1.0), "count is float64"),
+    "two axes": (lambda arrays: arrays.update(count=arrays["count"][None]), "of shape"),
+    "empty": (lambda arrays: arrays.update(character=np.zeros(0, np.uint8)), "of shape"),
+    "cut short": (lambda arrays: arrays.update(count=arrays["count"][:-1]), "but 18 counts"),
+    "a character beyond the vocabulary": (put("character", 9, 5), "character is not in 0 to 4"),
+    "a negative character": (put("character", 9, -1), "character is not in 0 to 4"),
+    "a count of 0": (put("count", 9, 0), "count is not in 1 to"),
+    "a count beyond int32": (put("count", 9, 2**31), "count is not in 1 to"),
+    "more children than characters": (put("children", 0, 6), "children is not in 0 to 5"),
+    "a child too few": (put("children", 3, 0), "children do not add up"),
+    "siblings out of order": (put("character", 1, 0), "characters are not sorted"),
+    "a triple whose end never came": (put("character", 12, 1), "without its suffix"),
+    "a pair seen more often than its start": (put("count", 5, 9), "contradict"),
+}
+
+
+@pytest.mark.parametrize(("damage", "message"), DAMAGES.values(), ids=DAMAGES)
+def test_damaged_arrays_are_refused(damage: Damage, message: str) -> None:
+    model = fitted("abracadabra", "abcdr", 3, "kneser-ney")
+    arrays = {name: values.astype(np.int64) for name, values in model.arrays().items()}
+    NgramModel.from_arrays(model.config, model.vocabulary, arrays)
+    damage(arrays)
+    with pytest.raises(CharloomError, match=f"n-gram model is damaged.*{message}"):
+        NgramModel.from_arrays(model.config, model.vocabulary, arrays)
+
+
+@pytest.mark.parametrize("order", [1, 2, 4, 5])
+def test_arrays_of_another_order_are_refused(order: int) -> None:
+    model = fitted("abracadabra", "abcdr", 3, "kneser-ney")
+    with pytest.raises(CharloomError, match="of another order"):
+        NgramModel.from_arrays(NgramConfig(order=order), model.vocabulary, model.arrays())
+
+
+@settings(max_examples=200)
+@given(
+    st.sampled_from(["character", "count", "children"]),
+    st.integers(0, 30),
+    st.integers(-2, 9),
+    st.sampled_from(SMOOTHINGS),
+)
+def test_one_wrong_number_is_refused_or_harmless(
+    name: str, place: int, value: int, smoothing: Smoothing
+) -> None:
+    model = fitted("abracadabra abacadabra", " abcdr", 4, smoothing)
+    arrays = {key: values.astype(np.int64) for key, values in model.arrays().items()}
+    arrays[name][place % arrays[name].size] = value
+    try:
+        opened = NgramModel.from_arrays(model.config, model.vocabulary, arrays)
+    except CharloomError:
+        return
+    log_probs, _ = opened.log_probs(random_ids(opened, 1, 40), opened.start(1))
+    assert np.exp(log_probs).sum(axis=-1) == pytest.approx(1, abs=1e-12)
