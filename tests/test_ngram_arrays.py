@@ -90,7 +90,8 @@ DAMAGES: dict[str, tuple[Damage, str]] = {
     "a child too few": (put("children", 3, 0), "children do not add up"),
     "siblings out of order": (put("character", 1, 0), "characters are not sorted"),
     "a triple whose end never came": (put("character", 12, 1), "without its suffix"),
-    "a pair seen more often than its start": (put("count", 5, 9), "contradict"),
+    "a pair seen once more than its end": (put("count", 5, 3), "contradict"),
+    "a character twice without a neighbour": (put("count", 0, 6), "contradict"),
 }
 
 
