@@ -6,6 +6,7 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from hypothesis import given
@@ -36,11 +37,6 @@ def refusal(*sources: str) -> str:
     message = str(caught.value)
     assert message.isprintable(), "one line, with nothing that a terminal acts on"
     return message
-
-
-class Stdin:
-    def __init__(self, data: bytes) -> None:
-        self.buffer = io.BytesIO(data)
 
 
 def test_a_file_is_read_as_it_is(here):
@@ -142,7 +138,7 @@ def test_known_texts_are_read_by_name_and_joined_with_files(here):
 
 
 def test_standard_input_is_read_once(here, monkeypatch):
-    monkeypatch.setattr(sys, "stdin", Stdin(b"piped\r\n"))
+    monkeypatch.setattr(sys, "stdin", SimpleNamespace(buffer=io.BytesIO(b"piped\r\n")))
     text = read_text(["-"])
     assert (text.content, text.name) == ("piped\n", "standard input")
     assert text.notes == ("turned 1 CRLF line end into LF",)
@@ -154,7 +150,7 @@ def test_standard_input_is_read_once(here, monkeypatch):
     [(b"", "standard input is empty"), (b"a\xff", "iconv -f WINDOWS-1252 -t UTF-8 - > NEW")],
 )
 def test_bad_standard_input_is_named(here, monkeypatch, data, says):
-    monkeypatch.setattr(sys, "stdin", Stdin(data))
+    monkeypatch.setattr(sys, "stdin", SimpleNamespace(buffer=io.BytesIO(data)))
     assert says in refusal("-")
 
 
