@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from charloom.config import Dtype, Engine, ModelConfig, NgramConfig, TrainConfig
 from charloom.errors import CharloomError
+from charloom.run import Run
 from charloom.vocabulary import Vocabulary
 from charloom.weights import Array
 
@@ -63,3 +64,71 @@ class Learner(Protocol):
 
     def load(self, arrays: Mapping[str, Array]) -> None:
         """Take weights alone, or all that `arrays` gave. Raises CharloomError on a misfit."""
+
+
+def pick_engine(engine: Engine = "auto") -> str:
+    """Resolve "auto": the one place that decides."""
+    return "compiled" if engine == "auto" else engine
+
+
+def create_learner(
+    model: ModelConfig,
+    train: TrainConfig,
+    vocabulary_size: int,
+    engine: Engine = "auto",
+    dtype: Dtype = "float32",
+    seed: int | None = None,
+) -> Learner:
+    """Return a fresh learner; `seed`, by default `train.seed`, draws weights and dropout.
+
+    Raises CharloomError where the engine is not installed.
+    """
+    match pick_engine(engine):
+        case "reference":
+            from charloom.reference import ReferenceLearner
+
+            return ReferenceLearner(model, train, vocabulary_size, dtype, seed)
+        case "compiled":
+            from charloom.compiled import CompiledLearner
+
+            return CompiledLearner(model, train, vocabulary_size, dtype, seed)
+        case unknown:
+            raise CharloomError(f"engine {unknown!r} is not there: take compiled or reference")
+
+
+def create_model(
+    config: ModelConfig | NgramConfig,
+    arrays: Mapping[str, Array],
+    vocabulary: Vocabulary,
+    engine: Engine = "auto",
+    dtype: Dtype = "float32",
+) -> LanguageModel:
+    """Return a model that predicts with a copy of these weights (or an n-gram's counts).
+
+    Raises CharloomError where they do not fit the config or the engine is not installed.
+    """
+    if isinstance(config, NgramConfig):
+        from charloom.ngram import NgramModel
+
+        return NgramModel.from_arrays(config, vocabulary, arrays)
+    match pick_engine(engine):
+        case "reference":
+            from charloom.reference import ReferenceModel
+
+            return ReferenceModel(config, arrays, vocabulary)
+        case "compiled":
+            from charloom.compiled import CompiledModel
+
+            return CompiledModel(config, arrays, vocabulary, dtype)
+        case unknown:
+            raise CharloomError(f"engine {unknown!r} is not there: take compiled or reference")
+
+
+def open_model(run: str | Path | Run, engine: Engine = "auto") -> LanguageModel:
+    """Open the best model of a run folder, whichever engine trained it.
+
+    Raises CharloomError where there is no run or no valid checkpoint in it.
+    """
+    run = run if isinstance(run, Run) else Run.open(run)
+    config = run.config
+    return create_model(config.model, run.load_weights(), run.vocabulary, engine, config.dtype)

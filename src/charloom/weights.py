@@ -70,18 +70,25 @@ def check_weights(
     weights: Mapping[str, Array], config: ModelConfig, vocabulary_size: int, where: str = "weights"
 ) -> None:
     """Raise CharloomError unless names, shapes and values are what the config asks for."""
-    shapes = weight_shapes(config, vocabulary_size)
-    missing = sorted(shapes.keys() - weights.keys())
-    unknown = sorted(weights.keys() - shapes.keys())
+    check_shapes(weights, weight_shapes(config, vocabulary_size), where)
+    for name, weight in weights.items():
+        if not np.isfinite(weight).all():
+            raise CharloomError(f"{where}: {name} holds NaN or infinity")
+
+
+def check_shapes(
+    arrays: Mapping[str, Array], shapes: Mapping[str, tuple[int, ...]], where: str
+) -> None:
+    """Raise CharloomError unless there is exactly one array of each name and shape."""
+    missing = sorted(shapes.keys() - arrays.keys())
+    unknown = sorted(arrays.keys() - shapes.keys())
     if missing or unknown:
         raise CharloomError(
-            f"{where}: the names of the weights do not fit the model "
+            f"{where}: not what the settings ask for "
             f"(missing: {', '.join(missing) or 'none'}; unknown: {', '.join(unknown) or 'none'})"
         )
     for name, shape in shapes.items():
-        if weights[name].shape != shape:
+        if arrays[name].shape != shape:
             raise CharloomError(
-                f"{where}: {name} has shape {weights[name].shape}, but the model needs {shape}"
+                f"{where}: {name} has shape {arrays[name].shape}, but the settings need {shape}"
             )
-        if not np.isfinite(weights[name]).all():
-            raise CharloomError(f"{where}: {name} holds NaN or infinity")

@@ -1,0 +1,148 @@
+"""The arrays that kernels work on: one flat vector of parameters, and buffers made once.
+
+All weights lie in one vector, so that the optimiser is one loop and the gradient's norm one
+sum; the contract's named arrays are views of it. Matrices come before biases (weight decay
+stops between them), and the matrix that ids look rows up in comes first.
+"""
+
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import DTypeLike, NDArray
+
+from charloom.compiled.gru import Gru
+from charloom.compiled.lstm import Lstm
+from charloom.compiled.rnn import Rnn
+from charloom.config import ModelConfig
+from charloom.weights import GATES, Array, weight_shapes
+
+
+class Parameters(NamedTuple):
+    """Views of one flat vector; also the shape of a gradient. E is 0 for one-hot inputs."""
+
+    embedding: Array  # (V, E)
+    Wx0: Array  # (D, GH), D = E or V
+    Wx: Array  # (L - 1, H, GH)
+    Wh: Array  # (L, H, GH)
+    head_W: Array  # (H, V)
+    b: Array  # (L, 1, GH)
+    head_b: Array  # (1, V)
+
+
+class Shard(NamedTuple):
+    """Everything that one thread needs to take B lanes through T steps.
+
+    What only the backward pass uses is empty where a model is only read.
+    """
+
+    ids: NDArray[np.int32]  # (T, B)
+    targets: NDArray[np.int32]  # (T, B)
+    seen: NDArray[np.uint8]  # (V,) 1 where an id occurs in ids
+    x: Array  # (T, B, E) embedded inputs
+    Z: Array  # (T, B, GH) x Wx + b, then its gradient
+    gates: Array  # (L, T, B, GH)
+    h: Array  # (L, T + 1, B, H); h[:, 0] is the carried state
+    mask: Array  # (L - 1, T, B, H) dropout, or (0, T, B, H)
+    dropped: Array  # as mask: layer outputs after dropout
+    logits: Array  # (T, B, V), then their gradient
+    dH: Array  # (T, B, H) gradient of a layer's outputs
+    dh: Array  # (B, H)
+    WhT: Array  # (GH, H)
+    WxT: Array  # (GH, H)
+    Wx0T: Array  # (GH, E)
+    head_WT: Array  # (V, H)
+    zero: Array  # (1, widest) for products without a base
+    cell: Any  # Rnn, Lstm or Gru: what only this cell needs
+
+
+def parameter_size(config: ModelConfig, V: int) -> int:
+    """Length of the flat vector."""
+    return sum(int(np.prod(shape)) for shape in weight_shapes(config, V).values())
+
+
+def parameter_views(flat: Array, config: ModelConfig, V: int) -> Parameters:
+    """Cut a flat vector into the parameters' arrays."""
+    L, H, E, G = config.layers, config.hidden, config.embedding, GATES[config.cell]
+    shapes = [
+        (V, E),
+        (E or V, G * H),
+        (L - 1, H, G * H),
+        (L, H, G * H),
+        (H, V),
+        (L, 1, G * H),
+        (1, V),
+    ]
+    ends = np.cumsum([int(np.prod(shape)) for shape in shapes])
+    pieces = np.split(flat, ends[:-1])
+    return Parameters(*(piece.reshape(shape) for piece, shape in zip(pieces, shapes, strict=True)))
+
+
+def named_views(flat: Array, config: ModelConfig, V: int) -> dict[str, Array]:
+    """The contract's names, as views of a flat vector."""
+    p = parameter_views(flat, config, V)
+    views = {"embedding": p.embedding} if config.embedding else {}
+    for layer in range(config.layers):
+        views[f"layer{layer}.Wx"] = p.Wx[layer - 1] if layer else p.Wx0
+        views[f"layer{layer}.Wh"] = p.Wh[layer]
+        views[f"layer{layer}.b"] = p.b[layer, 0]
+    return views | {"head.W": p.head_W, "head.b": p.head_b[0]}
+
+
+def matrices_size(p: Parameters) -> int:
+    """How many of the flat vector's numbers belong to matrices; biases follow."""
+    return sum(array.size for array in (p.embedding, p.Wx0, p.Wx, p.Wh, p.head_W))
+
+
+def flat_vector(weights: Mapping[str, Array], config: ModelConfig, dtype: DTypeLike) -> Array:
+    """Copy the contract's named arrays into one new flat vector."""
+    V = weights["head.W"].shape[1]
+    flat = np.empty(parameter_size(config, V), dtype)
+    for name, view in named_views(flat, config, V).items():
+        view[...] = weights[name]
+    return flat
+
+
+def new_shard(
+    config: ModelConfig, V: int, B: int, T: int, dtype: DTypeLike, *, dropout: bool, backward: bool
+) -> Shard:
+    """Allocate the buffers for B lanes and T steps."""
+    L, H, E, G = config.layers, config.hidden, config.embedding, GATES[config.cell]
+    masks = L - 1 if dropout else 0
+
+    def make(*shape: int) -> Array:
+        return np.zeros(shape, dtype)
+
+    def grad(*shape: int) -> Array:
+        return make(*shape) if backward else make(*(0 for _ in shape))
+
+    cells: dict[str, Any] = {
+        "rnn": lambda: Rnn(make(0)),
+        "lstm": lambda: Lstm(make(L, T + 1, B, H), make(L, T, B, H), grad(B, H)),
+        "gru": lambda: Gru(make(L, T, B, G * H), grad(T, B, G * H)),
+    }
+    return Shard(
+        ids=np.zeros((T, B), np.int32),
+        targets=np.zeros((T, B), np.int32),
+        seen=np.zeros(V, np.uint8),
+        x=make(T, B, E),
+        Z=make(T, B, G * H),
+        gates=make(L, T, B, G * H),
+        h=make(L, T + 1, B, H),
+        mask=make(masks, T, B, H),
+        dropped=make(masks, T, B, H),
+        logits=make(T, B, V),
+        dH=grad(T, B, H),
+        dh=grad(B, H),
+        WhT=grad(G * H, H),
+        WxT=grad(G * H, H),
+        Wx0T=grad(G * H, E),
+        head_WT=grad(V, H),
+        zero=make(1, max(G * H, V, H, E)),
+        cell=cells[config.cell](),
+    )
+
+
+def carried(shard: Shard) -> tuple[Array, ...]:
+    """Buffers (L, T + 1, B, H) of what is carried from step to step: h, and c for an LSTM."""
+    return (shard.h, shard.cell.c) if hasattr(shard.cell, "c") else (shard.h,)

@@ -1,0 +1,226 @@
+"""The compiled engine's Learner: lanes in shards, a thread for each, one optimiser step."""
+
+import os
+from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
+
+import numpy as np
+from numpy.typing import NDArray
+
+from charloom.compiled.arrays import (
+    Shard,
+    carried,
+    flat_vector,
+    matrices_size,
+    named_views,
+    new_shard,
+    parameter_views,
+)
+from charloom.compiled.network import add_gradient, cross_entropy, forward, loss_and_gradient
+from charloom.compiled.optimizers import move, rule
+from charloom.config import ModelConfig, TrainConfig
+from charloom.dropout import dropout_mask
+from charloom.errors import CharloomError
+from charloom.optimizers import SLOTS
+from charloom.weights import Array, check_shapes, check_weights, initial_weights
+
+Ids = NDArray[np.integer]
+
+SHARD = 16  # lanes that one thread takes; fixed, so that no result depends on the machine
+
+
+class CompiledLearner:
+    """The `Learner` protocol in numba, float32 or float64.
+
+    Losses and weights do not depend on the number of threads: lanes are always cut into
+    shards of 16, and the shards' gradients are added in order. `seed`, by default
+    `train.seed`, draws the first weights and the dropout masks.
+    """
+
+    def __init__(
+        self,
+        model: ModelConfig,
+        train: TrainConfig,
+        vocabulary_size: int,
+        dtype: str = "float32",
+        seed: int | None = None,
+    ) -> None:
+        self._model, self._train, self._V, self._dtype = model, train, vocabulary_size, dtype
+        self._seed = train.seed if seed is None else seed
+        self._updates = 0
+        drawn = initial_weights(model, vocabulary_size, self._seed)
+        self._flat = flat_vector(drawn, model, dtype)
+        sizes = [self._flat.size if k < len(SLOTS[train.optimizer]) else 0 for k in range(2)]
+        self._slots = tuple(np.zeros(size, dtype) for size in sizes)
+        self._parameters = parameter_views(self._flat, model, vocabulary_size)
+        self._rule = rule(train, dtype)
+        self._row_width = model.embedding or self._parameters.Wx0.shape[1]
+        self._matrices = matrices_size(self._parameters)
+        self._lanes = [
+            slice(first, min(first + SHARD, train.batch)) for first in range(0, train.batch, SHARD)
+        ]
+        self._gradients = [np.zeros_like(self._flat) for _ in self._lanes]
+        self._gradient_views = [parameter_views(g, model, vocabulary_size) for g in self._gradients]
+        self._shards = self._new_shards(train.length)
+        threads = min(len(self._lanes), _available_threads())
+        self._pool = ThreadPoolExecutor(threads) if threads > 1 else None
+
+    def update(self, inputs: Ids, targets: Ids, learning_rate: float) -> float:
+        """Take one step on inputs and targets (B, T), and carry the state on.
+
+        Returns the loss before the step, with dropout, in mean nats per character.
+        Raises CharloomError where the shapes are not (B, T) or an id is not in [0, V).
+        """
+        self._fill(inputs, targets)
+        scale = 1 / inputs.size if self._train.reduction == "mean" else 1.0
+        if self._train.dropout:
+            self._draw_masks(inputs.shape[1])
+        losses = self._on_each_shard(scale)
+        for other, gradient in zip(self._shards[1:], self._gradients[1:], strict=True):
+            add_gradient(self._gradients[0], gradient, self._shards[0].seen, other.seen)
+        self._updates += 1
+        move(
+            self._flat,
+            self._gradients[0],
+            self._slots,
+            self._shards[0].seen,
+            self._row_width,
+            self._matrices,
+            self._rule,
+            learning_rate,
+            self._updates,
+        )
+        self._carry()
+        return sum(losses) / inputs.size
+
+    def loss(self, inputs: Ids, targets: Ids) -> float:
+        """Return the loss of (B, T) from the carried state, without dropout; nothing changes."""
+        self._fill(inputs, targets)
+        no_mask = np.zeros((0, *self._shards[0].mask.shape[1:]), self._dtype)
+        total = 0.0
+        for shard in self._shards:
+            forward(self._parameters, shard._replace(mask=no_mask))
+            total += cross_entropy(shard.logits, shard.targets, 1.0)
+        return total / inputs.size
+
+    def reset(self) -> None:
+        """Forget the carried state."""
+        for shard in self._shards:
+            for buffer in carried(shard):
+                buffer[:, 0] = 0
+
+    def arrays(self) -> dict[str, Array]:
+        """Return weights, optimiser slots, updates made, carried state and dropout seed.
+
+        They are ``optimizer.SLOT.WEIGHT``, ``optimizer.updates`` (1,), ``state.layerN.h`` and
+        for an LSTM ``.c`` (B, H), and ``rng.seed`` (1,). Seed and updates determine every mask.
+        """
+        arrays = named_views(self._flat, self._model, self._V)
+        for slot, flat in zip(SLOTS[self._train.optimizer], self._slots, strict=False):
+            views = named_views(flat, self._model, self._V)
+            arrays |= {f"optimizer.{slot}.{name}": view for name, view in views.items()}
+        arrays["optimizer.updates"] = np.array([self._updates], np.int64)
+        for name, pieces in self._state_pieces().items():
+            arrays[name] = np.concatenate(pieces)
+        arrays["rng.seed"] = np.array([self._seed], np.int64)
+        return arrays
+
+    def load(self, arrays: Mapping[str, Array]) -> None:
+        """Take weights alone, or all that `arrays` gave, cast to this learner's dtype.
+
+        With weights alone all else becomes that of a fresh learner: slots and carried state
+        zero, no updates made. Raises CharloomError, having changed nothing, where a name is
+        missing or unknown, a shape does not fit, or a weight is not finite.
+        """
+        views = self.arrays()
+        names = named_views(self._flat, self._model, self._V).keys()
+        check_weights({n: a for n, a in arrays.items() if n in names}, self._model, self._V)
+        if arrays.keys() != names:
+            shapes = {name: view.shape for name, view in views.items()}
+            check_shapes(arrays, shapes, "saved training state")
+        for slot in self._slots:
+            slot[...] = 0
+        self.reset()
+        self._updates = int(arrays["optimizer.updates"][0]) if "optimizer.updates" in arrays else 0
+        self._seed = int(arrays["rng.seed"][0]) if "rng.seed" in arrays else self._seed
+        pieces = self._state_pieces()
+        for name, array in arrays.items():
+            for lanes, piece in zip(self._lanes, pieces.get(name, ()), strict=False):
+                piece[...] = array[lanes]
+            views[name][...] = array
+
+    def _new_shards(self, T: int) -> list[Shard]:
+        dropout = self._train.dropout > 0
+        return [
+            new_shard(
+                self._model,
+                self._V,
+                s.stop - s.start,
+                T,
+                self._dtype,
+                dropout=dropout,
+                backward=True,
+            )
+            for s in self._lanes
+        ]
+
+    def _fill(self, inputs: Ids, targets: Ids) -> None:
+        """Copy (B, T) ids into the shards, time first; a new T means new shards."""
+        B, T = self._train.batch, inputs.shape[-1]
+        if inputs.shape != (B, T) or targets.shape != (B, T) or T == 0:
+            raise CharloomError(
+                f"inputs have shape {inputs.shape} and targets {targets.shape}, "
+                f"but both must be (B, T) with B = {B}, the batch of the training settings"
+            )
+        if self._shards[0].ids.shape[0] != T:
+            before, self._shards = self._shards, self._new_shards(T)
+            for old, new in zip(before, self._shards, strict=True):
+                new.seen[...] = old.seen
+                for x, y in zip(carried(old), carried(new), strict=True):
+                    y[:, 0] = x[:, 0]
+        for lanes, shard in zip(self._lanes, self._shards, strict=True):
+            shard.ids[...] = inputs[lanes].T
+            shard.targets[...] = targets[lanes].T
+
+    def _id_error(self) -> CharloomError:
+        return CharloomError(f"inputs and targets must hold ids from 0 to {self._V - 1}")
+
+    def _draw_masks(self, T: int) -> None:
+        shape = (T, self._train.batch, self._model.hidden)
+        for layer in range(self._model.layers - 1):
+            mask = dropout_mask(
+                self._seed, self._updates, layer, shape, self._train.dropout, self._dtype
+            )
+            for lanes, shard in zip(self._lanes, self._shards, strict=True):
+                shard.mask[layer] = mask[:, lanes]
+
+    def _on_each_shard(self, scale: float) -> list[float]:
+        work = [
+            (self._parameters, g, s, scale)
+            for g, s in zip(self._gradient_views, self._shards, strict=True)
+        ]
+        if self._pool is None:
+            return [loss_and_gradient(*arguments) for arguments in work]
+        others = [self._pool.submit(loss_and_gradient, *arguments) for arguments in work[1:]]
+        return [loss_and_gradient(*work[0]), *(future.result() for future in others)]
+
+    def _carry(self) -> None:
+        for shard in self._shards:
+            for buffer in carried(shard):
+                buffer[:, 0] = buffer[:, -1]
+
+    def _state_pieces(self) -> dict[str, list[Array]]:
+        """Carried state by name: a view (B of the shard, H) for each shard."""
+        return {
+            f"state.layer{layer}.{name}": [carried(shard)[k][layer, 0] for shard in self._shards]
+            for layer in range(self._model.layers)
+            for k, name in enumerate("hc" if self._model.cell == "lstm" else "h")
+        }
+
+
+def _available_threads() -> int:
+    """OMP_NUM_THREADS where it is set, else the processors this process may use."""
+    asked = os.environ.get("OMP_NUM_THREADS", "")
+    if asked.isdigit() and int(asked) > 0:
+        return int(asked)
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

@@ -1,0 +1,93 @@
+"""The compiled twin of `charloom.sampling.draw`, which says what each filter keeps."""
+
+import math
+from typing import Any
+
+import numpy as np
+
+from charloom.compiled.network import forward
+from charloom.compiled.products import copy
+from charloom.jit import kernel
+
+
+@kernel
+def generate(
+    p: Any, s: Any, carried: Any, uniforms: Any, drawn: Any, filters: Any, scratch: Any
+) -> None:
+    """Read s.ids (1, B), then draw n characters in each lane into drawn (B, n).
+
+    uniforms (B, n); filters are temperature, top_k, top_p and min_p; scratch (2, V) float64.
+    `carried` holds s.h and, for an LSTM, s.cell.c (L, 2, B, H): on return their [:, 0] is the
+    state before the last character drawn. Raises ValueError where a prediction is not finite.
+    """
+    B, n = drawn.shape
+    for t in range(n):
+        forward(p, s)
+        for state in carried:
+            _carry(state)
+        for b in range(B):
+            drawn[b, t] = draw(s.logits[0, b], filters, uniforms[b, t], scratch)
+            s.ids[0, b] = drawn[b, t]
+
+
+@kernel
+def _carry(state: Any) -> None:
+    for layer in range(state.shape[0]):
+        copy(state[layer, 0], state[layer, 1])
+
+
+@kernel
+def draw(logits: Any, filters: Any, u: float, scratch: Any) -> int:
+    """One id from logits (V,) with u in [0, 1); scratch (2, V)."""
+    temperature, top_k, top_p, min_p = filters
+    V, weights = logits.size, scratch[0]
+    likeliest = 0
+    for v in range(V):
+        if logits[v] > logits[likeliest] or math.isnan(logits[v]):
+            likeliest = v
+    if not math.isfinite(logits[likeliest]):
+        raise ValueError
+    if temperature == 0:
+        return likeliest
+    for v in range(V):
+        weights[v] = math.exp((float(logits[v]) - float(logits[likeliest])) / temperature)
+    if 0 < top_k < V:
+        _keep_likeliest(logits, scratch, top_k, np.inf)
+    if top_p < 1:
+        _keep_likeliest(logits, scratch, V, top_p)
+    total = 0.0
+    for v in range(V):
+        if weights[v] < min_p:
+            weights[v] = 0
+        total += weights[v]
+    reached = 0.0
+    for v in range(V):
+        reached += weights[v]
+        if reached > u * total:
+            return v
+    return likeliest
+
+
+@kernel
+def _keep_likeliest(logits: Any, scratch: Any, most: int, share: float) -> None:
+    """Zero all weights but those of the first ranks: `most`, or as many as reach `share`.
+
+    A rank is found by looking at all of what is left, which beats sorting where few stay.
+    """
+    V, weights, kept = logits.size, scratch[0], scratch[1]
+    kept[:] = 0
+    total = 0.0
+    for v in range(V):
+        total += weights[v]
+    reached = 0.0
+    for rank in range(most):
+        if rank and reached >= share * total:
+            break
+        best = -1
+        for v in range(V):
+            if not kept[v] and (best < 0 or logits[v] > logits[best]):
+                best = v
+        kept[best] = 1
+        reached += weights[best]
+    for v in range(V):
+        weights[v] *= kept[v]
