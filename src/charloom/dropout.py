@@ -13,4 +13,6 @@ def dropout_mask(
     """
     rng = np.random.Generator(np.random.Philox(key=(seed, 2**32 * layer + update)))
     kept = rng.integers(0, 65536, shape, dtype=np.uint16) >= round(rate * 65536)
-    return kept.astype(dtype) * np.dtype(dtype).type(1 / (1 - rate))
+    mask: NDArray[np.floating] = kept.astype(dtype)
+    mask *= 1 / (1 - rate)
+    return mask

@@ -98,7 +98,7 @@ def create_learner(
 
 def create_model(
     config: ModelConfig | NgramConfig,
-    arrays: Mapping[str, Array],
+    arrays: Mapping[str, NDArray[Any]],
     vocabulary: Vocabulary,
     engine: Engine = "auto",
     dtype: Dtype = "float32",
