@@ -75,7 +75,10 @@ class CompiledLearner:
         scale = 1 / inputs.size if self._train.reduction == "mean" else 1.0
         if self._train.dropout:
             self._draw_masks(inputs.shape[1])
-        losses = self._on_each_shard(scale)
+        try:
+            losses = self._on_each_shard(scale)
+        except IndexError:
+            raise self._id_error() from None
         for other, gradient in zip(self._shards[1:], self._gradients[1:], strict=True):
             add_gradient(self._gradients[0], gradient, self._shards[0].seen, other.seen)
         self._updates += 1
@@ -98,9 +101,12 @@ class CompiledLearner:
         self._fill(inputs, targets)
         no_mask = np.zeros((0, *self._shards[0].mask.shape[1:]), self._dtype)
         total = 0.0
-        for shard in self._shards:
-            forward(self._parameters, shard._replace(mask=no_mask))
-            total += cross_entropy(shard.logits, shard.targets, 1.0)
+        try:
+            for shard in self._shards:
+                forward(self._parameters, shard._replace(mask=no_mask))
+                total += cross_entropy(shard.logits, shard.targets, 1.0)
+        except IndexError:
+            raise self._id_error() from None
         return total / inputs.size
 
     def reset(self) -> None:
