@@ -1,0 +1,362 @@
+"""A run is a folder of plain files (DESIGN.md, contract 3); this is its door.
+
+    config.json      what was asked: a `RunConfig`
+    vocabulary.json  the characters
+    corpus.json      the text's name, sources, length and SHA-256: a `Corpus`
+    corpus.txt       the text itself, only where it could not be read a second time
+    metrics.jsonl    one object a line, by step
+    samples/         STEP.txt, what it wrote at that step; generated.txt, what was worth keeping
+    checkpoints/     see checkpoint.py
+
+`config.json` is written last and never again: a folder without it is no run.
+"""
+
+import errno
+import fcntl
+import hashlib
+import operator
+import os
+import platform
+import warnings
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from datetime import datetime
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any, Literal, Self
+
+import msgspec
+import numpy as np
+from numpy.typing import NDArray
+
+from charloom import __version__, checkpoint
+from charloom.checkpoint import (
+    Array,
+    Checkpoint,
+    Meta,
+    plain_size,
+    read_bytes,
+    read_json,
+    replace_file,
+    write_file,
+)
+from charloom.config import NgramConfig, RunConfig
+from charloom.errors import CharloomError
+from charloom.text import Text, read_text, split_text
+from charloom.vocabulary import Vocabulary
+
+_LARGEST_VOCABULARY = 2**25  # bytes: all of Unicode as JSON in ASCII is smaller
+_LARGEST_TEXT = 2**40
+
+Which = Literal["best", "latest"] | int
+
+
+class Corpus(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """What a run learned from; `sources` can be read again from any working directory."""
+
+    name: str
+    sources: tuple[str, ...]
+    characters: int
+    sha256: str
+
+
+@dataclass(frozen=True)
+class Parts:
+    """The text of a run as ids (N,), cut as its config says; what is not held out is None."""
+
+    train: NDArray[np.int32]
+    validation: NDArray[np.int32] | None
+    test: NDArray[np.int32] | None
+    notes: tuple[str, ...]
+
+
+class Run:
+    """One run folder: make it with `create`, find it again with `open`."""
+
+    def __init__(
+        self, path: Path, config: RunConfig, vocabulary: Vocabulary, corpus: Corpus
+    ) -> None:
+        self.path = path
+        self.config = config
+        self.vocabulary = vocabulary
+        self.corpus = corpus
+        self.checkpoints = path / "checkpoints"
+        self._metrics = path / "metrics.jsonl"
+        self._samples = path / "samples"
+        self._text: Text | None = None
+
+    @classmethod
+    def create(
+        cls, path: str | Path, config: RunConfig, vocabulary: Vocabulary, text: Text
+    ) -> Self:
+        """Begin a run in a folder that is new or empty; raises CharloomError for any other."""
+        path = Path(path)
+        sources = tuple(_absolute(source) for source in config.data.sources)
+        corpus = Corpus(text.name, sources, len(text.content), text.sha256)
+        contents = {
+            "vocabulary.json": vocabulary.to_json().encode(),
+            "corpus.json": _pretty(corpus),
+            "config.json": _pretty(config),
+        }
+        if _cannot_be_read_again(sources, path):
+            contents = {"corpus.txt": text.content.encode()} | contents
+        try:
+            _refuse_used_folder(path)
+            path.mkdir(parents=True, exist_ok=True)
+            for folder in ("checkpoints", "samples"):
+                (path / folder).mkdir()
+            for name, content in contents.items():
+                write_file(path / name, content)
+            checkpoint.sync_folder(path)
+            checkpoint.sync_folder(path.parent)
+        except OSError as error:
+            raise CharloomError(
+                f"cannot begin a run in {path} ({error.strerror}): choose another folder"
+            ) from error
+        run = cls(path, config, vocabulary, corpus)
+        run._text = text
+        return run
+
+    @classmethod
+    def open(cls, path: str | Path) -> Self:
+        """Open a run; raises CharloomError that names the file where one is missing or damaged."""
+        path = Path(path)
+        if not path.is_dir():
+            raise CharloomError(f"there is no run folder {path}: `charloom runs` lists those below")
+        if not (path / "config.json").exists():
+            raise CharloomError(f"{path} is no run folder: it has no config.json")
+        config = read_json(path / "config.json", RunConfig)
+        corpus = read_json(path / "corpus.json", Corpus)
+        document = read_bytes(path / "vocabulary.json", _LARGEST_VOCABULARY)
+        try:
+            vocabulary = Vocabulary.from_json(document.decode("ascii"))
+        except (CharloomError, UnicodeDecodeError) as error:
+            raise CharloomError(
+                f"{path / 'vocabulary.json'} is damaged ({error}): restore it from a copy"
+            ) from None
+        return cls(path, config, vocabulary, corpus)
+
+    @contextmanager
+    def lock(self) -> Iterator[None]:
+        """Hold the folder for one trainer; raises CharloomError where another process has it.
+
+        The kernel drops the lock with the process that holds it, however that ends.
+        """
+        path = self.path / ".lock"
+        self._refuse_links(path)
+        with _writing(path):
+            file = path.open("a+")
+        with file:
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                file.seek(0)
+                holder = file.read(20).strip() or "unknown"
+                raise CharloomError(
+                    f"{self.path} is being trained by process {holder}: wait for it or stop it"
+                ) from None
+            file.truncate(0)
+            file.write(f"{os.getpid()}\n")
+            file.flush()
+            yield
+
+    def _refuse_links(self, lock: Path) -> None:
+        """Nothing is written through a link out of the folder, nor into a pipe."""
+        for folder in (self._samples, self.checkpoints):
+            if folder.is_symlink():
+                raise CharloomError(f"{folder} is a link: put the folder itself in its place")
+        for file in (lock, self._metrics, self._samples / "generated.txt"):
+            if file.exists() or file.is_symlink():
+                plain_size(file)
+
+    def read_text(self) -> Text:
+        """Read the text again; raises CharloomError unless it is the one the run began with."""
+        if self._text is not None:
+            text, self._text = self._text, None
+            return text
+        copy = self.path / "corpus.txt"
+        if copy.exists():
+            document = read_bytes(copy, _LARGEST_TEXT)
+            content = document.decode(errors="replace")
+            digest = hashlib.sha256(document).hexdigest()
+            text = Text(content, self.corpus.name, digest, ())
+        else:
+            text = self._read_sources()
+        self._check_text(text, str(copy) if copy.exists() else ", ".join(self.corpus.sources))
+        return text
+
+    def read_parts(self) -> Parts:
+        """Read the text again, encode it and cut it; raises CharloomError as `read_text` does."""
+        text = self.read_text()
+        ids = self.vocabulary.encode(text.content)
+        split = split_text(len(ids), self.config.data, fewest_characters(self.config))
+        validation, test = (None if p is None else ids[p] for p in (split.validation, split.test))
+        return Parts(ids[split.train], validation, test, text.notes + split.notes)
+
+    def _read_sources(self) -> Text:
+        try:
+            return read_text(self.corpus.sources)
+        except CharloomError as error:
+            raise CharloomError(
+                f"the text of {self.path} cannot be read again: {error} "
+                f"(where it is looked for stands in {self.path / 'corpus.json'})"
+            ) from None
+
+    def _check_text(self, text: Text, where: str) -> None:
+        if text.sha256 == self.corpus.sha256:
+            return
+        then, now = self.corpus.characters, len(text.content)
+        change = f"{now:,} characters, not {then:,}" if now != then else f"as many ({now:,}) others"
+        raise CharloomError(
+            f"{where} is not the text that {self.path} learned: it has {change} (SHA-256 "
+            f"{text.sha256[:8]}, not {self.corpus.sha256[:8]}); put that text back, or train anew"
+        )
+
+    def append_metrics(self, record: Mapping[str, Any]) -> None:
+        """Add one line; a number that JSON does not have, NaN or an infinity, becomes null."""
+        line = msgspec.json.encode(record) + b"\n"
+        with _writing(self._metrics), self._metrics.open("ab", buffering=0) as file:
+            if file.write(line) != len(line):
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    def metrics(self) -> list[dict[str, Any]]:
+        """Return what was measured, in the order of steps; a line cut short at the end is left out.
+
+        Raises CharloomError where a line before the last is damaged.
+        """
+        return [record for _, record in self._metric_lines()]
+
+    def truncate_metrics(self, step: int) -> None:
+        """Forget what was measured after `step`: it is about to be measured again."""
+        if self._metrics.exists():
+            kept = [line for line, record in self._metric_lines() if record["step"] <= step]
+            with _writing(self._metrics):
+                replace_file(self._metrics, b"".join(line + b"\n" for line in kept))
+
+    def _metric_lines(self) -> list[tuple[bytes, dict[str, Any]]]:
+        if not self._metrics.exists():
+            return []
+        *lines, _torn = read_bytes(self._metrics, _LARGEST_TEXT).split(b"\n")
+        found: list[tuple[bytes, dict[str, Any]]] = []
+        for number, line in enumerate(lines, 1):
+            try:
+                record = msgspec.json.decode(line, type=dict[str, Any])
+                found.append((line, record | {"step": operator.index(record["step"])}))
+            except (ValueError, RecursionError, KeyError, TypeError):
+                raise CharloomError(
+                    f"{self._metrics} is damaged in line {number}: delete that line"
+                ) from None
+        return found
+
+    def write_sample(self, step: int, text: str) -> Path:
+        """Keep what was written at `step`; returns the file."""
+        path = self._samples / f"{step:08d}.txt"
+        with _writing(path):
+            self._samples.mkdir(exist_ok=True)
+            replace_file(path, text.encode())
+        return path
+
+    def append_generated(self, step: int, loss: float, text: str) -> None:
+        """Add a text to generated.txt, with the time, the step and the smoothed loss in nats."""
+        now = datetime.now().astimezone().isoformat(" ", "seconds")
+        path = self._samples / "generated.txt"
+        with _writing(path), path.open("ab") as file:
+            file.write(f"---- {now}, step {step}, loss {loss:.6f} ----\n{text}\n\n".encode())
+
+    def save(self, arrays: Mapping[str, Array], meta: Meta) -> Path:
+        """Write a checkpoint, and the metrics up to it through to the disk; returns its path."""
+        if self._metrics.exists():
+            with self._metrics.open("rb") as file:
+                os.fsync(file.fileno())
+        return checkpoint.save(self.checkpoints, arrays, meta, self.config.watch.keep)
+
+    def checkpoint(self, which: Which = "best") -> Checkpoint:
+        """Read a checkpoint: the best on held-out text, the latest, or that of a step.
+
+        Where the best or the latest is damaged, another is read and its notes say so; a step
+        that was asked for by its number is read or refused. Raises CharloomError.
+        """
+        if isinstance(which, int):
+            if which not in (steps := checkpoint.steps(self.checkpoints)):
+                there = ", ".join(map(str, steps)) or "none"
+                raise CharloomError(f"{self.path} has no checkpoint {which}: it has {there}")
+            return checkpoint.read(self.checkpoints / f"{which:08d}")
+        latest = checkpoint.read_newest(self.checkpoints)
+        best = latest.meta.best
+        if which == "latest" or best is None or best.step == latest.meta.step:
+            return latest
+        try:
+            return checkpoint.read(self.checkpoints / f"{best.step:08d}")
+        except CharloomError as error:
+            note = f"{error}; used {latest.path.name}, the latest, instead of the best"
+            return replace(latest, notes=(*latest.notes, note))
+
+    def load_weights(self, which: Which = "best") -> dict[str, Array]:
+        """Return the arrays of the model alone; warns where a damaged checkpoint was passed over.
+
+        Raises CharloomError as `checkpoint` does.
+        """
+        found = self.checkpoint(which)
+        for note in found.notes:
+            warnings.warn(note, stacklevel=2)
+        return found.weights
+
+
+def fewest_characters(config: RunConfig) -> int:
+    """Return how many characters the training part must have: enough for one step."""
+    if isinstance(config.model, NgramConfig):
+        return 1
+    return config.train.batch * (config.train.length + 2)
+
+
+def versions() -> dict[str, str]:
+    """Return what else the last bits of a training run depend on."""
+    numerics = {name: version(name) for name in ("numpy", "numba")}
+    return {"charloom": __version__, "python": platform.python_version()} | numerics
+
+
+def list_runs(folder: str | Path) -> list[Path]:
+    """Return the run folders in and below `folder`, whole or damaged, in the order of names."""
+    if not Path(folder).is_dir():
+        raise CharloomError(f"there is no folder {folder}: check the name")
+    found: list[Path] = []
+    for parent, folders, files in os.walk(folder):
+        folders[:] = sorted(name for name in folders if not name.startswith("."))
+        if {"config.json", "corpus.json", "vocabulary.json"} <= {*files}:
+            found.append(Path(parent))
+            folders.clear()
+    return found
+
+
+@contextmanager
+def _writing(path: Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise CharloomError(
+            f"cannot write {path} ({error.strerror}): mend that, then resume"
+        ) from error
+
+
+def _pretty(struct: msgspec.Struct) -> bytes:
+    return msgspec.json.format(msgspec.json.encode(struct), indent=2) + b"\n"
+
+
+def _absolute(source: str) -> str:
+    if source == "-" or source.startswith("corpus:"):
+        return source
+    return str(Path(source).absolute())
+
+
+def _cannot_be_read_again(sources: Sequence[str], path: Path) -> bool:
+    """Standard input is gone, and a folder that the run lies in will hold the run's files too."""
+    run = path.resolve()
+    return any(source == "-" or run.is_relative_to(Path(source).resolve()) for source in sources)
+
+
+def _refuse_used_folder(path: Path) -> None:
+    if (path / "config.json").exists():
+        raise CharloomError(f"{path} already holds a run: resume it or choose another folder")
+    if path.is_dir() and any(path.iterdir()):
+        raise CharloomError(f"{path} is not empty: choose a folder that is new or empty")

@@ -1,0 +1,359 @@
+"""THE loop: a text and a `RunConfig` become a run folder, told as a stream of events.
+
+It prints nothing. Whatever is looked at on the way (losses, samples, checkpoints, the clock)
+changes no bit of the weights, and a run that was stopped goes on to the very same weights.
+"""
+
+import math
+from collections import deque
+from collections.abc import Iterator
+from pathlib import Path
+from time import perf_counter
+from typing import NamedTuple
+
+import numpy as np
+
+from charloom import checkpoint
+from charloom.batches import Lanes
+from charloom.checkpoint import STATE_PREFIXES, Best, Checkpoint, Losses, Meta
+from charloom.config import ModelConfig, NgramConfig, RunConfig, TrainConfig, WatchConfig, replace
+from charloom.errors import CharloomError
+from charloom.evaluation import Score, evaluate
+from charloom.events import (
+    Evaluated,
+    Event,
+    Finished,
+    Progress,
+    Sampled,
+    Saved,
+    Started,
+    StopSignals,
+)
+from charloom.fitting import fit
+from charloom.model import LanguageModel, create_learner, create_model, pick_engine
+from charloom.run import Run, fewest_characters, versions
+from charloom.sampling import generate
+from charloom.schedules import Schedule
+from charloom.text import read_text, split_text
+from charloom.vocabulary import Vocabulary
+from charloom.weights import parameter_count
+
+SMOOTHING = 0.999  # of the loss, as in min-char-rnn
+EPOCHS = 10  # where the end of the run is left open, but with these bounds
+FEWEST, MOST = 4_000_000, 100_000_000  # characters read
+TICK = 0.25  # seconds between two reports of progress
+
+
+def new_run(path: str | Path, config: RunConfig) -> Run:
+    """Read the text that `config` names and begin a run folder for it.
+
+    Where neither iterations nor epochs are given, the run is 10 epochs long, but 4 million
+    characters at least and 100 million at most. Raises CharloomError, and then makes no folder.
+    """
+    text = read_text(config.data.sources)
+    vocabulary = Vocabulary.from_text(text.content)
+    if isinstance(config.model, ModelConfig):
+        split = split_text(len(text.content), config.data, fewest_characters(config))
+        train, N = config.train, split.train.stop
+        Lanes(np.empty(N, np.int32), train.batch, train.length)  # raises where N is too small
+        if train.iterations is None and train.epochs is None:
+            characters = min(max(EPOCHS * N, FEWEST), MOST)
+            iterations = math.ceil(characters / (train.batch * train.length))
+            config = replace(config, train=replace(train, iterations=iterations))
+    return Run.create(path, config, vocabulary, text)
+
+
+def train(run: Run, resume: bool = False) -> Iterator[Event]:
+    """Train, and tell what happens; nothing does before the first event is asked for.
+
+    With `resume`, goes on from the newest whole checkpoint to the same bits as if it had never
+    stopped. SIGINT, SIGTERM and SIGHUP save a checkpoint after the update at hand and end the
+    stream with `Finished`; a second SIGINT raises KeyboardInterrupt. Raises CharloomError.
+    """
+    with run.lock(), StopSignals() as caught:
+        saved = _last_checkpoint(run, resume)
+        if isinstance(run.config.model, NgramConfig):
+            yield from fit(run, run.config.model, saved)
+        else:
+            yield from _Trainer(run, run.config.model, saved, caught).events()
+
+
+def _last_checkpoint(run: Run, resume: bool) -> Checkpoint | None:
+    """What to go on from; None is the beginning."""
+    if not checkpoint.steps(run.checkpoints):
+        return None
+    if not resume:
+        raise CharloomError(f"{run.path} is trained already: resume it, or choose another folder")
+    return run.checkpoint("latest")
+
+
+def _total(config: TrainConfig, steps_per_epoch: int) -> int:
+    ends = [config.iterations] if config.iterations is not None else []
+    if config.epochs is not None:
+        ends.append(math.ceil(config.epochs * steps_per_epoch))
+    if not ends:
+        raise CharloomError("the run has no end: give --iterations or --epochs")
+    return min(ends)
+
+
+class _Intervals(NamedTuple):
+    """Every how many updates what is done; 0 is never."""
+
+    evaluate: int
+    sample: int
+    save: int
+    log: int
+
+
+def _intervals(watch: WatchConfig, total: int) -> _Intervals:
+    def interval(asked: int | None, times: int) -> int:
+        return math.ceil(total / times) if asked is None else asked
+
+    return _Intervals(
+        evaluate=interval(watch.evaluate_every, 20),
+        sample=interval(watch.sample_every, 100 if watch.sample_at_best else 8),
+        save=interval(watch.checkpoint_every, 20),
+        log=interval(None, 500),
+    )
+
+
+class _Trainer:
+    """A training run between two events."""
+
+    def __init__(
+        self, run: Run, model: ModelConfig, saved: Checkpoint | None, caught: list[int]
+    ) -> None:
+        config, V = run.config, len(run.vocabulary)
+        self.run, self.model, self.caught = run, model, caught
+        self.parts = run.read_parts()
+        self.lanes = Lanes(self.parts.train, config.train.batch, config.train.length)
+        self.total = _total(config.train, self.lanes.steps_per_epoch)
+        self.every = _intervals(config.watch, self.total)
+        self.held_out = self.parts.validation if self.every.evaluate else None
+        self.schedule = Schedule(config.train, self.total, self.lanes.steps_per_epoch)
+        self.learner = create_learner(
+            model, config.train, V, config.engine, config.dtype, config.train.seed
+        )
+        self.notes = [*self.parts.notes]
+        self.step, self.saved_step = 0, -1
+        self.first_loss = math.log(V)
+        self.losses = Losses(smooth=self.first_loss)
+        self.told_sum, self.told_count = 0.0, 0  # since the last report
+        self.best: Best | None = None
+        self.score: Score | None = None
+        self.marks: deque[tuple[int, float]] = deque(maxlen=20)  # (step, seconds in updates)
+        self.busy = 0.0
+        self.began = self.told_at = perf_counter()
+        if saved is not None:
+            self._restore(saved)
+        run.truncate_metrics(self.step)
+
+    def events(self) -> Iterator[Event]:
+        yield self._started()
+        while self.step < self.total and not self.caught:
+            due = min((self.step // every + 1) * every for every in self.every if every)
+            self._advance(min(due, self.total))
+            yield from self._look()
+        if self.saved_step != self.step:
+            yield self._save(best=False)
+        yield self._finished()
+
+    def _advance(self, until: int) -> None:
+        """Update once at least, up to step `until` or the next tick.
+
+        The time of training goes here, so what is rare is done elsewhere.
+        """
+        step, began = self.step, perf_counter()
+        tick = began + TICK
+        losses: list[float] = []
+        next_batch, rate, observe = self.lanes.next, self.schedule.rate, self.schedule.observe
+        update, reset, caught = self.learner.update, self.learner.reset, self.caught
+        observing = self.schedule.needs_losses
+        while True:
+            inputs, targets, fresh = next_batch()
+            if fresh:
+                reset()
+            loss = update(inputs, targets, rate(step))
+            if observing:
+                observe(loss)
+            losses.append(loss)
+            step += 1
+            if step >= until or caught or perf_counter() > tick:
+                break
+        self._take(losses)
+        self.step = step
+        self.busy += perf_counter() - began
+        self.marks.append((step, self.busy))
+
+    def _take(self, losses: list[float]) -> None:
+        """Fold in losses; only here are lazy ones waited for."""
+        known = self.losses
+        for step, lazy in enumerate(losses, self.step + 1):
+            loss = float(lazy)
+            if not math.isfinite(loss):
+                raise self._diverged(f"the loss became {loss} at step {step:,}")
+            known.smooth = SMOOTHING * known.smooth + (1 - SMOOTHING) * loss
+            known.sum += loss
+            self.told_sum += loss
+        known.count += len(losses)
+        self.told_count += len(losses)
+
+    def _look(self) -> Iterator[Event]:
+        """Do what is due after this step. None of it touches the learner."""
+        every, best = self.every, False
+        score = None
+        if self.held_out is not None and self._is_due(every.evaluate):
+            score = self.score = evaluate(self._language_model(), self.held_out)
+            best = self._note_best(score.nats)
+            yield Evaluated(self.step, score, best)
+        if score is not None or self._is_due(every.log):
+            self._log(score)
+        if self._is_due(every.sample) and self._takes_sample():
+            yield self._sample()
+        saving = self._is_due(every.save)
+        if saving and self.held_out is None:
+            best = self._note_best(self.losses.smooth)
+        if saving or (best and every.save):
+            yield self._save(best)
+        if perf_counter() - self.told_at > TICK / 2 or self.step == self.total:
+            yield self._progress()
+
+    def _is_due(self, every: int) -> bool:
+        return every > 0 and (self.step % every == 0 or self.step == self.total)
+
+    def _note_best(self, loss: float) -> bool:
+        best = self.best is None or self.best.loss is None or loss < self.best.loss
+        if best:
+            self.best = Best(self.step, loss)
+        return best
+
+    def _takes_sample(self) -> bool:
+        watch = self.run.config.watch
+        if not watch.sample_at_best:
+            return True
+        below = watch.sample_below * self.first_loss
+        if self.losses.sampled is not None:
+            below = min(below, self.losses.sampled)
+        if self.losses.smooth >= below:
+            return False
+        self.losses.sampled = self.losses.smooth
+        return True
+
+    def _language_model(self) -> LanguageModel:
+        arrays = self.learner.arrays()
+        weights = {n: a for n, a in arrays.items() if not n.startswith(STATE_PREFIXES)}
+        config = self.run.config
+        return create_model(self.model, weights, self.run.vocabulary, config.engine, config.dtype)
+
+    def _sample(self) -> Sampled:
+        watch = self.run.config.watch
+        seed = None if watch.sample.seed is None else watch.sample.seed + self.step
+        config = replace(watch.sample, seed=seed)
+        text = "".join(generate(self._language_model(), config, length=watch.sample_length))
+        self.run.write_sample(self.step, text)
+        share = self.losses.smooth / self.first_loss
+        if watch.write_below is not None and share < watch.write_below:
+            self.run.append_generated(self.step, self.losses.smooth, text)
+        return Sampled(self.step, text)
+
+    def _log(self, score: Score | None) -> None:
+        record = {
+            "step": self.step,
+            "characters": self._characters(),
+            "seconds": self._seconds(),
+            "loss": self.losses.sum / self.losses.count,
+            "smooth": self.losses.smooth,
+            "rate": self.schedule.rate(self.step - 1),
+        }
+        self.run.append_metrics(record | ({"validation": score.nats} if score else {}))
+        self.losses.sum, self.losses.count = 0.0, 0
+
+    def _save(self, best: bool) -> Saved:
+        arrays = self.learner.arrays()
+        if not all(np.isfinite(array).all() for array in arrays.values()):
+            raise self._diverged(f"a weight became NaN or infinite by step {self.step:,}")
+        meta = Meta(
+            step=self.step,
+            seconds=self._seconds(),
+            best=self.best,
+            versions=versions(),
+            cursor=self.lanes.cursor(),
+            schedule=self.schedule.state(),
+            losses=self.losses,
+        )
+        path = self.run.save(arrays, meta)
+        self.saved_step = self.step
+        return Saved(self.step, path, best)
+
+    def _restore(self, saved: Checkpoint) -> None:
+        """Go on from a checkpoint; raises CharloomError where it does not fit the settings."""
+        meta, dtype = saved.meta, self.run.config.dtype
+        if meta.losses is None or {str(array.dtype) for array in saved.weights.values()} != {dtype}:
+            raise CharloomError(f"{saved.path} does not hold {dtype} weights: the run began so")
+        self.learner.load(saved.weights | saved.state)
+        self.lanes.seek(meta.cursor)
+        self.schedule.restore(meta.schedule)
+        self.step = self.saved_step = meta.step
+        self.best, self.losses = meta.best, meta.losses
+        self.began -= meta.seconds
+        self.notes += saved.notes
+        for name, now in versions().items():
+            if (then := meta.versions.get(name)) != now:
+                self.notes.append(f"saved by {name} {then}, now {now}: last bits may differ")
+
+    def _started(self) -> Started:
+        return Started(
+            run=self.run,
+            engine=pick_engine(self.run.config.engine),
+            parameters=parameter_count(self.model, len(self.run.vocabulary)),
+            parts=self.parts,
+            step=self.step,
+            total=self.total,
+            notes=tuple(self.notes),
+        )
+
+    def _progress(self) -> Progress:
+        loss = self.told_sum / max(1, self.told_count)
+        self.told_sum, self.told_count, self.told_at = 0.0, 0, perf_counter()
+        (first, then), (last, now) = self.marks[0], self.marks[-1]  # the first has compiled
+        pace = (last - first) / (now - then) if last > first else 0.0
+        return Progress(
+            step=self.step,
+            total=self.total,
+            epoch=self.step / self.lanes.steps_per_epoch,
+            characters=self._characters(),
+            loss=loss,
+            smooth=self.losses.smooth,
+            rate=self.schedule.rate(self.step - 1),
+            speed=pace * self._characters() / self.step,
+            seconds=self._seconds(),
+            left=(self.total - self.step) / pace if pace else None,
+        )
+
+    def _finished(self) -> Finished:
+        return Finished(
+            reason="done" if self.step >= self.total else "interrupted",
+            signal=self.caught[0] if self.caught else None,
+            step=self.step,
+            total=self.total,
+            smooth=self.losses.smooth,
+            validation=self.score,
+            best=self.best,
+            path=self.run.path,
+            seconds=self._seconds(),
+        )
+
+    def _characters(self) -> int:
+        return self.step * self.run.config.train.batch * self.run.config.train.length
+
+    def _seconds(self) -> float:
+        return perf_counter() - self.began
+
+    def _diverged(self, what: str) -> CharloomError:
+        kept = "no checkpoint was saved before"
+        if self.saved_step >= 0:
+            kept = f"the checkpoint of step {self.saved_step:,} is from before"
+        return CharloomError(
+            f"{what}, with learning rate {self.schedule.rate(self.step):g} ({kept}): train anew "
+            "with a lower --learning-rate, or with --clip-norm 1"
+        )
