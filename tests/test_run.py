@@ -1,0 +1,422 @@
+import hashlib
+import io
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+from pathlib import Path
+from types import SimpleNamespace
+
+import msgspec
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from charloom.checkpoint import Best, Meta
+from charloom.config import DataConfig, ModelConfig, NgramConfig, RunConfig, TrainConfig
+from charloom.errors import CharloomError
+from charloom.run import Corpus, Run, list_runs
+from charloom.text import read_text
+from charloom.vocabulary import Vocabulary
+
+TEXT = "Half a league, half a league,\nhalf a league onward.\n" * 4
+
+
+@pytest.fixture
+def source(tmp_path):
+    path = tmp_path / "poem.txt"
+    path.write_text(TEXT)
+    return path
+
+
+def new(folder, *sources, **settings):
+    config = RunConfig(data=DataConfig(sources=tuple(map(str, sources))), **settings)
+    text = read_text(config.data.sources)
+    return Run.create(folder, config, Vocabulary.from_text(text.content), text)
+
+
+@pytest.fixture
+def run(tmp_path, source):
+    return new(tmp_path / "run", source)
+
+
+def contents(folder):
+    return {str(p.relative_to(folder)): p.read_bytes() for p in folder.rglob("*") if p.is_file()}
+
+
+def meta(step, best=None):
+    return Meta(step=step, seconds=0, best=best and Best(best, 1.0), versions={})
+
+
+def save(run, step, best=None):
+    return run.save({"head.b": np.full(3, step, np.float32)}, meta(step, best))
+
+
+# ---- made and found again
+
+
+@pytest.mark.parametrize("model", [ModelConfig(cell="gru", init_std=0.01), NgramConfig(order=3)])
+def test_a_run_is_found_again_as_it_was_made(tmp_path, source, model):
+    made = new(tmp_path / "a" / "run", source, model=model, train=TrainConfig(clip_norm=0.1))
+    found = Run.open(tmp_path / "a" / "run")
+    assert found.config == made.config
+    assert found.vocabulary == made.vocabulary
+    assert found.corpus == made.corpus
+    assert found.corpus == Corpus(
+        "poem.txt", (str(source),), len(TEXT), hashlib.sha256(TEXT.encode()).hexdigest()
+    )
+    assert found.read_text().content == TEXT
+
+
+def test_the_folder_is_plain_json_and_folders(run):
+    assert sorted(p.name for p in run.path.iterdir()) == [
+        "checkpoints",
+        "config.json",
+        "corpus.json",
+        "samples",
+        "vocabulary.json",
+    ]
+    config = json.loads((run.path / "config.json").read_text())
+    assert config["model"]["cell"] == "lstm"
+    assert json.loads((run.path / "vocabulary.json").read_text()) == sorted(set(TEXT))
+
+
+def test_an_empty_folder_can_be_used(tmp_path, source):
+    (tmp_path / "run").mkdir()
+    new(tmp_path / "run", source)
+    assert Run.open(tmp_path / "run").corpus.characters == len(TEXT)
+
+
+def test_a_second_run_in_the_same_folder_is_refused_and_nothing_is_lost(run, source):
+    save(run, 3)
+    run.append_metrics({"step": 3})
+    before = contents(run.path)
+    with pytest.raises(CharloomError, match="already holds a run: resume it or choose another"):
+        new(run.path, source)
+    assert contents(run.path) == before
+
+
+def test_a_folder_with_other_files_is_refused_and_nothing_is_lost(tmp_path, source):
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / "letters.txt").write_text("dear")
+    with pytest.raises(CharloomError, match="is not empty"):
+        new(tmp_path / "mine", source)
+    assert contents(tmp_path / "mine") == {"letters.txt": b"dear"}
+
+
+@pytest.mark.parametrize("where", ["poem.txt", "poem.txt/run", "x" * 300])
+def test_a_path_that_can_be_no_folder_is_an_error_of_one_line(tmp_path, source, where):
+    with pytest.raises(CharloomError, match=r"cannot begin a run in .*: choose another folder"):
+        new(tmp_path / where, source)
+    assert source.read_text() == TEXT
+
+
+# ---- damage
+
+
+@pytest.mark.parametrize("name", ["config.json", "vocabulary.json", "corpus.json"])
+@pytest.mark.parametrize("harm", ["cut", "emptied", "zeroed", "other JSON", "link", "missing"])
+def test_each_damaged_file_is_named(run, tmp_path, name, harm):
+    path = run.path / name
+    content = path.read_bytes()
+    changed = {"cut": content[:-9], "emptied": b"", "zeroed": bytes(99), "other JSON": b'{"a":[1]}'}
+    path.unlink()
+    if harm in changed:
+        path.write_bytes(changed[harm])
+    elif harm == "link":
+        (tmp_path / "outside").write_bytes(content)
+        path.symlink_to(tmp_path / "outside")
+    with pytest.raises(CharloomError) as caught:
+        Run.open(run.path)
+    assert name in str(caught.value)
+    assert str(run.path) in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [
+        ('"hidden": 128', '"hidden": 1000000000'),
+        ('"hidden": 128', '"hidden": 128, "__reduce__": "os.system"'),
+        ('"hidden": 128', '"hidden": "128"'),
+        ('"kind": "recurrent"', '"kind": "os.system"'),
+        ('"learning_rate": 0.003', '"learning_rate": NaN'),
+        ('"keep": 2', '"keep": 0'),
+    ],
+)
+def test_settings_out_of_their_range_are_refused_before_anything_is_made(run, old, new):
+    path = run.path / "config.json"
+    assert old in path.read_text()
+    path.write_text(path.read_text().replace(old, new))
+    with pytest.raises(CharloomError, match=r"config\.json is damaged"):
+        Run.open(run.path)
+
+
+@pytest.mark.parametrize("characters", [["b", "a"], ["a", "a"], ["ab"], ["\ud800"], [1], {"a": 1}])
+def test_a_vocabulary_that_is_none_is_refused(run, characters):
+    (run.path / "vocabulary.json").write_text(json.dumps(characters))
+    with pytest.raises(CharloomError, match=r"vocabulary\.json is damaged"):
+        Run.open(run.path)
+
+
+def test_what_is_no_run_folder_says_so(tmp_path):
+    with pytest.raises(CharloomError, match="there is no run folder"):
+        Run.open(tmp_path / "nowhere")
+    with pytest.raises(CharloomError, match=r"no run folder: it has no config\.json"):
+        Run.open(tmp_path)
+
+
+# ---- metrics
+
+
+JSON_VALUES = st.one_of(st.integers(-(2**53), 2**53), st.floats(allow_nan=False), st.text())
+
+
+@settings(max_examples=50, deadline=None)
+@given(
+    values=st.lists(st.dictionaries(st.text(min_size=1), JSON_VALUES, max_size=3), max_size=4),
+    cut=st.integers(0, 60),
+)
+def test_a_line_cut_short_is_ignored_and_all_before_it_are_read(tmp_path_factory, values, cut):
+    folder = tmp_path_factory.mktemp("metrics")
+    run = Run(folder, RunConfig(), Vocabulary(("a", "b")), Corpus("", (), 0, ""))
+    records = [value | {"step": step} for step, value in enumerate(values)]
+    for record in records:
+        run.append_metrics(record)
+    path = folder / "metrics.jsonl"
+    content = path.read_bytes() if records else b""
+    kept = content[: max(0, len(content) - cut)]
+    path.write_bytes(kept)
+    lines = kept.count(b"\n")
+    expected = [json.loads(msgspec.json.encode(record)) for record in records[:lines]]
+    assert run.metrics() == expected
+
+
+def test_infinities_are_null_in_metrics(run):
+    run.append_metrics({"step": 1, "validation": float("inf"), "loss": float("nan")})
+    assert run.metrics() == [{"step": 1, "validation": None, "loss": None}]
+
+
+@pytest.mark.parametrize("line", [b"{", b"[1]", b"{}", b'{"step": "1"}', b"[" * 99_999, b"\xff"])
+def test_a_damaged_line_of_metrics_is_named(run, line):
+    run.append_metrics({"step": 1})
+    with (run.path / "metrics.jsonl").open("ab") as file:
+        file.write(line + b"\n")
+    run.append_metrics({"step": 3})
+    with pytest.raises(CharloomError, match=r"metrics\.jsonl is damaged in line 2"):
+        run.metrics()
+
+
+def test_truncating_metrics_keeps_the_lines_up_to_the_step_as_they_are(run):
+    for step in (1, 5, 10, 15):
+        run.append_metrics({"step": step, "loss": 1 / 3})
+    lines = (run.path / "metrics.jsonl").read_bytes().splitlines(keepends=True)
+    with (run.path / "metrics.jsonl").open("ab") as file:
+        file.write(b'{"step": 1')
+    run.truncate_metrics(10)
+    assert (run.path / "metrics.jsonl").read_bytes() == b"".join(lines[:3])
+
+
+def test_a_run_without_metrics_has_none(run):
+    run.truncate_metrics(0)
+    assert run.metrics() == []
+
+
+# ---- samples
+
+
+def test_samples_are_files_by_step_and_generated_text_is_gathered_with_the_time(run):
+    path = run.write_sample(12, "Cannon to right\n")
+    assert path == run.path / "samples" / "00000012.txt"
+    assert path.read_bytes() == b"Cannon to right\n"
+    run.append_generated(12, 1.25, "of them,")
+    run.append_generated(13, 1.0, "é")
+    text = (run.path / "samples" / "generated.txt").read_text("utf-8")
+    stamp = r"---- \d{4}-\d\d-\d\d \d\d:\d\d:\d\d[+-]\d\d:\d\d, step "
+    pattern = rf"{stamp}12, loss 1\.250000 ----\nof them,\n\n{stamp}13, loss 1\.000000 ----\né\n\n"
+    assert re.fullmatch(pattern, text)
+
+
+# ---- checkpoints
+
+
+def test_the_best_the_latest_and_any_step_can_be_asked_for(run):
+    for step in (1, 2, 3, 4):
+        save(run, step, best=min(step, 2))
+    assert run.checkpoint().meta.step == 2
+    assert run.checkpoint("latest").meta.step == 4
+    assert run.checkpoint(3).meta.step == 3
+    assert run.load_weights("latest")["head.b"].tolist() == [4, 4, 4]
+    assert run.load_weights()["head.b"].tolist() == [2, 2, 2]
+    with pytest.raises(CharloomError, match="has no checkpoint 1: it has 2, 3, 4"):
+        run.load_weights(1)
+
+
+def test_without_a_best_the_latest_is_taken(run):
+    save(run, 1)
+    save(run, 2)
+    assert run.checkpoint("best").meta.step == 2
+
+
+def test_a_damaged_best_gives_way_to_the_latest_with_a_warning(run):
+    for step in (1, 2, 3):
+        path = save(run, step, best=1)
+    (path.parent / "00000001" / "meta.json").write_bytes(b"{}")
+    with pytest.warns(UserWarning, match="used 00000003, the latest, instead of the best"):
+        assert run.load_weights()["head.b"].tolist() == [3, 3, 3]
+    with pytest.raises(CharloomError, match=r"00000001/meta\.json is damaged"):
+        run.load_weights(1)
+
+
+def test_a_damaged_latest_gives_way_with_a_warning(run):
+    save(run, 1)
+    (save(run, 2) / "MANIFEST.json").unlink()
+    with pytest.warns(UserWarning, match="used 00000001 instead"):
+        assert run.load_weights("latest")["head.b"].tolist() == [1, 1, 1]
+
+
+def test_a_run_that_has_saved_nothing_says_so(run):
+    with pytest.raises(CharloomError, match="holds no checkpoint"):
+        run.load_weights()
+
+
+# ---- the text, read again
+
+
+def test_a_relative_source_is_found_from_any_working_directory(tmp_path, source, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    new("run", "poem.txt")
+    (tmp_path / "elsewhere").mkdir()
+    monkeypatch.chdir(tmp_path / "elsewhere")
+    assert Run.open("../run").read_text().content == TEXT
+
+
+@pytest.mark.parametrize(
+    ("changed", "said"),
+    [
+        (TEXT + "x", f"it has {len(TEXT) + 1:,} characters, not {len(TEXT):,}"),
+        ("h" + TEXT[1:], f"it has as many \\({len(TEXT):,}\\) others"),
+    ],
+)
+def test_a_text_that_has_changed_is_refused_with_the_difference(run, source, changed, said):
+    source.write_text(changed)
+    with pytest.raises(CharloomError, match=said) as caught:
+        Run.open(run.path).read_text()
+    assert str(source) in str(caught.value)
+
+
+def test_a_text_that_is_gone_is_named_with_where_its_place_stands(run, source):
+    source.unlink()
+    with pytest.raises(CharloomError, match=r"no file or folder .*poem\.txt.*corpus\.json"):
+        Run.open(run.path).read_text()
+
+
+def test_a_text_from_standard_input_is_kept(tmp_path, monkeypatch):
+    document = b"\xef\xbb\xbf\xef\xbb\xbfone\r\ntwo\n"  # two marks: the second is part of the text
+    monkeypatch.setattr(sys, "stdin", SimpleNamespace(buffer=io.BytesIO(document)))
+    run = new(tmp_path / "run", "-")
+    first = run.read_text()
+    again = Run.open(run.path).read_text()
+    assert again.content == first.content == "\ufeffone\ntwo\n"
+    assert again.sha256 == first.sha256
+    assert again.name == "standard input"
+    (run.path / "corpus.txt").write_bytes(b"\xff")
+    with pytest.raises(CharloomError, match=r"corpus\.txt is not the text"):
+        Run.open(run.path).read_text()
+
+
+def test_a_run_inside_the_folder_that_it_learns_from_keeps_the_text(tmp_path, source):
+    run = new(tmp_path / "runs" / "one", tmp_path)
+    run.write_sample(1, "more text in that folder")
+    assert Run.open(run.path).read_text().content == TEXT
+
+
+def test_the_parts_are_the_text_cut_as_the_settings_say(tmp_path, source):
+    run = new(tmp_path / "run", source, train=TrainConfig(batch=2, length=4))
+    parts = run.read_parts()
+    held_out = int(0.1 * len(TEXT))
+    assert run.vocabulary.decode(parts.train) == TEXT[:-held_out]
+    assert run.vocabulary.decode(parts.validation) == TEXT[-held_out:]
+    assert parts.test is None
+
+
+# ---- one trainer at a time
+
+
+LOCK = """
+import sys
+from charloom.run import Run
+with Run.open(sys.argv[1]).lock():
+    print("locked", flush=True)
+    sys.stdin.read()
+"""
+
+
+def test_a_second_trainer_is_refused_until_the_first_is_gone_even_by_kill(run):
+    first = subprocess.Popen(
+        [sys.executable, "-c", LOCK, str(run.path)],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    with first:
+        assert first.stdout.readline() == "locked\n"
+        with pytest.raises(CharloomError, match=f"trained by process {first.pid}"), run.lock():
+            pass
+        first.send_signal(signal.SIGKILL)
+        first.wait()
+    with run.lock():
+        assert (run.path / ".lock").read_text() == f"{os.getpid()}\n"
+    with run.lock():
+        pass
+
+
+@pytest.mark.parametrize(
+    "name", [".lock", "metrics.jsonl", "samples/generated.txt", "samples", "checkpoints"]
+)
+def test_nothing_is_written_through_a_link_out_of_the_folder(run, tmp_path, name):
+    outside = tmp_path / "outside"
+    path = run.path / name
+    if path.is_dir():
+        path.rmdir()
+        outside.mkdir()
+    else:
+        outside.write_text("mine")
+    path.symlink_to(outside)
+    with pytest.raises(CharloomError, match="is a link"), run.lock():
+        pass
+    assert outside.is_dir() or outside.read_text() == "mine"
+
+
+def test_a_pipe_in_place_of_the_metrics_is_not_waited_for(run):
+    os.mkfifo(run.path / "metrics.jsonl")
+    with pytest.raises(CharloomError, match="not a plain file"), run.lock():
+        pass
+
+
+# ---- lists of runs
+
+
+def test_runs_are_listed_wherever_they_lie_and_damaged_ones_too(tmp_path, source):
+    new(tmp_path / "b", source)
+    new(tmp_path / "a" / "deep", source)
+    (tmp_path / "b" / "config.json").write_text("{")
+    (tmp_path / "other").mkdir()
+    (tmp_path / "other" / "config.json").write_text("{}")
+    assert list_runs(tmp_path) == [tmp_path / "a" / "deep", tmp_path / "b"]
+    assert list_runs(tmp_path / "b") == [tmp_path / "b"]
+    with pytest.raises(CharloomError, match="there is no folder"):
+        list_runs(tmp_path / "nowhere")
+
+
+def test_a_full_disk_is_an_error_of_one_line(run, monkeypatch):
+    class Full(io.RawIOBase):
+        def write(self, data):
+            return len(data) - 1
+
+    monkeypatch.setattr(Path, "open", lambda *_, **__: Full())
+    with pytest.raises(CharloomError, match=r"cannot write .*metrics\.jsonl \(No space left"):
+        run.append_metrics({"step": 1})
