@@ -47,11 +47,12 @@ def evaluate(
     With one lane each is predicted from all the characters before it. With more, the text
     is cut into as many pieces that are read side by side, which is faster; each piece but
     the first is then predicted from no more than itself and at least the 256 characters
-    before it. (For an LSTM and a GRU of 128 units on 111,540 characters of Tiny Shakespeare,
-    the default of 13 lanes moved the mean by less than 1e-7 nats, 3 times as fast in NumPy;
-    n-grams are exact.) Every character is scored exactly once either way. Left to itself, a
-    text below 16,384 characters is read in one lane, a longer one in one lane for every
-    8,192 characters, up to 32.
+    before it. With an LSTM and a GRU of 128 units, trained, on 111,540 characters of Tiny
+    Shakespeare the default of 13 lanes moved the mean by less than 1e-7 nats; n-grams are
+    exact; a network whose state is chaotic (random weights of deviation 0.3) was off by 0.004.
+    Every character is scored exactly once either way. Left to itself, a text below 16,384
+    characters is read in one lane, a longer one in one lane for every 8,192 characters, up
+    to 32.
 
     `state` is what one lane has read before `ids` (then there is only one); None is nothing.
     Raises CharloomError where N < 2.
