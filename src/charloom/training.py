@@ -134,6 +134,7 @@ class _Trainer:
         self.learner = create_learner(
             model, config.train, V, config.engine, config.dtype, config.train.seed
         )
+        self.versions = versions()
         self.notes = [*self.parts.notes]
         self.step, self.saved_step = 0, -1
         self.first_loss = math.log(V)
@@ -276,7 +277,7 @@ class _Trainer:
             step=self.step,
             seconds=self._seconds(),
             best=self.best,
-            versions=versions(),
+            versions=self.versions,
             cursor=self.lanes.cursor(),
             schedule=self.schedule.state(),
             losses=self.losses,
@@ -297,7 +298,7 @@ class _Trainer:
         self.best, self.losses = meta.best, meta.losses
         self.began -= meta.seconds
         self.notes += saved.notes
-        for name, now in versions().items():
+        for name, now in self.versions.items():
             if (then := meta.versions.get(name)) != now:
                 self.notes.append(f"saved by {name} {then}, now {now}: last bits may differ")
 

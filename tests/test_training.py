@@ -1,0 +1,749 @@
+import math
+import os
+import signal
+import subprocess
+import sys
+import threading
+
+import numpy as np
+import pytest
+
+from charloom import open_model, training
+from charloom.checkpoint import Best, read, steps
+from charloom.config import (
+    DataConfig,
+    ModelConfig,
+    NgramConfig,
+    RunConfig,
+    TrainConfig,
+    WatchConfig,
+    replace,
+)
+from charloom.errors import CharloomError
+from charloom.events import Evaluated, Finished, Progress, Sampled, Saved, Started
+from charloom.run import Run
+from charloom.training import new_run, train
+
+TEXT = "Theirs not to make reply,\nTheirs not to reason why,\nTheirs but to do and die.\n" * 5
+STEPS = 24
+TRAIN = TrainConfig(  # every kind of state: slots, dropout, carried state, a rate that is cut
+    batch=2,
+    length=20,
+    iterations=STEPS,
+    optimizer="adamw",
+    learning_rate=0.2,
+    weight_decay=0.01,
+    clip_norm=1.0,
+    dropout=0.25,
+    schedule="plateau",
+    window=3,
+    patience=1,
+    seed=3,
+)
+OFTEN = WatchConfig(evaluate_every=5, sample_every=7, checkpoint_every=3, sample_length=5, keep=2)
+NEVER = WatchConfig(evaluate_every=0, sample_every=0, checkpoint_every=0)
+
+
+@pytest.fixture
+def source(tmp_path):
+    path = tmp_path / "brigade.txt"
+    path.write_text(TEXT)
+    return path
+
+
+def config_of(source, cell="lstm", engine="reference", train=TRAIN, watch=OFTEN, **more):
+    return RunConfig(
+        model=ModelConfig(cell=cell, layers=2, hidden=4),
+        data=DataConfig(sources=(str(source),)),
+        train=train,
+        watch=watch,
+        engine=engine,
+        dtype="float64" if engine == "reference" else "float32",
+        **more,
+    )
+
+
+def play(run, resume=False):
+    return list(train(run, resume))
+
+
+def of_kind(events, kind):
+    return [event for event in events if isinstance(event, kind)]
+
+
+@pytest.fixture
+def stop_at(monkeypatch):
+    """Send this process a signal during the update that comes after so many of this session."""
+
+    def arrange(count, number=signal.SIGTERM):
+        class Stopping(training.Lanes):
+            def next(self):
+                arranged["left"] -= 1
+                if arranged["left"] == 0:
+                    signal.raise_signal(number)
+                return super().next()
+
+        arranged = {"left": count}
+        monkeypatch.setattr(training, "Lanes", Stopping)
+
+    yield arrange
+    monkeypatch.undo()
+
+
+def outcome(run):
+    """All that must not depend on how often the run was stopped or looked at."""
+    found = run.checkpoint("latest")
+    arrays = {
+        name: (array.dtype.str, array.shape, array.tobytes())
+        for name, array in (found.weights | found.state).items()
+    }
+    meta = {name: getattr(found.meta, name) for name in found.meta.__struct_fields__}
+    del meta["seconds"]
+    metrics = [{k: v for k, v in line.items() if k != "seconds"} for line in run.metrics()]
+    samples = {p.name: p.read_bytes() for p in (run.path / "samples").iterdir()}
+    return {"arrays": arrays, "meta": meta, "metrics": metrics, "samples": samples}
+
+
+# ---- stop and resume equals the unbroken run
+
+
+@pytest.mark.parametrize("engine", ["reference", "compiled"])
+@pytest.mark.parametrize("cell", ["rnn", "lstm", "gru"])
+def test_stopped_after_any_update_a_run_goes_on_to_the_same_bits(
+    tmp_path, source, stop_at, cell, engine
+):
+    unbroken = new_run(tmp_path / "unbroken", config_of(source, cell, engine))
+    play(unbroken)
+    expected = outcome(unbroken)
+    assert len(expected["arrays"]) > 20
+    assert expected["meta"]["schedule"]["scale"] < 1  # the rate has been cut
+    for step in range(1, STEPS) if engine == "reference" else (1, 5, 7, 12, 20, 23):
+        run = new_run(tmp_path / f"stopped{step}", config_of(source, cell, engine))
+        stop_at(step)
+        stopped = play(run)[-1]
+        assert (stopped.reason, stopped.step) == ("interrupted", step)
+        stop_at(0)
+        finished = play(Run.open(run.path), resume=True)[-1]
+        assert (finished.reason, finished.step) == ("done", STEPS)
+        assert outcome(run) == expected, f"stopped after {step}"
+
+
+def test_stopped_after_every_update_a_run_goes_on_to_the_same_bits(tmp_path, source, stop_at):
+    unbroken = new_run(tmp_path / "unbroken", config_of(source))
+    play(unbroken)
+    run = new_run(tmp_path / "stopped", config_of(source))
+    for session in range(STEPS):
+        stop_at(1)
+        assert play(Run.open(run.path), resume=session > 0)[-1].step == session + 1
+    assert outcome(run) == outcome(unbroken)
+
+
+KILLED = """
+import sys
+from charloom.run import Run
+from charloom.training import Saved, train
+for event in train(Run.open(sys.argv[1]), resume=True):
+    if isinstance(event, Saved):
+        print(event.step, flush=True)
+"""
+
+
+@pytest.mark.slow
+def test_killed_again_and_again_a_run_goes_on_to_the_same_bits(tmp_path, source):
+    config = config_of(source, train=replace(TRAIN, iterations=400))
+    unbroken = new_run(tmp_path / "unbroken", config)
+    play(unbroken)
+    run = new_run(tmp_path / "killed", config)
+    killed = 0
+    for wait_for in (1, 20, 45, 1000):
+        with subprocess.Popen(
+            [sys.executable, "-c", KILLED, str(run.path)], stdout=subprocess.PIPE
+        ) as process:
+            for saves, _ in enumerate(process.stdout, 1):
+                if saves == wait_for:
+                    process.kill()
+                    break
+        killed += process.returncode == -signal.SIGKILL
+    assert killed == 3
+    assert process.returncode == 0
+    assert outcome(run) == outcome(unbroken)
+    logged = [line["step"] for line in run.metrics()]
+    assert logged == sorted(set(logged))
+
+
+def tampered(meta, **changes):
+    return type(meta)(**({n: getattr(meta, n) for n in meta.__struct_fields__} | changes))
+
+
+@pytest.mark.slow
+def test_the_comparison_sees_every_single_item_that_is_saved(
+    tmp_path, source, stop_at, monkeypatch
+):
+    """Put each item of the state back to what it is in a fresh run, and the outcome differs."""
+    monkeypatch.setattr(training, "evaluate", lambda *_: training.Score(2.0, 9))  # best: the first
+    unbroken = new_run(tmp_path / "unbroken", config_of(source))
+    play(unbroken)
+    expected = outcome(unbroken)
+    fresh = new_run(tmp_path / "fresh", config_of(source))
+    stop_at(10)
+    play(fresh)
+    saved = fresh.checkpoint("latest")
+    start = training._Trainer(fresh, fresh.config.model, None, [])
+    initial = start.learner.arrays()
+    losses = saved.meta.losses
+    changes = {"nothing": (None, None)}
+    changes |= {name: (name, None) for name in saved.weights | saved.state}
+    changes |= {
+        "cursor": (None, {"cursor": start.lanes.cursor()}),
+        "schedule": (None, {"schedule": start.schedule.state()}),
+        "best": (None, {"best": None}),
+        "smooth": (None, {"losses": tampered(losses, smooth=losses.smooth + 1)}),
+        "sum": (None, {"losses": tampered(losses, sum=losses.sum + 1)}),
+        "count": (None, {"losses": tampered(losses, count=losses.count + 1)}),
+    }
+    unseen = []
+    for item, (array, meta) in changes.items():
+        run = new_run(tmp_path / item, config_of(source))
+        stop_at(10)
+        play(run)
+        arrays = saved.weights | saved.state
+        if array is not None:
+            same = np.array_equal(arrays[array], initial[array])
+            arrays[array] = arrays[array] + 1 if same else initial[array]
+        run.save(arrays, tampered(saved.meta, **(meta or {})))
+        stop_at(0)
+        play(run, resume=True)
+        if outcome(run) == expected:
+            unseen.append(item)
+    assert unseen == ["nothing"]
+    assert len(changes) > 30
+
+
+def test_the_last_lowest_loss_that_was_sampled_at_is_gone_on_from(tmp_path, source, stop_at):
+    watch = replace(OFTEN, sample_at_best=True, sample_every=1)
+    unbroken = new_run(tmp_path / "unbroken", config_of(source, watch=watch))
+    play(unbroken)
+    run = new_run(tmp_path / "stopped", config_of(source, watch=watch))
+    stop_at(9)
+    play(run)
+    assert run.checkpoint("latest").meta.losses.sampled is not None
+    stop_at(0)
+    play(run, resume=True)
+    assert outcome(run) == outcome(unbroken)
+
+
+# ---- looking changes nothing
+
+
+@pytest.mark.parametrize("engine", ["reference", "compiled"])
+def test_no_way_of_looking_changes_a_bit_of_the_weights(tmp_path, source, engine):
+    watches = {
+        "never": NEVER,
+        "evaluate": replace(NEVER, evaluate_every=1),
+        "sample": replace(NEVER, sample_every=1, sample_length=3),
+        "checkpoint": replace(NEVER, checkpoint_every=1),
+        "all": WatchConfig(evaluate_every=1, sample_every=1, checkpoint_every=1, sample_length=3),
+    }
+    outcomes = {}
+    for name, watch in watches.items():
+        run = new_run(tmp_path / name, config_of(source, engine=engine, watch=watch))
+        events = play(run)
+        outcomes[name] = outcome(run)["arrays"]
+        for kind, looked in ((Evaluated, "evaluate"), (Sampled, "sample")):
+            assert len(of_kind(events, kind)) == (STEPS if name in (looked, "all") else 0)
+        saves = STEPS if name in ("checkpoint", "all") else 1
+        assert len(of_kind(events, Saved)) == saves
+    assert all(found == outcomes["never"] for found in outcomes.values())
+
+
+# ---- what is told
+
+
+def test_the_events_of_a_run_in_their_order(tmp_path, source):
+    run = new_run(tmp_path / "run", config_of(source))
+    events = play(run)
+    started, finished = events[0], events[-1]
+    assert isinstance(started, Started)
+    assert (started.engine, started.step, started.total) == ("reference", 0, STEPS)
+    assert started.parameters == sum(a.size for a in run.load_weights().values())
+    held_out = int(0.1 * len(TEXT))
+    assert len(started.parts.train) == len(TEXT) - held_out
+    assert len(started.parts.validation) == held_out
+    assert [e.step for e in of_kind(events, Evaluated)] == [5, 10, 15, 20, 24]
+    assert [e.step for e in of_kind(events, Sampled)] == [7, 14, 21, 24]
+    saved = [e.step for e in of_kind(events, Saved)]
+    assert {3, 6, 9, 12, 15, 18, 21, 24} <= set(saved)
+    assert [(e.step) for e in of_kind(events, Saved) if e.best] == [
+        e.step for e in of_kind(events, Evaluated) if e.best
+    ]
+    last = of_kind(events, Progress)[-1]
+    assert (last.step, last.total, last.left) == (STEPS, STEPS, 0.0)
+    assert last.characters == STEPS * 2 * 20
+    assert last.epoch == STEPS / ((len(started.parts.train) // 2 - 2) // 20)
+    assert isinstance(finished, Finished)
+    assert (finished.reason, finished.signal, finished.step) == ("done", None, STEPS)
+    assert finished.path == run.path
+    scores = {e.step: e.score.nats for e in of_kind(events, Evaluated)}
+    lowest = min(scores, key=scores.get)
+    assert finished.best == Best(lowest, scores[lowest])
+    assert finished.validation == of_kind(events, Evaluated)[-1].score
+
+
+def test_losses_are_smoothed_as_in_min_char_rnn_and_averaged_between_two_lines(
+    tmp_path, source, monkeypatch
+):
+    losses = []
+    create = training.create_learner
+
+    def recording(*args):
+        learner = create(*args)
+        update = learner.update
+        learner.update = lambda *a: losses.append(update(*a)) or losses[-1]
+        return learner
+
+    monkeypatch.setattr(training, "create_learner", recording)
+    run = new_run(tmp_path / "run", config_of(source))
+    smooth = math.log(len(run.vocabulary))
+    play(run)
+    lines = run.metrics()
+    assert len(lines) == len(losses) == STEPS
+    for line, loss in zip(lines, losses, strict=True):
+        smooth = 0.999 * smooth + 0.001 * loss
+        assert line["loss"] == loss
+        assert line["smooth"] == pytest.approx(smooth, rel=1e-12)
+        assert line["characters"] == line["step"] * 40
+        assert ("validation" in line) == (line["step"] in (5, 10, 15, 20, 24))
+    assert lines[0]["rate"] == TRAIN.learning_rate
+
+
+def test_a_long_run_writes_a_bounded_number_of_lines_and_their_means(tmp_path, source):
+    plan = replace(TRAIN, iterations=1203, dropout=0.0, schedule="constant")
+    watch = replace(NEVER, checkpoint_every=401)
+    run = new_run(tmp_path / "run", config_of(source, engine="compiled", train=plan, watch=watch))
+    play(run)
+    lines = run.metrics()
+    assert [line["step"] for line in lines] == [*range(3, 1203, 3), 1203]
+
+
+def test_left_to_itself_a_run_looks_a_bounded_number_of_times(tmp_path, source):
+    plan = replace(TRAIN, iterations=1000)
+    watch = WatchConfig(sample_length=1)
+    events = play(
+        new_run(tmp_path / "r", config_of(source, engine="compiled", train=plan, watch=watch))
+    )
+    assert [e.step for e in of_kind(events, Evaluated)] == list(range(50, 1001, 50))
+    assert [e.step for e in of_kind(events, Saved)] == list(range(50, 1001, 50))
+    assert [e.step for e in of_kind(events, Sampled)] == list(range(125, 1001, 125))
+
+
+def test_progress_comes_by_the_clock_and_not_with_every_update(tmp_path, source, monkeypatch):
+    times = iter(range(10**9))
+    monkeypatch.setattr(training, "perf_counter", lambda: next(times) * 0.01)  # 10 ms a look
+    plan = replace(TRAIN, iterations=500)
+    events = play(new_run(tmp_path / "r", config_of(source, train=plan, watch=NEVER)))
+    told = of_kind(events, Progress)
+    gaps = np.diff([e.seconds for e in told])
+    assert len(told) > 50
+    assert gaps[:-1].min() >= training.TICK / 2
+    assert gaps.max() < 2 * training.TICK
+    assert [e.step for e in told] == sorted({e.step for e in told})
+    assert all(e.speed > 0 and e.left >= 0 for e in told[1:])
+    assert told[-1].left == 0
+
+
+# ---- the best
+
+
+def test_the_checkpoint_of_the_lowest_held_out_loss_stays(tmp_path, source, monkeypatch):
+    nats = iter([3.0, 2.0, 2.5, 2.0, 2.25])
+    monkeypatch.setattr(training, "evaluate", lambda *_: training.Score(next(nats), 10))
+    watch = replace(OFTEN, evaluate_every=5, checkpoint_every=12, keep=1)
+    run = new_run(tmp_path / "run", config_of(source, watch=watch))
+    events = play(run)
+    assert [e.best for e in of_kind(events, Evaluated)] == [True, True, False, False, False]
+    assert [(e.step, e.best) for e in of_kind(events, Saved)] == [
+        (5, True),
+        (10, True),
+        (12, False),
+        (24, False),
+    ]
+    assert events[-1].best == Best(10, 2.0)
+    assert steps(run.checkpoints) == [10, 24]
+    assert run.checkpoint().meta.step == 10
+
+
+def test_without_held_out_text_the_best_is_the_lowest_smoothed_loss(tmp_path, source):
+    config = config_of(source)
+    config = replace(config, data=replace(config.data, validation=0))
+    run = new_run(tmp_path / "run", config)
+    events = play(run)
+    assert of_kind(events, Evaluated) == []
+    smooth = {line["step"]: line["smooth"] for line in run.metrics()}
+    saved = [e.step for e in of_kind(events, Saved)]
+    lowest = min(saved, key=smooth.get)
+    assert events[-1].best == Best(lowest, smooth[lowest])
+    assert events[-1].validation is None
+
+
+# ---- samples on the way
+
+
+class Scripted:
+    """A learner whose losses are given."""
+
+    def __init__(self, losses, weights):
+        self.losses, self.weights = iter(losses), weights
+
+    def update(self, inputs, targets, rate):
+        return next(self.losses)
+
+    def reset(self):
+        pass
+
+    def arrays(self):
+        return self.weights
+
+    def load(self, arrays):
+        pass
+
+
+def scripted(monkeypatch, losses):
+    create = training.create_learner
+    monkeypatch.setattr(
+        training, "create_learner", lambda *args: Scripted(losses, create(*args).arrays())
+    )
+
+
+def test_samples_at_new_lowest_losses_once_they_are_low_enough(tmp_path, source, monkeypatch):
+    monkeypatch.setattr(training, "SMOOTHING", 0.0)
+    watch = WatchConfig(
+        evaluate_every=0,
+        checkpoint_every=0,
+        sample_every=2,
+        sample_at_best=True,
+        sample_below=0.5,
+        write_below=0.25,
+        sample_length=4,
+    )
+    run = new_run(tmp_path / "run", config_of(source, watch=watch))
+    start = math.log(len(run.vocabulary))
+    shares = [0.9, 0.8, 0.4, 0.49, 0.6, 0.49, 0.3, 0.3, 0.1, 0.2, 0.3, 0.21, 0.9, 0.9, 0.1, 0.15]
+    shares += [1.0] * (STEPS - len(shares))
+    scripted(monkeypatch, [share * start for share in shares])
+    events = play(run)
+    # Looked at after every second update: 0.8, 0.49, 0.49, 0.3, 0.2, 0.21, 0.9, 0.15, 1 ...
+    assert [e.step for e in of_kind(events, Sampled)] == [4, 8, 10, 16]
+    written = (run.path / "samples" / "generated.txt").read_text()
+    assert [
+        int(line.split("step ")[1].split(",")[0]) for line in written.splitlines() if "----" in line
+    ] == [10, 16]
+    texts = {e.step: e.text for e in of_kind(events, Sampled)}
+    assert all(len(text) == 4 for text in texts.values())
+    assert (run.path / "samples" / "00000008.txt").read_text() == texts[8]
+
+
+def test_samples_of_different_steps_are_drawn_with_different_numbers(tmp_path, source, monkeypatch):
+    scripted(monkeypatch, [1.0] * STEPS)
+    watch = replace(NEVER, sample_every=12, sample_length=40)
+    first, second = of_kind(play(new_run(tmp_path / "r", config_of(source, watch=watch))), Sampled)
+    assert first.text != second.text  # the weights are the same
+
+
+# ---- signals
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+def test_a_signal_saves_the_very_step_and_leaves(tmp_path, source, stop_at, number):
+    before = signal.getsignal(number)
+    run = new_run(tmp_path / "run", config_of(source, watch=NEVER))
+    stop_at(11, number)
+    events = play(run)
+    assert isinstance(events[-2], Saved)
+    assert events[-2].path == run.checkpoints / "00000011"
+    finished = events[-1]
+    assert (finished.reason, finished.signal, finished.step) == ("interrupted", number, 11)
+    assert read(events[-2].path).meta.step == 11
+    assert signal.getsignal(number) is before
+
+
+def test_a_signal_before_the_first_update_saves_the_beginning(tmp_path, source):
+    run = new_run(tmp_path / "run", config_of(source))
+    events = train(run)
+    assert isinstance(next(events), Started)
+    signal.raise_signal(signal.SIGTERM)
+    assert [type(e) for e in events] == [Saved, Finished]
+    assert steps(run.checkpoints) == [0]
+    unbroken = new_run(tmp_path / "unbroken", config_of(source))
+    play(unbroken)
+    play(run, resume=True)
+    assert outcome(run) == outcome(unbroken)
+
+
+def test_a_second_interrupt_leaves_at_once_and_the_checkpoint_before_is_whole(tmp_path, source):
+    before = signal.getsignal(signal.SIGINT)
+    run = new_run(tmp_path / "run", config_of(source))
+    events = train(run)
+    for event in events:
+        if isinstance(event, Saved) and event.step == 6:
+            break
+    signal.raise_signal(signal.SIGINT)
+    with pytest.raises(KeyboardInterrupt):
+        signal.raise_signal(signal.SIGINT)
+    events.close()
+    assert signal.getsignal(signal.SIGINT) is before
+    assert run.checkpoint("latest").meta.step == 6
+    assert play(run, resume=True)[-1].step == STEPS
+
+
+def test_what_was_ignored_stays_ignored(tmp_path, source):
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    try:
+        events = train(new_run(tmp_path / "run", config_of(source)))
+        next(events)
+        signal.raise_signal(signal.SIGHUP)
+        assert list(events)[-1].reason == "done"
+    finally:
+        signal.signal(signal.SIGHUP, before)
+
+
+def test_in_another_thread_a_run_trains_without_handlers(tmp_path, source):
+    run = new_run(tmp_path / "run", config_of(source))
+    found = []
+    thread = threading.Thread(target=lambda: found.extend(play(run)))
+    thread.start()
+    thread.join()
+    assert found[-1].reason == "done"
+
+
+def test_whoever_stops_listening_gives_the_folder_and_the_handlers_back(tmp_path, source):
+    before = signal.getsignal(signal.SIGTERM)
+    run = new_run(tmp_path / "run", config_of(source))
+    events = train(run)
+    next(events)
+    with pytest.raises(CharloomError, match=f"being trained by process {os.getpid()}"):
+        next(train(Run.open(run.path)))
+    events.close()
+    assert signal.getsignal(signal.SIGTERM) is before
+    assert play(run)[-1].reason == "done"
+
+
+# ---- NaN and infinity
+
+
+@pytest.mark.parametrize("bad", [math.nan, math.inf, -math.inf])
+def test_a_loss_that_is_no_number_stops_before_anything_is_overwritten(
+    tmp_path, source, monkeypatch, bad
+):
+    scripted(monkeypatch, [1.0] * 8 + [bad] + [1.0] * 20)
+    run = new_run(tmp_path / "run", config_of(source))
+    with pytest.raises(CharloomError, match=rf"loss became {bad} at step 9, .*of step 6 is from"):
+        play(run)
+    assert steps(run.checkpoints) == [5, 6]
+    assert run.checkpoint("latest").meta.step == 6
+    assert all(math.isfinite(line["loss"]) for line in run.metrics())
+
+
+def test_weights_that_are_no_numbers_are_not_saved(tmp_path, source, monkeypatch):
+    scripted(monkeypatch, [1.0] * STEPS)
+    run = new_run(tmp_path / "run", config_of(source, watch=replace(NEVER, checkpoint_every=3)))
+    events = train(run)
+    next(e for e in events if isinstance(e, Saved))
+    events.gi_frame  # noqa: B018 -- still running
+    trainer = events.gi_yieldfrom.gi_frame.f_locals["self"]
+    trainer.learner.weights["head.b"][0] = math.nan
+    with pytest.raises(CharloomError, match="a weight became NaN or infinite by step 6"):
+        list(events)
+    assert steps(run.checkpoints) == [3]
+
+
+def test_a_lazy_loss_is_waited_for_only_now_and_then(tmp_path, source, monkeypatch):
+    asked = []
+
+    class Lazy:
+        def __init__(self, step):
+            self.step = step
+
+        def __float__(self):
+            asked.append(self.step)
+            return 1.0
+
+    scripted(monkeypatch, map(Lazy, range(1, 100)))
+    plan = replace(TRAIN, schedule="constant", iterations=12)
+    run = new_run(tmp_path / "run", config_of(source, train=plan, watch=NEVER))
+    events = train(run)
+    next(events)
+    monkeypatch.setattr(training._Trainer, "_look", lambda self: iter(()))
+    before = training._Trainer._advance
+    monkeypatch.setattr(training._Trainer, "_advance", lambda self, until: before(self, self.total))
+    list(events)
+    assert asked == list(range(1, 13))
+
+
+# ---- beginning and going on
+
+
+def test_a_run_without_an_end_is_given_one_that_is_written_down(tmp_path, source):
+    open_end = replace(TRAIN, iterations=None)
+    run = new_run(tmp_path / "run", config_of(source, train=open_end))
+    assert Run.open(run.path).config.train.iterations == 4_000_000 // 40
+
+
+@pytest.mark.parametrize(
+    ("characters", "expected"), [(3_000_000, 30_000_000 // 1000), (20_000_000, 100_000)]
+)
+def test_a_longer_text_is_read_ten_times_but_not_for_ever(tmp_path, source, characters, expected):
+    source.write_text("ab" * (characters // 2))
+    config = RunConfig(
+        data=DataConfig(sources=(str(source),), validation=0),
+        train=TrainConfig(batch=10, length=100),
+    )
+    assert new_run(tmp_path / "run", config).config.train.iterations == expected
+
+
+@pytest.mark.parametrize(
+    ("iterations", "epochs", "total"), [(7, None, 7), (None, 1.5, 12), (7, 1.5, 7), (99, 0.1, 1)]
+)
+def test_a_run_ends_with_its_iterations_or_epochs_whichever_comes_first(
+    tmp_path, source, iterations, epochs, total
+):
+    plan = replace(TRAIN, iterations=iterations, epochs=epochs)
+    events = play(new_run(tmp_path / "run", config_of(source, train=plan, watch=NEVER)))
+    assert events[0].total == events[-1].step == total
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        (b"", "is empty"),
+        (b"a", "nothing to learn"),
+        (b"ab" * 20, "needs 44"),
+        (b"\xff\xfea", "UTF-16"),
+        (b"caf\xe9 " * 99, "not UTF-8"),
+    ],
+)
+def test_a_text_that_cannot_be_learned_leaves_no_folder(tmp_path, source, content, said):
+    source.write_bytes(content)
+    with pytest.raises(CharloomError, match=said):
+        new_run(tmp_path / "run", config_of(source))
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_trained_run_is_not_trained_over(tmp_path, source):
+    run = new_run(tmp_path / "run", config_of(source))
+    play(run)
+    before = outcome(run)
+    with pytest.raises(CharloomError, match="trained already: resume it"):
+        play(Run.open(run.path))
+    events = play(run, resume=True)
+    assert [type(e) for e in events] == [Started, Finished]
+    assert events[-1].reason == "done"
+    assert outcome(run) == before
+
+
+def test_a_run_that_never_saved_begins_at_the_beginning_when_it_is_resumed(tmp_path, source):
+    run = new_run(tmp_path / "run", config_of(source))
+    run.append_metrics({"step": 1, "loss": 99.0})
+    play(run, resume=True)
+    unbroken = new_run(tmp_path / "unbroken", config_of(source))
+    play(unbroken)
+    assert outcome(run) == outcome(unbroken)
+
+
+def test_a_damaged_newest_checkpoint_is_passed_over_and_it_is_said(tmp_path, source, stop_at):
+    unbroken = new_run(tmp_path / "unbroken", config_of(source))
+    play(unbroken)
+    run = new_run(tmp_path / "run", config_of(source))
+    stop_at(13)
+    play(run)
+    (run.checkpoints / "00000013" / "state.safetensors").write_bytes(b"")
+    stop_at(0)
+    events = play(run, resume=True)
+    assert events[0].step == 12
+    assert any("state.safetensors is damaged" in note for note in events[0].notes)
+    assert outcome(run) == outcome(unbroken)
+
+
+def test_another_text_or_model_is_refused_and_nothing_is_changed(tmp_path, source, stop_at):
+    run = new_run(tmp_path / "run", config_of(source))
+    stop_at(13)
+    play(run)
+    stop_at(0)
+    before = outcome(run)
+    source.write_text(TEXT.replace("die", "live"))
+    with pytest.raises(CharloomError, match="is not the text that"):
+        play(Run.open(run.path), resume=True)
+    source.write_text(TEXT)
+    path = run.path / "config.json"
+    asked = path.read_text()
+    for old, new, said in (
+        ('"hidden": 4', '"hidden": 5', "shape"),
+        ('"cell": "lstm"', '"cell": "gru"', "shape"),
+        ('"layers": 2', '"layers": 3', "missing: layer2"),
+        ('"float64"', '"float32"', "float32"),
+        ('"adamw"', '"adagrad"', "unknown"),
+    ):
+        assert old in asked
+        path.write_text(asked.replace(old, new))
+        with pytest.raises(CharloomError, match=said):
+            play(Run.open(run.path), resume=True)
+    path.write_text(asked)
+    assert outcome(run) == before
+    assert play(Run.open(run.path), resume=True)[-1].reason == "done"
+
+
+def test_other_versions_are_said(tmp_path, source, stop_at, monkeypatch):
+    run = new_run(tmp_path / "run", config_of(source))
+    stop_at(5)
+    play(run)
+    stop_at(0)
+    now = training.versions()
+    monkeypatch.setattr(training, "versions", lambda: now | {"numpy": "99"})
+    notes = next(train(run, resume=True)).notes
+    assert notes == (f"saved by numpy {now['numpy']}, now 99: last bits may differ",)
+
+
+# ---- n-grams
+
+
+@pytest.mark.parametrize("smoothing", ["kneser-ney", "none"])
+def test_an_n_gram_run_tells_the_same_events_and_is_left_alone_when_resumed(
+    tmp_path, source, smoothing
+):
+    config = replace(config_of(source), model=NgramConfig(order=3, smoothing=smoothing))
+    run = new_run(tmp_path / "run", config)
+    events = play(run)
+    assert [type(e) for e in events] == [Started, Evaluated, Sampled, Saved, Finished]
+    score = events[1].score
+    assert events[-1].validation == score
+    assert run.metrics()[0]["validation"] == (score.nats if math.isfinite(score.nats) else None)
+    model = open_model(run.path)
+    assert training.evaluate(model, events[0].parts.validation) == score
+    assert (run.path / "samples" / "00000001.txt").read_text() == events[2].text
+    again = play(Run.open(run.path), resume=True)
+    assert [type(e) for e in again] == [Started, Finished]
+    assert again[0].parameters == events[0].parameters
+    assert len(run.metrics()) == 1
+
+
+def test_an_n_gram_run_that_was_killed_before_it_saved_can_be_resumed(tmp_path, source):
+    run = new_run(tmp_path / "run", replace(config_of(source), model=NgramConfig()))
+    run.append_metrics({"step": 1})
+    assert play(run, resume=True)[-1].reason == "done"
+    assert [line["step"] for line in run.metrics()] == [1]
+
+
+def test_the_best_model_of_a_run_can_be_opened(tmp_path, source):
+    run = new_run(tmp_path / "run", config_of(source))
+    events = play(run)
+    score = training.evaluate(open_model(run.path), events[0].parts.validation)
+    assert score.nats == pytest.approx(events[-1].best.loss, rel=1e-12)
+
+
+def test_training_loads_nothing_that_draws_on_a_terminal():
+    script = (
+        "import sys, charloom.training as t; print({'click', 'rich', 'torch'} & {*sys.modules})"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", script], capture_output=True, text=True, check=True
+    )
+    assert done.stdout == "set()\n"
