@@ -5,7 +5,7 @@ sum; the contract's named arrays are views of it. Matrices come before biases (w
 stops between them), and the matrix that ids look rows up in comes first.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -31,14 +31,9 @@ class Parameters(NamedTuple):
 
 
 class Shard(NamedTuple):
-    """Everything that one thread needs to take B lanes through T steps.
-
-    What only the backward pass uses is empty where a model is only read.
-    """
+    """Everything that one thread needs to take B lanes through T steps."""
 
     ids: NDArray[np.int32]  # (T, B)
-    targets: NDArray[np.int32]  # (T, B)
-    seen: NDArray[np.uint8]  # (V,) 1 where an id occurs in ids
     x: Array  # (T, B, E) embedded inputs
     Z: Array  # (T, B, GH) x Wx + b, then its gradient
     gates: Array  # (L, T, B, GH)
@@ -46,14 +41,20 @@ class Shard(NamedTuple):
     mask: Array  # (L - 1, T, B, H) dropout, or (0, T, B, H)
     dropped: Array  # as mask: layer outputs after dropout
     logits: Array  # (T, B, V), then their gradient
+    zero: Array  # (1, widest) for products without a base
+    cell: Any  # Rnn, Lstm or Gru: what only this cell needs
+
+
+class Scratch(NamedTuple):
+    """What only the backward pass of a shard uses."""
+
+    seen: NDArray[np.uint8]  # (V,) 1 where an id occurs in the last ids
     dH: Array  # (T, B, H) gradient of a layer's outputs
     dh: Array  # (B, H)
     WhT: Array  # (GH, H)
     WxT: Array  # (GH, H)
     Wx0T: Array  # (GH, E)
     head_WT: Array  # (V, H)
-    zero: Array  # (1, widest) for products without a base
-    cell: Any  # Rnn, Lstm or Gru: what only this cell needs
 
 
 def parameter_size(config: ModelConfig, V: int) -> int:
@@ -104,7 +105,7 @@ def flat_vector(weights: Mapping[str, Array], config: ModelConfig, dtype: DTypeL
 
 
 def new_shard(
-    config: ModelConfig, V: int, B: int, T: int, dtype: DTypeLike, *, dropout: bool, backward: bool
+    config: ModelConfig, V: int, B: int, T: int, dtype: DTypeLike, *, dropout: bool = False
 ) -> Shard:
     """Allocate the buffers for B lanes and T steps."""
     L, H, E, G = config.layers, config.hidden, config.embedding, GATES[config.cell]
@@ -113,18 +114,13 @@ def new_shard(
     def make(*shape: int) -> Array:
         return np.zeros(shape, dtype)
 
-    def grad(*shape: int) -> Array:
-        return make(*shape) if backward else make(*(0 for _ in shape))
-
-    cells: dict[str, Any] = {
+    cells: dict[str, Callable[[], Any]] = {
         "rnn": lambda: Rnn(make(0)),
-        "lstm": lambda: Lstm(make(L, T + 1, B, H), make(L, T, B, H), grad(B, H)),
-        "gru": lambda: Gru(make(L, T, B, G * H), grad(T, B, G * H)),
+        "lstm": lambda: Lstm(make(L, T + 1, B, H), make(L, T, B, H), make(B, H)),
+        "gru": lambda: Gru(make(L, T, B, G * H), make(T, B, G * H)),
     }
     return Shard(
         ids=np.zeros((T, B), np.int32),
-        targets=np.zeros((T, B), np.int32),
-        seen=np.zeros(V, np.uint8),
         x=make(T, B, E),
         Z=make(T, B, G * H),
         gates=make(L, T, B, G * H),
@@ -132,15 +128,16 @@ def new_shard(
         mask=make(masks, T, B, H),
         dropped=make(masks, T, B, H),
         logits=make(T, B, V),
-        dH=grad(T, B, H),
-        dh=grad(B, H),
-        WhT=grad(G * H, H),
-        WxT=grad(G * H, H),
-        Wx0T=grad(G * H, E),
-        head_WT=grad(V, H),
         zero=make(1, max(G * H, V, H, E)),
         cell=cells[config.cell](),
     )
+
+
+def new_scratch(config: ModelConfig, V: int, B: int, T: int, dtype: DTypeLike) -> Scratch:
+    """Allocate what the backward pass of such a shard needs."""
+    H, E, G = config.hidden, config.embedding, GATES[config.cell]
+    shapes = [(T, B, H), (B, H), (G * H, H), (G * H, H), (G * H, E), (V, H)]
+    return Scratch(np.zeros(V, np.uint8), *(np.zeros(shape, dtype) for shape in shapes))
 
 
 def carried(shard: Shard) -> tuple[Array, ...]:

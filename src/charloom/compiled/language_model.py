@@ -102,7 +102,7 @@ class CompiledModel:
         """Make buffers for ids (T, B) that begin with `state`."""
         T, B = ids.shape
         V = len(self.vocabulary)
-        shard = new_shard(self.config, V, B, T, self._dtype, dropout=False, backward=False)
+        shard = new_shard(self.config, V, B, T, self._dtype)
         shard.ids[...] = ids
         for array, before in zip(carried(shard), state, strict=True):
             array[:, 0] = before

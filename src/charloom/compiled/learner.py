@@ -3,16 +3,20 @@
 import os
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from charloom.compiled.arrays import (
+    Parameters,
+    Scratch,
     Shard,
     carried,
     flat_vector,
     matrices_size,
     named_views,
+    new_scratch,
     new_shard,
     parameter_views,
 )
@@ -27,6 +31,17 @@ from charloom.weights import Array, check_shapes, check_weights, initial_weights
 Ids = NDArray[np.integer]
 
 SHARD = 16  # lanes that one thread takes; fixed, so that no result depends on the machine
+
+
+class _Worker(NamedTuple):
+    """What one thread works on."""
+
+    lanes: slice  # of the batch
+    gradient: Array  # flat (P,)
+    g: Parameters  # its views
+    shard: Shard
+    scratch: Scratch
+    targets: NDArray[np.int32]  # (T, B)
 
 
 class CompiledLearner:
@@ -50,19 +65,15 @@ class CompiledLearner:
         self._updates = 0
         drawn = initial_weights(model, vocabulary_size, self._seed)
         self._flat = flat_vector(drawn, model, dtype)
+        self._parameters = parameter_views(self._flat, model, vocabulary_size)
         sizes = [self._flat.size if k < len(SLOTS[train.optimizer]) else 0 for k in range(2)]
         self._slots = tuple(np.zeros(size, dtype) for size in sizes)
-        self._parameters = parameter_views(self._flat, model, vocabulary_size)
         self._rule = rule(train, dtype)
         self._row_width = model.embedding or self._parameters.Wx0.shape[1]
         self._matrices = matrices_size(self._parameters)
-        self._lanes = [
-            slice(first, min(first + SHARD, train.batch)) for first in range(0, train.batch, SHARD)
-        ]
-        self._gradients = [np.zeros_like(self._flat) for _ in self._lanes]
-        self._gradient_views = [parameter_views(g, model, vocabulary_size) for g in self._gradients]
-        self._shards = self._new_shards(train.length)
-        threads = min(len(self._lanes), _available_threads())
+        self._length = train.length
+        self._workers = self._new_workers()
+        threads = min(len(self._workers), _available_threads())
         self._pool = ThreadPoolExecutor(threads) if threads > 1 else None
 
     def update(self, inputs: Ids, targets: Ids, learning_rate: float) -> float:
@@ -72,47 +83,50 @@ class CompiledLearner:
         Raises CharloomError where the shapes are not (B, T) or an id is not in [0, V).
         """
         self._fill(inputs, targets)
-        scale = 1 / inputs.size if self._train.reduction == "mean" else 1.0
         if self._train.dropout:
-            self._draw_masks(inputs.shape[1])
+            self._draw_masks()
+        scale = 1 / inputs.size if self._train.reduction == "mean" else 1.0
         try:
-            losses = self._on_each_shard(scale)
+            loss = self._losses_and_gradients(scale)
         except IndexError:
             raise self._id_error() from None
-        for other, gradient in zip(self._shards[1:], self._gradients[1:], strict=True):
-            add_gradient(self._gradients[0], gradient, self._shards[0].seen, other.seen)
+        first = self._workers[0]
+        for other in self._workers[1:]:
+            add_gradient(first.gradient, other.gradient, first.scratch.seen, other.scratch.seen)
         self._updates += 1
         move(
             self._flat,
-            self._gradients[0],
+            first.gradient,
             self._slots,
-            self._shards[0].seen,
+            first.scratch.seen,
             self._row_width,
             self._matrices,
             self._rule,
             learning_rate,
             self._updates,
         )
-        self._carry()
-        return sum(losses) / inputs.size
+        for worker in self._workers:
+            for buffer in carried(worker.shard):
+                buffer[:, 0] = buffer[:, -1]
+        return loss / inputs.size
 
     def loss(self, inputs: Ids, targets: Ids) -> float:
         """Return the loss of (B, T) from the carried state, without dropout; nothing changes."""
         self._fill(inputs, targets)
-        no_mask = np.zeros((0, *self._shards[0].mask.shape[1:]), self._dtype)
         total = 0.0
         try:
-            for shard in self._shards:
-                forward(self._parameters, shard._replace(mask=no_mask))
-                total += cross_entropy(shard.logits, shard.targets, 1.0)
+            for worker in self._workers:
+                s = worker.shard
+                forward(self._parameters, s._replace(mask=s.mask[:0]))
+                total += cross_entropy(s.logits, worker.targets, 1.0)
         except IndexError:
             raise self._id_error() from None
         return total / inputs.size
 
     def reset(self) -> None:
         """Forget the carried state."""
-        for shard in self._shards:
-            for buffer in carried(shard):
+        for worker in self._workers:
+            for buffer in carried(worker.shard):
                 buffer[:, 0] = 0
 
     def arrays(self) -> dict[str, Array]:
@@ -149,76 +163,69 @@ class CompiledLearner:
         self.reset()
         self._updates = int(arrays["optimizer.updates"][0]) if "optimizer.updates" in arrays else 0
         self._seed = int(arrays["rng.seed"][0]) if "rng.seed" in arrays else self._seed
-        pieces = self._state_pieces()
+        for name, pieces in self._state_pieces().items():
+            for worker, piece in zip(self._workers, pieces, strict=True):
+                piece[...] = arrays[name][worker.lanes] if name in arrays else 0
         for name, array in arrays.items():
-            for lanes, piece in zip(self._lanes, pieces.get(name, ()), strict=False):
-                piece[...] = array[lanes]
             views[name][...] = array
 
-    def _new_shards(self, T: int) -> list[Shard]:
-        dropout = self._train.dropout > 0
-        return [
-            new_shard(
-                self._model,
-                self._V,
-                s.stop - s.start,
-                T,
-                self._dtype,
-                dropout=dropout,
-                backward=True,
-            )
-            for s in self._lanes
-        ]
+    def _new_workers(self) -> list[_Worker]:
+        workers = []
+        for first in range(0, self._train.batch, SHARD):
+            lanes = slice(first, min(first + SHARD, self._train.batch))
+            size = (self._model, self._V, lanes.stop - first, self._length, self._dtype)
+            gradient = np.zeros_like(self._flat)
+            g = parameter_views(gradient, self._model, self._V)
+            shard = new_shard(*size, dropout=self._train.dropout > 0)
+            targets = np.zeros_like(shard.ids)
+            workers.append(_Worker(lanes, gradient, g, shard, new_scratch(*size), targets))
+        return workers
 
     def _fill(self, inputs: Ids, targets: Ids) -> None:
-        """Copy (B, T) ids into the shards, time first; a new T means new shards."""
+        """Copy (B, T) ids into the shards, time first; a new T means new buffers."""
         B, T = self._train.batch, inputs.shape[-1]
         if inputs.shape != (B, T) or targets.shape != (B, T) or T == 0:
             raise CharloomError(
                 f"inputs have shape {inputs.shape} and targets {targets.shape}, "
                 f"but both must be (B, T) with B = {B}, the batch of the training settings"
             )
-        if self._shards[0].ids.shape[0] != T:
-            before, self._shards = self._shards, self._new_shards(T)
-            for old, new in zip(before, self._shards, strict=True):
-                new.seen[...] = old.seen
-                for x, y in zip(carried(old), carried(new), strict=True):
+        if self._length != T:
+            self._length = T
+            before, self._workers = self._workers, self._new_workers()
+            for old, new in zip(before, self._workers, strict=True):
+                for x, y in zip(carried(old.shard), carried(new.shard), strict=True):
                     y[:, 0] = x[:, 0]
-        for lanes, shard in zip(self._lanes, self._shards, strict=True):
-            shard.ids[...] = inputs[lanes].T
-            shard.targets[...] = targets[lanes].T
+        for worker in self._workers:
+            worker.shard.ids[...] = inputs[worker.lanes].T
+            worker.targets[...] = targets[worker.lanes].T
 
     def _id_error(self) -> CharloomError:
         return CharloomError(f"inputs and targets must hold ids from 0 to {self._V - 1}")
 
-    def _draw_masks(self, T: int) -> None:
-        shape = (T, self._train.batch, self._model.hidden)
+    def _draw_masks(self) -> None:
+        shape = (self._length, self._train.batch, self._model.hidden)
         for layer in range(self._model.layers - 1):
             mask = dropout_mask(
                 self._seed, self._updates, layer, shape, self._train.dropout, self._dtype
             )
-            for lanes, shard in zip(self._lanes, self._shards, strict=True):
-                shard.mask[layer] = mask[:, lanes]
+            for worker in self._workers:
+                worker.shard.mask[layer] = mask[:, worker.lanes]
 
-    def _on_each_shard(self, scale: float) -> list[float]:
-        work = [
-            (self._parameters, g, s, scale)
-            for g, s in zip(self._gradient_views, self._shards, strict=True)
-        ]
+    def _losses_and_gradients(self, scale: float) -> float:
+        """Run every worker, the first on this thread; return their summed losses."""
+
+        def run(worker: _Worker) -> float:
+            return loss_and_gradient(self._parameters, *worker[2:], scale)
+
         if self._pool is None:
-            return [loss_and_gradient(*arguments) for arguments in work]
-        others = [self._pool.submit(loss_and_gradient, *arguments) for arguments in work[1:]]
-        return [loss_and_gradient(*work[0]), *(future.result() for future in others)]
-
-    def _carry(self) -> None:
-        for shard in self._shards:
-            for buffer in carried(shard):
-                buffer[:, 0] = buffer[:, -1]
+            return sum(map(run, self._workers))
+        others = [self._pool.submit(run, worker) for worker in self._workers[1:]]
+        return sum([run(self._workers[0]), *(future.result() for future in others)])
 
     def _state_pieces(self) -> dict[str, list[Array]]:
         """Carried state by name: a view (B of the shard, H) for each shard."""
         return {
-            f"state.layer{layer}.{name}": [carried(shard)[k][layer, 0] for shard in self._shards]
+            f"state.layer{layer}.{name}": [carried(w.shard)[k][layer, 0] for w in self._workers]
             for layer in range(self._model.layers)
             for k, name in enumerate("hc" if self._model.cell == "lstm" else "h")
         }

@@ -4,10 +4,11 @@ from typing import Any
 
 import numpy as np
 from numba.extending import overload
+from numpy.typing import NDArray
 
 from charloom.compiled import gru, lstm, rnn
 from charloom.compiled.activations import exp
-from charloom.compiled.arrays import Parameters, Shard
+from charloom.compiled.arrays import Parameters, Scratch, Shard
 from charloom.compiled.products import back_product, product, transpose_for
 from charloom.jit import kernel
 
@@ -16,8 +17,8 @@ def cell_forward(s: Any, Wh: Any, layer: int) -> None:
     """Take a layer through all steps, from s.Z; the type of s.cell says which cell."""
 
 
-def cell_backward(s: Any, Wh: Any, dWh: Any, layer: int) -> None:
-    """From s.dH, the gradient of a layer's outputs: s.Z = dZ, and dWh."""
+def cell_backward(s: Any, d: Any, Wh: Any, dWh: Any, layer: int) -> None:
+    """From d.dH, the gradient of a layer's outputs: s.Z = dZ, and dWh."""
 
 
 def _is(s: Any, cell: type) -> bool:
@@ -39,20 +40,20 @@ def _cell_forward(s: Any, Wh: Any, layer: int) -> Any:
 
 
 @overload(cell_backward)
-def _cell_backward(s: Any, Wh: Any, dWh: Any, layer: int) -> Any:
-    def rnn_backward(s: Any, Wh: Any, dWh: Any, layer: int) -> None:
+def _cell_backward(s: Any, d: Any, Wh: Any, dWh: Any, layer: int) -> Any:
+    def rnn_backward(s: Any, d: Any, Wh: Any, dWh: Any, layer: int) -> None:
         h = s.h[layer]
-        rnn.backward(s.Z, s.dH, Wh, s.WhT, h, s.dh)
+        rnn.backward(s.Z, d.dH, Wh, d.WhT, h, d.dh)
         _recurrent_gradient(dWh, s.zero, h, s.Z)
 
-    def lstm_backward(s: Any, Wh: Any, dWh: Any, layer: int) -> None:
+    def lstm_backward(s: Any, d: Any, Wh: Any, dWh: Any, layer: int) -> None:
         gates, c, tanh_c = s.gates[layer], s.cell.c[layer], s.cell.tanh_c[layer]
-        lstm.backward(s.Z, s.dH, Wh, s.WhT, gates, c, tanh_c, s.dh, s.cell.dc)
+        lstm.backward(s.Z, d.dH, Wh, d.WhT, gates, c, tanh_c, d.dh, s.cell.dc)
         _recurrent_gradient(dWh, s.zero, s.h[layer], s.Z)
 
-    def gru_backward(s: Any, Wh: Any, dWh: Any, layer: int) -> None:
+    def gru_backward(s: Any, d: Any, Wh: Any, dWh: Any, layer: int) -> None:
         gates, R, h = s.gates[layer], s.cell.R[layer], s.h[layer]
-        gru.backward(s.Z, s.cell.dR, s.dH, Wh, s.WhT, gates, R, h, s.dh)
+        gru.backward(s.Z, s.cell.dR, d.dH, Wh, d.WhT, gates, R, h, d.dh)
         _recurrent_gradient(dWh, s.zero, h, s.cell.dR)
 
     return rnn_backward if _is(s, rnn.Rnn) else lstm_backward if _is(s, lstm.Lstm) else gru_backward
@@ -107,8 +108,8 @@ def _climb(s: Any, b: Any, Wx: Any, below: int) -> None:
 
 
 @kernel
-def _descend(s: Any, Wx: Any, dWx: Any, below: int) -> None:
-    """From s.Z = dZ: dWx, and s.dH = dx, the gradient of what the layer below gives."""
+def _descend(s: Any, d: Any, Wx: Any, dWx: Any, below: int) -> None:
+    """From s.Z = dZ: dWx, and d.dH = dx, the gradient of what the layer below gives."""
     T, B, G = s.Z.shape
     H = s.h.shape[3]
     dZ = s.Z.reshape(T * B, G)
@@ -116,10 +117,10 @@ def _descend(s: Any, Wx: Any, dWx: Any, below: int) -> None:
         product(dWx, s.zero, s.dropped[below].reshape(T * B, H).T, dZ)
     else:
         product(dWx, s.zero, s.h[below, 1:].reshape(T * B, H).T, dZ)
-    transpose_for(s.WxT, Wx, T * B)
-    back_product(s.dH.reshape(T * B, H), s.zero, dZ, Wx, s.WxT)
+    transpose_for(d.WxT, Wx, T * B)
+    back_product(d.dH.reshape(T * B, H), s.zero, dZ, Wx, d.WxT)
     if below < s.mask.shape[0]:
-        _drop(s.dH, s.dH, s.mask[below])
+        _drop(d.dH, d.dH, s.mask[below])
 
 
 @kernel
@@ -127,7 +128,7 @@ def _enter(p: Any, s: Any) -> None:
     """s.Z = x Wx + b for layer 0. A one-hot x times Wx is the row that the id names."""
     T, B = s.ids.shape
     E = p.embedding.shape[1]
-    V, bias = s.seen.size, p.b[0, 0]
+    V, bias = s.logits.shape[2], p.b[0, 0]
     for t in range(T):
         for b in range(B):
             if not 0 <= s.ids[t, b] < V:  # unchecked, it would read any memory
@@ -194,10 +195,10 @@ def log_softmax(logits: Any) -> None:
 
 
 @kernel
-def backward(p: Any, g: Any, s: Any) -> None:
+def backward(p: Any, g: Any, s: Any, d: Any) -> None:
     """Fill the gradient g from s.logits, the loss's gradient by the logits, after `forward`.
 
-    Of g's first matrix (the one that ids look rows up in) only the rows in s.seen are
+    Of g's first matrix (the one that ids look rows up in) only the rows in d.seen are
     written; the others are zero since they were made.
     """
     T, B, V = s.logits.shape
@@ -206,29 +207,29 @@ def backward(p: Any, g: Any, s: Any) -> None:
     dlogits = s.logits.reshape(N, V)
     product(g.head_W, s.zero, s.h[L - 1, 1:].reshape(N, H).T, dlogits)
     _sum_rows(g.head_b[0], dlogits)
-    transpose_for(s.head_WT, p.head_W, N)
-    back_product(s.dH.reshape(N, H), s.zero, dlogits, p.head_W, s.head_WT)
+    transpose_for(d.head_WT, p.head_W, N)
+    back_product(d.dH.reshape(N, H), s.zero, dlogits, p.head_W, d.head_WT)
     for layer in range(L - 1, -1, -1):
-        cell_backward(s, p.Wh[layer], g.Wh[layer], layer)
+        cell_backward(s, d, p.Wh[layer], g.Wh[layer], layer)
         _sum_rows(g.b[layer, 0], s.Z.reshape(N, -1))
         if layer:
-            _descend(s, p.Wx[layer - 1], g.Wx[layer - 1], layer - 1)
-    _leave(p, g, s)
+            _descend(s, d, p.Wx[layer - 1], g.Wx[layer - 1], layer - 1)
+    _leave(p, g, s, d)
 
 
 @kernel
-def _leave(p: Any, g: Any, s: Any) -> None:
+def _leave(p: Any, g: Any, s: Any, d: Any) -> None:
     """Gradients of what the ids look up, from s.Z = dZ of layer 0."""
     T, B = s.ids.shape
     E = p.embedding.shape[1]
     dZ = s.Z.reshape(T * B, -1)
     if E:
         product(g.Wx0, s.zero, s.x.reshape(T * B, E).T, dZ)
-        transpose_for(s.Wx0T, p.Wx0, T * B)
-        back_product(s.x.reshape(T * B, E), s.zero, dZ, p.Wx0, s.Wx0T)  # x is now dx
-        _scatter(g.embedding, s.seen, s.ids, s.x)
+        transpose_for(d.Wx0T, p.Wx0, T * B)
+        back_product(s.x.reshape(T * B, E), s.zero, dZ, p.Wx0, d.Wx0T)  # x is now dx
+        _scatter(g.embedding, d.seen, s.ids, s.x)
     else:
-        _scatter(g.Wx0, s.seen, s.ids, s.Z)
+        _scatter(g.Wx0, d.seen, s.ids, s.Z)
 
 
 @kernel
@@ -265,12 +266,14 @@ def add_gradient(to: Any, other: Any, seen: Any, other_seen: Any) -> None:
         seen[v] |= other_seen[v]
 
 
-def loss_and_gradient(p: Parameters, g: Parameters, s: Shard, scale: float) -> float:
-    """Summed loss of a shard in nats; fills g with `scale` times its gradient.
+def loss_and_gradient(
+    p: Parameters, g: Parameters, s: Shard, d: Scratch, targets: NDArray[np.int32], scale: float
+) -> float:
+    """Summed loss of a shard in nats, on targets (T, B); fills g with `scale` x its gradient.
 
     Three kernels rather than one: each is compiled once, whoever calls it.
     """
     forward(p, s)
-    loss = cross_entropy(s.logits, s.targets, scale)
-    backward(p, g, s)
-    return loss
+    loss = cross_entropy(s.logits, targets, scale)
+    backward(p, g, s, d)
+    return float(loss)

@@ -12,37 +12,31 @@ from numpy.typing import DTypeLike
 from charloom.config import TrainConfig
 from charloom.jit import kernel
 from charloom.optimizers import EPSILON
+from charloom.weights import Array
 
 SGD, ADAGRAD, RMSPROP, ADAM, ADAMW = range(5)
 _NAMES = ("sgd", "adagrad", "rmsprop", "adam", "adamw")
 
 
 class Rule(NamedTuple):
-    """What a TrainConfig says of a step, in the vector's own type; no clipping is infinity."""
+    """What a TrainConfig says of a step, as kernels take it fastest."""
 
-    name: int
-    clip_norm: np.floating
-    clip_value: np.floating
-    beta1: np.floating
-    beta2: np.floating
-    decay: np.floating
-    weight_decay: np.floating
-    epsilon: np.floating
+    name: int  # SGD ... ADAMW
+    settings: Array  # (7,), see `rule`; no clipping is infinity
 
 
 def rule(config: TrainConfig, dtype: DTypeLike) -> Rule:
-    """Put the settings into the types that kernels take."""
-    real: Any = np.dtype(dtype).type
-    return Rule(
-        _NAMES.index(config.optimizer),
-        real(np.inf if config.clip_norm is None else config.clip_norm),
-        real(np.inf if config.clip_value is None else config.clip_value),
-        real(config.beta1),
-        real(config.beta2),
-        real(config.decay),
-        real(config.weight_decay if config.optimizer == "adamw" else 0),
-        real(EPSILON),
-    )
+    """Put the settings into an array of the weights' own type."""
+    settings = [
+        np.inf if config.clip_norm is None else config.clip_norm,
+        np.inf if config.clip_value is None else config.clip_value,
+        config.beta1,
+        config.beta2,
+        config.decay,
+        config.weight_decay if config.optimizer == "adamw" else 0.0,
+        EPSILON,
+    ]
+    return Rule(_NAMES.index(config.optimizer), np.array(settings, dtype))
 
 
 @kernel
@@ -54,7 +48,7 @@ def move(
     width: int,
     matrices: int,
     rule: Any,
-    rate: float,
+    learning_rate: float,
     updates: int,
 ) -> None:
     """One optimiser step: clip dw (P,), then move w (P,) and its slots, all in place.
@@ -63,27 +57,43 @@ def move(
     rows, `width` numbers each, of the first matrix that have a gradient; the first
     `matrices` numbers decay (adamw); `updates` counts this step, from 1.
     """
-    real = type(rule.decay)
     first, second = slots
-    factor = _clip_factor(dw, rule.clip_norm)
-    if rule.name == ADAGRAD or rule.name == SGD:
+    clip_norm, clip_value, beta1, beta2, decay, weight_decay, epsilon = rule.settings
+    rate = type(decay)(learning_rate)
+    factor = _clip_factor(dw, clip_norm)
+    if rule.name == SGD or rule.name == ADAGRAD:
         for row in range(seen.size + 1):
             start = row * width
             end = start + width if row < seen.size else w.size
             if row == seen.size or seen[row]:
+                here, dhere = w[start:end], dw[start:end]
                 if rule.name == SGD:
-                    _sgd(w[start:end], dw[start:end], rule, real(rate), factor)
+                    _sgd(here, dhere, rate, factor, clip_value)
                 else:
-                    _adagrad(
-                        w[start:end], dw[start:end], first[start:end], rule, real(rate), factor
-                    )
+                    memory = first[start:end]
+                    _adagrad(here, dhere, memory, rate, factor, clip_value, epsilon)
     elif rule.name == RMSPROP:
-        _rmsprop(w, dw, first, rule, real(rate), factor)
+        _rmsprop(w, dw, first, rate, factor, clip_value, decay, epsilon)
     else:
-        keep = real(1 - rate * rule.weight_decay)
-        for i in range(matrices if rule.weight_decay > 0 else 0):
+        keep = 1 - rate * weight_decay
+        for i in range(matrices if weight_decay > 0 else 0):
             w[i] *= keep
-        _adam(w, dw, first, second, rule, real(rate), factor, updates)
+        correct_m = type(rate)(1 / (1 - float(beta1) ** updates))
+        correct_v = type(rate)(1 / (1 - float(beta2) ** updates))
+        _adam(
+            w,
+            dw,
+            first,
+            second,
+            rate,
+            factor,
+            clip_value,
+            beta1,
+            beta2,
+            correct_m,
+            correct_v,
+            epsilon,
+        )
 
 
 @kernel
@@ -98,43 +108,57 @@ def _clip_factor(dw: Any, limit: Any) -> Any:
 
 
 @kernel
-def _clip(g: Any, factor: Any, rule: Any) -> Any:
-    return min(max(g * factor, -rule.clip_value), rule.clip_value)
+def _clip(g: Any, factor: Any, limit: Any) -> Any:
+    return min(max(g * factor, -limit), limit)
 
 
 @kernel
-def _sgd(w: Any, dw: Any, rule: Any, rate: Any, factor: Any) -> None:
+def _sgd(w: Any, dw: Any, rate: Any, factor: Any, limit: Any) -> None:
     for i in range(w.size):
-        w[i] -= rate * _clip(dw[i], factor, rule)
+        w[i] -= rate * _clip(dw[i], factor, limit)
 
 
 @kernel
-def _adagrad(w: Any, dw: Any, memory: Any, rule: Any, rate: Any, factor: Any) -> None:
+def _adagrad(
+    w: Any, dw: Any, memory: Any, rate: Any, factor: Any, limit: Any, epsilon: Any
+) -> None:
     for i in range(w.size):
-        g = _clip(dw[i], factor, rule)
+        g = _clip(dw[i], factor, limit)
         total = memory[i] + g * g
         memory[i] = total
-        w[i] -= rate * g / np.sqrt(total + rule.epsilon)
+        w[i] -= rate * g / np.sqrt(total + epsilon)
 
 
 @kernel
-def _rmsprop(w: Any, dw: Any, square: Any, rule: Any, rate: Any, factor: Any) -> None:
+def _rmsprop(
+    w: Any, dw: Any, square: Any, rate: Any, factor: Any, limit: Any, decay: Any, epsilon: Any
+) -> None:
     for i in range(w.size):
-        g = _clip(dw[i], factor, rule)
-        s = rule.decay * square[i] + (1 - rule.decay) * g * g
+        g = _clip(dw[i], factor, limit)
+        s = decay * square[i] + (1 - decay) * g * g
         square[i] = s
-        w[i] -= rate * g / (np.sqrt(s) + rule.epsilon)
+        w[i] -= rate * g / (np.sqrt(s) + epsilon)
 
 
 @kernel
-def _adam(w: Any, dw: Any, m: Any, v: Any, rule: Any, rate: Any, factor: Any, updates: int) -> None:
-    real = type(rate)
-    correct_m = real(1 / (1 - float(rule.beta1) ** updates))
-    correct_v = real(1 / (1 - float(rule.beta2) ** updates))
+def _adam(
+    w: Any,
+    dw: Any,
+    m: Any,
+    v: Any,
+    rate: Any,
+    factor: Any,
+    limit: Any,
+    beta1: Any,
+    beta2: Any,
+    correct_m: Any,
+    correct_v: Any,
+    epsilon: Any,
+) -> None:
     for i in range(w.size):
-        g = _clip(dw[i], factor, rule)
-        m_i = rule.beta1 * m[i] + (1 - rule.beta1) * g
-        v_i = rule.beta2 * v[i] + (1 - rule.beta2) * g * g
+        g = _clip(dw[i], factor, limit)
+        m_i = beta1 * m[i] + (1 - beta1) * g
+        v_i = beta2 * v[i] + (1 - beta2) * g * g
         m[i] = m_i
         v[i] = v_i
-        w[i] -= rate * (m_i * correct_m) / (np.sqrt(v_i * correct_v) + rule.epsilon)
+        w[i] -= rate * (m_i * correct_m) / (np.sqrt(v_i * correct_v) + epsilon)

@@ -23,17 +23,17 @@ from numba.extending import intrinsic
 from charloom.jit import kernel
 
 
-def _machine() -> tuple[int, int]:
-    """(bytes in a vector register, rows in a tile) for this CPU."""
+def _machine() -> tuple[int, int, int]:
+    """(bytes in a vector register, rows in a tile, registers in a wide row) for this CPU."""
     has = llvmlite.binding.get_host_cpu_features()
     if has.get("avx512f"):
-        return 64, 8  # 32 registers of 64 bytes: 16 sums, 2 of w, 1 of a
+        return 64, 8, 24  # 32 registers of 64 bytes: 16 sums, 2 of w, 1 of a; or 24 sums
     if has.get("avx2"):
-        return 32, 4  # 16 registers of 32 bytes
-    return 16, 8
+        return 32, 4, 12  # 16 registers of 32 bytes
+    return 16, 8, 24
 
 
-VECTOR_BYTES, ROWS = _machine()
+VECTOR_BYTES, ROWS, WIDE = _machine()
 FEW = 4  # rows below which dot products beat transposing the weights for `product`
 
 _BYTES, _SIZE = ir.IntType(8).as_pointer(), ir.IntType(64)
@@ -74,7 +74,7 @@ class _Writer:
         return self.builder.call(function, values, fastmath=flags)
 
     def splat(self, value: Any) -> Any:
-        undefined = ir.Constant(self.vector, ir.Undefined)
+        undefined = ir.Constant(ir.VectorType(value.type, self.vector.count), ir.Undefined)
         index = ir.IntType(32)
         first = self.builder.insert_element(undefined, value, ir.Constant(index, 0))
         zeros = ir.Constant(ir.VectorType(index, self.vector.count), [0] * self.vector.count)
@@ -126,17 +126,27 @@ def _write_tile(write: _Writer, arguments: Any, rows: int, vectors: int) -> None
 
 
 def _write_dots(write: _Writer, arguments: Any, rows: int, _: int) -> None:
+    """One row of `out` only, by dot products of contiguous rows; K is at least a register."""
     out, _, base, _, a, _, _, w, w_step, K = arguments
     builder, item, count = write.builder, write.itemsize, write.vector.count
 
     def add_products(k: Any, sums: list[Any]) -> list[Any]:
-        x = write.load(a, write.vector, (k, item))
+        return fma_rows(write.load(a, write.vector, (k, item)), k, sums)
+
+    def fma_rows(x: Any, k: Any, sums: list[Any]) -> list[Any]:
         ys = [write.load(w, write.vector, (r, w_step), (k, item)) for r in range(rows)]
         return [write.call("fma", write.vector, x, y, z) for y, z in zip(ys, sums, strict=True)]
 
     whole = builder.and_(K, ir.Constant(_SIZE, -count))
     begin = [ir.Constant(write.vector, [0.0] * count)] * rows
-    for r, total in enumerate(write.loop(count, whole, begin, add_products)):
+    sums = write.loop(count, whole, begin, add_products)
+    # The last register ends at K; what of it is summed already is taken as zero.
+    last = builder.sub(K, ir.Constant(_SIZE, count))
+    done = write.splat(builder.sub(whole, last))
+    place = ir.Constant(done.type, list(range(count)))
+    x = write.load(a, write.vector, (last, item))
+    x = builder.select(builder.icmp_signed(">=", place, done), x, begin[0])
+    for r, total in enumerate(fma_rows(x, last, sums)):
         start = write.load(base, write.scalar, (r, item))
         dot = write.call("vector.reduce.fadd", write.scalar, start, total, flags=("reassoc",))
         write.store(dot, out, (r, item))
@@ -196,12 +206,11 @@ def _tile(write_body: Callable[..., None], rows: int, vectors: int) -> Callable[
     return tile  # type: ignore[no-any-return]
 
 
-_block_2 = _tile(_write_tile, ROWS, 2)
-_half_2 = _tile(_write_tile, ROWS // 2, 2)
-_row_8 = _tile(_write_tile, 1, 8)
-_row_1 = _tile(_write_tile, 1, 1)
-_dots_8 = _tile(_write_dots, 8, 1)
-_dots_1 = _tile(_write_dots, 1, 1)
+_block_2, _block_1 = _tile(_write_tile, ROWS, 2), _tile(_write_tile, ROWS, 1)
+_half_2, _half_1 = _tile(_write_tile, ROWS // 2, 2), _tile(_write_tile, ROWS // 2, 1)
+_row_wide, _row_8 = _tile(_write_tile, 1, WIDE), _tile(_write_tile, 1, 8)
+_row_4, _row_1 = _tile(_write_tile, 1, 4), _tile(_write_tile, 1, 1)
+_dots_8, _dots_1 = _tile(_write_dots, 8, 1), _tile(_write_dots, 1, 1)
 
 
 @kernel
@@ -213,26 +222,61 @@ def product(out: Any, base: Any, a: Any, w: Any) -> None:
     """
     M, N = out.shape
     width = VECTOR_BYTES // out.itemsize
-    if width > N:
+    if N < width:
         _narrow(out, base, a, w)
-    elif M >= ROWS // 2 and 2 * width <= N:
-        for panel in range(0, N, 2 * width):
-            j = min(panel, N - 2 * width)
-            if M >= ROWS:
-                for i in range(0, M, ROWS):
-                    _block_2(out, base, a, w, min(i, M - ROWS), j)
-            else:
-                for i in range(0, M, ROWS // 2):
-                    _half_2(out, base, a, w, min(i, M - ROWS // 2), j)
-    else:
+    elif M < ROWS // 2:
         for i in range(M):
-            j = 0
-            while j + 8 * width <= N:
-                _row_8(out, base, a, w, i, j)
-                j += 8 * width
-            while j < N:
-                _row_1(out, base, a, w, i, min(j, N - width))
-                j += width
+            _row(out, base, a, w, i)
+    else:
+        registers = 2 if N >= 2 * width else 1
+        for j in range(0, N, registers * width):
+            if registers == 2 and N - j > width:
+                _panel(out, base, a, w, min(j, N - 2 * width), True)
+            else:
+                _panel(out, base, a, w, min(j, N - width), False)
+
+
+@kernel
+def _panel(out: Any, base: Any, a: Any, w: Any, j: int, two: bool) -> None:
+    """Columns j : j + C of a product with at least ROWS / 2 rows; C is two registers or one."""
+    M = out.shape[0]
+    i = 0
+    while i < M:
+        if M - i > ROWS // 2 and M >= ROWS:
+            first = min(i, M - ROWS)
+            if two:
+                _block_2(out, base, a, w, first, j)
+            else:
+                _block_1(out, base, a, w, first, j)
+            i += ROWS
+        else:
+            first = min(i, M - ROWS // 2)
+            if two:
+                _half_2(out, base, a, w, first, j)
+            else:
+                _half_1(out, base, a, w, first, j)
+            i += ROWS // 2
+
+
+@kernel
+def _row(out: Any, base: Any, a: Any, w: Any, i: int) -> None:
+    N = out.shape[1]
+    width = VECTOR_BYTES // out.itemsize
+    j = 0
+    while j < N:
+        left = N - j
+        if left >= WIDE * width:
+            _row_wide(out, base, a, w, i, j)
+            j += WIDE * width
+        elif left > 4 * width and N >= 8 * width:
+            _row_8(out, base, a, w, i, min(j, N - 8 * width))
+            j += 8 * width
+        elif left > width and N >= 4 * width:
+            _row_4(out, base, a, w, i, min(j, N - 4 * width))
+            j += 4 * width
+        else:
+            _row_1(out, base, a, w, i, min(j, N - width))
+            j += width
 
 
 @kernel
@@ -274,14 +318,16 @@ def back_product(out: Any, base: Any, a: Any, w: Any, wT: Any) -> None:
     if M >= FEW:
         product(out, base, a, wT)
         return
-    whole = a.shape[1] - a.shape[1] % (VECTOR_BYTES // out.itemsize)
     for i in range(M):
-        if N >= 8:
-            for j in range(0, N, 8):
-                _dots_8(out, base, a, w, i, min(j, N - 8))
-        else:
+        if a.shape[1] < VECTOR_BYTES // out.itemsize:
+            for j in range(N):
+                total = base[0 if base.shape[0] == 1 else i, j]
+                for k in range(a.shape[1]):
+                    total += a[i, k] * w[j, k]
+                out[i, j] = total
+        elif N < 8:
             for j in range(N):
                 _dots_1(out, base, a, w, i, j)
-        for k in range(whole, a.shape[1]):
-            for j in range(N):
-                out[i, j] += a[i, k] * w[j, k]
+        else:
+            for j in range(0, N, 8):
+                _dots_8(out, base, a, w, i, min(j, N - 8))
