@@ -1,0 +1,32 @@
+# Everything happens in .venv, which the first command makes. PYTHON=... picks another Python.
+PYTHON ?= python3
+BIN := .venv/bin
+PIP := $(BIN)/pip install --quiet --disable-pip-version-check
+
+.PHONY: demo test check bench clean
+
+demo: .venv/installed  ## Train on the Constitution of the United States for about a minute
+	$(BIN)/charloom train corpus:us-constitution --preset demo
+
+test: .venv/installed-test  ## Format, lint, types and all tests
+	$(BIN)/ruff format --check
+	$(BIN)/ruff check
+	$(BIN)/mypy
+	$(BIN)/pytest -n 2
+
+bench: .venv/installed  ## The historic models' speed, engine against engine
+	$(BIN)/python benchmarks/historic.py
+
+clean:  ## Remove the environment; runs/ stays
+	rm -rf .venv
+
+.venv/bin/python:
+	$(PYTHON) -m venv .venv
+
+.venv/installed: pyproject.toml | .venv/bin/python
+	$(PIP) --editable .
+	touch $@
+
+.venv/installed-test: pyproject.toml constraints.txt | .venv/bin/python
+	$(PIP) --constraint constraints.txt --editable '.[torch,test]'
+	touch $@ .venv/installed
