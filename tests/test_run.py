@@ -397,6 +397,30 @@ def test_a_pipe_in_place_of_the_metrics_is_not_waited_for(run):
         pass
 
 
+# ---- power cuts
+
+
+@pytest.mark.skipif(not Path("/proc/self/fd").is_dir(), reason="needs Linux's /proc/self/fd")
+def test_a_run_and_its_metrics_are_on_the_disk_before_what_relies_on_them(
+    tmp_path, source, monkeypatch
+):
+    synced = []
+    fsync = os.fsync
+
+    def recording_fsync(descriptor):
+        synced.append(Path(f"/proc/self/fd/{descriptor}").readlink().name)
+        fsync(descriptor)
+
+    monkeypatch.setattr(os, "fsync", recording_fsync)
+    run = new(tmp_path / "run", source)
+    names = ["vocabulary.json", "corpus.json", "config.json"]
+    assert synced == [*names, "run", tmp_path.name]
+    run.append_metrics({"step": 1})
+    synced.clear()
+    save(run, 1)
+    assert synced[:2] == ["metrics.jsonl", "model.safetensors"]
+
+
 # ---- lists of runs
 
 
