@@ -10,9 +10,9 @@ from hypothesis import strategies as st
 
 from charloom.compiled import CompiledLearner, CompiledModel
 from charloom.compiled.products import back_product, product, transpose_for
-from charloom.compiled.sampler import draw
 from charloom.config import ModelConfig, SampleConfig, TrainConfig
 from charloom.corpora import load_corpus
+from charloom.drawing import draw
 from charloom.errors import CharloomError
 from charloom.reference import ReferenceLearner, ReferenceModel
 from charloom.sampling import draw as reference_draw

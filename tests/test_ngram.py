@@ -173,7 +173,7 @@ def test_agrees_with_the_slow_twin_where_discounts_are_estimated(smoothing: Smoo
 @given(
     st.lists(st.integers(0, 5), min_size=1, max_size=300),
     st.lists(st.integers(0, 7), min_size=1, max_size=50),
-    st.integers(1, 32),
+    st.integers(1, 16),
     st.sampled_from(SMOOTHINGS),
 )
 def test_every_distribution_sums_to_one(
@@ -191,16 +191,16 @@ def test_every_distribution_sums_to_one(
 
 @pytest.mark.parametrize("smoothing", SMOOTHINGS)
 def test_order_longer_than_the_text_counts_what_there_is(smoothing: Smoothing) -> None:
-    model = fitted("ab", "abc", 32, smoothing)
+    model = fitted("ab", "abc", 16, smoothing)
     assert model.parameter_count == 3
-    assert_same(model, twin("ab", 3, 32, smoothing), "abcab")
+    assert_same(model, twin("ab", 3, 16, smoothing), "abcab")
 
 
 @pytest.mark.parametrize("smoothing", SMOOTHINGS)
 def test_one_character_repeated(smoothing: Smoothing) -> None:
     text = "a" * 5000
-    model = fitted(text, "ab", 32, smoothing)
-    assert model.parameter_count == 32
+    model = fitted(text, "ab", 16, smoothing)
+    assert model.parameter_count == 16
     probabilities = after(model, "a" * 40)
     assert probabilities["a"] > 0.99
     assert (probabilities["b"] > 0) == (smoothing != "none")

@@ -11,9 +11,10 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 from safetensors.numpy import load_file, save_file
 
-from charloom.config import NgramConfig, Smoothing
+from charloom.config import NgramConfig, SampleConfig, Smoothing
 from charloom.errors import CharloomError
 from charloom.ngram import NgramModel
+from charloom.sampling import generate_ids
 from charloom.vocabulary import Vocabulary
 
 SMOOTHINGS: tuple[Smoothing, ...] = ("kneser-ney", "witten-bell", "none")
@@ -131,3 +132,21 @@ def test_one_wrong_number_is_refused_or_harmless(
         return
     log_probs, _ = opened.log_probs(random_ids(opened, 1, 40), opened.start(1))
     assert np.exp(log_probs).sum(axis=-1) == pytest.approx(1, abs=1e-12)
+
+
+@pytest.mark.parametrize("smoothing", ["kneser-ney", "none"])
+@pytest.mark.parametrize("filters", [(1.0, 0, 1.0, 0.0), (0.7, 3, 0.9, 0.1), (0.0, 0, 1.0, 0.0)])
+def test_fast_sampling_draws_what_the_slow_twin_draws(
+    smoothing: Smoothing, filters: tuple[float, int, float, float]
+) -> None:
+    text = "the cat sat on the mat and the dog sat on the log " * 3
+    vocabulary = Vocabulary.from_text(text)
+    config = NgramConfig(order=4, smoothing=smoothing)
+    model = NgramModel.fit(vocabulary.encode(text), vocabulary, config)
+    temperature, top_k, top_p, min_p = filters
+    sample = SampleConfig(temperature=temperature, top_k=top_k, top_p=top_p, min_p=min_p)
+    ids, uniforms = vocabulary.encode("tm"), np.random.default_rng(0).random((2, 300))
+    expected, context = generate_ids(model, ids, model.start(2), uniforms, sample)
+    found, after = model.generate_ids(ids, model.start(2), uniforms, *filters)
+    np.testing.assert_array_equal(found, expected)
+    np.testing.assert_array_equal(after, context)

@@ -69,11 +69,11 @@ class ModelConfig(_Config, frozen=True, tag_field="kind", tag="recurrent"):
 class NgramConfig(_Config, frozen=True, tag_field="kind", tag="ngram"):
     """Counts of the `order` - 1 characters before and the one that follows."""
 
-    order: int = 6
+    order: int = 8
     smoothing: Smoothing = "kneser-ney"
 
     def __post_init__(self) -> None:
-        self._require_range("order", 1, 32)
+        self._require_range("order", 1, 16)
         self._require(
             self.smoothing in ("kneser-ney", "witten-bell", "none"),
             "smoothing",
@@ -134,8 +134,9 @@ class TrainConfig(_Config, frozen=True):
     def __post_init__(self) -> None:
         for field in ("batch", "length", "patience", "window"):
             self._require_range(field, 1)
-        for field in ("warmup", "seed", "weight_decay", "decay_after"):
+        for field in ("warmup", "weight_decay", "decay_after"):
             self._require_range(field, 0)
+        self._require_range("seed", 0, 2**63 - 1)
         for field in ("iterations", "epochs", "clip_value", "clip_norm", "decay_every"):
             self._require_range(field, 0, open_low=True)
         self._require_range("learning_rate", 0, 1000)

@@ -11,6 +11,8 @@ import numba
 import numpy as np
 from numpy.typing import NDArray
 
+from charloom.drawing import draw
+
 F = TypeVar("F", bound=Callable[..., Any])
 Integers = NDArray[np.int32]
 Floats = NDArray[np.float64]
@@ -150,3 +152,32 @@ def read(trie: Trie, ids: Integers, contexts: Integers, out: Floats) -> Integers
             predict(trie, after[b], out[b, t])
             out[b, t] = np.log(out[b, t])
     return after
+
+
+@_jit
+def generate(
+    trie: Trie,
+    ids: Integers,
+    contexts: Integers,
+    uniforms: Floats,
+    filters: tuple[float, int, float, float],
+    V: int,
+) -> tuple[Integers, Integers]:
+    """Read ids (B,), then draw n characters in each lane with uniforms (B, n).
+
+    filters are temperature, top_k, top_p and min_p. Returns the drawn ids (B, n) and the
+    contexts (B,) before the last of them.
+    """
+    drawn = np.empty(uniforms.shape, np.int32)
+    after = contexts.copy()
+    log_probs, scratch = np.empty(V), np.empty((2, V))
+    for b in range(drawn.shape[0]):
+        c = ids[b]
+        for t in range(drawn.shape[1]):
+            after[b] = follow(trie, after[b], c)
+            predict(trie, after[b], log_probs)
+            for v in range(V):
+                log_probs[v] = np.log(log_probs[v])
+            c = draw(log_probs, filters, uniforms[b, t], scratch)
+            drawn[b, t] = c
+    return drawn, after

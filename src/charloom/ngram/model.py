@@ -137,6 +137,23 @@ class NgramModel:
         out = np.empty((*ids.shape, len(self.vocabulary)))
         return out, kernels.read(self.trie, _owned(ids), state, out)
 
+    def generate_ids(
+        self,
+        ids: NDArray[np.integer],
+        state: State,
+        uniforms: NDArray[np.float64],
+        temperature: float,
+        top_k: int,
+        top_p: float,
+        min_p: float,
+    ) -> tuple[Integers, State]:
+        """Do what `charloom.sampling.generate_ids` does with this model, in one call."""
+        from charloom.ngram import kernels
+
+        filters = (float(temperature), int(top_k), float(top_p), float(min_p))
+        V = len(self.vocabulary)
+        return kernels.generate(self.trie, _owned(ids), state, uniforms, filters, V)
+
 
 def _owned(values: NDArray[np.integer]) -> Integers:
     """Copy to the one type that the kernels are compiled for: int32, in C order, writeable."""
