@@ -1,9 +1,7 @@
 """How every kernel is compiled, and where the machine code is kept.
 
 `error_model="numpy"` drops the check for a zero divisor, without which no division is
-vectorised. `fastmath` leaves out nnan and ninf, so that a NaN still shows as one. Kernels
-work in arrays that were made beforehand: without numba's reference counting (`_nrt`) they
-are smaller, faster, and take half as long to compile.
+vectorised.
 """
 
 import hashlib
@@ -17,22 +15,30 @@ import numba
 
 F = TypeVar("F", bound=Callable[..., Any])
 
+# Without nnan and ninf, so that a NaN still shows as one.
 _FASTMATH = {"nsz", "arcp", "contract", "afn", "reassoc"}
+_SHARED = ("jit.py", "drawing.py")  # what kernels of other folders are made with
 
 
 def kernel(function: F) -> F:
-    """Compile `function` on its first call for each set of types; it runs without the GIL."""
+    """Compile `function` on its first call for each set of types; it runs without the GIL.
+
+    It works in arrays that were made beforehand: without numba's reference counting (`_nrt`)
+    it is smaller, faster, and takes half as long to compile.
+    """
+    return _compile(function, fastmath=_FASTMATH, _nrt=False)
+
+
+def allocating_kernel(function: F) -> F:
+    """Compile `function`, which may make and return arrays, in strict floating point."""
+    return _compile(function)
+
+
+def _compile(function: F, **options: Any) -> F:
     before = numba.config.CACHE_DIR
     numba.config.CACHE_DIR = before or _cache_folder(Path(function.__code__.co_filename).parent)
     try:
-        compiled: F = numba.njit(
-            function,
-            cache=True,
-            nogil=True,
-            error_model="numpy",
-            fastmath=_FASTMATH,
-            _nrt=False,
-        )
+        compiled: F = numba.njit(function, cache=True, nogil=True, error_model="numpy", **options)
     finally:
         numba.config.CACHE_DIR = before
     return compiled
@@ -46,7 +52,8 @@ def _cache_folder(source: Path) -> str:
     has another file's function inlined would survive a change there.
     """
     digest = hashlib.sha256()
-    for path in sorted(source.glob("*.py")):
+    shared = (Path(__file__).parent / name for name in _SHARED)
+    for path in (*sorted(source.glob("*.py")), *shared):
         digest.update(path.read_bytes())
     base = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
     return str(Path(base) / "charloom" / f"kernels-{digest.hexdigest()[:16]}")

@@ -4,16 +4,14 @@ Nodes are n-grams, numbered by length, then parent, then last character; 0 is th
 The first C of them are contexts: shorter than the model's order, so that they may have children.
 """
 
-from collections.abc import Callable
-from typing import Any, NamedTuple, TypeVar, cast
+from typing import NamedTuple
 
-import numba
 import numpy as np
 from numpy.typing import NDArray
 
 from charloom.drawing import draw
+from charloom.jit import allocating_kernel as kernel
 
-F = TypeVar("F", bound=Callable[..., Any])
 Integers = NDArray[np.int32]
 Floats = NDArray[np.float64]
 
@@ -28,12 +26,7 @@ class Trie(NamedTuple):
     backoff: Floats  # (C,) the share of that probability which its suffix decides
 
 
-def _jit(function: F) -> F:
-    """Compile, and keep the type that mypy sees; other threads go on meanwhile (nogil)."""
-    return cast(F, numba.njit(cache=True, nogil=True, error_model="numpy")(function))
-
-
-@_jit
+@kernel
 def positions_by_character(ids: Integers, V: int) -> Integers:
     """Sort the positions (N,) of ids (N,) by their character, stably: a counting sort."""
     place = np.zeros(V + 1, np.int64)
@@ -47,7 +40,7 @@ def positions_by_character(ids: Integers, V: int) -> Integers:
     return positions
 
 
-@_jit
+@kernel
 def lengthen(
     ids: Integers, positions: Integers, gram: Integers, length: int, grams: int
 ) -> tuple[Integers, Integers, Integers]:
@@ -84,7 +77,7 @@ def lengthen(
     return children, character, count
 
 
-@_jit
+@kernel
 def child(first: Integers, character: Integers, node: int, c: int) -> int:
     """Return the n-gram that is `node` followed by `c`, or -1: a binary search."""
     low, high = first[node], first[node + 1]
@@ -98,7 +91,7 @@ def child(first: Integers, character: Integers, node: int, c: int) -> int:
     return low if low < end and character[low] == c else -1
 
 
-@_jit
+@kernel
 def link(first: Integers, character: Integers) -> Integers:
     """Return each n-gram's suffix (M,); -1 where the trie does not hold it.
 
@@ -112,7 +105,7 @@ def link(first: Integers, character: Integers) -> Integers:
     return suffix
 
 
-@_jit
+@kernel
 def follow(trie: Trie, context: int, c: int) -> int:
     """Return the context after `c`: the longest one seen that the text so far ends with."""
     node = child(trie.first, trie.character, context, c)
@@ -124,7 +117,7 @@ def follow(trie: Trie, context: int, c: int) -> int:
     return node if node < trie.backoff.size else trie.suffix[node]
 
 
-@_jit
+@kernel
 def predict(trie: Trie, context: int, out: Floats) -> None:
     """Write P(c | context) to out (V,).
 
@@ -142,7 +135,7 @@ def predict(trie: Trie, context: int, out: Floats) -> None:
     out += share / out.size
 
 
-@_jit
+@kernel
 def read(trie: Trie, ids: Integers, contexts: Integers, out: Floats) -> Integers:
     """Write log P after each of ids (B, T) to out (B, T, V); return the contexts (B,) after."""
     after = contexts.copy()
@@ -154,7 +147,7 @@ def read(trie: Trie, ids: Integers, contexts: Integers, out: Floats) -> Integers
     return after
 
 
-@_jit
+@kernel
 def generate(
     trie: Trie,
     ids: Integers,
@@ -168,12 +161,13 @@ def generate(
     filters are temperature, top_k, top_p and min_p. Returns the drawn ids (B, n) and the
     contexts (B,) before the last of them.
     """
-    drawn = np.empty(uniforms.shape, np.int32)
+    B, n = uniforms.shape
+    drawn = np.empty((B, n), np.int32)
     after = contexts.copy()
     log_probs, scratch = np.empty(V), np.empty((2, V))
-    for b in range(drawn.shape[0]):
+    for b in range(B):
         c = ids[b]
-        for t in range(drawn.shape[1]):
+        for t in range(n):
             after[b] = follow(trie, after[b], c)
             predict(trie, after[b], log_probs)
             for v in range(V):
