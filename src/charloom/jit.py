@@ -29,6 +29,14 @@ def kernel(function: F) -> F:
     return _compile(function, fastmath=_FASTMATH, _nrt=False)
 
 
+def inlined_kernel(function: F) -> F:
+    """Compile as `kernel` does; into a kernel that calls it, it is copied as source.
+
+    For what is large and called from few places: there it is compiled once, not twice.
+    """
+    return _compile(function, fastmath=_FASTMATH, _nrt=False, inline="always")
+
+
 def allocating_kernel(function: F) -> F:
     """Compile `function`, which may make and return arrays, in strict floating point."""
     return _compile(function)

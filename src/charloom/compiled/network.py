@@ -4,13 +4,11 @@ from typing import Any
 
 import numpy as np
 from numba.extending import overload
-from numpy.typing import NDArray
 
 from charloom.compiled import gru, lstm, rnn
 from charloom.compiled.activations import exp
-from charloom.compiled.arrays import Parameters, Scratch, Shard
 from charloom.compiled.products import back_product, product, transpose_for
-from charloom.jit import kernel
+from charloom.jit import inlined_kernel, kernel
 
 
 def cell_forward(s: Any, Wh: Any, layer: int) -> None:
@@ -67,7 +65,7 @@ def _recurrent_gradient(dWh: Any, zero: Any, h: Any, dR: Any) -> None:
     product(dWh, zero, h[:T].reshape(T * B, H).T, dR.reshape(T * B, G))
 
 
-@kernel
+@inlined_kernel
 def forward(p: Any, s: Any) -> None:
     """s.ids (T, B) -> s.logits (T, B, V), from the state at s.h[:, 0].
 
@@ -145,7 +143,7 @@ def _enter(p: Any, s: Any) -> None:
         product(s.Z.reshape(T * B, -1), p.b[0], s.x.reshape(T * B, E), p.Wx0)
 
 
-@kernel
+@inlined_kernel
 def cross_entropy(logits: Any, targets: Any, scale: float) -> float:
     """Return the summed loss -log softmax(logits)[target]; turn logits into its gradient.
 
@@ -194,7 +192,7 @@ def log_softmax(logits: Any) -> None:
                 z[v] -= shift
 
 
-@kernel
+@inlined_kernel
 def backward(p: Any, g: Any, s: Any, d: Any) -> None:
     """Fill the gradient g from s.logits, the loss's gradient by the logits, after `forward`.
 
@@ -266,14 +264,10 @@ def add_gradient(to: Any, other: Any, seen: Any, other_seen: Any) -> None:
         seen[v] |= other_seen[v]
 
 
-def loss_and_gradient(
-    p: Parameters, g: Parameters, s: Shard, d: Scratch, targets: NDArray[np.int32], scale: float
-) -> float:
-    """Summed loss of a shard in nats, on targets (T, B); fills g with `scale` x its gradient.
-
-    Three kernels rather than one: each is compiled once, whoever calls it.
-    """
+@kernel
+def loss_and_gradient(p: Any, g: Any, s: Any, d: Any, targets: Any, scale: float) -> float:
+    """Summed loss of a shard in nats, on targets (T, B); fills g with `scale` x its gradient."""
     forward(p, s)
     loss = cross_entropy(s.logits, targets, scale)
     backward(p, g, s, d)
-    return float(loss)
+    return loss
