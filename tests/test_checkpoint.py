@@ -23,11 +23,11 @@ from charloom.checkpoint import (
     Meta,
     read,
     read_newest,
-    replace_file,
     save,
     steps,
 )
 from charloom.errors import CharloomError
+from charloom.files import replace_file
 
 
 def arrays_of(step):

@@ -13,14 +13,12 @@ are those of the manifest, opens only the four names above, and runs nothing.
 """
 
 import hashlib
-import os
 import re
 import shutil
-import stat
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import msgspec
 import numpy as np
@@ -29,21 +27,20 @@ from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save as to_safetensors
 
 from charloom.errors import CharloomError
+from charloom.files import plain_size, read_json, sync_folder, write_file
+from charloom.weights import STATE_PREFIXES
 
 FILES = ("model.safetensors", "state.safetensors", "meta.json")
 MANIFEST = "MANIFEST.json"
 FORMAT = 1
-STATE_PREFIXES = ("optimizer.", "state.", "rng.")  # of what a learner saves beside its weights
 
 _TEMPORARY = ".saving-"
 _ASIDE = ".old"  # a checkpoint that gives way to one of the same step, until that is in place
 _NAME = re.compile(r"(\d{8,})(?:\.old)?")
-_LARGEST_JSON = 2**20
 _LARGEST_HEADER = 2**20  # bytes: a hostile one would burn memory before anything is checked
 _DTYPES = {"F32", "F64", "I8", "I16", "I32", "I64", "U8", "U16", "U32", "U64"}
 
 Array = NDArray[Any]
-T = TypeVar("T")
 
 
 class Best(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -190,69 +187,6 @@ def verify(path: Path) -> None:
         )
     for name in FILES:
         _verify_file(path / name, manifest.files[name])
-
-
-def plain_size(path: Path) -> int:
-    """Return the size of a plain file in bytes; raises CharloomError for anything else.
-
-    Links, pipes and devices are refused before they are opened: they lead out of the folder,
-    or wait for ever.
-    """
-    try:
-        status = path.lstat()
-    except FileNotFoundError:
-        raise CharloomError(f"{path} is missing: restore it from a copy") from None
-    except OSError as error:
-        raise CharloomError(f"{path} cannot be read: {error.strerror}") from None
-    if not stat.S_ISREG(status.st_mode):
-        raise CharloomError(f"{path} is a link, a folder or a device, not a plain file: remove it")
-    return status.st_size
-
-
-def read_json(path: Path, kind: type[T], largest: int = _LARGEST_JSON) -> T:
-    """Decode a plain JSON file strictly as `kind`; raises CharloomError that names the fault."""
-    content = read_bytes(path, largest)
-    try:
-        return msgspec.json.decode(content, type=kind)
-    except (ValueError, RecursionError) as error:
-        reason = " ".join(str(error).split())
-        raise CharloomError(f"{path} is damaged ({reason}): restore it from a copy") from None
-
-
-def read_bytes(path: Path, largest: int) -> bytes:
-    """Read a plain file of at most `largest` bytes; raises CharloomError."""
-    if plain_size(path) > largest:
-        raise CharloomError(f"{path} is damaged (larger than {largest:,} bytes)")
-    try:
-        return path.read_bytes()
-    except OSError as error:
-        raise CharloomError(f"{path} cannot be read: {error.strerror}") from None
-
-
-def write_file(path: Path, content: bytes) -> None:
-    """Write a new file through to the disk."""
-    with path.open("xb") as file:
-        file.write(content)
-        file.flush()
-        os.fsync(file.fileno())
-
-
-def replace_file(path: Path, content: bytes) -> None:
-    """Put a whole file in place of `path`: whoever reads it sees the old or the new."""
-    temporary = path.with_name(f".{path.name}.new")
-    temporary.unlink(missing_ok=True)
-    write_file(temporary, content)
-    temporary.replace(path)
-    sync_folder(path.parent)
-
-
-def sync_folder(folder: Path) -> None:
-    """Write the names in a folder through to the disk: a rename is not durable before."""
-    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
 
 
 def _contents(arrays: Mapping[str, Array], meta: Meta) -> dict[str, bytes]:

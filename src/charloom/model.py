@@ -15,7 +15,7 @@ from charloom.config import Dtype, Engine, ModelConfig, NgramConfig, TrainConfig
 from charloom.errors import CharloomError
 from charloom.run import Run
 from charloom.vocabulary import Vocabulary
-from charloom.weights import Array
+from charloom.weights import STATE_PREFIXES, Array
 
 Ids = NDArray[np.integer]
 State = Any
@@ -105,21 +105,23 @@ def create_model(
 ) -> LanguageModel:
     """Return a model that predicts with a copy of these weights (or an n-gram's counts).
 
+    Of all that a learner's `arrays` gave, it takes the weights.
     Raises CharloomError where they do not fit the config or the engine is not installed.
     """
     if isinstance(config, NgramConfig):
         from charloom.ngram import NgramModel
 
         return NgramModel.from_arrays(config, vocabulary, arrays)
+    weights = {name: a for name, a in arrays.items() if not name.startswith(STATE_PREFIXES)}
     match pick_engine(engine):
         case "reference":
             from charloom.reference import ReferenceModel
 
-            return ReferenceModel(config, arrays, vocabulary)
+            return ReferenceModel(config, weights, vocabulary)
         case "compiled":
             from charloom.compiled import CompiledModel
 
-            return CompiledModel(config, arrays, vocabulary, dtype)
+            return CompiledModel(config, weights, vocabulary, dtype)
         case unknown:
             raise CharloomError(f"engine {unknown!r} is not there: take compiled or reference")
 

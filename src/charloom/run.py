@@ -11,10 +11,8 @@
 `config.json` is written last and never again: a folder without it is no run.
 """
 
-import errno
 import fcntl
 import hashlib
-import operator
 import os
 import platform
 import warnings
@@ -30,19 +28,18 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from charloom import __version__, checkpoint
-from charloom.checkpoint import (
-    Array,
-    Checkpoint,
-    Meta,
+from charloom import __version__, checkpoint, metrics
+from charloom.checkpoint import Array, Checkpoint, Meta
+from charloom.config import NgramConfig, RunConfig
+from charloom.errors import CharloomError
+from charloom.files import (
     plain_size,
     read_bytes,
     read_json,
     replace_file,
+    sync_folder,
     write_file,
 )
-from charloom.config import NgramConfig, RunConfig
-from charloom.errors import CharloomError
 from charloom.text import Text, read_text, split_text
 from charloom.vocabulary import Vocabulary
 
@@ -108,8 +105,8 @@ class Run:
                 (path / folder).mkdir()
             for name, content in contents.items():
                 write_file(path / name, content)
-            checkpoint.sync_folder(path)
-            checkpoint.sync_folder(path.parent)
+            sync_folder(path)
+            sync_folder(path.parent)
         except OSError as error:
             raise CharloomError(
                 f"cannot begin a run in {path} ({error.strerror}): choose another folder"
@@ -215,39 +212,20 @@ class Run:
 
     def append_metrics(self, record: Mapping[str, Any]) -> None:
         """Add one line; a number that JSON does not have, NaN or an infinity, becomes null."""
-        line = msgspec.json.encode(record) + b"\n"
-        with _writing(self._metrics), self._metrics.open("ab", buffering=0) as file:
-            if file.write(line) != len(line):
-                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        with _writing(self._metrics):
+            metrics.append(self._metrics, record)
 
     def metrics(self) -> list[dict[str, Any]]:
         """Return what was measured, in the order of steps; a line cut short at the end is left out.
 
         Raises CharloomError where a line before the last is damaged.
         """
-        return [record for _, record in self._metric_lines()]
+        return [record for _, record in metrics.lines(self._metrics)]
 
     def truncate_metrics(self, step: int) -> None:
         """Forget what was measured after `step`: it is about to be measured again."""
-        if self._metrics.exists():
-            kept = [line for line, record in self._metric_lines() if record["step"] <= step]
-            with _writing(self._metrics):
-                replace_file(self._metrics, b"".join(line + b"\n" for line in kept))
-
-    def _metric_lines(self) -> list[tuple[bytes, dict[str, Any]]]:
-        if not self._metrics.exists():
-            return []
-        *lines, _torn = read_bytes(self._metrics, _LARGEST_TEXT).split(b"\n")
-        found: list[tuple[bytes, dict[str, Any]]] = []
-        for number, line in enumerate(lines, 1):
-            try:
-                record = msgspec.json.decode(line, type=dict[str, Any])
-                found.append((line, record | {"step": operator.index(record["step"])}))
-            except (ValueError, RecursionError, KeyError, TypeError):
-                raise CharloomError(
-                    f"{self._metrics} is damaged in line {number}: delete that line"
-                ) from None
-        return found
+        with _writing(self._metrics):
+            metrics.truncate(self._metrics, step)
 
     def write_sample(self, step: int, text: str) -> Path:
         """Keep what was written at `step`; returns the file."""

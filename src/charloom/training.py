@@ -15,7 +15,7 @@ import numpy as np
 
 from charloom import checkpoint
 from charloom.batches import Lanes
-from charloom.checkpoint import STATE_PREFIXES, Best, Checkpoint, Losses, Meta
+from charloom.checkpoint import Best, Checkpoint, Losses, Meta
 from charloom.config import ModelConfig, NgramConfig, RunConfig, TrainConfig, WatchConfig, replace
 from charloom.errors import CharloomError
 from charloom.evaluation import Score, evaluate
@@ -241,10 +241,9 @@ class _Trainer:
         return True
 
     def _language_model(self) -> LanguageModel:
+        config, vocabulary = self.run.config, self.run.vocabulary
         arrays = self.learner.arrays()
-        weights = {n: a for n, a in arrays.items() if not n.startswith(STATE_PREFIXES)}
-        config = self.run.config
-        return create_model(self.model, weights, self.run.vocabulary, config.engine, config.dtype)
+        return create_model(self.model, arrays, vocabulary, config.engine, config.dtype)
 
     def _sample(self) -> Sampled:
         watch = self.run.config.watch

@@ -24,6 +24,7 @@ Array = NDArray[np.floating]
 Weights = dict[str, Array]
 
 GATES = {"rnn": 1, "lstm": 4, "gru": 3}
+STATE_PREFIXES = ("optimizer.", "state.", "rng.")  # of what a learner saves beside its weights
 
 
 def weight_shapes(config: ModelConfig, vocabulary_size: int) -> dict[str, tuple[int, ...]]:

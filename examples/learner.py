@@ -1,0 +1,33 @@
+"""The loop itself, in Python: batches in, losses out, then read and write with what was learned.
+
+    python examples/learner.py
+"""
+
+import charloom
+from charloom.batches import Lanes
+from charloom.corpora import load_corpus
+from charloom.evaluation import evaluate
+from charloom.model import create_model
+from charloom.sampling import generate
+
+text = load_corpus("us-constitution")
+vocabulary = charloom.Vocabulary.from_text(text)
+ids = vocabulary.encode(text)
+train_ids, held_out = ids[:40_000], ids[40_000:]
+
+model = charloom.ModelConfig(cell="gru", layers=1, hidden=96)
+train = charloom.TrainConfig(optimizer="adamw", learning_rate=0.01, batch=16, length=50)
+learner = charloom.create_learner(model, train, len(vocabulary), seed=1)
+lanes = Lanes(train_ids, train.batch, train.length)
+
+for step in range(601):
+    inputs, targets, fresh = lanes.next()  # (B, T) each; targets are inputs shifted by one
+    if fresh:
+        learner.reset()
+    loss = learner.update(inputs, targets, train.learning_rate)
+    if step % 100 == 0:
+        reader = create_model(model, learner.arrays(), vocabulary)
+        score = evaluate(reader, held_out)
+        print(f"{step:4}  training {loss:.3f}  held-out {score.nats:.3f} nats, {score.bits:.3f} bits")
+
+print("".join(generate(reader, charloom.SampleConfig(temperature=0.7, seed=1), "The ", 300)))

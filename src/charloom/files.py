@@ -1,0 +1,77 @@
+"""Plain files, written through to the disk, and read without trusting what they are."""
+
+import os
+import stat
+from pathlib import Path
+from typing import TypeVar
+
+import msgspec
+
+from charloom.errors import CharloomError
+
+_LARGEST_JSON = 2**20  # bytes
+
+T = TypeVar("T")
+
+
+def plain_size(path: Path) -> int:
+    """Return the size of a plain file in bytes; raises CharloomError for anything else.
+
+    Links, pipes and devices are refused before they are opened: they lead out of the folder,
+    or wait for ever.
+    """
+    try:
+        status = path.lstat()
+    except FileNotFoundError:
+        raise CharloomError(f"{path} is missing: restore it from a copy") from None
+    except OSError as error:
+        raise CharloomError(f"{path} cannot be read: {error.strerror}") from None
+    if not stat.S_ISREG(status.st_mode):
+        raise CharloomError(f"{path} is a link, a folder or a device, not a plain file: remove it")
+    return status.st_size
+
+
+def read_json(path: Path, kind: type[T], largest: int = _LARGEST_JSON) -> T:
+    """Decode a plain JSON file strictly as `kind`; raises CharloomError that names the fault."""
+    content = read_bytes(path, largest)
+    try:
+        return msgspec.json.decode(content, type=kind)
+    except (ValueError, RecursionError) as error:
+        reason = " ".join(str(error).split())
+        raise CharloomError(f"{path} is damaged ({reason}): restore it from a copy") from None
+
+
+def read_bytes(path: Path, largest: int) -> bytes:
+    """Read a plain file of at most `largest` bytes; raises CharloomError."""
+    if plain_size(path) > largest:
+        raise CharloomError(f"{path} is damaged (larger than {largest:,} bytes)")
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise CharloomError(f"{path} cannot be read: {error.strerror}") from None
+
+
+def write_file(path: Path, content: bytes) -> None:
+    """Write a new file through to the disk."""
+    with path.open("xb") as file:
+        file.write(content)
+        file.flush()
+        os.fsync(file.fileno())
+
+
+def replace_file(path: Path, content: bytes) -> None:
+    """Put a whole file in place of `path`: whoever reads it sees the old or the new."""
+    temporary = path.with_name(f".{path.name}.new")
+    temporary.unlink(missing_ok=True)
+    write_file(temporary, content)
+    temporary.replace(path)
+    sync_folder(path.parent)
+
+
+def sync_folder(folder: Path) -> None:
+    """Write the names in a folder through to the disk: a rename is not durable before."""
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
