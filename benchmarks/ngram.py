@@ -6,24 +6,20 @@ Both sides run in one process, taking turns. The chain counts contexts of order 
 characters alone; NgramModel counts all shorter ones too, and smooths them.
 """
 
-import os
-import platform
 import random
 import statistics
 import sys
-import time
 from collections import Counter, defaultdict
-from collections.abc import Callable
 from pathlib import Path
 
 import click
-import numba
 import numpy as np
 from rich.console import Console
 from rich.table import Table
 
 from charloom import NgramConfig, Vocabulary
 from charloom.ngram import NgramModel
+from common import machine, spread, taking_turns
 
 Chain = dict[str, Counter[str]]
 
@@ -58,25 +54,6 @@ def sample_model(model: NgramModel, start: str, characters: int, rng: np.random.
     return model.vocabulary.decode(written[1:])
 
 
-def taking_turns(sides: list[Callable[[], object]], repeats: int) -> list[list[float]]:
-    """Run A B A B ..., once unmeasured, and return the seconds of each side."""
-    seconds: list[list[float]] = [[] for _ in sides]
-    for turn in range(repeats + 1):
-        for side, times in zip(sides, seconds, strict=True):
-            began = time.perf_counter()
-            side()
-            if turn:
-                times.append(time.perf_counter() - began)
-    return seconds
-
-
-def spread(values: list[float]) -> str:
-    """Median (lowest to highest)."""
-    form = ",.0f" if min(values) >= 100 else ".3g"
-    median, low, high = (format(f(values), form) for f in (statistics.median, min, max))
-    return f"{median} ({low} to {high})"
-
-
 def add_rows(table: Table, text: str, order: int, repeats: int, characters: int) -> None:
     vocabulary = Vocabulary.from_text(text)
     config = NgramConfig(order=order)
@@ -100,13 +77,6 @@ def add_rows(table: Table, text: str, order: int, repeats: int, characters: int)
     table.add_row("sampling, characters/s", *map(spread, speeds), f"{speed_ratio:.2f}")
     table.add_row(
         "n-grams kept", f"{model.parameter_count:,}", f"{sum(map(len, chain.values())):,}", ""
-    )
-
-
-def machine() -> str:
-    return (
-        f"{platform.machine()}, {os.cpu_count()} CPUs, 1 thread used; Python "
-        f"{platform.python_version()}, NumPy {np.__version__}, numba {numba.__version__}"
     )
 
 

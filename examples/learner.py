@@ -1,6 +1,6 @@
 """The loop itself, in Python: batches in, losses out, then read and write with what was learned.
 
-    python examples/learner.py
+python examples/learner.py
 """
 
 import charloom
@@ -28,6 +28,6 @@ for step in range(601):
     if step % 100 == 0:
         reader = create_model(model, learner.arrays(), vocabulary)
         score = evaluate(reader, held_out)
-        print(f"{step:4}  training {loss:.3f}  held-out {score.nats:.3f} nats, {score.bits:.3f} bits")
+        print(f"{step:4}  training {loss:.3f}  held-out {score.nats:.3f} nats per character")
 
 print("".join(generate(reader, charloom.SampleConfig(temperature=0.7, seed=1), "The ", 300)))

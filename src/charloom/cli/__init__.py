@@ -1,5 +1,97 @@
-"""The command line."""
+"""The command line: one file a command, each imported when it is asked for.
+
+A command parses, calls the library, and shows. `charloom --help` imports click and no more.
+"""
+
+import io
+import os
+import sys
+import warnings
+from importlib import import_module
+from typing import Any
+
+import click
+
+from charloom import __version__
+from charloom.errors import CharloomError
+
+COMMANDS = {  # in the order of the river; the names of files here, and of what they define
+    "train": "Train a model on your text, and watch it learn.",
+    "resume": "Go on with a run that was stopped, to the very same bits.",
+    "sample": "Let a run write.",
+    "evaluate": "Say how well a run predicts held-out text, or any other.",
+    "runs": "List runs, or show one.",
+    "replay": "Run the historic programs, their published figures beside ours.",
+    "gradcheck": "Check the gradients of every cell.",
+    "presets": "Show the historic programs that --preset knows.",
+    "corpora": "List the texts known by name.",
+}
+INTERRUPTED = 128 + 2  # what shells report of a program that SIGINT ended
+
+
+class _Failure(click.ClickException):
+    """A CharloomError, as the user sees it."""
+
+    exit_code = 2
+
+    def show(self, file: Any = None) -> None:
+        click.echo(f"charloom: {self.format_message()}", file=file, err=True)
+
+
+class _LazyGroup(click.Group):
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return [*COMMANDS]
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        if cmd_name not in COMMANDS:
+            return None
+        command: click.Command = getattr(import_module(f"charloom.cli.{cmd_name}"), cmd_name)
+        return command
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        with formatter.section("Commands"):
+            formatter.write_dl([*COMMANDS.items()])
+
+    def invoke(self, ctx: click.Context) -> Any:
+        """Run the command; what the user can mend, or wants, ends it without a traceback."""
+        warnings.showwarning = _show_warning  # type: ignore[assignment]
+        try:
+            result = super().invoke(ctx)
+            if sys.stdout is not None:
+                sys.stdout.flush()
+        except CharloomError as error:
+            raise _Failure(str(error)) from error
+        except KeyboardInterrupt:
+            ctx.exit(INTERRUPTED)
+        except BrokenPipeError:
+            close_stdout()
+            ctx.exit()
+        return result
+
+
+def close_stdout() -> None:
+    """Send what is still to be written to a reader that has gone nowhere, and silently."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
+def _show_warning(message: Warning | str, *_: Any) -> None:
+    click.echo(f"charloom: {message}", err=True)
+
+
+@click.group(cls=_LazyGroup, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(__version__, message="%(prog)s %(version)s")
+def charloom() -> None:
+    r"""Train small language models on your own text, one character at a time.
+
+    \b
+      charloom train novel.txt --out runs/novel
+      charloom sample runs/novel --prompt "It was" --temperature 0.8
+    """
 
 
 def main() -> None:
-    """Run the `charloom` command."""
+    """Run the `charloom` command; its text is UTF-8 whatever the locale."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(encoding="utf-8", errors="backslashreplace")
+    charloom(prog_name="charloom")

@@ -1,0 +1,157 @@
+"""The live view of training: some lines at the bottom of the terminal, drawn again and again."""
+
+import math
+from types import TracebackType
+from typing import TextIO
+
+from rich.cells import cell_len
+from rich.console import Console, Group, RenderableType
+from rich.progress_bar import ProgressBar
+from rich.table import Table
+from rich.text import Text
+
+from charloom.cli.text import LN2, count, duration, printable, speed
+from charloom.cli.view import View, header, summary
+from charloom.events import Evaluated, Finished, Progress, Sampled, Started
+
+WIDEST = 100  # columns: lines that are longer than this are hard to read
+SAMPLE_LINES = 8
+OTHER_LINES = 10  # of the view, beside the sample
+
+
+class LiveView(View):
+    """Bar, losses and newest sample, at most four times a second, in one write each."""
+
+    def __init__(self, out: TextIO) -> None:
+        super().__init__(out)
+        self._console = Console(file=out, highlight=False, emoji=False, markup=False)
+        self._drawn: list[int] = []  # the width of each line that is to be drawn over
+        self._status = ""
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        """Leave the last figures where they are; what was said before the first is wiped."""
+        if self.started is None:
+            self._draw(Group())
+
+    def status(self, text: str) -> None:
+        """Show what is being done, until something else is."""
+        self._status = text
+        self._redraw()
+
+    def begin(self, started: Started) -> None:
+        """Write the header above, and say what takes its time at first."""
+        if started.step == started.total:
+            self._status = ""
+        elif started.engine == "compiled":
+            self._status = "compiling the model, which takes some seconds the first time"
+        else:
+            self._status = "making the first steps"
+        self._draw(Group())
+        self._print(*(Text(line) for line in header(started)), Text())
+        self._redraw()
+
+    def move(self, progress: Progress) -> None:
+        """Draw the newest of everything."""
+        self._status = ""
+        self._redraw()
+
+    def end(self, finished: Finished) -> None:
+        """Leave the last figures, and write the summary below."""
+        self._status = ""
+        self._redraw()
+        self._drawn = []
+        assert self.started is not None
+        first, *rest = summary(self.started, finished)
+        self._print(Text(first, "bold"), *map(Text, rest))
+
+    def _redraw(self) -> None:
+        lines: list[RenderableType] = []
+        width = min(self._console.width, WIDEST) - 1
+        if self.progress is not None:
+            lines += [_bar(self.progress, width), Text(), self._losses(), Text()]
+            lines += [_pace(self.progress), Text()]
+        if self._status:
+            lines += [Text(f"{self._status} ...", "dim", no_wrap=True, overflow="ellipsis")]
+        if self.sampled is not None:
+            most = min(SAMPLE_LINES, self._console.height - OTHER_LINES)
+            lines += [*_sample(self._console, self.sampled, width, most), Text()]
+        self._draw(Group(*lines))
+
+    def _losses(self) -> Table:
+        table = Table.grid(padding=(0, 2), pad_edge=False)
+        table.add_column(style="dim")
+        table.add_column(justify="right")
+        table.add_column(justify="right")
+        table.add_column(style="dim", no_wrap=True, overflow="ellipsis")
+        table.add_row("", Text("nats", "dim"), Text("bits", "dim"), "per character")
+        table.add_row("training", *_both(self.training_loss()), "")
+        if self.evaluated is not None:
+            figures = _both(self.evaluated.score.nats, "bold")
+            table.add_row("held-out", *figures, _when(self.evaluated, self.best))
+        return table
+
+    def _print(self, *lines: Text) -> None:
+        """Write what stays, below all that was drawn."""
+        with self._console.capture() as capture:
+            for line in lines:
+                self._console.print(line)
+        self.write(capture.get())
+
+    def _draw(self, frame: Group) -> None:
+        """Write over what was drawn before, however the terminal has broken its lines since."""
+        width, height = self._console.size
+        rows = sum(max(1, math.ceil(cells / width)) for cells in self._drawn)
+        up = f"\x1b[{min(rows, height)}F" if rows else ""
+        with self._console.capture() as capture:
+            self._console.print(frame, width=min(width, WIDEST) - 1, end="")
+        lines = capture.get().splitlines()[: height - 1]
+        self._drawn = [cell_len(Text.from_ansi(line).plain) for line in lines]
+        self.write(up + "".join(f"{line}\x1b[K\n" for line in lines) + "\x1b[J")
+
+
+def _bar(progress: Progress, width: int) -> Table:
+    done, total = progress.step, progress.total
+    words = f"{100 * done // total:3d}%  step {done:,} of {total:,}"
+    if progress.left is not None:
+        left = duration(progress.left)
+        words += f"  {left} left" if done < total else f"  {duration(progress.seconds)}"
+    row = Table.grid(padding=(0, 2), pad_edge=False)
+    row.add_column()
+    row.add_column(no_wrap=True, overflow="ellipsis")
+    columns = max(4, min(40, width - len(words) - 2))
+    row.add_row(ProgressBar(total=total, completed=done, width=columns), Text(words))
+    return row
+
+
+def _both(nats: float, style: str = "") -> tuple[Text, Text]:
+    return Text(f"{nats:.3f}", style), Text(f"{nats / LN2:.3f}", style)
+
+
+def _when(newest: Evaluated, best: Evaluated | None) -> str:
+    if best is None or best is newest:
+        return f"at step {newest.step:,}" + (", the lowest" if best else "")
+    return f"at step {newest.step:,}; lowest {best.score.nats:.3f} at {best.step:,}"
+
+
+def _pace(progress: Progress) -> Text:
+    words = (
+        f"learning rate {progress.rate:.3g}",
+        speed(progress.speed),
+        f"{progress.epoch:.1f} times through the text",
+    )
+    return Text("   ".join(words), "dim", no_wrap=True, overflow="ellipsis")
+
+
+def _sample(console: Console, sampled: Sampled, width: int, most: int) -> list[Text]:
+    """The first lines of a sample, framed at its left; none where the terminal is too low."""
+    if most < 2:
+        return []
+    text = Text(printable(sampled.text).strip("\n"))
+    lines = text.wrap(console, max(1, width - 2))[:most]
+    title = Text(f"it wrote at step {sampled.step:,}", "dim")
+    return [title, *(Text.assemble(("│ ", "dim"), line) for line in lines)]

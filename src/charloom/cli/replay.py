@@ -1,0 +1,125 @@
+"""`charloom replay`: the historic runs again, the published figures beside ours."""
+
+import math
+from dataclasses import asdict
+from statistics import median
+from typing import Self, get_args
+
+import click
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+
+from charloom import replay as library
+from charloom.cli.text import echo_json, table
+from charloom.config import Engine
+from charloom.replay import Figure, Finished, Printed, Program, Speed
+
+LINES = 10  # of progress for each program, where there is no terminal
+
+
+@click.command()
+@click.option(
+    "--iterations",
+    type=click.IntRange(1),
+    default=100_000,
+    show_default=True,
+    help="Updates of each program.",
+)
+@click.option("--engine", type=click.Choice(get_args(Engine)), default="auto", show_default=True)
+@click.option(
+    "--seed", type=click.IntRange(0), default=0, show_default=True, help="Draws the first weights."
+)
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON document.")
+def replay(iterations: int, engine: Engine, seed: int, as_json: bool) -> None:
+    """Run min-char-rnn and min-char-lstm as they were, and compare.
+
+    Both learn the whole Constitution, as in the published runs, and their smoothed loss is
+    shown beside ours. Then the reference engine and the compiled one are timed in turns.
+    """
+    finished: list[Finished] = []
+    speeds: list[Speed] = []
+    with _Live(iterations) as live:
+        for event in library.replay(iterations, engine, seed):
+            match event:
+                case Program():
+                    live.begin(event)
+                case Printed():
+                    live.move(event)
+                case Finished():
+                    finished.append(event)
+                case Speed():
+                    speeds.append(event)
+    if as_json:
+        timed = [asdict(speed) | {"ratio": speed.ratio} for speed in speeds]
+        echo_json({"seed": seed, "iterations": iterations, "runs": finished, "speeds": timed})
+    else:
+        _show(finished, speeds, seed)
+
+
+class _Live:
+    """Progress on standard error: bars on a terminal, else a line now and then."""
+
+    def __init__(self, iterations: int) -> None:
+        self._console = Console(stderr=True, highlight=False)
+        self._iterations = iterations
+        self._line_every = max(1, iterations // LINES // 100) * 100
+        self._program = ""
+        loss = TextColumn("summed loss {task.fields[loss]:.2f}")
+        columns = (TextColumn("{task.description}"), BarColumn(), loss, TimeRemainingColumn())
+        self._bars = Progress(
+            *columns, console=self._console, disable=not self._console.is_terminal
+        )
+
+    def __enter__(self) -> Self:
+        self._bars.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._bars.stop()
+
+    def begin(self, program: Program) -> None:
+        self._program = program.preset
+        self._bars.add_task(program.preset, total=self._iterations - 1, loss=math.inf)
+
+    def move(self, printed: Printed) -> None:
+        n, loss = printed.iteration, printed.smooth_sum
+        if self._console.is_terminal:
+            self._bars.update(self._bars.task_ids[-1], completed=n, loss=loss)
+        elif n % self._line_every == 0:
+            self._console.print(
+                f"{self._program} iteration {n:,} of {self._iterations:,}: "
+                f"summed loss {loss:.2f}, {printed.seconds:.1f} s"
+            )
+
+
+def _show(finished: list[Finished], speeds: list[Speed], seed: int) -> None:
+    rows = [(run.program.preset, *_figure(figure)) for run in finished for figure in run.figures]
+    times = [(speed.preset, *_times(speed)) for speed in speeds]
+    click.echo("Smoothed loss, summed over a step\n")
+    click.echo(table(("", "iteration", "published", "charloom", "seconds"), rows))
+    click.echo("\n" + click.wrap_text(_note([run.program for run in finished], seed)) + "\n")
+    click.echo(f"Time of one update, median of {len(speeds[0].ratios)} turns A B A B\n")
+    click.echo(table(("", "reference, µs", "compiled, µs", "times faster"), times))
+
+
+def _figure(figure: Figure) -> tuple[str, ...]:
+    ours = ("not reached", "")
+    if figure.printed is not None:
+        ours = (f"{figure.printed.smooth_sum:.4f}", f"{figure.printed.seconds:.1f}")
+    return f"{figure.iteration:,}", f"{figure.published:.4f}", *ours
+
+
+def _times(speed: Speed) -> tuple[str, ...]:
+    times = (f"{median(times):,.0f}" for times in (speed.reference, speed.compiled))
+    return *times, f"{speed.ratio:.1f}"
+
+
+def _note(programs: list[Program], seed: int) -> str:
+    first, lengths = programs[0], " and ".join(str(program.T) for program in programs)
+    return (
+        f"This is the figure that the historic programs print: the loss summed over the {lengths} "
+        "characters of a step, smoothed by 0.999 and 0.001. Divided by those it is nats per "
+        f"character. They learned an edition of some 45,110 characters, here it is {first.N:,}, "
+        f"{first.V} of them different. They had no seed; this is seed {seed}, and figures differ "
+        f"from one to the next. Engine: {first.engine}, {first.dtype}."
+    )

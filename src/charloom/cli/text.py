@@ -1,0 +1,67 @@
+"""How figures, tables and documents are written."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import click
+import msgspec
+
+from charloom.config import ModelConfig, NgramConfig
+
+LN2 = 0.6931471805599453
+
+
+def echo_json(document: Any) -> None:
+    """Print one JSON document; a number that JSON does not have becomes null."""
+    click.echo(msgspec.json.format(msgspec.json.encode(document), indent=2))
+
+
+def table(header: Sequence[str], rows: Sequence[Sequence[str]], left: int = 1) -> str:
+    """Return aligned lines: the first `left` columns to the left, figures to the right.
+
+    Nothing is cut, so that the output can be searched and cut by other programs.
+    """
+    lines = [header, *rows]
+    widths = [max(len(line[i]) for line in lines) for i in range(len(header))]
+    return "\n".join(
+        "  ".join(
+            cell.ljust(width) if i < left else cell.rjust(width)
+            for i, (cell, width) in enumerate(zip(line, widths, strict=True))
+        ).rstrip()
+        for line in lines
+    )
+
+
+def duration(seconds: float) -> str:
+    """Return minutes and seconds, with hours where there are any: 0:07, 12:05, 3:02:11."""
+    minutes, second = divmod(round(seconds), 60)
+    hours, minute = divmod(minutes, 60)
+    return f"{hours}:{minute:02d}:{second:02d}" if hours else f"{minute}:{second:02d}"
+
+
+def count(number: int, noun: str) -> str:
+    """Return a number and what it counts: 1 layer, 1,000 weights."""
+    return f"{number:,} {noun}{'' if number == 1 else 's'}"
+
+
+def speed(per_second: float) -> str:
+    """Return characters a second to three digits: more would only flicker."""
+    return f"{float(f'{per_second:.3g}'):,.0f} characters/s"
+
+
+def nats_and_bits(nats: float) -> str:
+    """Return a loss per character in both units."""
+    return f"{nats:.3f} nats, {nats / LN2:.3f} bits per character"
+
+
+def model_name(model: ModelConfig | NgramConfig) -> str:
+    """Return a model's kind and size in few words."""
+    if isinstance(model, NgramConfig):
+        smoothing = "" if model.smoothing == "none" else f", {model.smoothing}"
+        return f"ngram of order {model.order}{smoothing}"
+    return f"{model.cell}, {count(model.layers, 'layer')} of {model.hidden}"
+
+
+def printable(text: str) -> str:
+    """Return a text with what would move the cursor, all but line ends, made visible."""
+    return "".join(c if c.isprintable() or c == "\n" else "·" for c in text.expandtabs(4))

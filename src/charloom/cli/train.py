@@ -1,0 +1,194 @@
+"""`charloom train`: from a text to a run."""
+
+import itertools
+import re
+from pathlib import Path
+from typing import Any
+
+import click
+
+from charloom.cli.options import (
+    DEFAULT,
+    Section,
+    SectionedCommand,
+    changed,
+    changed_model,
+    given,
+    option,
+    options,
+)
+from charloom.config import ModelConfig, NgramConfig, RunConfig, replace
+
+_MODEL = Section(
+    "Model",
+    DEFAULT.model,
+    {
+        "hidden": "Units H in a layer.",
+        "layers": "Layers, one above the other.",
+        "embedding": "Width of the learned input vectors; 0 is one-hot inputs.",
+        "init_std": "Weights start as N(0, this squared); auto is 1 / fan-in.",
+        "forget_bias": "What the bias of an LSTM's forget gate starts at.",
+    },
+    unset="auto",
+)
+_NGRAM = Section(
+    "Model",
+    NgramConfig(),
+    {
+        "order": "Characters in an n-gram, the predicted one counted.",
+        "smoothing": "Of n-grams; none is a plain Markov chain.",
+    },
+)
+_LENGTH = Section(
+    "How long",
+    DEFAULT.train,
+    {
+        "iterations": "End after so many steps. Left open: 10 epochs, 4 to 100 million characters.",
+        "epochs": "End after so many passes through the text; 0.5 is half a pass.",
+    },
+    unset="open",
+)
+_DATA = Section(
+    "Text",
+    DEFAULT.data,
+    {
+        "validation": "Share at the end that is held out, to measure on.",
+        "test": "Share after that, which training never looks at.",
+    },
+)
+_STEP = Section(
+    "Steps",
+    DEFAULT.train,
+    {
+        "batch": "Places B of the text that are read side by side.",
+        "length": "Characters T that the gradient reaches back over.",
+        "optimizer": "How a gradient becomes a step.",
+        "learning_rate": "At its highest.",
+        "schedule": "How the rate changes as training goes on.",
+        "warmup": "Iterations over which the rate climbs from 0.",
+        "decay_factor": "step, exponential, plateau: what the rate is multiplied by.",
+        "decay_every": "step, exponential: epochs between two cuts.",
+        "decay_after": "step, exponential: epochs before the first cut.",
+        "final_rate": "cosine, one-cycle, plateau: the lowest rate, a share of the highest.",
+        "window": "plateau: iterations that a mean loss is taken over.",
+        "patience": "plateau: windows without a new lowest mean before a cut.",
+        "clip_value": "Cut each number of the gradient to plus or minus this.",
+        "clip_norm": "Scale the gradient down to this norm.",
+        "reduction": "Whether a step's gradient is of the mean or the summed loss.",
+        "dropout": "Share of units dropped between layers.",
+        "weight_decay": "adamw: how strongly weights are drawn to 0.",
+        "beta1": "adam, adamw: memory of the gradient.",
+        "beta2": "adam, adamw: memory of its square.",
+        "decay": "rmsprop: memory of the gradient's square.",
+        "seed": "Draws the first weights and the dropout.",
+    },
+)
+_WATCH = Section(
+    "On the way (changes nothing of what is learned; 0 is never)",
+    DEFAULT.watch,
+    {
+        "evaluate_every": "Iterations between two looks at held-out text.",
+        "checkpoint_every": "Iterations between two checkpoints.",
+        "keep": "Newest checkpoints that stay, beside the best.",
+        "sample_every": "Iterations between two samples.",
+        "sample_length": "Characters in a sample.",
+        "sample_at_best": "Draw a sample only at a new lowest smoothed loss.",
+        "sample_below": "... and only below this share of the loss at the start.",
+        "write_below": "Also append samples below this share to samples/generated.txt.",
+    },
+    unset="auto",
+)
+_SAMPLE = Section(
+    _WATCH.title,
+    DEFAULT.watch.sample,
+    {"temperature": "Of samples: below 1 is safer, above is wilder."},
+)
+_ENGINE = Section(
+    "Engine",
+    DEFAULT,
+    {"engine": "What computes: the same model either way.", "dtype": "Of weights."},
+)
+
+
+@click.command(cls=SectionedCommand)
+@click.argument("sources", nargs=-1, required=True, metavar="SOURCE...")
+@option("Run", "--out", type=click.Path(path_type=Path), metavar="RUN", help="A new folder for it.")
+@option("Run", "--preset", metavar="NAME", help="Start from the settings of a historic program.")
+@option(
+    "Model",
+    "--model",
+    type=click.Choice(["rnn", "lstm", "gru", "ngram"]),
+    help="A recurrent cell, or counts of n-grams.  [lstm]",
+)
+@options(_MODEL)
+@options(_NGRAM)
+@options(_LENGTH)
+@options(_DATA)
+@options(_STEP)
+@options(_WATCH)
+@options(_SAMPLE)
+@option(_WATCH.title, "--greedy", is_flag=True, help="Of samples: always the likeliest character.")
+@options(_ENGINE)
+@click.pass_context
+def train(context: click.Context, /, **_: Any) -> None:
+    """Train a model on a text, and watch it learn.
+
+    SOURCE is a file, a folder, - for standard input, or corpus:NAME (`charloom corpora`).
+    The run folder is runs/TEXT-MODEL if --out names no other; one that is used is never
+    written over. Ctrl-C saves, and `charloom resume RUN` goes on. Where an option can be
+    unset, the word in brackets does that. Brackets show what holds without a preset.
+    """
+    config = configure(given(context))
+    from charloom.cli.view import open_view
+
+    with open_view() as view:
+        view.status("reading the text")
+        from charloom.training import new_run
+        from charloom.training import train as start
+
+        run = new_run(context.params["out"] or free_folder(config), config)
+        context.exit(view.follow(start(run)))
+
+
+def configure(values: dict[str, Any]) -> RunConfig:
+    """Return the settings of a run from what was given; raises CharloomError."""
+    base, preset = DEFAULT, values.get("preset")
+    if preset is not None:
+        from charloom.presets import preset as find
+
+        base = find(preset)
+    if len(values.keys() & {"iterations", "epochs"}) == 1:  # it alone says when the run ends
+        values = {"iterations": None, "epochs": None} | values
+    sample = replace(base.watch.sample, **_temperature(values))
+    return replace(
+        base,
+        model=changed_model(base.model, values.pop("model", None), values),
+        data=changed(base.data, values),
+        train=changed(base.train, values),
+        watch=replace(changed(base.watch, values), sample=sample),
+        engine=values.get("engine", base.engine),
+        dtype=values.get("dtype", base.dtype),
+        preset=preset,
+    )
+
+
+def _temperature(values: dict[str, Any]) -> dict[str, float]:
+    if values.get("greedy") and "temperature" in values:
+        raise click.UsageError("--greedy is --temperature 0: give one of them")
+    if values.get("greedy"):
+        return {"temperature": 0.0}
+    return {"temperature": values["temperature"]} if "temperature" in values else {}
+
+
+def free_folder(config: RunConfig) -> Path:
+    """Return the first of runs/TEXT-MODEL, runs/TEXT-MODEL-2, ... that is not there yet."""
+    source = config.data.sources[0]
+    text = source.removeprefix("corpus:")
+    if source == "-":
+        text = "stdin"
+    elif not source.startswith("corpus:"):
+        text = Path(source).resolve().stem
+    model = config.model.cell if isinstance(config.model, ModelConfig) else "ngram"
+    name = re.sub(r"[^\w.]+", "-", f"{text}-{config.preset or model}").strip("-.")
+    names = itertools.chain([name], (f"{name}-{n}" for n in itertools.count(2)))
+    return next(path for name in names if not (path := Path("runs", name)).exists())

@@ -1,0 +1,56 @@
+"""Documents that cannot lie: examples and the README's commands are run."""
+
+import re
+import shlex
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+README = (ROOT / "README.md").read_text("utf-8")
+SHORT = ["--iterations", "20"]  # what a training command gets here, so that it ends soon
+
+
+def readme_commands() -> list[list[str]]:
+    blocks = re.findall(r"```sh\n(.*?)```", README, re.DOTALL)
+    lines = [line for block in blocks for line in block.splitlines()]
+    return [shlex.split(line, comments=True) for line in lines if line.startswith("charloom ")]
+
+
+@pytest.mark.slow
+def test_the_commands_of_the_readme_run_in_their_order(tmp_path: Path) -> None:
+    (tmp_path / "novel.txt").write_text("It was a dark and stormy night. " * 300, "utf-8")
+    commands = readme_commands()
+    assert len(commands) >= 8
+    for command in commands:
+        short = SHORT if command[1] in ("train", "replay") else []
+        result = subprocess.run(
+            [sys.executable, "-m", "charloom", *command[1:], *short],
+            cwd=tmp_path,
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        assert result.returncode == 0, (command, result.stderr)
+        assert result.stdout, command
+
+
+@pytest.mark.slow
+def test_the_readmes_python_runs() -> None:
+    (block,) = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
+    exec(compile(block, "README.md", "exec"), {})
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("path", sorted((ROOT / "examples").glob("*.py")), ids=lambda p: p.name)
+def test_an_example_runs(path: Path) -> None:
+    result = subprocess.run([sys.executable, path], capture_output=True, text=True, check=False)
+    assert result.returncode == 0, result.stderr
+    assert "held-out" in result.stdout
+
+
+def test_the_files_that_the_readme_names_are_there() -> None:
+    for target in re.findall(r"\]\(([^)#]+)\)", README) + re.findall(r'src="([^"]+)"', README):
+        assert target.startswith("https://") or (ROOT / target).exists(), target

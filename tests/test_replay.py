@@ -1,0 +1,194 @@
+import math
+from typing import Any, ClassVar
+
+import msgspec
+import pytest
+from click.testing import CliRunner
+
+from charloom import CharloomError, Vocabulary, create_learner, replay
+from charloom.cli.replay import replay as command
+from charloom.config import ModelConfig
+from charloom.corpora import load_corpus
+from charloom.presets import preset
+from charloom.replay import Figure, Finished, Printed, Speed, measure_speed
+
+V, N = 70, 45_224  # of the Constitution
+
+
+class Constant:
+    """A learner whose loss is always one nat per character; it notes what it is asked."""
+
+    made: ClassVar[list["Constant"]] = []
+
+    def __init__(self, *arguments: Any) -> None:
+        self.arguments = arguments
+        self.calls: list[str] = []
+        Constant.made.append(self)
+
+    def update(self, inputs: Any, targets: Any, learning_rate: float) -> float:
+        assert learning_rate == 0.1
+        self.calls.append("update")
+        return 1.0
+
+    def reset(self) -> None:
+        self.calls.append("reset")
+
+
+def a_speed(name: str) -> Speed:
+    return Speed(name, (3000.0, 2000.0, 4000.0), (100.0, 100.0, 100.0))
+
+
+@pytest.fixture
+def constant(monkeypatch: pytest.MonkeyPatch) -> list[Constant]:
+    Constant.made.clear()
+    monkeypatch.setattr("charloom.replay.create_learner", Constant)
+    monkeypatch.setattr("charloom.replay.measure_speed", a_speed)
+    return Constant.made
+
+
+def smoothed(T: int, iteration: int) -> float:
+    """What `Constant` prints: from log(V) T towards T, by a thousandth each time."""
+    left: float = 0.999 ** (iteration + 1)
+    return T + (math.log(V) - 1) * T * left
+
+
+def finished(**options: Any) -> list[Finished]:
+    return [event for event in replay.replay(**options) if isinstance(event, Finished)]
+
+
+def test_the_published_figures_are_those_of_the_post() -> None:
+    assert replay.PUBLISHED == {
+        "min-char-rnn": {99_900: 34.083777},
+        "min-char-lstm": {99_800: 9.844710, 999_800: 5.165326, 10_096_200: 2.487097},
+    }
+
+
+def test_every_hundredth_iteration_is_printed_with_its_own_loss_counted(
+    constant: list[Constant],
+) -> None:
+    events = [event for event in replay.replay(1001) if isinstance(event, Printed)]
+    assert [event.iteration for event in events] == [*range(0, 1001, 100)] * 2
+    for T, printed in ((25, events[:11]), (16, events[11:])):
+        for event in printed:
+            assert event.smooth_sum == pytest.approx(smoothed(T, event.iteration), rel=1e-12)
+
+
+@pytest.mark.parametrize("iterations", [1, 2, 100, 101, 5000])
+def test_each_program_makes_as_many_updates_as_asked(
+    constant: list[Constant], iterations: int
+) -> None:
+    finished(iterations=iterations)
+    assert [learner.calls.count("update") for learner in constant] == [iterations] * 2
+
+
+def test_state_is_forgotten_at_the_start_and_where_the_text_begins_again(
+    constant: list[Constant],
+) -> None:
+    finished(iterations=6000)
+    for learner, T in zip(constant, (25, 16), strict=True):
+        expected, p = [], N
+        for _ in range(6000):
+            if p + T + 1 >= N:
+                p = 0
+                expected.append("reset")
+            expected.append("update")
+            p += T
+        assert learner.calls == expected
+        assert expected.count("reset") > 2
+
+
+def test_a_published_figure_counts_as_reached_once_its_iteration_was_run(
+    constant: list[Constant], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(replay, "PUBLISHED", {"min-char-lstm": {200: 5.0, 300: 4.0}})
+    before, (run,) = finished(iterations=200)[0], finished(iterations=201)
+    assert [figure.printed for figure in before.figures] == [None, None]
+    reached, beyond = run.figures
+    assert reached.printed is not None
+    assert (reached.iteration, reached.printed.iteration, reached.published) == (200, 200, 5.0)
+    assert reached.printed.seconds <= run.seconds
+    assert beyond == Figure(300, 4.0, None)
+
+
+@pytest.mark.parametrize(("engine", "dtype"), [("auto", "float32"), ("reference", "float64")])
+def test_a_program_learns_the_whole_text_with_the_preset_s_settings(
+    constant: list[Constant], engine: Any, dtype: str
+) -> None:
+    runs = finished(iterations=1, engine=engine, seed=7)
+    for run, learner in zip(runs, constant, strict=True):
+        config, program = preset(run.program.preset), run.program
+        assert (program.N, program.V, program.T) == (N, V, config.train.length)
+        assert learner.arguments == (config.model, config.train, V, engine, dtype, 7)
+        assert program.dtype == dtype
+
+
+def test_the_loss_is_the_learner_s_summed_over_the_step(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("charloom.replay.measure_speed", a_speed)
+    events = [event for event in replay.replay(1, seed=3) if isinstance(event, Printed)]
+    text = load_corpus("us-constitution")
+    ids = Vocabulary.from_text(text).encode(text)[None]
+    for name, event in zip(replay.PUBLISHED, events, strict=True):
+        model, train = preset(name).model, preset(name).train
+        assert isinstance(model, ModelConfig)
+        T, learner = train.length, create_learner(model, train, V, seed=3)
+        loss = T * learner.loss(ids[:, :T], ids[:, 1 : T + 1])
+        expected = 0.999 * math.log(V) * T + 0.001 * loss
+        assert event.smooth_sum == pytest.approx(expected, rel=1e-9)
+
+
+def test_no_iterations_are_an_error() -> None:
+    with pytest.raises(CharloomError, match="iterations is 0"):
+        next(replay.replay(0))
+
+
+def test_engines_are_timed_in_turns_and_the_ratio_is_the_median_of_the_turns() -> None:
+    speed = measure_speed("min-char-rnn", turns=2)
+    assert len(speed.reference) == len(speed.compiled) == 2
+    assert all(r > c > 0 for r, c in zip(speed.reference, speed.compiled, strict=True))
+    assert a_speed("").ratios == (30.0, 20.0, 40.0)
+    assert a_speed("").ratio == 30.0
+
+
+@pytest.fixture
+def soon(constant: list[Constant], monkeypatch: pytest.MonkeyPatch) -> None:
+    """Two figures of one program, early on."""
+    monkeypatch.setattr(replay, "PUBLISHED", {"min-char-lstm": {100: 64.125, 1000: 5.165326}})
+
+
+@pytest.mark.usefixtures("soon")
+def test_the_command_shows_figures_beside_the_published_and_progress_apart() -> None:
+    result = CliRunner().invoke(command, ["--iterations", "901", "--seed", "4"])
+    assert result.exit_code == 0
+    reached, beyond, times = (
+        line.split() for line in result.stdout.splitlines() if "min-char-lstm" in line
+    )
+    assert reached[:4] == ["min-char-lstm", "100", "64.1250", f"{smoothed(16, 100):.4f}"]
+    assert beyond == ["min-char-lstm", "1,000", "5.1653", "not", "reached"]
+    assert times == ["min-char-lstm", "3,000", "100", "30.0"]
+    told = " ".join(result.stdout.split())
+    assert "the loss summed over the 16 characters of a step" in told
+    assert "45,224, 70 of them different" in told
+    assert "seed 4" in told
+    line = f"min-char-lstm iteration 900 of 901: summed loss {smoothed(16, 900):.2f}, "
+    assert line in result.stderr
+
+
+@pytest.mark.usefixtures("soon")
+def test_the_command_gives_the_same_as_json() -> None:
+    result = CliRunner().invoke(command, ["--iterations", "901", "--json"])
+    document = msgspec.json.decode(result.stdout)
+    (run,) = document["runs"]
+    assert run["program"]["preset"] == "min-char-lstm"
+    reached, beyond = run["figures"]
+    assert reached["printed"]["smooth_sum"] == pytest.approx(smoothed(16, 100), rel=1e-12)
+    assert beyond == {"iteration": 1000, "published": 5.165326, "printed": None}
+    assert document["speeds"][0]["ratio"] == 30.0
+
+
+@pytest.mark.slow
+def test_the_published_figures_are_met_within_the_spread_of_seeds() -> None:
+    rnn, lstm = finished(iterations=99_901)
+    assert rnn.figures[0].printed is not None
+    assert lstm.figures[0].printed is not None
+    assert 28 < rnn.figures[0].printed.smooth_sum < 42
+    assert 7 < lstm.figures[0].printed.smooth_sum < 12
