@@ -75,25 +75,18 @@ def move(
     elif rule.name == RMSPROP:
         _rmsprop(w, dw, first, rate, factor, clip_value, decay, epsilon)
     else:
-        keep = 1 - rate * weight_decay
-        for i in range(matrices if weight_decay > 0 else 0):
-            w[i] *= keep
+        if weight_decay > 0:
+            _decay(w[:matrices], 1 - rate * weight_decay)
         correct_m = type(rate)(1 / (1 - float(beta1) ** updates))
         correct_v = type(rate)(1 / (1 - float(beta2) ** updates))
-        _adam(
-            w,
-            dw,
-            first,
-            second,
-            rate,
-            factor,
-            clip_value,
-            beta1,
-            beta2,
-            correct_m,
-            correct_v,
-            epsilon,
-        )
+        correct = (correct_m, correct_v)
+        _adam(w, dw, (first, second), rate, factor, clip_value, (beta1, beta2), correct, epsilon)
+
+
+@kernel
+def _decay(w: Any, keep: Any) -> None:
+    for i in range(w.size):
+        w[i] *= keep
 
 
 @kernel
@@ -144,17 +137,17 @@ def _rmsprop(
 def _adam(
     w: Any,
     dw: Any,
-    m: Any,
-    v: Any,
+    slots: Any,
     rate: Any,
     factor: Any,
     limit: Any,
-    beta1: Any,
-    beta2: Any,
-    correct_m: Any,
-    correct_v: Any,
+    betas: Any,
+    correct: Any,
     epsilon: Any,
 ) -> None:
+    m, v = slots
+    beta1, beta2 = betas
+    correct_m, correct_v = correct
     for i in range(w.size):
         g = _clip(dw[i], factor, limit)
         m_i = beta1 * m[i] + (1 - beta1) * g
