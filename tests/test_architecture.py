@@ -11,7 +11,8 @@ import charloom
 ROOT = Path(charloom.__file__).parent
 FILES = sorted(ROOT.rglob("*.py"))
 FLOORS = {
-    0: "__init__ batches config corpora drawing dropout errors files jit presets text vocabulary",
+    0: "__init__ batches config corpora drawing dropout errors files intervals jit presets text "
+    "vocabulary",
     1: "compiled ngram optimizers reference schedules torchnet weights",
     2: "checkpoint evaluation events fitting metrics model replay run sampling training",
     3: "plots report study",

@@ -9,14 +9,13 @@ from collections import deque
 from collections.abc import Iterator
 from pathlib import Path
 from time import perf_counter
-from typing import NamedTuple
 
 import numpy as np
 
 from charloom import checkpoint
 from charloom.batches import Lanes
 from charloom.checkpoint import Best, Checkpoint, Losses, Meta
-from charloom.config import ModelConfig, NgramConfig, RunConfig, TrainConfig, WatchConfig, replace
+from charloom.config import ModelConfig, NgramConfig, RunConfig, replace
 from charloom.errors import CharloomError
 from charloom.evaluation import Score, evaluate
 from charloom.events import (
@@ -30,6 +29,7 @@ from charloom.events import (
     StopSignals,
 )
 from charloom.fitting import fit
+from charloom.intervals import intervals, total_steps
 from charloom.model import LanguageModel, create_learner, create_model, pick_engine
 from charloom.run import Run, fewest_characters, versions
 from charloom.sampling import generate
@@ -87,36 +87,6 @@ def _last_checkpoint(run: Run, resume: bool) -> Checkpoint | None:
     return run.checkpoint("latest")
 
 
-def _total(config: TrainConfig, steps_per_epoch: int) -> int:
-    ends = [config.iterations] if config.iterations is not None else []
-    if config.epochs is not None:
-        ends.append(math.ceil(config.epochs * steps_per_epoch))
-    if not ends:
-        raise CharloomError("the run has no end: give --iterations or --epochs")
-    return min(ends)
-
-
-class _Intervals(NamedTuple):
-    """Every how many updates what is done; 0 is never."""
-
-    evaluate: int
-    sample: int
-    save: int
-    log: int
-
-
-def _intervals(watch: WatchConfig, total: int) -> _Intervals:
-    def interval(asked: int | None, times: int) -> int:
-        return math.ceil(total / times) if asked is None else asked
-
-    return _Intervals(
-        evaluate=interval(watch.evaluate_every, 20),
-        sample=interval(watch.sample_every, 100 if watch.sample_at_best else 8),
-        save=interval(watch.checkpoint_every, 20),
-        log=interval(None, 500),
-    )
-
-
 class _Trainer:
     """A training run between two events."""
 
@@ -127,8 +97,8 @@ class _Trainer:
         self.run, self.model, self.caught = run, model, caught
         self.parts = run.read_parts()
         self.lanes = Lanes(self.parts.train, config.train.batch, config.train.length)
-        self.total = _total(config.train, self.lanes.steps_per_epoch)
-        self.every = _intervals(config.watch, self.total)
+        self.total = total_steps(config.train, self.lanes.steps_per_epoch)
+        self.every = intervals(config.watch, self.total)
         self.held_out = self.parts.validation if self.every.evaluate else None
         self.schedule = Schedule(config.train, self.total, self.lanes.steps_per_epoch)
         self.learner = create_learner(

@@ -1,7 +1,6 @@
 """The live view of training: some lines at the bottom of the terminal, drawn again and again."""
 
 import math
-from types import TracebackType
 from typing import TextIO
 
 from rich.cells import cell_len
@@ -10,7 +9,7 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
-from charloom.cli.text import LN2, count, duration, printable, speed
+from charloom.cli.text import LN2, duration, printable, speed
 from charloom.cli.view import View, header, summary
 from charloom.events import Evaluated, Finished, Progress, Sampled, Started
 
@@ -28,12 +27,7 @@ class LiveView(View):
         self._drawn: list[int] = []  # the width of each line that is to be drawn over
         self._status = ""
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         """Leave the last figures where they are; what was said before the first is wiped."""
         if self.started is None:
             self._draw(Group())

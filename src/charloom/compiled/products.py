@@ -179,11 +179,10 @@ def _tile(write_body: Callable[..., None], rows: int, vectors: int) -> Callable[
             arrays = [context.make_array(kind)(context, builder, value) for kind, value in kinds]
             steps = [cgutils.unpack_tuple(builder, array.strides, 2) for array in arrays]
             i, j = args[4:]
-            zero = ir.Constant(_SIZE, 0)
+            zero, one = ir.Constant(_SIZE, 0), ir.Constant(_SIZE, 1)
             # A base of one row serves every row of out, as in NumPy's broadcasting.
-            one_row = builder.icmp_signed(
-                "==", cgutils.unpack_tuple(builder, arrays[1].shape, 2)[0], ir.Constant(_SIZE, 1)
-            )
+            base_rows = cgutils.unpack_tuple(builder, arrays[1].shape, 2)[0]
+            one_row = builder.icmp_signed("==", base_rows, one)
             steps[1][0] = builder.select(one_row, zero, steps[1][0])
             by_row = write_body is _write_dots
             places = [(i, j), (i, j), (i, zero), (j, zero) if by_row else (zero, j)]
