@@ -6,7 +6,7 @@ PIP := $(BIN)/pip install --quiet --disable-pip-version-check
 .PHONY: demo test check bench clean
 
 demo: .venv/installed  ## Train on the Constitution of the United States for about a minute
-	$(BIN)/charloom train corpus:us-constitution --iterations 1500
+	$(BIN)/charloom train corpus:us-constitution --iterations 1000
 
 test: .venv/installed-test  ## Format, lint, types and all tests
 	$(BIN)/ruff format --check
