@@ -81,12 +81,12 @@ def _show_warning(message: Warning | str, *_: Any) -> None:
 @click.group(cls=_LazyGroup, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(__version__, message="%(prog)s %(version)s")
 def charloom() -> None:
-    r"""Train small language models on your own text, one character at a time.
+    """Train small language models on your own text, one character at a time.
 
     \b
       charloom train novel.txt --out runs/novel
       charloom sample runs/novel --prompt "It was" --temperature 0.8
-    """
+    """  # noqa: D301 -- a real backspace: click leaves the lines after it as they are
 
 
 def main() -> None:

@@ -1,10 +1,16 @@
 """`charloom evaluate`: how well a run predicts a text."""
 
-import math
+from typing import TYPE_CHECKING
 
 import click
 
 from charloom.cli.text import echo_json, table
+from charloom.errors import CharloomError
+
+if TYPE_CHECKING:
+    from charloom.model import Ids
+    from charloom.run import Run
+    from charloom.vocabulary import Vocabulary
 
 
 @click.command()
@@ -12,37 +18,61 @@ from charloom.cli.text import echo_json, table
 @click.argument("files", nargs=-1, metavar="[FILE]...")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON document.")
 def evaluate(run: str, files: tuple[str, ...], as_json: bool) -> None:
-    """Score RUN on its held-out text, or on FILE: nats and bits per character."""
-    from charloom.errors import CharloomError
+    """Say how well RUN predicts text that it was not trained on.
+
+    That is the end of its own text, which was held out; or each FILE (a folder, - for
+    standard input, or corpus:NAME). Lower is better, and comparable between models only
+    where the text is the same.
+    """
     from charloom.evaluation import evaluate as score
     from charloom.model import open_model
     from charloom.run import Run
-    from charloom.text import read_text
 
     opened = Run.open(run)
-    if files:
-        texts = {name: opened.vocabulary.encode(read_text([name]).content) for name in files}
-    else:
-        parts = opened.read_parts()
-        held = {"validation": parts.validation, "test": parts.test}
-        texts = {name: ids for name, ids in held.items() if ids is not None}
-        if not texts:
-            raise CharloomError(f"{run} held nothing out: give a FILE to score")
     model = open_model(opened)
+    texts = {name: _read(name, opened.vocabulary) for name in files} or _held_out(opened)
     scores = {name: score(model, ids) for name, ids in texts.items()}
     if as_json:
         rows = [
-            {"text": name, "nats": s.nats, "bits": s.bits, "perplexity": s.perplexity}
-            | {"characters": s.characters}
+            {
+                "text": name,
+                "characters": s.characters,
+                "nats": s.nats,
+                "bits": s.bits,
+                "perplexity": s.perplexity,
+            }
             for name, s in scores.items()
         ]
         echo_json({"run": run, "scores": rows})
         return
-    header = ("text", "nats/char", "bits/char", "perplexity", "characters")
     figures = [
         (name, f"{s.nats:.4f}", f"{s.bits:.4f}", f"{s.perplexity:.3f}", f"{s.characters:,}")
         for name, s in scores.items()
     ]
+    header = ("text", "nats/character", "bits/character", "perplexity", "characters")
     click.echo(table(header, figures))
-    if any(math.isinf(s.nats) for s in scores.values()):
-        click.echo("\ninf: the model held a character that came to be impossible")
+    if any(s.nats == float("inf") for s in scores.values()):
+        click.echo("inf: a character came that the model held to be impossible", err=True)
+
+
+def _held_out(run: "Run") -> "dict[str, Ids]":
+    parts = run.read_parts()
+    held_out = {"validation": parts.validation, "test": parts.test}
+    texts: dict[str, Ids] = {name: ids for name, ids in held_out.items() if ids is not None}
+    if not texts:
+        raise CharloomError(f"{run.path} held no text out of training: name a FILE to score")
+    return texts
+
+
+def _read(name: str, vocabulary: "Vocabulary") -> "Ids":
+    from charloom.text import read_text
+    from charloom.vocabulary import UnknownCharacterError
+
+    text = read_text([name])
+    for note in text.notes:
+        click.echo(f"charloom: {name}: {note}", err=True)
+    try:
+        return vocabulary.encode(text.content)
+    except UnknownCharacterError as error:
+        line = text.content.count("\n", 0, error.position) + 1
+        raise CharloomError(f"{name}, line {line:,}: {error}") from None

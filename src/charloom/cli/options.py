@@ -13,6 +13,8 @@ from charloom.errors import CharloomError
 
 F = TypeVar("F", bound=Callable[..., Any])
 
+_LETTER = {int: "N", float: "X"}  # for a value of that type, in the help
+
 # What a stranger's text gets: see docs/LOG.md, "What a stranger's text gets".
 DEFAULT = RunConfig(
     model=ModelConfig(cell="lstm", layers=2, hidden=128, embedding=32),
@@ -55,23 +57,25 @@ class SectionedCommand(click.Command):
         """Write the options of each heading in the order in which they were declared."""
         headings: dict[str, list[tuple[str, str]]] = {}
         for param in self.get_params(ctx):
-            if (record := param.get_help_record(ctx)) is not None:
+            record = param.get_help_record(ctx) if isinstance(param, click.Option) else None
+            if record is not None:
                 headings.setdefault(getattr(param, "heading", "Other"), []).append(record)
         for heading, records in headings.items():
             with formatter.section(heading):
                 formatter.write_dl(records)
 
 
-class _OrWord(click.ParamType[Any]):
-    """A value of another type, or the word that stands for None."""
+def _number_or(word: str, number: type[int] | type[float]) -> Callable[[str], float | None]:
+    """Return what reads a number, or the word that stands for None."""
 
-    def __init__(self, inner: click.ParamType[Any], word: str) -> None:
-        self.inner = inner
-        self.word = word
-        self.name = f"{inner.name}|{word}"
+    def read(text: str) -> float | None:
+        try:
+            return None if text == word else number(text)
+        except ValueError:
+            kind = "a whole number" if number is int else "a number"
+            raise click.BadParameter(f"{text!r} is neither {kind} nor the word {word}.") from None
 
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
-        return None if value == self.word else self.inner.convert(value, param, ctx)
+    return read
 
 
 def option(heading: str, *names: str, **attributes: Any) -> Callable[[F], F]:
@@ -98,21 +102,29 @@ def _option_for(field: str, hint: Any, section: Section) -> Callable[[F], F]:
     flag = f"--{field.replace('_', '-')}"
     default = getattr(section.defaults, field)
     if hint is bool:
-        names, shown, kind = f"{flag}/--no-{flag[2:]}", "yes" if default else "no", None
+        names, shown = f"{flag}/--no-{flag[2:]}", "yes" if default else "no"
+        kind = metavar = None
     else:
-        names, shown = flag, section.unset if default is None else f"{default}"
-        kind = _parameter_type(hint, section.unset)
+        names, shown = flag, _shown(default, section.unset)
+        kind, metavar = _parameter_type(hint, section.unset)
     text = f"{section.help[field]}  [{shown}]"
-    return option(section.title, names, default=None, type=kind, help=text)
+    return option(section.title, names, default=None, type=kind, metavar=metavar, help=text)
 
 
-def _parameter_type(hint: Any, unset: str) -> click.ParamType[Any]:
-    if get_origin(hint) is types.UnionType:
-        inner, _none = get_args(hint)
-        return _OrWord(_parameter_type(inner, unset), unset)
+def _shown(default: Any, unset: str) -> str:
+    if default is None:
+        return unset
+    return f"{default:g}" if isinstance(default, float) else f"{default}"
+
+
+def _parameter_type(hint: Any, unset: str) -> tuple[Any, str]:
+    """Return what reads the value of an option, and what stands for it in the help."""
     if get_origin(hint) is Literal:
-        return click.Choice(get_args(hint))
-    return click.INT if hint is int else click.FLOAT
+        return click.Choice(get_args(hint)), "NAME"
+    if get_origin(hint) is types.UnionType:
+        number, _none = get_args(hint)
+        return _number_or(unset, number), f"{_LETTER[number]}|{unset}"
+    return hint, _LETTER[hint]
 
 
 def given(context: click.Context) -> dict[str, Any]:

@@ -1,87 +1,181 @@
 """`charloom runs`: what has been trained."""
 
+import math
+from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
-import msgspec
 
-from charloom.cli.text import echo_json, model_name, nats_and_bits, table
+from charloom.cli.text import count, duration, echo_json, model_name, nats_and_bits, table
+from charloom.config import ModelConfig
 from charloom.errors import CharloomError
 
 if TYPE_CHECKING:
-    pass
+    from charloom.run import Run
+
+HOME = "runs"  # where `train` puts a run that was given no other place
+LINES = 20  # of a table of losses
 
 
-@click.group(invoke_without_command=True)
-@click.pass_context
-def runs(context: click.Context) -> None:
-    """List the runs below runs/, or show one."""
-    if context.invoked_subcommand is None:
-        context.invoke(list_)
+class _ListByDefault(click.Group):
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        """Read `runs [FOLDER]` as `runs list [FOLDER]`."""
+        if not args or args[0] not in {*self.commands, *ctx.help_option_names}:
+            args = ["list", *args]
+        return super().parse_args(ctx, args)
+
+
+@click.group(cls=_ListByDefault)
+def runs() -> None:
+    """List runs (which `charloom runs` alone does too), or show one."""
 
 
 @runs.command("list")
-@click.argument("folder", default="runs", metavar="[FOLDER]")
+@click.argument("folder", required=False)
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON document.")
-def list_(folder: str = "runs", as_json: bool = False) -> None:
-    """List the runs in and below FOLDER (runs/ where none is given)."""
+def list_(folder: str | None, as_json: bool) -> None:
+    """List the runs in and below FOLDER, or below runs/."""
     from charloom.run import list_runs
 
-    rows = [_describe(path) for path in list_runs(folder)]
+    paths = [] if folder is None and not Path(HOME).is_dir() else list_runs(folder or HOME)
+    rows = [_describe(path) for path in paths]
     if as_json:
         echo_json(rows)
-        return
-    lines = [
-        (row["run"], row.get("model", row.get("damage", "")), row.get("step", ""), _loss(row))
-        for row in rows
-    ]
-    click.echo(table(("run", "model", "step", "held-out nats"), lines, left=2))
+    elif rows:
+        header = ("run", "model", "steps", "held-out nats", "bits", "last trained")
+        click.echo(table(header, [_line(row) for row in rows], left=2))
+        for row in rows:
+            if "error" in row:
+                click.echo(f"charloom: {row['error']}", err=True)
+    else:
+        where = folder or f"{HOME}/"
+        click.echo(f"no runs in {where}: `charloom train SOURCE` makes one", err=True)
 
 
-@runs.command("show")
-@click.argument("run", metavar="RUN")
+@runs.command()
+@click.argument("run")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON document.")
 def show(run: str, as_json: bool) -> None:
-    """Show one run: its text, its settings, its losses, its checkpoints."""
+    """Show one run: text, model, losses, checkpoints, and what it wrote last."""
     from charloom.checkpoint import steps
     from charloom.run import Run
 
     opened = Run.open(run)
-    row = _describe(Path(run))
-    held = steps(opened.checkpoints)
+    row = _summary(opened)
+    checkpoints = steps(opened.checkpoints)
+    metrics = opened.metrics()
     if as_json:
-        config = msgspec.to_builtins(opened.config)
-        echo_json(row | {"checkpoints": held, "config": config, "metrics": opened.metrics()})
+        echo_json(
+            row
+            | {"corpus": opened.corpus, "config": opened.config}
+            | {"checkpoints": checkpoints, "metrics": metrics}
+        )
         return
-    corpus = opened.corpus
-    click.echo(f"{run}\n  {row['model']}, {opened.config.engine}, {opened.config.dtype}")
-    click.echo(f"  {corpus.name}: {corpus.characters:,} characters, {len(opened.vocabulary)} kinds")
-    click.echo(f"  checkpoints {', '.join(f'{step:,}' for step in held) or 'none'}")
-    for record in opened.metrics():
-        if record.get("validation") is not None:
-            loss = nats_and_bits(record["validation"])
-            click.echo(f"  step {record['step']:>10,}  held-out {loss}")
+    click.echo("\n".join(_facts(opened, row, checkpoints)))
+    click.echo("\n" + _losses(metrics))
+    if (newest := max((opened.path / "samples").glob("[0-9]*.txt"), default=None)) is not None:
+        click.echo(f"\nit wrote at step {int(newest.stem):,}:\n\n{newest.read_text('utf-8')}")
 
 
 def _describe(path: Path) -> dict[str, Any]:
-    """What a line says of a run; a damaged one says what is wrong."""
+    """The summary of a run; of one that is damaged, what is wrong with it."""
     from charloom.run import Run
 
     try:
-        run: Run = Run.open(path)
-        metrics = run.metrics()
+        return _summary(Run.open(path))
     except CharloomError as error:
-        return {"run": str(path), "damage": str(error)}
-    losses = [r["validation"] for r in metrics if r.get("validation") is not None]
+        return {"run": str(path), "error": str(error)}
+
+
+def _summary(run: "Run") -> dict[str, Any]:
+    """What the list says of a run: stable names, for programs too."""
+    from charloom.weights import parameter_count
+
+    metrics = run.metrics()
+    newest = metrics[-1] if metrics else {}
+    losses = [(_held_out(m), m["step"]) for m in metrics if "validation" in m]
+    best = min(losses, default=(None, None))
+    model = run.config.model
     return {
-        "run": str(path),
-        "model": model_name(run.config.model),
+        "run": str(run.path),
         "text": run.corpus.name,
-        "step": f"{metrics[-1]['step']:,}" if metrics else "0",
-        "validation": min(losses, default=None),
+        "model": model_name(model),
+        "preset": run.config.preset,
+        "parameters": parameter_count(model, len(run.vocabulary))
+        if isinstance(model, ModelConfig)
+        else None,
+        "steps": newest.get("step", 0),
+        "seconds": newest.get("seconds", 0.0),
+        "validation": best[0],
+        "best_step": best[1],
+        "last_trained": _last_trained(run),
     }
 
 
-def _loss(row: dict[str, Any]) -> str:
-    return "" if row.get("validation") is None else f"{row['validation']:.4f}"
+def _held_out(record: dict[str, Any]) -> float:
+    """The loss of a line of metrics; null is infinite there."""
+    return math.inf if record["validation"] is None else record["validation"]
+
+
+def _last_trained(run: "Run") -> datetime:
+    saved = [path.stat().st_mtime for path in run.checkpoints.glob("*/MANIFEST.json")]
+    newest = max(saved, default=(run.path / "config.json").stat().st_mtime)
+    return datetime.fromtimestamp(newest).astimezone()
+
+
+def _line(row: dict[str, Any]) -> tuple[str, ...]:
+    if "error" in row:
+        return row["run"], "damaged", "", "", "", ""
+    both = _both(row["validation"])
+    return row["run"], row["model"], f"{row['steps']:,}", *both, _when(row["last_trained"])
+
+
+def _facts(run: "Run", row: dict[str, Any], checkpoints: list[int]) -> list[str]:
+    train, corpus = run.config.train, run.corpus
+    facts = [
+        f"run         {run.path}" + (f", preset {row['preset']}" if row["preset"] else ""),
+        f"text        {corpus.name}: {corpus.characters:,} characters, "
+        f"{len(run.vocabulary)} different; from {', '.join(corpus.sources)}",
+        f"model       {row['model']}"
+        + (f": {count(row['parameters'], 'number')}" if row["parameters"] else ""),
+    ]
+    if row["parameters"]:
+        facts.append(
+            f"steps       of {train.batch} x {train.length} characters, {train.optimizer}, "
+            f"learning rate {train.learning_rate:g}, {train.schedule}"
+        )
+    facts.append(
+        f"trained     {count(row['steps'], 'step')} in {duration(row['seconds'])}, "
+        f"until {_when(row['last_trained'])}"
+    )
+    if row["validation"] is not None:
+        loss = nats_and_bits(row["validation"])
+        facts.append(f"held-out    {loss}, the lowest, at step {row['best_step']:,}")
+    saved = ", ".join(f"{step:,}" for step in checkpoints) or "none"
+    return [*facts, f"checkpoints {saved}"]
+
+
+def _losses(metrics: list[dict[str, Any]]) -> str:
+    """A table of the losses: all that were measured on held-out text, thinned out."""
+    records = [m for m in metrics if "validation" in m] or metrics
+    every = -(-len(records) // LINES) or 1
+    lines = [
+        (
+            f"{m['step']:,}",
+            *_both(m.get("loss")),
+            *_both(_held_out(m) if "validation" in m else None),
+        )
+        for m in records[::-1][::every][::-1]
+    ]
+    return table(("step", "training nats", "bits", "held-out nats", "bits"), lines, left=0)
+
+
+def _both(nats: float | None) -> tuple[str, str]:
+    from charloom.cli.text import LN2
+
+    return ("", "") if nats is None else (f"{nats:.4f}", f"{nats / LN2:.4f}")
+
+
+def _when(time: datetime) -> str:
+    return f"{time:%Y-%m-%d %H:%M}"

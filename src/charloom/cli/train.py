@@ -36,17 +36,17 @@ _NGRAM = Section(
     NgramConfig(),
     {
         "order": "Characters in an n-gram, the predicted one counted.",
-        "smoothing": "Of n-grams; none is a plain Markov chain.",
+        "smoothing": "kneser-ney, witten-bell, or none: a plain Markov chain.",
     },
 )
 _LENGTH = Section(
     "How long",
     DEFAULT.train,
     {
-        "iterations": "End after so many steps. Left open: 10 epochs, 4 to 100 million characters.",
-        "epochs": "End after so many passes through the text; 0.5 is half a pass.",
+        "iterations": "End after so many steps.",
+        "epochs": "End after so many passes through the text. With neither: 10, but at least 4 and "
+        "at most 100 million characters.",
     },
-    unset="open",
 )
 _DATA = Section(
     "Text",
@@ -62,9 +62,9 @@ _STEP = Section(
     {
         "batch": "Places B of the text that are read side by side.",
         "length": "Characters T that the gradient reaches back over.",
-        "optimizer": "How a gradient becomes a step.",
-        "learning_rate": "At its highest.",
-        "schedule": "How the rate changes as training goes on.",
+        "optimizer": "sgd, adagrad, rmsprop, adam or adamw.",
+        "learning_rate": "The rate where it is highest.",
+        "schedule": "Of the rate: constant, step, exponential, cosine, one-cycle or plateau.",
         "warmup": "Iterations over which the rate climbs from 0.",
         "decay_factor": "step, exponential, plateau: what the rate is multiplied by.",
         "decay_every": "step, exponential: epochs between two cuts.",
@@ -74,7 +74,7 @@ _STEP = Section(
         "patience": "plateau: windows without a new lowest mean before a cut.",
         "clip_value": "Cut each number of the gradient to plus or minus this.",
         "clip_norm": "Scale the gradient down to this norm.",
-        "reduction": "Whether a step's gradient is of the mean or the summed loss.",
+        "reduction": "Whether the gradient is of the mean or the sum of a step's losses.",
         "dropout": "Share of units dropped between layers.",
         "weight_decay": "adamw: how strongly weights are drawn to 0.",
         "beta1": "adam, adamw: memory of the gradient.",
@@ -93,10 +93,14 @@ _WATCH = Section(
         "sample_every": "Iterations between two samples.",
         "sample_length": "Characters in a sample.",
         "sample_at_best": "Draw a sample only at a new lowest smoothed loss.",
-        "sample_below": "... and only below this share of the loss at the start.",
-        "write_below": "Also append samples below this share to samples/generated.txt.",
+        "sample_below": "... and once that is below this share of the loss at the start.",
     },
     unset="auto",
+)
+_WRITE = Section(
+    _WATCH.title,
+    DEFAULT.watch,
+    {"write_below": "Below this share, also append samples to samples/generated.txt."},
 )
 _SAMPLE = Section(
     _WATCH.title,
@@ -106,19 +110,34 @@ _SAMPLE = Section(
 _ENGINE = Section(
     "Engine",
     DEFAULT,
-    {"engine": "What computes: the same model either way.", "dtype": "Of weights."},
+    {
+        "engine": "What computes: auto, compiled or reference.",
+        "dtype": "Of weights: float32 or float64.",
+    },
 )
 
 
 @click.command(cls=SectionedCommand)
 @click.argument("sources", nargs=-1, required=True, metavar="SOURCE...")
-@option("Run", "--out", type=click.Path(path_type=Path), metavar="RUN", help="A new folder for it.")
-@option("Run", "--preset", metavar="NAME", help="Start from the settings of a historic program.")
+@option(
+    "Run",
+    "--out",
+    type=click.Path(path_type=Path),
+    metavar="RUN",
+    help="A new folder.  [runs/TEXT-MODEL]",
+)
+@option(
+    "Run",
+    "--preset",
+    metavar="NAME",
+    help="Start from the settings of a program of old: see `charloom presets`.",
+)
 @option(
     "Model",
     "--model",
     type=click.Choice(["rnn", "lstm", "gru", "ngram"]),
-    help="A recurrent cell, or counts of n-grams.  [lstm]",
+    metavar="NAME",
+    help="rnn, lstm, gru, or ngram, which counts.  [lstm]",
 )
 @options(_MODEL)
 @options(_NGRAM)
@@ -126,6 +145,7 @@ _ENGINE = Section(
 @options(_DATA)
 @options(_STEP)
 @options(_WATCH)
+@options(_WRITE)
 @options(_SAMPLE)
 @option(_WATCH.title, "--greedy", is_flag=True, help="Of samples: always the likeliest character.")
 @options(_ENGINE)
@@ -134,9 +154,8 @@ def train(context: click.Context, /, **_: Any) -> None:
     """Train a model on a text, and watch it learn.
 
     SOURCE is a file, a folder, - for standard input, or corpus:NAME (`charloom corpora`).
-    The run folder is runs/TEXT-MODEL if --out names no other; one that is used is never
-    written over. Ctrl-C saves, and `charloom resume RUN` goes on. Where an option can be
-    unset, the word in brackets does that. Brackets show what holds without a preset.
+    Ctrl-C saves, and `charloom resume RUN` goes on. Brackets hold the defaults, where no
+    preset has its own; the word none there turns a thing off.
     """
     config = configure(given(context))
     from charloom.cli.view import open_view

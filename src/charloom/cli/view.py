@@ -12,12 +12,12 @@ from time import perf_counter
 from typing import Self, TextIO
 
 from charloom.cli import close_stdout
-from charloom.cli.text import count, duration, model_name, nats_and_bits, printable, speed
+from charloom.cli.text import LN2, count, duration, model_name, nats_and_bits, printable, speed
 from charloom.config import NgramConfig
 from charloom.events import Evaluated, Event, Finished, Progress, Sampled, Started
 
 QUIET = 10  # seconds without an evaluation after which a plain line is written all the same
-RECENT = 20  # reports of progress, some 5 seconds, that the loss on training text is a mean of
+RECENT = 4  # reports of progress, about a second, that the loss on training text is a mean of
 
 
 def open_view() -> "View":
@@ -125,15 +125,16 @@ class PlainView(View):
         """Write what is left, and the summary."""
         self._write_sample()
         assert self.started is not None
-        self.write("\n" + "\n".join(summary(self.started, finished)) + "\n")
+        gap = "\n" if self.progress or self.sampled else ""
+        self.write(gap + "\n".join(summary(self.started, finished)) + "\n")
 
     def _write_line(self, progress: Progress) -> None:
-        losses = f"training {nats_and_bits(self.training_loss())}"
+        losses = f"training {_short(self.training_loss())}"
         if self.evaluated and self.evaluated is not self._shown[0]:
-            losses += f"; held-out {nats_and_bits(self.evaluated.score.nats)}"
+            losses += f", held-out {_short(self.evaluated.score.nats)}"
         left = "" if progress.left is None else f", {duration(progress.left)} left"
         self.write(
-            f"step {progress.step:,} of {progress.total:,}: {losses}; rate {progress.rate:.3g}; "
+            f"step {progress.step:,} of {progress.total:,}: {losses}, rate {progress.rate:.3g}, "
             f"{speed(progress.speed)}{left}\n"
         )
         self._shown = (self.evaluated, self._shown[1])
@@ -145,6 +146,10 @@ class PlainView(View):
             block = "\n".join(f"    {line}".rstrip() for line in lines)
             self.write(f"  wrote at step {self.sampled.step:,}:\n{block}\n")
             self._shown = (self._shown[0], self.sampled)
+
+
+def _short(nats: float) -> str:
+    return f"{nats:.3f} nats ({nats / LN2:.3f} bits)"
 
 
 def header(started: Started) -> list[str]:
@@ -198,7 +203,7 @@ def _losses(started: Started, finished: Finished) -> list[str]:
         return []
     if best.loss is None:
         return ["Held-out loss: infinite, for one of its characters was held to be impossible."]
-    line = f"Held-out loss: {nats_and_bits(best.loss)}"
-    if last is None or best.step == finished.step:
+    line = f"Held-out loss: {nats_and_bits(best.loss)}, after {count(best.step, 'step')}"
+    if last is None or f"{last.nats:.3f}" == f"{best.loss:.3f}":
         return [f"{line}."]
-    return [f"{line}, the lowest, after {best.step:,} steps (at the end {last.nats:.3f} nats)."]
+    return [f"{line}; {last.nats:.3f} nats at the end."]
