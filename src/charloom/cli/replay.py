@@ -46,6 +46,7 @@ def replay(iterations: int, engine: Engine, seed: int, as_json: bool) -> None:
                 case Printed():
                     live.move(event)
                 case Finished():
+                    live.end()
                     finished.append(event)
                 case Speed():
                     speeds.append(event)
@@ -79,7 +80,7 @@ class _Live:
 
     def begin(self, program: Program) -> None:
         self._program = program.preset
-        self._bars.add_task(program.preset, total=self._iterations - 1, loss=math.inf)
+        self._bars.add_task(program.preset, total=self._iterations, loss=math.inf)
 
     def move(self, printed: Printed) -> None:
         n, loss = printed.iteration, printed.smooth_sum
@@ -90,6 +91,9 @@ class _Live:
                 f"{self._program} iteration {n:,} of {self._iterations:,}: "
                 f"summed loss {loss:.2f}, {printed.seconds:.1f} s"
             )
+
+    def end(self) -> None:
+        self._bars.update(self._bars.task_ids[-1], completed=self._iterations)
 
 
 def _show(finished: list[Finished], speeds: list[Speed], seed: int) -> None:
