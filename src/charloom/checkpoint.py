@@ -232,7 +232,7 @@ def _rotate(folder: Path, meta: Meta, keep: int) -> None:
     """
     until_now = [step for step in steps(folder) if step <= meta.step]
     kept = {f"{step:08d}" for step in until_now[-keep:]}
-    if meta.best is not None:
+    if meta.best is not None and meta.best.step <= meta.step:
         kept.add(f"{meta.best.step:08d}")
     for path in _checkpoints(folder):
         if path.name not in kept:
