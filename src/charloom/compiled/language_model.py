@@ -88,7 +88,7 @@ class CompiledModel:
         filters = (float(temperature), int(top_k), float(top_p), float(min_p))
         scratch = np.empty((2, len(self.vocabulary)))
         try:
-            generate(self._parameters, shard, carried(shard), uniforms, drawn, filters, scratch)
+            generate(self._parameters, shard, uniforms, drawn, filters, scratch)
         except IndexError:
             raise CharloomError(f"ids must be from 0 to {len(self.vocabulary) - 1}") from None
         except ValueError:

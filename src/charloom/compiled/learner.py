@@ -90,24 +90,22 @@ class CompiledLearner:
             loss = self._losses_and_gradients(scale)
         except IndexError:
             raise self._id_error() from None
-        first = self._workers[0]
-        for other in self._workers[1:]:
-            add_gradient(first.gradient, other.gradient, first.scratch.seen, other.scratch.seen)
+        first, *others = self._workers
+        seen = first.scratch.seen
+        for other in others:
+            add_gradient(first.gradient, other.gradient, seen, other.scratch.seen)
         self._updates += 1
         move(
             self._flat,
             first.gradient,
             self._slots,
-            first.scratch.seen,
+            seen,
             self._row_width,
             self._matrices,
             self._rule,
             learning_rate,
             self._updates,
         )
-        for worker in self._workers:
-            for buffer in carried(worker.shard):
-                buffer[:, 0] = buffer[:, -1]
         return loss / inputs.size
 
     def loss(self, inputs: Ids, targets: Ids) -> float:
@@ -213,14 +211,11 @@ class CompiledLearner:
 
     def _losses_and_gradients(self, scale: float) -> float:
         """Run every worker, the first on this thread; return their summed losses."""
-
-        def run(worker: _Worker) -> float:
-            return loss_and_gradient(self._parameters, *worker[2:], scale)
-
+        work = [(self._parameters, *worker[2:], scale) for worker in self._workers]
         if self._pool is None:
-            return sum(map(run, self._workers))
-        others = [self._pool.submit(run, worker) for worker in self._workers[1:]]
-        return sum([run(self._workers[0]), *(future.result() for future in others)])
+            return sum([loss_and_gradient(*arguments) for arguments in work])
+        others = [self._pool.submit(loss_and_gradient, *arguments) for arguments in work[1:]]
+        return sum([loss_and_gradient(*work[0]), *(future.result() for future in others)])
 
     def _state_pieces(self) -> dict[str, list[Array]]:
         """Carried state by name: a view (B of the shard, H) for each shard."""

@@ -7,7 +7,7 @@ from numba.extending import overload
 
 from charloom.compiled import gru, lstm, rnn
 from charloom.compiled.activations import exp
-from charloom.compiled.products import back_product, product, transpose_for
+from charloom.compiled.products import back_product, copy, product, transpose_for
 from charloom.jit import inlined_kernel, kernel
 
 
@@ -17,6 +17,22 @@ def cell_forward(s: Any, Wh: Any, layer: int) -> None:
 
 def cell_backward(s: Any, d: Any, Wh: Any, dWh: Any, layer: int) -> None:
     """From d.dH, the gradient of a layer's outputs: s.Z = dZ, and dWh."""
+
+
+def cell_carry(s: Any) -> None:
+    """Carry s.h, and an LSTM's c, from the last step to before the first."""
+
+
+@overload(cell_carry)
+def _cell_carry(s: Any) -> Any:
+    def h_alone(s: Any) -> None:
+        carry(s.h)
+
+    def h_and_c(s: Any) -> None:
+        carry(s.h)
+        carry(s.cell.c)
+
+    return h_and_c if _is(s, lstm.Lstm) else h_alone
 
 
 def _is(s: Any, cell: type) -> bool:
@@ -266,8 +282,19 @@ def add_gradient(to: Any, other: Any, seen: Any, other_seen: Any) -> None:
 
 @kernel
 def loss_and_gradient(p: Any, g: Any, s: Any, d: Any, targets: Any, scale: float) -> float:
-    """Summed loss of a shard in nats, on targets (T, B); fills g with `scale` x its gradient."""
+    """Summed loss of a shard in nats, on targets (T, B); fills g with `scale` x its gradient.
+
+    The state after the last character becomes that before the first.
+    """
     forward(p, s)
     loss = cross_entropy(s.logits, targets, scale)
     backward(p, g, s, d)
+    cell_carry(s)
     return loss
+
+
+@kernel
+def carry(state: Any) -> None:
+    """state[:, 0] = state[:, -1], for h or c (L, T + 1, B, H)."""
+    for layer in range(state.shape[0]):
+        copy(state[layer, 0], state[layer, state.shape[1] - 1])
