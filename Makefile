@@ -5,7 +5,7 @@ PIP := $(BIN)/pip install --quiet --disable-pip-version-check
 
 .PHONY: demo test check bench clean
 
-demo: .venv/installed  ## Train on the Constitution of the United States for about a minute
+demo: .venv/installed  ## Learn the Constitution of the United States in under a minute
 	$(BIN)/charloom train corpus:us-constitution --iterations 1000
 
 test: .venv/installed-test  ## Format, lint, types and all tests
