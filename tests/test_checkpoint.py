@@ -88,7 +88,7 @@ DTYPES = ["f4", "f8", "i1", "i2", "i4", "i8", "u1", "u2", "u4", "u8"]
 NAMES = st.text("abcxyz.0123", min_size=1, max_size=12).map("layer0.".__add__)
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(
     st.dictionaries(
         NAMES,
@@ -120,7 +120,7 @@ def test_weights_are_kept_apart_from_the_state_of_training(folder):
 FINITE = st.floats(allow_nan=False, allow_infinity=False)
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(FINITE, FINITE, FINITE, st.one_of(st.none(), FINITE))
 def test_meta_comes_back_exactly(smooth, total, best, sampled):
     meta = Meta(
@@ -311,7 +311,7 @@ def test_hostile_arrays_with_a_matching_manifest_are_refused(folder, name, conte
         read(path)
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(data=st.data())
 def test_mutated_arrays_with_a_matching_manifest_never_crash(pristine, data):
     with tempfile.TemporaryDirectory() as parent:
@@ -447,7 +447,7 @@ EVENTS = st.lists(
 )
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(events=EVENTS, keep=st.integers(1, 3))
 def test_whatever_happens_the_newest_whole_one_can_be_read(events, keep):
     """Saves, failed saves, damage, and going on from what is left: never none is left."""

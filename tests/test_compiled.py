@@ -9,11 +9,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from charloom.compiled import CompiledLearner, CompiledModel
+from charloom.compiled.activations import exp, sigmoid, tanh
 from charloom.compiled.products import back_product, product, transpose_for
 from charloom.config import ModelConfig, SampleConfig, TrainConfig
 from charloom.corpora import load_corpus
 from charloom.drawing import draw
 from charloom.errors import CharloomError
+from charloom.jit import kernel
 from charloom.reference import ReferenceLearner, ReferenceModel
 from charloom.sampling import draw as reference_draw
 from charloom.sampling import generate_many
@@ -249,7 +251,7 @@ def test_nan_shows_as_nan():
     assert math.isnan(learner.update(*step, 0.1))
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(
     st.integers(1, 40), st.integers(1, 40), st.integers(1, 70), st.booleans(), st.booleans(),
     st.sampled_from(["float32", "float64"]),
@@ -268,6 +270,32 @@ def test_products_are_numpys(M, K, N, one_row, transposed, dtype):
     transpose_for(scratch, wT, M)
     back_product(out, base, a, wT, scratch)
     np.testing.assert_allclose(out, expected, atol=tolerance)
+
+
+@kernel
+def apply_activations(x, out):
+    for i in range(x.size):
+        out[0, i], out[1, i], out[2, i] = tanh(x[i]), sigmoid(x[i]), exp(x[i])
+
+
+@pytest.mark.parametrize(("dtype", "tolerance"), [("float32", 4e-7), ("float64", 1e-15)])
+def test_activations_are_as_exact_as_they_say(dtype, tolerance):
+    x = np.linspace(-20, 20, 100_001).astype(dtype)
+    out = np.empty((3, x.size), dtype)
+    apply_activations(x, out)
+    wide = x.astype(np.float64)
+    np.testing.assert_allclose(out[0], np.tanh(wide), rtol=tolerance)
+    np.testing.assert_allclose(out[1], 1 / (1 + np.exp(-wide)), rtol=0, atol=tolerance)
+    np.testing.assert_allclose(out[2], np.exp(wide), rtol=tolerance)
+    assert np.abs(out[0]).max() <= 1
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
+def test_activations_of_what_is_no_number(value):
+    x, out = np.array([value], np.float32), np.empty((3, 1), np.float32)
+    apply_activations(x, out)
+    expected = [np.tanh(value), 1 / (1 + np.exp(-value))]
+    np.testing.assert_array_equal(out[:2, 0], np.float32(expected))
 
 
 @pytest.mark.parametrize("cell", CELLS)
@@ -316,7 +344,7 @@ def test_fast_sampling_writes_what_the_slow_twin_writes(cell, config):
     assert generate_many(fast, config, "abc", 200, 2) == expected
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(
     logits=st.lists(
         st.one_of(st.sampled_from([-math.inf, 0.0, 1.0]), st.floats(-50, 50)),

@@ -3,7 +3,7 @@ import math
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from charloom import evaluation
@@ -104,7 +104,6 @@ def test_a_text_without_a_character_to_predict_is_refused(N):
     assert character_nats(random_bigram(), ids).shape == (0,)
 
 
-@settings(deadline=None)
 @given(N=st.integers(2, 3000), lanes=st.integers(1, 70))
 def test_lanes_are_exact_where_the_model_looks_no_further_back_than_the_warm_up(N, lanes):
     # The first that a lane scores has its warm-up before it and the character it is read after.

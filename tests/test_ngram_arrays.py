@@ -147,6 +147,6 @@ def test_fast_sampling_draws_what_the_slow_twin_draws(
     sample = SampleConfig(temperature=temperature, top_k=top_k, top_p=top_p, min_p=min_p)
     ids, uniforms = vocabulary.encode("tm"), np.random.default_rng(0).random((2, 300))
     expected, context = generate_ids(model, ids, model.start(2), uniforms, sample)
-    found, after = model.generate_ids(ids, model.start(2), uniforms, *filters)
+    found, after = model.generate_ids(ids, model.start(2), uniforms, sample)
     np.testing.assert_array_equal(found, expected)
     np.testing.assert_array_equal(after, context)

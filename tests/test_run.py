@@ -175,7 +175,7 @@ def test_what_is_no_run_folder_says_so(tmp_path):
 JSON_VALUES = st.one_of(st.integers(-(2**53), 2**53), st.floats(allow_nan=False), st.text())
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 @given(
     values=st.lists(st.dictionaries(st.text(min_size=1), JSON_VALUES, max_size=3), max_size=4),
     cut=st.integers(0, 60),

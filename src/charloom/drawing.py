@@ -5,12 +5,23 @@ from typing import Any
 
 import numpy as np
 
+from charloom.config import SampleConfig
 from charloom.jit import kernel
+
+Filters = tuple[float, int, float, float]
+
+
+def filters(config: SampleConfig) -> Filters:
+    """Return temperature, top_k, top_p and min_p in the types that kernels take."""
+    return float(config.temperature), config.top_k, float(config.top_p), float(config.min_p)
 
 
 @kernel
 def draw(logits: Any, filters: Any, u: float, scratch: Any) -> int:
-    """One id from logits (V,) with u in [0, 1); scratch (2, V)."""
+    """One id from logits (V,) with u in [0, 1); scratch (2, V) float64.
+
+    Raises ValueError where no logit, or one that is NaN or +inf, is the highest.
+    """
     temperature, top_k, top_p, min_p = filters
     V, weights = logits.size, scratch[0]
     likeliest = 0

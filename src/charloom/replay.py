@@ -20,6 +20,7 @@ from charloom.corpora import load_corpus
 from charloom.errors import CharloomError
 from charloom.model import create_learner, pick_engine
 from charloom.presets import preset
+from charloom.training import SMOOTHING
 from charloom.vocabulary import Vocabulary
 
 PUBLISHED = {  # iteration -> figure, for an edition of the text of 45,106 to 45,121 characters
@@ -27,7 +28,6 @@ PUBLISHED = {  # iteration -> figure, for an edition of the text of 45,106 to 45
     "min-char-lstm": {99_800: 9.844710, 999_800: 5.165326, 10_096_200: 2.487097},
 }
 PRINT_EVERY = 100
-SMOOTHING = 0.999
 
 
 @dataclass(frozen=True)

@@ -33,10 +33,7 @@ class FastSampler(Protocol):
         ids: Ids,
         state: State,
         uniforms: NDArray[np.float64],
-        temperature: float,
-        top_k: int,
-        top_p: float,
-        min_p: float,
+        config: SampleConfig,
     ) -> tuple[Ids, State]:
         """Do what the function `generate_ids` does with this model, and raise what it raises."""
 
@@ -209,8 +206,7 @@ def _generate_ids(
 ) -> tuple[Ids, State]:
     if not isinstance(model, FastSampler):
         return generate_ids(model, ids, state, uniforms, config)
-    filters = (config.temperature, config.top_k, config.top_p, config.min_p)
-    return model.generate_ids(ids, state, uniforms, *filters)
+    return model.generate_ids(ids, state, uniforms, config)
 
 
 class _Text:

@@ -15,7 +15,7 @@ from charloom.compiled.gru import Gru
 from charloom.compiled.lstm import Lstm
 from charloom.compiled.rnn import Rnn
 from charloom.config import ModelConfig
-from charloom.weights import GATES, Array, weight_shapes
+from charloom.weights import GATES, Array, parameter_count
 
 
 class Parameters(NamedTuple):
@@ -57,11 +57,6 @@ class Scratch(NamedTuple):
     head_WT: Array  # (V, H)
 
 
-def parameter_size(config: ModelConfig, V: int) -> int:
-    """Length of the flat vector."""
-    return sum(int(np.prod(shape)) for shape in weight_shapes(config, V).values())
-
-
 def parameter_views(flat: Array, config: ModelConfig, V: int) -> Parameters:
     """Cut a flat vector into the parameters' arrays."""
     L, H, E, G = config.layers, config.hidden, config.embedding, GATES[config.cell]
@@ -98,7 +93,7 @@ def matrices_size(p: Parameters) -> int:
 def flat_vector(weights: Mapping[str, Array], config: ModelConfig, dtype: DTypeLike) -> Array:
     """Copy the contract's named arrays into one new flat vector."""
     V = weights["head.W"].shape[1]
-    flat = np.empty(parameter_size(config, V), dtype)
+    flat = np.empty(parameter_count(config, V), dtype)
     for name, view in named_views(flat, config, V).items():
         view[...] = weights[name]
     return flat

@@ -8,7 +8,8 @@ from numpy.typing import DTypeLike, NDArray
 from charloom.compiled.arrays import Shard, carried, flat_vector, new_shard, parameter_views
 from charloom.compiled.network import forward, log_softmax
 from charloom.compiled.sampler import generate
-from charloom.config import ModelConfig
+from charloom.config import ModelConfig, SampleConfig
+from charloom.drawing import filters
 from charloom.errors import CharloomError
 from charloom.vocabulary import Vocabulary
 from charloom.weights import GATES, Array, check_weights
@@ -74,10 +75,7 @@ class CompiledModel:
         ids: NDArray[np.integer],
         state: State,
         uniforms: NDArray[np.float64],
-        temperature: float,
-        top_k: int,
-        top_p: float,
-        min_p: float,
+        config: SampleConfig,
     ) -> tuple[NDArray[np.int32], State]:
         """Do what `charloom.sampling.generate_ids` does with this model, in one call.
 
@@ -85,10 +83,9 @@ class CompiledModel:
         """
         shard = self._shard(ids[np.newaxis], state)
         drawn = np.empty(uniforms.shape, np.int32)
-        filters = (float(temperature), int(top_k), float(top_p), float(min_p))
         scratch = np.empty((2, len(self.vocabulary)))
         try:
-            generate(self._parameters, shard, uniforms, drawn, filters, scratch)
+            generate(self._parameters, shard, uniforms, drawn, filters(config), scratch)
         except IndexError:
             raise CharloomError(f"ids must be from 0 to {len(self.vocabulary) - 1}") from None
         except ValueError:

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from charloom.config import NgramConfig
+from charloom.config import NgramConfig, SampleConfig
 from charloom.errors import CharloomError
 from charloom.ngram.smoothing import Counts, Integers, smooth
 from charloom.vocabulary import Vocabulary
@@ -142,17 +142,14 @@ class NgramModel:
         ids: NDArray[np.integer],
         state: State,
         uniforms: NDArray[np.float64],
-        temperature: float,
-        top_k: int,
-        top_p: float,
-        min_p: float,
+        config: SampleConfig,
     ) -> tuple[Integers, State]:
         """Do what `charloom.sampling.generate_ids` does with this model, in one call."""
+        from charloom.drawing import filters
         from charloom.ngram import kernels
 
-        filters = (float(temperature), int(top_k), float(top_p), float(min_p))
         V = len(self.vocabulary)
-        return kernels.generate(self.trie, _owned(ids), state, uniforms, filters, V)
+        return kernels.generate(self.trie, _owned(ids), state, uniforms, filters(config), V)
 
 
 def _owned(values: NDArray[np.integer]) -> Integers:
