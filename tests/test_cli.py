@@ -81,7 +81,7 @@ def test_training_says_what_it_found_and_what_to_do_next(place: Path) -> None:
 BAD = {
     "an empty file": (b"", ["train", "it"], "empty"),
     "one character": (b"a", ["train", "it"], "nothing to learn"),
-    "shorter than T + 2": (b"abc" * 5, ["train", "it", "--batch", "1"], "needs 66"),
+    "shorter than T + 2": (b"abc" * 5, ["train", "it", "--length", "64"], "needs 66"),
     "not UTF-8": (b"one\ntwo \xff", ["train", "it"], "line 2"),
     "a missing file": (b"x", ["train", "other"], "no file or folder other"),
     "an unknown corpus": (b"x", ["train", "corpus:other"], "us-constitution"),

@@ -21,8 +21,9 @@ from charloom.config import (
 )
 from charloom.errors import CharloomError
 from charloom.events import Evaluated, Finished, Progress, Sampled, Saved, Started
+from charloom.planning import new_run
 from charloom.run import Run
-from charloom.training import new_run, train
+from charloom.training import train
 
 TEXT = "Theirs not to make reply,\nTheirs not to reason why,\nTheirs but to do and die.\n" * 5
 STEPS = 24
@@ -140,6 +141,7 @@ def test_stopped_after_every_update_a_run_goes_on_to_the_same_bits(tmp_path, sou
 
 KILLED = """
 import sys
+from charloom.planning import new_run
 from charloom.run import Run
 from charloom.training import Saved, train
 for event in train(Run.open(sys.argv[1]), resume=True):

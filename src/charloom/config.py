@@ -104,11 +104,13 @@ class TrainConfig(_Config, frozen=True):
     `reduction` says whether the gradient is that of the loss summed over the step's
     batch x length characters (the historic programs, whose clipping acts on that sum) or
     of its mean. The gradient's norm is clipped first, then each of its values.
-    `iterations` or `epochs` ends the run, whichever comes first.
+    `iterations` or `epochs` ends the run, whichever comes first; with `minutes` the clock does,
+    and `iterations`, where they are given too, are what is planned for that time.
     """
 
     batch: int = 32
     length: int = 64
+    minutes: float | None = None
     iterations: int | None = None
     epochs: float | None = None
     optimizer: Optimizer = "adamw"
@@ -137,7 +139,7 @@ class TrainConfig(_Config, frozen=True):
         for field in ("warmup", "weight_decay", "decay_after"):
             self._require_range(field, 0)
         self._require_range("seed", 0, 2**63 - 1)
-        for field in ("iterations", "epochs", "clip_value", "clip_norm", "decay_every"):
+        for field in ("minutes", "iterations", "epochs", "clip_value", "clip_norm", "decay_every"):
             self._require_range(field, 0, open_low=True)
         self._require_range("learning_rate", 0, 1000)
         self._require_range("decay_factor", 0, 1, open_low=True)

@@ -20,7 +20,7 @@ class Started:
     """The first event: the run and its text, and in `notes` what is worth saying about them.
 
     `engine` is the one in use ("counts" for an n-gram model). `step` is 0, or where the run goes
-    on from, and `total` where it ends.
+    on from, and `total` where it ends: with minutes, as far as that can be told.
     """
 
     run: Run
@@ -83,11 +83,13 @@ class Saved:
 class Finished:
     """The last event. `signal` is the one that interrupted the run, by its number.
 
-    `validation` is the last held-out score, None where there was none since the start; `smooth`
-    is None for an n-gram model.
+    The `reason` is "turned" where held-out loss rose so clearly that the rest of the minutes was
+    not used; `outlook` says in a sentence what a run with minutes has come to. `validation` is
+    the last held-out score, None where there was none since the start; `smooth` is None for an
+    n-gram model.
     """
 
-    reason: Literal["done", "interrupted"]
+    reason: Literal["done", "turned", "interrupted"]
     signal: int | None
     step: int
     total: int
@@ -96,6 +98,7 @@ class Finished:
     best: Best | None
     path: Path
     seconds: float
+    outlook: str | None = None
 
 
 Event = Started | Progress | Evaluated | Sampled | Saved | Finished

@@ -6,6 +6,13 @@ from typing import NamedTuple
 from charloom.config import TrainConfig, WatchConfig
 from charloom.errors import CharloomError
 
+TIMES, FEWEST = 20, 4  # looks at held-out text in a run: usually, and where there is little time
+SAMPLES, LINES = 8, 500  # that are drawn, and written to metrics.jsonl, in a run
+PAUSE = 6  # seconds between two looks, at least
+SHARE = 0.05  # of the characters learned from: so many held-out ones are read in all the looks
+ENOUGH = 50_000  # held-out characters after which a look tells little more
+LEAST = 2_000  # ... and below which it tells too little
+
 
 def total_steps(config: TrainConfig, steps_per_epoch: int) -> int:
     """Return where a run ends; raises CharloomError where nothing says so."""
@@ -26,15 +33,31 @@ class Intervals(NamedTuple):
     log: int
 
 
-def intervals(watch: WatchConfig, total: int) -> Intervals:
-    """Return the intervals asked for, and for those left open a share of the run."""
+def intervals(
+    config: TrainConfig, watch: WatchConfig, total: int, held_out: int = 0
+) -> tuple[Intervals, int]:
+    """Return the intervals asked for, or a share of `total` updates, and how much is scored.
+
+    That is all of the `held_out` characters. A run with minutes reads for it a twentieth of
+    the characters that it learns from, or fewer: it looks less often, and where that is not
+    enough, into a first part alone.
+    """
+    asked, times, scored = watch.evaluate_every, TIMES, held_out
+    if config.minutes is not None and held_out > 0 and asked != 0:
+        read = SHARE * total * config.batch * config.length
+        if asked is None:
+            most = int(min(60 * config.minutes / PAUSE, read / min(held_out, ENOUGH)))
+            times = max(FEWEST, min(TIMES, most))
+        looks = times if asked is None else math.ceil(total / asked)
+        scored = min(held_out, max(LEAST, int(read / looks)))
 
     def interval(asked: int | None, times: int) -> int:
         return math.ceil(total / times) if asked is None else asked
 
-    return Intervals(
-        evaluate=interval(watch.evaluate_every, 20),
-        sample=interval(watch.sample_every, 100 if watch.sample_at_best else 8),
-        save=interval(watch.checkpoint_every, 20),
-        log=interval(None, 500),
+    every = Intervals(
+        evaluate=interval(asked, times),
+        sample=interval(watch.sample_every, 100 if watch.sample_at_best else min(SAMPLES, times)),
+        save=interval(watch.checkpoint_every, times),
+        log=interval(None, LINES),
     )
+    return every, scored

@@ -32,8 +32,8 @@ class Schedule:
     and one-cycle begin where it ends.
 
     `total_steps` is the number of updates in the whole run, None where it has no end (then
-    cosine and one-cycle raise CharloomError); `steps_per_epoch` is that of one pass through
-    the training text, not necessarily whole.
+    cosine and one-cycle raise CharloomError); it may change on the way (`replan`).
+    `steps_per_epoch` is that of one pass through the training text, not necessarily whole.
     """
 
     def __init__(
@@ -45,6 +45,8 @@ class Schedule:
                 "give --iterations or --epochs"
             )
         self.needs_losses = config.schedule == "plateau"
+        self.total = total_steps
+        self._anchor: tuple[int, float] | None = None  # a step, and the progress made by it
         self._config = config
         self._peak = config.learning_rate
         self._after_warmup = max(1, (total_steps or 0) - config.warmup)
@@ -74,13 +76,27 @@ class Schedule:
             return math.pow(config.decay_factor, max(0, step // self._interval - self._uncut))
         if name == "exponential":
             return math.pow(config.decay_factor, max(0, step - self._delay) / self._interval)
-        done = min(1.0, max(0, step - config.warmup) / self._after_warmup)
+        done = self._done(step)
         if name == "one-cycle":
             if done < RISE:
                 return RISE_FROM + (1 - RISE_FROM) * done / RISE
             done = (done - RISE) / (1 - RISE)
         floor = config.final_rate
         return floor + (1 - floor) * 0.5 * (1 + math.cos(math.pi * done))
+
+    def _done(self, step: int) -> float:
+        """The share of the way from the end of the warm-up to the end of the run."""
+        if self._anchor is None or self.total is None:
+            return min(1.0, max(0, step - self._config.warmup) / self._after_warmup)
+        at, done = self._anchor
+        return min(1.0, done + (1 - done) * max(0, step - at) / max(1, self.total - at))
+
+    def replan(self, step: int, total: int) -> None:
+        """Let the run end at step `total`: from `step` on, cosine and one-cycle go from where
+        they are to where they end by even steps. The rate does not jump.
+        """
+        self._anchor = max(step, self._config.warmup), self._done(step)
+        self.total = total
 
     def observe(self, loss: float) -> None:
         """Take note of the loss of the update just made, in nats.
@@ -109,9 +125,12 @@ class Schedule:
 
     def state(self) -> dict[str, float | int]:
         """Return what `restore` needs to go on exactly; JSON holds it without loss."""
+        state: dict[str, float | int] = {}
+        if self._anchor is not None and self.total is not None:
+            state |= {"total": self.total, "at": self._anchor[0], "done": self._anchor[1]}
         if not self.needs_losses:
-            return {}
-        state: dict[str, float | int] = {
+            return state
+        state |= {
             "scale": self._scale,
             "windows": self._windows,
             "sum": self._sum,
@@ -123,6 +142,9 @@ class Schedule:
 
     def restore(self, state: dict[str, float | int]) -> None:
         """Go on from what `state` gave; what is missing there starts afresh."""
+        if "total" in state:
+            self.total = int(state["total"])
+            self._anchor = int(state["at"]), float(state["done"])
         self._scale = float(state.get("scale", 1.0))
         self._windows = int(state.get("windows", 0))
         self._sum = float(state.get("sum", 0.0))

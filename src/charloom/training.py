@@ -5,9 +5,8 @@ changes no bit of the weights, and a run that was stopped goes on to the very sa
 """
 
 import math
-from collections import deque
 from collections.abc import Iterator
-from pathlib import Path
+from contextlib import contextmanager
 from time import perf_counter
 
 import numpy as np
@@ -15,7 +14,8 @@ import numpy as np
 from charloom import checkpoint
 from charloom.batches import Lanes
 from charloom.checkpoint import Best, Checkpoint, Losses, Meta
-from charloom.config import ModelConfig, NgramConfig, RunConfig, replace
+from charloom.config import ModelConfig, NgramConfig, replace
+from charloom.deadline import Deadline, Pace
 from charloom.errors import CharloomError
 from charloom.evaluation import Score, evaluate
 from charloom.events import (
@@ -31,51 +31,31 @@ from charloom.events import (
 from charloom.fitting import fit
 from charloom.intervals import intervals, total_steps
 from charloom.model import LanguageModel, create_learner, create_model, pick_engine
-from charloom.run import Run, fewest_characters, versions
+from charloom.outlook import history, outlook, turned
+from charloom.run import Run, versions
 from charloom.sampling import generate
 from charloom.schedules import Schedule
-from charloom.text import read_text, split_text
-from charloom.vocabulary import Vocabulary
 from charloom.weights import parameter_count
 
 SMOOTHING = 0.999  # of the loss, as in min-char-rnn
-EPOCHS = 10  # where the end of the run is left open, but with these bounds
-FEWEST, MOST = 4_000_000, 100_000_000  # characters read
 TICK = 0.25  # seconds between two reports of progress
 
 
-def new_run(path: str | Path, config: RunConfig) -> Run:
-    """Read the text that `config` names and begin a run folder for it.
-
-    Where neither iterations nor epochs are given, the run is 10 epochs long, but 4 million
-    characters at least and 100 million at most. Raises CharloomError, and then makes no folder.
-    """
-    text = read_text(config.data.sources)
-    vocabulary = Vocabulary.from_text(text.content)
-    if isinstance(config.model, ModelConfig):
-        split = split_text(len(text.content), config.data, fewest_characters(config))
-        train, N = config.train, split.train.stop
-        Lanes(np.empty(N, np.int32), train.batch, train.length)  # raises where N is too small
-        if train.iterations is None and train.epochs is None:
-            characters = min(max(EPOCHS * N, FEWEST), MOST)
-            iterations = math.ceil(characters / (train.batch * train.length))
-            config = replace(config, train=replace(train, iterations=iterations))
-    return Run.create(path, config, vocabulary, text)
-
-
-def train(run: Run, resume: bool = False) -> Iterator[Event]:
+def train(run: Run, resume: bool = False, began: float | None = None) -> Iterator[Event]:
     """Train, and tell what happens; nothing does before the first event is asked for.
 
     With `resume`, goes on from the newest whole checkpoint to the same bits as if it had never
-    stopped. SIGINT, SIGTERM and SIGHUP save a checkpoint after the update at hand and end the
-    stream with `Finished`; a second SIGINT raises KeyboardInterrupt. Raises CharloomError.
+    stopped. A run with minutes ends when they are over, counted from `began` (a reading of
+    perf_counter; None is now), or before, where held-out loss has clearly turned. SIGINT,
+    SIGTERM and SIGHUP save a checkpoint after the update at hand and end the stream with
+    `Finished`; a second SIGINT raises KeyboardInterrupt. Raises CharloomError.
     """
     with run.lock(), StopSignals() as caught:
         saved = _last_checkpoint(run, resume)
         if isinstance(run.config.model, NgramConfig):
             yield from fit(run, run.config.model, saved)
         else:
-            yield from _Trainer(run, run.config.model, saved, caught).events()
+            yield from _Trainer(run, run.config.model, saved, caught, began).events()
 
 
 def _last_checkpoint(run: Run, resume: bool) -> Checkpoint | None:
@@ -91,30 +71,42 @@ class _Trainer:
     """A training run between two events."""
 
     def __init__(
-        self, run: Run, model: ModelConfig, saved: Checkpoint | None, caught: list[int]
+        self,
+        run: Run,
+        model: ModelConfig,
+        saved: Checkpoint | None,
+        caught: list[int],
+        began: float | None = None,
     ) -> None:
         config, V = run.config, len(run.vocabulary)
         self.run, self.model, self.caught = run, model, caught
         self.parts = run.read_parts()
         self.lanes = Lanes(self.parts.train, config.train.batch, config.train.length)
         self.total = total_steps(config.train, self.lanes.steps_per_epoch)
-        self.every = intervals(config.watch, self.total)
-        self.held_out = self.parts.validation if self.every.evaluate else None
+        self.notes = [*self.parts.notes]
+        held_out = self.parts.validation
+        size = 0 if held_out is None else len(held_out)
+        self.every, scored = intervals(config.train, config.watch, self.total, size)
+        self.held_out = None if held_out is None or not self.every.evaluate else held_out[:scored]
+        if self.held_out is not None and scored < size:
+            part = f"on the way the first {scored:,} of {size:,} held-out characters are scored"
+            self.notes.append(f"{part}; `charloom evaluate` scores all")
+        self.deadline: Deadline | None = None
+        if config.train.minutes is not None:
+            self.deadline = Deadline(60 * config.train.minutes, self.every, self.total)
         self.schedule = Schedule(config.train, self.total, self.lanes.steps_per_epoch)
         self.learner = create_learner(
             model, config.train, V, config.engine, config.dtype, config.train.seed
         )
-        self.versions = versions()
-        self.notes = [*self.parts.notes]
-        self.step, self.saved_step = 0, -1
+        self.versions, self.step, self.saved_step = versions(), 0, -1
         self.first_loss = math.log(V)
         self.losses = Losses(smooth=self.first_loss)
         self.told_sum, self.told_count = 0.0, 0  # since the last report
         self.best: Best | None = None
         self.score: Score | None = None
-        self.marks: deque[tuple[int, float]] = deque(maxlen=20)  # (step, seconds in updates)
-        self.busy = 0.0
-        self.began = self.told_at = perf_counter()
+        self.pace, self.turned = Pace(), False
+        self.told_at = perf_counter()
+        self.began = began or self.told_at
         if saved is not None:
             self._restore(saved)
         run.truncate_metrics(self.step)
@@ -124,6 +116,7 @@ class _Trainer:
         while self.step < self.total and not self.caught:
             due = min((self.step // every + 1) * every for every in self.every if every)
             self._advance(min(due, self.total))
+            self._replan()
             yield from self._look()
         if self.saved_step != self.step:
             yield self._save(best=False)
@@ -153,8 +146,16 @@ class _Trainer:
                 break
         self._take(losses)
         self.step = step
-        self.busy += perf_counter() - began
-        self.marks.append((step, self.busy))
+        self.pace.mark(step, perf_counter() - began)
+
+    def _replan(self) -> None:
+        """Move the end to where the time will be over, or to here where there is no more use."""
+        total, pace = self.step, self.pace.per_second
+        if self.deadline and not self.turned:
+            total = self.deadline.total(self.step, self.total, self._seconds(), pace)
+        if self.deadline and total != self.total:
+            self.total = total
+            self.schedule.replan(self.step, total)
 
     def _take(self, losses: list[float]) -> None:
         """Fold in losses; only here are lazy ones waited for."""
@@ -171,23 +172,37 @@ class _Trainer:
 
     def _look(self) -> Iterator[Event]:
         """Do what is due after this step. None of it touches the learner."""
-        every, best = self.every, False
-        score = None
+        every, best, score = self.every, False, None
         if self.held_out is not None and self._is_due(every.evaluate):
-            score = self.score = evaluate(self._language_model(), self.held_out)
+            with self._noting("evaluate"):
+                score = self.score = evaluate(self._language_model(), self.held_out)
             best = self._note_best(score.nats)
             yield Evaluated(self.step, score, best)
         if score is not None or self._is_due(every.log):
             self._log(score)
+        if score and self.deadline and turned(history(self.run.metrics())):
+            self.turned = True
+            self._replan()
         if self._is_due(every.sample) and self._takes_sample():
-            yield self._sample()
+            with self._noting("sample"):
+                sampled = self._sample()
+            yield sampled
         saving = self._is_due(every.save)
         if saving and self.held_out is None:
             best = self._note_best(self.losses.smooth)
         if saving or (best and every.save):
-            yield self._save(best)
+            with self._noting("save"):
+                saved = self._save(best)
+            yield saved
         if perf_counter() - self.told_at > TICK / 2 or self.step == self.total:
             yield self._progress()
+
+    @contextmanager
+    def _noting(self, look: str) -> Iterator[None]:
+        began = perf_counter()
+        yield
+        if self.deadline is not None:
+            self.deadline.note(look, perf_counter() - began)
 
     def _is_due(self, every: int) -> bool:
         return every > 0 and (self.step % every == 0 or self.step == self.total)
@@ -263,6 +278,7 @@ class _Trainer:
         self.learner.load(saved.weights | saved.state)
         self.lanes.seek(meta.cursor)
         self.schedule.restore(meta.schedule)
+        self.total = int(meta.schedule.get("total", self.total))
         self.step = self.saved_step = meta.step
         self.best, self.losses = meta.best, meta.losses
         self.began -= meta.seconds
@@ -285,8 +301,10 @@ class _Trainer:
     def _progress(self) -> Progress:
         loss = self.told_sum / max(1, self.told_count)
         self.told_sum, self.told_count, self.told_at = 0.0, 0, perf_counter()
-        (first, then), (last, now) = self.marks[0], self.marks[-1]  # the first has compiled
-        pace = (last - first) / (now - then) if last > first else 0.0
+        pace = self.pace.per_second
+        left = (self.total - self.step) / pace if pace else None
+        if self.deadline and left:
+            left = max(0.0, self.deadline.seconds - self._seconds())
         return Progress(
             step=self.step,
             total=self.total,
@@ -297,12 +315,13 @@ class _Trainer:
             rate=self.schedule.rate(self.step - 1),
             speed=pace * self._characters() / self.step,
             seconds=self._seconds(),
-            left=(self.total - self.step) / pace if pace else None,
+            left=left,
         )
 
     def _finished(self) -> Finished:
+        done, minutes = self.step >= self.total, self.run.config.train.minutes
         return Finished(
-            reason="done" if self.step >= self.total else "interrupted",
+            reason="turned" if self.turned else "done" if done else "interrupted",
             signal=self.caught[0] if self.caught else None,
             step=self.step,
             total=self.total,
@@ -311,6 +330,7 @@ class _Trainer:
             best=self.best,
             path=self.run.path,
             seconds=self._seconds(),
+            outlook=outlook(history(self.run.metrics()), minutes) if done and minutes else None,
         )
 
     def _characters(self) -> int:

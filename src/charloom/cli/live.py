@@ -46,7 +46,7 @@ class LiveView(View):
         else:
             self._status = "making the first steps"
         self._draw(Group())
-        self._print(*(Text(line) for line in header(started)), Text())
+        self._print(*(Text(line) for line in header(started, self.reasons)), Text())
         self._redraw()
 
     def move(self, progress: Progress) -> None:
@@ -67,7 +67,7 @@ class LiveView(View):
         lines: list[RenderableType] = []
         width = min(self._console.width, WIDEST) - 1
         if self.progress is not None:
-            lines += [_bar(self.progress, width), Text(), self._losses(), Text()]
+            lines += [_bar(self.progress, width, self._minutes()), Text(), self._losses(), Text()]
             lines += [_pace(self.progress), Text()]
         if self._status:
             lines += [Text(f"{self._status} ...", "dim", no_wrap=True, overflow="ellipsis")]
@@ -75,6 +75,9 @@ class LiveView(View):
             most = min(SAMPLE_LINES, self._console.height - OTHER_LINES)
             lines += [*_sample(self._console, self.sampled, width, most), Text()]
         self._draw(Group(*lines))
+
+    def _minutes(self) -> float | None:
+        return self.started.run.config.train.minutes if self.started else None
 
     def _losses(self) -> Table:
         table = Table.grid(padding=(0, 2), pad_edge=False)
@@ -108,17 +111,23 @@ class LiveView(View):
         self.write(up + "".join(f"{line}\x1b[K\n" for line in lines) + "\x1b[J")
 
 
-def _bar(progress: Progress, width: int) -> Table:
+def _bar(progress: Progress, width: int, minutes: float | None) -> Table:
+    """How far it is: in steps, or in time where that is what ends it."""
     done, total = progress.step, progress.total
-    words = f"{100 * done // total:3d}%  step {done:,} of {total:,}"
+    words = f"step {done:,} of {total:,}"
     if progress.left is not None:
         left = duration(progress.left)
         words += f"  {left} left" if done < total else f"  {duration(progress.seconds)}"
+    share = done / total
+    if minutes is not None and done < total:
+        share = min(1.0, progress.seconds / (60 * minutes))
+        words = f"{duration(progress.seconds)} of {duration(60 * minutes)}  step {done:,}"
+    words = f"{int(100 * share):3d}%  {words}"
     row = Table.grid(padding=(0, 2), pad_edge=False)
     row.add_column()
     row.add_column(no_wrap=True, overflow="ellipsis")
     columns = max(4, min(40, width - len(words) - 2))
-    row.add_row(ProgressBar(total=total, completed=done, width=columns), Text(words))
+    row.add_row(ProgressBar(total=1.0, completed=share, width=columns), Text(words))
     return row
 
 

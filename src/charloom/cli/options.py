@@ -1,47 +1,34 @@
 """Options made from the fields of the settings in config.py, and settings from what was given."""
 
 import types
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from typing import Any, Literal, NamedTuple, TypeVar, get_args, get_origin, get_type_hints
 
 import click
 import msgspec
 from click.core import ParameterSource
 
-from charloom.config import ModelConfig, NgramConfig, RunConfig, TrainConfig, replace
+from charloom.config import ModelConfig, NgramConfig, replace
 from charloom.errors import CharloomError
+from charloom.recipe import BASE
 
 F = TypeVar("F", bound=Callable[..., Any])
 
 _LETTER = {int: "N", float: "X"}  # for a value of that type, in the help
 
-# What a stranger's text gets: see docs/LOG.md, "What a stranger's text gets".
-DEFAULT = RunConfig(
-    model=ModelConfig(cell="lstm", layers=2, hidden=128, embedding=32),
-    train=TrainConfig(
-        batch=32,
-        length=64,
-        optimizer="adamw",
-        learning_rate=0.01,
-        weight_decay=0.1,
-        clip_norm=1.0,
-        dropout=0.5,
-        schedule="cosine",
-        warmup=100,
-    ),
-)
-
 
 class Section(NamedTuple):
     """Options under one heading: fields of the settings `defaults`, with a line of help each.
 
-    `unset` is the word for None, in a field that may be None.
+    `unset` is the word for None, in a field that may be None. Of the fields in `chosen` the help
+    shows no default: they are chosen for each text.
     """
 
     title: str
     defaults: msgspec.Struct
     help: dict[str, str]
     unset: str = "none"
+    chosen: Collection[str] = ()
 
 
 class _Option(click.Option):
@@ -107,6 +94,7 @@ def _option_for(field: str, hint: Any, section: Section) -> Callable[[F], F]:
     else:
         names, shown = flag, _shown(default, section.unset)
         kind, metavar = _parameter_type(hint, section.unset)
+    shown = "chosen" if field in section.chosen else shown
     text = f"{section.help[field]}  [{shown}]"
     return option(section.title, names, default=None, type=kind, metavar=metavar, help=text)
 
@@ -149,7 +137,7 @@ def changed_model(
     if kind == "ngram" and isinstance(model, ModelConfig):
         model = NgramConfig()
     elif kind not in (None, "ngram"):
-        model = replace(model if isinstance(model, ModelConfig) else DEFAULT.model, cell=kind)
+        model = replace(model if isinstance(model, ModelConfig) else BASE.model, cell=kind)
     other = NgramConfig if isinstance(model, ModelConfig) else ModelConfig
     for name in other.__struct_fields__:
         if name in values:

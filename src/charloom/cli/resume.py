@@ -1,5 +1,7 @@
 """`charloom resume`: go on with a run that was stopped."""
 
+from time import perf_counter
+
 import click
 
 
@@ -10,8 +12,10 @@ def resume(context: click.Context, run: str) -> None:
     """Go on with RUN from its newest whole checkpoint.
 
     It ends where it was going to end, with the same weights to the last bit as if it had
-    never stopped. A run that has ended is left as it is.
+    never stopped; one with minutes has what is left of them. A run that has ended is left as
+    it is.
     """
+    began = perf_counter()
     from charloom.cli.view import open_view
 
     with open_view() as view:
@@ -19,4 +23,4 @@ def resume(context: click.Context, run: str) -> None:
         from charloom.run import Run
         from charloom.training import train
 
-        context.exit(view.follow(train(Run.open(run), resume=True)))
+        context.exit(view.follow(train(Run.open(run), resume=True, began=began)))

@@ -3,12 +3,12 @@
 import itertools
 import re
 from pathlib import Path
+from time import perf_counter
 from typing import Any
 
 import click
 
 from charloom.cli.options import (
-    DEFAULT,
     Section,
     SectionedCommand,
     changed,
@@ -18,10 +18,12 @@ from charloom.cli.options import (
     options,
 )
 from charloom.config import ModelConfig, NgramConfig, RunConfig, replace
+from charloom.errors import CharloomError
+from charloom.recipe import BASE, CHOSEN, MINUTES
 
 _MODEL = Section(
     "Model",
-    DEFAULT.model,
+    BASE.model,
     {
         "hidden": "Units H in a layer.",
         "layers": "Layers, one above the other.",
@@ -30,6 +32,7 @@ _MODEL = Section(
         "forget_bias": "What the bias of an LSTM's forget gate starts at.",
     },
     unset="auto",
+    chosen=CHOSEN,
 )
 _NGRAM = Section(
     "Model",
@@ -41,16 +44,16 @@ _NGRAM = Section(
 )
 _LENGTH = Section(
     "How long",
-    DEFAULT.train,
+    BASE.train,
     {
-        "iterations": "End after so many steps.",
-        "epochs": "End after so many passes through the text. With neither: 10, but at least 4 and "
-        "at most 100 million characters.",
+        "iterations": "End after so many steps. What is chosen then follows from the text alone, "
+        "and the same command learns the same.",
+        "epochs": "End after so many passes through the text; the same goes for it.",
     },
 )
 _DATA = Section(
     "Text",
-    DEFAULT.data,
+    BASE.data,
     {
         "validation": "Share at the end that is held out, to measure on.",
         "test": "Share after that, which training never looks at.",
@@ -58,7 +61,7 @@ _DATA = Section(
 )
 _STEP = Section(
     "Steps",
-    DEFAULT.train,
+    BASE.train,
     {
         "batch": "Places B of the text that are read side by side.",
         "length": "Characters T that the gradient reaches back over.",
@@ -82,10 +85,11 @@ _STEP = Section(
         "decay": "rmsprop: memory of the gradient's square.",
         "seed": "Draws the first weights and the dropout.",
     },
+    chosen=CHOSEN,
 )
 _WATCH = Section(
     "On the way (changes nothing of what is learned; 0 is never)",
-    DEFAULT.watch,
+    BASE.watch,
     {
         "evaluate_every": "Iterations between two looks at held-out text.",
         "checkpoint_every": "Iterations between two checkpoints.",
@@ -99,17 +103,17 @@ _WATCH = Section(
 )
 _WRITE = Section(
     _WATCH.title,
-    DEFAULT.watch,
+    BASE.watch,
     {"write_below": "Below this share, also append samples to samples/generated.txt."},
 )
 _SAMPLE = Section(
     _WATCH.title,
-    DEFAULT.watch.sample,
+    BASE.watch.sample,
     {"temperature": "Of samples: below 1 is safer, above is wilder."},
 )
 _ENGINE = Section(
     "Engine",
-    DEFAULT,
+    BASE,
     {
         "engine": "What computes: auto, compiled or reference.",
         "dtype": "Of weights: float32 or float64.",
@@ -141,6 +145,14 @@ _ENGINE = Section(
 )
 @options(_MODEL)
 @options(_NGRAM)
+@option(
+    "How long",
+    "--minutes",
+    type=float,
+    metavar="X",
+    help="End when so much time is over, reading and compiling and all: the speed of this machine "
+    f"is measured, and what is [chosen] below suits it.  [{MINUTES:g}]",
+)
 @options(_LENGTH)
 @options(_DATA)
 @options(_STEP)
@@ -157,31 +169,50 @@ def train(context: click.Context, /, **_: Any) -> None:
     Ctrl-C saves, and `charloom resume RUN` goes on. Brackets hold the defaults, where no
     preset has its own; the word none there turns a thing off.
     """
-    config = configure(given(context))
+    began, values = perf_counter(), given(context)
+    config = configure(values)
     from charloom.cli.view import open_view
 
     with open_view() as view:
         view.status("reading the text")
-        from charloom.training import new_run
+        from charloom.planning import new_run, plan
+        from charloom.text import read_text
         from charloom.training import train as start
 
-        run = new_run(context.params["out"] or free_folder(config), config)
-        context.exit(view.follow(start(run)))
+        text = read_text(config.data.sources)
+        out = context.params["out"] or free_folder(config)
+        planned = config.preset is None or config.train.minutes is not None
+        if planned and isinstance(config.model, ModelConfig):
+            fixed = None if config.preset else values.keys()
+            config, view.reasons = plan(config, fixed, text, began, view.status)
+        run = new_run(out, config, text)
+        context.exit(view.follow(start(run, began=began)))
 
 
 def configure(values: dict[str, Any]) -> RunConfig:
-    """Return the settings of a run from what was given; raises CharloomError."""
-    base, preset = DEFAULT, values.get("preset")
+    """Return the settings of a run from what was given; raises CharloomError.
+
+    Those of recipe.CHOSEN that were not given are still to be chosen, unless there is a preset.
+    """
+    base, preset = BASE, values.get("preset")
     if preset is not None:
         from charloom.presets import preset as find
 
         base = find(preset)
+    ends = [name for name in ("iterations", "epochs") if values.get(name) is not None]
+    if "minutes" in values and ends:
+        raise CharloomError(f"--minutes and --{ends[0]} both say when the run ends: give one")
     if len(values.keys() & {"iterations", "epochs"}) == 1:  # it alone says when the run ends
         values = {"iterations": None, "epochs": None} | values
     sample = replace(base.watch.sample, **_temperature(values))
+    model = changed_model(base.model, values.get("model"), values)
+    if isinstance(model, NgramConfig) and "minutes" in values:
+        raise CharloomError("--minutes is for --model rnn, lstm or gru: leave it out")
+    if preset is None and not ends and isinstance(model, ModelConfig):
+        values = {"minutes": MINUTES} | values
     return replace(
         base,
-        model=changed_model(base.model, values.pop("model", None), values),
+        model=model,
         data=changed(base.data, values),
         train=changed(base.train, values),
         watch=replace(changed(base.watch, values), sample=sample),

@@ -7,7 +7,7 @@ import os
 import shlex
 import sys
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from time import perf_counter
 from typing import Self, TextIO
 
@@ -35,6 +35,7 @@ class View:
 
     def __init__(self, out: TextIO | None) -> None:
         self.out = out
+        self.reasons: tuple[tuple[str, str], ...] = ()  # for the choice of settings: what, why
         self.started: Started | None = None
         self.progress: Progress | None = None
         self.evaluated: Evaluated | None = None
@@ -110,9 +111,13 @@ class PlainView(View):
         self._written_at = perf_counter()
         self._shown: tuple[Evaluated | None, Sampled | None] = (None, None)
 
+    def status(self, text: str) -> None:
+        """Write a line: what is being done may take its time."""
+        self.write(f"{text} ...\n")
+
     def begin(self, started: Started) -> None:
         """Write the header."""
-        self.write("\n".join(header(started)) + "\n\n")
+        self.write("\n".join(header(started, self.reasons)) + "\n\n")
 
     def move(self, progress: Progress) -> None:
         """Write a line if there is something new to say."""
@@ -133,8 +138,10 @@ class PlainView(View):
         if self.evaluated and self.evaluated is not self._shown[0]:
             losses += f", held-out {_short(self.evaluated.score.nats)}"
         left = "" if progress.left is None else f", {duration(progress.left)} left"
+        timed = self.started is not None and self.started.run.config.train.minutes
+        total = f"about {progress.total:,}" if timed else f"{progress.total:,}"
         self.write(
-            f"step {progress.step:,} of {progress.total:,}: {losses}, rate {progress.rate:.3g}, "
+            f"step {progress.step:,} of {total}: {losses}, rate {progress.rate:.3g}, "
             f"{speed(progress.speed)}{left}\n"
         )
         self._shown = (self.evaluated, self._shown[1])
@@ -152,8 +159,8 @@ def _short(nats: float) -> str:
     return f"{nats:.3f} nats ({nats / LN2:.3f} bits)"
 
 
-def header(started: Started) -> list[str]:
-    """Return the lines that say what is going to be trained."""
+def header(started: Started, reasons: Sequence[tuple[str, str]] = ()) -> list[str]:
+    """Return the lines that say what is going to be trained, and why so."""
     run, parts = started.run, started.parts
     held_out = [
         f"{len(part):,} {name}"
@@ -166,6 +173,7 @@ def header(started: Started) -> list[str]:
         f"text   {printable(run.corpus.name)}: {run.corpus.characters:,} characters, "
         f"{len(run.vocabulary)} different; {cut}",
         f"model  {model_name(run.config.model)}: {count(started.parameters, 'number')}{engine}",
+        *(f"{what:6} {why}" for what, why in reasons),
         f"run    {run.path}" + (f", from step {started.step:,}" if started.step else ""),
     ]
     return lines + [f"note   {printable(note)}" for note in started.notes]
@@ -175,6 +183,7 @@ def summary(started: Started, finished: Finished) -> list[str]:
     """Return the lines that say how a run ended and what can be done next."""
     path = shlex.quote(str(finished.path))
     lines = [_outcome(started, finished), *_losses(started, finished)]
+    lines += [finished.outlook] if finished.outlook else []
     lines += [f"The run lies in {finished.path}.", ""]
     commands = {f"charloom sample {path}": "lets it write"}
     if finished.reason == "interrupted":
@@ -191,6 +200,11 @@ def _outcome(started: Started, finished: Finished) -> str:
         return f"Stopped after {steps}, and saved."
     if started.step == finished.total:
         return f"This run has ended already, after {steps}."
+    if finished.reason == "turned":
+        return (
+            f"Stopped after {duration(finished.seconds)} ({steps}): held-out loss has turned, and "
+            "more training would not help."
+        )
     return f"Done: {count(finished.step, 'step')} in {duration(finished.seconds)}."
 
 

@@ -1,0 +1,75 @@
+"""What the losses on the way say about a run: whether to stop, and what to do next time."""
+
+import math
+from collections.abc import Iterable, Mapping
+from typing import Any, NamedTuple
+
+PATIENCE = 4  # looks in a row above the best, after which more training will not help
+ABOVE = 1.02  # ... each of them by so much
+RISEN = 1.01  # the last look is so much above the best: it has risen
+FEWEST = 4  # looks that tell something
+IMPROVING = 0.02  # share of the loss that went in the last third of the time
+TIMES = (0.5, 1, 3, 10, 30, 60, 180, 480)  # minutes to suggest
+
+
+class Look(NamedTuple):
+    """One evaluation: `minutes` since the beginning, and losses in nats per character.
+
+    `training` is the mean over the updates since the look before.
+    """
+
+    minutes: float
+    held_out: float
+    training: float
+
+
+def history(metrics: Iterable[Mapping[str, Any]]) -> list[Look]:
+    """Return the evaluations that the lines of metrics.jsonl tell of."""
+    found: list[Look] = []
+    losses: list[float] = []
+    for line in metrics:
+        losses.append(line["loss"])
+        if "validation" in line:
+            nats = math.inf if line["validation"] is None else line["validation"]
+            found.append(Look(line["seconds"] / 60, nats, sum(losses) / len(losses)))
+            losses = []
+    return found
+
+
+def turned(seen: list[Look]) -> bool:
+    """Whether held-out loss has clearly turned: it is well above its best, again and again."""
+    if not seen:
+        return False
+    best = _best(seen)
+    after = seen[best + 1 :][-PATIENCE:]
+    return (
+        len(after) == PATIENCE
+        and min(after_.held_out for after_ in after) > ABOVE * seen[best].held_out
+    )
+
+
+def outlook(seen: list[Look], minutes: float) -> str | None:
+    """Return in a sentence or two what a run of so many minutes has come to."""
+    if len(seen) < FEWEST:
+        return None
+    best, last = seen[_best(seen)], seen[-1]
+    if last.held_out > RISEN * best.held_out:
+        return (
+            f"Held-out loss has risen since minute {best.minutes:.1f}: the text is small for this "
+            "model. More of such text would help most, then a higher --dropout."
+        )
+    if _gain(seen) > IMPROVING:
+        longer = next((time for time in TIMES if time >= 2 * minutes), 2 * minutes)
+        return f"Still improving: give it {longer:g} minutes (--minutes {longer:g})."
+    return "Held-out loss has levelled off: more time would change little, more of such text would."
+
+
+def _best(seen: list[Look]) -> int:
+    return min(range(len(seen)), key=lambda i: seen[i].held_out)
+
+
+def _gain(seen: list[Look]) -> float:
+    """The share by which held-out loss fell in the last third of the time."""
+    last = seen[-1]
+    then = next(look for look in seen if look.minutes >= last.minutes * 2 / 3)
+    return 1 - last.held_out / then.held_out

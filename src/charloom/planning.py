@@ -1,0 +1,162 @@
+"""How a run begins: from a text and what was asked to settings, for the time there is.
+
+Beside the loop the only place that looks at the clock: it times some updates of the models
+that might be chosen (recipe.py says which) on the text itself.
+"""
+
+import math
+from collections.abc import Callable, Collection
+from pathlib import Path
+from time import perf_counter
+from typing import NamedTuple
+
+import numpy as np
+
+from charloom.batches import Lanes
+from charloom.config import ModelConfig, RunConfig, replace
+from charloom.model import create_learner
+from charloom.recipe import Choice, Size, choose, speed
+from charloom.run import Run, fewest_characters
+from charloom.text import Text, read_text, split_text
+from charloom.vocabulary import Vocabulary
+from charloom.weights import parameter_count
+
+EPOCHS = 10  # where the end of the run is left open, but with these bounds
+FEWEST, MOST = 4_000_000, 100_000_000  # characters read
+LOOKING = 0.07  # of the time goes into looks: the share that is planned for at the beginning
+MEASURING = 0.08  # of the time may go into measuring
+SECONDS, UPDATES = 0.25, 20  # that one model is timed for, at most: two updates at least
+WIDTHS = 3  # models that are timed, at most
+COMPILED = 2.0  # seconds of a first update, above which it has been compiling
+
+Tell = Callable[[str], None]
+
+
+class Plan(NamedTuple):
+    """Settings with `iterations` that fit the minutes, and (what, why) in a line each."""
+
+    config: RunConfig
+    reasons: tuple[tuple[str, str], ...]
+
+
+def new_run(path: str | Path, config: RunConfig, text: Text | None = None) -> Run:
+    """Begin a run folder for the text that `config` names, read anew unless it is given.
+
+    Where only minutes are given, the speed is measured and tells the iterations. Where nothing
+    says how long, the run is 10 epochs long, but 4 million characters at least and 100 million
+    at most. Raises CharloomError, and then makes no folder.
+    """
+    text = read_text(config.data.sources) if text is None else text
+    vocabulary = Vocabulary.from_text(text.content)
+    if isinstance(config.model, ModelConfig):
+        split = split_text(len(text.content), config.data, fewest_characters(config))
+        train, N = config.train, split.train.stop
+        Lanes(np.empty(N, np.int32), train.batch, train.length)  # raises where N is too small
+        if train.minutes is not None and train.iterations is None:
+            config = plan(config, None, text, perf_counter()).config
+        elif train.iterations is None and train.epochs is None:
+            characters = min(max(EPOCHS * N, FEWEST), MOST)
+            iterations = math.ceil(characters / (train.batch * train.length))
+            config = replace(config, train=replace(train, iterations=iterations))
+    return Run.create(path, config, vocabulary, text)
+
+
+def plan(
+    config: RunConfig,
+    given: Collection[str] | None,
+    text: Text,
+    began: float,
+    tell: Tell = lambda _: None,
+) -> Plan:
+    """Choose what is not `given` for this text, and how many updates fit the minutes.
+
+    `given` are names of settings; None takes the settings as they are and looks for the length
+    alone. The minutes count from `began`, a reading of perf_counter. Without minutes nothing is
+    measured: the same text and settings give the same plan. Raises CharloomError.
+    """
+    assert isinstance(config.model, ModelConfig)
+    vocabulary = Vocabulary.from_text(text.content)
+    N = split_text(len(text.content), config.data, 3).train.stop
+    planner = _Planner(config, given, text, vocabulary, N)
+    minutes = config.train.minutes
+    if minutes is None:
+        choice = planner.choose(None)
+        return Plan(choice.config, choice.reasons)
+    return planner.measured(60 * minutes, began, tell)
+
+
+class _Planner:
+    """Speeds that have been measured, and the choice that they lead to."""
+
+    def __init__(
+        self,
+        config: RunConfig,
+        given: Collection[str] | None,
+        text: Text,
+        vocabulary: Vocabulary,
+        characters: int,
+    ) -> None:
+        self.config, self.given, self.text = config, given, text
+        self.vocabulary = vocabulary
+        self.size = Size(characters, len(vocabulary))
+        self.speeds: dict[int, float] = {}  # numbers of a model -> characters a second
+
+    def choose(self, seconds: float | None) -> Choice:
+        if self.given is None:
+            return Choice(self.config, 0.0, ())
+        return choose(self.config, self.given, self.size, seconds, self.speeds)
+
+    def measured(self, budget: float, began: float, tell: Tell) -> Plan:
+        """Time what would be chosen, until that is what has been timed."""
+        tell("measuring this machine's speed; the first time, compiling takes some seconds")
+        start, compiled = perf_counter(), 0.0
+
+        def left() -> float:
+            return max(0.0, (budget - (perf_counter() - began)) * (1 - LOOKING))
+
+        for _ in range(WIDTHS):
+            choice = self.choose(left())
+            if self._numbers(choice) in self.speeds or perf_counter() - start > MEASURING * budget:
+                break
+            self.speeds[self._numbers(choice)], first = self._time(choice.config, budget)
+            compiled = max(compiled, first)
+        choice = self.choose(left())
+        pace = speed(self._numbers(choice), self.speeds)
+        train = choice.config.train
+        iterations = max(1, int(left() * pace / (train.batch * train.length)))
+        config = replace(choice.config, train=replace(train, iterations=iterations))
+        return Plan(config, (*self._pace(pace, left() * pace, compiled), *choice.reasons))
+
+    def _numbers(self, choice: Choice) -> int:
+        assert isinstance(choice.config.model, ModelConfig)
+        return parameter_count(choice.config.model, len(self.vocabulary))
+
+    def _time(self, config: RunConfig, budget: float) -> tuple[float, float]:
+        """Return characters a second, and the seconds of the first update, which is not in them."""
+        model, train = config.model, config.train
+        assert isinstance(model, ModelConfig)
+        learner = create_learner(model, train, len(self.vocabulary), config.engine, config.dtype)
+        fewest = fewest_characters(config)
+        ids = self.vocabulary.encode(self.text.content[: min(self.size.characters, 4 * fewest)])
+        lanes = Lanes(ids, train.batch, train.length)
+
+        def update() -> float:
+            began = perf_counter()
+            inputs, targets, fresh = lanes.next()
+            if fresh:
+                learner.reset()
+            float(learner.update(inputs, targets, 0.0))
+            return perf_counter() - began
+
+        first, times = update(), [update(), update()]
+        while len(times) < UPDATES and sum(times) < min(SECONDS, MEASURING * budget / WIDTHS):
+            times.append(update())
+        return train.batch * train.length * len(times) / sum(times), first
+
+    def _pace(self, pace: float, read: float, compiled: float) -> list[tuple[str, str]]:
+        shown = float(f"{pace:.2g}")
+        passes = read / self.size.characters
+        lines = [("speed", f"{shown:,.0f} characters/s here: {passes:,.3g} times through the text")]
+        if compiled > COMPILED:
+            lines.append(("note", f"compiling took {compiled:.0f} s of the time, this once"))
+        return lines
