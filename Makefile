@@ -14,8 +14,8 @@ test: .venv/installed-test  ## Format, lint, types and all tests
 	$(BIN)/mypy
 	$(BIN)/pytest -n 2
 
-bench: .venv/installed  ## The historic models' speed, engine against engine
-	$(BIN)/python benchmarks/historic.py
+bench: .venv/installed  ## Speed beside PyTorch, the reference engine and plain Python
+	$(BIN)/python benchmarks/run.py
 
 clean:  ## Remove the environment; runs/ stays
 	rm -rf .venv

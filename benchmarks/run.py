@@ -1,0 +1,45 @@
+"""charloom beside PyTorch, its own reference engine and plain Python: `make bench`.
+
+    python benchmarks/run.py [PART ...] [--turns N] [--threads N] [--text SOURCE]
+
+All sides of a row run in this one process or one after the other, in turn: A B A B. The parts
+are files of this folder; without a name all run but `quality`, which takes its minutes.
+"""
+
+import os
+from importlib import import_module
+from typing import Any
+
+import click
+
+PARTS = ("historic", "training", "sampling", "ngram", "text", "startup")
+LONG = ("quality",)
+
+
+def available_threads() -> int:
+    """Return the CPUs that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+@click.command()
+@click.argument("parts", nargs=-1, type=click.Choice([*PARTS, *LONG]))
+@click.option("--turns", default=7, type=click.IntRange(1), show_default=True)
+@click.option("--threads", default=available_threads, type=click.IntRange(1), help="[all CPUs]")
+@click.option("--text", metavar="SOURCE", help="A larger text for ngram, text and quality.")
+@click.option("--tiny", is_flag=True, help="Tiny sizes, to see that it works: no figure counts.")
+@click.option("--minutes", multiple=True, default=(0.5, 3.0), type=float, help="quality: of a run.")
+@click.option("--seeds", default=1, type=click.IntRange(1), help="quality: runs of each side.")
+@click.option("--side", type=click.Choice(["charloom", "torch"]), help="quality: one side only.")
+def main(parts: tuple[str, ...], **options: Any) -> None:
+    """Measure the PARTs named, or all but quality, and print a table for each."""
+    for library in ("OPENBLAS_NUM", "MKL_NUM", "VECLIB_MAXIMUM"):
+        os.environ[f"{library}_THREADS"] = "1"  # NumPy's, which reads them when it is imported
+    from common import Options, machine, say
+
+    say(machine())
+    for part in parts or PARTS:
+        import_module(part).show(Options(**options))
+
+
+if __name__ == "__main__":
+    main()

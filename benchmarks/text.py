@@ -1,0 +1,62 @@
+"""From a file to text, and from text to ids, in megabytes of UTF-8 a second.
+
+`read_text` also checks the encoding, turns line ends and takes the SHA-256; the plain side
+only decodes.
+"""
+
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+
+from charloom.batches import Ids
+from charloom.text import Text, read_text
+from charloom.vocabulary import Vocabulary
+from common import Options, Row, by_rate, print_rows, rates, taking_turns, texts
+
+BYTES = 4_000_000  # handled in a turn, in as many calls as that takes
+PLAIN = "a dict and a loop"
+
+
+def show(options: Options) -> None:
+    rows = [row for text in texts(options) for row in compare(text, options)]
+    print_rows(f"text, MB/s: 1 thread, {options.turns} turns", rows)
+
+
+def compare(text: Text, options: Options) -> list[Row]:
+    content = text.content
+    size = len(content.encode())
+    calls = 1 if options.tiny else max(1, BYTES // size)
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder, "text.txt")
+        path.write_text(content, "utf-8", newline="\n")
+        sides = [
+            lambda: encode(content),
+            lambda: encode_plainly(content),
+            lambda: encode(read_text([str(path)]).content),
+            lambda: encode_plainly(path.read_text("utf-8")),
+            lambda: read_text([str(path)]),
+        ]
+        seconds = taking_turns([repeated(side, calls) for side in sides], options.turns)
+    ids, plain_ids, file, plain_file, reading = (rates(calls * size / 1e6, s) for s in seconds)
+    return [
+        by_rate(f"{text.name}, text to ids", ids, PLAIN, plain_ids),
+        by_rate(f"{text.name}, file to ids", file, PLAIN, plain_file),
+        Row(f"{text.name}, file to text", reading),
+    ]
+
+
+def encode(text: str) -> Ids:
+    return Vocabulary.from_text(text).encode(text)
+
+
+def encode_plainly(text: str) -> list[int]:
+    index = {c: i for i, c in enumerate(sorted(set(text)))}
+    return [index[c] for c in text]
+
+
+def repeated(side: Callable[[], object], calls: int) -> Callable[[], None]:
+    def call() -> None:
+        for _ in range(calls):
+            side()
+
+    return call

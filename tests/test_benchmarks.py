@@ -1,0 +1,102 @@
+"""The benchmarks run, in tiny sizes: what they measure here means nothing."""
+
+import os
+import subprocess
+import sys
+from importlib.util import find_spec
+from pathlib import Path
+
+import pytest
+
+BENCHMARKS = Path(__file__).parents[1] / "benchmarks"
+WITHOUT_TORCH = "import runpy, sys; sys.modules['torch'] = None; runpy.run_path({!r}, None, {!r})"
+
+needs_torch = pytest.mark.skipif(find_spec("torch") is None, reason="PyTorch is not installed")
+pytestmark = pytest.mark.slow
+
+
+def bench(*arguments: str, python: tuple[str, ...] = (str(BENCHMARKS / "run.py"),)) -> list[str]:
+    """Return the lines of the tables and the one above them."""
+    result = subprocess.run(
+        [sys.executable, *python, *arguments, "--tiny", "--turns", "1", "--threads", "1"],
+        env=os.environ | {"PYTHONPATH": str(BENCHMARKS)},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert result.returncode == 0, result.stderr
+    machine, *lines = result.stdout.splitlines()
+    assert "CPUs" in machine
+    assert "NumPy 2" in machine
+    return [line.strip() for line in lines]
+
+
+def rows(lines: list[str], start: str) -> list[list[str]]:
+    """Return the cells of the rows that begin so, of which there is one at least."""
+    found = [
+        [cell for cell in line.split("   ") if cell] for line in lines if line.startswith(start)
+    ]
+    assert found, (start, lines)
+    return found
+
+
+def figures(row: list[str]) -> list[float]:
+    """Return the figures of a row: charloom's, and those against another side."""
+    numbers = [cell.strip().replace(",", "") for cell in (row[1], *row[3:])]
+    return [float(number) for number in numbers]
+
+
+def test_parts_without_pytorch_print_both_sides_and_their_ratio() -> None:
+    lines = bench("historic", "ngram", "text")
+    for start, count in (("min-char-", 4), ("us-constitution, text", 1), ("us-constitution, c", 1)):
+        found = rows(lines, start)
+        assert len(found) == count
+        for row in found:
+            ours, theirs, gain = figures(row)
+            assert min(ours, theirs) > 0
+            timed = "an update" in row[0]
+            assert gain == pytest.approx(theirs / ours if timed else ours / theirs, rel=0.02)
+
+
+@pytest.mark.torch
+@needs_torch
+def test_training_and_sampling_stand_beside_pytorch() -> None:
+    lines = bench("training", "sampling")
+    for start, others in (("LSTM 1 x", 1), ("GRU 1 x", 1), ("LSTM 16", 3), ("GRU 16", 3)):
+        found = rows(lines, start)
+        assert len(found) == others
+        assert all(min(figures(row)) > 0 for row in found)
+    assert sum("PyTorch" in line for line in lines) == 6
+
+
+def test_without_pytorch_its_rows_are_left_out_and_a_line_says_so() -> None:
+    code = WITHOUT_TORCH.format(str(BENCHMARKS / "run.py"), "__main__")
+    lines = bench("training", "sampling", python=("-c", code))
+    assert sum("PyTorch is not installed" in line for line in lines) == 2
+    assert len(rows(lines, "LSTM")) == 2
+    assert not any("PyTorch," in line or "nn." in line for line in lines)
+
+
+def test_startup_times_processes() -> None:
+    found = rows(bench("startup"), "charloom ")
+    assert len(found) == 3
+    assert all(figures(row)[0] > 0.01 for row in found)
+
+
+@pytest.mark.torch
+@needs_torch
+def test_quality_scores_pytorch_on_the_last_tenth(tmp_path: Path) -> None:
+    text = tmp_path / "text.txt"
+    text.write_text("It was a dark and stormy night; " * 200, "utf-8")
+    lines = bench("quality", "--text", str(text), "--minutes", "0.005", "--side", "torch")
+    assert any("640 characters held out" in line for line in lines)
+    for row in rows(lines, "0.005 minutes, PyTorch"):
+        best, end, best_bits, end_bits = map(float, row[1:5])
+        assert 0 < best <= end
+        assert best_bits == pytest.approx(best / 0.6931, rel=0.001)
+        assert end_bits == pytest.approx(end / 0.6931, rel=0.001)
+
+
+def test_quality_without_a_text_says_how_to_give_one() -> None:
+    (line,) = bench("quality")
+    assert "--text FILE" in line
