@@ -49,6 +49,7 @@ class Task(NamedTuple):
     """One text, cut once for both sides, and PyTorch's model."""
 
     source: str
+    name: str
     model: ModelConfig
     vocabulary: Vocabulary
     train: Ids
@@ -76,7 +77,7 @@ def show(options: Options) -> None:
     task = read_task(options.text, model)
     chosen = sides(options.side)
     cells = [row for minutes in options.minutes for row in compare(task, minutes, chosen, options)]
-    title = f"quality: {task.source}, {len(task.held_out):,} characters held out, "
+    title = f"quality: {task.name}, {len(task.held_out):,} characters held out, "
     columns = ("", "nats, best", "nats, end", "bits, best", "bits, end", "seconds", "updates")
     print_table(f"{title}{options.threads} threads, {options.seeds} seeds", columns, cells)
 
@@ -92,12 +93,12 @@ def sides(only: str | None) -> dict[str, Side]:
 
 
 def read_task(source: str, model: ModelConfig) -> Task:
-    content = read_text([source]).content
-    vocabulary = Vocabulary.from_text(content)
-    ids = vocabulary.encode(content)
+    text = read_text([source])
+    vocabulary = Vocabulary.from_text(text.content)
+    ids = vocabulary.encode(text.content)
     split = split_text(len(ids), DataConfig(), PLAIN.batch * (PLAIN.length + 2))
     assert split.validation is not None, split.notes
-    return Task(source, model, vocabulary, ids[split.train], ids[split.validation])
+    return Task(source, text.name, model, vocabulary, ids[split.train], ids[split.validation])
 
 
 def compare(

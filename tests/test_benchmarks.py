@@ -83,18 +83,29 @@ def test_startup_times_processes() -> None:
     assert all(figures(row)[0] > 0.01 for row in found)
 
 
-@pytest.mark.torch
-@needs_torch
-def test_quality_scores_pytorch_on_the_last_tenth(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("side", "named"),
+    [
+        ("charloom", ["charloom train"]),
+        pytest.param(
+            "torch", ["PyTorch", "PyTorch, better"], marks=[pytest.mark.torch, needs_torch]
+        ),
+    ],
+)
+def test_quality_scores_a_side_on_the_last_tenth(
+    side: str, named: list[str], tmp_path: Path
+) -> None:
     text = tmp_path / "text.txt"
     text.write_text("It was a dark and stormy night; " * 200, "utf-8")
-    lines = bench("quality", "--text", str(text), "--minutes", "0.005", "--side", "torch")
+    lines = bench("quality", "--text", str(text), "--minutes", "0.005", "--side", side)
     assert any("640 characters held out" in line for line in lines)
-    for row in rows(lines, "0.005 minutes, PyTorch"):
+    found = rows(lines, "0.005 minutes, ")
+    assert [row[0].strip() for row in found] == [f"0.005 minutes, {name}" for name in named]
+    for row in found:
         best, end, best_bits, end_bits = map(float, row[1:5])
         assert 0 < best <= end
-        assert best_bits == pytest.approx(best / 0.6931, rel=0.001)
-        assert end_bits == pytest.approx(end / 0.6931, rel=0.001)
+        assert best_bits == pytest.approx(best / 0.6931, abs=0.0002)
+        assert end_bits == pytest.approx(end / 0.6931, abs=0.0002)
 
 
 def test_quality_without_a_text_says_how_to_give_one() -> None:
