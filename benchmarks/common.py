@@ -108,12 +108,12 @@ def print_table(title: str, columns: Sequence[str], cells: Sequence[Sequence[str
     table = Table(box=SIMPLE)
     for column in columns:
         left = column in ("", "against")
-        table.add_column(column, justify="left" if left else "right", no_wrap=True)
+        table.add_column(column, justify="left" if left else "right")
     for row in cells:
         table.add_row(*row)
     console = Console(highlight=False)
     if not console.is_terminal:
-        console.width = 150  # no row is broken where nobody looks at it
+        console.width = 180  # no row is broken where nobody looks at it
     console.print(f"\n{title}", style="bold")
     console.print(table)
 
