@@ -78,6 +78,53 @@ def test_training_says_what_it_found_and_what_to_do_next(place: Path) -> None:
     assert "runs/novel-lstm-2" in again.stdout
 
 
+def test_training_for_some_time_says_what_was_chosen_and_keeps_the_time(place: Path) -> None:
+    began = time.monotonic()
+    arguments = ("--minutes", "0.05", "--hidden", "8", "--engine", "reference", "--out", "timed")
+    result = charloom("train", "novel.txt", *arguments, cwd=place)
+    assert result.returncode == 0, result.stderr
+    assert 3.0 * 0.9 < time.monotonic() - began < 20
+    said = result.stdout
+    assert re.search(r"^time   0\.05 minutes, [\d,]+ characters/s here: [\d.,]+ times", said, re.M)
+    assert re.search(r"^drop   0\.\d+ of the units: ", said, re.M)
+    assert "width" not in said  # it was given
+    assert re.search(r"^step [\d,]+ of about [\d,]+: ", said, re.M)
+    assert re.search(r"^Done: [\d,]+ steps in 0:03\.$", said, re.M)
+    asked = json.loads((place / "timed" / "config.json").read_bytes())
+    assert (asked["train"]["minutes"], asked["model"]["hidden"]) == (0.05, 8)
+    assert asked["train"]["iterations"] > 10
+    again = charloom("resume", "timed", cwd=place)
+    assert "This run has ended already" in again.stdout
+
+
+def test_without_a_length_a_run_has_the_minutes_of_the_recipe() -> None:
+    from charloom.cli.train import configure
+    from charloom.config import TrainConfig, replace
+    from charloom.recipe import BASE, MINUTES
+
+    def train(**values: object) -> TrainConfig:
+        return configure({"sources": ("x",), **values}).train
+
+    assert train().minutes == train(iterations=None).minutes == MINUTES
+    assert train(minutes=1.5).minutes == 1.5
+    assert train(iterations=9).minutes is None
+    assert train(epochs=9.0, batch=3) == replace(BASE.train, epochs=9.0, batch=3)
+    assert train(preset="min-char-rnn").minutes is None
+    assert train(preset="min-char-rnn", minutes=2.0).minutes == 2.0
+    assert train(model="ngram").minutes is None
+
+
+def test_with_iterations_what_is_chosen_follows_from_the_text_alone(place: Path) -> None:
+    for out in ("one", "two"):
+        result = charloom("train", "novel.txt", "--iterations", "3", "--out", out, cwd=place)
+        assert result.returncode == 0, result.stderr
+        assert re.search(r"^width  \d+ units: ", result.stdout, re.M)
+        assert "characters/s here" not in result.stdout
+    ends = [place / run / "checkpoints" / "00000003" for run in ("one", "two")]
+    first, second = ((end / "model.safetensors").read_bytes() for end in ends)
+    assert first == second
+
+
 BAD = {
     "an empty file": (b"", ["train", "it"], "empty"),
     "one character": (b"a", ["train", "it"], "nothing to learn"),
@@ -88,6 +135,9 @@ BAD = {
     "an unknown preset": (b"ab", ["train", "it", "--preset", "other"], "min-char-lstm"),
     "a value out of range": (b"ab" * 99, ["train", "it", "--dropout", "2"], "dropout"),
     "another model's option": (b"ab", ["train", "it", "--model", "ngram", "--hidden", "4"], "rnn"),
+    "two ends": (b"ab" * 99, ["train", "it", "--minutes", "1", "--epochs", "2"], "give one"),
+    "minutes to count": (b"ab", ["train", "it", "--model", "ngram", "--minutes", "1"], "leave it"),
+    "no time": (b"ab" * 99, ["train", "it", "--minutes", "0"], "minutes is 0.0"),
     "no run": (b"x", ["sample", "other"], "no run folder"),
 }
 

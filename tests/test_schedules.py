@@ -211,3 +211,58 @@ def test_a_state_from_another_schedule_starts_afresh():
     observe(schedule, [2.0] * 100)
     schedule.restore(make().state())
     assert schedule.state() == plateau().state()
+
+
+# ---- another end
+
+
+@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("at", [0, 5, 300, 999])
+def test_an_end_that_stays_where_it_is_changes_hardly_a_bit(name, at):
+    straight, anew = (make(schedule=name, warmup=20, final_rate=0.1) for _ in range(2))
+    anew.replan(at, 1000)
+    for step in range(at, 1000):
+        assert anew.rate(step) == pytest.approx(straight.rate(step), rel=1e-12)
+
+
+@pytest.mark.parametrize("name", ["cosine", "one-cycle"])
+@pytest.mark.parametrize("total", [500, 650, 2000])
+def test_the_rate_goes_on_from_where_it_is_to_its_end(name, total):
+    schedule = make(schedule=name, warmup=20, final_rate=0.1)
+    before = schedule.rate(400)
+    schedule.replan(400, total)
+    assert schedule.total == total
+    assert schedule.rate(400) == pytest.approx(before, rel=1e-12)
+    rates = [schedule.rate(step) for step in range(400, total + 1)]
+    assert np.abs(np.diff(rates)).max() < 0.1 * math.pi / 2 / (total - 400)
+    assert rates[-1] == pytest.approx(0.01)
+    schedule.replan(total - 50, total + 1000)
+    assert schedule.rate(total - 50) == pytest.approx(rates[-51], rel=1e-12)
+    assert schedule.rate(total + 1000) == pytest.approx(0.01)
+
+
+def test_an_end_that_moves_during_the_warm_up_leaves_that_as_it_is():
+    straight, anew = (make(schedule="cosine", warmup=100, total=n) for n in (400, 1000))
+    anew.replan(30, 400)
+    for step in range(30, 401):
+        assert anew.rate(step) == pytest.approx(straight.rate(step), rel=1e-12, abs=1e-16)
+
+
+def test_an_end_that_is_here_is_the_end():
+    schedule = make(schedule="cosine")
+    schedule.replan(400, 400)
+    assert (schedule.total, schedule.rate(400)) == (400, make(schedule="cosine").rate(400))
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_the_state_after_a_new_end_goes_on_bit_for_bit(name):
+    before, after = (make(schedule=name, warmup=7, window=4, patience=2) for _ in range(2))
+    observe(before, [2.0] * 50)
+    before.replan(123, 777)
+    before.replan(400, 500)
+    after.restore(json.loads(json.dumps(before.state(), allow_nan=False)))
+    assert after.state() == before.state()
+    assert after.total == 500
+    assert [after.rate(step) for step in range(400, 500)] == [
+        before.rate(step) for step in range(400, 500)
+    ]

@@ -4,6 +4,7 @@ import signal
 import subprocess
 import sys
 import threading
+from time import perf_counter
 
 import numpy as np
 import pytest
@@ -702,6 +703,180 @@ def test_other_versions_are_said(tmp_path, source, stop_at, monkeypatch):
     monkeypatch.setattr(training, "versions", lambda: now | {"numpy": "99"})
     notes = next(train(run, resume=True)).notes
     assert notes == (f"saved by numpy {now['numpy']}, now 99: last bits may differ",)
+
+
+# ---- minutes
+
+
+class Machine:
+    """Plays the clock: an update takes `cost(now)` seconds, and so much else as is asked."""
+
+    def __init__(self, monkeypatch, cost, losses=None):
+        self.now = 500.0
+        create = training.create_learner
+        losses = losses or (lambda: 1.0)
+
+        class Learner(Scripted):
+            def update(learner, inputs, targets, rate):  # noqa: N805
+                self.now += cost(self.now - 500)
+                self.rates.append(rate)
+                return losses()
+
+        self.rates = []
+        monkeypatch.setattr(training, "perf_counter", lambda: self.now)
+        monkeypatch.setattr(
+            training, "create_learner", lambda *args: Learner([], create(*args).arrays())
+        )
+
+
+def timed(minutes, iterations, **more):
+    more = {"schedule": "cosine", "warmup": 5} | more
+    return replace(TRAIN, minutes=minutes, iterations=iterations, **more)
+
+
+LIGHT = WatchConfig(sample_length=1)
+
+
+@pytest.mark.parametrize(
+    ("cost", "steps_made"),
+    [
+        (lambda _: 0.05, 1200),
+        (lambda now: 0.05 if now < 30 else 0.15, 800),
+        (lambda now: 0.05 if now < 30 else 0.025, 1800),
+    ],
+    ids=["steady", "slowed to a third", "twice as fast"],
+)
+def test_a_run_with_minutes_ends_with_them_and_so_does_its_rate(
+    tmp_path, source, monkeypatch, cost, steps_made
+):
+    machine = Machine(monkeypatch, cost)
+    run = new_run(tmp_path / "run", config_of(source, train=timed(1.0, 1000), watch=LIGHT))
+    events = list(train(run, began=machine.now))
+    finished = events[-1]
+    assert finished.reason == "done"
+    assert finished.seconds == pytest.approx(60, rel=0.02)
+    assert finished.step == finished.total == pytest.approx(steps_made, rel=0.03)
+    assert machine.rates[-1] < 0.001 * TRAIN.learning_rate
+    assert events[0].total == 1000
+    progress = of_kind(events, Progress)
+    assert progress[-1].total == finished.step
+    assert all(e.left == pytest.approx(max(0.0, 60 - e.seconds)) for e in progress[2:-1])
+    again = play(Run.open(run.path), resume=True)
+    assert [type(e) for e in again] == [Started, Finished]
+    assert (again[0].total, again[1].step, again[1].reason) == (
+        finished.step,
+        finished.step,
+        "done",
+    )
+
+
+def test_what_was_spent_before_counts_and_a_resumed_run_has_what_is_left(
+    tmp_path, source, monkeypatch, stop_at
+):
+    config = config_of(source, train=timed(1.0, 1000), watch=LIGHT)
+    run = new_run(tmp_path / "run", config)
+    stop_at(300)
+    machine = Machine(monkeypatch, lambda _: 0.05)
+    machine.now += 20  # reading, compiling
+    stopped = list(train(run, began=machine.now - 20))[-1]
+    assert (stopped.reason, stopped.outlook) == ("interrupted", None)
+    assert stopped.seconds == pytest.approx(35)
+    machine.now += 1000
+    stop_at(0)
+    machine = Machine(monkeypatch, lambda _: 0.05)
+    finished = list(train(Run.open(run.path), resume=True, began=machine.now))[-1]
+    assert finished.seconds == pytest.approx(60, rel=0.02)
+    assert finished.step == pytest.approx(800, rel=0.03)
+
+
+def test_an_end_that_does_not_move_changes_no_bit(tmp_path, source, monkeypatch):
+    config = config_of(source, train=timed(None, STEPS))
+    plain = new_run(tmp_path / "plain", config)
+    play(plain)
+    monkeypatch.setattr(training.Deadline, "total", lambda self, step, total, *_: total)
+    run = new_run(tmp_path / "run", replace(config, train=timed(60.0, STEPS)))
+    assert play(run)[-1].reason == "done"
+    assert outcome(run)["arrays"] == outcome(plain)["arrays"]
+
+
+@pytest.mark.parametrize("schedule", ["cosine", "plateau"])
+def test_a_run_whose_end_has_moved_goes_on_to_the_same_bits(
+    tmp_path, source, stop_at, monkeypatch, schedule
+):
+    ends = {3: 40, 9: 14, 12: 30, 25: 26}
+    monkeypatch.setattr(
+        training.Deadline, "total", lambda self, step, total, *_: ends.get(step, total)
+    )
+    config = config_of(source, train=timed(60.0, STEPS, schedule=schedule))
+    unbroken = new_run(tmp_path / "unbroken", config)
+    assert play(unbroken)[-1].step == 26
+    expected = outcome(unbroken)
+    for step in (2, 3, 8, 9, 11, 20, 25):
+        run = new_run(tmp_path / f"stopped{step}", config)
+        stop_at(step)
+        assert play(run)[-1].step == step
+        stop_at(0)
+        assert play(Run.open(run.path), resume=True)[-1].step == 26
+        assert outcome(run) == expected, f"stopped after {step}"
+
+
+def test_a_run_with_minutes_stops_where_held_out_loss_has_turned(tmp_path, source, monkeypatch):
+    nats = [3.0, 2.0, 1.5, 1.6, 1.7, 1.8, 1.9, 2.0]
+    config = config_of(source, train=timed(1.0, 1000), watch=replace(LIGHT, evaluate_every=50))
+    for name, minutes, end in (("timed", 1.0, 350), ("plain", None, 400)):
+        scores = iter(nats)
+        monkeypatch.setattr(training, "evaluate", lambda *_, s=scores: training.Score(next(s), 9))
+        Machine(monkeypatch, lambda _: 0.05)
+        run = new_run(tmp_path / name, replace(config, train=timed(minutes, 400)))
+        finished = play(run)[-1]
+        assert finished.step == end
+        assert finished.reason == ("done" if minutes is None else "turned")
+        assert finished.best == Best(150, 1.5)
+        assert steps(run.checkpoints)[-1] == end
+        if minutes is None:
+            assert finished.outlook is None
+        else:
+            assert finished.outlook.startswith("Held-out loss has risen since minute 0.1")
+            before = outcome(run)
+            assert play(Run.open(run.path), resume=True)[-1].step == end
+            assert outcome(run) == before
+
+
+def test_of_much_held_out_text_a_run_with_minutes_scores_a_first_part(
+    tmp_path, source, monkeypatch
+):
+    source.write_text(TEXT * 100)
+    Machine(monkeypatch, lambda _: 0.05)
+    run = new_run(tmp_path / "run", config_of(source, train=timed(0.1, 100), watch=LIGHT))
+    events = play(run)
+    held_out = len(events[0].parts.validation)
+    assert held_out == 3900
+    assert f"the first 2,000 of {held_out:,} held-out" in events[0].notes[-1]
+    assert {e.score.characters for e in of_kind(events, Evaluated)} == {1999}
+    assert events[-1].best.loss == min(e.score.nats for e in of_kind(events, Evaluated))
+
+
+BURNER = "import time; end = time.time() + 60\nwhile time.time() < end: pass"
+
+
+@pytest.mark.slow
+def test_on_a_machine_that_is_slowed_on_the_way_a_real_run_keeps_its_time(tmp_path, source):
+    source.write_text(TEXT * 20)
+    began = perf_counter()
+    config = replace(config_of(source, train=timed(0.1, None), watch=LIGHT), engine="reference")
+    burners = []
+    try:
+        for event in train(new_run(tmp_path / "run", config), began=began):  # noqa: B007
+            if len(burners) < 4 and perf_counter() - began > 2:
+                burners.append(subprocess.Popen([sys.executable, "-c", BURNER]))
+    finally:
+        for burner in burners:
+            burner.kill()
+            burner.wait()
+    assert len(burners) == 4
+    assert event.reason == "done"
+    assert event.seconds == pytest.approx(perf_counter() - began, abs=0.2)
+    assert event.seconds == pytest.approx(6, rel=0.05)
 
 
 # ---- n-grams

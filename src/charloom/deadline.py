@@ -8,7 +8,7 @@ from charloom.intervals import Intervals
 SLACK = 0.01  # of the whole time: a projected end that is no further off is left alone
 ASSUMED = {"evaluate": 0.04, "sample": 0.01, "save": 0.02}  # shares of it, for all such looks
 RECENT = 40  # marks, a quarter of a second each, that the pace of late is taken over
-NEWEST = 3  # looks whose cheapest is what the next is taken to cost: the first has compiled
+NEWEST = 3  # looks whose median is what the next is taken to cost: the first has compiled
 
 
 class Pace:
@@ -33,46 +33,52 @@ class Pace:
 
 
 class Deadline:
-    """The end of a run that has `seconds`, as far as its pace and the cost of looks tell it."""
+    """The end of a run that has `seconds`, as far as its pace and the cost of looks tell it.
+
+    A look is an evaluation, a sample or a save. What one costs is kept in updates that could have
+    been made instead: on a machine that is slowed down it takes longer just as they do.
+    """
 
     def __init__(self, seconds: float, every: Intervals, total: int) -> None:
         """Take what is looked at every how many of the `total` updates that are planned."""
         self.seconds = seconds
         self._every = {look: every._asdict()[look] for look in ASSUMED}
         self._costs = {
-            look: deque([share * seconds / math.ceil(total / max(1, self._every[look]))], NEWEST)
+            look: deque([share * total / math.ceil(total / max(1, self._every[look]))], NEWEST)
             for look, share in ASSUMED.items()
         }
 
-    def note(self, look: str, seconds: float) -> None:
-        """Take note of what an evaluation, a sample or a save has cost."""
-        self._costs[look].append(seconds)
+    def note(self, look: str, seconds: float, pace: float) -> None:
+        """Take note of what a look of that name has cost, while updates went at `pace` a second."""
+        if pace:
+            self._costs[look].append(seconds * pace)
 
     def total(self, step: int, total: int, elapsed: float, pace: float) -> int:
         """Return at which step to end, after `step` updates and before what is due there.
 
-        `elapsed` seconds of the time are spent, and updates go at `pace` a second. It is `total`
-        again where the run would then end within a hundredth of its time.
+        `elapsed` seconds of the time are spent, and updates go at `pace` a second; 0 is unknown.
+        It is `total` again where the run would then end within a hundredth of its time.
         """
         left = self.seconds - elapsed
         if not pace:
             return total if left > 0 else step
-        if abs(self._needed(step, total, pace) - left) <= SLACK * self.seconds:
+        if abs(self._needed(step, total) / pace - left) <= SLACK * self.seconds:
             return total
         least, most = step, step + max(0, math.ceil(left * pace))
         while least < most:  # the last step that is reached in time
             middle = (least + most + 1) // 2
-            if self._needed(step, middle, pace) <= left:
+            if self._needed(step, middle) <= left * pace:
                 least = middle
             else:
                 most = middle - 1
         return least
 
-    def _needed(self, step: int, total: int, pace: float) -> float:
-        """Seconds from `step` until all that is due at `total` is done."""
-        looks = 0.0
+    def _needed(self, step: int, total: int) -> float:
+        """Updates that could be made from `step` until all that is due at `total` is done."""
+        needed = float(total - step)
         for look, every in self._every.items():
             if every:
+                costs = sorted(self._costs[look])
                 times = math.ceil(total / every) - (step - 1) // every
-                looks += times * min(self._costs[look])
-        return (total - step) / pace + looks
+                needed += times * costs[(len(costs) - 1) // 2]
+        return needed

@@ -50,13 +50,13 @@ def turned(seen: list[Look]) -> bool:
 
 def outlook(seen: list[Look], minutes: float) -> str | None:
     """Return in a sentence or two what a run of so many minutes has come to."""
-    if len(seen) < FEWEST:
+    if len(seen) < FEWEST or math.isinf(seen[-1].held_out):
         return None
     best, last = seen[_best(seen)], seen[-1]
     if last.held_out > RISEN * best.held_out:
         return (
             f"Held-out loss has risen since minute {best.minutes:.1f}: the text is small for this "
-            "model. More of such text would help most, then a higher --dropout."
+            "model. More of such text would help most."
         )
     if _gain(seen) > IMPROVING:
         longer = next((time for time in TIMES if time >= 2 * minutes), 2 * minutes)

@@ -15,7 +15,7 @@ import numpy as np
 from charloom.batches import Lanes
 from charloom.config import ModelConfig, RunConfig, replace
 from charloom.model import create_learner
-from charloom.recipe import Choice, Size, choose, speed
+from charloom.recipe import Choice, Size, choose, speed, times
 from charloom.run import Run, fewest_characters
 from charloom.text import Text, read_text, split_text
 from charloom.vocabulary import Vocabulary
@@ -154,9 +154,10 @@ class _Planner:
         return train.batch * train.length * len(times) / sum(times), first
 
     def _pace(self, pace: float, read: float, compiled: float) -> list[tuple[str, str]]:
-        shown = float(f"{pace:.2g}")
+        minutes = self.config.train.minutes
         passes = read / self.size.characters
-        lines = [("speed", f"{shown:,.0f} characters/s here: {passes:,.3g} times through the text")]
+        shown = f"{minutes:g} minute{'' if minutes == 1 else 's'}, {float(f'{pace:.2g}'):,.0f}"
+        lines = [("time", f"{shown} characters/s here: {times(passes)} through the text")]
         if compiled > COMPILED:
-            lines.append(("note", f"compiling took {compiled:.0f} s of the time, this once"))
+            lines.append(("note", f"starting took {compiled:.0f} s: the first time, it compiles"))
         return lines

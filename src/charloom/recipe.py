@@ -10,6 +10,7 @@ from itertools import pairwise
 from typing import NamedTuple
 
 from charloom.config import ModelConfig, RunConfig, TrainConfig, replace
+from charloom.errors import CharloomError
 from charloom.weights import parameter_count
 
 MINUTES = 3.0  # where nobody says how long
@@ -85,7 +86,8 @@ def choose(
     """Choose all of CHOSEN that is not `given`, for `seconds` of updates.
 
     `measured` are speeds in characters a second, by the numbers of the model they were measured
-    with. Without `seconds` the iterations or epochs of `config` say how much is read.
+    with. Without `seconds` the iterations or epochs of `config` say how much is read; raises
+    CharloomError where it has neither.
     """
     assert isinstance(config.model, ModelConfig)
     train = _lanes(config.train, given, size.characters)
@@ -152,11 +154,13 @@ def _lanes(train: TrainConfig, given: Collection[str], characters: int) -> Train
 def _read(train: TrainConfig, size: Size, seconds: float | None, speed: float) -> float:
     if seconds is not None:
         return seconds * speed
-    ends = [math.inf]
+    ends: list[float] = []
     if train.iterations is not None:
         ends.append(float(train.iterations * train.batch * train.length))
     if train.epochs is not None:
         ends.append(train.epochs * size.characters)
+    if not ends:
+        raise CharloomError("nothing says how long to train: give minutes, iterations or epochs")
     return min(ends)
 
 
@@ -188,7 +192,7 @@ def _reasons(
             why = f"a wider one has more than {NUMBERS} numbers for each character of the text"
         reasons.append(("width", f"{model.hidden} units: {why}"))
     if "dropout" not in given:
-        passes = f"the text is read {_times(read / size.characters)}"
+        passes = f"the text is read {times(read / size.characters)}"
         why = (
             "and must not be learned by heart" if train.dropout else "too few to learn it by heart"
         )
@@ -207,5 +211,6 @@ def _too_wide(config: RunConfig, size: Size) -> bool:
     return parameter_count(wider, size.different) > NUMBERS * size.characters
 
 
-def _times(passes: float) -> str:
+def times(passes: float) -> str:
+    """How often the text is read, in words."""
     return f"{passes:.1f} times" if passes < 10 else f"{passes:,.0f} times"

@@ -202,7 +202,7 @@ class _Trainer:
         began = perf_counter()
         yield
         if self.deadline is not None:
-            self.deadline.note(look, perf_counter() - began)
+            self.deadline.note(look, perf_counter() - began, self.pace.per_second)
 
     def _is_due(self, every: int) -> bool:
         return every > 0 and (self.step % every == 0 or self.step == self.total)

@@ -200,12 +200,10 @@ def _outcome(started: Started, finished: Finished) -> str:
         return f"Stopped after {steps}, and saved."
     if started.step == finished.total:
         return f"This run has ended already, after {steps}."
+    done = f"{count(finished.step, 'step')} in {duration(finished.seconds)}"
     if finished.reason == "turned":
-        return (
-            f"Stopped after {duration(finished.seconds)} ({steps}): held-out loss has turned, and "
-            "more training would not help."
-        )
-    return f"Done: {count(finished.step, 'step')} in {duration(finished.seconds)}."
+        return f"Stopped early, for held-out loss has turned: {done}."
+    return f"Done: {done}."
 
 
 def _losses(started: Started, finished: Finished) -> list[str]:

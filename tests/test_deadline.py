@@ -1,0 +1,136 @@
+"""A machine that is played: its clock, its pace and the cost of its looks are numbers."""
+
+from collections.abc import Callable
+from itertools import pairwise
+
+import pytest
+
+from charloom.config import TrainConfig
+from charloom.deadline import ASSUMED, Deadline, Pace
+from charloom.intervals import Intervals
+from charloom.schedules import Schedule
+
+TICK = 0.25
+
+
+class Played:
+    """A run of so many seconds as the loop makes it, on a machine whose pace is `at(time)`."""
+
+    def __init__(
+        self,
+        seconds: float,
+        planned: int,
+        at: Callable[[float], float],
+        costs: dict[str, float],
+        looks: int = 20,
+    ) -> None:
+        every = Intervals(*(-(-planned // n) for n in (looks, 8, looks, 500)))
+        deadline, pace = Deadline(seconds, every, planned), Pace()
+        schedule = Schedule(
+            TrainConfig(learning_rate=1.0, schedule="cosine", warmup=10), planned, 100
+        )
+        self.time, self.step, self.total, self.ends = 0.0, 0, planned, [planned]
+        self.looks, self.rates = 0, [schedule.rate(0)]
+        while self.step < self.total:
+            self._tick(every, at, pace)
+            total = deadline.total(self.step, self.total, self.time, pace.per_second)
+            if total != self.total:
+                schedule.replan(self.step, total)
+                self.total = total
+                self.ends.append(total)
+            for look, cost in costs.items():
+                if self.step % every._asdict()[look] == 0 or self.step == self.total:
+                    spent = cost / at(self.time)
+                    self.time += spent
+                    self.looks += look == "evaluate"
+                    deadline.note(look, spent, pace.per_second)
+            self.rates.append(schedule.rate(self.step))
+
+    def _tick(self, every: Intervals, at: Callable[[float], float], pace: Pace) -> None:
+        began = self.time
+        due = min((self.step // n + 1) * n for n in every)
+        while True:
+            self.time += 1 / at(self.time)
+            self.step += 1
+            if self.step >= min(due, self.total) or self.time > began + TICK:
+                break
+        pace.mark(self.step, self.time - began)
+
+
+COSTS = {"evaluate": 30.0, "sample": 10.0, "save": 10.0}  # in updates
+
+
+@pytest.mark.parametrize(
+    ("planned", "at"),
+    [
+        (16_000, lambda _: 100.0),
+        (16_000, lambda time: 100.0 if time < 90 else 33.0),
+        (16_000, lambda time: 100.0 if time < 150 else 33.0),
+        (16_000, lambda time: 100.0 if time < 90 else 250.0),
+        (16_000, lambda time: 100.0 * (1.3 if int(time * 3) % 2 else 0.7)),
+        (40_000, lambda _: 100.0),
+        (4_000, lambda _: 100.0),
+    ],
+    ids=["as planned", "slowed", "slowed late", "faster", "uneven", "much slower", "much faster"],
+)
+def test_the_time_is_kept_and_the_rate_comes_to_its_end(
+    planned: int, at: Callable[[float], float]
+) -> None:
+    run = Played(180, planned, at, COSTS)
+    assert run.time == pytest.approx(180, rel=0.015)
+    assert run.rates[-1] < 0.001
+    jumps = [abs(b - a) for a, b in pairwise(run.rates[10:])]
+    assert max(jumps) < 0.03
+
+
+def test_a_steady_machine_is_hardly_planned_anew() -> None:
+    assert len(Played(180, 17_000, lambda _: 100.0, COSTS).ends) < 12
+
+
+def test_a_first_look_that_compiles_is_not_taken_for_the_cost_of_all() -> None:
+    cost = {"evaluate": 30.0}
+    compiling = Played(180, 16_000, lambda time: 100.0 if not 8 < time < 9 else 2.0, cost)
+    assert compiling.time == pytest.approx(180, rel=0.015)
+    assert min(compiling.ends) > 14_000
+
+
+def test_looks_slow_down_with_the_machine_and_there_is_time_left_for_the_last() -> None:
+    heavy = {"evaluate": 400.0}  # 4 s, then 12
+    run = Played(60, 5_000, lambda time: 100.0 if time < 25 else 33.0, heavy, looks=4)
+    assert run.time == pytest.approx(60, rel=0.03)
+
+
+def test_what_is_looked_at_is_charged_once_for_each_time_it_is_due() -> None:
+    every = Intervals(evaluate=10, sample=0, save=0, log=1)
+    deadline = Deadline(100.0, every, 100)
+    for _ in range(3):
+        deadline.note("evaluate", 2.0, 1.0)
+    # From step 40, where one is due: 12 updates, and 2 looks of 2 (at 40, at the end).
+    assert deadline.total(40, 100, 100 - 12 - 4, 1.0) == 50 + 2 - 2
+    assert deadline.total(41, 100, 100 - 9 - 2, 1.0) == 50
+
+
+def test_where_the_time_is_over_the_run_ends_here() -> None:
+    every = Intervals(5, 5, 5, 5)
+    for pace in (0.0, 10.0):
+        assert Deadline(10.0, every, 100).total(7, 100, 11.0, pace) == 7
+    assert Deadline(10.0, every, 100).total(7, 100, 9.0, 0.0) == 100  # nothing is known
+
+
+def test_before_the_first_look_it_is_taken_to_cost_its_share() -> None:
+    every = Intervals(10, 10, 10, 10)
+    share = sum(ASSUMED.values())
+    total = Deadline(1000.0, every, 1000).total(1, 10, 1.0, 1.0)
+    assert total == pytest.approx(1000 * (1 - share), rel=0.01)
+
+
+def test_pace_is_that_of_late_and_not_of_the_first_mark() -> None:
+    pace = Pace()
+    assert pace.per_second == 0
+    pace.mark(1, 10.0)
+    assert pace.per_second == 0
+    pace.mark(11, 1.0)
+    assert pace.per_second == 10
+    for step in range(1, 100):
+        pace.mark(11 + 2 * step, 1.0)
+    assert pace.per_second == pytest.approx(2)

@@ -1,0 +1,176 @@
+"""The clock is played: an update takes as long as the test says."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from charloom import planning
+from charloom.config import DataConfig, ModelConfig, RunConfig, TrainConfig, replace
+from charloom.errors import CharloomError
+from charloom.planning import LOOKING, WIDTHS, new_run, plan
+from charloom.recipe import BASE, READ
+from charloom.text import Text
+from charloom.weights import parameter_count
+
+TEXT = Text("It was a dark and stormy night; the rain fell.\n" * 1000, "night", "0", ())
+
+
+class Machine:
+    """`cost` says how long an update of a model takes; the very first takes `compiling` more."""
+
+    def __init__(self, cost: Callable[[ModelConfig], float], compiling: float = 0.0) -> None:
+        self.now, self.cost, self.compiling = 1000.0, cost, compiling
+        self.timed: list[int] = []
+        self.rates: set[float] = set()
+
+    def create_learner(self, model: ModelConfig, train: TrainConfig, *_: Any) -> Any:
+        machine = self
+        self.timed.append(model.hidden)
+
+        class Learner:
+            def update(self, inputs: Any, targets: Any, rate: float) -> float:
+                assert inputs.shape == targets.shape == (train.batch, train.length)
+                machine.now += machine.cost(model) + machine.compiling
+                machine.compiling = 0.0
+                machine.rates.add(rate)
+                return 1.0
+
+            def reset(self) -> None:
+                pass
+
+        return Learner()
+
+
+@pytest.fixture
+def machine(monkeypatch: pytest.MonkeyPatch) -> Machine:
+    """A machine that takes a tenth of a nanosecond for each character and number."""
+
+    def cost(model: ModelConfig) -> float:
+        return 2048 * parameter_count(model, 24) / 10e9
+
+    made = Machine(cost)
+    monkeypatch.setattr(planning, "perf_counter", lambda: made.now)
+    monkeypatch.setattr(planning, "create_learner", made.create_learner)
+    return made
+
+
+def asked(minutes: float | None = 3.0, **train: Any) -> RunConfig:
+    return replace(BASE, train=replace(BASE.train, minutes=minutes, **train))
+
+
+def hidden(config: RunConfig) -> int:
+    assert isinstance(config.model, ModelConfig)
+    return config.model.hidden
+
+
+def planned(machine: Machine, config: RunConfig, text: Text = TEXT, given: Any = ()) -> Any:
+    said: list[str] = []
+    found = plan(config, given, text, machine.now - 1.0, said.append)
+    assert ["compil" in line for line in said] == [True]
+    return found
+
+
+@pytest.mark.parametrize("minutes", [0.2, 1.0, 3.0, 30.0])
+def test_what_is_chosen_has_been_timed_and_fills_the_time(machine: Machine, minutes: float) -> None:
+    began = machine.now - 1.0
+    config, _ = planned(machine, asked(minutes))
+    assert hidden(config) in machine.timed
+    assert len(machine.timed) <= WIDTHS
+    assert config.train.minutes == minutes
+    left = 60 * minutes - (machine.now - began)
+    updates = config.train.iterations * machine.cost(config.model)
+    assert updates == pytest.approx(left * (1 - LOOKING), rel=0.01)
+    read = config.train.iterations * config.train.batch * config.train.length
+    assert read >= 0.99 * READ * parameter_count(config.model, 24) or hidden(config) == 64
+    assert machine.now - began < 1.0 + 0.1 * 60 * minutes
+    assert machine.rates == {0.0}
+
+
+def test_compiling_counts_in_the_time_and_not_in_the_speed(machine: Machine) -> None:
+    warm, _ = planned(machine, asked(minutes=1))
+    machine.compiling = 12.0
+    cold, reasons = planned(machine, asked(minutes=1))
+    assert cold.train.iterations / warm.train.iterations == pytest.approx(47 / 59, rel=0.1)
+    assert ("note", "starting took 12 s: the first time, it compiles") in reasons
+
+
+def test_where_the_time_is_over_before_it_begins_one_update_is_planned(machine: Machine) -> None:
+    machine.compiling = 30.0
+    config, _ = planned(machine, asked(minutes=0.1))
+    assert config.train.iterations == 1
+    assert len(machine.timed) == 1
+
+
+def test_a_slow_machine_times_few_updates(machine: Machine) -> None:
+    machine.cost = lambda _: 2.0
+    began = machine.now
+    planned(machine, asked(minutes=1))
+    assert machine.now - began <= 6.0
+
+
+def test_what_is_given_is_timed_and_nothing_else(machine: Machine) -> None:
+    config = replace(asked(batch=8, length=16), model=replace(BASE.model, hidden=200))
+    found, reasons = planned(machine, config, given={"hidden", "batch", "length"})
+    assert machine.timed == [200]
+    assert (hidden(found), found.train.batch, found.train.length) == (200, 8, 16)
+    assert {what for what, _ in reasons} == {"time", "drop"}
+
+
+def test_of_a_preset_only_the_length_is_found(machine: Machine) -> None:
+    config = RunConfig(train=TrainConfig(minutes=2.0, schedule="plateau"), preset="old")
+    found, reasons = planned(machine, config, given=None)
+    iterations = found.train.iterations
+    assert found == replace(config, train=replace(config.train, iterations=iterations))
+    assert [what for what, _ in reasons] == ["time"]
+
+
+def test_without_minutes_nothing_is_timed_and_the_plan_is_the_same_again(
+    machine: Machine,
+) -> None:
+    config = asked(minutes=None, iterations=3000)
+    found = plan(config, (), TEXT, 0.0)
+    assert found == plan(config, (), TEXT, 99.0)
+    assert found.config.train.iterations == 3000
+    assert machine.timed == []
+
+
+@pytest.mark.parametrize("characters", [3, 20, 200, 2_000, 20_000])
+def test_a_small_text_can_be_learned(machine: Machine, characters: int, tmp_path: Path) -> None:
+    text = Text(TEXT.content[:characters], "small", "0", ())
+    config, _ = planned(machine, asked(), text)
+    run = new_run(tmp_path / "run", config, text)
+    parts = run.read_parts()
+    assert (parts.validation is None) == (characters < 200)
+
+
+def test_a_step_that_does_not_fit_is_refused(machine: Machine, tmp_path: Path) -> None:
+    with pytest.raises(CharloomError, match="give more text"):
+        plan(asked(batch=4000, length=64), {"batch", "length"}, TEXT, machine.now)
+
+
+def test_a_new_run_with_minutes_alone_is_given_its_iterations(
+    machine: Machine, tmp_path: Path
+) -> None:
+    source = tmp_path / "night.txt"
+    source.write_text(TEXT.content)
+    config = replace(asked(minutes=1), data=DataConfig(sources=(str(source),)))
+    run = new_run(tmp_path / "run", config)
+    assert run.config.model == config.model
+    iterations = run.config.train.iterations
+    assert iterations is not None
+    assert iterations * machine.cost(ModelConfig(hidden=128, embedding=64)) < 60
+    again = new_run(tmp_path / "again", run.config)
+    assert again.config == run.config
+    assert len(machine.timed) == 1
+
+
+def test_real_updates_are_timed(tmp_path: Path) -> None:
+    config = replace(asked(minutes=0.5), engine="reference", dtype="float64")
+    found, reasons = plan(config, (), TEXT, planning.perf_counter())
+    assert found.train.iterations is not None
+    assert found.train.iterations > 5
+    assert np.isfinite(found.train.dropout)
+    assert reasons[0][0] == "time"

@@ -1,0 +1,130 @@
+import math
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from charloom import recipe
+from charloom.config import ModelConfig, replace
+from charloom.errors import CharloomError
+from charloom.recipe import BASE, CHOSEN, READ, WIDTHS, Size, choose, dropout, speed
+from charloom.run import fewest_characters
+from charloom.weights import parameter_count
+
+NOVEL = Size(1_000_000, 80)
+
+
+def hidden(config: Any) -> int:
+    assert isinstance(config.model, ModelConfig)
+    return config.model.hidden
+
+
+def numbers(units: int, size: Size = NOVEL) -> int:
+    assert isinstance(BASE.model, ModelConfig)
+    return parameter_count(replace(BASE.model, hidden=units), size.different)
+
+
+@given(
+    characters=st.integers(3, 20_000_000),
+    different=st.integers(1, 5_000),
+    seconds=st.floats(0.1, 3600),
+    pace=st.floats(100, 10**7),
+)
+def test_whatever_the_text_and_the_time_a_step_fits_the_text(
+    characters: int, different: int, seconds: float, pace: float
+) -> None:
+    size = Size(characters, different)
+    choice = choose(BASE, (), size, seconds, {numbers(128, size): pace})
+    train = choice.config.train
+    assert fewest_characters(choice.config) <= characters
+    assert hidden(choice.config) in {width.hidden for width in WIDTHS}
+    assert 0 <= train.dropout <= 0.5
+    assert choice.characters > 0
+    assert {what for what, _ in choice.reasons} == {"width", "drop", "steps"}
+
+
+def test_the_widest_is_taken_whose_numbers_are_read_for() -> None:
+    for seconds in (1, 30, 180, 1800):
+        choice = choose(BASE, (), NOVEL, seconds, {numbers(128): 100_000.0})
+        found = hidden(choice.config)
+        wider = [width.hidden for width in WIDTHS if width.hidden > found][:1]
+        read = choice.characters
+        assert read >= READ * numbers(found) or found == WIDTHS[0].hidden
+        for units in wider:
+            pace = speed(numbers(units), {numbers(128): 100_000.0})
+            assert pace * seconds < READ * numbers(units)
+
+
+def test_more_time_and_a_faster_machine_never_choose_a_narrower_model() -> None:
+    by_time = [hidden(choose(BASE, (), NOVEL, s).config) for s in (6, 60, 180, 600, 3600)]
+    by_pace = [
+        hidden(choose(BASE, (), NOVEL, 180, {numbers(128): p}).config) for p in (1e3, 1e4, 1e5, 1e6)
+    ]
+    for found in (by_time, by_pace):
+        assert found == sorted(found)
+        assert found[0] < found[-1]
+
+
+def test_a_small_text_gets_no_large_model_however_long_the_time() -> None:
+    small = choose(BASE, (), Size(2_000, 50), 3600, {numbers(128): 1e6})
+    assert hidden(small.config) == WIDTHS[0].hidden
+    assert small.config.train.batch * small.config.train.length < 500
+
+
+@pytest.mark.parametrize(
+    ("passes", "share"), [(0.1, 0), (4, 0), (16, 0.1), (64, 0.3), (256, 0.5), (10_000, 0.5)]
+)
+def test_dropout_is_that_of_the_table(passes: float, share: float) -> None:
+    assert dropout(passes) == share
+
+
+def test_dropout_rises_between_the_rows() -> None:
+    shares = [dropout(passes) for passes in (4, 8, 16, 32, 64, 128, 256)]
+    assert shares == sorted(shares)
+    assert dropout(8) == pytest.approx(0.05)
+
+
+def test_what_is_given_is_kept_and_decides_the_rest() -> None:
+    config = replace(
+        BASE,
+        model=replace(BASE.model, hidden=700),
+        train=replace(BASE.train, batch=7, length=11, dropout=0.9, learning_rate=1.0, warmup=3),
+    )
+    assert choose(config, CHOSEN, NOVEL, 60).config == config
+    assert choose(config, CHOSEN, NOVEL, 60).reasons == ()
+    free = choose(config, {"hidden"}, NOVEL, 60).config
+    assert hidden(free) == 700
+    assert (free.train.batch, free.train.learning_rate) == (32, WIDTHS[-1].learning_rate)
+    one = choose(config, {"length"}, Size(100, 20), 60).config.train
+    assert (one.length, one.batch) == (11, 1)
+
+
+def test_with_iterations_or_epochs_no_clock_is_needed() -> None:
+    for train in (replace(BASE.train, epochs=30.0), replace(BASE.train, iterations=20_000)):
+        config = replace(BASE, train=train)
+        choice = choose(config, (), NOVEL)
+        assert choice == choose(config, (), NOVEL, None, {numbers(128): 5.0})
+        assert hidden(choice.config) > WIDTHS[0].hidden
+    assert choose(replace(BASE, train=train), (), NOVEL).characters == 20_000 * 32 * 64
+    with pytest.raises(CharloomError, match="how long"):
+        choose(BASE, (), NOVEL)
+
+
+def test_speed_is_drawn_through_what_was_measured() -> None:
+    assert speed(100, {100: 7.0}) == 7.0
+    assert speed(200, {100: 8.0}) == pytest.approx(4.0)
+    both = {100: 80.0, 400: 40.0}
+    assert speed(200, both) == pytest.approx(80 / math.sqrt(2))
+    assert speed(400 * 16, both) == pytest.approx(10)
+    assert speed(50, {100: 10.0, 200: 1.0}) == pytest.approx(20)  # no steeper than proportion
+    assert speed(50, {100: 10.0, 200: 11.0}) == 10.0  # noise: a larger one is no faster
+    assert speed(1000, {}) > speed(2000, {})
+
+
+def test_warm_up_is_a_small_part_of_a_short_run() -> None:
+    most, share = recipe.WARMUP
+    short = choose(replace(BASE, train=replace(BASE.train, iterations=40)), (), NOVEL)
+    assert short.config.train.warmup == int(40 * share)
+    long = choose(replace(BASE, train=replace(BASE.train, iterations=10**6)), (), NOVEL)
+    assert long.config.train.warmup == most
