@@ -33,7 +33,7 @@ class Played:
         self.looks, self.rates = 0, [schedule.rate(0)]
         while self.step < self.total:
             self._tick(every, at, pace)
-            total = deadline.total(self.step, self.total, self.time, pace.per_second)
+            total = deadline.total(self.step, self.total, self.time, pace)
             if total != self.total:
                 schedule.replan(self.step, total)
                 self.total = total
@@ -43,7 +43,7 @@ class Played:
                     spent = cost / at(self.time)
                     self.time += spent
                     self.looks += look == "evaluate"
-                    deadline.note(look, spent, pace.per_second)
+                    deadline.note(look, spent, pace.per_second())
             self.rates.append(schedule.rate(self.step))
 
     def _tick(self, every: Intervals, at: Callable[[float], float], pace: Pace) -> None:
@@ -100,37 +100,51 @@ def test_looks_slow_down_with_the_machine_and_there_is_time_left_for_the_last() 
     assert run.time == pytest.approx(60, rel=0.03)
 
 
+def going(pace: float) -> Pace:
+    made = Pace()
+    for step in (0, 1) if pace else ():
+        made.mark(step, 1 / pace)
+    return made
+
+
 def test_what_is_looked_at_is_charged_once_for_each_time_it_is_due() -> None:
     every = Intervals(evaluate=10, sample=0, save=0, log=1)
     deadline = Deadline(100.0, every, 100)
     for _ in range(3):
         deadline.note("evaluate", 2.0, 1.0)
     # From step 40, where one is due: 12 updates, and 2 looks of 2 (at 40, at the end).
-    assert deadline.total(40, 100, 100 - 12 - 4, 1.0) == 50 + 2 - 2
-    assert deadline.total(41, 100, 100 - 9 - 2, 1.0) == 50
+    assert deadline.total(40, 100, 100 - 12 - 4, going(1)) == 50 + 2 - 2
+    assert deadline.total(41, 100, 100 - 9 - 2, going(1)) == 50
 
 
 def test_where_the_time_is_over_the_run_ends_here() -> None:
     every = Intervals(5, 5, 5, 5)
     for pace in (0.0, 10.0):
-        assert Deadline(10.0, every, 100).total(7, 100, 11.0, pace) == 7
-    assert Deadline(10.0, every, 100).total(7, 100, 9.0, 0.0) == 100  # nothing is known
+        assert Deadline(10.0, every, 100).total(7, 100, 11.0, going(pace)) == 7
+    assert Deadline(10.0, every, 100).total(7, 100, 9.0, going(0)) == 100  # nothing is known
 
 
 def test_before_the_first_look_it_is_taken_to_cost_its_share() -> None:
     every = Intervals(10, 10, 10, 10)
     share = sum(ASSUMED.values())
-    total = Deadline(1000.0, every, 1000).total(1, 10, 1.0, 1.0)
+    total = Deadline(1000.0, every, 1000).total(1, 10, 1.0, going(1))
     assert total == pytest.approx(1000 * (1 - share), rel=0.01)
 
 
 def test_pace_is_that_of_late_and_not_of_the_first_mark() -> None:
     pace = Pace()
-    assert pace.per_second == 0
+    assert pace.per_second() == 0
     pace.mark(1, 10.0)
-    assert pace.per_second == 0
+    assert pace.per_second() == 0
     pace.mark(11, 1.0)
-    assert pace.per_second == 10
+    assert pace.per_second() == pace.per_second(0.1) == 10
     for step in range(1, 100):
         pace.mark(11 + 2 * step, 1.0)
-    assert pace.per_second == pytest.approx(2)
+    assert pace.per_second() == pytest.approx(2)
+    assert pace.per_second(100) == pytest.approx(2.08, abs=0.01)
+
+
+def test_a_burst_of_other_work_early_on_does_not_move_the_end_far() -> None:
+    run = Played(180, 16_000, lambda time: 100.0 if not 40 < time < 46 else 30.0, COSTS)
+    assert run.time == pytest.approx(180, rel=0.015)
+    assert min(run.ends) > 13_000

@@ -7,15 +7,16 @@ from charloom.intervals import Intervals
 
 SLACK = 0.01  # of the whole time: a projected end that is no further off is left alone
 ASSUMED = {"evaluate": 0.04, "sample": 0.01, "save": 0.02}  # shares of it, for all such looks
-RECENT = 40  # marks, a quarter of a second each, that the pace of late is taken over
+RECENT = 5.0  # seconds of updates that the pace of late is taken over
+MARKS = 1200  # that are remembered: five minutes, at four a second
 NEWEST = 3  # looks whose median is what the next is taken to cost: the first has compiled
 
 
 class Pace:
-    """The speed of late, from marks (updates made, seconds spent in them)."""
+    """How fast updates go, from marks (updates made, seconds spent in them)."""
 
     def __init__(self) -> None:
-        self._marks: deque[tuple[int, float]] = deque(maxlen=RECENT)
+        self._marks: deque[tuple[int, float]] = deque(maxlen=MARKS)
         self._busy = 0.0
 
     def mark(self, step: int, seconds: float) -> None:
@@ -23,12 +24,15 @@ class Pace:
         self._busy += seconds
         self._marks.append((step, self._busy))
 
-    @property
-    def per_second(self) -> float:
-        """Updates a second; 0 where that cannot be told."""
+    def per_second(self, window: float = RECENT) -> float:
+        """Updates a second in the last `window` seconds of them; 0 where that cannot be told."""
         if len(self._marks) < 2:
             return 0.0
-        (first, then), (last, now) = self._marks[0], self._marks[-1]  # the first has compiled
+        last, now = self._marks[-1]
+        marks = (mark for mark in self._marks if mark[1] >= now - window)  # the first has compiled
+        first, then = next(marks)
+        if first == last:
+            first, then = self._marks[-2]
         return (last - first) / (now - then) if now > then else 0.0
 
 
@@ -53,13 +57,15 @@ class Deadline:
         if pace:
             self._costs[look].append(seconds * pace)
 
-    def total(self, step: int, total: int, elapsed: float, pace: float) -> int:
+    def total(self, step: int, total: int, elapsed: float, known: Pace) -> int:
         """Return at which step to end, after `step` updates and before what is due there.
 
-        `elapsed` seconds of the time are spent, and updates go at `pace` a second; 0 is unknown.
-        It is `total` again where the run would then end within a hundredth of its time.
+        `elapsed` seconds of the time are spent. What is left is foreseen from a past half as
+        long: so a burst of other work does not count for much while there is time. It is `total`
+        again where the run would then end within a hundredth of its time.
         """
         left = self.seconds - elapsed
+        pace = known.per_second(max(RECENT, left / 2))
         if not pace:
             return total if left > 0 else step
         if abs(self._needed(step, total) / pace - left) <= SLACK * self.seconds:

@@ -150,9 +150,9 @@ class _Trainer:
 
     def _replan(self) -> None:
         """Move the end to where the time will be over, or to here where there is no more use."""
-        total, pace = self.step, self.pace.per_second
+        total = self.step
         if self.deadline and not self.turned:
-            total = self.deadline.total(self.step, self.total, self._seconds(), pace)
+            total = self.deadline.total(self.step, self.total, self._seconds(), self.pace)
         if self.deadline and total != self.total:
             self.total = total
             self.schedule.replan(self.step, total)
@@ -202,7 +202,7 @@ class _Trainer:
         began = perf_counter()
         yield
         if self.deadline is not None:
-            self.deadline.note(look, perf_counter() - began, self.pace.per_second)
+            self.deadline.note(look, perf_counter() - began, self.pace.per_second())
 
     def _is_due(self, every: int) -> bool:
         return every > 0 and (self.step % every == 0 or self.step == self.total)
@@ -301,7 +301,7 @@ class _Trainer:
     def _progress(self) -> Progress:
         loss = self.told_sum / max(1, self.told_count)
         self.told_sum, self.told_count, self.told_at = 0.0, 0, perf_counter()
-        pace = self.pace.per_second
+        pace = self.pace.per_second()
         left = (self.total - self.step) / pace if pace else None
         if self.deadline and left:
             left = max(0.0, self.deadline.seconds - self._seconds())
