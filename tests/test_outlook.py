@@ -39,9 +39,9 @@ def test_losses_have_turned_where_the_last_four_are_clearly_above_the_best(
 
 def test_what_still_falls_is_given_a_longer_time() -> None:
     falling = seen(3.0, 2.5, 2.2, 2.0, 1.9, 1.8)
-    assert outlook(falling, 3) == "Still improving: give it 10 minutes (--minutes 10)."
-    assert "--minutes 1)" in str(outlook(falling, 0.3))
-    assert "--minutes 2000)" in str(outlook(falling, 1000))
+    assert outlook(falling, 3) == "Still improving: give it more time, --minutes 10."
+    assert "--minutes 1." in str(outlook(falling, 0.3))
+    assert "--minutes 2000." in str(outlook(falling, 1000))
 
 
 def test_what_has_risen_is_said_with_the_minute_of_the_best() -> None:

@@ -8,7 +8,7 @@ from charloom.errors import CharloomError
 
 TIMES, FEWEST = 20, 4  # looks at held-out text in a run: usually, and where there is little time
 SAMPLES, LINES = 8, 500  # that are drawn, and written to metrics.jsonl, in a run
-PAUSE = 6  # seconds between two looks, at least
+PAUSE = 3  # seconds between two looks, at least
 SHARE = 0.05  # of the characters learned from: so many held-out ones are read in all the looks
 ENOUGH = 50_000  # held-out characters after which a look tells little more
 LEAST = 2_000  # ... and below which it tells too little

@@ -60,7 +60,7 @@ def outlook(seen: list[Look], minutes: float) -> str | None:
         )
     if _gain(seen) > IMPROVING:
         longer = next((time for time in TIMES if time >= 2 * minutes), 2 * minutes)
-        return f"Still improving: give it {longer:g} minutes (--minutes {longer:g})."
+        return f"Still improving: give it more time, --minutes {longer:g}."
     return "Held-out loss has levelled off: more time would change little, more of such text would."
 
 

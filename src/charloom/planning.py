@@ -5,7 +5,8 @@ that might be chosen (recipe.py says which) on the text itself.
 """
 
 import math
-from collections.abc import Callable, Collection
+from collections import deque
+from collections.abc import Callable, Collection, Iterator
 from pathlib import Path
 from time import perf_counter
 from typing import NamedTuple
@@ -14,9 +15,11 @@ import numpy as np
 
 from charloom.batches import Lanes
 from charloom.config import ModelConfig, RunConfig, replace
-from charloom.model import create_learner
+from charloom.evaluation import evaluate
+from charloom.model import Learner, create_learner, create_model
 from charloom.recipe import Choice, Size, choose, speed, times
 from charloom.run import Run, fewest_characters
+from charloom.sampling import generate
 from charloom.text import Text, read_text, split_text
 from charloom.vocabulary import Vocabulary
 from charloom.weights import parameter_count
@@ -25,7 +28,7 @@ EPOCHS = 10  # where the end of the run is left open, but with these bounds
 FEWEST, MOST = 4_000_000, 100_000_000  # characters read
 LOOKING = 0.07  # of the time goes into looks: the share that is planned for at the beginning
 MEASURING = 0.08  # of the time may go into measuring
-SECONDS, UPDATES = 0.25, 20  # that one model is timed for, at most: two updates at least
+SECONDS = 0.25  # that one model is timed for, at most: two updates at least
 WIDTHS = 3  # models that are timed, at most
 COMPILED = 2.0  # seconds of a first update, above which it has been compiling
 
@@ -33,10 +36,14 @@ Tell = Callable[[str], None]
 
 
 class Plan(NamedTuple):
-    """Settings with `iterations` that fit the minutes, and (what, why) in a line each."""
+    """Settings with `iterations` that fit the minutes, and (what, why) in a line each.
+
+    The minutes count from `began`, a reading of perf_counter.
+    """
 
     config: RunConfig
     reasons: tuple[tuple[str, str], ...]
+    began: float
 
 
 def new_run(path: str | Path, config: RunConfig, text: Text | None = None) -> Run:
@@ -71,8 +78,10 @@ def plan(
     """Choose what is not `given` for this text, and how many updates fit the minutes.
 
     `given` are names of settings; None takes the settings as they are and looks for the length
-    alone. The minutes count from `began`, a reading of perf_counter. Without minutes nothing is
-    measured: the same text and settings give the same plan. Raises CharloomError.
+    alone. The minutes count from `began`, a reading of perf_counter; where half of them is over
+    before the first update, for something had to be compiled, that half is left all the same.
+    Without minutes nothing is measured: the same text and settings give the same plan. Raises
+    CharloomError.
     """
     assert isinstance(config.model, ModelConfig)
     vocabulary = Vocabulary.from_text(text.content)
@@ -81,7 +90,7 @@ def plan(
     minutes = config.train.minutes
     if minutes is None:
         choice = planner.choose(None)
-        return Plan(choice.config, choice.reasons)
+        return Plan(choice.config, choice.reasons, began)
     return planner.measured(60 * minutes, began, tell)
 
 
@@ -109,7 +118,7 @@ class _Planner:
     def measured(self, budget: float, began: float, tell: Tell) -> Plan:
         """Time what would be chosen, until that is what has been timed."""
         tell("measuring this machine's speed; the first time, compiling takes some seconds")
-        start, compiled = perf_counter(), 0.0
+        start, asked, compiled = perf_counter(), began, 0.0
 
         def left() -> float:
             return max(0.0, (budget - (perf_counter() - began)) * (1 - LOOKING))
@@ -119,13 +128,15 @@ class _Planner:
             if self._numbers(choice) in self.speeds or perf_counter() - start > MEASURING * budget:
                 break
             self.speeds[self._numbers(choice)], first = self._time(choice.config, budget)
-            compiled = max(compiled, first)
+            start, compiled = start + first, max(compiled, first)
+            began = max(began, perf_counter() - budget / 2)
         choice = self.choose(left())
         pace = speed(self._numbers(choice), self.speeds)
         train = choice.config.train
         iterations = max(1, int(left() * pace / (train.batch * train.length)))
         config = replace(choice.config, train=replace(train, iterations=iterations))
-        return Plan(config, (*self._pace(pace, left() * pace, compiled), *choice.reasons))
+        reasons = self._reasons(choice, pace, left() * pace, compiled, late=began - asked)
+        return Plan(config, tuple(reasons), began)
 
     def _numbers(self, choice: Choice) -> int:
         assert isinstance(choice.config.model, ModelConfig)
@@ -148,16 +159,32 @@ class _Planner:
             float(learner.update(inputs, targets, 0.0))
             return perf_counter() - began
 
-        first, times = update(), [update(), update()]
-        while len(times) < UPDATES and sum(times) < min(SECONDS, MEASURING * budget / WIDTHS):
-            times.append(update())
-        return train.batch * train.length * len(times) / sum(times), first
+        first = update()
+        if not self.speeds:
+            first += self._start(config, learner)
+        timed = [update(), update()]
+        while sum(timed) < min(SECONDS, MEASURING * budget / WIDTHS):
+            timed.append(update())
+        return train.batch * train.length * len(timed) / sum(timed), first
 
-    def _pace(self, pace: float, read: float, compiled: float) -> list[tuple[str, str]]:
+    def _start(self, config: RunConfig, learner: Learner) -> float:
+        """Do once what the run will look with, so that it has been compiled; returns seconds."""
+        began = perf_counter()
+        model = create_model(
+            config.model, learner.arrays(), self.vocabulary, config.engine, config.dtype
+        )
+        evaluate(model, np.zeros(2, np.int32))
+        deque(generate(model, config.watch.sample, length=1))
+        return perf_counter() - began
+
+    def _reasons(
+        self, choice: Choice, pace: float, read: float, compiled: float, late: float
+    ) -> Iterator[tuple[str, str]]:
         minutes = self.config.train.minutes
-        passes = read / self.size.characters
         shown = f"{minutes:g} minute{'' if minutes == 1 else 's'}, {float(f'{pace:.2g}'):,.0f}"
-        lines = [("time", f"{shown} characters/s here: {times(passes)} through the text")]
+        passes = times(read / self.size.characters)
+        yield "time", f"{shown} characters/s here: {passes} through the text"
+        yield from choice.reasons
         if compiled > COMPILED:
-            lines.append(("note", f"starting took {compiled:.0f} s: the first time, it compiles"))
-        return lines
+            end = f"; to leave half the time, the end is {late:.0f} s later" if late else ""
+            yield "note", f"starting took {compiled:.0f} s: the first time, it compiles{end}"

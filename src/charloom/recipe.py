@@ -187,7 +187,7 @@ def _reasons(
     if "hidden" not in given:
         why = f"the widest with {READ} characters to read for each of its {numbers:,} numbers"
         if numbers * READ > read:
-            why = "the smallest, for there is little time"
+            why = "the smallest, for too little is read for a wider one"
         elif model.hidden < WIDTHS[-1].hidden and _too_wide(config, size):
             why = f"a wider one has more than {NUMBERS} numbers for each character of the text"
         reasons.append(("width", f"{model.hidden} units: {why}"))
@@ -199,7 +199,7 @@ def _reasons(
         reasons.append(("drop", f"{train.dropout:g} of the units: {passes}, {why}"))
     if not {"batch", "length"} & {*given}:
         reasons.append(
-            ("steps", f"{train.batch} places side by side, {train.length} characters in each")
+            ("steps", f"{train.length} characters at a time, in each of {train.batch} lanes")
         )
     return reasons
 

@@ -180,7 +180,8 @@ class _Trainer:
             yield Evaluated(self.step, score, best)
         if score is not None or self._is_due(every.log):
             self._log(score)
-        if score and self.deadline and turned(history(self.run.metrics())):
+        early = self.deadline is not None and self.step < self.total
+        if score and early and turned(history(self.run.metrics())):
             self.turned = True
             self._replan()
         if self._is_due(every.sample) and self._takes_sample():

@@ -184,7 +184,7 @@ def train(context: click.Context, /, **_: Any) -> None:
         planned = config.preset is None or config.train.minutes is not None
         if planned and isinstance(config.model, ModelConfig):
             fixed = None if config.preset else values.keys()
-            config, view.reasons = plan(config, fixed, text, began, view.status)
+            config, view.reasons, began = plan(config, fixed, text, began, view.status)
         run = new_run(out, config, text)
         context.exit(view.follow(start(run, began=began)))
 
