@@ -6,7 +6,7 @@ PIP := $(BIN)/pip install --quiet --disable-pip-version-check
 .PHONY: demo test check bench clean
 
 demo: .venv/installed  ## Learn the Constitution of the United States in under a minute
-	$(BIN)/charloom train corpus:us-constitution --iterations 1000
+	$(BIN)/charloom train corpus:us-constitution --minutes 0.5
 
 test: .venv/installed-test  ## Format, lint, types and all tests
 	$(BIN)/ruff format --check

@@ -10,7 +10,10 @@ import pytest
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text("utf-8")
-SHORT = ["--iterations", "20"]  # what a training command gets here, so that it ends soon
+SHORT = {  # what a command gets here, so that it ends soon
+    "train": ["--minutes", "0.02"],
+    "replay": ["--iterations", "20"],
+}
 
 
 def readme_commands() -> list[list[str]]:
@@ -25,7 +28,7 @@ def test_the_commands_of_the_readme_run_in_their_order(tmp_path: Path) -> None:
     commands = readme_commands()
     assert len(commands) >= 8
     for command in commands:
-        short = SHORT if command[1] in ("train", "replay") else []
+        short = [] if "ngram" in command else SHORT.get(command[1], [])
         result = subprocess.run(
             [sys.executable, "-m", "charloom", *command[1:], *short],
             cwd=tmp_path,

@@ -6,7 +6,7 @@ from charloom.outlook import Look, history, outlook, turned
 
 
 def seen(*held_out: float) -> list[Look]:
-    return [Look(i / 2, nats, nats) for i, nats in enumerate(held_out, 1)]
+    return [Look(i, i / 2, nats, nats) for i, nats in enumerate(held_out, 1)]
 
 
 def test_history_is_read_from_the_lines_of_metrics() -> None:
@@ -15,7 +15,7 @@ def test_history_is_read_from_the_lines_of_metrics() -> None:
         {"step": 2, "seconds": 6.0, "loss": 2.0, "validation": 2.5},
         {"step": 3, "seconds": 9.0, "loss": 1.0, "validation": None},
     ]
-    assert history(lines) == [Look(0.1, 2.5, 3.0), Look(0.15, math.inf, 1.0)]
+    assert history(lines) == [Look(2, 0.1, 2.5, 3.0), Look(3, 0.15, math.inf, 1.0)]
 
 
 @pytest.mark.parametrize(
@@ -50,9 +50,17 @@ def test_what_has_risen_is_said_with_the_minute_of_the_best() -> None:
     assert said.startswith("Held-out loss has risen since minute 1.5: the text is small")
 
 
-def test_what_hardly_moves_has_levelled_off() -> None:
-    level = seen(3.0, 1.5, 1.45, 1.44, 1.435, 1.434)
-    assert str(outlook(level, 3)).startswith("Held-out loss has levelled off")
+@pytest.mark.parametrize(("training", "cure"), [(1.0, "more of such text"), (1.4, "a wider model")])
+def test_what_hardly_moves_has_levelled_off(training: float, cure: str) -> None:
+    level = [look._replace(training=training) for look in seen(3.0, 1.5, 1.45, 1.44, 1.435, 1.434)]
+    said = outlook(level, 3)
+    assert said == (f"Held-out loss has levelled off: more time would change little, {cure} might.")
+
+
+def test_half_of_a_run_is_half_of_its_updates_whatever_the_clock_says() -> None:
+    falling = seen(3.0, 2.5, 2.2, 2.0, 1.9, 1.899)
+    late = [look._replace(minutes=9 + look.minutes / 100) for look in falling]
+    assert outlook(late, 3) == outlook(falling, 3)
 
 
 def test_of_too_few_looks_nothing_is_said() -> None:

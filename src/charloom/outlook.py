@@ -9,15 +9,17 @@ ABOVE = 1.02  # ... each of them by so much
 RISEN = 1.01  # the last look is so much above the best: it has risen
 FEWEST = 4  # looks that tell something
 IMPROVING = 0.015  # share of the loss that went in the second half: it would go on falling
+APART = 1.1  # held-out loss is so much above that in training: the text is known too well
 TIMES = (0.5, 1, 3, 10, 30, 60, 180, 480)  # minutes to suggest
 
 
 class Look(NamedTuple):
-    """One evaluation: `minutes` since the beginning, and losses in nats per character.
+    """One evaluation, after `step` updates and `minutes`: losses in nats per character.
 
     `training` is the mean over the updates since the look before.
     """
 
+    step: int
     minutes: float
     held_out: float
     training: float
@@ -31,7 +33,7 @@ def history(metrics: Iterable[Mapping[str, Any]]) -> list[Look]:
         losses.append(line["loss"])
         if "validation" in line:
             nats = math.inf if line["validation"] is None else line["validation"]
-            found.append(Look(line["seconds"] / 60, nats, sum(losses) / len(losses)))
+            found.append(Look(line["step"], line["seconds"] / 60, nats, sum(losses) / len(losses)))
             losses = []
     return found
 
@@ -41,11 +43,8 @@ def turned(seen: list[Look]) -> bool:
     if not seen:
         return False
     best = _best(seen)
-    after = seen[best + 1 :][-PATIENCE:]
-    return (
-        len(after) == PATIENCE
-        and min(after_.held_out for after_ in after) > ABOVE * seen[best].held_out
-    )
+    after = [look.held_out for look in seen[best + 1 :][-PATIENCE:]]
+    return len(after) == PATIENCE and min(after) > ABOVE * seen[best].held_out
 
 
 def outlook(seen: list[Look], minutes: float) -> str | None:
@@ -61,7 +60,8 @@ def outlook(seen: list[Look], minutes: float) -> str | None:
     if _gain(seen) > IMPROVING:
         longer = next((time for time in TIMES if time >= 2 * minutes), 2 * minutes)
         return f"Still improving: give it more time, --minutes {longer:g}."
-    return "Held-out loss has levelled off: more time would change little, more of such text would."
+    cure = "more of such text" if last.held_out > APART * last.training else "a wider model"
+    return f"Held-out loss has levelled off: more time would change little, {cure} might."
 
 
 def _best(seen: list[Look]) -> int:
@@ -69,10 +69,10 @@ def _best(seen: list[Look]) -> int:
 
 
 def _gain(seen: list[Look]) -> float:
-    """The share by which held-out loss fell in the second half of the time.
+    """The share by which held-out loss fell in the second half of the updates.
 
     Not less: the end is flat in any run whose learning rate goes to 0.
     """
     last = seen[-1]
-    then = next(look for look in seen if look.minutes >= last.minutes / 2)
+    then = next(look for look in seen if look.step >= last.step / 2)
     return 1 - last.held_out / then.held_out

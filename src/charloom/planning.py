@@ -143,7 +143,7 @@ class _Planner:
         return parameter_count(choice.config.model, len(self.vocabulary))
 
     def _time(self, config: RunConfig, budget: float) -> tuple[float, float]:
-        """Return characters a second, and the seconds of the first update, which is not in them."""
+        """Return characters a second, and the seconds by which the first update took longer."""
         model, train = config.model, config.train
         assert isinstance(model, ModelConfig)
         learner = create_learner(model, train, len(self.vocabulary), config.engine, config.dtype)
@@ -165,7 +165,8 @@ class _Planner:
         timed = [update(), update()]
         while sum(timed) < min(SECONDS, MEASURING * budget / WIDTHS):
             timed.append(update())
-        return train.batch * train.length * len(timed) / sum(timed), first
+        mean = sum(timed) / len(timed)
+        return train.batch * train.length / mean, max(0.0, first - mean)
 
     def _start(self, config: RunConfig, learner: Learner) -> float:
         """Do once what the run will look with, so that it has been compiled; returns seconds."""
