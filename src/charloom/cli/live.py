@@ -41,7 +41,7 @@ class LiveView(View):
         """Write the header above, and say what takes its time at first."""
         if started.step == started.total:
             self._status = ""
-        elif started.engine == "compiled":
+        elif started.engine == "compiled" and not self._minutes():  # planning has compiled
             self._status = "compiling the model, which takes some seconds the first time"
         else:
             self._status = "making the first steps"
