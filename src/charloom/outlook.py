@@ -74,5 +74,5 @@ def _gain(seen: list[Look]) -> float:
     Not less: the end is flat in any run whose learning rate goes to 0.
     """
     last = seen[-1]
-    then = next(look for look in seen if look.step >= last.step / 2)
+    then = min(seen, key=lambda look: abs(look.step - last.step / 2))
     return 1 - last.held_out / then.held_out
