@@ -97,6 +97,30 @@ def test_training_for_some_time_says_what_was_chosen_and_keeps_the_time(place: P
     assert "This run has ended already" in again.stdout
 
 
+@pytest.mark.parametrize(
+    ("minutes", "step", "said"),
+    [
+        (None, 250, " 25%  step 250 of 1,000  2:15 left"),
+        (3.0, 250, " 50%  1:30 of 3:00  step 250"),
+        (3.0, 1000, "100%  step 1,000 of 1,000  1:30"),
+    ],
+)
+def test_the_bar_goes_by_the_clock_where_that_ends_the_run(
+    minutes: float | None, step: int, said: str
+) -> None:
+    from rich.console import Console
+
+    from charloom.cli.live import _bar
+    from charloom.events import Progress
+
+    left = 0.0 if step == 1000 else 135.0
+    progress = Progress(step, 1000, 1.0, 1, 1.0, 1.0, 0.1, 1.0, seconds=90.0, left=left)
+    console = Console(width=100)
+    with console.capture() as capture:
+        console.print(_bar(progress, 99, minutes))
+    assert capture.get().rstrip().endswith(said)
+
+
 def test_without_a_length_a_run_has_the_minutes_of_the_recipe() -> None:
     from charloom.cli.train import configure
     from charloom.config import TrainConfig, replace
