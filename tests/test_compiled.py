@@ -10,7 +10,16 @@ from hypothesis import strategies as st
 
 from charloom.compiled import CompiledLearner, CompiledModel
 from charloom.compiled.activations import exp, sigmoid, tanh
-from charloom.compiled.products import back_product, product, transpose_for
+from charloom.compiled.products import (
+    BLOCK,
+    aligned,
+    back_product,
+    gradient_product,
+    pack,
+    pack_back,
+    packed_size,
+    product,
+)
 from charloom.config import ModelConfig, SampleConfig, TrainConfig
 from charloom.corpora import load_corpus
 from charloom.drawing import draw
@@ -251,25 +260,60 @@ def test_nan_shows_as_nan():
     assert math.isnan(learner.update(*step, 0.1))
 
 
+def laid_out(array, dtype):
+    out = aligned(array.shape, dtype)
+    out[...] = array
+    return out
+
+
 @settings(max_examples=150)
 @given(
-    st.integers(1, 40), st.integers(1, 40), st.integers(1, 70), st.booleans(), st.booleans(),
+    st.integers(1, 40), st.integers(1, 40), st.integers(1, 70), st.booleans(), st.integers(0, 1),
     st.sampled_from(["float32", "float64"]),
 )  # fmt: skip
-def test_products_are_numpys(M, K, N, one_row, transposed, dtype):
+def test_products_are_numpys(M, K, N, one_row, turn, dtype):
     rng = np.random.default_rng(M * 10000 + K * 100 + N)
-    a, w = rng.normal(size=(M, K)).astype(dtype), rng.normal(size=(K, N)).astype(dtype)
+    a, w = rng.normal(size=(M, K)).astype(dtype), laid_out(rng.normal(size=(K, N)), dtype)
     base = rng.normal(size=(1 if one_row else M, N)).astype(dtype)
     expected = base.astype(np.float64) + a.astype(np.float64) @ w.astype(np.float64)
     tolerance = 1e-4 if dtype == "float32" else 1e-12
+    packed = np.full(packed_size(K, N, dtype), np.nan, dtype)
+    pack(packed, w, M)
     out = np.full((M, N), np.nan, dtype)
-    product(out, base, np.asfortranarray(a) if transposed else a, w)
+    product(out, base, a, w, packed, turn)
     np.testing.assert_allclose(out, expected, atol=tolerance)
-    out[...] = np.nan
-    wT, scratch = np.ascontiguousarray(w.T), np.full((K, N), np.nan, dtype)
-    transpose_for(scratch, wT, M)
-    back_product(out, base, a, wT, scratch)
+    if not one_row:
+        product(base, base, a, w, packed, turn)
+        np.testing.assert_array_equal(base, out, "in place")
+        base[...] = expected - a.astype(np.float64) @ w.astype(np.float64)
+    packed[...] = out[...] = np.nan
+    wT = laid_out(w.T, dtype)
+    pack_back(packed, wT, M)
+    back_product(out, base, a, wT, packed, turn)
     np.testing.assert_allclose(out, expected, atol=tolerance)
+
+
+@settings(max_examples=100)
+@given(
+    st.integers(1, 2 * BLOCK + 9), st.integers(1, 40), st.integers(1, 70),
+    st.sampled_from(["float32", "float64"]),
+)  # fmt: skip
+def test_gradient_products_are_numpys(K, M, N, dtype):
+    rng = np.random.default_rng(M * 10000 + K * 100 + N)
+    a, b = rng.normal(size=(K, M)).astype(dtype), rng.normal(size=(K, N)).astype(dtype)
+    out = np.full((M, N), np.nan, dtype)
+    panel = np.full(packed_size(BLOCK, 0, dtype), np.nan, dtype)
+    gradient_product(out, np.zeros((1, N), dtype), a, b, panel)
+    expected = a.T.astype(np.float64) @ b.astype(np.float64)
+    np.testing.assert_allclose(out, expected, atol=1e-3 if dtype == "float32" else 1e-11)
+
+
+def test_a_packed_matrix_is_not_larger_than_it_says():
+    for K, N in ((1, 1), (7, 33), (30, 64), (3, 65)):
+        packed = np.full(packed_size(K, N, "float32") + 1, np.nan, np.float32)
+        pack(packed, laid_out(np.ones((K, N)), "float32"), 9)
+        pack_back(packed, laid_out(np.ones((N, K)), "float32"), 9)
+        assert np.isnan(packed[-1])
 
 
 @kernel

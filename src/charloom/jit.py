@@ -17,6 +17,7 @@ F = TypeVar("F", bound=Callable[..., Any])
 
 # Without nnan and ninf, so that a NaN still shows as one.
 _FASTMATH = {"nsz", "arcp", "contract", "afn", "reassoc"}
+OPTIONS = {"fastmath": _FASTMATH, "error_model": "numpy", "_nrt": False}
 _SHARED = ("jit.py", "drawing.py")  # what kernels of other folders are made with
 
 
@@ -26,7 +27,7 @@ def kernel(function: F) -> F:
     It works in arrays that were made beforehand: without numba's reference counting (`_nrt`)
     it is smaller, faster, and takes half as long to compile.
     """
-    return _compile(function, fastmath=_FASTMATH, _nrt=False)
+    return _compile(function, **OPTIONS)
 
 
 def inlined_kernel(function: F) -> F:
@@ -34,19 +35,19 @@ def inlined_kernel(function: F) -> F:
 
     For what is large and called from few places: there it is compiled once, not twice.
     """
-    return _compile(function, fastmath=_FASTMATH, _nrt=False, inline="always")
+    return _compile(function, **OPTIONS, inline="always")
 
 
 def allocating_kernel(function: F) -> F:
     """Compile `function`, which may make and return arrays, in strict floating point."""
-    return _compile(function)
+    return _compile(function, error_model="numpy")
 
 
 def _compile(function: F, **options: Any) -> F:
     before = numba.config.CACHE_DIR
     numba.config.CACHE_DIR = before or _cache_folder(Path(function.__code__.co_filename).parent)
     try:
-        compiled: F = numba.njit(function, cache=True, nogil=True, error_model="numpy", **options)
+        compiled: F = numba.njit(function, cache=True, nogil=True, **options)
     finally:
         numba.config.CACHE_DIR = before
     return compiled

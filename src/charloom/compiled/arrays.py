@@ -13,6 +13,7 @@ from numpy.typing import DTypeLike, NDArray
 
 from charloom.compiled.gru import Gru
 from charloom.compiled.lstm import Lstm
+from charloom.compiled.products import BLOCK, FEW, aligned, packed_size
 from charloom.compiled.rnn import Rnn
 from charloom.config import ModelConfig
 from charloom.weights import GATES, Array, parameter_count
@@ -30,16 +31,34 @@ class Parameters(NamedTuple):
     head_b: Array  # (1, V)
 
 
+class Packed(NamedTuple):
+    """Weights as products take them (see products.py), for lanes and steps of one number."""
+
+    Wx0: Array  # the embedding's way into layer 0; empty without one
+    Wx: Array  # (L - 1, packed)
+    Wh: Array  # (L, packed)
+    head_W: Array
+
+
+class Lookup(NamedTuple):
+    """What layer 0 makes of each distinct id, and where; 4 rows at least, as products like them."""
+
+    place: NDArray[np.int32]  # (V,) row of an id in `table`; -1 where it has none
+    distinct: NDArray[np.int32]  # (V,) the ids that have one, in the order of their rows
+    x: Array  # (V, E) their embeddings
+    table: Array  # (V, GH) their x Wx + b, then its gradient; empty for one-hot inputs
+
+
 class Shard(NamedTuple):
     """Everything that one thread needs to take B lanes through T steps."""
 
     ids: NDArray[np.int32]  # (T, B)
-    x: Array  # (T, B, E) embedded inputs
-    Z: Array  # (T, B, GH) x Wx + b, then its gradient
-    gates: Array  # (L, T, B, GH)
+    lookup: Lookup
+    gates: Array  # (L, T, B, GH) x Wx + b, then what the gates give, then dZ
+    R: Array  # (L, T, B, GH) h Wh of a GRU, then its gradient; the gates themselves elsewhere
     h: Array  # (L, T + 1, B, H); h[:, 0] is the carried state
-    mask: Array  # (L - 1, T, B, H) dropout, or (0, T, B, H)
-    dropped: Array  # as mask: layer outputs after dropout
+    mask: Array  # (L, B, H) dropout, or (0, B, H) for none
+    dropped: Array  # (L, T, B, H) layer outputs after dropout, or (0, T, B, H)
     logits: Array  # (T, B, V), then their gradient
     zero: Array  # (1, widest) for products without a base
     cell: Any  # Rnn, Lstm or Gru: what only this cell needs
@@ -50,11 +69,9 @@ class Scratch(NamedTuple):
 
     seen: NDArray[np.uint8]  # (V,) 1 where an id occurs in the last ids
     dH: Array  # (T, B, H) gradient of a layer's outputs
-    dh: Array  # (B, H)
-    WhT: Array  # (GH, H)
-    WxT: Array  # (GH, H)
-    Wx0T: Array  # (GH, E)
-    head_WT: Array  # (V, H)
+    rows: Array  # (3, B, H)
+    packed: Array  # one matrix, packed to go back
+    panel: Array  # a part of one, see `gradient_product`
 
 
 def parameter_views(flat: Array, config: ModelConfig, V: int) -> Parameters:
@@ -93,34 +110,65 @@ def matrices_size(p: Parameters) -> int:
 def flat_vector(weights: Mapping[str, Array], config: ModelConfig, dtype: DTypeLike) -> Array:
     """Copy the contract's named arrays into one new flat vector."""
     V = weights["head.W"].shape[1]
-    flat = np.empty(parameter_count(config, V), dtype)
+    flat = aligned((parameter_count(config, V),), dtype)
     for name, view in named_views(flat, config, V).items():
         view[...] = weights[name]
     return flat
 
 
+def new_packed(config: ModelConfig, V: int, dtype: DTypeLike) -> Packed:
+    """Allocate room for packed weights."""
+    L, H, E, G = config.layers, config.hidden, config.embedding, GATES[config.cell]
+
+    def make(count: int, K: int, N: int) -> Array:
+        return aligned((count, packed_size(K, N, dtype)), dtype)
+
+    enter = make(1 if E else 0, E, G * H).reshape(-1)
+    return Packed(enter, make(L - 1, H, G * H), make(L, H, G * H), make(1, H, V)[0])
+
+
+def new_lookup(config: ModelConfig, V: int, dtype: DTypeLike) -> Lookup:
+    """Allocate the rows of up to V distinct ids."""
+    E, GH = config.embedding, GATES[config.cell] * config.hidden
+    rows = max(V, FEW)
+    return Lookup(
+        np.full(V, -1, np.int32),
+        np.zeros(V, np.int32),
+        aligned((rows, E), dtype),
+        aligned((rows if E else 0, GH), dtype),
+    )
+
+
 def new_shard(
-    config: ModelConfig, V: int, B: int, T: int, dtype: DTypeLike, *, dropout: bool = False
+    config: ModelConfig,
+    V: int,
+    B: int,
+    T: int,
+    dtype: DTypeLike,
+    lookup: Lookup,
+    *,
+    dropout: bool = False,
 ) -> Shard:
     """Allocate the buffers for B lanes and T steps."""
     L, H, E, G = config.layers, config.hidden, config.embedding, GATES[config.cell]
-    masks = L - 1 if dropout else 0
+    masks = L if dropout else 0
 
     def make(*shape: int) -> Array:
-        return np.zeros(shape, dtype)
+        return aligned(shape, dtype)
 
     cells: dict[str, Callable[[], Any]] = {
         "rnn": lambda: Rnn(make(0)),
-        "lstm": lambda: Lstm(make(L, T + 1, B, H), make(L, T, B, H), make(B, H)),
-        "gru": lambda: Gru(make(L, T, B, G * H), make(T, B, G * H)),
+        "lstm": lambda: Lstm(make(L, T + 1, B, H), make(L, T, B, H)),
+        "gru": lambda: Gru(make(0)),
     }
+    gates = make(L, T, B, G * H)
     return Shard(
         ids=np.zeros((T, B), np.int32),
-        x=make(T, B, E),
-        Z=make(T, B, G * H),
-        gates=make(L, T, B, G * H),
+        lookup=lookup,
+        gates=gates,
+        R=make(L, T, B, G * H) if config.cell == "gru" else gates,
         h=make(L, T + 1, B, H),
-        mask=make(masks, T, B, H),
+        mask=make(masks, B, H),
         dropped=make(masks, T, B, H),
         logits=make(T, B, V),
         zero=make(1, max(G * H, V, H, E)),
@@ -130,9 +178,10 @@ def new_shard(
 
 def new_scratch(config: ModelConfig, V: int, B: int, T: int, dtype: DTypeLike) -> Scratch:
     """Allocate what the backward pass of such a shard needs."""
-    H, E, G = config.hidden, config.embedding, GATES[config.cell]
-    shapes = [(T, B, H), (B, H), (G * H, H), (G * H, H), (G * H, E), (V, H)]
-    return Scratch(np.zeros(V, np.uint8), *(np.zeros(shape, dtype) for shape in shapes))
+    H, E, GH = config.hidden, config.embedding, GATES[config.cell] * config.hidden
+    back = max(packed_size(K, N, dtype) for K, N in ((GH, H), (GH, E), (V, H)))
+    sizes = [(T, B, H), (3, B, H), (back,), (packed_size(BLOCK, 0, dtype),)]
+    return Scratch(np.zeros(V, np.uint8), *(aligned(size, dtype) for size in sizes))
 
 
 def carried(shard: Shard) -> tuple[Array, ...]:

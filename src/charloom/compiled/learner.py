@@ -1,14 +1,14 @@
 """The compiled engine's Learner: lanes in shards, a thread for each, one optimiser step."""
 
-import os
 from collections.abc import Mapping
-from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from charloom.compiled.arrays import (
+    Packed,
     Parameters,
     Scratch,
     Shard,
@@ -16,12 +16,16 @@ from charloom.compiled.arrays import (
     flat_vector,
     matrices_size,
     named_views,
+    new_lookup,
+    new_packed,
     new_scratch,
     new_shard,
     parameter_views,
 )
-from charloom.compiled.network import add_gradient, cross_entropy, forward, loss_and_gradient
+from charloom.compiled.network import add_gradient, loss_and_gradient, shard_loss
 from charloom.compiled.optimizers import move, rule
+from charloom.compiled.products import aligned
+from charloom.compiled.threads import Team, available_threads
 from charloom.config import ModelConfig, TrainConfig
 from charloom.dropout import dropout_mask
 from charloom.errors import CharloomError
@@ -38,7 +42,8 @@ class _Worker(NamedTuple):
 
     lanes: slice  # of the batch
     gradient: Array  # flat (P,)
-    g: Parameters  # its views
+    packed: Packed
+    g: Parameters  # views of the gradient
     shard: Shard
     scratch: Scratch
     targets: NDArray[np.int32]  # (T, B)
@@ -67,14 +72,13 @@ class CompiledLearner:
         self._flat = flat_vector(drawn, model, dtype)
         self._parameters = parameter_views(self._flat, model, vocabulary_size)
         sizes = [self._flat.size if k < len(SLOTS[train.optimizer]) else 0 for k in range(2)]
-        self._slots = tuple(np.zeros(size, dtype) for size in sizes)
+        self._slots = tuple(aligned((size,), dtype) for size in sizes)
         self._rule = rule(train, dtype)
         self._row_width = model.embedding or self._parameters.Wx0.shape[1]
         self._matrices = matrices_size(self._parameters)
         self._length = train.length
         self._workers = self._new_workers()
-        threads = min(len(self._workers), _available_threads())
-        self._pool = ThreadPoolExecutor(threads) if threads > 1 else None
+        self._team = Team(min(len(self._workers), available_threads()))
 
     def update(self, inputs: Ids, targets: Ids, learning_rate: float) -> float:
         """Take one step on inputs and targets (B, T), and carry the state on.
@@ -114,9 +118,8 @@ class CompiledLearner:
         total = 0.0
         try:
             for worker in self._workers:
-                s = worker.shard
-                forward(self._parameters, s._replace(mask=s.mask[:0]))
-                total += cross_entropy(s.logits, worker.targets, 1.0)
+                s = worker.shard._replace(mask=worker.shard.mask[:0])
+                total += shard_loss(self._parameters, worker.packed, s, worker.targets)
         except IndexError:
             raise self._id_error() from None
         return total / inputs.size
@@ -172,11 +175,13 @@ class CompiledLearner:
         for first in range(0, self._train.batch, SHARD):
             lanes = slice(first, min(first + SHARD, self._train.batch))
             size = (self._model, self._V, lanes.stop - first, self._length, self._dtype)
-            gradient = np.zeros_like(self._flat)
+            gradient = aligned(self._flat.shape, self._dtype)
             g = parameter_views(gradient, self._model, self._V)
-            shard = new_shard(*size, dropout=self._train.dropout > 0)
+            lookup = new_lookup(self._model, self._V, self._dtype)
+            shard = new_shard(*size, lookup, dropout=self._train.dropout > 0)
+            packed = new_packed(self._model, self._V, self._dtype)
             targets = np.zeros_like(shard.ids)
-            workers.append(_Worker(lanes, gradient, g, shard, new_scratch(*size), targets))
+            workers.append(_Worker(lanes, gradient, packed, g, shard, new_scratch(*size), targets))
         return workers
 
     def _fill(self, inputs: Ids, targets: Ids) -> None:
@@ -201,21 +206,21 @@ class CompiledLearner:
         return CharloomError(f"inputs and targets must hold ids from 0 to {self._V - 1}")
 
     def _draw_masks(self) -> None:
-        shape = (self._length, self._train.batch, self._model.hidden)
-        for layer in range(self._model.layers - 1):
+        shape = (self._train.batch, self._model.hidden)
+        for layer in range(self._model.layers):
             mask = dropout_mask(
                 self._seed, self._updates, layer, shape, self._train.dropout, self._dtype
             )
             for worker in self._workers:
-                worker.shard.mask[layer] = mask[:, worker.lanes]
+                worker.shard.mask[layer] = mask[worker.lanes]
 
     def _losses_and_gradients(self, scale: float) -> float:
-        """Run every worker, the first on this thread; return their summed losses."""
-        work = [(self._parameters, *worker[2:], scale) for worker in self._workers]
-        if self._pool is None:
-            return sum([loss_and_gradient(*arguments) for arguments in work])
-        others = [self._pool.submit(loss_and_gradient, *arguments) for arguments in work[1:]]
-        return sum([loss_and_gradient(*work[0]), *(future.result() for future in others)])
+        """Run every worker; return their summed losses."""
+        calls = [
+            partial(loss_and_gradient, self._parameters, *worker[2:], scale)
+            for worker in self._workers
+        ]
+        return sum(self._team.do(calls))
 
     def _state_pieces(self) -> dict[str, list[Array]]:
         """Carried state by name: a view (B of the shard, H) for each shard."""
@@ -224,11 +229,3 @@ class CompiledLearner:
             for layer in range(self._model.layers)
             for k, name in enumerate("hc" if self._model.cell == "lstm" else "h")
         }
-
-
-def _available_threads() -> int:
-    """OMP_NUM_THREADS where it is set, else the processors this process may use."""
-    asked = os.environ.get("OMP_NUM_THREADS", "")
-    if asked.isdigit() and int(asked) > 0:
-        return int(asked)
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

@@ -7,20 +7,44 @@ from numba.extending import overload
 
 from charloom.compiled import gru, lstm, rnn
 from charloom.compiled.activations import exp
-from charloom.compiled.products import back_product, copy, product, transpose_for
-from charloom.jit import inlined_kernel, kernel
+from charloom.compiled.products import (
+    FEW,
+    back_product,
+    copy,
+    gradient_product,
+    pack,
+    pack_back,
+    product,
+)
+from charloom.jit import OPTIONS, inlined_kernel, kernel
 
 
-def cell_forward(s: Any, Wh: Any, layer: int) -> None:
-    """Take a layer through all steps, from s.Z; the type of s.cell says which cell."""
+def cell_forward(s: Any, Wh: Any, packed: Any, turn: int, layer: int) -> None:
+    """Take a layer through all steps, from s.gates; the type of s.cell says which cell."""
 
 
-def cell_backward(s: Any, d: Any, Wh: Any, dWh: Any, layer: int) -> None:
-    """From d.dH, the gradient of a layer's outputs: s.Z = dZ, and dWh."""
+def cell_backward(s: Any, d: Any, Wh: Any, layer: int) -> None:
+    """From d.dH, the gradient of a layer's outputs: s.gates = dZ."""
 
 
 def cell_carry(s: Any) -> None:
     """Carry s.h, and an LSTM's c, from the last step to before the first."""
+
+
+def _cell(s: Any) -> Any:
+    """Return the module whose cell the type of s.cell is."""
+    cell = s.types[s.fields.index("cell")].instance_class
+    return {rnn.Rnn: rnn, lstm.Lstm: lstm, gru.Gru: gru}[cell]
+
+
+@overload(cell_forward, jit_options=OPTIONS)
+def _cell_forward(s: Any, Wh: Any, packed: Any, turn: int, layer: int) -> Any:
+    return _cell(s).forward
+
+
+@overload(cell_backward, jit_options=OPTIONS)
+def _cell_backward(s: Any, d: Any, Wh: Any, layer: int) -> Any:
+    return _cell(s).backward
 
 
 @overload(cell_carry)
@@ -32,131 +56,114 @@ def _cell_carry(s: Any) -> Any:
         carry(s.h)
         carry(s.cell.c)
 
-    return h_and_c if _is(s, lstm.Lstm) else h_alone
-
-
-def _is(s: Any, cell: type) -> bool:
-    return s.types[s.fields.index("cell")].instance_class is cell
-
-
-@overload(cell_forward)
-def _cell_forward(s: Any, Wh: Any, layer: int) -> Any:
-    def rnn_forward(s: Any, Wh: Any, layer: int) -> None:
-        rnn.forward(s.Z, Wh, s.gates[layer], s.h[layer])
-
-    def lstm_forward(s: Any, Wh: Any, layer: int) -> None:
-        lstm.forward(s.Z, Wh, s.gates[layer], s.h[layer], s.cell.c[layer], s.cell.tanh_c[layer])
-
-    def gru_forward(s: Any, Wh: Any, layer: int) -> None:
-        gru.forward(s.Z, Wh, s.gates[layer], s.h[layer], s.cell.R[layer], s.zero)
-
-    return rnn_forward if _is(s, rnn.Rnn) else lstm_forward if _is(s, lstm.Lstm) else gru_forward
-
-
-@overload(cell_backward)
-def _cell_backward(s: Any, d: Any, Wh: Any, dWh: Any, layer: int) -> Any:
-    def rnn_backward(s: Any, d: Any, Wh: Any, dWh: Any, layer: int) -> None:
-        h = s.h[layer]
-        rnn.backward(s.Z, d.dH, Wh, d.WhT, h, d.dh)
-        _recurrent_gradient(dWh, s.zero, h, s.Z)
-
-    def lstm_backward(s: Any, d: Any, Wh: Any, dWh: Any, layer: int) -> None:
-        gates, c, tanh_c = s.gates[layer], s.cell.c[layer], s.cell.tanh_c[layer]
-        lstm.backward(s.Z, d.dH, Wh, d.WhT, gates, c, tanh_c, d.dh, s.cell.dc)
-        _recurrent_gradient(dWh, s.zero, s.h[layer], s.Z)
-
-    def gru_backward(s: Any, d: Any, Wh: Any, dWh: Any, layer: int) -> None:
-        gates, R, h = s.gates[layer], s.cell.R[layer], s.h[layer]
-        gru.backward(s.Z, s.cell.dR, d.dH, Wh, d.WhT, gates, R, h, d.dh)
-        _recurrent_gradient(dWh, s.zero, h, s.cell.dR)
-
-    return rnn_backward if _is(s, rnn.Rnn) else lstm_backward if _is(s, lstm.Lstm) else gru_backward
+    return h_and_c if _cell(s) is lstm else h_alone
 
 
 @kernel
-def _recurrent_gradient(dWh: Any, zero: Any, h: Any, dR: Any) -> None:
-    """dWh (H, GH) = sum over t of h[t].T dR[t], for h (T + 1, B, H) and dR (T, B, GH)."""
-    T, B, G = dR.shape
-    H = h.shape[2]
-    product(dWh, zero, h[:T].reshape(T * B, H).T, dR.reshape(T * B, G))
+def pack_weights(p: Any, k: Any, T: int, B: int) -> None:
+    """Lay out the parameters p in k, for products of B lanes and of T steps of them at once."""
+    N = T * B
+    for layer in range(p.Wh.shape[0]):
+        pack(k.Wh[layer], p.Wh[layer], B)
+    for layer in range(p.Wx.shape[0]):
+        pack(k.Wx[layer], p.Wx[layer], N)
+    pack(k.head_W, p.head_W, N)
+    if p.embedding.shape[1]:
+        pack(k.Wx0, p.Wx0, max(N, FEW))
 
 
 @inlined_kernel
-def forward(p: Any, s: Any) -> None:
-    """s.ids (T, B) -> s.logits (T, B, V), from the state at s.h[:, 0].
+def forward(p: Any, k: Any, s: Any, turn: int) -> None:
+    """s.ids (T, B) -> s.logits (T, B, V), from the state at s.h[:, 0] and `embed`'s table.
 
-    Raises IndexError where an id is not in [0, V).
+    `turn` counts what was read before, for `product`.
     """
     T, B, V = s.logits.shape
-    L, H = p.Wh.shape[0], p.Wh.shape[1]
+    L = p.Wh.shape[0]
     _enter(p, s)
     for layer in range(L):
         if layer:
-            _climb(s, p.b[layer], p.Wx[layer - 1], layer - 1)
-        cell_forward(s, p.Wh[layer], layer)
-        if layer < s.mask.shape[0]:
+            Z, x = s.gates[layer].reshape(T * B, -1), _outputs(s, layer - 1)
+            product(Z, p.b[layer], x, p.Wx[layer - 1], k.Wx[layer - 1], turn)
+        cell_forward(s, p.Wh[layer], k.Wh[layer], turn, layer)
+        if s.mask.shape[0]:
             _drop(s.dropped[layer], s.h[layer, 1:], s.mask[layer])
-    top = s.h[L - 1, 1:].reshape(T * B, H)
-    product(s.logits.reshape(T * B, V), p.head_b, top, p.head_W)
+    product(s.logits.reshape(T * B, V), p.head_b, _outputs(s, L - 1), p.head_W, k.head_W, turn)
+
+
+@inlined_kernel
+def _outputs(s: Any, layer: int) -> Any:
+    """What a layer hands up, (T B, H)."""
+    rows, H = s.ids.size, s.h.shape[3]
+    handed = s.dropped[layer] if s.mask.shape[0] else s.h[layer, 1:]
+    return handed.reshape(rows, H)
 
 
 @kernel
 def _drop(out: Any, x: Any, mask: Any) -> None:
+    """out (T, B, H) = x times mask (B, H), the same at every time."""
     T, B, H = out.shape
     for t in range(T):
         for b in range(B):
             for j in range(H):
-                out[t, b, j] = x[t, b, j] * mask[t, b, j]
+                out[t, b, j] = x[t, b, j] * mask[b, j]
 
 
-@kernel
-def _climb(s: Any, b: Any, Wx: Any, below: int) -> None:
-    """s.Z = x Wx + b, where x is what the layer below gives."""
-    T, B, G = s.Z.shape
-    H = s.h.shape[3]
-    Z = s.Z.reshape(T * B, G)
-    if below < s.mask.shape[0]:
-        product(Z, b, s.dropped[below].reshape(T * B, H), Wx)
-    else:
-        product(Z, b, s.h[below, 1:].reshape(T * B, H), Wx)
+@inlined_kernel
+def _descend(s: Any, d: Any, Wx: Any, dWx: Any, layer: int) -> None:
+    """From a layer's dZ: dWx, and d.dH = dx, the gradient of what the layer below gives."""
+    rows, H = s.ids.size, s.h.shape[3]
+    dZ = s.gates[layer].reshape(rows, -1)
+    gradient_product(dWx, s.zero, _outputs(s, layer - 1), dZ, d.panel)
+    pack_back(d.packed, Wx, rows)
+    back_product(d.dH.reshape(rows, H), s.zero, dZ, Wx, d.packed, layer)
 
 
-@kernel
-def _descend(s: Any, d: Any, Wx: Any, dWx: Any, below: int) -> None:
-    """From s.Z = dZ: dWx, and d.dH = dx, the gradient of what the layer below gives."""
-    T, B, G = s.Z.shape
-    H = s.h.shape[3]
-    dZ = s.Z.reshape(T * B, G)
-    if below < s.mask.shape[0]:
-        product(dWx, s.zero, s.dropped[below].reshape(T * B, H).T, dZ)
-    else:
-        product(dWx, s.zero, s.h[below, 1:].reshape(T * B, H).T, dZ)
-    transpose_for(d.WxT, Wx, T * B)
-    back_product(d.dH.reshape(T * B, H), s.zero, dZ, Wx, d.WxT)
-    if below < s.mask.shape[0]:
-        _drop(d.dH, d.dH, s.mask[below])
+@inlined_kernel
+def embed(p: Any, k: Any, to: Any, ids: Any) -> None:
+    """Give each distinct one of ids (T, B) a row in to.table: embedding[id] Wx + b of layer 0.
 
-
-@kernel
-def _enter(p: Any, s: Any) -> None:
-    """s.Z = x Wx + b for layer 0. A one-hot x times Wx is the row that the id names."""
-    T, B = s.ids.shape
-    E = p.embedding.shape[1]
-    V, bias = s.logits.shape[2], p.b[0, 0]
-    for t in range(T):
-        for b in range(B):
-            if not 0 <= s.ids[t, b] < V:  # unchecked, it would read any memory
+    A text has few different characters: the product is taken once for each, not at every
+    place. Without an embedding there is no table. Raises IndexError where an id is not in
+    [0, V): unchecked, it would read any memory.
+    """
+    V, E = p.embedding.shape
+    for v in range(V):
+        to.place[v] = -1
+    count = 0
+    for t in range(ids.shape[0]):
+        for b in range(ids.shape[1]):
+            v = ids[t, b]
+            if not 0 <= v < V:
                 raise IndexError
-            if E:
-                x, row = s.x[t, b], p.embedding[s.ids[t, b]]
-                for j in range(E):
-                    x[j] = row[j]
+            if to.place[v] < 0:
+                to.place[v] = count
+                to.distinct[count] = v
+                count += 1
+    if E:
+        for u in range(count):
+            x, row = to.x[u], p.embedding[to.distinct[u]]
+            for j in range(E):
+                x[j] = row[j]
+        rows = max(count, FEW)
+        product(to.table[:rows], p.b[0], to.x[:rows], p.Wx0, k.Wx0, count)
+
+
+@inlined_kernel
+def _enter(p: Any, s: Any) -> None:
+    """s.gates[0] = x Wx + b. A one-hot x times Wx is the row that the id names."""
+    bias, table = p.b[0, 0], s.lookup.table
+    for t in range(s.ids.shape[0]):
+        for b in range(s.ids.shape[1]):
+            z, v = s.gates[0, t, b], s.ids[t, b]
+            if table.shape[0]:
+                row = table[s.lookup.place[v]]
+                for j in range(z.size):
+                    z[j] = row[j]
             else:
-                z, row = s.Z[t, b], p.Wx0[s.ids[t, b]]
+                row = p.Wx0[v]
                 for j in range(z.size):
                     z[j] = row[j] + bias[j]
-    if E:
-        product(s.Z.reshape(T * B, -1), p.b[0], s.x.reshape(T * B, E), p.Wx0)
 
 
 @inlined_kernel
@@ -219,56 +226,81 @@ def backward(p: Any, g: Any, s: Any, d: Any) -> None:
     L, H = p.Wh.shape[0], p.Wh.shape[1]
     N = T * B
     dlogits = s.logits.reshape(N, V)
-    product(g.head_W, s.zero, s.h[L - 1, 1:].reshape(N, H).T, dlogits)
+    gradient_product(g.head_W, s.zero, _outputs(s, L - 1), dlogits, d.panel)
     _sum_rows(g.head_b[0], dlogits)
-    transpose_for(d.head_WT, p.head_W, N)
-    back_product(d.dH.reshape(N, H), s.zero, dlogits, p.head_W, d.head_WT)
+    pack_back(d.packed, p.head_W, N)
+    back_product(d.dH.reshape(N, H), s.zero, dlogits, p.head_W, d.packed, T)
     for layer in range(L - 1, -1, -1):
-        cell_backward(s, d, p.Wh[layer], g.Wh[layer], layer)
-        _sum_rows(g.b[layer, 0], s.Z.reshape(N, -1))
+        if s.mask.shape[0]:
+            _drop(d.dH, d.dH, s.mask[layer])
+        pack_back(d.packed, p.Wh[layer], B)
+        cell_backward(s, d, p.Wh[layer], layer)
+        dR, h = s.R[layer].reshape(N, -1), s.h[layer, :T].reshape(N, H)
+        gradient_product(g.Wh[layer], s.zero, h, dR, d.panel)
+        _sum_rows(g.b[layer, 0], s.gates[layer].reshape(N, -1))
         if layer:
-            _descend(s, d, p.Wx[layer - 1], g.Wx[layer - 1], layer - 1)
+            _descend(s, d, p.Wx[layer - 1], g.Wx[layer - 1], layer)
     _leave(p, g, s, d)
 
 
-@kernel
+@inlined_kernel
 def _leave(p: Any, g: Any, s: Any, d: Any) -> None:
-    """Gradients of what the ids look up, from s.Z = dZ of layer 0."""
-    T, B = s.ids.shape
-    E = p.embedding.shape[1]
-    dZ = s.Z.reshape(T * B, -1)
-    if E:
-        product(g.Wx0, s.zero, s.x.reshape(T * B, E).T, dZ)
-        transpose_for(d.Wx0T, p.Wx0, T * B)
-        back_product(s.x.reshape(T * B, E), s.zero, dZ, p.Wx0, d.Wx0T)  # x is now dx
-        _scatter(g.embedding, d.seen, s.ids, s.x)
+    """Gradients of what the ids look up, from dZ of layer 0."""
+    V, E = p.embedding.shape
+    if not E:
+        _forget(g.Wx0, d.seen)
+        _scatter(g.Wx0, s.ids, s.gates[0])
     else:
-        _scatter(g.Wx0, d.seen, s.ids, s.Z)
+        _forget(g.embedding, d.seen)
+    count = 0
+    for v in range(V):
+        d.seen[v] = s.lookup.place[v] >= 0
+        count += d.seen[v]
+    if E:
+        rows = max(count, FEW)
+        x, dtable = s.lookup.x[:rows], s.lookup.table[:rows]
+        for u in range(rows):
+            for j in range(dtable.shape[1]):
+                dtable[u, j] = 0
+        for t in range(s.ids.shape[0]):
+            for b in range(s.ids.shape[1]):
+                _add(dtable[s.lookup.place[s.ids[t, b]]], s.gates[0, t, b])
+        gradient_product(g.Wx0, s.zero, x, dtable, d.panel)
+        pack_back(d.packed, p.Wx0, rows)
+        back_product(x, s.zero, dtable, p.Wx0, d.packed, count)  # x is now dx
+        for u in range(count):
+            to = g.embedding[s.lookup.distinct[u]]
+            for j in range(E):
+                to[j] = x[u, j]
 
 
 @kernel
-def _scatter(out: Any, seen: Any, ids: Any, rows: Any) -> None:
-    """out[v] = the sum of rows[t, b] over the places where ids[t, b] is v."""
+def _forget(out: Any, seen: Any) -> None:
+    """Zero the rows that the last update wrote."""
     for v in range(seen.size):
         if seen[v]:
             out[v] = 0
-    seen[:] = 0
-    T, B = ids.shape
-    for t in range(T):
-        for b in range(B):
-            seen[ids[t, b]] = 1
-            to, row = out[ids[t, b]], rows[t, b]
-            for j in range(row.size):
-                to[j] += row[j]
+
+
+@kernel
+def _scatter(out: Any, ids: Any, rows: Any) -> None:
+    """Add rows[t, b] to out[ids[t, b]]."""
+    for t in range(ids.shape[0]):
+        for b in range(ids.shape[1]):
+            _add(out[ids[t, b]], rows[t, b])
+
+
+@kernel
+def _add(to: Any, row: Any) -> None:
+    for j in range(row.size):
+        to[j] += row[j]
 
 
 @kernel
 def _sum_rows(out: Any, rows: Any) -> None:
     out[:] = 0
     for i in range(rows.shape[0]):
-        row = rows[i]
-        for j in range(row.size):
-            out[j] += row[j]
+        _add(out, rows[i])
 
 
 @kernel
@@ -281,16 +313,34 @@ def add_gradient(to: Any, other: Any, seen: Any, other_seen: Any) -> None:
 
 
 @kernel
-def loss_and_gradient(p: Any, g: Any, s: Any, d: Any, targets: Any, scale: float) -> float:
+def loss_and_gradient(p: Any, k: Any, g: Any, s: Any, d: Any, targets: Any, scale: float) -> float:
     """Summed loss of a shard in nats, on targets (T, B); fills g with `scale` x its gradient.
 
     The state after the last character becomes that before the first.
     """
-    forward(p, s)
+    pack_weights(p, k, s.ids.shape[0], s.ids.shape[1])
+    embed(p, k, s.lookup, s.ids)
+    forward(p, k, s, 0)
     loss = cross_entropy(s.logits, targets, scale)
     backward(p, g, s, d)
     cell_carry(s)
     return loss
+
+
+@kernel
+def shard_loss(p: Any, k: Any, s: Any, targets: Any) -> float:
+    """Summed loss of a shard in nats, on targets (T, B)."""
+    pack_weights(p, k, s.ids.shape[0], s.ids.shape[1])
+    embed(p, k, s.lookup, s.ids)
+    forward(p, k, s, 0)
+    return cross_entropy(s.logits, targets, 1.0)
+
+
+@kernel
+def read(p: Any, k: Any, s: Any) -> None:
+    """s.ids (T, B), each with a row in s.lookup -> s.logits (T, B, V) as log-probabilities."""
+    forward(p, k, s, 0)
+    log_softmax(s.logits)
 
 
 @kernel

@@ -76,10 +76,9 @@ def check_gradients(
     for array in (array for state in states for array in state):
         array[...] = rng.normal(0, 0.5, array.shape)
     ids, targets = rng.integers(0, vocabulary_size, (2, length, batch))
-    shape = (length, batch, config.hidden)
+    shape = (batch, config.hidden)
     masks = [
-        dropout_mask(seed, 0, layer, shape, dropout, "float64")
-        for layer in range(config.layers - 1)
+        dropout_mask(seed, 0, layer, shape, dropout, "float64") for layer in range(config.layers)
     ]
 
     def loss() -> float:

@@ -47,7 +47,7 @@ class ReferenceLearner:
         """
         self._check(inputs, targets)
         logits, states, cache = stack.forward(
-            self.model, self.weights, inputs.T, self.states, self._masks(inputs.shape[1])
+            self.model, self.weights, inputs.T, self.states, self._masks()
         )
         loss, dlogits = cross_entropy(logits, targets.T)
         if self.train.reduction == "mean":
@@ -101,15 +101,15 @@ class ReferenceLearner:
         self.optimizer.updates = int(views["optimizer.updates"][0])
         self.seed = int(views["rng.seed"][0])
 
-    def _masks(self, T: int) -> list[Array]:
-        """Dropout masks of the next update, (T, B, H) for each layer but the last."""
+    def _masks(self) -> list[Array]:
+        """Dropout masks of the next update, (B, H) for each layer."""
         if not self.train.dropout:
             return []
-        shape = (T, self.train.batch, self.model.hidden)
+        shape = (self.train.batch, self.model.hidden)
         update, rate = self.optimizer.updates, self.train.dropout
         return [
             dropout_mask(self.seed, update, layer, shape, rate, self.dtype)
-            for layer in range(self.model.layers - 1)
+            for layer in range(self.model.layers)
         ]
 
     def _check(self, inputs: Ids, targets: Ids) -> None:

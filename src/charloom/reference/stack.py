@@ -1,7 +1,7 @@
-"""The whole network: embedding, layers of cells with dropout between them, and the head.
+"""The whole network: embedding, layers of cells with dropout after each, and the head.
 
     x = embedding[ids]                   or the ids themselves, which stand for one-hot vectors
-    x = cell(x) * mask                   layer by layer; the last has no mask
+    x = cell(x) * mask                   layer by layer, the mask the same at every time
     logits = x W + b                     softmax(logits) are the odds of the next character
 
 The cells differ only in what happens at one time step; everything here is the same for all.
@@ -22,7 +22,7 @@ CELLS: dict[str, ModuleType] = {"rnn": rnn, "lstm": lstm, "gru": gru}
 STATE_NAMES = {"rnn": ("h",), "lstm": ("h", "c"), "gru": ("h",)}
 
 States = tuple[tuple[Array, ...], ...]  # one layer's state after another, each array (B, H)
-Masks = Sequence[Array]  # (T, B, H) for each layer but the last; empty for no dropout
+Masks = Sequence[Array]  # (B, H) for each layer; empty for no dropout
 
 
 class Cache(NamedTuple):
@@ -47,8 +47,9 @@ def forward(
 ) -> tuple[Array, States, Cache]:
     """Read ids (T, B) after `states`; return logits (T, B, V), the states after, and the cache.
 
-    Dropout acts on what a layer hands up, never on what it hands on in time
-    (Zaremba, Sutskever & Vinyals 2014).
+    Dropout acts on what a layer hands up, never on what it hands on in time (Zaremba,
+    Sutskever & Vinyals 2014), and drops the same units all through a step (Gal & Ghahramani
+    2016).
     """
     cell = CELLS[config.cell]
     x: Any = weights["embedding"][ids] if config.embedding else ids
@@ -56,7 +57,7 @@ def forward(
     for layer in range(config.layers):
         Wx, Wh, b = (weights[f"layer{layer}.{name}"] for name in ("Wx", "Wh", "b"))
         x, state, cache = cell.forward(x, states[layer], Wx, Wh, b)
-        if layer < len(masks):
+        if masks:
             x = x * masks[layer]
         after.append(state)
         cells.append(cache)
@@ -73,7 +74,7 @@ def backward(config: ModelConfig, weights: Weights, dlogits: Array, cache: Cache
         d["head.b"] += dlogit.sum(axis=0)
     dx = dlogits @ weights["head.W"].T
     for layer in reversed(range(config.layers)):
-        if layer < len(cache.masks):
+        if cache.masks:
             dx = dx * cache.masks[layer]
         Wx, Wh, b = (f"layer{layer}.{name}" for name in ("Wx", "Wh", "b"))
         dx, d[Wx], d[Wh], d[b] = cell.backward(dx, cache.cells[layer], weights[Wx], weights[Wh])
