@@ -1,6 +1,6 @@
 """The compiled engine's Learner: lanes in shards, a thread for each, one optimiser step."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from functools import partial
 from typing import NamedTuple
 
@@ -29,6 +29,7 @@ from charloom.compiled.threads import Team, available_threads
 from charloom.config import ModelConfig, TrainConfig
 from charloom.dropout import dropout_mask
 from charloom.errors import CharloomError
+from charloom.jit import entry
 from charloom.optimizers import SLOTS
 from charloom.weights import Array, check_shapes, check_weights, initial_weights
 
@@ -78,6 +79,8 @@ class CompiledLearner:
         self._matrices = matrices_size(self._parameters)
         self._length = train.length
         self._workers = self._new_workers()
+        self._gradient: Callable[..., float] | None = None  # machine code, once compiled
+        self._move: Callable[..., None] | None = None
         self._team = Team(min(len(self._workers), available_threads()))
 
     def update(self, inputs: Ids, targets: Ids, learning_rate: float) -> float:
@@ -99,17 +102,12 @@ class CompiledLearner:
         for other in others:
             add_gradient(first.gradient, other.gradient, seen, other.scratch.seen)
         self._updates += 1
-        move(
-            self._flat,
-            first.gradient,
-            self._slots,
-            seen,
-            self._row_width,
-            self._matrices,
-            self._rule,
-            learning_rate,
-            self._updates,
-        )
+        moved = (self._flat, first.gradient, self._slots, seen)
+        sizes = (self._row_width, self._matrices)
+        arguments = (*moved, *sizes, self._rule, float(learning_rate), self._updates)
+        if self._move is None:
+            self._move = entry(move, arguments)
+        self._move(*arguments)
         return loss / inputs.size
 
     def loss(self, inputs: Ids, targets: Ids) -> float:
@@ -216,11 +214,12 @@ class CompiledLearner:
 
     def _losses_and_gradients(self, scale: float) -> float:
         """Run every worker; return their summed losses."""
-        calls = [
-            partial(loss_and_gradient, self._parameters, *worker[2:], scale)
-            for worker in self._workers
-        ]
-        return sum(self._team.do(calls))
+        work = [(self._parameters, *worker[2:], scale) for worker in self._workers]
+        if self._gradient is None:
+            self._gradient = entry(loss_and_gradient, work[0])
+        if len(work) == 1:
+            return self._gradient(*work[0])
+        return sum(self._team.do([partial(self._gradient, *arguments) for arguments in work]))
 
     def _state_pieces(self) -> dict[str, list[Array]]:
         """Carried state by name: a view (B of the shard, H) for each shard."""

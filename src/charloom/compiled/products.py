@@ -56,9 +56,9 @@ def packed_size(K: int, N: int, dtype: DTypeLike) -> int:
 
 
 @kernel
-def _panel_width(N: int, width: int) -> int:
-    """Return how many registers of `width` numbers a panel of N columns is wide."""
-    return 2 if N > width else 1
+def _panel(left: int, width: int) -> int:
+    """Return how many registers of `width` numbers the next panel is wide; `left` columns are."""
+    return 2 if left > width else 1
 
 
 @kernel
@@ -68,9 +68,8 @@ def pack(packed: Any, w: Any, M: int) -> None:
         return
     K, N = w.shape
     width = VECTOR_BYTES // packed.itemsize
-    C = _panel_width(N, width) * width
-    for j in range(0, N, C):
-        copy_columns(w, packed, 0, j, j * K, C)
+    for j in range(0, N, 2 * width):
+        copy_columns(w, packed, 0, j, j * K, _panel(N - j, width) * width)
 
 
 @kernel
@@ -80,9 +79,10 @@ def pack_back(packed: Any, w: Any, M: int) -> None:
         return
     N, K = w.shape
     width = VECTOR_BYTES // packed.itemsize
-    C = _panel_width(N, width) * width
-    for j in range(0, (N + C - 1) // C * C, width):
-        transpose_rows(w, packed, j, 0, j // C * C * K + j % C, C)
+    for j in range(0, N, 2 * width):
+        C = _panel(N - j, width) * width
+        for column in range(0, C, width):
+            transpose_rows(w, packed, j + column, 0, j * K + column, C)
 
 
 @kernel
@@ -115,9 +115,8 @@ def back_product(out: Any, base: Any, a: Any, w: Any, packed: Any, turn: int) ->
 def _many(out: Any, base: Any, a: Any, packed: Any) -> None:
     N, K = out.shape[1], a.shape[1]
     width = VECTOR_BYTES // out.itemsize
-    vectors = _panel_width(N, width)
-    for j in range(0, N, vectors * width):
-        _rows(out, base, a, packed, j, j * K, vectors)
+    for j in range(0, N, 2 * width):
+        _rows(out, base, a, packed, j, j * K, _panel(N - j, width))
 
 
 @kernel
@@ -182,11 +181,11 @@ def gradient_product(out: Any, zero: Any, a: Any, b: Any, packed: Any) -> None:
     """
     K, N = b.shape
     width = VECTOR_BYTES // out.itemsize
-    vectors = _panel_width(N, width)
     for begin in range(0, K, BLOCK):
         end = min(begin + BLOCK, K)
         across = a[begin:end].T
-        for j in range(0, N, vectors * width):
+        for j in range(0, N, 2 * width):
+            vectors = _panel(N - j, width)
             copy_columns(b[begin:end], packed, 0, j, 0, vectors * width)
             if begin == 0:
                 _rows(out, zero, across, packed, j, 0, vectors)
