@@ -2,8 +2,8 @@
 
 numba has no matrix product of its own, and neither its loops nor BLAS suit a recurrent
 step: the loops are not vectorised (LLVM cannot rule out that the arrays overlap), and BLAS
-packs the weights anew at every time step. Here the innermost loop is written in LLVM's own
-vector instructions (tiles.py), with R x C sums held in registers from the first k to the last:
+packs the weights anew at every time step. Here the innermost loop (tiles.py) is written in
+LLVM's own vector instructions, with R x C sums held in registers from the first k to the last:
 
     out[i:i+R, j:j+C] = base[i:i+R, j:j+C] + sum over k of a[i:i+R, k] w[k, j:j+C]
 
@@ -18,18 +18,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import DTypeLike
 
-from charloom.compiled.tiles import (
-    ROWS,
-    VECTOR_BYTES,
-    WIDTHS,
-    copy_columns,
-    dots,
-    tile_last,
-    tile_many,
-    tile_row,
-    tile_some,
-    transpose_rows,
-)
+from charloom.compiled.layouts import copy_columns, transpose_rows
+from charloom.compiled.tiles import WIDTHS, dots, tile_last, tile_many, tile_row, tile_some
+from charloom.compiled.vectors import ROWS, VECTOR_BYTES
 from charloom.jit import kernel
 from charloom.weights import Array
 
