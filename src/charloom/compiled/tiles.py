@@ -93,6 +93,65 @@ def _sums_of(write: Writer, vectors: list[Any]) -> Any:
     return vectors[0]
 
 
+def _function(
+    module: ir.Module, write_body: Callable[..., None], rows: int, bits: int, width: int, edge: bool
+) -> ir.Function:
+    name = f"charloom{write_body.__name__}_{rows}x{width}_{'edge' if edge else ''}f{bits}"
+    if name in module.globals:
+        return module.globals[name]
+    new = new_function(module, name, _ARGUMENTS)
+    write_body(Writer(new, bits), new.args, rows, width, edge)
+    return new
+
+
+def _call(builder: Any, plain: Any, edge: Any, arguments: list[Any], fits: Any) -> None:
+    """Call `plain` where the tile fits into out, else `edge`; one row is always taken by edge."""
+    if plain is None:
+        builder.call(edge, arguments)
+        return
+    with builder.if_else(fits) as (then, otherwise):
+        with then:
+            builder.call(plain, arguments)
+        with otherwise:
+            builder.call(edge, arguments)
+
+
+def _arguments(context: Any, builder: Any, kinds: Any, args: Any, place: str) -> list[Any]:
+    """Return _ARGUMENTS for the arrays out, base, a, w and the places i, j, at of `_tile`."""
+    i, j, at, vectors = args[4:]
+    arrays = [
+        context.make_array(kind)(context, builder, value)
+        for kind, value in zip(kinds[:4], args[:4], strict=True)
+    ]
+    steps = [cgutils.unpack_tuple(builder, array.strides) for array in arrays]
+    zero, one = ir.Constant(SIZE, 0), ir.Constant(SIZE, 1)
+    base_rows = cgutils.unpack_tuple(builder, arrays[1].shape)[0]
+    # A base of one row serves every row of out, as in NumPy's broadcasting.
+    one_row = builder.icmp_signed("==", base_rows, one)
+    steps[1][0] = builder.select(one_row, zero, steps[1][0])
+
+    def pointer(array: int, *places: Any) -> Any:
+        address = builder.bitcast(arrays[array].data, BYTES)
+        for index, step in zip(places, steps[array], strict=False):
+            address = builder.gep(address, [builder.mul(index, step)])
+        return address
+
+    K = cgutils.unpack_tuple(builder, arrays[2].shape)[1]
+    left = builder.sub(cgutils.unpack_tuple(builder, arrays[0].shape)[1], j)
+    a_step, first = steps[2][1], zero
+    if place == "panel":
+        w, w_step = pointer(3, at), builder.mul(vectors, ir.Constant(SIZE, VECTOR_BYTES))
+    elif place == "rows":
+        w, w_step = pointer(3, j), steps[3][0]
+    else:
+        back = builder.icmp_signed("!=", at, zero)
+        first = builder.select(back, builder.sub(K, one), zero)
+        w, w_step = pointer(3, first, j), steps[3][0]
+        w_step, a_step = (builder.select(back, builder.neg(x), x) for x in (w_step, a_step))
+    out, base, a = pointer(0, i, j), pointer(1, i, j), pointer(2, i, first)
+    return [out, steps[0][0], base, steps[1][0], a, steps[2][0], a_step, w, w_step, K, left]
+
+
 def _tile(
     write_body: Callable[..., None], rows: int, widths: tuple[int, ...], place: str
 ) -> Callable[..., None]:
@@ -103,84 +162,31 @@ def _tile(
     that out has, read from the last row to the first where `at` is not 0; or in as many "rows" of
     w (N, K) as out has columns there.
     """
-    masked = (True,) if rows == 1 else (False, True)
 
-    def function(module: ir.Module, bits: int, vectors: int, edge: bool) -> ir.Function:
-        name = f"charloom{write_body.__name__}_{rows}x{vectors}_{'edge' if edge else ''}f{bits}"
-        if name in module.globals:
-            return module.globals[name]
-        new = new_function(module, name, _ARGUMENTS)
-        write_body(Writer(new, bits), new.args, rows, vectors, edge)
-        return new
-
-    def choose(builder: Any, bits: int, arguments: list[Any], vectors: Any) -> None:
-        """Call the function for so many registers."""
+    def emit(context: Any, builder: Any, sig: Any, args: Any) -> Any:
+        bits = sig.args[0].dtype.bitwidth
+        arguments = _arguments(context, builder, sig.args, args, place)
         done = builder.append_basic_block("done")
-        choice = builder.switch(vectors, done)
+        choice = builder.switch(args[-1], done)
         for width in widths:
             block = builder.append_basic_block()
             choice.add_case(ir.Constant(SIZE, width), block)
             builder.position_at_end(block)
             whole = ir.Constant(SIZE, width * (VECTOR_BYTES * 8 // bits))
             fits = builder.icmp_signed(">=", arguments[-1], whole)
-            callees = [function(builder.module, bits, width, edge) for edge in masked]
-            if len(callees) == 2:
-                with builder.if_else(fits) as (then, otherwise):
-                    with then:
-                        builder.call(callees[0], arguments)
-                    with otherwise:
-                        builder.call(callees[1], arguments)
-            else:
-                builder.call(callees[0], arguments)
+            edge, plain = _function(builder.module, write_body, rows, bits, width, True), None
+            if rows > 1:
+                plain = _function(builder.module, write_body, rows, bits, width, False)
+            _call(builder, plain, edge, arguments, fits)
             builder.branch(done)
         builder.position_at_end(done)
+        return context.get_dummy_value()
 
     @intrinsic
     def tile(
         _: Any, out: Any, base: Any, a: Any, w: Any, i: Any, j: Any, at: Any, vectors: Any
     ) -> Any:
-        signature = types.void(out, base, a, w, *[types.intp] * 4)
-
-        def emit(context: Any, builder: Any, sig: Any, args: Any) -> Any:
-            i, j, at, vectors = args[4:]
-            kinds = zip(sig.args[:4], args[:4], strict=True)
-            arrays = [context.make_array(kind)(context, builder, value) for kind, value in kinds]
-            steps = [cgutils.unpack_tuple(builder, array.strides) for array in arrays]
-            zero, one = ir.Constant(SIZE, 0), ir.Constant(SIZE, 1)
-            base_rows = cgutils.unpack_tuple(builder, arrays[1].shape)[0]
-            # A base of one row serves every row of out, as in NumPy's broadcasting.
-            one_row = builder.icmp_signed("==", base_rows, one)
-            steps[1][0] = builder.select(one_row, zero, steps[1][0])
-
-            def pointer(array: int, *places: Any) -> Any:
-                at = builder.bitcast(arrays[array].data, BYTES)
-                for index, step in zip(places, steps[array], strict=False):
-                    at = builder.gep(at, [builder.mul(index, step)])
-                return at
-
-            K = cgutils.unpack_tuple(builder, arrays[2].shape)[1]
-            left = builder.sub(cgutils.unpack_tuple(builder, arrays[0].shape)[1], j)
-            a_step, first = steps[2][1], zero
-            if place == "panel":
-                w_pointer = pointer(3, at)
-                w_step = builder.mul(vectors, ir.Constant(SIZE, VECTOR_BYTES))
-            elif place == "rows":
-                w_pointer, w_step = pointer(3, j), steps[3][0]
-            else:
-                back = builder.icmp_signed("!=", at, zero)
-                first = builder.select(back, builder.sub(K, one), zero)
-                w_pointer = pointer(3, first, j)
-                w_step, a_step = (
-                    builder.select(back, builder.neg(step), step) for step in (steps[3][0], a_step)
-                )
-            arguments = [
-                *(pointer(0, i, j), steps[0][0], pointer(1, i, j), steps[1][0]),
-                *(pointer(2, i, first), steps[2][0], a_step, w_pointer, w_step, K, left),
-            ]
-            choose(builder, sig.args[0].dtype.bitwidth, arguments, vectors)
-            return context.get_dummy_value()
-
-        return signature, emit
+        return types.void(out, base, a, w, *[types.intp] * 4), emit
 
     return tile  # type: ignore[no-any-return]
 
