@@ -12,6 +12,7 @@ from charloom.config import DataConfig, ModelConfig, RunConfig, TrainConfig, rep
 from charloom.errors import CharloomError
 from charloom.planning import LOOKING, WIDTHS, new_run, plan
 from charloom.recipe import BASE, READ
+from charloom.recipe import WIDTHS as TABLE
 from charloom.text import Text
 from charloom.weights import initial_weights, parameter_count
 
@@ -88,7 +89,10 @@ def test_what_is_chosen_has_been_timed_and_fills_the_time(machine: Machine, minu
     updates = config.train.iterations * machine.cost(config.model)
     assert updates == pytest.approx(left * (1 - LOOKING), rel=0.01)
     read = config.train.iterations * config.train.batch * config.train.length
-    assert read >= 0.99 * READ * parameter_count(config.model, DIFFERENT) or hidden(config) == 64
+    assert (
+        read >= 0.99 * READ * parameter_count(config.model, DIFFERENT)
+        or hidden(config) == TABLE[0].hidden
+    )
     assert machine.now - began < 1.0 + 0.1 * 60 * minutes
     assert machine.rates == {0.0}
 

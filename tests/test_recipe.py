@@ -1,4 +1,5 @@
 import math
+from itertools import pairwise
 from typing import Any
 
 import pytest
@@ -8,7 +9,7 @@ from hypothesis import strategies as st
 from charloom import recipe
 from charloom.config import ModelConfig, replace
 from charloom.errors import CharloomError
-from charloom.recipe import BASE, CHOSEN, READ, WIDTHS, Size, choose, dropout, speed
+from charloom.recipe import BASE, CHOSEN, DROPOUT, READ, STEPS, WIDTHS, Size, choose, dropout, speed
 from charloom.run import fewest_characters
 from charloom.weights import parameter_count
 
@@ -39,7 +40,7 @@ def test_whatever_the_text_and_the_time_a_step_fits_the_text(
     train = choice.config.train
     assert fewest_characters(choice.config) <= characters
     assert hidden(choice.config) in {width.hidden for width in WIDTHS}
-    assert 0 <= train.dropout <= 0.5
+    assert DROPOUT[0][1] <= train.dropout <= DROPOUT[-1][1]
     assert choice.characters > 0
     assert {what for what, _ in choice.reasons} == {"width", "drop", "steps"}
 
@@ -72,17 +73,17 @@ def test_a_small_text_gets_no_large_model_however_long_the_time() -> None:
     assert small.config.train.batch * small.config.train.length < 500
 
 
-@pytest.mark.parametrize(
-    ("passes", "share"), [(0.1, 0), (4, 0), (16, 0.1), (64, 0.3), (256, 0.5), (10_000, 0.5)]
-)
+@pytest.mark.parametrize(("passes", "share"), [(0.1, 0.0), *DROPOUT, (10_000, DROPOUT[-1][1])])
 def test_dropout_is_that_of_the_table(passes: float, share: float) -> None:
     assert dropout(passes) == share
 
 
 def test_dropout_rises_between_the_rows() -> None:
-    shares = [dropout(passes) for passes in (4, 8, 16, 32, 64, 128, 256)]
+    shares = [dropout(passes) for passes in (1, 2, 4, 8, 16, 32, 64, 128, 256)]
     assert shares == sorted(shares)
-    assert dropout(8) == pytest.approx(0.05)
+    for (low, low_share), (high, high_share) in pairwise(DROPOUT):
+        middle = dropout(math.sqrt(low * high))
+        assert middle == pytest.approx((low_share + high_share) / 2, abs=0.0051)
 
 
 def test_what_is_given_is_kept_and_decides_the_rest() -> None:
@@ -95,7 +96,10 @@ def test_what_is_given_is_kept_and_decides_the_rest() -> None:
     assert choose(config, CHOSEN, NOVEL, 60).reasons == ()
     free = choose(config, {"hidden"}, NOVEL, 60).config
     assert hidden(free) == 700
-    assert (free.train.batch, free.train.learning_rate) == (32, WIDTHS[-1].learning_rate)
+    assert (free.train.batch, free.train.learning_rate) == (
+        STEPS[-1].batch,
+        WIDTHS[-1].learning_rate,
+    )
     one = choose(config, {"length"}, Size(100, 20), 60).config.train
     assert (one.length, one.batch) == (11, 1)
 
@@ -106,7 +110,10 @@ def test_with_iterations_or_epochs_no_clock_is_needed() -> None:
         choice = choose(config, (), NOVEL)
         assert choice == choose(config, (), NOVEL, None, {numbers(128): 5.0})
         assert hidden(choice.config) > WIDTHS[0].hidden
-    assert choose(replace(BASE, train=train), (), NOVEL).characters == 20_000 * 32 * 64
+    assert (
+        choose(replace(BASE, train=train), (), NOVEL).characters
+        == 20_000 * STEPS[-1].batch * STEPS[-1].length
+    )
     with pytest.raises(CharloomError, match="how long"):
         choose(BASE, (), NOVEL)
 

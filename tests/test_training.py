@@ -863,11 +863,11 @@ BURNER = "import time; end = time.time() + 60\nwhile time.time() < end: pass"
 def test_on_a_machine_that_is_slowed_on_the_way_a_real_run_keeps_its_time(tmp_path, source):
     source.write_text(TEXT * 20)
     began = perf_counter()
-    config = replace(config_of(source, train=timed(0.1, None), watch=LIGHT), engine="reference")
+    config = replace(config_of(source, train=timed(0.15, None), watch=LIGHT), engine="reference")
     burners = []
     try:
         for event in train(new_run(tmp_path / "run", config), began=began):  # noqa: B007
-            if len(burners) < 4 and perf_counter() - began > 2:
+            if len(burners) < 4 and perf_counter() - began > 3:
                 burners.append(subprocess.Popen([sys.executable, "-c", BURNER]))
     finally:
         for burner in burners:
@@ -876,7 +876,7 @@ def test_on_a_machine_that_is_slowed_on_the_way_a_real_run_keeps_its_time(tmp_pa
     assert len(burners) == 4
     assert event.reason == "done"
     assert event.seconds == pytest.approx(perf_counter() - began, abs=0.2)
-    assert event.seconds == pytest.approx(6, rel=0.05)
+    assert event.seconds == pytest.approx(9, rel=0.05)
 
 
 # ---- n-grams
