@@ -1,6 +1,7 @@
 """The clock is played: an update takes as long as the test says."""
 
 from collections.abc import Callable
+from dataclasses import replace as with_changes
 from pathlib import Path
 from typing import Any
 
@@ -11,12 +12,12 @@ from charloom import planning
 from charloom.config import DataConfig, ModelConfig, RunConfig, TrainConfig, replace
 from charloom.errors import CharloomError
 from charloom.planning import LOOKING, WIDTHS, new_run, plan
-from charloom.recipe import BASE, READ
+from charloom.recipe import BASE, PASSES, READ
 from charloom.recipe import WIDTHS as TABLE
 from charloom.text import Text
 from charloom.weights import initial_weights, parameter_count
 
-TEXT = Text("It was a dark and stormy night; the rain fell.\n" * 1000, "night", "0", ())
+TEXT = Text("It was a dark and stormy night; the rain fell.\n" * 20_000, "night", "0", ())
 DIFFERENT = len({*TEXT.content})
 
 
@@ -97,6 +98,16 @@ def test_what_is_chosen_has_been_timed_and_fills_the_time(machine: Machine, minu
     assert machine.rates == {0.0}
 
 
+def test_a_small_text_is_not_read_more_often_than_is_good_for_it(machine: Machine) -> None:
+    text = with_changes(TEXT, content=TEXT.content[:40_000])
+    config, reasons, _ = planned(machine, asked(30.0), text)
+    read = config.train.iterations * config.train.batch * config.train.length
+    assert config.train.epochs == PASSES
+    assert read == pytest.approx(PASSES * 36_000, rel=0.01)
+    assert "more would learn it by heart" in dict(reasons)["time"]
+    assert "by heart" not in dict(planned(machine, asked(3.0))[1])["time"]
+
+
 def test_compiling_counts_in_the_time_and_not_in_the_speed(machine: Machine) -> None:
     warm, _, _ = planned(machine, asked(minutes=1))
     machine.compiling = 12.0
@@ -164,7 +175,7 @@ def test_a_small_text_can_be_learned(machine: Machine, characters: int, tmp_path
 
 def test_a_step_that_does_not_fit_is_refused(machine: Machine, tmp_path: Path) -> None:
     with pytest.raises(CharloomError, match="give more text"):
-        plan(asked(batch=4000, length=64), {"batch", "length"}, TEXT, machine.now)
+        plan(asked(batch=80_000, length=64), {"batch", "length"}, TEXT, machine.now)
 
 
 def test_a_new_run_with_minutes_alone_is_given_its_iterations(

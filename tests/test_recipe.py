@@ -9,7 +9,19 @@ from hypothesis import strategies as st
 from charloom import recipe
 from charloom.config import ModelConfig, replace
 from charloom.errors import CharloomError
-from charloom.recipe import BASE, CHOSEN, DROPOUT, READ, STEPS, WIDTHS, Size, choose, dropout, speed
+from charloom.recipe import (
+    BASE,
+    CHOSEN,
+    DROPOUT,
+    PASSES,
+    READ,
+    STEPS,
+    WIDTHS,
+    Size,
+    choose,
+    dropout,
+    speed,
+)
 from charloom.run import fewest_characters
 from charloom.weights import parameter_count
 
@@ -92,7 +104,8 @@ def test_what_is_given_is_kept_and_decides_the_rest() -> None:
         model=replace(BASE.model, hidden=700),
         train=replace(BASE.train, batch=7, length=11, dropout=0.9, learning_rate=1.0, warmup=3),
     )
-    assert choose(config, CHOSEN, NOVEL, 60).config == config
+    ended = replace(config, train=replace(config.train, epochs=float(PASSES)))
+    assert choose(config, CHOSEN, NOVEL, 60).config == ended
     assert choose(config, CHOSEN, NOVEL, 60).reasons == ()
     free = choose(config, {"hidden"}, NOVEL, 60).config
     assert hidden(free) == 700

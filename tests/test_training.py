@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from charloom import open_model, training
+from charloom.batches import Lanes
 from charloom.checkpoint import Best, read, steps
 from charloom.config import (
     DataConfig,
@@ -840,6 +841,17 @@ def test_a_run_with_minutes_stops_where_held_out_loss_has_turned(tmp_path, sourc
             before = outcome(run)
             assert play(Run.open(run.path), resume=True)[-1].step == end
             assert outcome(run) == before
+
+
+def test_a_run_with_minutes_and_epochs_ends_with_the_sooner(tmp_path, source, monkeypatch):
+    for name, seconds, end in (("few", 0.001, 40), ("slow", 2.0, 27)):
+        Machine(monkeypatch, lambda _, seconds=seconds: seconds)
+        config = config_of(source, train=timed(1.0, 10), watch=LIGHT)
+        run = new_run(tmp_path / name, config)
+        epochs = 40 / Lanes(run.read_parts().train, TRAIN.batch, TRAIN.length).steps_per_epoch
+        run = new_run(tmp_path / f"{name}-e", replace(config, train=timed(1.0, 10, epochs=epochs)))
+        finished = play(run)[-1]
+        assert (finished.reason, finished.step) == ("done", pytest.approx(end, abs=3))
 
 
 def test_of_much_held_out_text_a_run_with_minutes_scores_a_first_part(

@@ -1,6 +1,7 @@
 """When a run ends, and every how many updates it is looked at: pure functions of the settings."""
 
 import math
+import sys
 from typing import NamedTuple
 
 from charloom.config import TrainConfig, WatchConfig
@@ -14,14 +15,17 @@ ENOUGH = 50_000  # held-out characters after which a look tells little more
 LEAST = 2_000  # ... and below which it tells too little
 
 
+def most_steps(config: TrainConfig, steps_per_epoch: int) -> int:
+    """Return how many updates the epochs make; without epochs, more than there is time for."""
+    return sys.maxsize if config.epochs is None else math.ceil(config.epochs * steps_per_epoch)
+
+
 def total_steps(config: TrainConfig, steps_per_epoch: int) -> int:
     """Return where a run ends; raises CharloomError where nothing says so."""
-    ends = [config.iterations] if config.iterations is not None else []
-    if config.epochs is not None:
-        ends.append(math.ceil(config.epochs * steps_per_epoch))
-    if not ends:
+    if config.iterations is None and config.epochs is None:
         raise CharloomError("the run has no end: give --iterations or --epochs")
-    return min(ends)
+    most = most_steps(config, steps_per_epoch)
+    return most if config.iterations is None else min(config.iterations, most)
 
 
 class Intervals(NamedTuple):

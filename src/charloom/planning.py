@@ -133,9 +133,11 @@ class _Planner:
         choice = self.choose(left())
         pace = speed(self._numbers(choice), self.speeds)
         train = choice.config.train
-        iterations = max(1, int(left() * pace / (train.batch * train.length)))
+        most = math.inf if train.epochs is None else train.epochs * self.size.characters
+        read = min(left() * pace, most)
+        iterations = max(1, int(read / (train.batch * train.length)))
         config = replace(choice.config, train=replace(train, iterations=iterations))
-        reasons = self._reasons(choice, pace, left() * pace, compiled, late=began - asked)
+        reasons = self._reasons(choice, pace, read, compiled, late=began - asked)
         return Plan(config, tuple(reasons), began)
 
     def _numbers(self, choice: Choice) -> int:
@@ -183,8 +185,10 @@ class _Planner:
     ) -> Iterator[tuple[str, str]]:
         minutes = self.config.train.minutes
         shown = f"{minutes:g} minute{'' if minutes == 1 else 's'}, {float(f'{pace:.2g}'):,.0f}"
-        passes = times(read / self.size.characters)
-        yield "time", f"{shown} characters/s here: {passes} through the text"
+        passes = f"{times(read / self.size.characters)} through the text"
+        if choice.config.train.epochs == read / self.size.characters:
+            passes += f" take {read / pace:.0f} s, and more would learn it by heart"
+        yield "time", f"{shown} characters/s here: {passes}"
         yield from choice.reasons
         if compiled > COMPILED:
             end = f"; to leave half the time, the end is {late:.0f} s later" if late else ""

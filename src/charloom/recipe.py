@@ -18,7 +18,7 @@ BASE = RunConfig(
     model=ModelConfig(cell="lstm", layers=1, hidden=128, embedding=64),
     train=TrainConfig(
         optimizer="adamw",
-        learning_rate=0.004,
+        learning_rate=0.02,
         weight_decay=0.1,
         clip_norm=1.0,
         schedule="cosine",
@@ -43,18 +43,19 @@ class Step(NamedTuple):
 
 
 WIDTHS = (
-    Width(64, 0.004),
-    Width(96, 0.004),
-    Width(128, 0.004),
-    Width(192, 0.004),
-    Width(256, 0.004),
-    Width(384, 0.004),
-    Width(512, 0.004),
-    Width(768, 0.004),
+    Width(64, 0.03),
+    Width(96, 0.03),
+    Width(128, 0.03),
+    Width(192, 0.02),
+    Width(256, 0.02),
+    Width(384, 0.02),
+    Width(512, 0.015),
+    Width(768, 0.01),
 )
 STEPS = (Step(0, 1, 16), Step(500, 4, 32), Step(4_000, 16, 32), Step(20_000, 32, 64))
-DROPOUT = ((4, 0.0), (16, 0.1), (64, 0.3), (256, 0.5))  # times through the text, share dropped
-READ = 30  # characters that are read, at least, for each number that is learned
+DROPOUT = ((1, 0.0), (4, 0.1), (10, 0.2), (30, 0.4), (50, 0.5))  # times through the text, share
+PASSES = 50  # times through the text, at most: what more minutes would do is learn it by heart
+READ = 8  # characters that are read, at least, for each number that is learned
 NUMBERS = 20  # numbers that are learned, at most, for each character of training text
 WARMUP = 100, 0.05  # iterations at most, and share of the run at most
 FLOPS = 1.5e10  # multiplications and additions a second, before anything has been measured
@@ -85,9 +86,10 @@ def choose(
 ) -> Choice:
     """Choose all of CHOSEN that is not `given`, for `seconds` of updates.
 
-    `measured` are speeds in characters a second, by the numbers of the model they were measured
-    with. Without `seconds` the iterations or epochs of `config` say how much is read; raises
-    CharloomError where it has neither.
+    It ends after PASSES times through the text, should that be sooner. `measured` are speeds in
+    characters a second, by the numbers of the model they were measured with. Without `seconds`
+    the iterations or epochs of `config` say how much is read; raises CharloomError where it has
+    neither.
     """
     assert isinstance(config.model, ModelConfig)
     train = _lanes(config.train, given, size.characters)
@@ -102,6 +104,8 @@ def choose(
             choices.append((model, _rate(train, given, width), read))
     model, train, read = choices[-1]
     train = _finish(train, given, read, size)
+    if seconds is not None:
+        train = replace(train, epochs=float(PASSES))
     chosen = replace(config, model=model, train=train)
     return Choice(chosen, read, tuple(_reasons(chosen, given, read, size)))
 
@@ -153,7 +157,7 @@ def _lanes(train: TrainConfig, given: Collection[str], characters: int) -> Train
 
 def _read(train: TrainConfig, size: Size, seconds: float | None, speed: float) -> float:
     if seconds is not None:
-        return seconds * speed
+        return min(seconds * speed, float(PASSES * size.characters))
     ends: list[float] = []
     if train.iterations is not None:
         ends.append(float(train.iterations * train.batch * train.length))

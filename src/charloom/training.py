@@ -29,7 +29,7 @@ from charloom.events import (
     StopSignals,
 )
 from charloom.fitting import fit
-from charloom.intervals import intervals, total_steps
+from charloom.intervals import intervals, most_steps, total_steps
 from charloom.model import LanguageModel, create_learner, create_model, pick_engine
 from charloom.outlook import history, outlook, turned
 from charloom.run import Run, versions
@@ -83,6 +83,7 @@ class _Trainer:
         self.parts = run.read_parts()
         self.lanes = Lanes(self.parts.train, config.train.batch, config.train.length)
         self.total = total_steps(config.train, self.lanes.steps_per_epoch)
+        self.most = most_steps(config.train, self.lanes.steps_per_epoch)
         self.notes = [*self.parts.notes]
         held_out = self.parts.validation
         size = 0 if held_out is None else len(held_out)
@@ -98,14 +99,13 @@ class _Trainer:
         self.learner = create_learner(
             model, config.train, V, config.engine, config.dtype, config.train.seed
         )
-        self.versions, self.step, self.saved_step = versions(), 0, -1
-        self.first_loss = math.log(V)
+        self.versions, self.first_loss = versions(), math.log(V)
+        self.step, self.saved_step = 0, -1
         self.losses = Losses(smooth=self.first_loss)
-        self.told_sum, self.told_count = 0.0, 0  # since the last report
+        self.told_sum, self.told_count, self.told_at = 0.0, 0, perf_counter()  # the last report
         self.best: Best | None = None
         self.score: Score | None = None
         self.pace, self.turned = Pace(), False
-        self.told_at = perf_counter()
         self.began = began or self.told_at
         if saved is not None:
             self._restore(saved)
@@ -150,9 +150,9 @@ class _Trainer:
 
     def _replan(self) -> None:
         """Move the end to where the time will be over, or to here where there is no more use."""
-        total = self.step
+        total, spent = self.step, self._seconds()
         if self.deadline and not self.turned:
-            total = self.deadline.total(self.step, self.total, self._seconds(), self.pace)
+            total = min(self.most, self.deadline.total(total, self.total, spent, self.pace))
         if self.deadline and total != self.total:
             self.total = total
             self.schedule.replan(self.step, total)
@@ -304,7 +304,7 @@ class _Trainer:
         self.told_sum, self.told_count, self.told_at = 0.0, 0, perf_counter()
         pace = self.pace.per_second()
         left = (self.total - self.step) / pace if pace else None
-        if self.deadline and left:
+        if self.deadline and left and self.total < self.most:
             left = max(0.0, self.deadline.seconds - self._seconds())
         return Progress(
             step=self.step,

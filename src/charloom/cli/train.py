@@ -78,7 +78,7 @@ _STEP = Section(
         "clip_value": "Cut each number of the gradient to plus or minus this.",
         "clip_norm": "Scale the gradient down to this norm.",
         "reduction": "Whether the gradient is of the mean or the sum of a step's losses.",
-        "dropout": "Share of units dropped between layers.",
+        "dropout": "Share of a layer's outputs that is dropped, the same all through a step.",
         "weight_decay": "adamw: how strongly weights are drawn to 0.",
         "beta1": "adam, adamw: memory of the gradient.",
         "beta2": "adam, adamw: memory of its square.",

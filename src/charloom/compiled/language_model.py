@@ -80,7 +80,9 @@ class CompiledModel:
         after = tuple(np.empty_like(array) for array in state)
         work = B * T * self._parameters.Wh.size
         count = min(available_threads(), B // FEW, work // WORTH_A_THREAD) or 1
-        pieces = [slice(B * k // count, B * (k + 1) // count) for k in range(count)]
+        # Cut at multiples of what a product takes at once: rows left over take longer.
+        cuts = [FEW * round(B * k / (count * FEW)) for k in range(count)]
+        pieces = [slice(begin, end) for begin, end in zip(cuts, [*cuts[1:], B], strict=True)]
         calls = [partial(self._read, ids, state, out, after, lanes) for lanes in pieces]
         Team(count).do(calls)
         return out, after
