@@ -54,7 +54,7 @@ def test_whatever_the_text_and_the_time_a_step_fits_the_text(
     assert hidden(choice.config) in {width.hidden for width in WIDTHS}
     assert DROPOUT[0][1] <= train.dropout <= DROPOUT[-1][1]
     assert choice.characters > 0
-    assert {what for what, _ in choice.reasons} == {"width", "drop", "steps"}
+    assert {what for what, _ in choice.reasons} == {"cell", "width", "drop", "steps", "rate"}
 
 
 def test_the_widest_is_taken_whose_numbers_are_read_for() -> None:
@@ -106,7 +106,7 @@ def test_what_is_given_is_kept_and_decides_the_rest() -> None:
     )
     ended = replace(config, train=replace(config.train, epochs=float(PASSES)))
     assert choose(config, CHOSEN, NOVEL, 60).config == ended
-    assert choose(config, CHOSEN, NOVEL, 60).reasons == ()
+    assert choose(config, {*CHOSEN, "model"}, NOVEL, 60).reasons == ()
     free = choose(config, {"hidden"}, NOVEL, 60).config
     assert hidden(free) == 700
     assert (free.train.batch, free.train.learning_rate) == (

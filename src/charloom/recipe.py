@@ -188,6 +188,8 @@ def _reasons(
     assert isinstance(model, ModelConfig)
     numbers = parameter_count(model, size.different)
     reasons = []
+    if "model" not in given:
+        reasons.append(("cell", f"{model.cell}: in equal time it came lower than a gru"))
     if "hidden" not in given:
         why = f"the widest with {READ} characters to read for each of its {numbers:,} numbers"
         if numbers * READ > read:
@@ -204,6 +206,10 @@ def _reasons(
     if not {"batch", "length"} & {*given}:
         reasons.append(
             ("steps", f"{train.length} characters at a time, in each of {train.batch} lanes")
+        )
+    if not {"learning_rate", "schedule"} & {*given}:
+        reasons.append(
+            ("rate", f"up to {train.learning_rate:g}, and along a cosine to 0 at the end")
         )
     return reasons
 
