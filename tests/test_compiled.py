@@ -19,6 +19,7 @@ from charloom.compiled.products import (
     pack_back,
     packed_size,
     product,
+    unpacked,
 )
 from charloom.config import ModelConfig, SampleConfig, TrainConfig
 from charloom.corpora import load_corpus
@@ -266,30 +267,40 @@ def laid_out(array, dtype):
     return out
 
 
-@settings(max_examples=150)
+@kernel
+def multiply(out, base, a, w, packed, turn):
+    pack(packed, w)
+    product(out, base, a, w, packed, turn)
+
+
+@kernel
+def multiply_back(out, base, a, w, packed, turn):
+    pack_back(packed, w)
+    back_product(out, base, a, w, packed, turn)
+
+
+@settings(max_examples=200)
 @given(
     st.integers(1, 40), st.integers(1, 40), st.integers(1, 70), st.booleans(), st.integers(0, 1),
-    st.sampled_from(["float32", "float64"]),
+    st.booleans(), st.sampled_from(["float32", "float64"]),
 )  # fmt: skip
-def test_products_are_numpys(M, K, N, one_row, turn, dtype):
+def test_products_are_numpys(M, K, N, one_row, turn, packs, dtype):
     rng = np.random.default_rng(M * 10000 + K * 100 + N)
     a, w = rng.normal(size=(M, K)).astype(dtype), laid_out(rng.normal(size=(K, N)), dtype)
     base = rng.normal(size=(1 if one_row else M, N)).astype(dtype)
     expected = base.astype(np.float64) + a.astype(np.float64) @ w.astype(np.float64)
     tolerance = 1e-4 if dtype == "float32" else 1e-12
-    packed = np.full(packed_size(K, N, dtype), np.nan, dtype)
-    pack(packed, w, M)
+    packed = np.full(packed_size(K, N, dtype), np.nan, dtype) if packs else unpacked()
     out = np.full((M, N), np.nan, dtype)
-    product(out, base, a, w, packed, turn)
+    multiply(out, base, a, w, packed, turn)
     np.testing.assert_allclose(out, expected, atol=tolerance)
     if not one_row:
-        product(base, base, a, w, packed, turn)
-        np.testing.assert_array_equal(base, out, "in place")
-        base[...] = expected - a.astype(np.float64) @ w.astype(np.float64)
-    packed[...] = out[...] = np.nan
-    wT = laid_out(w.T, dtype)
-    pack_back(packed, wT, M)
-    back_product(out, base, a, wT, packed, turn)
+        in_place = base.copy()
+        multiply(in_place, in_place, a, w, packed, turn)
+        np.testing.assert_array_equal(in_place, out)
+    packed[...] = 0
+    out[...] = np.nan
+    multiply_back(out, base, a, laid_out(w.T, dtype), packed, turn)
     np.testing.assert_allclose(out, expected, atol=tolerance)
 
 
@@ -311,8 +322,11 @@ def test_gradient_products_are_numpys(K, M, N, dtype):
 def test_a_packed_matrix_is_not_larger_than_it_says():
     for K, N in ((1, 1), (7, 33), (30, 64), (3, 65)):
         packed = np.full(packed_size(K, N, "float32") + 1, np.nan, np.float32)
-        pack(packed, laid_out(np.ones((K, N)), "float32"), 9)
-        pack_back(packed, laid_out(np.ones((N, K)), "float32"), 9)
+        x, y = np.ones((1, K), np.float32), np.ones((1, N), np.float32)
+        multiply(y, y, x, laid_out(np.ones((K, N)), "float32"), packed, 0)
+        multiply_back(
+            y, np.ones((1, N), np.float32), x, laid_out(np.ones((N, K)), "float32"), packed, 0
+        )
         assert np.isnan(packed[-1])
 
 

@@ -13,7 +13,7 @@ from numpy.typing import DTypeLike, NDArray
 
 from charloom.compiled.gru import Gru
 from charloom.compiled.lstm import Lstm
-from charloom.compiled.products import BLOCK, FEW, aligned, packed_size
+from charloom.compiled.products import BLOCK, FEW, aligned, packed_size, unpacked
 from charloom.compiled.rnn import Rnn
 from charloom.config import ModelConfig
 from charloom.weights import GATES, Array, parameter_count
@@ -35,7 +35,7 @@ class Packed(NamedTuple):
     """Weights as products take them (see products.py), for lanes and steps of one number."""
 
     Wx0: Array  # the embedding's way into layer 0; empty without one
-    Wx: Array  # (L - 1, packed)
+    Wx: Array  # (L - 1, packed), or `unpacked` where there are few rows, as the next two
     Wh: Array  # (L, packed)
     head_W: Array
 
@@ -70,7 +70,9 @@ class Scratch(NamedTuple):
     seen: NDArray[np.uint8]  # (V,) 1 where an id occurs in the last ids
     dH: Array  # (T, B, H) gradient of a layer's outputs
     rows: Array  # (3, B, H)
-    packed: Array  # one matrix, packed to go back
+    packed: Array  # one matrix, packed to go back, or `unpacked` where there are few rows
+    packed_Wh: Array  # the same memory, or `unpacked` for few lanes
+    packed_Wx0: Array
     panel: Array  # a part of one, see `gradient_product`
 
 
@@ -116,15 +118,16 @@ def flat_vector(weights: Mapping[str, Array], config: ModelConfig, dtype: DTypeL
     return flat
 
 
-def new_packed(config: ModelConfig, V: int, dtype: DTypeLike) -> Packed:
-    """Allocate room for packed weights."""
+def new_packed(config: ModelConfig, V: int, T: int, B: int, dtype: DTypeLike) -> Packed:
+    """Allocate room for packed weights, where T steps of B lanes pay for packing."""
     L, H, E, G = config.layers, config.hidden, config.embedding, GATES[config.cell]
 
-    def make(count: int, K: int, N: int) -> Array:
-        return aligned((count, packed_size(K, N, dtype)), dtype)
+    def make(rows: int, count: int, K: int, N: int) -> Array:
+        return unpacked(count) if rows < FEW else aligned((count, packed_size(K, N, dtype)), dtype)
 
-    enter = make(1 if E else 0, E, G * H).reshape(-1)
-    return Packed(enter, make(L - 1, H, G * H), make(L, H, G * H), make(1, H, V)[0])
+    enter = make(FEW, 1, E, G * H)[0] if E else aligned((0,), dtype)
+    climb, recur = make(T * B, L - 1, H, G * H), make(B, L, H, G * H)
+    return Packed(enter, climb, recur, make(T * B, 1, H, V)[0])
 
 
 def new_lookup(config: ModelConfig, V: int, dtype: DTypeLike) -> Lookup:
@@ -179,9 +182,13 @@ def new_shard(
 def new_scratch(config: ModelConfig, V: int, B: int, T: int, dtype: DTypeLike) -> Scratch:
     """Allocate what the backward pass of such a shard needs."""
     H, E, GH = config.hidden, config.embedding, GATES[config.cell] * config.hidden
-    back = max(packed_size(K, N, dtype) for K, N in ((GH, H), (GH, E), (V, H)))
-    sizes = [(T, B, H), (3, B, H), (back,), (packed_size(BLOCK, 0, dtype),)]
-    return Scratch(np.zeros(V, np.uint8), *(aligned(size, dtype) for size in sizes))
+    seen, dH, rows = np.zeros(V, np.uint8), aligned((T, B, H), dtype), aligned((3, B, H), dtype)
+    back = max(packed_size(K, N, dtype) for K, N in ((GH, H), (V, H)))
+    packed = aligned((back,), dtype) if T * B >= FEW else unpacked()
+    packed_Wx0 = aligned((packed_size(GH, E, dtype),), dtype)
+    panel = aligned((packed_size(BLOCK, 0, dtype),), dtype)
+    packed_Wh = packed if B >= FEW else unpacked()
+    return Scratch(seen, dH, rows, packed, packed_Wh, packed_Wx0, panel)
 
 
 def carried(shard: Shard) -> tuple[Array, ...]:

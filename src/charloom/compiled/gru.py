@@ -58,7 +58,7 @@ def backward(s: Any, d: Any, Wh: Any, layer: int) -> None:
             _add_carried(d.dH[t - 1], dh, by_gate[t])
         _step_back(by_gate[t], R_by_gate[t], dh, h[t], scratch)
         if t:
-            back_product(dh, d.dH[t - 1], R[t], Wh, d.packed, t)
+            back_product(dh, d.dH[t - 1], R[t], Wh, d.packed_Wh, t)
 
 
 @kernel

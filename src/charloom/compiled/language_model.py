@@ -131,8 +131,8 @@ class CompiledModel:
         """Return the weights packed for T steps of B lanes, which is done once."""
         kind = (T * B < FEW, B < FEW)
         if kind not in self._packed:
-            packed = new_packed(self.config, len(self.vocabulary), self._dtype)
-            pack_weights(self._parameters, packed, T, B)
+            packed = new_packed(self.config, len(self.vocabulary), T, B, self._dtype)
+            pack_weights(self._parameters, packed)
             self._packed[kind] = packed
         return self._packed[kind]
 

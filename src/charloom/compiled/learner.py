@@ -79,7 +79,6 @@ class CompiledLearner:
         self._matrices = matrices_size(self._parameters)
         self._length = train.length
         self._workers = self._new_workers()
-        self._gradient: Callable[..., float] | None = None  # machine code, once compiled
         self._move: Callable[..., None] | None = None
         self._team = Team(min(len(self._workers), available_threads()))
 
@@ -170,6 +169,7 @@ class CompiledLearner:
 
     def _new_workers(self) -> list[_Worker]:
         workers = []
+        self._gradients: list[Callable[..., float]] = []  # machine code, once compiled
         for first in range(0, self._train.batch, SHARD):
             lanes = slice(first, min(first + SHARD, self._train.batch))
             size = (self._model, self._V, lanes.stop - first, self._length, self._dtype)
@@ -177,7 +177,7 @@ class CompiledLearner:
             g = parameter_views(gradient, self._model, self._V)
             lookup = new_lookup(self._model, self._V, self._dtype)
             shard = new_shard(*size, lookup, dropout=self._train.dropout > 0)
-            packed = new_packed(self._model, self._V, self._dtype)
+            packed = new_packed(self._model, self._V, self._length, size[2], self._dtype)
             targets = np.zeros_like(shard.ids)
             workers.append(_Worker(lanes, gradient, packed, g, shard, new_scratch(*size), targets))
         return workers
@@ -215,11 +215,12 @@ class CompiledLearner:
     def _losses_and_gradients(self, scale: float) -> float:
         """Run every worker; return their summed losses."""
         work = [(self._parameters, *worker[2:], scale) for worker in self._workers]
-        if self._gradient is None:
-            self._gradient = entry(loss_and_gradient, work[0])
+        if not self._gradients:  # few lanes and many are kernels of their own
+            self._gradients = [entry(loss_and_gradient, arguments) for arguments in work]
         if len(work) == 1:
-            return self._gradient(*work[0])
-        return sum(self._team.do([partial(self._gradient, *arguments) for arguments in work]))
+            return self._gradients[0](*work[0])
+        calls = zip(self._gradients, work, strict=True)
+        return sum(self._team.do([partial(call, *arguments) for call, arguments in calls]))
 
     def _state_pieces(self) -> dict[str, list[Array]]:
         """Carried state by name: a view (B of the shard, H) for each shard."""

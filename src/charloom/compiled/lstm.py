@@ -65,7 +65,7 @@ def backward(s: Any, d: Any, Wh: Any, layer: int) -> None:
     for t in range(T - 1, -1, -1):
         _step_back(by_gate[t], dh, dc, c[t], tanh_c[t], scratch)
         if t:
-            back_product(dh, d.dH[t - 1], gates[t], Wh, d.packed, t)
+            back_product(dh, d.dH[t - 1], gates[t], Wh, d.packed_Wh, t)
 
 
 @kernel

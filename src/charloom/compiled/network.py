@@ -60,16 +60,15 @@ def _cell_carry(s: Any) -> Any:
 
 
 @kernel
-def pack_weights(p: Any, k: Any, T: int, B: int) -> None:
-    """Lay out the parameters p in k, for products of B lanes and of T steps of them at once."""
-    N = T * B
+def pack_weights(p: Any, k: Any) -> None:
+    """Lay out the parameters p in k, where k has room."""
     for layer in range(p.Wh.shape[0]):
-        pack(k.Wh[layer], p.Wh[layer], B)
+        pack(k.Wh[layer], p.Wh[layer])
     for layer in range(p.Wx.shape[0]):
-        pack(k.Wx[layer], p.Wx[layer], N)
-    pack(k.head_W, p.head_W, N)
+        pack(k.Wx[layer], p.Wx[layer])
+    pack(k.head_W, p.head_W)
     if p.embedding.shape[1]:
-        pack(k.Wx0, p.Wx0, max(N, FEW))
+        pack(k.Wx0, p.Wx0)
 
 
 @inlined_kernel
@@ -115,7 +114,7 @@ def _descend(s: Any, d: Any, Wx: Any, dWx: Any, layer: int) -> None:
     rows, H = s.ids.size, s.h.shape[3]
     dZ = s.gates[layer].reshape(rows, -1)
     gradient_product(dWx, s.zero, _outputs(s, layer - 1), dZ, d.panel)
-    pack_back(d.packed, Wx, rows)
+    pack_back(d.packed, Wx)
     back_product(d.dH.reshape(rows, H), s.zero, dZ, Wx, d.packed, layer)
 
 
@@ -228,12 +227,12 @@ def backward(p: Any, g: Any, s: Any, d: Any) -> None:
     dlogits = s.logits.reshape(N, V)
     gradient_product(g.head_W, s.zero, _outputs(s, L - 1), dlogits, d.panel)
     _sum_rows(g.head_b[0], dlogits)
-    pack_back(d.packed, p.head_W, N)
+    pack_back(d.packed, p.head_W)
     back_product(d.dH.reshape(N, H), s.zero, dlogits, p.head_W, d.packed, T)
     for layer in range(L - 1, -1, -1):
         if s.mask.shape[0]:
             _drop(d.dH, d.dH, s.mask[layer])
-        pack_back(d.packed, p.Wh[layer], B)
+        pack_back(d.packed_Wh, p.Wh[layer])
         cell_backward(s, d, p.Wh[layer], layer)
         dR, h = s.R[layer].reshape(N, -1), s.h[layer, :T].reshape(N, H)
         gradient_product(g.Wh[layer], s.zero, h, dR, d.panel)
@@ -247,47 +246,39 @@ def backward(p: Any, g: Any, s: Any, d: Any) -> None:
 def _leave(p: Any, g: Any, s: Any, d: Any) -> None:
     """Gradients of what the ids look up, from dZ of layer 0."""
     V, E = p.embedding.shape
-    if not E:
-        _forget(g.Wx0, d.seen)
-        _scatter(g.Wx0, s.ids, s.gates[0])
-    else:
-        _forget(g.embedding, d.seen)
+    rows = g.embedding if E else g.Wx0
     count = 0
     for v in range(V):
+        if d.seen[v]:  # the last update wrote this row
+            rows[v] = 0
         d.seen[v] = s.lookup.place[v] >= 0
         count += d.seen[v]
     if E:
-        rows = max(count, FEW)
-        x, dtable = s.lookup.x[:rows], s.lookup.table[:rows]
-        for u in range(rows):
-            for j in range(dtable.shape[1]):
-                dtable[u, j] = 0
+        _leave_table(p, g, s, d, count)
+    else:
         for t in range(s.ids.shape[0]):
             for b in range(s.ids.shape[1]):
-                _add(dtable[s.lookup.place[s.ids[t, b]]], s.gates[0, t, b])
-        gradient_product(g.Wx0, s.zero, x, dtable, d.panel)
-        pack_back(d.packed, p.Wx0, rows)
-        back_product(x, s.zero, dtable, p.Wx0, d.packed, count)  # x is now dx
-        for u in range(count):
-            to = g.embedding[s.lookup.distinct[u]]
-            for j in range(E):
-                to[j] = x[u, j]
+                _add(g.Wx0[s.ids[t, b]], s.gates[0, t, b])
 
 
-@kernel
-def _forget(out: Any, seen: Any) -> None:
-    """Zero the rows that the last update wrote."""
-    for v in range(seen.size):
-        if seen[v]:
-            out[v] = 0
-
-
-@kernel
-def _scatter(out: Any, ids: Any, rows: Any) -> None:
-    """Add rows[t, b] to out[ids[t, b]]."""
-    for t in range(ids.shape[0]):
-        for b in range(ids.shape[1]):
-            _add(out[ids[t, b]], rows[t, b])
+@inlined_kernel
+def _leave_table(p: Any, g: Any, s: Any, d: Any, count: int) -> None:
+    """The way back through `embed`: dWx0, and a row of the embedding's gradient for each id."""
+    rows = max(count, FEW)
+    x, dtable = s.lookup.x[:rows], s.lookup.table[:rows]
+    for u in range(rows):
+        for j in range(dtable.shape[1]):
+            dtable[u, j] = 0
+    for t in range(s.ids.shape[0]):
+        for b in range(s.ids.shape[1]):
+            _add(dtable[s.lookup.place[s.ids[t, b]]], s.gates[0, t, b])
+    gradient_product(g.Wx0, s.zero, x, dtable, d.panel)
+    pack_back(d.packed_Wx0, p.Wx0)
+    back_product(x, s.zero, dtable, p.Wx0, d.packed_Wx0, count)  # x is now dx
+    for u in range(count):
+        to = g.embedding[s.lookup.distinct[u]]
+        for j in range(to.size):
+            to[j] = x[u, j]
 
 
 @kernel
@@ -318,7 +309,7 @@ def loss_and_gradient(p: Any, k: Any, g: Any, s: Any, d: Any, targets: Any, scal
 
     The state after the last character becomes that before the first.
     """
-    pack_weights(p, k, s.ids.shape[0], s.ids.shape[1])
+    pack_weights(p, k)
     embed(p, k, s.lookup, s.ids)
     forward(p, k, s, 0)
     loss = cross_entropy(s.logits, targets, scale)
@@ -330,7 +321,7 @@ def loss_and_gradient(p: Any, k: Any, g: Any, s: Any, d: Any, targets: Any, scal
 @kernel
 def shard_loss(p: Any, k: Any, s: Any, targets: Any) -> float:
     """Summed loss of a shard in nats, on targets (T, B)."""
-    pack_weights(p, k, s.ids.shape[0], s.ids.shape[1])
+    pack_weights(p, k)
     embed(p, k, s.lookup, s.ids)
     forward(p, k, s, 0)
     return cross_entropy(s.logits, targets, 1.0)

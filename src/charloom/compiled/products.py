@@ -16,15 +16,17 @@ See Goto & van de Geijn 2008, "Anatomy of High-Performance Matrix Multiplication
 from typing import Any
 
 import numpy as np
+from numba.core import types
+from numba.extending import overload
 from numpy.typing import DTypeLike
 
 from charloom.compiled.layouts import copy_columns, transpose_rows
 from charloom.compiled.tiles import WIDTHS, dots, tile_last, tile_many, tile_row, tile_some
 from charloom.compiled.vectors import ROWS, VECTOR_BYTES
-from charloom.jit import kernel
+from charloom.jit import OPTIONS, kernel
 from charloom.weights import Array
 
-FEW = 4  # rows below which a product is taken row by row, from weights as they are
+FEW = 4  # rows below which packing does not pay
 BLOCK = 256  # rows of a gradient's product at a time: what of them is packed stays in the cache
 
 
@@ -52,58 +54,83 @@ def _panel(left: int, width: int) -> int:
     return 2 if left > width else 1
 
 
-@kernel
-def pack(packed: Any, w: Any, M: int) -> None:
-    """Lay out w (K, N) for a `product` of M rows in packed (P,), a flat buffer."""
-    if M < FEW:
-        return
-    K, N = w.shape
-    width = VECTOR_BYTES // packed.itemsize
-    for j in range(0, N, 2 * width):
-        copy_columns(w, packed, 0, j, j * K, _panel(N - j, width) * width)
+def unpacked(*shape: int) -> Array:
+    """Make what stands in place of packed weights (..., 0) for products of fewer rows than FEW."""
+    return np.zeros((*shape, 0), np.uint8)
 
 
-@kernel
-def pack_back(packed: Any, w: Any, M: int) -> None:
-    """Lay out the transpose of w (N, K) for a `back_product` of M rows in packed (P,)."""
-    if M < FEW:
-        return
-    N, K = w.shape
-    width = VECTOR_BYTES // packed.itemsize
-    for j in range(0, N, 2 * width):
-        C = _panel(N - j, width) * width
-        for column in range(0, C, width):
-            transpose_rows(w, packed, j + column, 0, j * K + column, C)
+def pack(packed: Any, w: Any) -> None:
+    """Lay out w (K, N) for `product` in packed (P,), a flat buffer; nothing if `unpacked`."""
 
 
-@kernel
+def pack_back(packed: Any, w: Any) -> None:
+    """Lay out the transpose of w (N, K) for `back_product` in packed (P,), or nothing."""
+
+
 def product(out: Any, base: Any, a: Any, w: Any, packed: Any, turn: int) -> None:
-    """out (M, N) = base (M, N) or (1, >= N) + a (M, K) @ w (K, N), packed for M by `pack`.
+    """out (M, N) = base (M, N) or (1, >= N) + a (M, K) @ w (K, N), given w by `pack`, too.
 
     `out` may be `base`, but shares memory with nothing else. `out`, `base` and `w` have
-    contiguous rows. With few rows and an odd `turn`, w is read from its end to its beginning:
-    where weights outgrow the first-level cache, what a step read last the next still finds.
+    contiguous rows. If `packed` is `unpacked`, w is read row by row, and where `turn` is odd from
+    its end to its beginning: where weights outgrow the first-level cache, what a step read last
+    the next still finds.
     """
-    if out.shape[0] < FEW:
-        _few(out, base, a, w, turn)
-    else:
-        _many(out, base, a, packed)
 
 
-@kernel
 def back_product(out: Any, base: Any, a: Any, w: Any, packed: Any, turn: int) -> None:
-    """out (M, N) = base + a (M, K) @ w (N, K).T, packed for M by `pack_back`; as `product`.
+    """out (M, N) = base + a (M, K) @ w (N, K).T, given w by `pack_back`, too; as `product`.
 
-    With few rows each number is a dot product of contiguous rows, and `out` is not `base`.
+    If `packed` is `unpacked`, each number is a dot product of contiguous rows, and `out` is not
+    `base`.
     """
-    if out.shape[0] < FEW:
-        _few_back(out, base, a, w, turn)
-    else:
-        _many(out, base, a, packed)
 
 
-@kernel
-def _many(out: Any, base: Any, a: Any, packed: Any) -> None:
+@overload(pack, jit_options=OPTIONS)
+def _pack(packed: Any, w: Any) -> Any:
+    def nothing(packed: Any, w: Any) -> None:
+        pass
+
+    def panels(packed: Any, w: Any) -> None:
+        K, N = w.shape
+        width = VECTOR_BYTES // packed.itemsize
+        for j in range(0, N, 2 * width):
+            copy_columns(w, packed, 0, j, j * K, _panel(N - j, width) * width)
+
+    return _chosen(packed, nothing, panels)
+
+
+@overload(pack_back, jit_options=OPTIONS)
+def _pack_back(packed: Any, w: Any) -> Any:
+    def nothing(packed: Any, w: Any) -> None:
+        pass
+
+    def panels(packed: Any, w: Any) -> None:
+        N, K = w.shape
+        width = VECTOR_BYTES // packed.itemsize
+        for j in range(0, N, 2 * width):
+            C = _panel(N - j, width) * width
+            for column in range(0, C, width):
+                transpose_rows(w, packed, j + column, 0, j * K + column, C)
+
+    return _chosen(packed, nothing, panels)
+
+
+@overload(product, jit_options=OPTIONS)
+def _product(out: Any, base: Any, a: Any, w: Any, packed: Any, turn: int) -> Any:
+    return _chosen(packed, _few, _many)
+
+
+@overload(back_product, jit_options=OPTIONS)
+def _back_product(out: Any, base: Any, a: Any, w: Any, packed: Any, turn: int) -> Any:
+    return _chosen(packed, _few_back, _many)
+
+
+def _chosen(packed: Any, few: Any, many: Any) -> Any:
+    """Choose by the type of `packed`, so that what is not needed is not compiled."""
+    return few if packed.dtype == types.uint8 else many
+
+
+def _many(out: Any, base: Any, a: Any, w: Any, packed: Any, turn: int) -> None:
     N, K = out.shape[1], a.shape[1]
     width = VECTOR_BYTES // out.itemsize
     for j in range(0, N, 2 * width):
@@ -126,8 +153,7 @@ def _rows(out: Any, base: Any, a: Any, packed: Any, j: int, panel: int, vectors:
         i += 1
 
 
-@kernel
-def _few(out: Any, base: Any, a: Any, w: Any, turn: int) -> None:
+def _few(out: Any, base: Any, a: Any, w: Any, packed: Any, turn: int) -> None:
     M, N = out.shape
     width = VECTOR_BYTES // out.itemsize
     n = (N + width - 1) // width
@@ -144,8 +170,7 @@ def _few(out: Any, base: Any, a: Any, w: Any, turn: int) -> None:
                 tile_row(out, base, a, w, i, j, back, vectors)
 
 
-@kernel
-def _few_back(out: Any, base: Any, a: Any, w: Any, turn: int) -> None:
+def _few_back(out: Any, base: Any, a: Any, w: Any, packed: Any, turn: int) -> None:
     M, N = out.shape
     width = VECTOR_BYTES // out.itemsize
     if N < width:

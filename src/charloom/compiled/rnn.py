@@ -40,4 +40,4 @@ def backward(s: Any, d: Any, Wh: Any, layer: int) -> None:
             for j in range(H):
                 dz[b, j] = dh[b, j] * (1 - h_t[b, j] * h_t[b, j])
         if t:
-            back_product(dh, d.dH[t - 1], dz, Wh, d.packed, t)
+            back_product(dh, d.dH[t - 1], dz, Wh, d.packed_Wh, t)
