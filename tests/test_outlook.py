@@ -37,6 +37,12 @@ def test_losses_have_turned_where_the_last_four_are_clearly_above_the_best(
     assert turned(seen(*losses)) is expected
 
 
+def test_when_it_rose_is_told_in_seconds_where_minutes_say_nothing() -> None:
+    short = [Look(i, i / 60, nats, nats) for i, nats in enumerate([2.0, 1.5, 1.7, 1.8], 1)]
+    assert "has risen since second 2:" in str(outlook(short, 0.1))
+    assert "has risen since minute 1.0:" in str(outlook(seen(2.0, 1.5, 1.7, 1.8), 3))
+
+
 def test_what_still_falls_is_given_a_longer_time() -> None:
     falling = seen(3.0, 2.5, 2.2, 2.0, 1.9, 1.8)
     assert outlook(falling, 3) == "Still improving: give it more time, --minutes 10."

@@ -53,9 +53,11 @@ def outlook(seen: list[Look], minutes: float) -> str | None:
         return None
     best, last = seen[_best(seen)], seen[-1]
     if last.held_out > RISEN * best.held_out:
+        early = best.minutes < 0.1
+        since = f"second {60 * best.minutes:.0f}" if early else f"minute {best.minutes:.1f}"
         return (
-            f"Held-out loss has risen since minute {best.minutes:.1f}: the text is small for this "
-            "model. More of such text would help most."
+            f"Held-out loss has risen since {since}: the text is small for this model. "
+            "More of such text would help most."
         )
     if _gain(seen) > IMPROVING:
         longer = next((time for time in TIMES if time >= 2 * minutes), 2 * minutes)
