@@ -187,7 +187,8 @@ class _Planner:
         shown = f"{minutes:g} minute{'' if minutes == 1 else 's'}, {float(f'{pace:.2g}'):,.0f}"
         passes = f"{times(read / self.size.characters)} through the text"
         if choice.config.train.epochs == read / self.size.characters:
-            passes += f" take {read / pace:.0f} s, and more would learn it by heart"
+            passes = f"{choice.config.train.epochs:.0f} passes take {read / pace:.0f} s; "
+            passes += "more would learn it by heart"
         yield "time", f"{shown} characters/s here: {passes}"
         yield from choice.reasons
         if compiled > COMPILED:
