@@ -37,7 +37,8 @@ class CompiledModel:
     """The `LanguageModel` protocol in numba, with `generate_ids` for fast sampling.
 
     It keeps a copy of the weights, in `dtype`. Raises CharloomError where they do not fit.
-    Numbers do not depend on how many lanes are read together, nor on the threads.
+    Fewer than four lanes, read together, give numbers that differ from those of more in the last
+    bits: sums are taken in another order.
     """
 
     def __init__(
