@@ -8,9 +8,10 @@ LLVM's own vector instructions, with R x C sums held in registers from the first
     out[i:i+R, j:j+C] = base[i:i+R, j:j+C] + sum over k of a[i:i+R, k] w[k, j:j+C]
 
 and a product is a walk over such tiles. For four rows and more, weights are packed before,
-once an update, into panels of C columns: panel after panel, in each row after row, zeros beyond the last column.
-So a tile reads memory in order, aligned, and no two rows meet on the same lines of the cache.
-See Goto & van de Geijn 2008, "Anatomy of High-Performance Matrix Multiplication".
+once an update, into panels of C columns: panel after panel, in each row after row, zeros
+beyond the last column. So a tile reads memory in order, aligned, and no two rows meet on the
+same lines of the cache. See Goto & van de Geijn 2008, "Anatomy of High-Performance Matrix
+Multiplication".
 """
 
 from typing import Any
