@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 PIP := $(BIN)/pip install --quiet --disable-pip-version-check
 
-.PHONY: demo test check bench clean
+.PHONY: demo test torture bench clean
 
 demo: .venv/installed  ## Learn the Constitution of the United States in under a minute
 	$(BIN)/charloom train corpus:us-constitution --minutes 0.5
@@ -13,6 +13,9 @@ test: .venv/installed-test  ## Format, lint, types and all tests
 	$(BIN)/ruff check
 	$(BIN)/mypy
 	$(BIN)/pytest -n 2
+
+torture: .venv/installed-test  ## Faults by the thousand, for most of an hour; prints a table
+	$(BIN)/pytest tests/reliability --full -n 2
 
 bench: .venv/installed  ## Speed beside PyTorch, the reference engine and plain Python
 	$(BIN)/python benchmarks/run.py
