@@ -13,7 +13,7 @@ FILES = sorted(ROOT.rglob("*.py"))
 FLOORS = {
     0: "__init__ batches config corpora deadline drawing dropout errors files intervals jit "
     "outlook presets text vocabulary",
-    1: "compiled ngram optimizers recipe reference schedules torchnet weights",
+    1: "arrays compiled ngram optimizers recipe reference schedules torchnet weights",
     2: "checkpoint evaluation events fitting metrics model planning replay run sampling training",
     3: "plots report study",
     4: "__main__ cli server",

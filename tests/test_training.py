@@ -11,7 +11,7 @@ import pytest
 
 from charloom import open_model, training
 from charloom.batches import Lanes
-from charloom.checkpoint import Best, read, steps
+from charloom.checkpoint import Best, steps
 from charloom.config import (
     DataConfig,
     ModelConfig,
@@ -466,7 +466,7 @@ def test_a_signal_saves_the_very_step_and_leaves(tmp_path, source, stop_at, numb
     assert events[-2].path == run.checkpoints / "00000011"
     finished = events[-1]
     assert (finished.reason, finished.signal, finished.step) == ("interrupted", number, 11)
-    assert read(events[-2].path).meta.step == 11
+    assert run.checkpoint("latest").meta.step == 11
     assert signal.getsignal(number) is before
 
 
