@@ -1,5 +1,4 @@
 import contextlib
-import hashlib
 import json
 import os
 import shutil
@@ -15,55 +14,18 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as st_numpy
 
-from charloom import checkpoint
-from charloom.arrays import Expected
 from charloom.checkpoint import FILES, MANIFEST, Best, Losses, Meta, save, steps
 from charloom.errors import CharloomError
 from charloom.files import replace_file
-
-
-def arrays_of(step):
-    return {
-        "layer0.Wx": np.arange(12, dtype=np.float32).reshape(3, 4) + step,
-        "head.b": np.array([step, -0.0, 1e-45], np.float32),
-        "optimizer.updates": np.array([step], np.int64),
-        "state.layer0.h": np.full((2, 3), step / 3, np.float32),
-        "rng.seed": np.array([7], np.int64),
-    }
-
-
-def expected_of(arrays):
-    return {name: Expected((str(a.dtype),), a.shape) for name, a in arrays.items()}
-
-
-def read(path, arrays=None):
-    return checkpoint.read(path, expected_of(arrays_of(0) if arrays is None else arrays))
-
-
-def read_newest(folder, arrays=None):
-    return checkpoint.read_newest(folder, expected_of(arrays_of(0) if arrays is None else arrays))
-
-
-def meta_of(step, best=None):
-    best = Best(best, 1.5) if best is not None else None
-    return Meta(step=step, seconds=0.5, best=best, versions={"numpy": "2"}, cursor={"position": 3})
-
-
-def save_step(folder, step, best=None, keep=2):
-    return save(folder, arrays_of(step), meta_of(step, best), keep)
-
-
-def same_arrays(found, expected):
-    return found.keys() == expected.keys() and all(
-        found[name].dtype == array.dtype
-        and found[name].shape == array.shape
-        and found[name].tobytes() == array.tobytes()
-        for name, array in expected.items()
-    )
-
-
-def is_step(found, step):
-    return found.meta.step == step and same_arrays(found.weights | found.state, arrays_of(step))
+from checkpoints import (
+    forge,
+    is_step,
+    meta_of,
+    read,
+    read_newest,
+    same_arrays,
+    save_step,
+)
 
 
 @pytest.fixture
@@ -74,15 +36,6 @@ def folder(tmp_path):
 @pytest.fixture(scope="module")
 def pristine(tmp_path_factory):
     return save_step(tmp_path_factory.mktemp("pristine") / "checkpoints", 5)
-
-
-def forge(path, name, content):
-    """Put `content` in place and make the manifest agree, as an attacker would."""
-    (path / name).write_bytes(content)
-    manifest = json.loads((path / MANIFEST).read_bytes())
-    digest = hashlib.sha256(content).hexdigest()
-    manifest["files"][name] = {"bytes": len(content), "sha256": digest}
-    (path / MANIFEST).write_text(json.dumps(manifest))
 
 
 # ---- what is saved is what is read
@@ -613,7 +566,7 @@ KILLED_AT_EVERY_CALL = """
 import os, shutil, signal, sys
 from pathlib import Path
 sys.path.insert(0, sys.argv[1])
-from test_checkpoint import arrays_of, is_step, meta_of, read_newest, same_arrays, save, save_step
+from checkpoints import arrays_of, is_step, meta_of, read_newest, same_arrays, save, save_step
 
 CALLS = {"open", "os.mkdir", "os.rename", "os.remove", "os.rmdir", "os.fsync"}
 parent = Path(sys.argv[2])
@@ -692,7 +645,7 @@ def test_a_kill_at_any_call_leaves_the_old_or_the_new(tmp_path):
 def test_nothing_is_pickled_and_reading_runs_nothing(pristine):
     script = (
         "import sys; from pathlib import Path; sys.path.insert(0, sys.argv[2])\n"
-        "from test_checkpoint import read\n"
+        "from checkpoints import read\n"
         "events = []\n"
         "sys.addaudithook(lambda e, a: events.append((e, str(a[0]) if a else '')))\n"
         "read(Path(sys.argv[1]))\n"
