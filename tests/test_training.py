@@ -13,7 +13,7 @@ import pytest
 from charloom import open_model, standing, training
 from charloom import watch as watching
 from charloom.batches import Lanes
-from charloom.checkpoint import Best, Setback, read, steps
+from charloom.checkpoint import steps
 from charloom.config import (
     DataConfig,
     ModelConfig,
@@ -26,6 +26,7 @@ from charloom.config import (
 from charloom.errors import CharloomError, DivergedError
 from charloom.evaluation import Score, evaluate
 from charloom.events import Evaluated, Finished, Progress, Sampled, Saved, Started, Warned
+from charloom.meta import Best, Setback
 from charloom.planning import new_run
 from charloom.reference import ReferenceLearner
 from charloom.run import Run
@@ -493,7 +494,7 @@ def test_a_signal_saves_the_very_step_and_leaves(tmp_path, source, stop_at, numb
     assert events[-2].path == run.checkpoints / "00000011"
     finished = events[-1]
     assert (finished.reason, finished.signal, finished.step) == ("interrupted", number, 11)
-    assert read(events[-2].path).meta.step == 11
+    assert run.checkpoint("latest").meta.step == 11
     assert signal.getsignal(number) is before
 
 
@@ -764,11 +765,24 @@ def test_another_text_or_model_is_refused_and_nothing_is_changed(tmp_path, sourc
     path = run.path / "config.json"
     asked = path.read_text()
     for old, new, said in (
-        ('"hidden": 4', '"hidden": 5', "other settings: hidden was 4 and is 5; put"),
-        ('"cell": "lstm"', '"cell": "gru"', "cell was 'lstm' and is 'gru'"),
-        ('"layers": 2', '"layers": 3', "layers was 2 and is 3"),
-        ('"float64"', '"float32"', "float32"),
-        ('"adamw"', '"adagrad"', "optimizer was 'adamw' and is 'adagrad'"),
+        (
+            '"hidden": 4',
+            '"hidden": 5',
+            "shape 23x16, but the settings ask for float64 and 23x20: restore config",
+        ),
+        (
+            '"cell": "lstm"',
+            '"cell": "gru"',
+            "shape 23x16, but the settings ask for float64 and 23x12",
+        ),
+        ('"layers": 2', '"layers": 3', "missing: layer2"),
+        ('"float64"', '"float32"', "of type float64 .* ask for float32"),
+        (
+            '"weight_decay": 0.01',
+            '"weight_decay": 0.1',
+            "other settings: weight-decay was 0.01 and",
+        ),
+        ('"adamw"', '"adagrad"', "missing: optimizer.memory"),
         ('"learning_rate": 0.2', '"learning_rate": 0.1', "learning-rate was 0.2 and is 0.1"),
         ('"validation": 0.1', '"validation": 0.2', "validation was 0.1 and is 0.2"),
         ('"reference"', '"compiled"', "engine was 'reference' and is 'compiled'"),

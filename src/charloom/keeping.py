@@ -5,8 +5,9 @@ from pathlib import Path
 from time import perf_counter
 from typing import Any
 
-from charloom.checkpoint import Array, Meta
+from charloom.arrays import Array
 from charloom.errors import CharloomError
+from charloom.meta import Meta
 from charloom.run import Run
 
 PATIENCE = 600.0  # seconds for which a run goes on while it cannot save

@@ -29,7 +29,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from charloom import __version__, checkpoint, metrics
-from charloom.checkpoint import Array, Checkpoint, Meta
+from charloom.arrays import Array, expected_arrays
+from charloom.checkpoint import Checkpoint
 from charloom.config import NgramConfig, RunConfig
 from charloom.errors import CharloomError
 from charloom.files import (
@@ -40,6 +41,7 @@ from charloom.files import (
     sync_folder,
     write_file,
 )
+from charloom.meta import Meta
 from charloom.text import Text, read_text, split_text
 from charloom.vocabulary import Vocabulary
 
@@ -255,17 +257,15 @@ class Run:
         Where the best or the latest is damaged, another is read and its notes say so; a step
         that was asked for by its number is read or refused. Raises CharloomError.
         """
+        expected = expected_arrays(self.config, len(self.vocabulary))
         if isinstance(which, int):
-            if which not in (steps := checkpoint.steps(self.checkpoints)):
-                there = ", ".join(map(str, steps)) or "none"
-                raise CharloomError(f"{self.path} has no checkpoint {which}: it has {there}")
-            return checkpoint.read(self.checkpoints / f"{which:08d}")
-        latest = checkpoint.read_newest(self.checkpoints)
+            return checkpoint.read(checkpoint.find(self.checkpoints, which), expected)
+        latest = checkpoint.read_newest(self.checkpoints, expected)
         best = latest.meta.best
         if which == "latest" or best is None or best.step == latest.meta.step:
             return latest
         try:
-            return checkpoint.read(self.checkpoints / f"{best.step:08d}")
+            return checkpoint.read(checkpoint.find(self.checkpoints, best.step), expected)
         except CharloomError as error:
             note = f"{error}; used {latest.path.name}, the latest, instead of the best"
             return replace(latest, notes=(*latest.notes, note))

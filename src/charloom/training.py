@@ -11,23 +11,16 @@ from time import perf_counter, sleep
 
 from charloom import checkpoint
 from charloom.batches import Lanes
-from charloom.checkpoint import Checkpoint, Setback
+from charloom.checkpoint import Checkpoint
 from charloom.config import ModelConfig, NgramConfig
 from charloom.deadline import Deadline, Pace
 from charloom.errors import CharloomError, DivergedError
 from charloom.evaluation import Score
-from charloom.events import (
-    Evaluated,
-    Event,
-    Finished,
-    Progress,
-    Saved,
-    Started,
-    Warned,
-)
+from charloom.events import Evaluated, Event, Finished, Progress, Saved, Started, Warned
 from charloom.fitting import fit
 from charloom.intervals import most_steps
 from charloom.keeping import RETRY, Keeper
+from charloom.meta import Setback
 from charloom.model import create_learner, pick_engine
 from charloom.outlook import Look, history, outlook, turned
 from charloom.run import Run
