@@ -90,8 +90,19 @@ class CorpusText:
 
     def prepare(self, tell: Tell) -> None:
         """Make or check the ids, for `parts` to find."""
-        with alone(self._path):
-            self._ids = self._open(tell)
+        opened, notes = self._look(tell)
+        if opened is not None:
+            self._ids = opened.ids, self._compare(opened, tell)
+            return
+        with alone(self._path):  # another process may have made them in between
+            opened, _ = self._look(tell)
+            if opened is not None:
+                self._ids = opened.ids, self._compare(opened, tell)
+            else:
+                text = self.read(tell)
+                files = self._states() if self._copy.exists() else text.files
+                ids = write_ids(self._path, self._form, text, files, tell)
+                self._ids = ids, text.notes + notes
 
     def parts(self) -> Parts:
         """Return the ids, cut."""
@@ -103,37 +114,31 @@ class CorpusText:
         validation, test = (None if p is None else ids[p] for p in (split.validation, split.test))
         return Parts(ids[split.train], validation, test, notes + split.notes)
 
-    def _open(self, tell: Tell) -> tuple[Ids, tuple[str, ...]]:
-        """Return the ids and what is to be noted."""
-        notes: tuple[str, ...] = ()
+    def _look(self, tell: Tell) -> tuple[Opened | None, tuple[str, ...]]:
+        """Open the ids; None where they have to be made, with a note where they were damaged."""
         try:
-            opened = open_ids(self._path, self._form, tell)
+            return open_ids(self._path, self._form, tell), ()
         except CharloomError as error:
             if self._is_read_once():
                 raise self._lost(str(error)) from None
-            opened, notes = None, (f"{error}; it was made anew from the text",)
-        if opened is not None:
-            return opened.ids, self._compare(opened, tell)
-        text = self.read(tell)
-        files = self._states() if self._copy.exists() else text.files
-        return write_ids(self._path, self._form, text, files, tell), text.notes + notes
+            return None, (f"{error}; made anew from the text",)
 
     def _compare(self, opened: Opened, tell: Tell) -> tuple[str, ...]:
         """Look whether the files are what they were, and if not, whether the text is."""
-        sums = opened.sums
-        if self._is_read_once() or (sums is not None and sums.files is None):
-            return sums.notes if sums else ()
-        try:
-            files = self._states()
-        except CharloomError as error:
-            note = f"the text is not there any more ({error}), but its ids in {self._path} are"
-            return (*(sums.notes if sums else ()), note)
-        if sums is not None and sums.files == files:
-            return sums.notes
-        text = self.read(tell)
-        with suppress(OSError):  # it will be compared again
-            write_sums(self._path, Sums(opened.sha256, files, text.notes))
-        return text.notes
+        sums, files, notes = opened.sums, None, opened.sums.notes if opened.sums else ()
+        if not self._is_read_once() and (sums is None or sums.files is not None):
+            try:
+                files = self._states()
+            except CharloomError as error:
+                gone = f"the text is not there any more ({error}), but its ids in {self._path} are"
+                return (*notes, gone)
+            if sums is None or sums.files != files:
+                notes = self.read(tell).notes
+        new = Sums(opened.sha256, files, notes)
+        if new != sums:
+            with suppress(OSError):  # a folder that is only read: it will be compared again
+                write_sums(self._path, new)
+        return notes
 
     def _states(self) -> Files:
         if self._copy.exists():

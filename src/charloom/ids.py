@@ -148,7 +148,8 @@ def write_ids(
     """
     new, mark = folder / ".ids.npy.new", folder / ".ids.mark"
     try:
-        for begin in (_begun(new, mark, form, text), None):
+        begun = _begun(new, mark, form, text)
+        for begin in (begun, None) if begun else (None,):
             with _open(new, os.O_RDWR | os.O_CREAT) as file:
                 _write(file, form, text, begin, mark, tell)
                 digest, found = _prove(file, form, tell)
@@ -156,6 +157,7 @@ def write_ids(
             if found == form.sha256:
                 break
         else:
+            mark.unlink(missing_ok=True)
             raise changed(text.name)
         write_sums(folder, Sums(digest, files, text.notes))
         new.replace(folder / "ids.npy")
