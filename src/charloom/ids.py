@@ -148,30 +148,41 @@ def write_ids(
     """
     new, mark = folder / ".ids.npy.new", folder / ".ids.mark"
     try:
-        begun = _begun(new, mark, form, text)
-        for begin in (begun, None) if begun else (None,):
-            with _open(new, os.O_RDWR | os.O_CREAT) as file:
-                _write(file, form, text, begin, mark, tell)
-                digest, found = _prove(file, form, tell)
-                ids = _map(file, form)
-            if found == form.sha256:
-                break
-        else:
-            mark.unlink(missing_ok=True)
-            raise changed(text.name)
+        digest, ids = _make(new, mark, form, text, tell)
         write_sums(folder, Sums(digest, files, text.notes))
         new.replace(folder / "ids.npy")
         sync_folder(folder)
         mark.unlink(missing_ok=True)
-        return ids
-    except OSError as error:
+    except (OSError, CharloomError) as error:
         for path in (new, mark):
             with suppress(OSError):
                 path.unlink(missing_ok=True)
+        if isinstance(error, CharloomError):
+            raise
         raise CharloomError(
             f"cannot write {folder / 'ids.npy'}, {form.size:,} bytes ({error.strerror}): mend "
             "that, then resume"
         ) from error
+    return ids
+
+
+def _make(new: Path, mark: Path, form: Form, text: Text, tell: Tell) -> tuple[str, Ids]:
+    """Go on with what was begun, and where that does not become the text, begin anew."""
+    begun = _begun(new, mark, form, text)
+    for begin in (begun, None):
+        with _open(new, os.O_RDWR | os.O_CREAT) as file:
+            try:
+                _write(file, form, text, begin, mark, tell)
+                os.fsync(file.fileno())
+                digest, found = _prove(file, form, tell)
+                if found == form.sha256:
+                    return digest, _map(file, form)
+            except CharloomError:
+                if begin is None:
+                    raise
+        if begin is None:
+            break
+    raise changed(text.name)
 
 
 def write_sums(folder: Path, sums: Sums) -> None:
@@ -203,8 +214,15 @@ def _begun(new: Path, mark: Path, form: Form, text: Text) -> _Mark | None:
         new.unlink(missing_ok=True)
         return None
     there = len(form.header) + found.written * form.dtype.itemsize
-    fits = (found.text, found.files) == (form.sha256, text.files) and there <= size
-    return found if fits and 0 <= found.written <= form.characters else None
+    part, offset, _ = found.place
+    fits = (
+        (found.text, found.files) == (form.sha256, text.files)
+        and 0 <= found.written <= form.characters
+        and 0 <= part < len(text.parts)
+        and 0 < offset <= text.parts[part].size
+        and there <= size
+    )
+    return found if fits else None
 
 
 def _write(
@@ -235,7 +253,6 @@ def _write(
     if written != form.characters:
         raise changed(text.name)
     file.flush()
-    os.fsync(file.fileno())
 
 
 def _sha256(file: BinaryIO, form: Form, tell: Tell) -> str:
