@@ -71,7 +71,8 @@ class CorpusText:
             text, self._text = self._text, None
             return text
         if self._is_read_once():
-            if (opened := open_ids(self._path, self._form, tell)) is None:
+            opened, _ = self._look(tell)
+            if opened is None:
                 raise self._lost(f"{self._path / 'ids.npy'} is missing")
             content = self._form.vocabulary.decode(opened.ids)
             return Text.from_string(content, self._corpus.name)
