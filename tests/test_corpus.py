@@ -213,3 +213,14 @@ def test_while_another_process_makes_the_ids_nobody_else_does(tmp_path, source):
     run.prepare()
     with alone(run.path):
         reopened(run)
+
+
+def test_a_source_whose_name_is_no_text_is_refused_before_there_is_a_folder(tmp_path):
+    path = tmp_path / os.fsdecode(b"caf\xe9.txt")
+    path.write_text(TEXT)
+    with pytest.raises(CharloomError, match=r"caf\\udce9\.txt' holds bytes .*: rename it"):
+        new(tmp_path / "run", path)
+    assert not (tmp_path / "run").exists()
+    (tmp_path / "folder").mkdir()
+    path.rename(tmp_path / "folder" / path.name)
+    reopened(new(tmp_path / "run", tmp_path / "folder"))

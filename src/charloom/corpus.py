@@ -29,8 +29,15 @@ class Corpus(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     @classmethod
     def of(cls, text: Text, sources: Sequence[str]) -> Self:
-        """Return what a run keeps of a text that was read from `sources`."""
-        return cls(text.name, tuple(map(_absolute, sources)), text.characters, text.sha256)
+        """Return what a run keeps of a text that was read from `sources`; raises CharloomError."""
+        names = tuple(map(_absolute, sources))
+        for name in names:
+            if any("\ud800" <= character <= "\udfff" for character in name):
+                raise CharloomError(
+                    f"{name!r} holds bytes that are not UTF-8, and a run that learns from it could "
+                    "not name it: rename it, or pipe it in"
+                )
+        return cls(text.name, names, text.characters, text.sha256)
 
 
 @dataclass(frozen=True)
