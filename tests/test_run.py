@@ -326,8 +326,8 @@ def test_a_text_from_standard_input_is_kept(tmp_path, monkeypatch):
     assert again.content == first.content == "\ufeffone\ntwo\n"
     assert again.sha256 == first.sha256
     assert again.name == "standard input"
-    (run.path / "corpus.txt").write_bytes(b"\xff")
-    with pytest.raises(CharloomError, match=r"corpus\.txt is not the text"):
+    (run.path / "ids.npy").write_bytes(b"\xff")
+    with pytest.raises(CharloomError, match=r"ids\.npy is damaged"):
         Run.open(run.path).read_text()
 
 

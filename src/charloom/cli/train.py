@@ -179,13 +179,14 @@ def train(context: click.Context, /, **_: Any) -> None:
         from charloom.text import read_text
         from charloom.training import train as start
 
-        text = read_text(config.data.sources)
+        text = read_text(config.data.sources, view.status)
         out = context.params["out"] or free_folder(config)
         planned = config.preset is None or config.train.minutes is not None
         if planned and isinstance(config.model, ModelConfig):
             fixed = None if config.preset else values.keys()
             config, view.reasons, began = plan(config, fixed, text, began, view.status)
-        run = new_run(out, config, text)
+        run = new_run(out, config, text, view.status)
+        run.prepare(view.status)
         context.exit(view.follow(start(run, began=began)))
 
 
