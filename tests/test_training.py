@@ -559,6 +559,44 @@ def test_whoever_stops_listening_gives_the_folder_and_the_handlers_back(tmp_path
     assert play(run)[-1].reason == "done"
 
 
+def test_a_signal_in_the_middle_of_a_look_is_not_waited_with_and_the_look_is_made_up_for(
+    tmp_path, source, monkeypatch
+):
+    unbroken = new_run(tmp_path / "unbroken", config_of(source))
+    play(unbroken)
+    for name in ("evaluate", "generate"):
+        run = new_run(tmp_path / name, config_of(source))
+        with monkeypatch.context() as patched:
+            real, calls = getattr(watching, name), []
+
+            def interrupted(*args, real=real, calls=calls, **more):
+                calls.append(args)
+                if len(calls) == 2:
+                    signal.raise_signal(signal.SIGTERM)
+                    raise AssertionError("it went on")
+                return real(*args, **more)
+
+            patched.setattr(watching, name, interrupted)
+            finished = play(run)[-1]
+        assert (finished.reason, finished.signal) == ("interrupted", signal.SIGTERM)
+        assert finished.step == {"evaluate": 10, "generate": 14}[name]
+        assert run.checkpoint("latest").meta.due
+        play(run, resume=True)
+        assert outcome(run) == outcome(unbroken)
+
+
+def test_a_signal_can_ask_for_a_checkpoint(tmp_path, source):
+    run = new_run(tmp_path / "run", config_of(source, watch=replace(OFTEN, checkpoint_every=0)))
+    events = train(run)
+    for event in events:
+        if isinstance(event, Evaluated):
+            signal.raise_signal(signal.SIGUSR1)
+            break
+    rest = list(events)
+    assert [e.step for e in of_kind(rest, Saved)] == [5, STEPS]
+    assert rest[-1].reason == "done"
+
+
 # ---- NaN and infinity
 
 
@@ -805,6 +843,34 @@ def test_other_versions_are_said(tmp_path, source, stop_at, monkeypatch):
     monkeypatch.setattr(standing, "versions", lambda: now | {"numpy": "99"})
     notes = next(train(run, resume=True)).notes
     assert notes == (f"saved by numpy {now['numpy']}, now 99: last bits may differ",)
+
+
+def test_a_run_from_another_begins_with_its_best_weights_and_nothing_else(tmp_path, source):
+    teacher = new_run(tmp_path / "teacher", config_of(source))
+    play(teacher)
+    other = tmp_path / "other.txt"
+    other.write_text(TEXT[80:] * 2)
+    config = replace(config_of(other, watch=replace(OFTEN, keep=99)), start=str(teacher.path))
+    run = new_run(tmp_path / "run", config)
+    play(run)
+    assert run.vocabulary == teacher.vocabulary
+    begun = run.checkpoint(0)
+    best = teacher.load_weights()
+    assert {n: w.tobytes() for n, w in begun.weights.items()} == {
+        n: w.tobytes() for n, w in best.items()
+    }
+    assert not any(a.any() for name, a in begun.state.items() if name != "rng.seed")
+    assert begun.meta.cursor == {"position": 0, "epoch": 0}
+
+
+def test_a_text_with_other_characters_is_refused_before_there_is_a_folder(tmp_path, source):
+    teacher = new_run(tmp_path / "teacher", config_of(source))
+    play(teacher)
+    source.write_text(TEXT + "Größe")
+    config = replace(config_of(source), start=str(teacher.path))
+    with pytest.raises(CharloomError, match=r"3 characters that .*teacher does not know, .* 'G'"):
+        new_run(tmp_path / "run", config)
+    assert not (tmp_path / "run").exists()
 
 
 # ---- minutes

@@ -193,7 +193,7 @@ def _why_unsaved(path: Path, error: OSError, needed: int) -> str:
         free = 0
     return (
         f"cannot save {path} ({error.strerror or error}): {needed:,} bytes are needed and {free:,} "
-        "are free; what was saved before is still there: mend that, then resume"
+        "are free; what was saved before is still there: mend that"
     )
 
 
@@ -250,7 +250,7 @@ def _rotate(final: Path, meta: Meta, keep: int) -> None:
     except OSError as error:
         raise CharloomError(
             f"{final} is saved, but an older checkpoint beside it cannot be removed "
-            f"({error.strerror or error}): mend that, then resume"
+            f"({error.strerror or error}): mend that"
         ) from error
 
 

@@ -83,9 +83,9 @@ class Keeper:
         try:
             write()
         except CharloomError as error:
+            self.error = f"{error}, then resume"
             if not self._has_saved:
-                raise
-            self.error = f"{error}; then resume the run"
+                raise CharloomError(self.error) from error
             if self._since is None:
                 self._since = self._tried = perf_counter()
                 self.news.append(

@@ -56,7 +56,7 @@ def new_run(
     at most. Raises CharloomError, and then makes no folder.
     """
     text = read_text(config.data.sources, tell) if text is None else text
-    vocabulary = Vocabulary.from_alphabet(text.alphabet, text.characters)
+    vocabulary = _vocabulary(config, text)
     if isinstance(config.model, ModelConfig):
         split = split_text(text.characters, config.data, fewest_characters(config))
         train, N = config.train, split.train.stop
@@ -86,7 +86,7 @@ def plan(
     CharloomError.
     """
     assert isinstance(config.model, ModelConfig)
-    vocabulary = Vocabulary.from_alphabet(text.alphabet, text.characters)
+    vocabulary = _vocabulary(config, text)
     N = split_text(text.characters, config.data, 3).train.stop
     planner = _Planner(config, given, text, vocabulary, N)
     minutes = config.train.minutes
@@ -94,6 +94,15 @@ def plan(
         choice = planner.choose(None)
         return Plan(choice.config, choice.reasons, began)
     return planner.measured(60 * minutes, began, tell)
+
+
+def _vocabulary(config: RunConfig, text: Text) -> Vocabulary:
+    """The characters of the text, or those of the run whose weights are to begin with."""
+    if config.start is None:
+        return Vocabulary.from_alphabet(text.alphabet, text.characters)
+    vocabulary = Run.open(config.start).vocabulary
+    vocabulary.check_holds(text.alphabet, config.start)
+    return vocabulary
 
 
 class _Planner:

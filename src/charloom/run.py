@@ -205,7 +205,7 @@ class Run:
     def save(self, arrays: Mapping[str, Array], meta: Meta) -> Path:
         """Write a checkpoint, and the metrics up to it through to the disk; returns its path."""
         if self._metrics.exists():
-            with self._metrics.open("rb") as file:
+            with _writing(self._metrics), self._metrics.open("rb") as file:
                 os.fsync(file.fileno())
         return checkpoint.save(self.checkpoints, arrays, meta, self.config.watch.keep)
 
@@ -263,9 +263,7 @@ def _writing(path: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        raise CharloomError(
-            f"cannot write {path} ({error.strerror}): mend that, then resume"
-        ) from error
+        raise CharloomError(f"cannot write {path} ({error.strerror}): mend that") from error
 
 
 def _pretty(struct: msgspec.Struct) -> bytes:

@@ -73,6 +73,14 @@ class Vocabulary:
             )
         return cls(characters)
 
+    def check_holds(self, alphabet: Collection[str], what: str) -> None:
+        """Raise CharloomError, naming the first, where characters of `alphabet` are not here."""
+        if unknown := sorted({*alphabet} - {*self.characters}):
+            raise CharloomError(
+                f"the text has {len(unknown):,} characters that {what} does not know, the first "
+                f"of them {_describe(unknown[0])}: take them out, or train without --from"
+            )
+
     @classmethod
     def from_json(cls, document: str) -> Self:
         """Read what `to_json` wrote; raises CharloomError where it is not a vocabulary."""
