@@ -102,6 +102,8 @@ def alone(folder: Path) -> Iterator[None]:
             raise CharloomError(
                 f"another process is reading the text of {folder}: wait for it or stop it"
             ) from None
+        except OSError as error:
+            raise CharloomError(f"{folder} cannot be locked ({error.strerror})") from None
         yield
     finally:
         os.close(descriptor)
@@ -161,7 +163,7 @@ def write_ids(
             raise
         raise CharloomError(
             f"cannot write {folder / 'ids.npy'}, {form.size:,} bytes ({error.strerror}): mend "
-            "that, then resume"
+            "that, and try again"
         ) from error
     return ids
 
