@@ -195,6 +195,10 @@ CASES = {
         config('"hidden": 4', '"hidden": 4, "__reduce__": "os.system"'),
         "unknown field `__reduce__`",
     ),
+    "config with codes for the terminal": (
+        config('"hidden": 4', r'"hidden": 4, "\u001b[31m": 1'),
+        "unknown field `?[31m`",
+    ),
     "config that names a module": (
         config('"recurrent"', '"os.system"'),
         "os.system",

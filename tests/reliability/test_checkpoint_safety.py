@@ -42,6 +42,8 @@ from checkpoints import (
 )
 
 HERE = Path(__file__).parent
+RUNS = HERE.parent / "data" / "runs"
+FRIENDLY = RUNS / "9c58b91" / "lstm"
 SAYS_WHY = r"cannot save .*/00000006 \(.+\): [\d,]+ bytes are needed and [\d,]+ are free; .*"
 
 
@@ -218,6 +220,7 @@ def test_a_full_disk_leaves_the_old_and_says_what_is_needed(tmp_path, trials):
         assert row["there"] == ["00000005"], row
         assert re.fullmatch(SAYS_WHY, row["said"]), row
         assert f" and {row['free']:,} are free" in row["said"]
+        assert bool(row["written"]) == row["deceived"], row  # else seen before a byte is written
     assert last == {"mended": 6}
     assert len(rows) == number
     assert {row["deceived"] for row in rows} == {False, True}
@@ -270,6 +273,29 @@ def test_a_short_write_leaves_the_old(tmp_path, trials):
     save(folder, arrays_of(6), meta_of(6), 2)
     assert is_step(read_newest(folder), 6)
     trials.result("old one bit-identical, nothing left over, path and bytes named")
+
+
+@pytest.mark.torture
+@pytest.mark.reliability("A4", "`charloom resume` on a full disk ends with one line, or goes on")
+def test_a_full_disk_under_the_command_line(tmp_path, trials):
+    trials.of(1, 1)
+    run = tmp_path / "run"
+    shutil.copytree(RUNS / "9c58b91" / "gru", run)
+    largest = max(path.stat().st_size for path in run.rglob("*.safetensors"))
+    script = (
+        "import resource, sys; from charloom.cli import main\n"
+        f"resource.setrlimit(resource.RLIMIT_FSIZE, ({largest - 1},) * 2)\n"
+        f"sys.argv[1:] = ['resume', {str(run)!r}]; main()"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", script], capture_output=True, text=True, check=False, timeout=600
+    )
+    assert "Traceback" not in done.stderr
+    assert "cannot save" in done.stderr
+    assert "bytes are needed" in done.stderr
+    assert done.returncode in (0, 2)
+    assert Run.open(run).checkpoint("latest").meta.step == 10
+    trials.result(f"exit status {done.returncode}, no traceback, the old one whole")
 
 
 # ---- A5: damage
@@ -444,9 +470,6 @@ def test_hostile_headers_are_refused(tmp_path, trials):
 
 
 # ---- A7: hostile folders
-
-RUNS = HERE.parent / "data" / "runs"
-FRIENDLY = RUNS / "9c58b91" / "lstm"
 
 
 @needs_strace
