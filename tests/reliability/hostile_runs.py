@@ -233,7 +233,6 @@ def look(path):
     try:
         run = Run.open(path)
         run.load_weights()
-        run.checkpoint("latest")
         run.read_text()
     except CharloomError as error:
         return str(error)
