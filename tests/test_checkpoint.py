@@ -14,7 +14,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as st_numpy
 
-from charloom.checkpoint import FILES, MANIFEST, save, steps
+from charloom import checkpoint
+from charloom.checkpoint import FILES, MANIFEST, find, save, steps
 from charloom.errors import CharloomError
 from charloom.files import replace_file
 from charloom.meta import Best, Losses, Meta
@@ -364,6 +365,7 @@ def test_a_left_over_temporary_folder_goes_and_foreign_files_stay(folder):
     left_over.mkdir()
     (left_over / "model.safetensors").write_bytes(b"half")
     foreign = ["notes.txt", "00000001-copy", "12", "0000001x", "000000001", ".hidden"]
+    foreign += [".saving-mine", "٠٠٠٠٠٠٠١", "1" * 19]
     for name in foreign:
         (folder / name).mkdir()
         (folder / name / "mine").write_text("mine")
@@ -397,6 +399,59 @@ def test_checkpoints_from_after_the_new_step_go(folder):
     (save_step(folder, 8) / MANIFEST).unlink()
     save_step(folder, 6)
     assert steps(folder) == [5, 6]
+
+
+def test_a_damaged_one_keeps_no_place_from_one_that_is_whole(folder):
+    for step in (1, 2, 3):
+        path = save_step(folder, step, keep=3)
+    (path / "state.safetensors").write_bytes(
+        bytes(path.joinpath("state.safetensors").stat().st_size)
+    )
+    save_step(folder, 4, keep=2)
+    assert steps(folder) == [2, 4]
+
+
+def test_a_damaged_best_is_not_kept(folder):
+    for step in (1, 2, 3):
+        save_step(folder, step, best=1, keep=2)
+    (folder / "00000001" / "meta.json").unlink()
+    save_step(folder, 4, best=1, keep=2)
+    assert steps(folder) == [3, 4]
+
+
+def test_a_checkpoint_put_aside_by_a_save_that_was_killed_is_one_like_the_others(folder):
+    for step in (4, 5):
+        save_step(folder, step)
+    (folder / "00000005").rename(folder / "00000005.old")
+    assert is_step(read_newest(folder), 5)
+    assert is_step(read(find(folder, 5)), 5)
+    save_step(folder, 6, best=5, keep=1)
+    assert sorted(path.name for path in folder.iterdir()) == ["00000005", "00000006"]
+    assert is_step(read(find(folder, 5)), 5)
+
+
+def test_nothing_is_written_where_too_little_is_free(folder, monkeypatch):
+    save_step(folder, 5)
+    before = sorted(folder.rglob("*"))
+    usage = shutil.disk_usage(folder)
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: usage._replace(free=900))
+    monkeypatch.setattr(checkpoint, "write_file", None)
+    with pytest.raises(CharloomError, match=r"00000006 \(No space.*: 909 bytes.* 900 are free"):
+        save_step(folder, 6)
+    assert sorted(folder.rglob("*")) == before
+
+
+def test_an_old_one_that_cannot_be_removed_is_named_and_the_new_one_is_there(folder, monkeypatch):
+    save_step(folder, 5)
+
+    def refuse(path, **_):
+        if path.name == "00000005":
+            raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr(shutil, "rmtree", refuse)
+    with pytest.raises(CharloomError, match=r"00000006 is saved, but an older .*Permission denied"):
+        save_step(folder, 6, keep=1)
+    assert is_step(read_newest(folder), 6)
 
 
 EVENTS = st.lists(

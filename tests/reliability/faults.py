@@ -17,6 +17,7 @@ import sys
 import tempfile
 from collections import Counter
 from pathlib import Path
+from typing import NamedTuple
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
@@ -30,30 +31,41 @@ CALLS = (
 PR_SET_PTRACER, ANY = 0x59616D61, ctypes.c_ulong(-1)
 
 
-def is_again(folder):
-    found = read_newest(folder)
-    return same_arrays(found.weights | found.state, arrays_of(9))
+class Scenario(NamedTuple):
+    """A save: what is there before, the step saved over or after it, and what keeps it apart."""
+
+    before: tuple[int, ...]
+    old: int | None  # the newest before
+    new: int
+    arrays: dict  # of the new one
+    best: int
+    keep: int
+
+    def begin(self, folder):
+        for step in self.before:
+            save_step(folder, step, best=min(self.before), keep=2)
+
+    def act(self, folder):
+        save(folder, self.arrays, meta_of(self.new, self.best), self.keep)
+
+    def look(self, folder):
+        """Say what is read of a folder: "old", "new", or what is wrong."""
+        if self.old is None and not list(folder.glob("0*")):
+            return "old"
+        try:
+            found = read_newest(folder)
+        except CharloomError as error:
+            return f"unloadable: {error}"
+        if found.meta.step == self.new and same_arrays(found.weights | found.state, self.arrays):
+            return "new"
+        return "old" if is_step(found, self.old) else f"mixed: {found}"
 
 
-def holds(step):
-    return lambda folder: is_step(read_newest(folder), step)
-
-
-def is_empty(folder):
-    return not list(folder.glob("0*"))
-
-
-def begin(folder, *steps):
-    for step in steps:
-        save_step(folder, step, best=min(steps), keep=2)
-
-
-# name -> what was there, the save, whether the old is read, whether the new is
 SCENARIOS = {
-    "first": ((), lambda f: save_step(f, 5), is_empty, holds(5)),
-    "over": ((3, 5), lambda f: save(f, arrays_of(9), meta_of(5), 2), holds(5), is_again),
-    "back": ((5, 8), lambda f: save_step(f, 6, best=5, keep=2), holds(8), holds(6)),
-    "rotating": ((3, 4, 5), lambda f: save_step(f, 6, best=6, keep=1), holds(5), holds(6)),
+    "first": Scenario((), None, 5, arrays_of(5), best=5, keep=2),
+    "over": Scenario((3, 5), 5, 5, arrays_of(9), best=3, keep=2),
+    "back": Scenario((5, 8), 8, 6, arrays_of(6), best=5, keep=2),
+    "rotating": Scenario((4, 5), 5, 6, arrays_of(6), best=6, keep=1),
 }
 
 
@@ -95,27 +107,16 @@ def traced(act, *options):
     return status, said, calls
 
 
-def look(folder, scenario):
-    """What is read of a folder: old, new, both or neither."""
-    found = []
-    for name, is_there in zip(("old", "new"), SCENARIOS[scenario][2:], strict=True):
-        try:
-            found += [name] * is_there(folder)
-        except CharloomError as error:
-            found += [] if name == "new" else [f"unloadable: {error}"]
-    return " and ".join(found)
-
-
 def trials(scenario, parent, fault, every):
     """Inject `fault` at every `every`-th call; yield what came of it."""
-    before, act, *_ = SCENARIOS[scenario]
+    scenario = SCENARIOS[scenario]
     template = parent / "template" / "checkpoints"
     template.parent.mkdir()
-    begin(template, *before)
+    scenario.begin(template)
     kill = fault.startswith("signal=")
     counting = parent / "counting"
     shutil.copytree(template.parent, counting)
-    _, said, calls = traced(lambda: act(counting / "checkpoints"))
+    _, said, calls = traced(lambda: scenario.act(counting / "checkpoints"))
     assert not said, said
     if not kill:  # these are errors that a disk can give
         calls = [call for call in calls if call in ("openat", "write", "fsync", "close")]
@@ -125,12 +126,12 @@ def trials(scenario, parent, fault, every):
         folder = parent / f"{k}" / "checkpoints"
         shutil.copytree(template.parent, folder.parent)
         place = f"inject={call}:{fault}:when={number}"
-        status, said, _ = traced(lambda f=folder: act(f), "-e", place)
+        status, said, _ = traced(lambda f=folder: scenario.act(f), "-e", place)
         result = {"place": place, "of": len(places), "status": status, "said": said}
-        result["found"] = look(folder, scenario)
+        result["found"] = scenario.look(folder)
         result["left"] = [path.name for path in folder.glob(".*")]
-        act(folder)
-        result["after"] = look(folder, scenario)
+        scenario.act(folder)
+        result["after"] = scenario.look(folder)
         result["there"] = sorted(path.name for path in folder.iterdir())
         shutil.rmtree(folder.parent)
         yield result

@@ -19,8 +19,10 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 
 import numpy as np
 
+from charloom import checkpoint
 from charloom.checkpoint import read_newest
 from charloom.errors import CharloomError
+from charloom.files import write_file
 from checkpoints import expected_of, meta_of, save
 
 PAGE = 4096
@@ -36,14 +38,18 @@ def save_with(folder, blocks, deceived):
     filler.unlink(missing_ok=True)
     free = shutil.disk_usage(folder).free
     filler.write_bytes(b"x" * (free - PAGE * blocks))
-    true, answers = shutil.disk_usage(folder), []
+    true, answers, written = shutil.disk_usage(folder), [], []
+
+    def write(path, content):
+        written.append(path.name)
+        write_file(path, content)
 
     def usage(path):
         answers.append(path)
         return true._replace(free=2**40) if deceived and len(answers) == 1 else true
 
     said = ""
-    with patch.object(shutil, "disk_usage", usage):
+    with patch.object(shutil, "disk_usage", usage), patch.object(checkpoint, "write_file", write):
         try:
             save(folder, ARRAYS, meta_of(6), 1)
         except CharloomError as error:
@@ -57,6 +63,7 @@ def save_with(folder, blocks, deceived):
         "said": said,
         "free": true.free,
         "deceived": deceived,
+        "written": written,
         "step": found.meta.step,
         "same": same,
         "there": sorted(path.name for path in folder.iterdir()),
