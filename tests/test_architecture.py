@@ -12,9 +12,10 @@ ROOT = Path(charloom.__file__).parent
 FILES = sorted(ROOT.rglob("*.py"))
 FLOORS = {
     0: "__init__ batches config corpora deadline drawing dropout errors files intervals jit "
-    "outlook presets text vocabulary",
+    "outlook presets signals text vocabulary",
     1: "compiled ngram optimizers recipe reference schedules torchnet weights",
-    2: "checkpoint evaluation events fitting metrics model planning replay run sampling training",
+    2: "checkpoint evaluation events fitting keeping metrics model planning replay run sampling "
+    "stability standing training watch",
     3: "plots report study",
     4: "__main__ cli server",
 }

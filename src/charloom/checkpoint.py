@@ -26,6 +26,7 @@ from numpy.typing import NDArray
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save as to_safetensors
 
+from charloom.config import RunConfig
 from charloom.errors import CharloomError
 from charloom.files import plain_size, read_json, sync_folder, write_file
 from charloom.weights import STATE_PREFIXES
@@ -63,11 +64,23 @@ class Losses(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
     sampled: float | None = None
 
 
+class Setback(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """A return from step `at`, where the network broke, to the checkpoint of step `to`.
+
+    `loss` is what showed it, as text: JSON has no NaN. From `to` on the learning rate is half.
+    """
+
+    at: int
+    to: int
+    loss: str
+
+
 class Meta(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """Where a run stood: all that the next update and the next line of metrics follow from.
 
     `seconds` were spent in training, by the `versions` of what computes. `cursor` and `schedule`
-    are those of Lanes and Schedule; an n-gram model has neither, nor losses.
+    are those of Lanes and Schedule; an n-gram model has neither, nor losses. `due` says that what
+    is looked at after this step is still to be looked at. `config` is that of the run.
     """
 
     step: int
@@ -77,6 +90,9 @@ class Meta(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True
     cursor: dict[str, int] = {}
     schedule: dict[str, float] = {}
     losses: Losses | None = None
+    due: bool = False
+    setbacks: list[Setback] = []
+    config: RunConfig | None = None  # in checkpoints from before there was none
 
 
 @dataclass(frozen=True)
