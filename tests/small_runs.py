@@ -6,7 +6,7 @@ from contextlib import contextmanager
 from unittest import mock
 
 from charloom import training
-from charloom.config import DataConfig, ModelConfig, RunConfig, TrainConfig, WatchConfig
+from charloom.config import DataConfig, ModelConfig, RunConfig, TrainConfig, WatchConfig, replace
 from charloom.planning import new_run
 from charloom.run import Run
 from charloom.training import train
@@ -62,7 +62,11 @@ def played(path, config):
 
 
 def stopped(path, config, step, number=signal.SIGTERM):
-    """Return a run that a signal has stopped during update `step`, or before the first."""
+    """Return a run that a signal has stopped during update `step`, or before the first.
+
+    During the first, it would not be waited for.
+    """
+    assert step != 1
     run = new_run(path, config)
     with signal_during_update(step, number):
         events = train(run)
@@ -106,6 +110,7 @@ def outcome(run):
     }
     meta = {name: getattr(found.meta, name) for name in found.meta.__struct_fields__}
     del meta["seconds"]
+    meta["config"] = replace(found.meta.config, watch=NEVER)  # which may change
     metrics = [{k: v for k, v in line.items() if k != "seconds"} for line in run.metrics()]
     samples = {p.name: p.read_bytes() for p in (run.path / "samples").iterdir()}
     return {"arrays": arrays, "meta": meta, "metrics": metrics, "samples": samples}
