@@ -6,6 +6,7 @@ and the child runs the next command, as often as it is told to.
 
 import json
 import os
+import signal
 import subprocess
 import sys
 from contextlib import suppress
@@ -23,19 +24,27 @@ class Warm:
             stdout=subprocess.PIPE,
             text=True,
         )
+        self.pid = None
         assert self._answer() == "warm"
 
     def __enter__(self):
         return self
 
     def __exit__(self, *_):
+        if self.pid is not None:
+            self.signal(signal.SIGKILL)
         self.server.stdin.close()
         self.server.stdout.close()
         self.server.wait()
 
-    def start(self, *command):
-        """Fork a command; returns the id of its process."""
-        self.server.stdin.write(json.dumps([*map(str, command)]) + "\n")
+    def start(self, *command, out=os.devnull, err=None, terminal=None, ignored=()):
+        """Fork a command; returns the id of its process.
+
+        `out` and `err` are where it writes to, "" is nowhere: closed. `terminal` is the one that
+        it is started from, `ignored` are signals that it ignores.
+        """
+        how = {"out": str(out), "err": err, "terminal": terminal, "ignored": [*ignored]}
+        self.server.stdin.write(json.dumps([[*map(str, command)], how]) + "\n")
         self.server.stdin.flush()
         self.pid = int(self._answer())
         return self.pid
@@ -47,7 +56,8 @@ class Warm:
 
     def wait(self):
         """Return the command's exit status; that of a signal which killed it is negative."""
-        return int(self._answer())
+        status, self.pid = int(self._answer()), None
+        return status
 
     def _answer(self):
         line = self.server.stdout.readline()
@@ -66,12 +76,27 @@ def _run(command):
     return 0
 
 
+def _arrange(out, err, terminal, ignored):
+    for number in ignored:
+        signal.signal(number, signal.SIG_IGN)
+    if terminal:
+        os.setsid()
+        os.open(terminal, os.O_RDWR)
+    for descriptor, name in ((1, out), (2, err)):
+        if name:
+            os.dup2(os.open(name, os.O_WRONLY | os.O_NOCTTY), descriptor)
+        elif name == "":
+            os.close(descriptor)
+
+
 def _serve(answers):
     for line in sys.stdin:
         if (pid := os.fork()) == 0:
             status = 70
             try:
-                status = _run(json.loads(line))
+                command, how = json.loads(line)
+                _arrange(**how)
+                status = _run(command)
             finally:
                 os._exit(status)
         answers.write(f"{pid}\n")
