@@ -1,12 +1,21 @@
 """Section 7: runs of days. Logs stay small, checkpoints are rotated, clocks jump, readers hang."""
 
+import os
 import random
+import shutil
+import time
 from collections import deque
 
 import pytest
 
-from charloom import metrics
+from charloom import keeping, metrics, training
+from charloom.config import replace
+from charloom.errors import CharloomError
+from charloom.events import Evaluated, Progress, Saved, Warned
 from charloom.outlook import history
+from charloom.planning import new_run
+from charloom.run import Run
+from small_runs import NEVER, STEPS, TRAIN, config_of, outcome, play, played, write_text
 
 # ---- G2: metrics.jsonl
 
@@ -80,3 +89,141 @@ def test_a_line_cut_short_swallows_no_other(tmp_path, trials):
         metrics.append(path, records[whole])
         assert [record for _, record in metrics.lines(path)] == records[: whole + 1]
     trials.result("readable, and gone on with")
+
+
+# ---- G7, G9: clocks
+
+
+class Clock:
+    """A clock that is as right as a perf_counter, but jumps when it is told to."""
+
+    def __init__(self, monkeypatch):
+        self.ahead, self.real = 0.0, time.perf_counter
+        for module in (training, keeping):
+            monkeypatch.setattr(module, "perf_counter", self)
+
+    def __call__(self):
+        return self.real() + self.ahead
+
+
+@pytest.fixture
+def source(tmp_path):
+    return write_text(tmp_path)
+
+
+@pytest.mark.slow
+@pytest.mark.reliability("G7", "jumps of the wall clock within a run, and of files' times")
+def test_the_wall_clock_changes_nothing(tmp_path, source, trials, monkeypatch):
+    jumps = trials.of(100, 1000)
+    config = config_of(source, engine="compiled", train=replace(TRAIN, iterations=jumps))
+    config = replace(config, watch=replace(config.watch, evaluate_every=9, sample_every=50))
+    expected = outcome(played(tmp_path / "whole", config))
+    chance = random.Random(7)
+    times = (0.0, 86_400.0, 2.0**31 - 1, 2.0**31 + 1, 1e9, 2e9, 4e9)
+    for name in ("time", "monotonic", "time_ns"):
+        jump = lambda n=name: (int(1e9) if n == "time_ns" else 1) * chance.choice(times)  # noqa: E731
+        monkeypatch.setattr(time, name, jump)
+    run = new_run(tmp_path / "jumping", config)
+    told = []
+    for event in training.train(run):
+        told.append(event)
+        if isinstance(event, Saved):
+            for path in run.checkpoints.iterdir():
+                os.utime(path, (chance.choice(times),) * 2)
+                os.utime(path / "MANIFEST.json", (chance.choice(times),) * 2)
+            assert run.checkpoint("latest").meta.step == event.step
+    assert outcome(run) == expected
+    figures = [e for e in told if isinstance(e, Progress)]
+    assert figures
+    assert all(e.speed >= 0 and e.seconds >= 0 and (e.left or 0) >= 0 for e in figures)
+    trials.result("no figure below 0, the latest is the latest, bit-identical")
+
+
+@pytest.mark.slow
+@pytest.mark.reliability("G9", "the machine sleeps for an hour on the way")
+def test_an_hour_of_sleep_changes_no_bit_and_is_forgotten(tmp_path, source, trials, monkeypatch):
+    config = config_of(source, train=replace(TRAIN, iterations=400), watch=NEVER)
+    expected = outcome(played(tmp_path / "whole", config))
+    monkeypatch.setattr(training, "TICK", 0.002)
+    for trial in range(trials.of(2, 20)):
+        clock, speeds, slept = Clock(monkeypatch), [], 0
+        run = new_run(tmp_path / f"slept{trial}", config)
+        for event in training.train(run):
+            if isinstance(event, Progress):
+                speeds.append(event.speed)
+                if len(speeds) == 10:
+                    clock.real, slept = time.perf_counter, len(speeds)
+                    asleep(clock, monkeypatch)
+        assert slept
+        assert len(speeds) > slept + 8
+        assert outcome(run) == expected
+        awake = sorted(speeds[2:slept])[len(speeds[2:slept]) // 2]
+        assert min(speeds[slept + 3 :]) > awake / 100, speeds
+    trials.result("bit-identical; the speed shown is right again after three reports")
+
+
+def asleep(clock, monkeypatch):
+    """Let the next update take an hour."""
+    update = training.Lanes.next
+
+    def once(lanes):
+        clock.ahead += 3600
+        monkeypatch.setattr(training.Lanes, "next", update)
+        return update(lanes)
+
+    monkeypatch.setattr(training.Lanes, "next", once)
+
+
+# ---- G10: the run folder goes away
+
+
+@pytest.mark.slow
+@pytest.mark.reliability(
+    "G10", "the run folder is moved away, or loses its checkpoints, for a while"
+)
+def test_a_folder_that_is_gone_for_a_while_is_written_when_it_is_back(
+    tmp_path, source, trials, monkeypatch
+):
+    monkeypatch.setattr(keeping, "RETRY", 0.0)
+    monkeypatch.setattr(training, "RETRY", 0.01)
+    config = config_of(source, watch=replace(NEVER, checkpoint_every=3, evaluate_every=1))
+    expected, chance = outcome(played(tmp_path / "whole", config)), random.Random(10)
+    for trial in range(trials.of(4, 10)):
+        run, away = new_run(tmp_path / f"run{trial}", config), tmp_path / f"away{trial}"
+        gone, back = sorted(chance.sample(range(1, STEPS + 1), 2))
+        if trial == 0:
+            back = STEPS  # it comes back when all is over but the last save
+        warned = []
+        for event in training.train(run):
+            warned += [event.text] if isinstance(event, Warned) else []
+            if isinstance(event, Evaluated) and event.step == gone:
+                run.path.rename(away)
+            if isinstance(event, Evaluated) and event.step == back:
+                if trial % 2:
+                    shutil.rmtree(away / "checkpoints")
+                away.rename(run.path)
+        if back - gone > 3:
+            assert "cannot" in warned[0]
+            assert "saved again" in warned[-1]
+        assert outcome(run) == expected
+        assert play(Run.open(run.path), resume=True)[-1].reason == "done"
+    trials.result("a warning, then saved again; bit-identical")
+
+
+@pytest.mark.reliability("G10", "the run folder is deleted and stays so")
+def test_a_folder_that_stays_away_ends_the_run(tmp_path, source, trials, monkeypatch):
+    monkeypatch.setattr(keeping, "RETRY", 0.0)
+    monkeypatch.setattr(training, "RETRY", 0.01)
+    monkeypatch.setattr(keeping, "PATIENCE", 0.2)
+    warned = []
+    for trial in range(trials.of(2, 10)):
+        run = new_run(tmp_path / f"run{trial}", config_of(source))
+        events = iter(training.train(run))
+        for event in events:
+            if isinstance(event, Saved) and event.step >= 2 * trial:
+                shutil.rmtree(run.path)
+                break
+        with pytest.raises(CharloomError, match="cannot"):
+            warned.extend(event.text for event in events if isinstance(event, Warned))
+    assert len(warned) >= trials.of(2, 10)
+    trials.result("training goes on for as long as is said, then an error of one line")

@@ -135,3 +135,53 @@ def test_readers_of_the_folder_hold_up_no_update(place, trials):
     assert said == [b""] * number
     assert outcome(Run.open(path)) == expected
     trials.result("bit-identical; every reader that lives gets a document")
+
+
+def hang_up(place, path):
+    """The terminal is closed: the run is saved, and ends."""
+    master, slave = os.openpty()
+    name = os.ttyname(slave)
+    place[2].start(*place[1], path, out=name, err=name, terminal=name)
+    wait_until(lambda: checkpoint.steps(path / "checkpoints"))
+    os.close(master)
+    os.close(slave)
+    assert place[2].wait() == 128 + signal.SIGHUP
+    place[2].start("resume", path)
+
+
+def ignore_hang_up(place, path):
+    """As by nohup: the run goes on."""
+    place[2].start(*place[1], path, ignored=[signal.SIGHUP])
+    wait_until(lambda: checkpoint.steps(path / "checkpoints"))
+    place[2].signal(signal.SIGHUP)
+
+
+def head(place, path):
+    """`charloom train | head -1`."""
+    with pipe(path.parent) as (name, descriptor):
+        place[2].start(*place[1], path, out=name)
+        wait_until(lambda: unread(descriptor))
+
+
+def full(place, path):
+    """Standard output goes to a disk that is full."""
+    place[2].start(*place[1], path, out="/dev/full", err="/dev/full")
+
+
+def closed(place, path):
+    """Neither standard output nor standard error is open."""
+    place[2].start(*place[1], path, out="", err="")
+
+
+@pytest.mark.slow
+@pytest.mark.reliability("G6", "terminal closed, nohup, `| head -1`, output to a full disk, closed")
+def test_whatever_becomes_of_the_output_the_run_is_whole(place, trials):
+    folder, _, warm, expected = place
+    ways = (hang_up, ignore_hang_up, head, full, closed)
+    for trial in range(trials.of(5, 20)):
+        path = folder / f"out{trial}"
+        ways[trial % 5](place, path)
+        assert warm.wait() == 0
+        assert outcome(Run.open(path)) == expected
+        assert logged(path) == [*range(1, 501)]
+    trials.result("all go on to the same bits; the closed terminal saves, 129, and is resumed")

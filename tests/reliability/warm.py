@@ -9,6 +9,7 @@ import os
 import signal
 import subprocess
 import sys
+import traceback
 from contextlib import suppress
 from pathlib import Path
 
@@ -82,11 +83,13 @@ def _arrange(out, err, terminal, ignored):
     if terminal:
         os.setsid()
         os.open(terminal, os.O_RDWR)
-    for descriptor, name in ((1, out), (2, err)):
+    for descriptor, stream, name in ((1, "stdout", out), (2, "stderr", err)):
         if name:
             os.dup2(os.open(name, os.O_WRONLY | os.O_NOCTTY), descriptor)
+            setattr(sys, stream, os.fdopen(descriptor, "w", closefd=False))
         elif name == "":
             os.close(descriptor)
+            setattr(sys, stream, None)  # as Python does when it starts so
 
 
 def _serve(answers):
@@ -97,6 +100,8 @@ def _serve(answers):
                 command, how = json.loads(line)
                 _arrange(**how)
                 status = _run(command)
+            except BaseException:
+                traceback.print_exc()
             finally:
                 os._exit(status)
         answers.write(f"{pid}\n")
