@@ -1,21 +1,74 @@
 """Section 7: runs of days. Logs stay small, checkpoints are rotated, clocks jump, readers hang."""
 
+import gc
 import os
 import random
 import shutil
 import time
 from collections import deque
+from pathlib import Path
 
 import pytest
 
 from charloom import keeping, metrics, training
-from charloom.config import replace
+from charloom.config import WatchConfig, replace
 from charloom.errors import CharloomError
 from charloom.events import Evaluated, Progress, Saved, Warned
 from charloom.outlook import history
 from charloom.planning import new_run
 from charloom.run import Run
 from small_runs import NEVER, STEPS, TRAIN, config_of, outcome, play, played, write_text
+
+# ---- G1: nothing grows
+
+
+def resources():
+    """Memory in KiB that is this process's own, descriptors and threads."""
+    lines = Path("/proc/self/status").read_text().splitlines()
+    status = dict(line.split(":", 1) for line in lines)
+    memory = sum(int(status[name].split()[0]) for name in ("RssAnon", "VmSwap"))
+    return memory, len([*Path("/proc/self/fd").iterdir()]), int(status["Threads"])
+
+
+def size(folder):
+    return sum(path.stat().st_size for path in folder.iterdir())
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="needs Linux's /proc")
+@pytest.mark.reliability("G1", "steps of one run, with all looks: memory, descriptors, threads")
+def test_nothing_grows_in_a_long_run(tmp_path, trials):
+    steps = trials.of(3_000, 10**6)
+    looks = WatchConfig(
+        evaluate_every=100, sample_every=500, checkpoint_every=500, sample_length=20, keep=2
+    )
+    plan = replace(TRAIN, iterations=steps, learning_rate=0.01, schedule="cosine")
+    source = write_text(tmp_path)
+    run = new_run(tmp_path / "run", config_of(source, engine="compiled", train=plan, watch=looks))
+    seen, times, bytes_saved = [], [], {}
+    for event in training.train(run):
+        if isinstance(event, Saved) and event.step and event.step % (steps // 6) == 0:
+            gc.collect()
+            seen.append((event.step, *resources()))
+            times.append(time.perf_counter())
+        if isinstance(event, Saved) and event.step in (1000, steps):
+            bytes_saved[event.step] = size(event.path)
+    assert event.reason == "done"
+    assert len(seen) == 6
+    _, memory, descriptors, threads = zip(*seen, strict=True)
+    grown = memory[-1] - memory[1]  # KiB, over four sixths of the steps
+    allowed = 1024 * max(1.0, steps * 4 / 6 / 100_000)
+    assert grown <= allowed
+    assert len({*descriptors[1:]}) == len({*threads[1:]}) == 1
+    assert bytes_saved[steps] <= 1.01 * bytes_saved[1000]
+    assert (run.path / "metrics.jsonl").stat().st_size <= 2**23 + 2**20
+    slower = (times[-1] - times[-2]) / (times[1] - times[0])
+    share = bytes_saved[steps] / bytes_saved[1000]
+    trials.result(
+        f"{grown:+,} KiB from a third on; descriptors, threads constant; checkpoint x{share:.4f}; "
+        f"time of the last sixth x{slower:.2f}"
+    )
+
 
 # ---- G2: metrics.jsonl
 

@@ -143,3 +143,19 @@ def test_a_run_that_is_asked_to_saves_and_goes_on(place, trials):
         assert outcome(Run.open(place.path)) == place.expected
     assert extra
     trials.result(f"asked {asked} times; ends bit-identical")
+
+
+@pytest.mark.slow
+@pytest.mark.reliability("G9", "SIGSTOP and SIGCONT, 20 times in a run")
+def test_a_run_that_is_stopped_and_continued_comes_to_the_same_bits(place, trials):
+    chance = random.Random(9)
+    for _ in range(trials.of(1, 20)):
+        place.begin()
+        for _ in range(20):
+            time.sleep(chance.uniform(0, place.seconds / 20))
+            place.warm.signal(signal.SIGSTOP)
+            time.sleep(chance.uniform(0, 0.01))
+            place.warm.signal(signal.SIGCONT)
+        assert place.warm.wait() == 0
+        assert outcome(Run.open(place.path)) == place.expected
+    trials.result("bit-identical")
