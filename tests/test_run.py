@@ -441,6 +441,9 @@ def test_runs_are_listed_wherever_they_lie_and_damaged_ones_too(tmp_path, source
 
 def test_a_full_disk_is_an_error_of_one_line(run, monkeypatch):
     class Full(io.RawIOBase):
+        def seek(self, *_):
+            return 0
+
         def write(self, data):
             return len(data) - 1
 

@@ -16,7 +16,6 @@ from charloom.batches import Lanes
 from charloom.checkpoint import steps
 from charloom.config import (
     DataConfig,
-    ModelConfig,
     NgramConfig,
     RunConfig,
     TrainConfig,
@@ -31,48 +30,12 @@ from charloom.planning import new_run
 from charloom.reference import ReferenceLearner
 from charloom.run import Run
 from charloom.training import train
-
-TEXT = "Theirs not to make reply,\nTheirs not to reason why,\nTheirs but to do and die.\n" * 5
-STEPS = 24
-TRAIN = TrainConfig(  # every kind of state: slots, dropout, carried state, a rate that is cut
-    batch=2,
-    length=20,
-    iterations=STEPS,
-    optimizer="adamw",
-    learning_rate=0.2,
-    weight_decay=0.01,
-    clip_norm=1.0,
-    dropout=0.25,
-    schedule="plateau",
-    window=3,
-    patience=1,
-    seed=3,
-)
-OFTEN = WatchConfig(evaluate_every=5, sample_every=7, checkpoint_every=3, sample_length=5, keep=2)
-NEVER = WatchConfig(evaluate_every=0, sample_every=0, checkpoint_every=0)
+from small_runs import NEVER, OFTEN, STEPS, TEXT, TRAIN, config_of, outcome, play, write_text
 
 
 @pytest.fixture
 def source(tmp_path):
-    path = tmp_path / "brigade.txt"
-    path.write_text(TEXT)
-    return path
-
-
-def config_of(source, cell="lstm", engine="reference", train=TRAIN, watch=OFTEN, **more):
-    return RunConfig(
-        model=ModelConfig(cell=cell, layers=2, hidden=4),
-        data=DataConfig(sources=(str(source),)),
-        train=train,
-        watch=watch,
-        engine=engine,
-        dtype="float64" if engine == "reference" else "float32",
-        **more,
-    )
-
-
-def play(run, resume=False):
-    return list(train(run, resume))
+    return write_text(tmp_path)
 
 
 def of_kind(events, kind):
@@ -98,20 +61,6 @@ def stop_at(monkeypatch):
     monkeypatch.undo()
 
 
-def outcome(run):
-    """All that must not depend on how often the run was stopped or looked at."""
-    found = run.checkpoint("latest")
-    arrays = {
-        name: (array.dtype.str, array.shape, array.tobytes())
-        for name, array in (found.weights | found.state).items()
-    }
-    meta = {name: getattr(found.meta, name) for name in found.meta.__struct_fields__}
-    del meta["seconds"]
-    metrics = [{k: v for k, v in line.items() if k != "seconds"} for line in run.metrics()]
-    samples = {p.name: p.read_bytes() for p in (run.path / "samples").iterdir()}
-    return {"arrays": arrays, "meta": meta, "metrics": metrics, "samples": samples}
-
-
 # ---- stop and resume equals the unbroken run
 
 
@@ -125,7 +74,7 @@ def test_stopped_after_any_update_a_run_goes_on_to_the_same_bits(
     expected = outcome(unbroken)
     assert len(expected["arrays"]) > 20
     assert expected["meta"]["schedule"]["scale"] < 1  # the rate has been cut
-    for step in range(2, STEPS) if engine == "reference" else (2, 5, 7, 12, 20, 23):
+    for step in range(2, STEPS) if engine == "reference" else (2, 7, 23):
         run = new_run(tmp_path / f"stopped{step}", config_of(source, cell, engine))
         stop_at(step)
         stopped = play(run)[-1]
@@ -165,88 +114,6 @@ def test_stopped_again_and_again_a_run_goes_on_to_the_same_bits(tmp_path, source
     assert outcome(run) == outcome(unbroken)
 
 
-KILLED = """
-import sys
-from charloom.planning import new_run
-from charloom.run import Run
-from charloom.training import Saved, train
-for event in train(Run.open(sys.argv[1]), resume=True):
-    if isinstance(event, Saved):
-        print(event.step, flush=True)
-"""
-
-
-@pytest.mark.slow
-def test_killed_again_and_again_a_run_goes_on_to_the_same_bits(tmp_path, source):
-    config = config_of(source, train=replace(TRAIN, iterations=400))
-    unbroken = new_run(tmp_path / "unbroken", config)
-    play(unbroken)
-    run = new_run(tmp_path / "killed", config)
-    killed = 0
-    for wait_for in (1, 20, 45, 1000):
-        with subprocess.Popen(
-            [sys.executable, "-c", KILLED, str(run.path)], stdout=subprocess.PIPE
-        ) as process:
-            for saves, _ in enumerate(process.stdout, 1):
-                if saves == wait_for:
-                    process.kill()
-                    break
-        killed += process.returncode == -signal.SIGKILL
-    assert killed == 3
-    assert process.returncode == 0
-    assert outcome(run) == outcome(unbroken)
-    logged = [line["step"] for line in run.metrics()]
-    assert logged == sorted(set(logged))
-
-
-def tampered(meta, **changes):
-    return type(meta)(**({n: getattr(meta, n) for n in meta.__struct_fields__} | changes))
-
-
-@pytest.mark.slow
-def test_the_comparison_sees_every_single_item_that_is_saved(
-    tmp_path, source, stop_at, monkeypatch
-):
-    """Put each item of the state back to what it is in a fresh run, and the outcome differs."""
-    monkeypatch.setattr(watching, "evaluate", lambda *_: Score(2.0, 9))  # best: the first
-    unbroken = new_run(tmp_path / "unbroken", config_of(source))
-    play(unbroken)
-    expected = outcome(unbroken)
-    fresh = new_run(tmp_path / "fresh", config_of(source))
-    stop_at(10)
-    play(fresh)
-    saved = fresh.checkpoint("latest")
-    start = training._Trainer(fresh, fresh.config.model, None)
-    initial = start.learner.arrays()
-    losses = saved.meta.losses
-    changes = {"nothing": (None, None)}
-    changes |= {name: (name, None) for name in saved.weights | saved.state}
-    changes |= {
-        "cursor": (None, {"cursor": start.now.lanes.cursor()}),
-        "schedule": (None, {"schedule": start.now.schedule.state()}),
-        "best": (None, {"best": None}),
-        "smooth": (None, {"losses": tampered(losses, smooth=losses.smooth + 1)}),
-        "sum": (None, {"losses": tampered(losses, sum=losses.sum + 1)}),
-        "count": (None, {"losses": tampered(losses, count=losses.count + 1)}),
-    }
-    unseen = []
-    for item, (array, meta) in changes.items():
-        run = new_run(tmp_path / item, config_of(source))
-        stop_at(10)
-        play(run)
-        arrays = saved.weights | saved.state
-        if array is not None:
-            same = np.array_equal(arrays[array], initial[array])
-            arrays[array] = arrays[array] + 1 if same else initial[array]
-        run.save(arrays, tampered(saved.meta, **(meta or {})))
-        stop_at(0)
-        play(run, resume=True)
-        if outcome(run) == expected:
-            unseen.append(item)
-    assert unseen == ["nothing"]
-    assert len(changes) > 30
-
-
 def test_the_last_lowest_loss_that_was_sampled_at_is_gone_on_from(tmp_path, source, stop_at):
     watch = replace(OFTEN, sample_at_best=True, sample_every=1)
     unbroken = new_run(tmp_path / "unbroken", config_of(source, watch=watch))
@@ -258,30 +125,6 @@ def test_the_last_lowest_loss_that_was_sampled_at_is_gone_on_from(tmp_path, sour
     stop_at(0)
     play(run, resume=True)
     assert outcome(run) == outcome(unbroken)
-
-
-# ---- looking changes nothing
-
-
-@pytest.mark.parametrize("engine", ["reference", "compiled"])
-def test_no_way_of_looking_changes_a_bit_of_the_weights(tmp_path, source, engine):
-    watches = {
-        "never": NEVER,
-        "evaluate": replace(NEVER, evaluate_every=1),
-        "sample": replace(NEVER, sample_every=1, sample_length=3),
-        "checkpoint": replace(NEVER, checkpoint_every=1),
-        "all": WatchConfig(evaluate_every=1, sample_every=1, checkpoint_every=1, sample_length=3),
-    }
-    outcomes = {}
-    for name, watch in watches.items():
-        run = new_run(tmp_path / name, config_of(source, engine=engine, watch=watch))
-        events = play(run)
-        outcomes[name] = outcome(run)["arrays"]
-        for kind, looked in ((Evaluated, "evaluate"), (Sampled, "sample")):
-            assert len(of_kind(events, kind)) == (STEPS if name in (looked, "all") else 0)
-        saves = 1 + (STEPS if name in ("checkpoint", "all") else 1)
-        assert len(of_kind(events, Saved)) == saves
-    assert all(found == outcomes["never"] for found in outcomes.values())
 
 
 # ---- what is told

@@ -1,7 +1,8 @@
 """The live view of training: some lines at the bottom of the terminal, drawn again and again."""
 
 import math
-from typing import TextIO
+from io import StringIO
+from typing import Any, TextIO
 
 from rich.cells import cell_len
 from rich.console import Console, Group, RenderableType
@@ -23,14 +24,17 @@ class LiveView(View):
 
     def __init__(self, out: TextIO) -> None:
         super().__init__(out)
-        self._console = Console(file=out, highlight=False, emoji=False, markup=False)
+        self._console = Console(
+            file=StringIO(), force_terminal=True, highlight=False, emoji=False, markup=False
+        )
         self._drawn: list[int] = []  # the width of each line that is to be drawn over
         self._status = ""
 
-    def __exit__(self, *_: object) -> None:
+    def __exit__(self, *error: Any) -> None:
         """Leave the last figures where they are; what was said before the first is wiped."""
         if self.started is None:
             self._draw(Group())
+        super().__exit__(*error)
 
     def status(self, text: str) -> None:
         """Show what is being done, until something else is."""
@@ -70,6 +74,8 @@ class LiveView(View):
         self._print(Text(first, "bold"), *map(Text, rest))
 
     def _redraw(self) -> None:
+        if self.reader.is_behind:
+            return
         lines: list[RenderableType] = []
         width = min(self._console.width, WIDEST) - 1
         if self.progress is not None:
@@ -103,7 +109,7 @@ class LiveView(View):
         with self._console.capture() as capture:
             for line in lines:
                 self._console.print(line)
-        self.write(capture.get())
+        self.reader.write(capture.get())
 
     def _draw(self, frame: Group) -> None:
         """Write over what was drawn before, however the terminal has broken its lines since."""
@@ -114,7 +120,7 @@ class LiveView(View):
             self._console.print(frame, width=min(width, WIDEST) - 1, end="")
         lines = capture.get().splitlines()[: height - 1]
         self._drawn = [cell_len(Text.from_ansi(line).plain) for line in lines]
-        self.write(up + "".join(f"{line}\x1b[K\n" for line in lines) + "\x1b[J")
+        self.reader.write(up + "".join(f"{line}\x1b[K\n" for line in lines) + "\x1b[J")
 
 
 def _bar(progress: Progress, width: int, minutes: float | None) -> Table:

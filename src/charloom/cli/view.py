@@ -1,6 +1,7 @@
 """Training as the user watches it: redrawn in place on a terminal, plain lines elsewhere.
 
-Whatever becomes of the reader (a closed pipe, a terminal that has gone), training goes on.
+Whatever becomes of the reader (a closed pipe, a terminal that has gone or is stopped), training
+goes on.
 """
 
 import os
@@ -11,7 +12,7 @@ from collections.abc import Iterator, Sequence
 from time import perf_counter
 from typing import Self, TextIO
 
-from charloom.cli import close_stdout
+from charloom.cli.reader import Reader
 from charloom.cli.text import LN2, count, duration, model_name, nats_and_bits, printable, speed
 from charloom.config import NgramConfig
 from charloom.events import Evaluated, Event, Finished, Progress, Sampled, Started, Warned
@@ -34,7 +35,7 @@ class View:
     """What both views do: follow the events, keep the newest of each kind, sum up."""
 
     def __init__(self, out: TextIO | None) -> None:
-        self.out = out
+        self.reader = Reader(out)
         self.reasons: tuple[tuple[str, str], ...] = ()  # for the choice of settings: what, why
         self.started: Started | None = None
         self.progress: Progress | None = None
@@ -46,8 +47,10 @@ class View:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(self, *_: object) -> None:
-        pass
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        """Wait for the reader, but not where a second Ctrl-C says not to."""
+        if kind is not KeyboardInterrupt:
+            self.reader.wait()
 
     def follow(self, events: Iterator[Event]) -> int:
         """Show a run to its end; returns the exit status."""
@@ -86,17 +89,6 @@ class View:
     def end(self, finished: Finished) -> None:
         """Show how it ended and what can be done next."""
 
-    def write(self, text: str) -> None:
-        """Write to the reader, as long as there is one."""
-        if self.out is None:
-            return
-        try:
-            self.out.write(text)
-            self.out.flush()
-        except OSError:
-            self.out = None
-            close_stdout()
-
     def training_loss(self) -> float:
         """Return the mean loss of the updates of some seconds, in nats."""
         updates = sum(number for number, _ in self._recent)
@@ -118,29 +110,30 @@ class PlainView(View):
 
     def status(self, text: str) -> None:
         """Write a line: what is being done may take its time."""
-        self.write(f"{text} ...\n")
+        self.reader.write(f"{text} ...\n")
 
     def begin(self, started: Started) -> None:
         """Write the header."""
-        self.write("\n".join(header(started, self.reasons)) + "\n\n")
+        self.reader.write("\n".join(header(started, self.reasons)) + "\n\n")
 
     def move(self, progress: Progress) -> None:
         """Write a line if there is something new to say."""
         quiet = perf_counter() - self._written_at > QUIET
-        if quiet or self._shown != (self.evaluated, self.sampled):
+        news = quiet or self._shown != (self.evaluated, self.sampled)
+        if news and not self.reader.is_behind:
             self._write_line(progress)
             self._write_sample()
 
     def warn(self, warned: Warned) -> None:
         """Write a line."""
-        self.write(f"note: {printable(warned.text)}\n")
+        self.reader.write(f"note: {printable(warned.text)}\n")
 
     def end(self, finished: Finished) -> None:
         """Write what is left, and the summary."""
         self._write_sample()
         assert self.started is not None
         gap = "\n" if self.progress or self.sampled else ""
-        self.write(gap + "\n".join(summary(self.started, finished)) + "\n")
+        self.reader.write(gap + "\n".join(summary(self.started, finished)) + "\n")
 
     def _write_line(self, progress: Progress) -> None:
         losses = f"training {_short(self.training_loss())}"
@@ -149,7 +142,7 @@ class PlainView(View):
         left = "" if progress.left is None else f", {duration(progress.left)} left"
         timed = self.started is not None and self.started.run.config.train.minutes
         total = f"about {progress.total:,}" if timed else f"{progress.total:,}"
-        self.write(
+        self.reader.write(
             f"step {progress.step:,} of {total}: {losses}, rate {progress.rate:.3g}, "
             f"{speed(progress.speed)}{left}\n"
         )
@@ -160,7 +153,7 @@ class PlainView(View):
         if self.sampled is not self._shown[1] and self.sampled is not None:
             lines = printable(self.sampled.text).splitlines()
             block = "\n".join(f"    {line}".rstrip() for line in lines)
-            self.write(f"  wrote at step {self.sampled.step:,}:\n{block}\n")
+            self.reader.write(f"  wrote at step {self.sampled.step:,}:\n{block}\n")
             self._shown = (self._shown[0], self.sampled)
 
 

@@ -1,0 +1,458 @@
+"""Section 2: a run that was stopped goes on to the very same bits, however and wherever."""
+
+import random
+import shutil
+import signal
+import time
+from collections import Counter
+from itertools import product
+from unittest import mock
+
+import msgspec
+import numpy as np
+import pytest
+from warm import Warm
+
+from charloom import checkpoint, metrics, standing, training, watch
+from charloom.config import WatchConfig, replace
+from charloom.errors import CharloomError
+from charloom.evaluation import Score
+from charloom.events import Evaluated, Sampled, Saved
+from charloom.planning import new_run
+from charloom.run import Run
+from small_runs import (
+    NEVER,
+    OFTEN,
+    STEPS,
+    TEXT,
+    TRAIN,
+    config_of,
+    copied,
+    outcome,
+    play,
+    played,
+    stopped,
+    write_text,
+)
+
+LONG = 101
+WAYS = [  # optimiser and schedule: each cell and engine meets each of them
+    {"optimizer": "adagrad", "schedule": "plateau", "learning_rate": 0.3},
+    {"optimizer": "adamw", "schedule": "one-cycle", "warmup": 7},
+    {"optimizer": "rmsprop", "schedule": "step", "decay_every": 2.0, "learning_rate": 0.02},
+]
+CELLS, ENGINES = ("rnn", "lstm", "gru"), ("reference", "compiled")
+
+
+@pytest.fixture
+def source(tmp_path):
+    return write_text(tmp_path)
+
+
+@pytest.mark.slow
+@pytest.mark.reliability("B1", "resumed from any of steps 0..100: equal, tolerance 0")
+def test_resumed_from_any_step_a_run_goes_on_to_the_same_bits(tmp_path, source, trials):
+    ways = [*product(CELLS, ENGINES, WAYS)]
+    if not trials.full:
+        ways = [("rnn", "compiled", WAYS[0]), ("lstm", "reference", WAYS[1])]
+        ways += [("gru", "compiled", WAYS[2])]
+    points = [*range(LONG)] if trials.full else [0, 1, 37, 70, 100]
+    trials.of(3 * 5, 18 * 101)
+    looks = replace(OFTEN, evaluate_every=10, sample_every=25, checkpoint_every=1, keep=LONG + 1)
+    for number, (cell, engine, way) in enumerate(ways):
+        config = config_of(source, cell, engine, replace(TRAIN, iterations=LONG, **way), looks)
+        whole = played(tmp_path / f"{number}", config)
+        expected = outcome(whole)
+        assert len(expected["metrics"]) == LONG
+        assert len({line["rate"] for line in expected["metrics"]}) > 2  # the schedule is at work
+        for step in points:
+            run = as_of(whole, step, tmp_path / "copy")
+            started, *_, finished = play(run, resume=True)
+            assert (started.step, finished.reason, finished.step) == (step, "done", LONG)
+            assert outcome(run) == expected, f"{cell}, {engine}, {way}: resumed from {step}"
+            shutil.rmtree(run.path)
+        shutil.rmtree(whole.path)
+    trials.result(f"{len(points)} of {len(points)} steps equal in each of {len(ways)} set-ups")
+
+
+def as_of(run, step, path):
+    """Return a copy of a run that has lost all after `step`, but for the lines of metrics.
+
+    It saves no more on the way: a look may change nothing.
+    """
+    path.mkdir()
+    for name in ("corpus.json", "vocabulary.json", "metrics.jsonl"):
+        shutil.copy(run.path / name, path)
+    (path / "samples").mkdir()
+    for sample in (run.path / "samples").iterdir():
+        if int(sample.stem) <= step:
+            shutil.copy(sample, path / "samples")
+    name = f"{step:08d}"
+    shutil.copytree(run.checkpoints / name, path / "checkpoints" / name)
+    rarely = replace(run.config.watch, checkpoint_every=0)
+    (path / "config.json").write_bytes(msgspec.json.encode(replace(run.config, watch=rarely)))
+    return Run.open(path)
+
+
+@pytest.mark.reliability("B2", "saved, evaluated and sampled at every step or never: equal")
+def test_no_way_of_looking_changes_a_bit_of_the_weights(tmp_path, source, trials):
+    every = {"evaluate_every": 1, "sample_every": 1, "checkpoint_every": 1}
+    watches = {name: replace(NEVER, **{name: 1}, sample_length=3) for name in every}
+    watches |= {"never": NEVER, "all": WatchConfig(**every, sample_length=3)}
+    ways = (
+        [*product(CELLS, ENGINES)] if trials.full else [("lstm", "reference"), ("gru", "compiled")]
+    )
+    trials.of(2 * 4, 6 * 4)
+    for cell, engine in ways:
+        found = {}
+        for name, looks in watches.items():
+            run = new_run(
+                tmp_path / f"{cell}-{engine}-{name}", config_of(source, cell, engine, watch=looks)
+            )
+            kinds = Counter(type(event) for event in play(run))
+            for kind, looked in zip((Evaluated, Sampled, Saved), every, strict=True):
+                assert (kinds[kind] >= STEPS) == (name in (looked, "all"))
+            found[name] = outcome(run)["arrays"]
+        assert len(found["never"]) > 20
+        assert all(arrays == found["never"] for arrays in found.values())
+    trials.result("weights, optimiser and carried state bit-identical")
+
+
+# ---- killed and interrupted at random instants, each time in a new process
+
+
+TINY = ("--hidden", "4", "--batch", "2", "--length", "20", "--optimizer", "adam", "--dropout")
+TINY += ("0.25", "--schedule", "plateau", "--window", "3", "--patience", "1")
+TINY += ("--checkpoint-every", "1", "--evaluate-every", "5", "--sample-every", "7")
+TINY += ("--sample-length", "5", "--learning-rate", "0.1", "--engine", "compiled")
+
+
+@pytest.fixture(scope="module")
+def warm(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("warm")
+    with Warm(
+        "train", write_text(folder), *TINY, "--iterations", 8, "--out", folder / "run"
+    ) as warm:
+        yield warm
+
+
+class Chain:
+    """A run that is interrupted again and again, beside one that was not."""
+
+    def __init__(self, warm, folder, steps, seed):
+        self.warm, self.source, self.folder = warm, write_text(folder), folder
+        self.command = ("train", self.source, "--iterations", steps, *TINY, "--out")
+        self.steps, self.random = steps, random.Random(seed)
+        self.inside = self.killed = 0  # interruptions of a save, and those by SIGKILL
+        warm.start(*self.command, folder / "unbroken")
+        assert warm.wait() == 0
+        self.expected = outcome(Run.open(folder / "unbroken"))
+        assert [line["step"] for line in self.expected["metrics"]] == [*range(1, steps + 1)]
+        self.begin(0)
+
+    def begin(self, number):
+        self.path, self.newest = self.folder / f"broken{number}", 0
+
+    def start(self):
+        """Go on, or begin where the command was killed before there was a run."""
+        begun = (self.path / "config.json").exists()
+        if not begun:
+            shutil.rmtree(self.path, ignore_errors=True)
+        self.warm.start(*(("resume",) if begun else self.command), self.path)
+
+    def interrupt(self, number):
+        """Go on until some updates later, and a random while; returns whether it was stopped."""
+        self.start()
+        target, deadline = self.newest + self.random.randrange(9), time.monotonic() + 60
+        while self.saved() < target and time.monotonic() < deadline:
+            time.sleep(0.001)
+        time.sleep(self.random.uniform(0, 0.1 if target == self.newest else 0.01))
+        seen = self.saved()
+        self.warm.signal(number)
+        status = self.warm.wait()
+        if status == 0:
+            return False
+        assert status in (-number, 128 + number)
+        if self.path.exists():
+            self.check(seen)
+            self.inside += any((self.path / "checkpoints").glob(".saving-*"))
+        self.killed += number == signal.SIGKILL
+        return True
+
+    def saved(self):
+        names = [p.name for p in (self.path / "checkpoints").glob("[0-9]*")]
+        return max((int(name) for name in names if name.isdigit()), default=0)
+
+    def check(self, seen):
+        """No more than the update at hand and its checkpoint is lost."""
+        before, self.newest = self.newest, 0
+        if checkpoint.steps(self.path / "checkpoints"):
+            self.newest = checkpoint.read_newest(self.path / "checkpoints").meta.step
+        logged = [line["step"] for line in metrics_of(self.path)]
+        assert logged == [*range(1, len(logged) + 1)]
+        assert self.newest >= max(before, seen, len(logged) - 1)
+
+    def finish(self):
+        """Go on to the end, which must be that of the unbroken run."""
+        self.start()
+        assert self.warm.wait() == 0
+        run = Run.open(self.path)
+        assert outcome(run) == self.expected
+        assert [line["step"] for line in run.metrics()] == [*range(1, self.steps + 1)]
+
+
+def metrics_of(path):
+    return [record for _, record in metrics.lines(path / "metrics.jsonl")]
+
+
+@pytest.mark.slow
+@pytest.mark.reliability("A1", "SIGKILL at a random instant, a checkpoint at every step")
+def test_killed_at_any_instant_a_run_loses_one_step_at_most(tmp_path, warm, trials):
+    kills, runs = trials.of(4, 200), 1
+    chain = Chain(warm, tmp_path, 40, seed=1)
+    while chain.killed < kills:
+        if not chain.interrupt(signal.SIGKILL):
+            chain.finish()
+            chain.begin(runs)
+            runs += 1
+    chain.finish()
+    said = f"{chain.inside} kills inside a save; {runs} runs end bit-identical, 1 step lost at most"
+    trials.result(said)
+    assert not trials.full or chain.inside >= 60
+
+
+@pytest.mark.slow
+@pytest.mark.reliability("B3", "SIGTERM, SIGINT, SIGKILL at random instants of one run")
+def test_interrupted_again_and_again_a_run_goes_on_to_the_same_bits(tmp_path, warm, trials):
+    number = trials.of(3, 50)
+    chain = Chain(warm, tmp_path, 50 if number < 50 else 500, seed=2)
+    for turn in range(number):
+        ways = (signal.SIGTERM, signal.SIGINT, signal.SIGKILL)
+        assert chain.interrupt(ways[turn % 3]), "the run was too short"
+    chain.finish()
+    trials.result("bit-identical to one run; each step is in metrics.jsonl once (B6)")
+
+
+@pytest.mark.slow
+@pytest.mark.reliability("A9", "a second trainer on a run folder")
+def test_one_trainer_at_a_time_and_a_killed_one_leaves_no_lock(tmp_path, warm, trials):
+    number, slowest, path = trials.of(3, 50), 0.0, tmp_path / "run"
+    command = ("train", write_text(tmp_path), *TINY, "--iterations", 10**6, "--out", path)
+    for _ in range(number):
+        warm.start(*command)
+        while not checkpoint.steps(path / "checkpoints"):
+            time.sleep(0.001)
+        began = time.perf_counter()
+        with pytest.raises(CharloomError, match=f"trained by process {warm.pid}"):
+            next(training.train(Run.open(path), resume=True))
+        slowest = max(slowest, time.perf_counter() - began)
+        warm.signal(signal.SIGKILL)
+        assert warm.wait() == -signal.SIGKILL
+        with Run.open(path).lock():
+            pass
+        shutil.rmtree(path)
+    assert slowest < 1
+    trials.result(f"refused in {1000 * slowest:.0f} ms at most; free again after SIGKILL")
+
+
+# ---- what is saved, and what is refused
+
+
+REDUNDANT = {
+    "versions": "nothing is computed from them: a difference is told in a note",
+    "config": "nothing is computed from it: a difference is refused (B5)",
+}
+
+
+def mutants(saved, fresh):
+    """Name, arrays and meta, with one item of the state put back to what a fresh run has."""
+    arrays, initial = saved.weights | saved.state, fresh.weights | fresh.state
+    for name, array in arrays.items():
+        yield name, arrays | {name: another(array, initial[name])}, saved.meta
+    for name in saved.meta.__struct_fields__:
+        value, then = getattr(saved.meta, name), getattr(fresh.meta, name)
+        if name == "seconds":
+            continue
+        if isinstance(value, dict) and name != "versions":
+            changes = {f"{name}.{key}": without(value, key, then) for key in value}
+        elif isinstance(value, checkpoint.Losses):
+            fields = {
+                k: another(getattr(value, k), getattr(then, k)) for k in value.__struct_fields__
+            }
+            changes = {
+                f"{name}.{k}": msgspec.structs.replace(value, **{k: v}) for k, v in fields.items()
+            }
+        else:
+            changes = {name: another(value, then)}
+        for item, changed in changes.items():
+            yield item, arrays, msgspec.structs.replace(saved.meta, **{name: changed})
+
+
+def without(items, key, fresh):
+    """The items, that of `key` put back, or dropped where a fresh run has none."""
+    kept = {k: v for k, v in items.items() if k != key}
+    return kept | {key: another(items[key], fresh[key])} if key in fresh else kept
+
+
+def another(value, fresh):
+    """What a fresh run has, or where that is the same, something else."""
+    if isinstance(value, np.ndarray):
+        return value + 1 if np.array_equal(value, fresh) else fresh
+    if value != fresh:
+        return fresh
+    match value:
+        case None:
+            return 1.0
+        case bool():
+            return not value
+        case int() | float():
+            return value + 1
+        case list():
+            return [*value, checkpoint.Setback(at=7, to=5, loss="nan")]
+        case dict():
+            return {}
+        case msgspec.Struct():
+            return None
+    raise AssertionError(f"how is {value!r} dropped?")
+
+
+@pytest.mark.slow
+@pytest.mark.reliability("B4", "each stored item dropped in turn makes B1 fail")
+def test_each_stored_item_is_missed_where_it_is_dropped(tmp_path, source, trials, monkeypatch):
+    monkeypatch.setattr(watch, "evaluate", lambda *_: Score(2.0, 9))  # best: the first
+    monkeypatch.setattr(standing, "SMOOTHING", 0.5)  # new lowest losses are rare
+    ends = {3: 40, 9: 14, 12: 30, 25: 26}  # of runs with minutes
+    monkeypatch.setattr(
+        training.Deadline, "total", lambda _, step, total, *__: ends.get(step, total)
+    )
+    plans = [
+        {"schedule": "plateau", "optimizer": "adamw", "learning_rate": 1.0, "patience": 4},
+        {"schedule": "cosine", "optimizer": "rmsprop", "minutes": 60.0},
+        {"schedule": "one-cycle", "optimizer": "adagrad", "minutes": 60.0},
+        {"schedule": "step", "optimizer": "sgd"},
+    ]
+    ways = [("compiled", "rnn", plans[0]), ("reference", "lstm", plans[1])]
+    if trials.full:
+        ways = [*product(ENGINES, CELLS, plans)]
+    looks = replace(OFTEN, sample_at_best=True, sample_every=1)
+    killed, survived = Counter(), set()
+    for number, (engine, cell, plan) in enumerate(ways):
+        config = config_of(source, cell, engine, replace(TRAIN, **plan), looks)
+        folder = tmp_path / f"{number}"
+        expected = outcome(played(folder / "whole", config))
+        fresh = stopped(folder / "fresh", config, 0).checkpoint("latest")
+        donor = stopped(folder / "donor", config, 10)
+        assert resumed(copied(donor, folder / "same")) == expected
+        found = [*mutants(donor.checkpoint("latest"), fresh)]
+        one_each = {family(item): item for item, *_ in found}.values()
+        for item, arrays, meta in found:
+            if trials.full or item in one_each:
+                run = copied(donor, folder / "mutant")
+                run.save(arrays, meta)
+                if resumed(run) == expected:
+                    survived.add(item)
+                else:
+                    killed[item] += 1
+    killed["due"] += misses_due(config, expected, folder)
+    assert {item for item in survived if not killed[item]} == {*REDUNDANT}
+    assert not survived & {*arrays}
+    trials.of(killed.total(), killed.total())
+    trials.result(f"all are missed; their kinds: {', '.join(sorted({*map(family, killed)}))}")
+
+
+def misses_due(config, expected, folder):
+    """Whether a look that a signal broke off is missed where it is not made up for."""
+
+    def broken_off(*_):
+        signal.raise_signal(signal.SIGTERM)
+
+    run = new_run(folder / "due", config)
+    with mock.patch.object(watch, "evaluate", broken_off):
+        assert play(run)[-1].step == 5
+    saved = run.checkpoint("latest")
+    assert saved.meta.due
+    assert resumed(copied(run, folder / "same")) == expected
+    run.save(saved.weights | saved.state, msgspec.structs.replace(saved.meta, due=False))
+    return resumed(run) != expected
+
+
+def family(item):
+    """`optimizer.m.layer0.Wx` is an `optimizer.m`; weights are of one family."""
+    parts = item.split(".")
+    if parts[0] in ("embedding", "head") or parts[0].startswith("layer"):
+        return "weights"
+    return ".".join(parts[:1] + parts[-1:] if parts[0] == "state" else parts[:2])
+
+
+def resumed(run):
+    """The outcome of a run that is gone on with, or what is said against it; the folder goes."""
+    try:
+        play(run, resume=True)
+        return outcome(run)
+    except (CharloomError, KeyError, ZeroDivisionError) as error:
+        return str(error)
+    finally:
+        shutil.rmtree(run.path)
+
+
+@pytest.mark.reliability("B5", "another text, vocabulary or model on resume")
+def test_another_text_vocabulary_or_model_is_refused_and_nothing_changes(tmp_path, source, trials):
+    run = stopped(tmp_path / "run", config_of(source), 13)
+    before, text = outcome(run), source.read_text()
+    texts = {
+        text.replace("die", "dye"): "as many .* others",
+        text + ".": f"{len(text) + 1} characters, not {len(text)}",
+        "Cannon to right of them,\n" * 20: "500 characters, not 390",
+    }
+    settings = {
+        ("config.json", '"hidden": 4', '"hidden": 5'): "hidden",
+        ("config.json", '"cell": "lstm"', '"cell": "gru"'): "cell",
+        ("config.json", '"layers": 2', '"layers": 3'): "layers",
+        ("config.json", '"embedding": 0', '"embedding": 3'): "embedding",
+        ("config.json", '"float64"', '"float32"'): "float32",
+        ("config.json", '"adamw"', '"adagrad"'): "optimizer",
+        ("config.json", '"batch": 2', '"batch": 3'): "batch",
+        ("config.json", '"learning_rate": 0.2', '"learning_rate": 0.1'): "learning-rate",
+        ("config.json", '"seed": 3', '"seed": 4'): "seed",
+        ("config.json", '"validation": 0.1', '"validation": 0.2'): "validation",
+        ("config.json", '"reference"', '"compiled"'): "engine",
+        ("corpus.json", "brigade.txt", "another.txt"): "cannot be read again",
+        ("vocabulary.json", "T", "X"): "'T'",
+    }
+    for changed, said in texts.items():
+        source.write_text(changed)
+        with pytest.raises(CharloomError, match=f"brigade.txt is not the text that .*{said}"):
+            play(Run.open(run.path), resume=True)
+    source.unlink()
+    with pytest.raises(CharloomError, match="cannot be read again"):
+        play(Run.open(run.path), resume=True)
+    source.write_text(text)
+    for (name, old, new), said in settings.items():
+        kept = (run.path / name).read_text()
+        assert old in kept
+        (run.path / name).write_text(kept.replace(old, new))
+        with pytest.raises(CharloomError, match=said):
+            play(Run.open(run.path), resume=True)
+        (run.path / name).write_text(kept)
+    assert outcome(run) == before
+    assert play(Run.open(run.path), resume=True)[-1].reason == "done"
+    trials.of(len(texts) + 1 + len(settings), len(texts) + 1 + len(settings))
+    trials.result("each refused with the difference")
+
+
+@pytest.mark.slow
+@pytest.mark.reliability("B7", "resumed with another number of threads: bit-identical")
+def test_the_number_of_threads_changes_no_bit(tmp_path, source, trials, monkeypatch):
+    source.write_text(TEXT * 9)
+    config = config_of(source, engine="compiled", train=replace(TRAIN, batch=48))
+    trials.of(4, 4)
+    expected = None
+    for before, after in ((1, 1), (1, 3), (3, 1), (2, 3)):
+        path = tmp_path / f"{before}-{after}"
+        monkeypatch.setenv("OMP_NUM_THREADS", str(before))
+        run = stopped(path, config, 10)
+        monkeypatch.setenv("OMP_NUM_THREADS", str(after))
+        play(run, resume=True)
+        expected = expected or outcome(run)
+        assert outcome(run) == expected
+    trials.result("weights, optimiser, state and log equal; by 1, 2 and 3 threads")

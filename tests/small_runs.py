@@ -1,0 +1,116 @@
+"""Small runs, the ways to stop them, and all that must not depend on how often they were."""
+
+import shutil
+import signal
+from contextlib import contextmanager
+from unittest import mock
+
+from charloom import training
+from charloom.config import DataConfig, ModelConfig, RunConfig, TrainConfig, WatchConfig, replace
+from charloom.planning import new_run
+from charloom.run import Run
+from charloom.training import train
+
+TEXT = "Theirs not to make reply,\nTheirs not to reason why,\nTheirs but to do and die.\n" * 5
+STEPS = 24
+TRAIN = TrainConfig(  # every kind of state: slots, dropout, carried state, a rate that is cut
+    batch=2,
+    length=20,
+    iterations=STEPS,
+    optimizer="adamw",
+    learning_rate=0.2,
+    weight_decay=0.01,
+    clip_norm=1.0,
+    dropout=0.25,
+    schedule="plateau",
+    window=3,
+    patience=1,
+    seed=3,
+)
+OFTEN = WatchConfig(evaluate_every=5, sample_every=7, checkpoint_every=3, sample_length=5, keep=2)
+NEVER = WatchConfig(evaluate_every=0, sample_every=0, checkpoint_every=0)
+
+
+def write_text(folder):
+    """Return a file with the text."""
+    path = folder / "brigade.txt"
+    path.write_text(TEXT)
+    return path
+
+
+def config_of(source, cell="lstm", engine="reference", train=TRAIN, watch=OFTEN, **more):
+    return RunConfig(
+        model=ModelConfig(cell=cell, layers=2, hidden=4),
+        data=DataConfig(sources=(str(source),)),
+        train=train,
+        watch=watch,
+        engine=engine,
+        dtype="float64" if engine == "reference" else "float32",
+        **more,
+    )
+
+
+def play(run, resume=False):
+    return list(train(run, resume))
+
+
+def played(path, config):
+    """Return a run that nothing has stopped."""
+    run = new_run(path, config)
+    play(run)
+    return run
+
+
+def stopped(path, config, step, number=signal.SIGTERM):
+    """Return a run that a signal has stopped during update `step`, or before the first.
+
+    During the first, it would not be waited for.
+    """
+    assert step != 1
+    run = new_run(path, config)
+    with signal_during_update(step, number):
+        events = train(run)
+        first = next(events)
+        if step == 0:
+            signal.raise_signal(number)
+        *_, finished = first, *events
+    assert (finished.reason, finished.step) == ("interrupted", step)
+    return run
+
+
+def copied(run, path):
+    """Return the run again, in another folder."""
+    shutil.copytree(run.path, path)
+    return Run.open(path)
+
+
+@contextmanager
+def signal_during_update(count, number=signal.SIGTERM):
+    """Send this process a signal during the update that comes after so many from now."""
+    left = count
+
+    class Stopping(training.Lanes):
+        def next(self):
+            nonlocal left
+            left -= 1
+            if left == 0:
+                signal.raise_signal(number)
+            return super().next()
+
+    with mock.patch.object(training, "Lanes", Stopping):
+        yield
+
+
+def outcome(run):
+    """All that must not depend on how often the run was stopped or looked at."""
+    found = run.checkpoint("latest")
+    arrays = {
+        name: (array.dtype.str, array.shape, array.tobytes())
+        for name, array in (found.weights | found.state).items()
+    }
+    meta = {name: getattr(found.meta, name) for name in found.meta.__struct_fields__}
+    del meta["seconds"]
+    meta["config"] = replace(found.meta.config, watch=NEVER)  # which may change
+    metrics = [{k: v for k, v in line.items() if k != "seconds"} for line in run.metrics()]
+    samples = {p.name: p.read_bytes() for p in (run.path / "samples").iterdir()}
+    return {"arrays": arrays, "meta": meta, "metrics": metrics, "samples": samples}
