@@ -4,14 +4,17 @@
 vectorised.
 """
 
+import fcntl
 import hashlib
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
 from typing import Any, TypeVar
 
 import numba
+from numba.core.caching import IndexDataCacheFile
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -60,7 +63,45 @@ def _compile(function: F, **options: Any) -> F:
         compiled: F = numba.njit(function, cache=True, nogil=True, **options)
     finally:
         numba.config.CACHE_DIR = before
+    compiled._cache._cache_file.__class__ = _SharedFile  # type: ignore[attr-defined]
     return compiled
+
+
+class _SharedFile(IndexDataCacheFile):  # type: ignore[misc]
+    """numba's cache of one function, for several processes at once.
+
+    numba numbers the files of machine code as it finds them, and two processes that do so at
+    once can leave the code for some types under the name of others, for good. What cannot be
+    read is compiled anew: a power cut leaves empty files.
+    """
+
+    def save(self, key: Any, data: Any) -> None:
+        with self._locked():
+            super().save(key, data)
+
+    def load(self, key: Any) -> Any:
+        if not Path(self._cache_path).is_dir():
+            return None
+        with self._locked():
+            return super().load(key)
+
+    def _load_index(self) -> Any:
+        try:
+            return super()._load_index()
+        except Exception:
+            return {}
+
+    def _load_data(self, name: str) -> Any:
+        try:
+            return super()._load_data(name)
+        except Exception as error:
+            raise FileNotFoundError(name) from error  # which `load` passes over
+
+    @contextmanager
+    def _locked(self) -> Iterator[None]:
+        with Path(self._cache_path, ".lock").open("a") as file:
+            fcntl.flock(file, fcntl.LOCK_EX)
+            yield
 
 
 @cache
