@@ -258,3 +258,61 @@ def test_a_long_text_tells_how_far_it_has_come(text, form, monkeypatch):
     map_text(text, form.vocabulary, said.append)
     assert said[0] == "encoding the text: 0 MB of 0 MB"
     assert len(said) == 3
+
+
+class Killed(BaseException):
+    pass
+
+
+@pytest.mark.parametrize("before", ["nothing", "ids", "damaged ids"])
+def test_whenever_it_is_killed_the_ids_are_whole_or_not_there_and_are_made_after(
+    tmp_path, text, form, before, monkeypatch
+):
+    monkeypatch.setattr("charloom.sources.CHUNK", 100)
+    monkeypatch.setattr(ids_module, "MARK", 200)
+    monkeypatch.setattr(os, "fsync", lambda _: None)  # only the power's loss needs it
+    for last in range(100):
+        folder = tmp_path / f"{last}"
+        folder.mkdir()
+        if before != "nothing":
+            write_ids(folder, form, text, ())
+        if before == "damaged ids":
+            harm(folder / "ids.npy", "an id")
+        done = killed_after(last, folder, form, text, monkeypatch)
+        try:
+            found = open_ids(folder, form)
+        except CharloomError:
+            assert before == "damaged ids"
+            found = None
+        assert found is None or form.vocabulary.decode(found.ids) == CONTENT
+        assert found is not None or before != "ids"
+        assert form.vocabulary.decode(write_ids(folder, form, text, ())) == CONTENT
+        assert open_ids(folder, form).sums is not None
+        assert sorted(path.name for path in folder.iterdir()) == ["ids.json", "ids.npy"]
+        if done:
+            break
+    assert 20 < last < 100
+
+
+def killed_after(
+    calls: int, folder: Path, form: Form, text: Text, monkeypatch: pytest.MonkeyPatch
+) -> bool:
+    """Make the ids until so many calls have changed something; whether that was all of them."""
+    left = iter(range(calls))
+
+    def counting(call):
+        def counted(*arguments, **rest):
+            if next(left, None) is None:
+                raise Killed
+            return call(*arguments, **rest)
+
+        return counted
+
+    with monkeypatch.context() as patch:
+        for name in ("fsync", "replace", "unlink", "open"):
+            patch.setattr(os, name, counting(getattr(os, name)))
+        try:
+            write_ids(folder, form, text, ())
+        except Killed:
+            return False
+    return True
