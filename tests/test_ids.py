@@ -316,3 +316,34 @@ def killed_after(
         except Killed:
             return False
     return True
+
+
+def test_what_a_name_or_a_mark_stands_for_is_on_the_disk_before_it(
+    tmp_path, text, form, monkeypatch
+):
+    monkeypatch.setattr("charloom.sources.CHUNK", 100)
+    monkeypatch.setattr(ids_module, "MARK", 300)
+    calls: list[tuple[str, str, int]] = []  # what, of which file, of what size
+    fsync, replace = os.fsync, os.replace
+
+    def syncing(descriptor):
+        name = Path(f"/proc/self/fd/{descriptor}").readlink().name
+        calls.append(("sync", name, os.fstat(descriptor).st_size))
+        fsync(descriptor)
+
+    def replacing(old, new):
+        calls.append(("name", Path(new).name, Path(old).stat().st_size))
+        replace(old, new)
+
+    monkeypatch.setattr(os, "fsync", syncing)
+    monkeypatch.setattr(os, "replace", replacing)
+    write_ids(tmp_path, form, text, ())
+    named = [number for number, (what, *_) in enumerate(calls) if what == "name"]
+    assert [calls[n][1] for n in named] == [*[".ids.mark"] * 2, "ids.json", "ids.npy"]
+    for n in named:
+        assert calls[n + 1][:2] == ("sync", tmp_path.name)
+    sizes = [size for what, name, size in calls if (what, name) == ("sync", ".ids.npy.new")]
+    assert sizes == [128 + 300, 128 + 600, form.size]
+    order = [name for what, name, _ in calls if what == "sync"]
+    assert order.index(".ids.npy.new") < order.index("..ids.mark.new")
+    assert calls.index(("sync", ".ids.npy.new", form.size)) < named[-1]
