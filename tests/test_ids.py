@@ -154,7 +154,9 @@ def test_what_was_begun_is_gone_on_with(begun, text, form, monkeypatch):
     assert sorted(path.name for path in begun.iterdir()) == ["ids.json", "ids.npy"]
 
 
-@pytest.mark.parametrize("how", ["cut", "an id", "link", "pipe", "gone", "another text"])
+@pytest.mark.parametrize(
+    "how", ["cut", "an id", "link", "pipe", "gone", "another text", "shorter text"]
+)
 def test_what_was_begun_and_is_damaged_is_begun_anew(begun, text, form, how, monkeypatch):
     new = begun / ".ids.npy.new"
     if how == "gone":
@@ -164,14 +166,15 @@ def test_what_was_begun_and_is_damaged_is_begun_anew(begun, text, form, how, mon
     elif how == "an id":
         data = new.read_bytes()
         new.write_bytes(data[:150] + bytes([data[150] ^ 1]) + data[151:])
-    elif how == "another text":
-        text = Text.from_string(CONTENT[::-1], "")
+    elif "text" in how:
+        text = Text.from_string(CONTENT[::-1] if how == "another text" else CONTENT[:50], "")
         form = form_of(text)
     else:
         harm(new, how)
     pieces = encoded(monkeypatch)
     ids = write_ids(begun, form, text, ())
     assert form.vocabulary.decode(ids) == text.content
+    assert form.vocabulary.decode(open_ids(begun, form).ids) == text.content
     assert "".join(pieces).endswith(text.content)
 
 
