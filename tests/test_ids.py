@@ -154,7 +154,9 @@ def test_what_was_begun_is_gone_on_with(begun, text, form, monkeypatch):
     assert sorted(path.name for path in begun.iterdir()) == ["ids.json", "ids.npy"]
 
 
-@pytest.mark.parametrize("how", ["cut", "an id", "link", "pipe", "gone", "another text"])
+@pytest.mark.parametrize(
+    "how", ["cut", "an id", "link", "pipe", "gone", "another text", "shorter text"]
+)
 def test_what_was_begun_and_is_damaged_is_begun_anew(begun, text, form, how, monkeypatch):
     new = begun / ".ids.npy.new"
     if how == "gone":
@@ -164,14 +166,15 @@ def test_what_was_begun_and_is_damaged_is_begun_anew(begun, text, form, how, mon
     elif how == "an id":
         data = new.read_bytes()
         new.write_bytes(data[:150] + bytes([data[150] ^ 1]) + data[151:])
-    elif how == "another text":
-        text = Text.from_string(CONTENT[::-1], "")
+    elif "text" in how:
+        text = Text.from_string(CONTENT[::-1] if how == "another text" else CONTENT[:50], "")
         form = form_of(text)
     else:
         harm(new, how)
     pieces = encoded(monkeypatch)
     ids = write_ids(begun, form, text, ())
     assert form.vocabulary.decode(ids) == text.content
+    assert form.vocabulary.decode(open_ids(begun, form).ids) == text.content
     assert "".join(pieces).endswith(text.content)
 
 
@@ -258,3 +261,92 @@ def test_a_long_text_tells_how_far_it_has_come(text, form, monkeypatch):
     map_text(text, form.vocabulary, said.append)
     assert said[0] == "encoding the text: 0 MB of 0 MB"
     assert len(said) == 3
+
+
+class Killed(BaseException):
+    pass
+
+
+@pytest.mark.parametrize("before", ["nothing", "ids", "damaged ids"])
+def test_whenever_it_is_killed_the_ids_are_whole_or_not_there_and_are_made_after(
+    tmp_path, text, form, before, monkeypatch
+):
+    monkeypatch.setattr("charloom.sources.CHUNK", 100)
+    monkeypatch.setattr(ids_module, "MARK", 200)
+    monkeypatch.setattr(os, "fsync", lambda _: None)  # only the power's loss needs it
+    for last in range(100):
+        folder = tmp_path / f"{last}"
+        folder.mkdir()
+        if before != "nothing":
+            write_ids(folder, form, text, ())
+        if before == "damaged ids":
+            harm(folder / "ids.npy", "an id")
+        done = killed_after(last, folder, form, text, monkeypatch)
+        try:
+            found = open_ids(folder, form)
+        except CharloomError:
+            assert before == "damaged ids"
+            found = None
+        assert found is None or form.vocabulary.decode(found.ids) == CONTENT
+        assert found is not None or before != "ids"
+        assert form.vocabulary.decode(write_ids(folder, form, text, ())) == CONTENT
+        assert open_ids(folder, form).sums is not None
+        assert sorted(path.name for path in folder.iterdir()) == ["ids.json", "ids.npy"]
+        if done:
+            break
+    assert 20 < last < 100
+
+
+def killed_after(
+    calls: int, folder: Path, form: Form, text: Text, monkeypatch: pytest.MonkeyPatch
+) -> bool:
+    """Make the ids until so many calls have changed something; whether that was all of them."""
+    left = iter(range(calls))
+
+    def counting(call):
+        def counted(*arguments, **rest):
+            if next(left, None) is None:
+                raise Killed
+            return call(*arguments, **rest)
+
+        return counted
+
+    with monkeypatch.context() as patch:
+        for name in ("fsync", "replace", "unlink", "open"):
+            patch.setattr(os, name, counting(getattr(os, name)))
+        try:
+            write_ids(folder, form, text, ())
+        except Killed:
+            return False
+    return True
+
+
+def test_what_a_name_or_a_mark_stands_for_is_on_the_disk_before_it(
+    tmp_path, text, form, monkeypatch
+):
+    monkeypatch.setattr("charloom.sources.CHUNK", 100)
+    monkeypatch.setattr(ids_module, "MARK", 300)
+    calls: list[tuple[str, str, int]] = []  # what, of which file, of what size
+    fsync, replace = os.fsync, os.replace
+
+    def syncing(descriptor):
+        name = Path(f"/proc/self/fd/{descriptor}").readlink().name
+        calls.append(("sync", name, os.fstat(descriptor).st_size))
+        fsync(descriptor)
+
+    def replacing(old, new):
+        calls.append(("name", Path(new).name, Path(old).stat().st_size))
+        replace(old, new)
+
+    monkeypatch.setattr(os, "fsync", syncing)
+    monkeypatch.setattr(os, "replace", replacing)
+    write_ids(tmp_path, form, text, ())
+    named = [number for number, (what, *_) in enumerate(calls) if what == "name"]
+    assert [calls[n][1] for n in named] == [*[".ids.mark"] * 2, "ids.json", "ids.npy"]
+    for n in named:
+        assert calls[n + 1][:2] == ("sync", tmp_path.name)
+    sizes = [size for what, name, size in calls if (what, name) == ("sync", ".ids.npy.new")]
+    assert sizes == [128 + 300, 128 + 600, form.size]
+    order = [name for what, name, _ in calls if what == "sync"]
+    assert order.index(".ids.npy.new") < order.index("..ids.mark.new")
+    assert calls.index(("sync", ".ids.npy.new", form.size)) < named[-1]
