@@ -7,7 +7,8 @@ import numpy as np
 
 from charloom import checkpoint
 from charloom.arrays import Expected
-from charloom.checkpoint import MANIFEST, Best, Meta, save
+from charloom.checkpoint import MANIFEST, save
+from charloom.meta import Best, Meta
 
 
 def arrays_of(step):

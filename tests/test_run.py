@@ -16,9 +16,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from charloom.arrays import expected_arrays
-from charloom.checkpoint import Best, Meta
 from charloom.config import DataConfig, ModelConfig, NgramConfig, RunConfig, TrainConfig
 from charloom.errors import CharloomError
+from charloom.meta import Best, Meta
 from charloom.run import Corpus, Run, list_runs
 from charloom.text import read_text
 from charloom.vocabulary import Vocabulary
@@ -326,8 +326,8 @@ def test_a_text_from_standard_input_is_kept(tmp_path, monkeypatch):
     assert again.content == first.content == "\ufeffone\ntwo\n"
     assert again.sha256 == first.sha256
     assert again.name == "standard input"
-    (run.path / "corpus.txt").write_bytes(b"\xff")
-    with pytest.raises(CharloomError, match=r"corpus\.txt is not the text"):
+    (run.path / "ids.npy").write_bytes(b"\xff")
+    with pytest.raises(CharloomError, match=r"ids\.npy is damaged"):
         Run.open(run.path).read_text()
 
 

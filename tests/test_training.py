@@ -6,12 +6,14 @@ import sys
 import threading
 from time import perf_counter
 
+import msgspec
 import numpy as np
 import pytest
 
-from charloom import open_model, training
+from charloom import open_model, standing, training
+from charloom import watch as watching
 from charloom.batches import Lanes
-from charloom.checkpoint import Best, steps
+from charloom.checkpoint import steps
 from charloom.config import (
     DataConfig,
     ModelConfig,
@@ -21,9 +23,12 @@ from charloom.config import (
     WatchConfig,
     replace,
 )
-from charloom.errors import CharloomError
-from charloom.events import Evaluated, Finished, Progress, Sampled, Saved, Started
+from charloom.errors import CharloomError, DivergedError
+from charloom.evaluation import Score, evaluate
+from charloom.events import Evaluated, Finished, Progress, Sampled, Saved, Started, Warned
+from charloom.meta import Best, Setback
 from charloom.planning import new_run
+from charloom.reference import ReferenceLearner
 from charloom.run import Run
 from charloom.training import train
 
@@ -120,7 +125,7 @@ def test_stopped_after_any_update_a_run_goes_on_to_the_same_bits(
     expected = outcome(unbroken)
     assert len(expected["arrays"]) > 20
     assert expected["meta"]["schedule"]["scale"] < 1  # the rate has been cut
-    for step in range(1, STEPS) if engine == "reference" else (1, 5, 7, 12, 20, 23):
+    for step in range(2, STEPS) if engine == "reference" else (2, 5, 7, 12, 20, 23):
         run = new_run(tmp_path / f"stopped{step}", config_of(source, cell, engine))
         stop_at(step)
         stopped = play(run)[-1]
@@ -131,13 +136,32 @@ def test_stopped_after_any_update_a_run_goes_on_to_the_same_bits(
         assert outcome(run) == expected, f"stopped after {step}"
 
 
-def test_stopped_after_every_update_a_run_goes_on_to_the_same_bits(tmp_path, source, stop_at):
+def test_stopped_within_the_first_update_nothing_is_lost(tmp_path, source, stop_at):
+    """It may compile for long, so it is not waited for."""
     unbroken = new_run(tmp_path / "unbroken", config_of(source))
     play(unbroken)
     run = new_run(tmp_path / "stopped", config_of(source))
-    for session in range(STEPS):
-        stop_at(1)
-        assert play(Run.open(run.path), resume=session > 0)[-1].step == session + 1
+    for resume, count in ((False, 1), (True, 12), (True, 1)):
+        stop_at(count)
+        finished = play(Run.open(run.path), resume)[-1]
+        assert finished.reason == "interrupted"
+        assert finished.step == (0 if not resume else 12)
+        assert steps(run.checkpoints)[-1] == finished.step
+    stop_at(0)
+    play(run, resume=True)
+    assert outcome(run) == outcome(unbroken)
+
+
+def test_stopped_again_and_again_a_run_goes_on_to_the_same_bits(tmp_path, source, stop_at):
+    unbroken = new_run(tmp_path / "unbroken", config_of(source))
+    play(unbroken)
+    run = new_run(tmp_path / "stopped", config_of(source))
+    for session in range(STEPS // 2):
+        stop_at(2)
+        assert play(Run.open(run.path), resume=session > 0)[-1].step == 2 * (session + 1)
+    assert outcome(run) != outcome(unbroken)  # the last step is still to be looked at
+    stop_at(0)
+    play(run, resume=True)
     assert outcome(run) == outcome(unbroken)
 
 
@@ -184,7 +208,7 @@ def test_the_comparison_sees_every_single_item_that_is_saved(
     tmp_path, source, stop_at, monkeypatch
 ):
     """Put each item of the state back to what it is in a fresh run, and the outcome differs."""
-    monkeypatch.setattr(training, "evaluate", lambda *_: training.Score(2.0, 9))  # best: the first
+    monkeypatch.setattr(watching, "evaluate", lambda *_: Score(2.0, 9))  # best: the first
     unbroken = new_run(tmp_path / "unbroken", config_of(source))
     play(unbroken)
     expected = outcome(unbroken)
@@ -192,14 +216,14 @@ def test_the_comparison_sees_every_single_item_that_is_saved(
     stop_at(10)
     play(fresh)
     saved = fresh.checkpoint("latest")
-    start = training._Trainer(fresh, fresh.config.model, None, [])
+    start = training._Trainer(fresh, fresh.config.model, None)
     initial = start.learner.arrays()
     losses = saved.meta.losses
     changes = {"nothing": (None, None)}
     changes |= {name: (name, None) for name in saved.weights | saved.state}
     changes |= {
-        "cursor": (None, {"cursor": start.lanes.cursor()}),
-        "schedule": (None, {"schedule": start.schedule.state()}),
+        "cursor": (None, {"cursor": start.now.lanes.cursor()}),
+        "schedule": (None, {"schedule": start.now.schedule.state()}),
         "best": (None, {"best": None}),
         "smooth": (None, {"losses": tampered(losses, smooth=losses.smooth + 1)}),
         "sum": (None, {"losses": tampered(losses, sum=losses.sum + 1)}),
@@ -255,7 +279,7 @@ def test_no_way_of_looking_changes_a_bit_of_the_weights(tmp_path, source, engine
         outcomes[name] = outcome(run)["arrays"]
         for kind, looked in ((Evaluated, "evaluate"), (Sampled, "sample")):
             assert len(of_kind(events, kind)) == (STEPS if name in (looked, "all") else 0)
-        saves = STEPS if name in ("checkpoint", "all") else 1
+        saves = 1 + (STEPS if name in ("checkpoint", "all") else 1)
         assert len(of_kind(events, Saved)) == saves
     assert all(found == outcomes["never"] for found in outcomes.values())
 
@@ -336,7 +360,7 @@ def test_left_to_itself_a_run_looks_a_bounded_number_of_times(tmp_path, source):
         new_run(tmp_path / "r", config_of(source, engine="compiled", train=plan, watch=watch))
     )
     assert [e.step for e in of_kind(events, Evaluated)] == list(range(50, 1001, 50))
-    assert [e.step for e in of_kind(events, Saved)] == list(range(50, 1001, 50))
+    assert [e.step for e in of_kind(events, Saved)] == list(range(0, 1001, 50))
     assert [e.step for e in of_kind(events, Sampled)] == list(range(125, 1001, 125))
 
 
@@ -360,12 +384,13 @@ def test_progress_comes_by_the_clock_and_not_with_every_update(tmp_path, source,
 
 def test_the_checkpoint_of_the_lowest_held_out_loss_stays(tmp_path, source, monkeypatch):
     nats = iter([3.0, 2.0, 2.5, 2.0, 2.25])
-    monkeypatch.setattr(training, "evaluate", lambda *_: training.Score(next(nats), 10))
+    monkeypatch.setattr(watching, "evaluate", lambda *_: Score(next(nats), 10))
     watch = replace(OFTEN, evaluate_every=5, checkpoint_every=12, keep=1)
     run = new_run(tmp_path / "run", config_of(source, watch=watch))
     events = play(run)
     assert [e.best for e in of_kind(events, Evaluated)] == [True, True, False, False, False]
     assert [(e.step, e.best) for e in of_kind(events, Saved)] == [
+        (0, False),
         (5, True),
         (10, True),
         (12, False),
@@ -383,7 +408,7 @@ def test_without_held_out_text_the_best_is_the_lowest_smoothed_loss(tmp_path, so
     events = play(run)
     assert of_kind(events, Evaluated) == []
     smooth = {line["step"]: line["smooth"] for line in run.metrics()}
-    saved = [e.step for e in of_kind(events, Saved)]
+    saved = [e.step for e in of_kind(events, Saved) if e.step]
     lowest = min(saved, key=smooth.get)
     assert events[-1].best == Best(lowest, smooth[lowest])
     assert events[-1].validation is None
@@ -400,6 +425,9 @@ class Scripted:
 
     def update(self, inputs, targets, rate):
         return next(self.losses)
+
+    def loss(self, inputs, targets):
+        return 1.0
 
     def reset(self):
         pass
@@ -419,7 +447,7 @@ def scripted(monkeypatch, losses):
 
 
 def test_samples_at_new_lowest_losses_once_they_are_low_enough(tmp_path, source, monkeypatch):
-    monkeypatch.setattr(training, "SMOOTHING", 0.0)
+    monkeypatch.setattr(standing, "SMOOTHING", 0.0)
     watch = WatchConfig(
         evaluate_every=0,
         checkpoint_every=0,
@@ -531,33 +559,128 @@ def test_whoever_stops_listening_gives_the_folder_and_the_handlers_back(tmp_path
     assert play(run)[-1].reason == "done"
 
 
+def test_a_signal_in_the_middle_of_a_look_is_not_waited_with_and_the_look_is_made_up_for(
+    tmp_path, source, monkeypatch
+):
+    unbroken = new_run(tmp_path / "unbroken", config_of(source))
+    play(unbroken)
+    for name in ("evaluate", "generate"):
+        run = new_run(tmp_path / name, config_of(source))
+        with monkeypatch.context() as patched:
+            real, calls = getattr(watching, name), []
+
+            def interrupted(*args, real=real, calls=calls, **more):
+                calls.append(args)
+                if len(calls) == 2:
+                    signal.raise_signal(signal.SIGTERM)
+                    raise AssertionError("it went on")
+                return real(*args, **more)
+
+            patched.setattr(watching, name, interrupted)
+            finished = play(run)[-1]
+        assert (finished.reason, finished.signal) == ("interrupted", signal.SIGTERM)
+        assert finished.step == {"evaluate": 10, "generate": 14}[name]
+        assert run.checkpoint("latest").meta.due
+        play(run, resume=True)
+        assert outcome(run) == outcome(unbroken)
+
+
+def test_a_signal_can_ask_for_a_checkpoint(tmp_path, source):
+    run = new_run(tmp_path / "run", config_of(source, watch=replace(OFTEN, checkpoint_every=0)))
+    events = train(run)
+    for event in events:
+        if isinstance(event, Evaluated):
+            signal.raise_signal(signal.SIGUSR1)
+            break
+    rest = list(events)
+    assert [e.step for e in of_kind(rest, Saved)] == [5, STEPS]
+    assert rest[-1].reason == "done"
+
+
 # ---- NaN and infinity
 
 
 @pytest.mark.parametrize("bad", [math.nan, math.inf, -math.inf])
-def test_a_loss_that_is_no_number_stops_before_anything_is_overwritten(
+def test_a_loss_that_is_no_number_leads_back_to_the_checkpoint_before(
     tmp_path, source, monkeypatch, bad
 ):
-    scripted(monkeypatch, [1.0] * 8 + [bad] + [1.0] * 20)
+    machine = Machine(monkeypatch, lambda _: 0.0)
+    losses = iter([1.0] * 8 + [bad] + [1.0] * 30)
+    machine.losses = lambda: next(losses)
+    plan = replace(TRAIN, schedule="constant")
+    run = new_run(tmp_path / "run", config_of(source, train=plan))
+    events = play(run)
+    assert [(e.step, e.text) for e in of_kind(events, Warned)] == [
+        (
+            9,
+            f"the network broke at step 9, with a loss of {bad}: back to step 6, with half the "
+            "learning rate, 0.1",
+        )
+    ]
+    assert machine.rates == [0.2] * 9 + [0.1] * (STEPS - 6)
+    setback = Setback(at=9, to=6, loss=repr(bad))
+    assert run.checkpoint("latest").meta.setbacks == [setback]
+    lines = run.metrics()
+    assert [line["step"] for line in lines] == list(range(1, STEPS + 1))
+    told = {line["step"]: line["setbacks"] for line in lines if "setbacks" in line}
+    assert told == {7: [msgspec.to_builtins(setback)]}
+    assert events[-1].reason == "done"
+
+
+def test_what_was_broken_off_after_a_setback_goes_on_with_half_the_rate(
+    tmp_path, source, monkeypatch, stop_at
+):
+    outcomes = []
+    for name in ("unbroken", "stopped"):
+        run = new_run(tmp_path / name, config_of(source))
+        update, calls = ReferenceLearner.update, []
+
+        def break_once(self, *step, update=update, calls=calls):
+            calls.append(step)
+            return math.nan if len(calls) == 9 else update(self, *step)
+
+        with monkeypatch.context() as patched:
+            patched.setattr(ReferenceLearner, "update", break_once)
+            events = train(run)
+            for event in events:
+                if name == "stopped" and isinstance(event, Saved) and calls[8:]:
+                    break  # the checkpoint that was gone back to has been written again
+            events.close()
+        if name == "stopped":
+            assert run.checkpoint("latest").meta.step == 6
+            play(run, resume=True)
+        outcomes.append(outcome(run))
+    assert outcomes[0] == outcomes[1]
+    assert len(outcomes[0]["meta"]["setbacks"]) == 1
+
+
+def test_a_network_that_breaks_a_fourth_time_is_given_up(tmp_path, source, monkeypatch):
+    scripted(monkeypatch, [1.0] * 8 + [math.nan] * 9)
     run = new_run(tmp_path / "run", config_of(source))
-    with pytest.raises(CharloomError, match=rf"loss became {bad} at step 9, .*of step 6 is from"):
+    with pytest.raises(
+        DivergedError, match=r"broke at step 7, with a loss of nan at learning rate"
+    ):
         play(run)
-    assert steps(run.checkpoints) == [5, 6]
-    assert run.checkpoint("latest").meta.step == 6
+    assert DivergedError.status == 3
+    assert len(run.checkpoint("latest").meta.setbacks) == 3
     assert all(math.isfinite(line["loss"]) for line in run.metrics())
 
 
 def test_weights_that_are_no_numbers_are_not_saved(tmp_path, source, monkeypatch):
-    scripted(monkeypatch, [1.0] * STEPS)
+    scripted(monkeypatch, [1.0] * 2 * STEPS)
     run = new_run(tmp_path / "run", config_of(source, watch=replace(NEVER, checkpoint_every=3)))
     events = train(run)
-    next(e for e in events if isinstance(e, Saved))
-    events.gi_frame  # noqa: B018 -- still running
+    next(e for e in events if isinstance(e, Saved) and e.step == 3)
     trainer = events.gi_yieldfrom.gi_frame.f_locals["self"]
-    trainer.learner.weights["head.b"][0] = math.nan
-    with pytest.raises(CharloomError, match="a weight became NaN or infinite by step 6"):
-        list(events)
-    assert steps(run.checkpoints) == [3]
+    weights = trainer.learner.weights
+    weights["head.b"][0] = math.nan
+    monkeypatch.setattr(
+        type(trainer.learner), "load", lambda self, arrays: self.weights.update(arrays)
+    )
+    warned = of_kind(list(events), Warned)
+    assert [e.step for e in warned] == [6]
+    assert "back to step 3" in warned[0].text
+    assert np.isfinite(run.checkpoint("latest").weights["head.b"]).all()
 
 
 def test_a_lazy_loss_is_waited_for_only_now_and_then(tmp_path, source, monkeypatch):
@@ -578,7 +701,7 @@ def test_a_lazy_loss_is_waited_for_only_now_and_then(tmp_path, source, monkeypat
     next(events)
     monkeypatch.setattr(training._Trainer, "_look", lambda self: iter(()))
     before = training._Trainer._advance
-    monkeypatch.setattr(training._Trainer, "_advance", lambda self, until: before(self, self.total))
+    monkeypatch.setattr(training._Trainer, "_advance", lambda self, until: before(self, 12))
     list(events)
     assert asked == list(range(1, 13))
 
@@ -680,11 +803,27 @@ def test_another_text_or_model_is_refused_and_nothing_is_changed(tmp_path, sourc
     path = run.path / "config.json"
     asked = path.read_text()
     for old, new, said in (
-        ('"hidden": 4', '"hidden": 5', "shape"),
-        ('"cell": "lstm"', '"cell": "gru"', "shape"),
+        (
+            '"hidden": 4',
+            '"hidden": 5',
+            "shape 23x16, but the settings ask for float64 and 23x20: restore config",
+        ),
+        (
+            '"cell": "lstm"',
+            '"cell": "gru"',
+            "shape 23x16, but the settings ask for float64 and 23x12",
+        ),
         ('"layers": 2', '"layers": 3', "missing: layer2"),
-        ('"float64"', '"float32"', "float32"),
-        ('"adamw"', '"adagrad"', "unknown"),
+        ('"float64"', '"float32"', "of type float64 .* ask for float32"),
+        (
+            '"weight_decay": 0.01',
+            '"weight_decay": 0.1',
+            "other settings: weight-decay was 0.01 and",
+        ),
+        ('"adamw"', '"adagrad"', "missing: optimizer.memory"),
+        ('"learning_rate": 0.2', '"learning_rate": 0.1', "learning-rate was 0.2 and is 0.1"),
+        ('"validation": 0.1', '"validation": 0.2', "validation was 0.1 and is 0.2"),
+        ('"reference"', '"compiled"', "engine was 'reference' and is 'compiled'"),
     ):
         assert old in asked
         path.write_text(asked.replace(old, new))
@@ -700,10 +839,38 @@ def test_other_versions_are_said(tmp_path, source, stop_at, monkeypatch):
     stop_at(5)
     play(run)
     stop_at(0)
-    now = training.versions()
-    monkeypatch.setattr(training, "versions", lambda: now | {"numpy": "99"})
+    now = standing.versions()
+    monkeypatch.setattr(standing, "versions", lambda: now | {"numpy": "99"})
     notes = next(train(run, resume=True)).notes
     assert notes == (f"saved by numpy {now['numpy']}, now 99: last bits may differ",)
+
+
+def test_a_run_from_another_begins_with_its_best_weights_and_nothing_else(tmp_path, source):
+    teacher = new_run(tmp_path / "teacher", config_of(source))
+    play(teacher)
+    other = tmp_path / "other.txt"
+    other.write_text(TEXT[80:] * 2)
+    config = replace(config_of(other, watch=replace(OFTEN, keep=99)), start=str(teacher.path))
+    run = new_run(tmp_path / "run", config)
+    play(run)
+    assert run.vocabulary == teacher.vocabulary
+    begun = run.checkpoint(0)
+    best = teacher.load_weights()
+    assert {n: w.tobytes() for n, w in begun.weights.items()} == {
+        n: w.tobytes() for n, w in best.items()
+    }
+    assert not any(a.any() for name, a in begun.state.items() if name != "rng.seed")
+    assert begun.meta.cursor == {"position": 0, "epoch": 0}
+
+
+def test_a_text_with_other_characters_is_refused_before_there_is_a_folder(tmp_path, source):
+    teacher = new_run(tmp_path / "teacher", config_of(source))
+    play(teacher)
+    source.write_text(TEXT + "Größe")
+    config = replace(config_of(source), start=str(teacher.path))
+    with pytest.raises(CharloomError, match=r"3 characters that .*teacher does not know, .* 'G'"):
+        new_run(tmp_path / "run", config)
+    assert not (tmp_path / "run").exists()
 
 
 # ---- minutes
@@ -715,13 +882,13 @@ class Machine:
     def __init__(self, monkeypatch, cost, losses=None):
         self.now = 500.0
         create = training.create_learner
-        losses = losses or (lambda: 1.0)
+        self.losses = losses or (lambda: 1.0)
 
         class Learner(Scripted):
             def update(learner, inputs, targets, rate):  # noqa: N805
                 self.now += cost(self.now - 500)
                 self.rates.append(rate)
-                return losses()
+                return self.losses()
 
         self.rates = []
         monkeypatch.setattr(training, "perf_counter", lambda: self.now)
@@ -826,7 +993,7 @@ def test_a_run_with_minutes_stops_where_held_out_loss_has_turned(tmp_path, sourc
     config = config_of(source, train=timed(1.0, 1000), watch=replace(LIGHT, evaluate_every=50))
     for name, minutes, end in (("timed", 1.0, 350), ("plain", None, 400)):
         scores = iter(nats)
-        monkeypatch.setattr(training, "evaluate", lambda *_, s=scores: training.Score(next(s), 9))
+        monkeypatch.setattr(watching, "evaluate", lambda *_, s=scores: Score(next(s), 9))
         Machine(monkeypatch, lambda _: 0.05)
         run = new_run(tmp_path / name, replace(config, train=timed(minutes, 400)))
         finished = play(run)[-1]
@@ -906,7 +1073,7 @@ def test_an_n_gram_run_tells_the_same_events_and_is_left_alone_when_resumed(
     assert events[-1].validation == score
     assert run.metrics()[0]["validation"] == (score.nats if math.isfinite(score.nats) else None)
     model = open_model(run.path)
-    assert training.evaluate(model, events[0].parts.validation) == score
+    assert evaluate(model, events[0].parts.validation) == score
     assert (run.path / "samples" / "00000001.txt").read_text() == events[2].text
     again = play(Run.open(run.path), resume=True)
     assert [type(e) for e in again] == [Started, Finished]
@@ -924,7 +1091,7 @@ def test_an_n_gram_run_that_was_killed_before_it_saved_can_be_resumed(tmp_path, 
 def test_the_best_model_of_a_run_can_be_opened(tmp_path, source):
     run = new_run(tmp_path / "run", config_of(source))
     events = play(run)
-    score = training.evaluate(open_model(run.path), events[0].parts.validation)
+    score = evaluate(open_model(run.path), events[0].parts.validation)
     assert score.nats == pytest.approx(events[-1].best.loss, rel=1e-12)
 
 

@@ -21,13 +21,13 @@ import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Annotated
 
 import msgspec
 
 from charloom.arrays import Array, Expected, read_arrays, to_bytes
 from charloom.errors import CharloomError
 from charloom.files import plain_size, read_json, sync_folder, write_file
+from charloom.meta import Count, Meta
 from charloom.weights import STATE_PREFIXES
 
 FILES = ("model.safetensors", "state.safetensors", "meta.json")
@@ -37,45 +37,6 @@ FORMAT = 1
 _TEMPORARY = ".saving-"
 _ASIDE = ".old"  # a checkpoint that gives way to one of the same step, until that is in place
 _NAME = re.compile(r"([0-9]{8,18})(?:\.old)?")
-
-Count = Annotated[int, msgspec.Meta(ge=0, lt=10**18)]
-Version = Annotated[str, msgspec.Meta(pattern=r"\A[ -~]{0,99}\Z")]  # it is shown in a terminal
-
-
-class Best(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """The lowest loss so far, in nats per character, and the step it was seen at."""
-
-    step: Count
-    loss: float | None  # None where it is infinite: JSON has no such number
-
-
-class Losses(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
-    """What is remembered of the losses of a run's updates, in nats per character.
-
-    `smooth` is min-char-rnn's; `sum` is over the `count` updates since the last line of metrics;
-    `sampled` is `smooth` at the last sample that was drawn for its being the lowest.
-    """
-
-    smooth: float
-    sum: float = 0.0
-    count: Count = 0
-    sampled: float | None = None
-
-
-class Meta(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """Where a run stood: all that the next update and the next line of metrics follow from.
-
-    `seconds` were spent in training, by the `versions` of what computes. `cursor` and `schedule`
-    are those of Lanes and Schedule; an n-gram model has neither, nor losses.
-    """
-
-    step: Count
-    seconds: float
-    best: Best | None
-    versions: dict[str, Version]
-    cursor: dict[str, Count] = {}
-    schedule: dict[str, float] = {}
-    losses: Losses | None = None
 
 
 @dataclass(frozen=True)
@@ -232,7 +193,7 @@ def _why_unsaved(path: Path, error: OSError, needed: int) -> str:
         free = 0
     return (
         f"cannot save {path} ({error.strerror or error}): {needed:,} bytes are needed and {free:,} "
-        "are free; what was saved before is still there: mend that, then resume"
+        "are free; what was saved before is still there: mend that"
     )
 
 
@@ -289,7 +250,7 @@ def _rotate(final: Path, meta: Meta, keep: int) -> None:
     except OSError as error:
         raise CharloomError(
             f"{final} is saved, but an older checkpoint beside it cannot be removed "
-            f"({error.strerror or error}): mend that, then resume"
+            f"({error.strerror or error}): mend that"
         ) from error
 
 

@@ -195,7 +195,10 @@ class WatchConfig(_Config, frozen=True):
 
 
 class RunConfig(_Config, frozen=True):
-    """All that was asked of a run; the contents of its ``config.json``."""
+    """All that was asked of a run; the contents of its ``config.json``.
+
+    `start` is another run, whose best weights this one begins with.
+    """
 
     model: ModelConfig | NgramConfig = ModelConfig()
     data: DataConfig = DataConfig()
@@ -204,9 +207,33 @@ class RunConfig(_Config, frozen=True):
     engine: Engine = "auto"
     dtype: Dtype = "float32"
     preset: str | None = None
+    start: str | None = None
 
 
 def replace(config: C, **changes: Any) -> C:
     """`config` with `changes`, checked again; raises CharloomError where one is out of range."""
     fields = {name: getattr(config, name) for name in config.__struct_fields__}
     return type(config)(**(fields | changes))
+
+
+def differences(then: RunConfig, now: RunConfig) -> list[str]:
+    """Name what differs of all that weights depend on: "learning-rate was 0.1 and is 0.2".
+
+    What is looked at on the way, and where the text lies, does not count.
+    """
+    found = _differing(then.model, now.model)
+    found += _differing(replace(then.data, sources=()), replace(now.data, sources=()))
+    found += _differing(then.train, now.train)
+    whole = replace(then, model=now.model, data=now.data, train=now.train, watch=now.watch)
+    return found + _differing(replace(whole, preset=now.preset), now)
+
+
+def _differing(then: msgspec.Struct, now: msgspec.Struct) -> list[str]:
+    if type(then) is not type(now):
+        return [f"model was {type(then).__name__} and is {type(now).__name__}"]
+    pairs = {name: (getattr(then, name), getattr(now, name)) for name in then.__struct_fields__}
+    return [
+        f"{name.replace('_', '-')} was {old!r} and is {new!r}"
+        for name, (old, new) in pairs.items()
+        if old != new
+    ]

@@ -1,17 +1,14 @@
-"""What a training run tells as it goes, and the signals that ask it to stop.
+"""What a training run tells as it goes.
 
 Losses are mean nats per character. `step` counts the updates made.
 """
 
-import signal
-import threading
 from dataclasses import dataclass
 from pathlib import Path
-from types import FrameType
-from typing import Any, Literal
+from typing import Literal
 
-from charloom.checkpoint import Best
 from charloom.evaluation import Score
+from charloom.meta import Best
 from charloom.run import Parts, Run
 
 
@@ -80,6 +77,14 @@ class Saved:
 
 
 @dataclass(frozen=True)
+class Warned:
+    """Something went wrong, and training goes on; `text` says in a sentence what, and how."""
+
+    step: int
+    text: str
+
+
+@dataclass(frozen=True)
 class Finished:
     """The last event. `signal` is the one that interrupted the run, by its number.
 
@@ -101,32 +106,4 @@ class Finished:
     outlook: str | None = None
 
 
-Event = Started | Progress | Evaluated | Sampled | Saved | Finished
-
-
-class StopSignals:
-    """While entered, SIGINT, SIGTERM and SIGHUP are gathered in `caught` and do nothing else.
-
-    Only a SIGINT that follows another signal raises KeyboardInterrupt. What was ignored stays
-    so (nohup). Python gives signals to the main thread alone: in another, nothing is done.
-    """
-
-    def __init__(self) -> None:
-        self.caught: list[int] = []
-        self._handlers: dict[int, Any] = {}
-
-    def __enter__(self) -> list[int]:
-        if threading.current_thread() is threading.main_thread():
-            for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-                if signal.getsignal(number) not in (signal.SIG_IGN, None):
-                    self._handlers[number] = signal.signal(number, self._catch)
-        return self.caught
-
-    def __exit__(self, *_: object) -> None:
-        for number, handler in self._handlers.items():
-            signal.signal(number, handler)
-
-    def _catch(self, number: int, frame: FrameType | None) -> None:
-        if self.caught and number == signal.SIGINT:
-            raise KeyboardInterrupt
-        self.caught.append(number)
+Event = Started | Progress | Evaluated | Sampled | Saved | Warned | Finished

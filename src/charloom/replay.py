@@ -20,7 +20,7 @@ from charloom.corpora import load_corpus
 from charloom.errors import CharloomError
 from charloom.model import create_learner, pick_engine
 from charloom.presets import preset
-from charloom.training import SMOOTHING
+from charloom.standing import SMOOTHING
 from charloom.vocabulary import Vocabulary
 
 PUBLISHED = {  # iteration -> figure, for an edition of the text of 45,106 to 45,121 characters

@@ -53,6 +53,7 @@ class Schedule:
         self._interval = config.decay_every * steps_per_epoch
         self._uncut = max(0, math.ceil(config.decay_after / config.decay_every) - 1)
         self._delay = config.decay_after * steps_per_epoch
+        self.halvings = 0  # of every rate: see Standing.set_back
         self._scale = 1.0
         self._best = math.inf
         self._windows = 0  # since the best
@@ -61,7 +62,7 @@ class Schedule:
 
     def rate(self, step: int) -> float:
         """Return the learning rate for update `step`, counted from 0."""
-        rate = self._peak * self._share(step)
+        rate = self._peak * self._share(step) * 0.5**self.halvings
         warmup = self._config.warmup
         return rate * (step + 1) / (warmup + 1) if step < warmup else rate
 

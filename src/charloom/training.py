@@ -6,39 +6,32 @@ changes no bit of the weights, and a run that was stopped goes on to the very sa
 
 import math
 from collections.abc import Iterator
-from contextlib import contextmanager
-from time import perf_counter
-
-import numpy as np
+from contextlib import contextmanager, suppress
+from time import perf_counter, sleep
 
 from charloom import checkpoint
 from charloom.batches import Lanes
-from charloom.checkpoint import Best, Checkpoint, Losses, Meta
-from charloom.config import ModelConfig, NgramConfig, replace
+from charloom.checkpoint import Checkpoint
+from charloom.config import ModelConfig, NgramConfig
 from charloom.deadline import Deadline, Pace
-from charloom.errors import CharloomError
-from charloom.evaluation import Score, evaluate
-from charloom.events import (
-    Evaluated,
-    Event,
-    Finished,
-    Progress,
-    Sampled,
-    Saved,
-    Started,
-    StopSignals,
-)
+from charloom.errors import CharloomError, DivergedError
+from charloom.evaluation import Score
+from charloom.events import Evaluated, Event, Finished, Progress, Saved, Started, Warned
 from charloom.fitting import fit
-from charloom.intervals import intervals, most_steps, total_steps
-from charloom.model import LanguageModel, create_learner, create_model, pick_engine
-from charloom.outlook import history, outlook, turned
-from charloom.run import Run, versions
-from charloom.sampling import generate
-from charloom.schedules import Schedule
+from charloom.intervals import most_steps
+from charloom.keeping import RETRY, Keeper
+from charloom.meta import Setback
+from charloom.model import create_learner, pick_engine
+from charloom.outlook import Look, history, outlook, turned
+from charloom.run import Run
+from charloom.signals import Interrupted, Signals
+from charloom.stability import Divergence, Guard
+from charloom.standing import Standing
+from charloom.watch import Watch
 from charloom.weights import parameter_count
 
-SMOOTHING = 0.999  # of the loss, as in min-char-rnn
 TICK = 0.25  # seconds between two reports of progress
+SETBACKS = 3  # times that a run goes back to a checkpoint and halves its rate
 
 
 def train(run: Run, resume: bool = False, began: float | None = None) -> Iterator[Event]:
@@ -46,16 +39,23 @@ def train(run: Run, resume: bool = False, began: float | None = None) -> Iterato
 
     With `resume`, goes on from the newest whole checkpoint to the same bits as if it had never
     stopped. A run with minutes ends when they are over, counted from `began` (a reading of
-    perf_counter; None is now), or before, where held-out loss has clearly turned. SIGINT,
-    SIGTERM and SIGHUP save a checkpoint after the update at hand and end the stream with
-    `Finished`; a second SIGINT raises KeyboardInterrupt. Raises CharloomError.
+    perf_counter; None is now), or before, where held-out loss has clearly turned.
+
+    Where the network breaks (stability.py says what that is), it goes back to the newest
+    checkpoint with half the learning rate, three times at most: then DivergedError is raised.
+    What cannot be written is tried again for ten minutes, and training goes on meanwhile.
+    SIGINT, SIGTERM and SIGHUP save a checkpoint after the update at hand and end the stream with
+    `Finished`; a second SIGINT raises KeyboardInterrupt. SIGUSR1 saves and goes on. Raises
+    CharloomError.
     """
-    with run.lock(), StopSignals() as caught:
+    with run.lock():
         saved = _last_checkpoint(run, resume)
         if isinstance(run.config.model, NgramConfig):
             yield from fit(run, run.config.model, saved)
-        else:
-            yield from _Trainer(run, run.config.model, saved, caught, began).events()
+            return
+        trainer = _Trainer(run, run.config.model, saved, began)
+        with Signals() as trainer.signals:
+            yield from trainer.events()
 
 
 def _last_checkpoint(run: Run, resume: bool) -> Checkpoint | None:
@@ -68,135 +68,185 @@ def _last_checkpoint(run: Run, resume: bool) -> Checkpoint | None:
 
 
 class _Trainer:
-    """A training run between two events."""
+    """A training run between two events; `now` is where it stands."""
 
     def __init__(
         self,
         run: Run,
         model: ModelConfig,
         saved: Checkpoint | None,
-        caught: list[int],
         began: float | None = None,
     ) -> None:
         config, V = run.config, len(run.vocabulary)
-        self.run, self.model, self.caught = run, model, caught
+        self.run, self.model, self.signals, self.keeper = run, model, Signals(), Keeper(run)
         self.parts = run.read_parts()
-        self.lanes = Lanes(self.parts.train, config.train.batch, config.train.length)
-        self.total = total_steps(config.train, self.lanes.steps_per_epoch)
-        self.most = most_steps(config.train, self.lanes.steps_per_epoch)
-        self.notes = [*self.parts.notes]
-        held_out = self.parts.validation
-        size = 0 if held_out is None else len(held_out)
-        self.every, scored = intervals(config.train, config.watch, self.total, size)
-        self.held_out = None if held_out is None or not self.every.evaluate else held_out[:scored]
-        if self.held_out is not None and scored < size:
-            part = f"on the way the first {scored:,} of {size:,} held-out characters are scored"
-            self.notes.append(f"{part}; `charloom evaluate` scores all")
-        self.deadline: Deadline | None = None
-        if config.train.minutes is not None:
-            self.deadline = Deadline(60 * config.train.minutes, self.every, self.total)
-        self.schedule = Schedule(config.train, self.total, self.lanes.steps_per_epoch)
+        lanes = Lanes(self.parts.train, config.train.batch, config.train.length)
+        self.most = most_steps(config.train, lanes.steps_per_epoch)
         self.learner = create_learner(
             model, config.train, V, config.engine, config.dtype, config.train.seed
         )
-        self.versions, self.first_loss = versions(), math.log(V)
-        self.step, self.saved_step = 0, -1
-        self.losses = Losses(smooth=self.first_loss)
-        self.told_sum, self.told_count, self.told_at = 0.0, 0, perf_counter()  # the last report
-        self.best: Best | None = None
+        self.now = Standing(config, self.learner, lanes, V)
+        self.watch = Watch(run, self.parts.validation, self.now, self.keeper)
+        self.notes = [*self.parts.notes, *self.watch.notes]
+        self.deadline: Deadline | None = None
+        if config.train.minutes is not None:
+            minutes, every = config.train.minutes, self.watch.every
+            self.deadline = Deadline(60 * minutes, every, self.now.total)
+        self.told_at = perf_counter()  # the last report
         self.score: Score | None = None
-        self.pace, self.turned = Pace(), False
+        self.turned, self.warm = False, False
         self.began = began or self.told_at
         if saved is not None:
-            self._restore(saved)
-        run.truncate_metrics(self.step)
+            self.notes += [*saved.notes, *self.now.restore(saved)]
+            self.began -= saved.meta.seconds
+        elif config.start is not None:
+            self.learner.load(Run.open(config.start).load_weights())
+        run.truncate_metrics(self.now.step)
+        self._recall()
+        if saved is None:
+            self.saved_step = -1
 
     def events(self) -> Iterator[Event]:
         yield self._started()
-        while self.step < self.total and not self.caught:
-            due = min((self.step // every + 1) * every for every in self.every if every)
-            self._advance(min(due, self.total))
-            self._replan()
-            yield from self._look()
-        if self.saved_step != self.step:
-            yield self._save(best=False)
+        if self.saved_step < 0:  # from here on there is always something to go back to
+            yield from self._save(best=False)
+        while True:
+            try:
+                yield from self._train()
+                yield from self._save_last()
+                break
+            except Divergence as found:
+                if self.signals.caught:  # the checkpoint before it is whole
+                    break
+                yield from self._go_back(found)
         yield self._finished()
+
+    def _train(self) -> Iterator[Event]:
+        now = self.now
+        while (now.due or now.step < now.total) and not self.signals.caught:
+            with suppress(Interrupted):
+                if not now.due:
+                    self._advance(self.watch.next())
+                    self._replan()
+                yield from self._look()
+            yield from self._tell()
 
     def _advance(self, until: int) -> None:
         """Update once at least, up to step `until` or the next tick.
 
         The time of training goes here, so what is rare is done elsewhere.
         """
-        step, began = self.step, perf_counter()
-        tick = began + TICK
+        if not self.warm:
+            with self.signals.at_once():  # compiling takes its time, and nothing is lost
+                return self._update(self.now.step + 1)
+        return self._update(until)
+
+    def _update(self, until: int) -> None:
+        now, began = self.now, perf_counter()
+        step, tick = now.step, began + TICK
         losses: list[float] = []
-        next_batch, rate, observe = self.lanes.next, self.schedule.rate, self.schedule.observe
-        update, reset, caught = self.learner.update, self.learner.reset, self.caught
-        observing = self.schedule.needs_losses
+        next_batch, rate, observe = now.lanes.next, now.schedule.rate, now.schedule.observe
+        update, reset, caught = self.learner.update, self.learner.reset, self.signals.caught
+        suspects, observing = self.guard.suspects, now.schedule.needs_losses
         while True:
             inputs, targets, fresh = next_batch()
             if fresh:
                 reset()
             loss = update(inputs, targets, rate(step))
+            step += 1
+            if type(loss) is float and suspects(loss, inputs, targets):
+                self.guard.check(step, loss)
             if observing:
                 observe(loss)
             losses.append(loss)
-            step += 1
             if step >= until or caught or perf_counter() > tick:
                 break
+        self.warm = True
         self._take(losses)
-        self.step = step
         self.pace.mark(step, perf_counter() - began)
+
+    def _take(self, lazy: list[float]) -> None:
+        """Fold in losses; only here are lazy ones waited for."""
+        losses = [float(loss) for loss in lazy]
+        for step, loss in enumerate(losses, self.now.step + 1):
+            if not math.isfinite(loss):
+                raise Divergence(step, loss)
+        self.now.take(losses)
+        self.told_sum += sum(losses)
+        self.told_count += len(losses)
 
     def _replan(self) -> None:
         """Move the end to where the time will be over, or to here where there is no more use."""
-        total, spent = self.step, self._seconds()
+        now, total, spent = self.now, self.now.step, self._seconds()
         if self.deadline and not self.turned:
-            total = min(self.most, self.deadline.total(total, self.total, spent, self.pace))
-        if self.deadline and total != self.total:
-            self.total = total
-            self.schedule.replan(self.step, total)
+            total = min(self.most, self.deadline.total(total, now.total, spent, self.pace))
+        if self.deadline and total != now.total:
+            now.total = total
+            now.schedule.replan(now.step, total)
 
-    def _take(self, losses: list[float]) -> None:
-        """Fold in losses; only here are lazy ones waited for."""
-        known = self.losses
-        for step, lazy in enumerate(losses, self.step + 1):
-            loss = float(lazy)
-            if not math.isfinite(loss):
-                raise self._diverged(f"the loss became {loss} at step {step:,}")
-            known.smooth = SMOOTHING * known.smooth + (1 - SMOOTHING) * loss
-            known.sum += loss
-            self.told_sum += loss
-        known.count += len(losses)
-        self.told_count += len(losses)
+    def _go_back(self, found: Divergence) -> Iterator[Event]:
+        """Go on from the newest checkpoint with half the learning rate."""
+        now = self.now
+        known, rate = now.setbacks, now.schedule.rate(now.step)
+        what = f"the network broke at step {found.step:,}, with a loss of {found.loss:.4g}"
+        if len(known) == SETBACKS:
+            raise DivergedError(
+                f"{what} at learning rate {rate:.3g}, and half the rate, {SETBACKS} times, did not "
+                "help: train anew with a lower --learning-rate, or with --clip-norm 1"
+            )
+        now.restore(self.run.checkpoint("latest"))
+        now.set_back([*known, Setback(at=found.step, to=now.step, loss=repr(found.loss))])
+        self.keeper.forget(now.step)
+        self._recall()
+        rate = now.schedule.rate(now.step)
+        text = f"{what}: back to step {now.step:,}, with half the learning rate, {rate:.3g}"
+        yield Warned(found.step, text)
+        yield from self._write(best=False)
+
+    def _recall(self) -> None:
+        """Take up what belongs to the checkpoint that has been restored."""
+        self.seen = history(self.run.metrics())
+        self.watch.untold = [s for s in self.now.setbacks if s.to == self.now.step]
+        self.saved_step = self.now.step
+        train = self.run.config.train
+        self.guard = Guard(self.learner, train.batch * train.length)
+        self.pace, self.told_sum, self.told_count = Pace(), 0.0, 0
 
     def _look(self) -> Iterator[Event]:
         """Do what is due after this step. None of it touches the learner."""
-        every, best, score = self.every, False, None
-        if self.held_out is not None and self._is_due(every.evaluate):
-            with self._noting("evaluate"):
-                score = self.score = evaluate(self._language_model(), self.held_out)
-            best = self._note_best(score.nats)
-            yield Evaluated(self.step, score, best)
-        if score is not None or self._is_due(every.log):
-            self._log(score)
-        early = self.deadline is not None and self.step < self.total
-        if score and early and turned(history(self.run.metrics())):
+        now, watch, best, score, text = self.now, self.watch, False, None, None
+        every = watch.every
+        now.due = True  # until it is certain that no signal breaks it off
+        if watch.scores():
+            with self._noting("evaluate"), self.signals.at_once():
+                score = watch.score()
+            self._see(score)
+        if watch.samples():
+            with self._noting("sample"), self.signals.at_once():
+                text = watch.sample()
+        now.due = False
+        if score is not None:
+            self.score, best = score, now.note_best(score.nats)
+            yield Evaluated(now.step, score, best)
+        if score is not None or watch.is_due(every.log):
+            watch.log(self._seconds(), score)
+        if text is not None:
+            yield watch.keep_sample(text)
+        saving = watch.is_due(every.save)
+        if saving and watch.held_out is None:
+            best = now.note_best(now.losses.smooth)
+        if saving or (best and every.save) or self.signals.save or self.keeper.is_time():
+            with self._noting("save"):
+                saved = [*self._save(best)]
+            yield from saved
+
+    def _see(self, score: Score) -> None:
+        """End here, where held-out loss has clearly turned."""
+        look = Look(self.now.step, self._seconds() / 60, score.nats, math.nan)
+        self.seen.append(look)
+        if self.deadline and self.now.step < self.now.total and turned(self.seen):
             self.turned = True
             self._replan()
-        if self._is_due(every.sample) and self._takes_sample():
-            with self._noting("sample"):
-                sampled = self._sample()
-            yield sampled
-        saving = self._is_due(every.save)
-        if saving and self.held_out is None:
-            best = self._note_best(self.losses.smooth)
-        if saving or (best and every.save):
-            with self._noting("save"):
-                saved = self._save(best)
-            yield saved
-        if perf_counter() - self.told_at > TICK / 2 or self.step == self.total:
-            yield self._progress()
 
     @contextmanager
     def _noting(self, look: str) -> Iterator[None]:
@@ -205,88 +255,32 @@ class _Trainer:
         if self.deadline is not None:
             self.deadline.note(look, perf_counter() - began, self.pace.per_second())
 
-    def _is_due(self, every: int) -> bool:
-        return every > 0 and (self.step % every == 0 or self.step == self.total)
+    def _save(self, best: bool) -> Iterator[Event]:
+        """Save, unless the network has broken: raises Divergence."""
+        self.guard.check(self.now.step)
+        if not self.now.is_finite():
+            raise Divergence(self.now.step, math.nan)
+        yield from self._write(best)
 
-    def _note_best(self, loss: float) -> bool:
-        best = self.best is None or self.best.loss is None or loss < self.best.loss
-        if best:
-            self.best = Best(self.step, loss)
-        return best
+    def _write(self, best: bool) -> Iterator[Event]:
+        now = self.now
+        self.signals.save = False
+        path = self.keeper.save(self.learner.arrays(), now.meta(self._seconds()))
+        if path is not None:
+            self.saved_step = now.step
+            yield Saved(now.step, path, best)
 
-    def _takes_sample(self) -> bool:
-        watch = self.run.config.watch
-        if not watch.sample_at_best:
-            return True
-        below = watch.sample_below * self.first_loss
-        if self.losses.sampled is not None:
-            below = min(below, self.losses.sampled)
-        if self.losses.smooth >= below:
-            return False
-        self.losses.sampled = self.losses.smooth
-        return True
-
-    def _language_model(self) -> LanguageModel:
-        config, vocabulary = self.run.config, self.run.vocabulary
-        arrays = self.learner.arrays()
-        return create_model(self.model, arrays, vocabulary, config.engine, config.dtype)
-
-    def _sample(self) -> Sampled:
-        watch = self.run.config.watch
-        seed = None if watch.sample.seed is None else watch.sample.seed + self.step
-        config = replace(watch.sample, seed=seed)
-        text = "".join(generate(self._language_model(), config, length=watch.sample_length))
-        self.run.write_sample(self.step, text)
-        share = self.losses.smooth / self.first_loss
-        if watch.write_below is not None and share < watch.write_below:
-            self.run.append_generated(self.step, self.losses.smooth, text)
-        return Sampled(self.step, text)
-
-    def _log(self, score: Score | None) -> None:
-        record = {
-            "step": self.step,
-            "characters": self._characters(),
-            "seconds": self._seconds(),
-            "loss": self.losses.sum / self.losses.count,
-            "smooth": self.losses.smooth,
-            "rate": self.schedule.rate(self.step - 1),
-        }
-        self.run.append_metrics(record | ({"validation": score.nats} if score else {}))
-        self.losses.sum, self.losses.count = 0.0, 0
-
-    def _save(self, best: bool) -> Saved:
-        arrays = self.learner.arrays()
-        if not all(np.isfinite(array).all() for array in arrays.values()):
-            raise self._diverged(f"a weight became NaN or infinite by step {self.step:,}")
-        meta = Meta(
-            step=self.step,
-            seconds=self._seconds(),
-            best=self.best,
-            versions=self.versions,
-            cursor=self.lanes.cursor(),
-            schedule=self.schedule.state(),
-            losses=self.losses,
-        )
-        path = self.run.save(arrays, meta)
-        self.saved_step = self.step
-        return Saved(self.step, path, best)
-
-    def _restore(self, saved: Checkpoint) -> None:
-        """Go on from a checkpoint; raises CharloomError where it does not fit the settings."""
-        meta, dtype = saved.meta, self.run.config.dtype
-        if meta.losses is None or {str(array.dtype) for array in saved.weights.values()} != {dtype}:
-            raise CharloomError(f"{saved.path} does not hold {dtype} weights: the run began so")
-        self.learner.load(saved.weights | saved.state)
-        self.lanes.seek(meta.cursor)
-        self.schedule.restore(meta.schedule)
-        self.total = int(meta.schedule.get("total", self.total))
-        self.step = self.saved_step = meta.step
-        self.best, self.losses = meta.best, meta.losses
-        self.began -= meta.seconds
-        self.notes += saved.notes
-        for name, now in self.versions.items():
-            if (then := meta.versions.get(name)) != now:
-                self.notes.append(f"saved by {name} {then}, now {now}: last bits may differ")
+    def _save_last(self) -> Iterator[Event]:
+        """Save what is not saved yet; wait for a disk that is full until a signal comes."""
+        if self.saved_step != self.now.step:
+            yield from self._save(best=False)
+        while self.saved_step != self.now.step:
+            yield from self._tell()
+            with suppress(Interrupted), self.signals.at_once():
+                sleep(RETRY)
+            yield from self._write(best=False)
+            if self.saved_step != self.now.step and self.signals.caught:
+                raise CharloomError(self.keeper.error)
 
     def _started(self) -> Started:
         return Started(
@@ -294,57 +288,56 @@ class _Trainer:
             engine=pick_engine(self.run.config.engine),
             parameters=parameter_count(self.model, len(self.run.vocabulary)),
             parts=self.parts,
-            step=self.step,
-            total=self.total,
+            step=self.now.step,
+            total=self.now.total,
             notes=tuple(self.notes),
         )
 
+    def _tell(self) -> Iterator[Event]:
+        now = self.now
+        for text in self.keeper.news:
+            yield Warned(now.step, text)
+        self.keeper.news.clear()
+        late = perf_counter() - self.told_at > TICK / 2
+        if self.told_count and (late or now.step == now.total):
+            yield self._progress()
+
     def _progress(self) -> Progress:
-        loss = self.told_sum / max(1, self.told_count)
+        now, loss, train = self.now, self.told_sum / self.told_count, self.run.config.train
+        characters = now.step * train.batch * train.length
         self.told_sum, self.told_count, self.told_at = 0.0, 0, perf_counter()
         pace = self.pace.per_second()
-        left = (self.total - self.step) / pace if pace else None
-        if self.deadline and left and self.total < self.most:
+        left = (now.total - now.step) / pace if pace else None
+        if self.deadline and left and now.total < self.most:
             left = max(0.0, self.deadline.seconds - self._seconds())
         return Progress(
-            step=self.step,
-            total=self.total,
-            epoch=self.step / self.lanes.steps_per_epoch,
-            characters=self._characters(),
+            step=now.step,
+            total=now.total,
+            epoch=now.step / now.lanes.steps_per_epoch,
+            characters=characters,
             loss=loss,
-            smooth=self.losses.smooth,
-            rate=self.schedule.rate(self.step - 1),
-            speed=pace * self._characters() / self.step,
+            smooth=now.losses.smooth,
+            rate=now.schedule.rate(now.step - 1),
+            speed=pace * characters / now.step,
             seconds=self._seconds(),
             left=left,
         )
 
     def _finished(self) -> Finished:
-        done, minutes = self.step >= self.total, self.run.config.train.minutes
+        now, minutes = self.now, self.run.config.train.minutes
+        done = now.step >= now.total and not now.due
         return Finished(
             reason="turned" if self.turned else "done" if done else "interrupted",
-            signal=self.caught[0] if self.caught else None,
-            step=self.step,
-            total=self.total,
-            smooth=self.losses.smooth,
+            signal=self.signals.caught[0] if self.signals.caught else None,
+            step=now.step,
+            total=now.total,
+            smooth=now.losses.smooth,
             validation=self.score,
-            best=self.best,
+            best=now.best,
             path=self.run.path,
             seconds=self._seconds(),
             outlook=outlook(history(self.run.metrics()), minutes) if done and minutes else None,
         )
 
-    def _characters(self) -> int:
-        return self.step * self.run.config.train.batch * self.run.config.train.length
-
     def _seconds(self) -> float:
         return perf_counter() - self.began
-
-    def _diverged(self, what: str) -> CharloomError:
-        kept = "no checkpoint was saved before"
-        if self.saved_step >= 0:
-            kept = f"the checkpoint of step {self.saved_step:,} is from before"
-        return CharloomError(
-            f"{what}, with learning rate {self.schedule.rate(self.step):g} ({kept}): train anew "
-            "with a lower --learning-rate, or with --clip-norm 1"
-        )

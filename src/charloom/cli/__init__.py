@@ -5,6 +5,7 @@ A command parses, calls the library, and shows. `charloom --help` imports click 
 
 import io
 import os
+import signal
 import sys
 import warnings
 from importlib import import_module
@@ -26,16 +27,7 @@ COMMANDS = {  # in the order of the river; the names of files here, and of what 
     "presets": "Show the historic programs that --preset knows.",
     "corpora": "List the texts known by name.",
 }
-INTERRUPTED = 128 + 2  # what shells report of a program that SIGINT ended
-
-
-class _Failure(click.ClickException):
-    """A CharloomError, as the user sees it."""
-
-    exit_code = 2
-
-    def show(self, file: Any = None) -> None:
-        click.echo(f"charloom: {self.format_message()}", file=file, err=True)
+INTERRUPTED = 128 + signal.SIGINT  # what shells report of a program that a signal ended
 
 
 class _LazyGroup(click.Group):
@@ -60,7 +52,8 @@ class _LazyGroup(click.Group):
             if sys.stdout is not None:
                 sys.stdout.flush()
         except CharloomError as error:
-            raise _Failure(str(error)) from error
+            click.echo(f"charloom: {error}", err=True)
+            ctx.exit(error.status)
         except KeyboardInterrupt:
             ctx.exit(INTERRUPTED)
         except BrokenPipeError:
@@ -89,8 +82,16 @@ def charloom() -> None:
     """  # noqa: D301 -- a real backspace: click leaves the lines after it as they are
 
 
+def _leave(number: int, _frame: Any) -> None:
+    """End as by the signal, but not before what stands open has been closed."""
+    sys.exit(128 + number)
+
+
 def main() -> None:
     """Run the `charloom` command; its text is UTF-8 whatever the locale."""
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        if signal.getsignal(number) == signal.SIG_DFL:
+            signal.signal(number, _leave)
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(encoding="utf-8", errors="backslashreplace")

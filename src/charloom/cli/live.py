@@ -11,7 +11,7 @@ from rich.text import Text
 
 from charloom.cli.text import LN2, duration, printable, speed
 from charloom.cli.view import View, header, summary
-from charloom.events import Evaluated, Finished, Progress, Sampled, Started
+from charloom.events import Evaluated, Finished, Progress, Sampled, Started, Warned
 
 WIDEST = 100  # columns: lines that are longer than this are hard to read
 SAMPLE_LINES = 8
@@ -52,6 +52,12 @@ class LiveView(View):
     def move(self, progress: Progress) -> None:
         """Draw the newest of everything."""
         self._status = ""
+        self._redraw()
+
+    def warn(self, warned: Warned) -> None:
+        """Write a line above, which stays."""
+        self._draw(Group())
+        self._print(Text(f"note   {printable(warned.text)}", "yellow"))
         self._redraw()
 
     def end(self, finished: Finished) -> None:

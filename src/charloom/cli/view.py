@@ -14,7 +14,7 @@ from typing import Self, TextIO
 from charloom.cli import close_stdout
 from charloom.cli.text import LN2, count, duration, model_name, nats_and_bits, printable, speed
 from charloom.config import NgramConfig
-from charloom.events import Evaluated, Event, Finished, Progress, Sampled, Started
+from charloom.events import Evaluated, Event, Finished, Progress, Sampled, Started, Warned
 
 QUIET = 10  # seconds without an evaluation after which a plain line is written all the same
 RECENT = 4  # reports of progress, about a second, that the loss on training text is a mean of
@@ -64,6 +64,8 @@ class View:
                     self.best = event if event.best else self.best
                 case Sampled():
                     self.sampled = event
+                case Warned():
+                    self.warn(event)
                 case Finished():
                     self.end(event)
                     return 0 if event.signal is None else 128 + event.signal
@@ -77,6 +79,9 @@ class View:
 
     def move(self, progress: Progress) -> None:
         """Show the newest of everything."""
+
+    def warn(self, warned: Warned) -> None:
+        """Say what went wrong while training goes on."""
 
     def end(self, finished: Finished) -> None:
         """Show how it ended and what can be done next."""
@@ -126,6 +131,10 @@ class PlainView(View):
             self._write_line(progress)
             self._write_sample()
 
+    def warn(self, warned: Warned) -> None:
+        """Write a line."""
+        self.write(f"note: {printable(warned.text)}\n")
+
     def end(self, finished: Finished) -> None:
         """Write what is left, and the summary."""
         self._write_sample()
@@ -173,6 +182,7 @@ def header(started: Started, reasons: Sequence[tuple[str, str]] = ()) -> list[st
         f"text   {printable(run.corpus.name)}: {run.corpus.characters:,} characters, "
         f"{len(run.vocabulary)} different; {cut}",
         f"model  {model_name(run.config.model)}: {count(started.parameters, 'number')}{engine}",
+        *([f"from   the weights of {run.config.start}"] if run.config.start else []),
         *(f"{what:6} {why}" for what, why in reasons),
         f"run    {run.path}" + (f", from step {started.step:,}" if started.step else ""),
     ]
