@@ -139,9 +139,9 @@ def warm(tmp_path_factory):
 class Chain:
     """A run that is interrupted again and again, beside one that was not."""
 
-    def __init__(self, warm, folder, steps, seed):
+    def __init__(self, warm, folder, steps, seed, *more):
         self.warm, self.source, self.folder = warm, write_text(folder), folder
-        self.command = ("train", self.source, "--iterations", steps, *TINY, "--out")
+        self.command = ("train", self.source, "--iterations", steps, *TINY, *more, "--out")
         self.steps, self.random = steps, random.Random(seed)
         self.inside = self.killed = 0  # interruptions of a save, and those by SIGKILL
         warm.start(*self.command, folder / "unbroken")
@@ -160,12 +160,13 @@ class Chain:
             shutil.rmtree(self.path, ignore_errors=True)
         self.warm.start(*(("resume",) if begun else self.command), self.path)
 
-    def interrupt(self, number):
-        """Go on until some updates later, and a random while; returns whether it was stopped."""
+    def interrupt(self, number, most):
+        """Go on for `most` updates or fewer, and a while; returns whether it was stopped."""
+        left = self.left_over()
         self.start()
-        target, deadline = self.newest + self.random.randrange(9), time.monotonic() + 60
+        target, deadline = self.newest + self.random.randrange(most), time.monotonic() + 60
         while self.saved() < target and time.monotonic() < deadline:
-            time.sleep(0.001)
+            time.sleep(0.002)
         time.sleep(self.random.uniform(0, 0.1 if target == self.newest else 0.01))
         seen = self.saved()
         self.warm.signal(number)
@@ -175,9 +176,14 @@ class Chain:
         assert status in (-number, 128 + number)
         if self.path.exists():
             self.check(seen)
-            self.inside += any((self.path / "checkpoints").glob(".saving-*"))
+            self.inside += bool(self.left_over() - left)
         self.killed += number == signal.SIGKILL
         return True
+
+    def left_over(self):
+        """Name what a save has left that was killed."""
+        folders = (self.path / "checkpoints").glob(".saving-*")
+        return {(path.name, path.stat().st_ino, path.stat().st_mtime_ns) for path in folders}
 
     def saved(self):
         names = [p.name for p in (self.path / "checkpoints").glob("[0-9]*")]
@@ -209,9 +215,10 @@ def metrics_of(path):
 @pytest.mark.reliability("A1", "SIGKILL at a random instant, a checkpoint at every step")
 def test_killed_at_any_instant_a_run_loses_one_step_at_most(tmp_path, warm, trials):
     kills, runs = trials.of(4, 200), 1
-    chain = Chain(warm, tmp_path, 40, seed=1)
+    rarely = ("--evaluate-every", 20, "--sample-every", 20)  # most of the time goes into saves
+    chain = Chain(warm, tmp_path, 40, 1, *rarely)
     while chain.killed < kills:
-        if not chain.interrupt(signal.SIGKILL):
+        if not chain.interrupt(signal.SIGKILL, 9):
             chain.finish()
             chain.begin(runs)
             runs += 1
@@ -228,7 +235,7 @@ def test_interrupted_again_and_again_a_run_goes_on_to_the_same_bits(tmp_path, wa
     chain = Chain(warm, tmp_path, 50 if number < 50 else 500, seed=2)
     for turn in range(number):
         ways = (signal.SIGTERM, signal.SIGINT, signal.SIGKILL)
-        assert chain.interrupt(ways[turn % 3]), "the run was too short"
+        assert chain.interrupt(ways[turn % 3], 4), "the run was too short"
     chain.finish()
     trials.result("bit-identical to one run; each step is in metrics.jsonl once (B6)")
 
