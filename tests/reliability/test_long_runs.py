@@ -65,8 +65,8 @@ def test_nothing_grows_in_a_long_run(tmp_path, trials):
     slower = (times[-1] - times[-2]) / (times[1] - times[0])
     share = bytes_saved[steps] / bytes_saved[1000]
     trials.result(
-        f"{grown:+,} KiB in the last three fifths; descriptors, threads constant; checkpoint x{share:.4f}; "
-        f"time of the last fifth x{slower:.2f}"
+        f"{grown:+,} KiB in the last three fifths; descriptors, threads constant; "
+        f"checkpoint x{share:.4f}; time of the last fifth x{slower:.2f}"
     )
 
 
