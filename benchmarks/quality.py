@@ -94,8 +94,9 @@ def sides(only: str | None) -> dict[str, Side]:
 
 def read_task(source: str, model: ModelConfig) -> Task:
     text = read_text([source])
-    vocabulary = Vocabulary.from_text(text.content)
-    ids = vocabulary.encode(text.content)
+    content = text.content
+    vocabulary = Vocabulary.from_text(content)
+    ids = vocabulary.encode(content)
     split = split_text(len(ids), DataConfig(), PLAIN.batch * (PLAIN.length + 2))
     assert split.validation is not None, split.notes
     return Task(source, text.name, model, vocabulary, ids[split.train], ids[split.validation])

@@ -11,11 +11,11 @@ import charloom
 ROOT = Path(charloom.__file__).parent
 FILES = sorted(ROOT.rglob("*.py"))
 FLOORS = {
-    0: "__init__ batches config corpora deadline drawing dropout errors files intervals jit "
-    "outlook presets signals text vocabulary",
-    1: "compiled ngram optimizers recipe reference schedules torchnet weights",
-    2: "checkpoint evaluation events fitting keeping metrics model planning replay run sampling "
-    "stability standing training watch",
+    0: "__init__ batches config corpora deadline decoding drawing dropout errors files intervals "
+    "jit meta outlook presets progress signals sources text vocabulary",
+    1: "arrays compiled ids ngram optimizers recipe reference schedules torchnet weights",
+    2: "checkpoint corpus evaluation events fitting keeping metrics model planning replay run "
+    "sampling stability standing training watch",
     3: "plots report study",
     4: "__main__ cli server",
 }

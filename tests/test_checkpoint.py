@@ -1,5 +1,4 @@
 import contextlib
-import hashlib
 import json
 import os
 import shutil
@@ -15,51 +14,20 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as st_numpy
 
-from charloom.checkpoint import (
-    FILES,
-    MANIFEST,
-    Best,
-    Losses,
-    Meta,
-    read,
-    read_newest,
-    save,
-    steps,
-)
+from charloom import checkpoint
+from charloom.checkpoint import FILES, MANIFEST, find, save, steps
 from charloom.errors import CharloomError
 from charloom.files import replace_file
-
-
-def arrays_of(step):
-    return {
-        "layer0.Wx": np.arange(12, dtype=np.float32).reshape(3, 4) + step,
-        "head.b": np.array([step, -0.0, 1e-45], np.float32),
-        "optimizer.updates": np.array([step], np.int64),
-        "state.layer0.h": np.full((2, 3), step / 3, np.float32),
-        "rng.seed": np.array([7], np.int64),
-    }
-
-
-def meta_of(step, best=None):
-    best = Best(best, 1.5) if best is not None else None
-    return Meta(step=step, seconds=0.5, best=best, versions={"numpy": "2"}, cursor={"position": 3})
-
-
-def save_step(folder, step, best=None, keep=2):
-    return save(folder, arrays_of(step), meta_of(step, best), keep)
-
-
-def same_arrays(found, expected):
-    return found.keys() == expected.keys() and all(
-        found[name].dtype == array.dtype
-        and found[name].shape == array.shape
-        and found[name].tobytes() == array.tobytes()
-        for name, array in expected.items()
-    )
-
-
-def is_step(found, step):
-    return found.meta.step == step and same_arrays(found.weights | found.state, arrays_of(step))
+from charloom.meta import Best, Losses, Meta
+from checkpoints import (
+    forge,
+    is_step,
+    meta_of,
+    read,
+    read_newest,
+    same_arrays,
+    save_step,
+)
 
 
 @pytest.fixture
@@ -72,19 +40,10 @@ def pristine(tmp_path_factory):
     return save_step(tmp_path_factory.mktemp("pristine") / "checkpoints", 5)
 
 
-def forge(path, name, content):
-    """Put `content` in place and make the manifest agree, as an attacker would."""
-    (path / name).write_bytes(content)
-    manifest = json.loads((path / MANIFEST).read_bytes())
-    digest = hashlib.sha256(content).hexdigest()
-    manifest["files"][name] = {"bytes": len(content), "sha256": digest}
-    (path / MANIFEST).write_text(json.dumps(manifest))
-
-
 # ---- what is saved is what is read
 
 
-DTYPES = ["f4", "f8", "i1", "i2", "i4", "i8", "u1", "u2", "u4", "u8"]
+DTYPES = ["f4", "f8", "i8", "u1", "u2", "u4"]
 NAMES = st.text("abcxyz.0123", min_size=1, max_size=12).map("layer0.".__add__)
 
 
@@ -92,13 +51,17 @@ NAMES = st.text("abcxyz.0123", min_size=1, max_size=12).map("layer0.".__add__)
 @given(
     st.dictionaries(
         NAMES,
-        st_numpy.arrays(st.sampled_from(DTYPES), st_numpy.array_shapes(max_dims=3, min_side=0)),
+        st_numpy.arrays(
+            st.sampled_from(DTYPES),
+            st_numpy.array_shapes(max_dims=3, min_side=0),
+            elements={"allow_nan": False, "allow_infinity": False},
+        ),
         max_size=4,
     )
 )
 def test_arrays_come_back_bit_for_bit(arrays):
     with tempfile.TemporaryDirectory() as parent:
-        found = read(save(Path(parent, "checkpoints"), arrays, meta_of(1), 1))
+        found = read(save(Path(parent, "checkpoints"), arrays, meta_of(1), 1), arrays)
         assert same_arrays(found.weights, arrays)
         assert found.state == {}
 
@@ -106,7 +69,7 @@ def test_arrays_come_back_bit_for_bit(arrays):
 def test_arrays_that_are_not_in_c_order_come_back_as_they_look(folder):
     block = np.arange(24, dtype=np.float64).reshape(4, 6)
     views = {"a": block.T, "b": block[::2, ::-1], "c": np.asfortranarray(block)}
-    found = read(save(folder, views, meta_of(1), 1)).weights
+    found = read(save(folder, views, meta_of(1), 1), views).weights
     for name, view in views.items():
         np.testing.assert_array_equal(found[name], view)
 
@@ -133,7 +96,7 @@ def test_meta_comes_back_exactly(smooth, total, best, sampled):
         losses=Losses(smooth=smooth, sum=total, count=3, sampled=sampled),
     )
     with tempfile.TemporaryDirectory() as parent:
-        assert read(save(Path(parent, "checkpoints"), {}, meta, 1)).meta == meta
+        assert read(save(Path(parent, "checkpoints"), {}, meta, 1), {}).meta == meta
 
 
 # ---- damage
@@ -384,7 +347,7 @@ def test_steps_are_sorted_as_numbers(folder):
     for step in (5, 99_999_999, 123_456_789):
         save(folder, {}, meta_of(step), 100)
     assert steps(folder) == [5, 99_999_999, 123_456_789]
-    assert read_newest(folder).meta.step == 123_456_789
+    assert read_newest(folder, {}).meta.step == 123_456_789
 
 
 # ---- what stays
@@ -402,6 +365,7 @@ def test_a_left_over_temporary_folder_goes_and_foreign_files_stay(folder):
     left_over.mkdir()
     (left_over / "model.safetensors").write_bytes(b"half")
     foreign = ["notes.txt", "00000001-copy", "12", "0000001x", "000000001", ".hidden"]
+    foreign += [".saving-mine", "٠٠٠٠٠٠٠١", "1" * 19]
     for name in foreign:
         (folder / name).mkdir()
         (folder / name / "mine").write_text("mine")
@@ -417,7 +381,7 @@ def test_saving_a_step_again_replaces_it(folder, damaged):
         (path / MANIFEST).unlink()
     replacement = {"layer0.Wx": np.ones(3)}
     save(folder, replacement, meta_of(5), 2)
-    assert same_arrays(read_newest(folder).weights, replacement)
+    assert same_arrays(read_newest(folder, replacement).weights, replacement)
     assert [p.name for p in folder.iterdir()] == ["00000005"]
 
 
@@ -435,6 +399,59 @@ def test_checkpoints_from_after_the_new_step_go(folder):
     (save_step(folder, 8) / MANIFEST).unlink()
     save_step(folder, 6)
     assert steps(folder) == [5, 6]
+
+
+def test_a_damaged_one_keeps_no_place_from_one_that_is_whole(folder):
+    for step in (1, 2, 3):
+        path = save_step(folder, step, keep=3)
+    (path / "state.safetensors").write_bytes(
+        bytes(path.joinpath("state.safetensors").stat().st_size)
+    )
+    save_step(folder, 4, keep=2)
+    assert steps(folder) == [2, 4]
+
+
+def test_a_damaged_best_is_not_kept(folder):
+    for step in (1, 2, 3):
+        save_step(folder, step, best=1, keep=2)
+    (folder / "00000001" / "meta.json").unlink()
+    save_step(folder, 4, best=1, keep=2)
+    assert steps(folder) == [3, 4]
+
+
+def test_a_checkpoint_put_aside_by_a_save_that_was_killed_is_one_like_the_others(folder):
+    for step in (4, 5):
+        save_step(folder, step)
+    (folder / "00000005").rename(folder / "00000005.old")
+    assert is_step(read_newest(folder), 5)
+    assert is_step(read(find(folder, 5)), 5)
+    save_step(folder, 6, best=5, keep=1)
+    assert sorted(path.name for path in folder.iterdir()) == ["00000005", "00000006"]
+    assert is_step(read(find(folder, 5)), 5)
+
+
+def test_nothing_is_written_where_too_little_is_free(folder, monkeypatch):
+    save_step(folder, 5)
+    before = sorted(folder.rglob("*"))
+    usage = shutil.disk_usage(folder)
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: usage._replace(free=900))
+    monkeypatch.setattr(checkpoint, "write_file", None)
+    with pytest.raises(CharloomError, match=r"00000006 \(No space.*: 909 bytes.* 900 are free"):
+        save_step(folder, 6)
+    assert sorted(folder.rglob("*")) == before
+
+
+def test_an_old_one_that_cannot_be_removed_is_named_and_the_new_one_is_there(folder, monkeypatch):
+    save_step(folder, 5)
+
+    def refuse(path, **_):
+        if path.name == "00000005":
+            raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr(shutil, "rmtree", refuse)
+    with pytest.raises(CharloomError, match=r"00000006 is saved, but an older .*Permission denied"):
+        save_step(folder, 6, keep=1)
+    assert is_step(read_newest(folder), 6)
 
 
 EVENTS = st.lists(
@@ -605,20 +622,20 @@ KILLED_AT_EVERY_CALL = """
 import os, shutil, signal, sys
 from pathlib import Path
 sys.path.insert(0, sys.argv[1])
-from test_checkpoint import is_step, meta_of, read_newest, save, save_step, arrays_of
-import numpy as np
+from checkpoints import arrays_of, is_step, meta_of, read_newest, same_arrays, save, save_step
 
 CALLS = {"open", "os.mkdir", "os.rename", "os.remove", "os.rmdir", "os.fsync"}
 parent = Path(sys.argv[2])
 
 def again(folder):  # the same step, with other numbers
-    save(folder, {"layer0.Wx": np.ones(2)}, meta_of(5), 1)
+    save(folder, arrays_of(9), meta_of(5), 1)
 
 def old_is_there(folder):
     return is_step(read_newest(folder), 5)
 
 def is_again(folder):
-    return read_newest(folder).weights.keys() == {"layer0.Wx"}
+    found = read_newest(folder)
+    return same_arrays(found.weights | found.state, arrays_of(9))
 
 scenarios = {
     "next": (lambda f: save_step(f, 6, keep=1), lambda f: is_step(read_newest(f), 6)),
@@ -683,7 +700,8 @@ def test_a_kill_at_any_call_leaves_the_old_or_the_new(tmp_path):
 
 def test_nothing_is_pickled_and_reading_runs_nothing(pristine):
     script = (
-        "import sys; from pathlib import Path; from charloom.checkpoint import read\n"
+        "import sys; from pathlib import Path; sys.path.insert(0, sys.argv[2])\n"
+        "from checkpoints import read\n"
         "events = []\n"
         "sys.addaudithook(lambda e, a: events.append((e, str(a[0]) if a else '')))\n"
         "read(Path(sys.argv[1]))\n"
@@ -692,7 +710,10 @@ def test_nothing_is_pickled_and_reading_runs_nothing(pristine):
         "print(sorted({Path(p).name for e, p in events if e == 'open'}))\n"
     )
     done = subprocess.run(
-        [sys.executable, "-c", script, str(pristine)], capture_output=True, text=True, check=True
+        [sys.executable, "-c", script, str(pristine), str(Path(__file__).parent)],
+        capture_output=True,
+        text=True,
+        check=True,
     )
     ran, opened = done.stdout.splitlines()
     assert ran == "[]"

@@ -1,5 +1,6 @@
 """The compiled engine is held to the reference: same weights and text, same numbers."""
 
+import itertools
 import math
 from itertools import pairwise
 
@@ -10,6 +11,7 @@ from hypothesis import strategies as st
 
 from charloom.compiled import CompiledLearner, CompiledModel
 from charloom.compiled.activations import exp, sigmoid, tanh
+from charloom.compiled.optimizers import move, rule
 from charloom.compiled.products import (
     BLOCK,
     aligned,
@@ -26,6 +28,7 @@ from charloom.corpora import load_corpus
 from charloom.drawing import draw
 from charloom.errors import CharloomError
 from charloom.jit import kernel
+from charloom.optimizers import SLOTS
 from charloom.reference import ReferenceLearner, ReferenceModel
 from charloom.sampling import draw as reference_draw
 from charloom.sampling import generate_many
@@ -254,11 +257,66 @@ def test_a_wrong_shape_is_refused():
         learner.update(np.zeros((1, 3), int), np.zeros((1, 3), int), 0.1)
 
 
-def test_nan_shows_as_nan():
-    learner = CompiledLearner(ModelConfig(hidden=20), TrainConfig(batch=1, length=3), V)
-    learner.arrays()["layer0.Wh"][3, 3] = np.nan
-    step = next(batches(TrainConfig(batch=1, length=3), 1))
-    assert math.isnan(learner.update(*step, 0.1))
+def kept(learner):
+    return {name: array.copy() for name, array in learner.arrays().items()}
+
+
+def assert_unmoved(learner, before):
+    for name, array in learner.arrays().items():
+        if not name.startswith("state."):
+            np.testing.assert_array_equal(array, before[name], err_msg=name)
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize(("value", "told"), [(np.nan, np.nan), (-np.inf, np.inf)])
+def test_a_loss_that_is_not_finite_comes_back_as_it_is_and_moves_nothing(value, told, dtype):
+    train = TrainConfig(batch=18, length=3, clip_value=1.0)
+    learner = CompiledLearner(ModelConfig(hidden=20), train, V, dtype)
+    first, second, third = batches(train, 3)
+    learner.update(*first, 0.1)
+    whole = kept(learner)
+    learner.arrays()["head.b"][second[1][17, 2]] = value
+    before = kept(learner)
+    np.testing.assert_equal(learner.update(*second, 0.1), told)
+    assert_unmoved(learner, before)
+    other = CompiledLearner(ModelConfig(hidden=20), train, V, dtype)
+    for one in (learner, other):
+        one.load(whole)
+        one.update(*third, 0.1)
+    np.testing.assert_equal(kept(learner), kept(other))
+
+
+@pytest.mark.parametrize("embedding", [0, 5])
+@pytest.mark.parametrize("optimizer", SLOTS)
+def test_a_gradient_that_overflows_under_a_finite_loss_tells_nan(optimizer, embedding):
+    train = TrainConfig(batch=3, length=5, optimizer=optimizer, reduction="sum")
+    model = ModelConfig(cell="rnn", hidden=20, embedding=embedding)
+    learner = CompiledLearner(model, train, V)
+    weights = {name: 0 * w for name, w in initial_weights(model, V, 0).items()}
+    weights["head.W"][:, :2] = 1e38, -1e38  # h is 0: each logit is 0, each dh is 1e38
+    learner.load(weights)
+    before, ones = kept(learner), np.ones((3, 5), np.int32)
+    assert learner.loss(ones, ones) == pytest.approx(math.log(V))
+    assert math.isnan(learner.update(ones, ones, 0.1))
+    assert_unmoved(learner, before)
+
+
+@pytest.mark.parametrize("clip_norm", [None, 1.0])
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_what_is_not_finite_is_found_at_every_place_and_nothing_else_is(dtype, clip_norm):
+    most = np.finfo(dtype).max if clip_norm is None else 1e100 if dtype == "float64" else 1e38
+    settings = rule(TrainConfig(optimizer="sgd", clip_norm=clip_norm), dtype)
+    seen, slots = np.array([1, 0, 1], np.uint8), (np.zeros(0, dtype),) * 2
+    for size in (14, 15, 31, 32, 33, 100):
+        w, large = np.ones(size, dtype), np.full(size, most, dtype)
+        large[4:8] = 0  # the row that is not seen
+        assert move(w, large, slots, seen, 4, size, settings, 0.0, 1)
+        places = [place for place in range(size) if place not in range(4, 8)]
+        for place, value in itertools.product(places, (np.nan, np.inf, -np.inf)):
+            dw = large.copy()
+            dw[place] = value
+            assert not move(w, dw, slots, seen, 4, size, settings, 1.0, 1), (size, place)
+        assert (w == 1).all()
 
 
 def laid_out(array, dtype):

@@ -1,3 +1,4 @@
+import copy
 import math
 from typing import Any
 
@@ -105,7 +106,8 @@ def test_float32_stays_float32_even_where_the_rate_is_a_float64_scalar(name: str
     weights = {n: w.astype("float32") for n, w in draw(0).items()}
     optimizer = Optimizer(TrainConfig(optimizer=name), weights)
     arrays = list(weights.values())
-    optimizer.step(weights, {n: w.astype("float32") for n, w in draw(1).items()}, np.float64(0.1))
+    gradients = {n: w.astype("float32") for n, w in draw(1).items()}
+    assert optimizer.step(weights, gradients, np.float64(0.1))
     assert all(w is array for w, array in zip(weights.values(), arrays, strict=True))
     assert list(optimizer.slots) == list(SLOTS[name])
     kept = [array for slot in optimizer.slots.values() for array in slot.values()]
@@ -145,3 +147,28 @@ def test_a_step_clips_the_norm_first_and_then_the_values() -> None:
     for name, w in by_hand.items():
         w -= 0.1 * np.clip(gradients[name] * (2 / norm), -0.3, 0.3)
         np.testing.assert_allclose(weights[name], w, rtol=1e-14)
+
+
+@pytest.mark.parametrize("clipping", [{}, {"clip_norm": 1.0}, {"clip_value": 1.0}], ids=str)
+@pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf])
+@pytest.mark.parametrize("name", SLOTS)
+def test_a_gradient_that_is_not_finite_moves_nothing(
+    name: str, value: float, clipping: dict[str, float]
+) -> None:
+    weights = draw(0)
+    optimizer = Optimizer(TrainConfig(optimizer=name, **clipping), weights)
+    assert optimizer.step(weights, draw(1), 0.1)
+    kept = copy.deepcopy((weights, optimizer.slots))
+    gradients = draw(2)
+    gradients["layer0.b"][3] = value
+    with np.errstate(invalid="ignore"):
+        assert not optimizer.step(weights, gradients, 0.1)
+    for before, after in zip(kept, (weights, optimizer.slots), strict=True):
+        np.testing.assert_equal(after, before)
+    assert optimizer.updates == 1
+
+
+def test_the_norm_of_float32_gradients_does_not_overflow() -> None:
+    gradients = {"head.W": np.full((2, 2), 1e30, np.float32)}
+    assert clip_norm(gradients, 1.0) == pytest.approx(2e30)
+    np.testing.assert_allclose(gradients["head.W"], 0.5, rtol=1e-6)

@@ -1,7 +1,6 @@
 """The clock is played: an update takes as long as the test says."""
 
 from collections.abc import Callable
-from dataclasses import replace as with_changes
 from pathlib import Path
 from typing import Any
 
@@ -17,8 +16,9 @@ from charloom.recipe import WIDTHS as TABLE
 from charloom.text import Text
 from charloom.weights import initial_weights, parameter_count
 
-TEXT = Text("It was a dark and stormy night; the rain fell.\n" * 20_000, "night", "0", ())
-DIFFERENT = len({*TEXT.content})
+NIGHT = "It was a dark and stormy night; the rain fell.\n" * 20_000
+TEXT = Text.from_string(NIGHT, "night")
+DIFFERENT = len({*NIGHT})
 
 
 class Machine:
@@ -99,7 +99,7 @@ def test_what_is_chosen_has_been_timed_and_fills_the_time(machine: Machine, minu
 
 
 def test_a_small_text_is_not_read_more_often_than_is_good_for_it(machine: Machine) -> None:
-    text = with_changes(TEXT, content=TEXT.content[:40_000])
+    text = Text.from_string(NIGHT[:40_000], "night")
     config, reasons, _ = planned(machine, asked(30.0), text)
     read = config.train.iterations * config.train.batch * config.train.length
     assert config.train.epochs == PASSES
@@ -166,7 +166,7 @@ def test_without_minutes_nothing_is_timed_and_the_plan_is_the_same_again(
 
 @pytest.mark.parametrize("characters", [3, 20, 200, 2_000, 20_000])
 def test_a_small_text_can_be_learned(machine: Machine, characters: int, tmp_path: Path) -> None:
-    text = Text(TEXT.content[:characters], "small", "0", ())
+    text = Text.from_string(NIGHT[:characters], "small")
     config, _, _ = planned(machine, asked(), text)
     run = new_run(tmp_path / "run", config, text)
     parts = run.read_parts()
@@ -182,7 +182,7 @@ def test_a_new_run_with_minutes_alone_is_given_its_iterations(
     machine: Machine, tmp_path: Path
 ) -> None:
     source = tmp_path / "night.txt"
-    source.write_text(TEXT.content)
+    source.write_text(NIGHT)
     config = replace(asked(minutes=1), data=DataConfig(sources=(str(source),)))
     run = new_run(tmp_path / "run", config)
     assert run.config.model == config.model

@@ -1,3 +1,4 @@
+import math
 from typing import Any
 
 import numpy as np
@@ -210,6 +211,27 @@ def test_ids_outside_the_vocabulary_are_refused(bad: int, spoiled: int) -> None:
     with pytest.raises(CharloomError, match="outside 0 to 6"):
         learner.update(*ids, 0.1)
     assert equal(copies(learner), before)
+
+
+def test_a_loss_that_is_not_finite_comes_back_as_it_is_and_moves_nothing() -> None:
+    learner = trained(network(), settings(clip_value=1.0))
+    inputs, targets = batch(9)
+    for value, told in ((np.nan, np.nan), (-np.inf, np.inf)):
+        learner.weights["head.b"][targets[0, 0]] = value
+        before = copies(learner)
+        np.testing.assert_equal(learner.update(inputs, targets, 0.1), told)
+        np.testing.assert_equal(copies(learner), before)
+
+
+def test_a_gradient_that_overflows_under_a_finite_loss_tells_nan_and_moves_nothing() -> None:
+    learner = ReferenceLearner(network("rnn"), settings(reduction="sum"), V)
+    weights = {name: np.zeros_like(w) for name, w in learner.weights.items()}
+    weights["head.W"][:, :2] = 1e308, -1e308  # h is 0: each logit is 0, each dh is 1e308
+    learner.load(weights)
+    before, ones = copies(learner), np.ones((B, T), int)
+    assert learner.loss(ones, ones) == pytest.approx(math.log(V))
+    assert math.isnan(learner.update(ones, ones, 0.1))
+    np.testing.assert_equal(copies(learner), before)
 
 
 @pytest.mark.parametrize("cell", CELLS)

@@ -15,9 +15,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from charloom.checkpoint import Best, Meta
+from charloom.arrays import expected_arrays
 from charloom.config import DataConfig, ModelConfig, NgramConfig, RunConfig, TrainConfig
 from charloom.errors import CharloomError
+from charloom.meta import Best, Meta
 from charloom.run import Corpus, Run, list_runs
 from charloom.text import read_text
 from charloom.vocabulary import Vocabulary
@@ -52,7 +53,9 @@ def meta(step, best=None):
 
 
 def save(run, step, best=None):
-    return run.save({"head.b": np.full(3, step, np.float32)}, meta(step, best))
+    expected = expected_arrays(run.config, len(run.vocabulary))
+    arrays = {name: np.full(e.shape, step, e.dtypes[0]) for name, e in expected.items()}
+    return run.save(arrays, meta(step, best))
 
 
 # ---- made and found again
@@ -249,8 +252,8 @@ def test_the_best_the_latest_and_any_step_can_be_asked_for(run):
     assert run.checkpoint().meta.step == 2
     assert run.checkpoint("latest").meta.step == 4
     assert run.checkpoint(3).meta.step == 3
-    assert run.load_weights("latest")["head.b"].tolist() == [4, 4, 4]
-    assert run.load_weights()["head.b"].tolist() == [2, 2, 2]
+    assert run.load_weights("latest")["head.b"].max() == 4
+    assert run.load_weights()["head.b"].max() == 2
     with pytest.raises(CharloomError, match="has no checkpoint 1: it has 2, 3, 4"):
         run.load_weights(1)
 
@@ -266,7 +269,7 @@ def test_a_damaged_best_gives_way_to_the_latest_with_a_warning(run):
         path = save(run, step, best=1)
     (path.parent / "00000001" / "meta.json").write_bytes(b"{}")
     with pytest.warns(UserWarning, match="used 00000003, the latest, instead of the best"):
-        assert run.load_weights()["head.b"].tolist() == [3, 3, 3]
+        assert run.load_weights()["head.b"].max() == 3
     with pytest.raises(CharloomError, match=r"00000001/meta\.json is damaged"):
         run.load_weights(1)
 
@@ -275,7 +278,7 @@ def test_a_damaged_latest_gives_way_with_a_warning(run):
     save(run, 1)
     (save(run, 2) / "MANIFEST.json").unlink()
     with pytest.warns(UserWarning, match="used 00000001 instead"):
-        assert run.load_weights("latest")["head.b"].tolist() == [1, 1, 1]
+        assert run.load_weights("latest")["head.b"].max() == 1
 
 
 def test_a_run_that_has_saved_nothing_says_so(run):
@@ -323,8 +326,8 @@ def test_a_text_from_standard_input_is_kept(tmp_path, monkeypatch):
     assert again.content == first.content == "\ufeffone\ntwo\n"
     assert again.sha256 == first.sha256
     assert again.name == "standard input"
-    (run.path / "corpus.txt").write_bytes(b"\xff")
-    with pytest.raises(CharloomError, match=r"corpus\.txt is not the text"):
+    (run.path / "ids.npy").write_bytes(b"\xff")
+    with pytest.raises(CharloomError, match=r"ids\.npy is damaged"):
         Run.open(run.path).read_text()
 
 

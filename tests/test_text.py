@@ -12,10 +12,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from charloom import sources
 from charloom.config import DataConfig
 from charloom.corpora import load_corpus
 from charloom.errors import CharloomError
-from charloom.text import read_text, split_text
+from charloom.text import Text, read_text, split_text
 from charloom.vocabulary import Vocabulary
 
 
@@ -206,6 +207,70 @@ def test_links_are_followed_and_broken_ones_named(here):
     assert read_text(["good"]).content == "text"
     assert "dangling is a link to old.txt, which is not there" in refusal("dangling")
     assert "cannot be read (Too many levels of symbolic links)" in refusal("loop")
+
+
+def test_standard_input_without_an_end_is_refused(here, monkeypatch):
+    monkeypatch.setattr("charloom.sources.MOST_STDIN", 1000)
+    monkeypatch.setattr("charloom.sources.CHUNK", 100)
+    stream = io.BytesIO(b"y\n" * 500 + b"n")
+    monkeypatch.setattr(sys, "stdin", SimpleNamespace(buffer=stream))
+    assert refusal("-") == (
+        "standard input is longer than 1,000 bytes: save it to a file, and name that"
+    )
+    stream.seek(1)
+    assert read_text(["-"]).characters == 1000
+
+
+@pytest.mark.parametrize("now", ["one two", "one", "on\xff", ""])
+@pytest.mark.parametrize("source", ["poem.txt", "poems"])
+def test_a_text_that_changes_between_two_readings_is_named(here, now, source):
+    path = Path(write("poems/poem.txt" if source == "poems" else source, "one\ntwo\n"))
+    text = read_text([source])
+    assert text.content == "one\ntwo\n"
+    path.write_text(now, "latin-1")
+    for read in (lambda: text.content, lambda: text.head(2)):
+        with pytest.raises(CharloomError, match=r"poem\.txt changed while it was read: wait"):
+            read()
+
+
+@pytest.mark.parametrize("change", [b"more\n", None])
+def test_a_text_that_changes_while_it_is_read_is_named(here, monkeypatch, change):
+    path = Path(write("poem.txt", "line\n" * 100))
+    monkeypatch.setattr("charloom.decoding.CHUNK", 50)
+    decode = sources.decode
+
+    def changing(*arguments):
+        for number, piece in enumerate(decode(*arguments)):
+            yield piece
+            if number == 3:
+                path.write_bytes(path.read_bytes() + change if change else b"line\n" * 50)
+
+    monkeypatch.setattr(sources, "decode", changing)
+    assert refusal("poem.txt").startswith("poem.txt changed while it was read")
+
+
+def test_a_text_that_is_gone_between_two_readings_is_named(here):
+    text = read_text([write("poem.txt", "one")])
+    Path("poem.txt").unlink()
+    with pytest.raises(CharloomError, match=r"there is no file or folder poem\.txt"):
+        text.content  # noqa: B018
+
+
+@given(st.lists(st.text("ab\n", min_size=1), min_size=1, max_size=3), st.integers(0, 30))
+def test_the_head_of_a_text_is_what_it_begins_with(tmp_path_factory, contents, count):
+    folder = tmp_path_factory.mktemp("head")
+    for number, content in enumerate(contents):
+        (folder / f"{number}").write_text(content)
+    text = read_text([str(folder)])
+    assert text.head(count) == text.content[:count]
+    assert text.alphabet == tuple(sorted(set(text.content)))
+    assert text.characters == len(text.content)
+
+
+def test_a_string_is_a_text(here):
+    text = Text.from_string("\ufeffone\r\n", "mine")
+    assert (text.name, text.content, text.notes) == ("mine", "\ufeffone\r\n", ())
+    assert text.sha256 == hashlib.sha256(text.content.encode()).hexdigest()
 
 
 def test_pipes_and_devices_are_refused_without_reading(here):

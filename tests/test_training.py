@@ -13,7 +13,7 @@ import pytest
 from charloom import open_model, standing, training
 from charloom import watch as watching
 from charloom.batches import Lanes
-from charloom.checkpoint import Best, Setback, read, steps
+from charloom.checkpoint import steps
 from charloom.config import (
     DataConfig,
     NgramConfig,
@@ -25,6 +25,7 @@ from charloom.config import (
 from charloom.errors import CharloomError, DivergedError
 from charloom.evaluation import Score, evaluate
 from charloom.events import Evaluated, Finished, Progress, Sampled, Saved, Started, Warned
+from charloom.meta import Best, Setback
 from charloom.planning import new_run
 from charloom.reference import ReferenceLearner
 from charloom.run import Run
@@ -336,7 +337,7 @@ def test_a_signal_saves_the_very_step_and_leaves(tmp_path, source, stop_at, numb
     assert events[-2].path == run.checkpoints / "00000011"
     finished = events[-1]
     assert (finished.reason, finished.signal, finished.step) == ("interrupted", number, 11)
-    assert read(events[-2].path).meta.step == 11
+    assert run.checkpoint("latest").meta.step == 11
     assert signal.getsignal(number) is before
 
 
@@ -399,6 +400,44 @@ def test_whoever_stops_listening_gives_the_folder_and_the_handlers_back(tmp_path
     events.close()
     assert signal.getsignal(signal.SIGTERM) is before
     assert play(run)[-1].reason == "done"
+
+
+def test_a_signal_in_the_middle_of_a_look_is_not_waited_with_and_the_look_is_made_up_for(
+    tmp_path, source, monkeypatch
+):
+    unbroken = new_run(tmp_path / "unbroken", config_of(source))
+    play(unbroken)
+    for name in ("evaluate", "generate"):
+        run = new_run(tmp_path / name, config_of(source))
+        with monkeypatch.context() as patched:
+            real, calls = getattr(watching, name), []
+
+            def interrupted(*args, real=real, calls=calls, **more):
+                calls.append(args)
+                if len(calls) == 2:
+                    signal.raise_signal(signal.SIGTERM)
+                    raise AssertionError("it went on")
+                return real(*args, **more)
+
+            patched.setattr(watching, name, interrupted)
+            finished = play(run)[-1]
+        assert (finished.reason, finished.signal) == ("interrupted", signal.SIGTERM)
+        assert finished.step == {"evaluate": 10, "generate": 14}[name]
+        assert run.checkpoint("latest").meta.due
+        play(run, resume=True)
+        assert outcome(run) == outcome(unbroken)
+
+
+def test_a_signal_can_ask_for_a_checkpoint(tmp_path, source):
+    run = new_run(tmp_path / "run", config_of(source, watch=replace(OFTEN, checkpoint_every=0)))
+    events = train(run)
+    for event in events:
+        if isinstance(event, Evaluated):
+            signal.raise_signal(signal.SIGUSR1)
+            break
+    rest = list(events)
+    assert [e.step for e in of_kind(rest, Saved)] == [5, STEPS]
+    assert rest[-1].reason == "done"
 
 
 # ---- NaN and infinity
@@ -607,11 +646,24 @@ def test_another_text_or_model_is_refused_and_nothing_is_changed(tmp_path, sourc
     path = run.path / "config.json"
     asked = path.read_text()
     for old, new, said in (
-        ('"hidden": 4', '"hidden": 5', "other settings: hidden was 4 and is 5; put"),
-        ('"cell": "lstm"', '"cell": "gru"', "cell was 'lstm' and is 'gru'"),
-        ('"layers": 2', '"layers": 3', "layers was 2 and is 3"),
-        ('"float64"', '"float32"', "float32"),
-        ('"adamw"', '"adagrad"', "optimizer was 'adamw' and is 'adagrad'"),
+        (
+            '"hidden": 4',
+            '"hidden": 5',
+            "shape 23x16, but the settings ask for float64 and 23x20: restore config",
+        ),
+        (
+            '"cell": "lstm"',
+            '"cell": "gru"',
+            "shape 23x16, but the settings ask for float64 and 23x12",
+        ),
+        ('"layers": 2', '"layers": 3', "missing: layer2"),
+        ('"float64"', '"float32"', "of type float64 .* ask for float32"),
+        (
+            '"weight_decay": 0.01',
+            '"weight_decay": 0.1',
+            "other settings: weight-decay was 0.01 and",
+        ),
+        ('"adamw"', '"adagrad"', "missing: optimizer.memory"),
         ('"learning_rate": 0.2', '"learning_rate": 0.1', "learning-rate was 0.2 and is 0.1"),
         ('"validation": 0.1', '"validation": 0.2', "validation was 0.1 and is 0.2"),
         ('"reference"', '"compiled"', "engine was 'reference' and is 'compiled'"),
@@ -634,6 +686,34 @@ def test_other_versions_are_said(tmp_path, source, stop_at, monkeypatch):
     monkeypatch.setattr(standing, "versions", lambda: now | {"numpy": "99"})
     notes = next(train(run, resume=True)).notes
     assert notes == (f"saved by numpy {now['numpy']}, now 99: last bits may differ",)
+
+
+def test_a_run_from_another_begins_with_its_best_weights_and_nothing_else(tmp_path, source):
+    teacher = new_run(tmp_path / "teacher", config_of(source))
+    play(teacher)
+    other = tmp_path / "other.txt"
+    other.write_text(TEXT[80:] * 2)
+    config = replace(config_of(other, watch=replace(OFTEN, keep=99)), start=str(teacher.path))
+    run = new_run(tmp_path / "run", config)
+    play(run)
+    assert run.vocabulary == teacher.vocabulary
+    begun = run.checkpoint(0)
+    best = teacher.load_weights()
+    assert {n: w.tobytes() for n, w in begun.weights.items()} == {
+        n: w.tobytes() for n, w in best.items()
+    }
+    assert not any(a.any() for name, a in begun.state.items() if name != "rng.seed")
+    assert begun.meta.cursor == {"position": 0, "epoch": 0}
+
+
+def test_a_text_with_other_characters_is_refused_before_there_is_a_folder(tmp_path, source):
+    teacher = new_run(tmp_path / "teacher", config_of(source))
+    play(teacher)
+    source.write_text(TEXT + "Größe")
+    config = replace(config_of(source), start=str(teacher.path))
+    with pytest.raises(CharloomError, match=r"3 characters that .*teacher does not know, .* 'G'"):
+        new_run(tmp_path / "run", config)
+    assert not (tmp_path / "run").exists()
 
 
 # ---- minutes

@@ -1,13 +1,14 @@
 """Ids to inputs and targets: B streams walked side by side, T characters a step."""
 
 from collections.abc import Mapping
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from charloom.errors import CharloomError
 
-Ids = NDArray[np.int32]
+Ids = NDArray[np.integer[Any]]
 
 
 class Lanes:
@@ -19,10 +20,10 @@ class Lanes:
     """
 
     def __init__(self, ids: Ids, batch: int, length: int) -> None:
-        """Take ids (N,); raises CharloomError where N is too small for one step."""
-        _check_fits(len(ids), batch, length)
+        """Take ids (N,) of any integer type; raises CharloomError as `check_fits` does."""
+        check_fits(len(ids), batch, length)
         self._stream = len(ids) // batch
-        self._lanes = np.asarray(ids, np.int32)[: batch * self._stream].reshape(batch, self._stream)
+        self._lanes = np.asarray(ids)[: batch * self._stream].reshape(batch, self._stream)
         self._length = length
         self.position = 0
         self.epoch = 0
@@ -59,8 +60,11 @@ class Lanes:
         self.position, self.epoch = position, epoch
 
 
-def _check_fits(characters: int, batch: int, length: int) -> None:
-    """Each lane needs T + 2 characters: min-char-rnn's `p + T + 1 >= N` leaves the last one out."""
+def check_fits(characters: int, batch: int, length: int) -> None:
+    """Raise CharloomError where so many characters are too few for one step.
+
+    Each lane needs T + 2 characters: min-char-rnn's `p + T + 1 >= N` leaves the last one out.
+    """
     needed = batch * (length + 2)
     if characters >= needed:
         return

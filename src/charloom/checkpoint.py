@@ -9,26 +9,25 @@ A checkpoint is written into a temporary folder beside, file by file to the disk
 renamed; older ones go only when the new one has been read back. So a power cut at any moment
 leaves the old or the new (the order that Pillai et al. 2014, "All File Systems Are Not Created
 Equal", found missing in many programs). Reading believes no file before its size and SHA-256
-are those of the manifest, opens only the four names above, and runs nothing.
+are those of the manifest, and no array that the settings do not ask for; it opens only the
+four names above, and runs nothing.
 """
 
+import errno
 import hashlib
+import os
 import re
 import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
 
 import msgspec
-import numpy as np
-from numpy.typing import NDArray
-from safetensors import SafetensorError, safe_open
-from safetensors.numpy import save as to_safetensors
 
-from charloom.config import RunConfig
+from charloom.arrays import Array, Expected, read_arrays, to_bytes
 from charloom.errors import CharloomError
 from charloom.files import plain_size, read_json, sync_folder, write_file
+from charloom.meta import Count, Meta
 from charloom.weights import STATE_PREFIXES
 
 FILES = ("model.safetensors", "state.safetensors", "meta.json")
@@ -37,70 +36,14 @@ FORMAT = 1
 
 _TEMPORARY = ".saving-"
 _ASIDE = ".old"  # a checkpoint that gives way to one of the same step, until that is in place
-_NAME = re.compile(r"(\d{8,})(?:\.old)?")
-_LARGEST_HEADER = 2**20  # bytes: a hostile one would burn memory before anything is checked
-_DTYPES = {"F32", "F64", "I8", "I16", "I32", "I64", "U8", "U16", "U32", "U64"}
-
-Array = NDArray[Any]
-
-
-class Best(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """The lowest loss so far, in nats per character, and the step it was seen at."""
-
-    step: int
-    loss: float | None  # None where it is infinite: JSON has no such number
-
-
-class Losses(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
-    """What is remembered of the losses of a run's updates, in nats per character.
-
-    `smooth` is min-char-rnn's; `sum` is over the `count` updates since the last line of metrics;
-    `sampled` is `smooth` at the last sample that was drawn for its being the lowest.
-    """
-
-    smooth: float
-    sum: float = 0.0
-    count: int = 0
-    sampled: float | None = None
-
-
-class Setback(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """A return from step `at`, where the network broke, to the checkpoint of step `to`.
-
-    `loss` is what showed it, as text: JSON has no NaN. From `to` on the learning rate is half.
-    """
-
-    at: int
-    to: int
-    loss: str
-
-
-class Meta(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """Where a run stood: all that the next update and the next line of metrics follow from.
-
-    `seconds` were spent in training, by the `versions` of what computes. `cursor` and `schedule`
-    are those of Lanes and Schedule; an n-gram model has neither, nor losses. `due` says that what
-    is looked at after this step is still to be looked at. `config` is that of the run.
-    """
-
-    step: int
-    seconds: float
-    best: Best | None
-    versions: dict[str, str]
-    cursor: dict[str, int] = {}
-    schedule: dict[str, float] = {}
-    losses: Losses | None = None
-    due: bool = False
-    setbacks: list[Setback] = []
-    config: RunConfig | None = None  # in checkpoints from before there was none
+_NAME = re.compile(r"([0-9]{8,18})(?:\.old)?")
 
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """A checkpoint that has been read and is whole.
+    """A checkpoint that has been read, is whole, and holds the arrays that were expected.
 
-    Names, shapes and values of the arrays are for the model to check. `notes` are sentences
-    on what was passed over to find it.
+    `notes` are sentences on what was passed over to find it.
     """
 
     path: Path
@@ -111,30 +54,34 @@ class Checkpoint:
 
 
 class _File(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    bytes: int
+    bytes: Count
     sha256: str
 
 
-class _Manifest(msgspec.Struct, frozen=True):
-    format: int
+class _Format(msgspec.Struct, frozen=True):
+    format: Count
+
+
+class _Manifest(_Format, frozen=True):
     files: dict[str, _File] = {}
+
+
+class _NewerFormatError(CharloomError):
+    pass
 
 
 def save(folder: Path, arrays: Mapping[str, Array], meta: Meta, keep: int) -> Path:
     """Write one checkpoint into `folder`, then remove all but the `keep` newest and the best.
 
-    Returns its path. Raises CharloomError where it cannot be written: what was there before
-    is then still there.
+    Damaged ones are removed too, and not counted. Returns its path. Raises CharloomError where
+    it cannot be written: what was there before is then still there.
     """
     final = folder / f"{meta.step:08d}"
     temporary = folder / f"{_TEMPORARY}{final.name}"
     contents = _contents(arrays, meta)
+    needed = sum(map(len, contents.values()))
     try:
-        if not folder.exists():
-            folder.mkdir()
-            sync_folder(folder.parent)
-        for left_over in folder.glob(f"{_TEMPORARY}*"):
-            shutil.rmtree(left_over)
+        _prepare(folder, needed)
         temporary.mkdir()
         for name, content in contents.items():
             write_file(temporary / name, content)
@@ -142,11 +89,11 @@ def save(folder: Path, arrays: Mapping[str, Array], meta: Meta, keep: int) -> Pa
         _publish(temporary, final)
         sync_folder(folder)
         verify(final)
-        _rotate(folder, meta, keep)
     except OSError as error:
-        raise CharloomError(_why_unsaved(final, error, sum(map(len, contents.values())))) from error
+        raise CharloomError(_why_unsaved(final, error, needed)) from error
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
+    _rotate(final, meta, keep)
     return final
 
 
@@ -155,8 +102,20 @@ def steps(folder: Path) -> list[int]:
     return sorted({_step(path) for path in _checkpoints(folder)})
 
 
-def read(path: Path) -> Checkpoint:
-    """Read one checkpoint; raises CharloomError, with what is wrong, unless it is whole."""
+def find(folder: Path, step: int) -> Path:
+    """Return the path of the checkpoint of a step, whole or not; raises CharloomError."""
+    for path in _checkpoints(folder):
+        if _step(path) == step:
+            return path
+    there = ", ".join(map(str, steps(folder)[-12:])) or "none"
+    raise CharloomError(f"{folder} has no checkpoint {step}: it has {there}")
+
+
+def read(path: Path, expected: Mapping[str, Expected]) -> Checkpoint:
+    """Read one checkpoint; raises CharloomError, with what is wrong, unless it is whole.
+
+    `expected` are the arrays that it must hold, those of `expected_arrays`.
+    """
     verify(path)
     meta = read_json(path / "meta.json", Meta)
     if meta.step != _step(path):
@@ -164,19 +123,28 @@ def read(path: Path) -> Checkpoint:
             f"{path} is damaged: it holds step {meta.step}, so it was renamed or copied from "
             "elsewhere; give it back its name, or delete it"
         )
-    weights, state = (_read_arrays(path / name) for name in FILES[:2])
-    return Checkpoint(path, meta, weights, state)
+    state = {name: e for name, e in expected.items() if name.startswith(STATE_PREFIXES)}
+    weights = {name: e for name, e in expected.items() if name not in state}
+    return Checkpoint(
+        path,
+        meta,
+        read_arrays(path / "model.safetensors", weights),
+        read_arrays(path / "state.safetensors", state),
+    )
 
 
-def read_newest(folder: Path) -> Checkpoint:
+def read_newest(folder: Path, expected: Mapping[str, Expected]) -> Checkpoint:
     """Read the newest whole checkpoint in `folder`, with a note on each damaged one before it.
 
-    Raises CharloomError where there is none.
+    Raises CharloomError where there is none, and where a newer charloom wrote a newer one:
+    to go on from an older would in the end remove it.
     """
     notes: list[str] = []
     for path in _checkpoints(folder):
         try:
-            found = read(path)
+            found = read(path, expected)
+        except _NewerFormatError:
+            raise
         except CharloomError as error:
             notes.append(str(error))
             continue
@@ -190,12 +158,13 @@ def verify(path: Path) -> None:
     """Raise CharloomError unless the folder's files are those of its manifest, to the byte."""
     if path.is_symlink() or not path.is_dir():
         raise CharloomError(f"{path} is no checkpoint folder: remove it")
-    manifest = read_json(path / MANIFEST, _Manifest)
-    if manifest.format != FORMAT:
-        raise CharloomError(
-            f"{path} has format {manifest.format}, but this charloom reads format {FORMAT}: "
-            "use the version that wrote it"
+    if (written := read_json(path / MANIFEST, _Format).format) != FORMAT:
+        kind = _NewerFormatError if written > FORMAT else CharloomError
+        raise kind(
+            f"{path} has format {written}, but this charloom reads format {FORMAT}: "
+            "use the version that wrote it, or move that folder away"
         )
+    manifest = read_json(path / MANIFEST, _Manifest)
     if set(manifest.files) != set(FILES):
         raise CharloomError(
             f"{path / MANIFEST} is damaged: it must list {', '.join(FILES)} and nothing else; "
@@ -208,11 +177,9 @@ def verify(path: Path) -> None:
 def _contents(arrays: Mapping[str, Array], meta: Meta) -> dict[str, bytes]:
     """File name -> content, the manifest last."""
     state = {name for name in arrays if name.startswith(STATE_PREFIXES)}
-    # safetensors copies memory as it lies: what is no C-ordered block would be saved scrambled.
-    blocks = {name: np.ascontiguousarray(array) for name, array in arrays.items()}
     files = {
-        "model.safetensors": to_safetensors({n: a for n, a in blocks.items() if n not in state}),
-        "state.safetensors": to_safetensors({n: a for n, a in blocks.items() if n in state}),
+        "model.safetensors": to_bytes({n: a for n, a in arrays.items() if n not in state}),
+        "state.safetensors": to_bytes({n: a for n, a in arrays.items() if n in state}),
         "meta.json": msgspec.json.encode(meta),
     }
     listed = {n: _File(len(c), hashlib.sha256(c).hexdigest()) for n, c in files.items()}
@@ -220,60 +187,103 @@ def _contents(arrays: Mapping[str, Array], meta: Meta) -> dict[str, bytes]:
 
 
 def _why_unsaved(path: Path, error: OSError, needed: int) -> str:
-    free = shutil.disk_usage(path.parent).free if path.parent.exists() else 0
+    try:
+        free = shutil.disk_usage(path.parent).free
+    except OSError:
+        free = 0
     return (
         f"cannot save {path} ({error.strerror or error}): {needed:,} bytes are needed and {free:,} "
-        "are free; what was saved before is still there: mend that, then resume"
+        "are free; what was saved before is still there: mend that"
     )
+
+
+def _prepare(folder: Path, needed: int) -> None:
+    """Make the folder, clear away what a kill left, and see that `needed` bytes are free."""
+    if not folder.exists():
+        folder.mkdir()
+        sync_folder(folder.parent)
+    for path in _checkpoints(folder):
+        if path.suffix == _ASIDE and not path.with_suffix("").exists():
+            path.rename(path.with_suffix(""))
+    for left_over in folder.glob(f"{_TEMPORARY}*"):
+        if _NAME.fullmatch(left_over.name.removeprefix(_TEMPORARY)):
+            shutil.rmtree(left_over)
+    disk = shutil.disk_usage(folder)
+    if disk.total and disk.free < needed:  # some network disks have no size
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
 
 def _publish(temporary: Path, final: Path) -> None:
     """Rename, so that a kill in between leaves a whole checkpoint under one name or the other."""
-    if final.exists():
-        aside = final.with_name(final.name + _ASIDE)
-        try:
-            verify(final)
-        except CharloomError:
-            shutil.rmtree(final)
-        else:
-            shutil.rmtree(aside, ignore_errors=True)
-            final.rename(aside)
-    temporary.rename(final)
+    aside = final.with_name(final.name + _ASIDE)
+    old_is_whole = final.exists() and _is_whole(final)
+    if old_is_whole:
+        shutil.rmtree(aside, ignore_errors=True)
+        final.rename(aside)
+    elif final.exists():
+        shutil.rmtree(final)
+    try:
+        temporary.rename(final)
+    except OSError:
+        if old_is_whole:
+            aside.rename(final)
+        raise
 
 
-def _rotate(folder: Path, meta: Meta, keep: int) -> None:
+def _rotate(final: Path, meta: Meta, keep: int) -> None:
     """Remove old checkpoints, and those after this step: they belong to another course of events.
 
-    What does not have a checkpoint's name is not touched.
+    A damaged one keeps no place from one that is whole. What does not have a checkpoint's name
+    is not touched.
     """
-    until_now = [step for step in steps(folder) if step <= meta.step]
-    kept = {f"{step:08d}" for step in until_now[-keep:]}
-    if meta.best is not None and meta.best.step <= meta.step:
-        kept.add(f"{meta.best.step:08d}")
-    for path in _checkpoints(folder):
-        if path.name not in kept:
-            shutil.rmtree(path)
-    sync_folder(folder)
+    folder, best = final.parent, meta.best.step if meta.best else -1
+    kept = {meta.step}  # it has been read back
+    try:
+        for path in _checkpoints(folder):
+            step = _step(path)
+            wanted = step < meta.step and (len(kept) < keep or step == best)
+            if wanted and step not in kept and _is_whole(path):
+                kept.add(step)
+            elif path != final:
+                shutil.rmtree(path)
+        sync_folder(folder)
+    except OSError as error:
+        raise CharloomError(
+            f"{final} is saved, but an older checkpoint beside it cannot be removed "
+            f"({error.strerror or error}): mend that"
+        ) from error
 
 
 def _checkpoints(folder: Path) -> list[Path]:
     """All folders with a checkpoint's name, newest first; one put aside after its successor."""
-    if folder.is_symlink():
-        raise CharloomError(f"{folder} is a link: put the folder itself in its place")
-    if not folder.is_dir():
-        return []
-    found = [path for path in folder.iterdir() if _has_name(path) and not path.is_symlink()]
-    return sorted(found, key=lambda path: (-_step(path), path.name))
+    try:
+        if folder.is_symlink():
+            raise CharloomError(f"{folder} is a link: put the folder itself in its place")
+        if not folder.is_dir():
+            return []
+        with os.scandir(folder) as found:
+            names = [e.name for e in found if _is_name(e.name) and e.is_dir(follow_symlinks=False)]
+    except OSError as error:
+        raise CharloomError(f"{folder} cannot be read: {error.strerror}") from None
+    return sorted(map(folder.joinpath, names), key=lambda path: (-_step(path), path.name))
 
 
-def _has_name(path: Path) -> bool:
-    match = _NAME.fullmatch(path.name)
-    return match is not None and match[1] == f"{int(match[1]):08d}" and path.is_dir()
+def _is_name(name: str) -> bool:
+    match = _NAME.fullmatch(name)
+    return match is not None and match[1] == f"{int(match[1]):08d}"
 
 
 def _step(path: Path) -> int:
     match = _NAME.fullmatch(path.name)
     return int(match[1]) if match else -1
+
+
+def _is_whole(path: Path) -> bool:
+    try:
+        verify(path)
+    except CharloomError:
+        return False
+    return True
 
 
 def _verify_file(path: Path, expected: _File) -> None:
@@ -289,21 +299,3 @@ def _verify_file(path: Path, expected: _File) -> None:
         raise CharloomError(f"{path} cannot be read: {error.strerror}") from None
     if digest != expected.sha256:
         raise CharloomError(f"{path} is damaged: its content is not what was saved")
-
-
-def _read_arrays(path: Path) -> dict[str, Array]:
-    with path.open("rb") as file:
-        header = int.from_bytes(file.read(8), "little")
-    if header > _LARGEST_HEADER:
-        raise CharloomError(f"{path} is damaged: its header claims {header:,} bytes")
-    arrays: dict[str, Array] = {}
-    try:
-        with safe_open(path, framework="numpy") as file:
-            for name in file.keys():  # noqa: SIM118 -- it is no dict
-                dtype = file.get_slice(name).get_dtype()
-                if dtype not in _DTYPES:
-                    raise CharloomError(f"{path}: {name} is of type {dtype}, which no model has")
-                arrays[name] = file.get_tensor(name)
-    except (SafetensorError, OSError, OverflowError, MemoryError) as error:
-        raise CharloomError(f"{path} is damaged: {error}") from None
-    return arrays

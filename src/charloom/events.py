@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from charloom.checkpoint import Best
 from charloom.evaluation import Score
+from charloom.meta import Best
 from charloom.run import Parts, Run
 
 

@@ -36,9 +36,16 @@ def read_json(path: Path, kind: type[T], largest: int = _LARGEST_JSON) -> T:
     content = read_bytes(path, largest)
     try:
         return msgspec.json.decode(content, type=kind)
-    except (ValueError, RecursionError) as error:
-        reason = " ".join(str(error).split())
+    except (ValueError, RecursionError, OverflowError) as error:
+        reason = one_line(error)
         raise CharloomError(f"{path} is damaged ({reason}): restore it from a copy") from None
+
+
+def one_line(error: Exception) -> str:
+    """Return what an error says, fit to be printed: it may quote what a hostile file holds."""
+    text = " ".join(str(error).split())
+    shown = "".join(character if character.isprintable() else "?" for character in text[:200])
+    return shown + "..." * (len(text) > 200)
 
 
 def read_bytes(path: Path, largest: int) -> bytes:

@@ -4,10 +4,11 @@ import math
 from collections.abc import Iterator
 from time import perf_counter
 
-from charloom.checkpoint import Best, Checkpoint, Meta
+from charloom.checkpoint import Checkpoint
 from charloom.config import NgramConfig
 from charloom.evaluation import Score, evaluate
 from charloom.events import Evaluated, Event, Finished, Sampled, Saved, Started
+from charloom.meta import Best, Meta
 from charloom.ngram import NgramModel
 from charloom.run import Run, versions
 from charloom.sampling import generate

@@ -13,6 +13,7 @@ PAUSE = 3  # seconds between two looks, at least
 SHARE = 0.05  # of the characters learned from: so many held-out ones are read in all the looks
 ENOUGH = 50_000  # held-out characters after which a look tells little more
 LEAST = 2_000  # ... and below which it tells too little
+MOST = 2_000_000  # ... that a look reads where no minutes say how long it may take
 
 
 def most_steps(config: TrainConfig, steps_per_epoch: int) -> int:
@@ -42,11 +43,11 @@ def intervals(
 ) -> tuple[Intervals, int]:
     """Return the intervals asked for, or a share of `total` updates, and how much is scored.
 
-    That is all of the `held_out` characters. A run with minutes reads for it a twentieth of
-    the characters that it learns from, or fewer: it looks less often, and where that is not
-    enough, into a first part alone.
+    That is all of the `held_out` characters, or the first two million of them. A run with
+    minutes reads for it a twentieth of the characters that it learns from, or fewer: it looks
+    less often, and where that is not enough, into a first part alone.
     """
-    asked, times, scored = watch.evaluate_every, TIMES, held_out
+    asked, times, scored = watch.evaluate_every, TIMES, min(held_out, MOST)
     if config.minutes is not None and held_out > 0 and asked != 0:
         read = SHARE * total * config.batch * config.length
         if asked is None:

@@ -5,8 +5,9 @@ from pathlib import Path
 from time import perf_counter
 from typing import Any
 
-from charloom.checkpoint import Array, Meta
+from charloom.arrays import Array
 from charloom.errors import CharloomError
+from charloom.meta import Meta
 from charloom.run import Run
 
 PATIENCE = 600.0  # seconds for which a run goes on while it cannot save
@@ -82,9 +83,9 @@ class Keeper:
         try:
             write()
         except CharloomError as error:
+            self.error = f"{error}, then resume"
             if not self._has_saved:
-                raise
-            self.error = f"{error}; then resume the run"
+                raise CharloomError(self.error) from error
             if self._since is None:
                 self._since = self._tried = perf_counter()
                 self.news.append(

@@ -48,7 +48,10 @@ class Learner(Protocol):
     def update(self, inputs: Ids, targets: Ids, learning_rate: float) -> float:
         """One step on (B, T) inputs and targets; the state is carried on to the next.
 
-        Returns the loss before the step, in mean nats per character.
+        Returns the loss before the step, in mean nats per character; NaN where the loss is
+        finite but a number of its gradient is not. Where what it returns is NaN or infinite,
+        weights, optimiser slots and the count of updates are as they were; of the carried
+        state nothing is promised.
         """
 
     def loss(self, inputs: Ids, targets: Ids) -> float:

@@ -37,16 +37,25 @@ class Optimizer:
             for slot in SLOTS[config.optimizer]
         }
 
-    def step(self, weights: Weights, gradients: Weights, learning_rate: float) -> None:
-        """Clip the gradients (norm first, then values) and move the weights, both in place."""
+    def step(self, weights: Weights, gradients: Weights, learning_rate: float) -> bool:
+        """Clip the gradients (norm first, then values) and move the weights, both in place.
+
+        Returns whether it moved. It does not, and no weight, slot or count changes, where a
+        number of the gradients, or their norm where that is clipped, is NaN or infinite.
+        """
         if self.config.clip_norm is not None:
-            clip_norm(gradients, self.config.clip_norm)
+            finite = math.isfinite(clip_norm(gradients, self.config.clip_norm))
+        else:
+            finite = all(np.isfinite(dw).all() for dw in gradients.values())
+        if not finite:
+            return False
         if self.config.clip_value is not None:
             clip_value(gradients, self.config.clip_value)
         self.updates += 1
         for name, w in weights.items():
             slots = {slot: arrays[name] for slot, arrays in self.slots.items()}
             self._move(w, gradients[name], slots, float(learning_rate))
+        return True
 
     def _move(self, w: Array, dw: Array, slots: Weights, rate: float) -> None:
         config = self.config
@@ -70,7 +79,8 @@ def clip_norm(gradients: Weights, limit: float) -> float:
     The norm is Euclidean, over every number of every array (Pascanu, Mikolov & Bengio 2013,
     algorithm 1). Returns the norm from before.
     """
-    norm = math.sqrt(sum(float(np.sum(dw * dw, dtype=np.float64)) for dw in gradients.values()))
+    squares = (np.square(dw, dtype=np.float64) for dw in gradients.values())
+    norm = math.sqrt(sum(float(np.sum(square)) for square in squares))
     if norm > limit:
         for dw in gradients.values():
             dw *= limit / norm

@@ -6,19 +6,21 @@ that might be chosen (recipe.py says which) on the text itself.
 
 import math
 from collections import deque
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Collection, Iterator
 from pathlib import Path
 from time import perf_counter
 from typing import NamedTuple
 
 import numpy as np
 
-from charloom.batches import Lanes
+from charloom.batches import Lanes, check_fits
 from charloom.config import ModelConfig, RunConfig, replace
+from charloom.corpus import fewest_characters
 from charloom.evaluation import evaluate
 from charloom.model import Learner, create_learner, create_model
+from charloom.progress import Tell, say_nothing
 from charloom.recipe import Choice, Size, choose, speed, times
-from charloom.run import Run, fewest_characters
+from charloom.run import Run
 from charloom.sampling import generate
 from charloom.text import Text, read_text, split_text
 from charloom.vocabulary import Vocabulary
@@ -32,8 +34,6 @@ SECONDS = 0.25  # that one model is timed for, at most: two updates at least
 WIDTHS = 3  # models that are timed, at most
 COMPILED = 2.0  # seconds of a first update, above which it has been compiling
 
-Tell = Callable[[str], None]
-
 
 class Plan(NamedTuple):
     """Settings with `iterations` that fit the minutes, and (what, why) in a line each.
@@ -46,26 +46,28 @@ class Plan(NamedTuple):
     began: float
 
 
-def new_run(path: str | Path, config: RunConfig, text: Text | None = None) -> Run:
+def new_run(
+    path: str | Path, config: RunConfig, text: Text | None = None, tell: Tell = say_nothing
+) -> Run:
     """Begin a run folder for the text that `config` names, read anew unless it is given.
 
     Where only minutes are given, the speed is measured and tells the iterations. Where nothing
     says how long, the run is 10 epochs long, but 4 million characters at least and 100 million
     at most. Raises CharloomError, and then makes no folder.
     """
-    text = read_text(config.data.sources) if text is None else text
-    vocabulary = Vocabulary.from_text(text.content)
+    text = read_text(config.data.sources, tell) if text is None else text
+    vocabulary = _vocabulary(config, text)
     if isinstance(config.model, ModelConfig):
-        split = split_text(len(text.content), config.data, fewest_characters(config))
+        split = split_text(text.characters, config.data, fewest_characters(config))
         train, N = config.train, split.train.stop
-        Lanes(np.empty(N, np.int32), train.batch, train.length)  # raises where N is too small
+        check_fits(N, train.batch, train.length)
         if train.minutes is not None and train.iterations is None:
             config = plan(config, None, text, perf_counter()).config
         elif train.iterations is None and train.epochs is None:
             characters = min(max(EPOCHS * N, FEWEST), MOST)
             iterations = math.ceil(characters / (train.batch * train.length))
             config = replace(config, train=replace(train, iterations=iterations))
-    return Run.create(path, config, vocabulary, text)
+    return Run.create(path, config, vocabulary, text, tell)
 
 
 def plan(
@@ -73,7 +75,7 @@ def plan(
     given: Collection[str] | None,
     text: Text,
     began: float,
-    tell: Tell = lambda _: None,
+    tell: Tell = say_nothing,
 ) -> Plan:
     """Choose what is not `given` for this text, and how many updates fit the minutes.
 
@@ -84,14 +86,23 @@ def plan(
     CharloomError.
     """
     assert isinstance(config.model, ModelConfig)
-    vocabulary = Vocabulary.from_text(text.content)
-    N = split_text(len(text.content), config.data, 3).train.stop
+    vocabulary = _vocabulary(config, text)
+    N = split_text(text.characters, config.data, 3).train.stop
     planner = _Planner(config, given, text, vocabulary, N)
     minutes = config.train.minutes
     if minutes is None:
         choice = planner.choose(None)
         return Plan(choice.config, choice.reasons, began)
     return planner.measured(60 * minutes, began, tell)
+
+
+def _vocabulary(config: RunConfig, text: Text) -> Vocabulary:
+    """The characters of the text, or those of the run whose weights are to begin with."""
+    if config.start is None:
+        return Vocabulary.from_alphabet(text.alphabet, text.characters)
+    vocabulary = Run.open(config.start).vocabulary
+    vocabulary.check_holds(text.alphabet, config.start)
+    return vocabulary
 
 
 class _Planner:
@@ -150,7 +161,7 @@ class _Planner:
         assert isinstance(model, ModelConfig)
         learner = create_learner(model, train, len(self.vocabulary), config.engine, config.dtype)
         fewest = fewest_characters(config)
-        ids = self.vocabulary.encode(self.text.content[: min(self.size.characters, 4 * fewest)])
+        ids = self.vocabulary.encode(self.text.head(min(self.size.characters, 4 * fewest)))
         lanes = Lanes(ids, train.batch, train.length)
 
         def update() -> float:

@@ -3,7 +3,7 @@
     config.json      what was asked: a `RunConfig`
     vocabulary.json  the characters
     corpus.json      the text's name, sources, length and SHA-256: a `Corpus`
-    corpus.txt       the text itself, only where it could not be read a second time
+    ids.npy          the text as ids, made when it is first read, and ids.json: see ids.py
     metrics.jsonl    one object a line, by step
     samples/         STEP.txt, what it wrote at that step; generated.txt, what was worth keeping
     checkpoints/     see checkpoint.py
@@ -12,25 +12,26 @@
 """
 
 import fcntl
-import hashlib
 import os
 import platform
 import warnings
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import datetime
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any, Literal, Self
 
 import msgspec
-import numpy as np
-from numpy.typing import NDArray
 
 from charloom import __version__, checkpoint, metrics
-from charloom.checkpoint import Array, Checkpoint, Meta
-from charloom.config import NgramConfig, RunConfig
+from charloom.arrays import Array, expected_arrays
+from charloom.checkpoint import Checkpoint
+from charloom.config import RunConfig
+from charloom.corpus import Corpus as Corpus
+from charloom.corpus import CorpusText
+from charloom.corpus import Parts as Parts
 from charloom.errors import CharloomError
 from charloom.files import (
     plain_size,
@@ -40,32 +41,14 @@ from charloom.files import (
     sync_folder,
     write_file,
 )
-from charloom.text import Text, read_text, split_text
+from charloom.meta import Meta
+from charloom.progress import Tell, say_nothing
+from charloom.text import Text
 from charloom.vocabulary import Vocabulary
 
 _LARGEST_VOCABULARY = 2**25  # bytes: all of Unicode as JSON in ASCII is smaller
-_LARGEST_TEXT = 2**40
 
 Which = Literal["best", "latest"] | int
-
-
-class Corpus(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """What a run learned from; `sources` can be read again from any working directory."""
-
-    name: str
-    sources: tuple[str, ...]
-    characters: int
-    sha256: str
-
-
-@dataclass(frozen=True)
-class Parts:
-    """The text of a run as ids (N,), cut as its config says; what is not held out is None."""
-
-    train: NDArray[np.int32]
-    validation: NDArray[np.int32] | None
-    test: NDArray[np.int32] | None
-    notes: tuple[str, ...]
 
 
 class Run:
@@ -81,23 +64,25 @@ class Run:
         self.checkpoints = path / "checkpoints"
         self._metrics = path / "metrics.jsonl"
         self._samples = path / "samples"
-        self._text: Text | None = None
+        self._text = CorpusText(path, config, vocabulary, corpus)
 
     @classmethod
     def create(
-        cls, path: str | Path, config: RunConfig, vocabulary: Vocabulary, text: Text
+        cls,
+        path: str | Path,
+        config: RunConfig,
+        vocabulary: Vocabulary,
+        text: Text,
+        tell: Tell = say_nothing,
     ) -> Self:
         """Begin a run in a folder that is new or empty; raises CharloomError for any other."""
         path = Path(path)
-        sources = tuple(_absolute(source) for source in config.data.sources)
-        corpus = Corpus(text.name, sources, len(text.content), text.sha256)
+        corpus = Corpus.of(text, config.data.sources)
+        run = cls(path, config, vocabulary, corpus)
         contents = {
             "vocabulary.json": vocabulary.to_json().encode(),
             "corpus.json": _pretty(corpus),
-            "config.json": _pretty(config),
         }
-        if _cannot_be_read_again(sources, path):
-            contents = {"corpus.txt": text.content.encode()} | contents
         try:
             _refuse_used_folder(path)
             path.mkdir(parents=True, exist_ok=True)
@@ -105,14 +90,14 @@ class Run:
                 (path / folder).mkdir()
             for name, content in contents.items():
                 write_file(path / name, content)
+            run._text.begin(text, tell)
+            write_file(path / "config.json", _pretty(config))
             sync_folder(path)
             sync_folder(path.parent)
         except OSError as error:
             raise CharloomError(
                 f"cannot begin a run in {path} ({error.strerror}): choose another folder"
             ) from error
-        run = cls(path, config, vocabulary, corpus)
-        run._text = text
         return run
 
     @classmethod
@@ -169,46 +154,21 @@ class Run:
 
     def read_text(self) -> Text:
         """Read the text again; raises CharloomError unless it is the one the run began with."""
-        if self._text is not None:
-            text, self._text = self._text, None
-            return text
-        copy = self.path / "corpus.txt"
-        if copy.exists():
-            document = read_bytes(copy, _LARGEST_TEXT)
-            content = document.decode(errors="replace")
-            digest = hashlib.sha256(document).hexdigest()
-            text = Text(content, self.corpus.name, digest, ())
-        else:
-            text = self._read_sources()
-        self._check_text(text, str(copy) if copy.exists() else ", ".join(self.corpus.sources))
-        return text
+        return self._text.read()
+
+    def prepare(self, tell: Tell = say_nothing) -> None:
+        """Do what takes long in `read_parts` now, and let `tell` hear how far it has come.
+
+        Raises CharloomError as that does.
+        """
+        self._text.prepare(tell)
 
     def read_parts(self) -> Parts:
-        """Read the text again, encode it and cut it; raises CharloomError as `read_text` does."""
-        text = self.read_text()
-        ids = self.vocabulary.encode(text.content)
-        split = split_text(len(ids), self.config.data, fewest_characters(self.config))
-        validation, test = (None if p is None else ids[p] for p in (split.validation, split.test))
-        return Parts(ids[split.train], validation, test, text.notes + split.notes)
+        """Return the text as ids, cut; they are made in the folder when this is first called.
 
-    def _read_sources(self) -> Text:
-        try:
-            return read_text(self.corpus.sources)
-        except CharloomError as error:
-            raise CharloomError(
-                f"the text of {self.path} cannot be read again: {error} "
-                f"(where it is looked for stands in {self.path / 'corpus.json'})"
-            ) from None
-
-    def _check_text(self, text: Text, where: str) -> None:
-        if text.sha256 == self.corpus.sha256:
-            return
-        then, now = self.corpus.characters, len(text.content)
-        change = f"{now:,} characters, not {then:,}" if now != then else f"as many ({now:,}) others"
-        raise CharloomError(
-            f"{where} is not the text that {self.path} learned: it has {change} (SHA-256 "
-            f"{text.sha256[:8]}, not {self.corpus.sha256[:8]}); put that text back, or train anew"
-        )
+        Raises CharloomError where the text is another now, or where another process is at it.
+        """
+        return self._text.parts()
 
     def append_metrics(self, record: Mapping[str, Any]) -> None:
         """Add one line; a number that JSON does not have, NaN or an infinity, becomes null."""
@@ -245,7 +205,7 @@ class Run:
     def save(self, arrays: Mapping[str, Array], meta: Meta) -> Path:
         """Write a checkpoint, and the metrics up to it through to the disk; returns its path."""
         if self._metrics.exists():
-            with self._metrics.open("rb") as file:
+            with _writing(self._metrics), self._metrics.open("rb") as file:
                 os.fsync(file.fileno())
         return checkpoint.save(self.checkpoints, arrays, meta, self.config.watch.keep)
 
@@ -255,17 +215,15 @@ class Run:
         Where the best or the latest is damaged, another is read and its notes say so; a step
         that was asked for by its number is read or refused. Raises CharloomError.
         """
+        expected = expected_arrays(self.config, len(self.vocabulary))
         if isinstance(which, int):
-            if which not in (steps := checkpoint.steps(self.checkpoints)):
-                there = ", ".join(map(str, steps)) or "none"
-                raise CharloomError(f"{self.path} has no checkpoint {which}: it has {there}")
-            return checkpoint.read(self.checkpoints / f"{which:08d}")
-        latest = checkpoint.read_newest(self.checkpoints)
+            return checkpoint.read(checkpoint.find(self.checkpoints, which), expected)
+        latest = checkpoint.read_newest(self.checkpoints, expected)
         best = latest.meta.best
         if which == "latest" or best is None or best.step == latest.meta.step:
             return latest
         try:
-            return checkpoint.read(self.checkpoints / f"{best.step:08d}")
+            return checkpoint.read(checkpoint.find(self.checkpoints, best.step), expected)
         except CharloomError as error:
             note = f"{error}; used {latest.path.name}, the latest, instead of the best"
             return replace(latest, notes=(*latest.notes, note))
@@ -279,13 +237,6 @@ class Run:
         for note in found.notes:
             warnings.warn(note, stacklevel=2)
         return found.weights
-
-
-def fewest_characters(config: RunConfig) -> int:
-    """Return how many characters the training part must have: enough for one step."""
-    if isinstance(config.model, NgramConfig):
-        return 1
-    return config.train.batch * (config.train.length + 2)
 
 
 def versions() -> dict[str, str]:
@@ -312,25 +263,11 @@ def _writing(path: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        raise CharloomError(
-            f"cannot write {path} ({error.strerror}): mend that, then resume"
-        ) from error
+        raise CharloomError(f"cannot write {path} ({error.strerror}): mend that") from error
 
 
 def _pretty(struct: msgspec.Struct) -> bytes:
     return msgspec.json.format(msgspec.json.encode(struct), indent=2) + b"\n"
-
-
-def _absolute(source: str) -> str:
-    if source == "-" or source.startswith("corpus:"):
-        return source
-    return str(Path(source).absolute())
-
-
-def _cannot_be_read_again(sources: Sequence[str], path: Path) -> bool:
-    """Standard input is gone, and a folder that the run lies in will hold the run's files too."""
-    run = path.resolve()
-    return any(source == "-" or run.is_relative_to(Path(source).resolve()) for source in sources)
 
 
 def _refuse_used_folder(path: Path) -> None:

@@ -5,10 +5,11 @@ import math
 import numpy as np
 
 from charloom.batches import Lanes
-from charloom.checkpoint import Best, Checkpoint, Losses, Meta, Setback
+from charloom.checkpoint import Checkpoint
 from charloom.config import RunConfig, differences
 from charloom.errors import CharloomError
 from charloom.intervals import total_steps
+from charloom.meta import Best, Losses, Meta, Setback
 from charloom.model import Learner
 from charloom.run import versions
 from charloom.schedules import Schedule

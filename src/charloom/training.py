@@ -11,23 +11,16 @@ from time import perf_counter, sleep
 
 from charloom import checkpoint
 from charloom.batches import Lanes
-from charloom.checkpoint import Checkpoint, Setback
+from charloom.checkpoint import Checkpoint
 from charloom.config import ModelConfig, NgramConfig
 from charloom.deadline import Deadline, Pace
 from charloom.errors import CharloomError, DivergedError
 from charloom.evaluation import Score
-from charloom.events import (
-    Evaluated,
-    Event,
-    Finished,
-    Progress,
-    Saved,
-    Started,
-    Warned,
-)
+from charloom.events import Evaluated, Event, Finished, Progress, Saved, Started, Warned
 from charloom.fitting import fit
 from charloom.intervals import most_steps
 from charloom.keeping import RETRY, Keeper
+from charloom.meta import Setback
 from charloom.model import create_learner, pick_engine
 from charloom.outlook import Look, history, outlook, turned
 from charloom.run import Run
@@ -93,7 +86,6 @@ class _Trainer:
             model, config.train, V, config.engine, config.dtype, config.train.seed
         )
         self.now = Standing(config, self.learner, lanes, V)
-        self.guard = Guard(self.learner, V, config.train.batch * config.train.length)
         self.watch = Watch(run, self.parts.validation, self.now, self.keeper)
         self.notes = [*self.parts.notes, *self.watch.notes]
         self.deadline: Deadline | None = None
@@ -195,11 +187,11 @@ class _Trainer:
     def _go_back(self, found: Divergence) -> Iterator[Event]:
         """Go on from the newest checkpoint with half the learning rate."""
         now = self.now
-        known = now.setbacks
+        known, rate = now.setbacks, now.schedule.rate(now.step)
         what = f"the network broke at step {found.step:,}, with a loss of {found.loss:.4g}"
         if len(known) == SETBACKS:
             raise DivergedError(
-                f"{what} at learning rate {now.schedule.rate(now.step):.3g}, and half the rate, {SETBACKS} times, did not "
+                f"{what} at learning rate {rate:.3g}, and half the rate, {SETBACKS} times, did not "
                 "help: train anew with a lower --learning-rate, or with --clip-norm 1"
             )
         now.restore(self.run.checkpoint("latest"))
@@ -216,8 +208,9 @@ class _Trainer:
         self.seen = history(self.run.metrics())
         self.watch.untold = [s for s in self.now.setbacks if s.to == self.now.step]
         self.saved_step = self.now.step
-        self.pace = Pace()
-        self.told_sum, self.told_count = 0.0, 0
+        train = self.run.config.train
+        self.guard = Guard(self.learner, train.batch * train.length)
+        self.pace, self.told_sum, self.told_count = Pace(), 0.0, 0
 
     def _look(self) -> Iterator[Event]:
         """Do what is due after this step. None of it touches the learner."""

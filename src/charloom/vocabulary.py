@@ -2,7 +2,7 @@
 
 import json
 import unicodedata
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass, field
 from typing import Self
 
@@ -55,15 +55,31 @@ class Vocabulary:
     @classmethod
     def from_text(cls, text: str) -> Self:
         """Return the characters of `text`; raises CharloomError where it has fewer than two."""
-        characters = tuple(sorted(set(text)))
+        return cls.from_alphabet(set(text), len(text))
+
+    @classmethod
+    def from_alphabet(cls, alphabet: Collection[str], count: int) -> Self:
+        """Return the characters of a text of `count` characters, `alphabet` the different ones.
+
+        Raises CharloomError where they are fewer than two.
+        """
+        characters = tuple(sorted(alphabet))
         if len(characters) < 2:
-            held = (
-                f"{len(text):,} characters, all of them {_describe(text[0])}" if text else "empty"
-            )
+            held = "empty"
+            if characters:
+                held = f"{count:,} characters, all of them {_describe(characters[0])}"
             raise CharloomError(
                 f"the text is {held}: there is nothing to learn, give one with more to it"
             )
         return cls(characters)
+
+    def check_holds(self, alphabet: Collection[str], what: str) -> None:
+        """Raise CharloomError, naming the first, where characters of `alphabet` are not here."""
+        if unknown := sorted({*alphabet} - {*self.characters}):
+            raise CharloomError(
+                f"the text has {len(unknown):,} characters that {what} does not know, the first "
+                f"of them {_describe(unknown[0])}: take them out, or train without --from"
+            )
 
     @classmethod
     def from_json(cls, document: str) -> Self:
@@ -100,10 +116,12 @@ class Vocabulary:
 
     def decode(self, ids: ArrayLike) -> str:
         """Ids (N,) -> text of N characters; raises IndexError where one is not in [0, V)."""
-        places = np.asarray(ids, np.intp)
+        places = np.asarray(ids)
+        if places.dtype.kind not in "iu":
+            places = places.astype(np.intp)
         if places.size and (places.min() < 0 or places.max() >= len(self)):
             raise IndexError(f"ids go from {places.min()} to {places.max()}, but V is {len(self)}")
-        return self._codes[places].astype("<u4").tobytes().decode("utf-32-le")
+        return str(np.ascontiguousarray(self._codes[places], "<u4").data, "utf-32-le")
 
 
 def _check(characters: Iterable[object]) -> None:

@@ -2,12 +2,12 @@
 
 import msgspec
 
-from charloom.checkpoint import Setback
 from charloom.config import ModelConfig, replace
 from charloom.evaluation import Score, evaluate
 from charloom.events import Sampled
 from charloom.intervals import intervals
 from charloom.keeping import Keeper
+from charloom.meta import Setback
 from charloom.model import Ids, LanguageModel, create_model
 from charloom.run import Run
 from charloom.sampling import generate

@@ -12,7 +12,7 @@ LSTM, r z n for the GRU, whose reset gate acts after the recurrent product,
 n = tanh(x Wxn + bn + r * (h Whn)): PyTorch's and cuDNN's form with one bias.
 """
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 
 import numpy as np
 from numpy.typing import NDArray
@@ -81,15 +81,25 @@ def check_shapes(
     arrays: Mapping[str, Array], shapes: Mapping[str, tuple[int, ...]], where: str
 ) -> None:
     """Raise CharloomError unless there is exactly one array of each name and shape."""
-    missing = sorted(shapes.keys() - arrays.keys())
-    unknown = sorted(arrays.keys() - shapes.keys())
-    if missing or unknown:
-        raise CharloomError(
-            f"{where}: not what the settings ask for "
-            f"(missing: {', '.join(missing) or 'none'}; unknown: {', '.join(unknown) or 'none'})"
-        )
+    check_names(arrays, shapes, where)
     for name, shape in shapes.items():
         if arrays[name].shape != shape:
             raise CharloomError(
                 f"{where}: {name} has shape {arrays[name].shape}, but the settings need {shape}"
             )
+
+
+def check_names(found: Collection[str], wanted: Collection[str], where: str) -> None:
+    """Raise CharloomError unless both hold the same names."""
+    missing, unknown = ({*wanted} - {*found}, {*found} - {*wanted})
+    if missing or unknown:
+        raise CharloomError(
+            f"{where}: not what the settings ask for "
+            f"(missing: {_listed(missing)}; unknown: {_listed(unknown)})"
+        )
+
+
+def _listed(names: Collection[str], most: int = 12) -> str:
+    shown = [name if name.isprintable() and len(name) < 80 else "..." for name in sorted(names)]
+    rest = [f"and {len(shown) - most:,} more"] if len(shown) > most else []
+    return ", ".join(shown[:most] + rest) or "none"

@@ -67,7 +67,8 @@ class _Table:
         if report.failed:
             lines = str(report.longrepr).splitlines()
             errors = [line for line in lines if line.startswith("E ")]
-            result = f"FAILED: {errors[0][2:].strip() if errors else lines[-1]}"
+            reason = errors[0][2:].strip() if errors else lines[-1]
+            result = f"FAILED: {known.get('result', reason)}"
         elif report.skipped:
             result = "not run"
         number, what = known["reliability"]

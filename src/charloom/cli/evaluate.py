@@ -65,6 +65,7 @@ def _held_out(run: "Run") -> "dict[str, Ids]":
 
 
 def _read(name: str, vocabulary: "Vocabulary") -> "Ids":
+    from charloom.ids import map_text
     from charloom.text import read_text
     from charloom.vocabulary import UnknownCharacterError
 
@@ -72,7 +73,7 @@ def _read(name: str, vocabulary: "Vocabulary") -> "Ids":
     for note in text.notes:
         click.echo(f"charloom: {name}: {note}", err=True)
     try:
-        return vocabulary.encode(text.content)
+        return map_text(text, vocabulary)
     except UnknownCharacterError as error:
-        line = text.content.count("\n", 0, error.position) + 1
+        line = text.head(error.position).count("\n") + 1
         raise CharloomError(f"{name}, line {line:,}: {error}") from None

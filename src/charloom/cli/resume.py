@@ -23,4 +23,6 @@ def resume(context: click.Context, run: str) -> None:
         from charloom.run import Run
         from charloom.training import train
 
-        context.exit(view.follow(train(Run.open(run), resume=True, began=began)))
+        opened = Run.open(run)
+        opened.prepare(view.status)
+        context.exit(view.follow(train(opened, resume=True, began=began)))

@@ -34,6 +34,7 @@ _MODEL = Section(
     unset="auto",
     chosen=CHOSEN,
 )
+_SHAPE = ("model", *ModelConfig.__struct_fields__)  # what weights follow from
 _NGRAM = Section(
     "Model",
     NgramConfig(),
@@ -137,6 +138,13 @@ _ENGINE = Section(
     help="Start from the settings of a program of old: see `charloom presets`.",
 )
 @option(
+    "Run",
+    "--from",
+    "start",
+    metavar="RUN",
+    help="Begin with the best weights of RUN, and with its model and characters; all else anew.",
+)
+@option(
     "Model",
     "--model",
     type=click.Choice(["rnn", "lstm", "gru", "ngram"]),
@@ -179,13 +187,14 @@ def train(context: click.Context, /, **_: Any) -> None:
         from charloom.text import read_text
         from charloom.training import train as start
 
-        text = read_text(config.data.sources)
+        text = read_text(config.data.sources, view.status)
         out = context.params["out"] or free_folder(config)
         planned = config.preset is None or config.train.minutes is not None
         if planned and isinstance(config.model, ModelConfig):
-            fixed = None if config.preset else values.keys()
+            fixed = None if config.preset else {*values, *(_SHAPE if config.start else ())}
             config, view.reasons, began = plan(config, fixed, text, began, view.status)
-        run = new_run(out, config, text)
+        run = new_run(out, config, text, view.status)
+        run.prepare(view.status)
         context.exit(view.follow(start(run, began=began)))
 
 
@@ -195,6 +204,8 @@ def configure(values: dict[str, Any]) -> RunConfig:
     Those of recipe.CHOSEN that were not given are still to be chosen, unless there is a preset.
     """
     base, preset = BASE, values.get("preset")
+    if "start" in values:
+        base = _begun(values)
     if preset is not None:
         from charloom.presets import preset as find
 
@@ -220,6 +231,22 @@ def configure(values: dict[str, Any]) -> RunConfig:
         dtype=values.get("dtype", base.dtype),
         preset=preset,
     )
+
+
+def _begun(values: dict[str, Any]) -> RunConfig:
+    """Settings with the model of the run whose weights are to begin with."""
+    from charloom.run import Run
+
+    for name in ("preset", *_SHAPE, *NgramConfig.__struct_fields__):
+        if name in values:
+            flag = f"--{name.replace('_', '-')}"
+            raise CharloomError(f"--from takes the model of {values['start']}: leave out {flag}")
+    run = Run.open(values["start"])
+    if isinstance(run.config.model, NgramConfig):
+        raise CharloomError(f"{run.path} has counted n-grams, and no weights: train anew")
+    run.checkpoint()  # raises where there is none
+    start = str(run.path.absolute())
+    return replace(BASE, model=run.config.model, dtype=run.config.dtype, start=start)
 
 
 def _temperature(values: dict[str, Any]) -> dict[str, float]:

@@ -175,6 +175,7 @@ def header(started: Started, reasons: Sequence[tuple[str, str]] = ()) -> list[st
         f"text   {printable(run.corpus.name)}: {run.corpus.characters:,} characters, "
         f"{len(run.vocabulary)} different; {cut}",
         f"model  {model_name(run.config.model)}: {count(started.parameters, 'number')}{engine}",
+        *([f"from   the weights of {run.config.start}"] if run.config.start else []),
         *(f"{what:6} {why}" for what, why in reasons),
         f"run    {run.path}" + (f", from step {started.step:,}" if started.step else ""),
     ]

@@ -1,5 +1,6 @@
 """The compiled engine's Learner: lanes in shards, a thread for each, one optimiser step."""
 
+import math
 from collections.abc import Callable, Mapping
 from functools import partial
 from typing import NamedTuple
@@ -79,13 +80,15 @@ class CompiledLearner:
         self._matrices = matrices_size(self._parameters)
         self._length = train.length
         self._workers = self._new_workers()
-        self._move: Callable[..., None] | None = None
+        self._move: Callable[..., bool] | None = None
         self._team = Team(min(len(self._workers), available_threads()))
 
     def update(self, inputs: Ids, targets: Ids, learning_rate: float) -> float:
         """Take one step on inputs and targets (B, T), and carry the state on.
 
-        Returns the loss before the step, with dropout, in mean nats per character.
+        Returns the loss before the step, with dropout, in mean nats per character; NaN where
+        the loss is finite but its gradient is not. Where what it returns is NaN or infinite,
+        weights, slots and the count of updates are as they were; the carried state is not.
         Raises CharloomError where the shapes are not (B, T) or an id is not in [0, V).
         """
         self._fill(inputs, targets)
@@ -100,13 +103,16 @@ class CompiledLearner:
         seen = first.scratch.seen
         for other in others:
             add_gradient(first.gradient, other.gradient, seen, other.scratch.seen)
-        self._updates += 1
+        if not math.isfinite(loss):
+            return loss
         moved = (self._flat, first.gradient, self._slots, seen)
         sizes = (self._row_width, self._matrices)
-        arguments = (*moved, *sizes, self._rule, float(learning_rate), self._updates)
+        arguments = (*moved, *sizes, self._rule, float(learning_rate), self._updates + 1)
         if self._move is None:
             self._move = entry(move, arguments)
-        self._move(*arguments)
+        if not self._move(*arguments):
+            return math.nan
+        self._updates += 1
         return loss / inputs.size
 
     def loss(self, inputs: Ids, targets: Ids) -> float:

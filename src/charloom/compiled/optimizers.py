@@ -50,17 +50,20 @@ def move(
     rule: Any,
     learning_rate: float,
     updates: int,
-) -> None:
+) -> bool:
     """One optimiser step: clip dw (P,), then move w (P,) and its slots, all in place.
 
     `slots` is a pair of arrays (P,), empty where the rule has none. seen (V,) marks the
     rows, `width` numbers each, of the first matrix that have a gradient; the first
-    `matrices` numbers decay (adamw); `updates` counts this step, from 1.
+    `matrices` numbers decay (adamw); `updates` counts this step, from 1. Returns whether
+    it moved: it does not where a number of dw, or the norm to clip, is NaN or infinite.
     """
     first, second = slots
     clip_norm, clip_value, beta1, beta2, decay, weight_decay, epsilon = rule.settings
     rate = type(decay)(learning_rate)
-    factor = _clip_factor(dw, clip_norm)
+    factor = _clip_factor(dw, clip_norm, seen, width)
+    if np.isnan(factor):
+        return False
     if rule.name == SGD or rule.name == ADAGRAD:
         for row in range(seen.size + 1):
             start = row * width
@@ -81,6 +84,7 @@ def move(
         correct_v = type(rate)(1 / (1 - float(beta2) ** updates))
         correct = (correct_m, correct_v)
         _adam(w, dw, (first, second), rate, factor, clip_value, (beta1, beta2), correct, epsilon)
+    return True
 
 
 @kernel
@@ -90,14 +94,33 @@ def _decay(w: Any, keep: Any) -> None:
 
 
 @kernel
-def _clip_factor(dw: Any, limit: Any) -> Any:
+def _clip_factor(dw: Any, limit: Any, seen: Any, width: int) -> Any:
+    """What to scale dw by; NaN where a number of it, or the norm to clip, is not finite."""
     if limit == np.inf:
-        return type(limit)(1)
+        return type(limit)(1 if _is_finite(dw, seen, width) else np.nan)
     squares = 0.0
     for i in range(dw.size):
-        squares += float(dw[i]) * float(dw[i])
+        squares += np.float64(dw[i]) * np.float64(dw[i])
     norm = np.sqrt(squares)
+    if not norm < np.inf:
+        return type(limit)(np.nan)
     return type(limit)(limit / norm if norm > limit else 1.0)
+
+
+@kernel
+def _is_finite(dw: Any, seen: Any, width: int) -> bool:
+    for row in range(seen.size):
+        if seen[row] and _has_nonfinite(dw[row * width : row * width + width]):
+            return False
+    return not _has_nonfinite(dw[seen.size * width :])
+
+
+@kernel
+def _has_nonfinite(x: Any) -> bool:
+    found = False
+    for i in range(x.size):
+        found |= not abs(x[i]) < np.inf
+    return found
 
 
 @kernel

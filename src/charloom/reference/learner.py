@@ -1,5 +1,6 @@
 """One update of training, from characters to moved weights."""
 
+import math
 from collections.abc import Mapping
 
 import numpy as np
@@ -39,10 +40,13 @@ class ReferenceLearner:
         self.states: stack.States
         self.reset()
 
+    @np.errstate(over="ignore", invalid="ignore")  # what came of it is looked at
     def update(self, inputs: Ids, targets: Ids, learning_rate: float) -> float:
         """Take one step on inputs and targets (B, T), and carry the state on.
 
-        Returns the loss before the step, with dropout, in mean nats per character.
+        Returns the loss before the step, with dropout, in mean nats per character; NaN where
+        the loss is finite but its gradient is not. Where what it returns is NaN or infinite,
+        weights, slots and the count of updates are as they were.
         Raises CharloomError where the shapes are not (B, T) or an id is not in [0, V).
         """
         self._check(inputs, targets)
@@ -50,10 +54,13 @@ class ReferenceLearner:
             self.model, self.weights, inputs.T, self.states, self._masks()
         )
         loss, dlogits = cross_entropy(logits, targets.T)
+        if not math.isfinite(loss):
+            return loss
         if self.train.reduction == "mean":
             dlogits /= targets.size
         gradients = stack.backward(self.model, self.weights, dlogits, cache)
-        self.optimizer.step(self.weights, gradients, learning_rate)
+        if not self.optimizer.step(self.weights, gradients, learning_rate):
+            return math.nan
         self.states = states
         return loss
 

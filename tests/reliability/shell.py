@@ -1,0 +1,144 @@
+"""`charloom` commands as a shell starts them, each a fork of one process that is warm.
+
+A command has descriptors of its own, and may have another user, but starts in milliseconds.
+"""
+
+import json
+import os
+import resource
+import signal
+import subprocess
+import sys
+import time
+import traceback
+from dataclasses import dataclass
+from pathlib import Path
+
+NOBODY = 65534
+LONGEST = 20.0  # seconds until a command counts as hanging
+MOST_MEMORY = 4 << 30  # bytes of addresses
+
+
+@dataclass(frozen=True)
+class Ended:
+    """A command that has ended: its status, None where it had to be killed, and what it wrote."""
+
+    status: int | None
+    out: str
+    err: str
+    seconds: float
+
+
+class Shell:
+    """A process that forks `charloom` commands; it has run `first` to be warm."""
+
+    def __init__(self, folder, *first):
+        self.folder = Path(folder)
+        self.server = subprocess.Popen(
+            [sys.executable, __file__], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+        )
+        for command in first:
+            self._tell({"warm": [*map(os.fsdecode, command)]})
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        self.server.stdin.close()
+        self.server.stdout.close()
+        self.server.wait()
+
+    def run(self, *arguments, stdin=os.devnull, nobody=False, seconds=LONGEST):
+        """Run a command; `stdin` is a path, or None for a descriptor that is closed."""
+        paths = {name: str(self.folder / name) for name in ("out", "err")}
+        for path in paths.values():
+            Path(path).unlink(missing_ok=True)
+        status, took = self._tell(
+            {
+                "command": [os.fsdecode(argument) for argument in arguments],
+                "stdin": None if stdin is None else os.fsdecode(stdin),
+                "nobody": nobody,
+                "seconds": seconds,
+                **paths,
+            }
+        )
+        out, err = (Path(path).read_bytes().decode() for path in paths.values())
+        return Ended(status, out, err, took)
+
+    def _tell(self, what):
+        self.server.stdin.write(json.dumps(what) + "\n")
+        self.server.stdin.flush()
+        return json.loads(self.server.stdout.readline())
+
+
+def _main(command):
+    from charloom.cli import main
+
+    sys.argv = ["charloom", *command]
+    try:
+        main()
+    except SystemExit as ended:
+        return ended.code or 0
+    return 0
+
+
+def _become(what):
+    """Take the descriptors of a new process, and let Python open its streams on them."""
+    for name, descriptor in (("out", 1), ("err", 2)):
+        os.dup2(os.open(what[name], os.O_WRONLY | os.O_CREAT, 0o644), descriptor)
+    os.close(0)
+    if what["nobody"]:
+        os.setgroups([])
+        os.setgid(NOBODY)
+        os.setuid(NOBODY)
+    sys.stdin = None
+    if what["stdin"] is not None:
+        assert os.open(what["stdin"], os.O_RDONLY | os.O_NOCTTY) == 0
+        sys.stdin = open(0, closefd=False)  # noqa: SIM115
+    sys.stdout, sys.stderr = (open(n, "w", closefd=False) for n in (1, 2))  # noqa: SIM115
+    resource.setrlimit(resource.RLIMIT_AS, (MOST_MEMORY, MOST_MEMORY))
+
+
+def _child(what):
+    status = 70
+    try:
+        _become(what)
+        status = _main(what["command"])
+    except BaseException:  # what the interpreter would do
+        traceback.print_exc()
+        status = 1
+    finally:
+        for stream in (sys.stdout, sys.stderr):
+            stream.flush()
+        os._exit(status)
+
+
+def _wait(pid, end):
+    while time.perf_counter() < end:
+        ended, status = os.waitpid(pid, os.WNOHANG)
+        if ended:
+            return os.waitstatus_to_exitcode(status)
+        time.sleep(0.002)
+    os.kill(pid, signal.SIGKILL)
+    os.waitpid(pid, 0)
+    return None
+
+
+def _serve(answers):
+    for line in sys.stdin:
+        what = json.loads(line)
+        if "warm" in what:
+            answers.write(f"{json.dumps(_main(what['warm']))}\n")
+            continue
+        began = time.perf_counter()
+        if (pid := os.fork()) == 0:
+            _child(what)
+        answers.write(
+            json.dumps([_wait(pid, began + what["seconds"]), time.perf_counter() - began]) + "\n"
+        )
+
+
+if __name__ == "__main__":
+    answers = os.fdopen(os.dup(1), "w", buffering=1)
+    os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+    _serve(answers)

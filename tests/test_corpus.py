@@ -1,0 +1,226 @@
+import io
+import os
+import sys
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+
+from charloom import corpus as corpus_module
+from charloom.config import DataConfig, RunConfig, TrainConfig
+from charloom.errors import CharloomError
+from charloom.ids import alone
+from charloom.planning import new_run
+from charloom.run import Run
+from charloom.sources import File
+
+TEXT = "Half a league, half a league,\nhalf a league onward.\n" * 4
+SETTINGS = TrainConfig(batch=2, length=4, iterations=1)
+
+
+@pytest.fixture
+def source(tmp_path):
+    path = tmp_path / "poem.txt"
+    path.write_bytes(b"\xef\xbb\xbf" + TEXT.replace("\n", "\r\n").encode())
+    return path
+
+
+def new(folder, *sources):
+    data = DataConfig(sources=tuple(map(str, sources)))
+    return new_run(folder, RunConfig(data=data, train=SETTINGS))
+
+
+@pytest.fixture
+def run(tmp_path, source):
+    run = new(tmp_path / "run", source)
+    run.read_parts()
+    return run
+
+
+def whole(run, parts):
+    return run.vocabulary.decode(np.concatenate([parts.train, parts.validation]))
+
+
+def reopened(run):
+    found = Run.open(run.path)
+    parts = found.read_parts()
+    assert whole(found, parts) == TEXT
+    return parts
+
+
+@pytest.fixture
+def reads(monkeypatch):
+    """The names of the files that are read, each time that they are."""
+    names = []
+    pieces = File.pieces
+    monkeypatch.setattr(
+        File, "pieces", lambda self, *rest: (names.append(self.path.name), pieces(self, *rest))[1]
+    )
+    return names
+
+
+def test_ids_are_made_once_and_the_text_is_not_read_again(tmp_path, source, reads):
+    run = new(tmp_path / "run", source)
+    assert not (run.path / "ids.npy").exists()
+    parts = run.read_parts()
+    assert reads == ["poem.txt"] * 2  # once for the characters, once for the ids
+    again = reopened(run)
+    assert reads == ["poem.txt"] * 2
+    assert again.notes == parts.notes
+    assert parts.notes == ("removed a byte-order mark", "turned 8 CRLF line ends into LF")
+    assert again.train.dtype == np.uint8
+    assert not again.train.flags.writeable
+
+
+def test_what_was_prepared_is_not_checked_twice(run, monkeypatch):
+    found = Run.open(run.path)
+    found.prepare()
+    monkeypatch.setattr(corpus_module, "open_ids", None)
+    assert whole(found, found.read_parts()) == TEXT
+    with pytest.raises(TypeError):
+        found.read_parts()
+
+
+def test_a_file_that_was_touched_is_read_again_once(run, source, reads):
+    os.utime(source)
+    reopened(run)
+    assert reads == ["poem.txt"]
+    reopened(run)
+    assert reads == ["poem.txt"]
+
+
+def test_a_text_that_has_changed_is_refused_although_its_ids_are_there(run, source):
+    source.write_bytes(source.read_bytes().replace(b"onward", b"upward"))
+    with pytest.raises(CharloomError, match=r"poem\.txt is not the text .*: it has as many"):
+        Run.open(run.path).read_parts()
+
+
+def test_a_text_that_is_gone_is_done_without(run, source):
+    source.unlink()
+    parts = reopened(run)
+    assert parts.notes[:-1] == ("removed a byte-order mark", "turned 8 CRLF line ends into LF")
+    assert "is not there any more (there is no file or folder" in parts.notes[-1]
+    (run.path / "ids.npy").write_bytes(b"")
+    with pytest.raises(CharloomError, match=r"cannot be read again: there is no file .*poem\.txt"):
+        Run.open(run.path).read_parts()
+
+
+@pytest.mark.parametrize("damage", ["cut", "an id", "link", "missing", "sums"])
+def test_damaged_ids_are_made_anew(run, damage, reads):
+    path = run.path / "ids.npy"
+    data = path.read_bytes()
+    (path.with_name("ids.json") if damage == "sums" else path).unlink()
+    if damage == "cut":
+        path.write_bytes(data[:-1])
+    elif damage == "an id":
+        path.write_bytes(data[:-1] + bytes([data[-1] ^ 1]))
+    elif damage == "link":
+        path.symlink_to("/dev/zero")
+    notes = reopened(run).notes
+    assert ("made anew from the text" in notes[-1]) == (damage not in ("missing", "sums"))
+    assert path.read_bytes() == data
+    assert not path.is_symlink()
+    assert len(reads) == (1 if damage == "sums" else 2)
+    assert reopened(run).notes == notes[:2]
+
+
+def test_of_a_folder_all_files_are_looked_at(tmp_path, reads):
+    folder = tmp_path / "poems"
+    (folder / "sub").mkdir(parents=True)
+    (folder / "a.txt").write_text(TEXT[:100])
+    (folder / "sub" / "b.txt").write_text(TEXT[100:])
+    (folder / "image.png").write_bytes(b"\x89PNG\0")
+    run = new(tmp_path / "run", folder)
+    content = run.read_text().content
+    run.read_parts()
+    reads.clear()
+    for change in (lambda: None, (folder / ".hidden").touch):
+        change()
+        Run.open(run.path).read_parts()
+        assert reads == []
+    (folder / "image.png").write_bytes(b"\x89PNG\0\0")
+    found = Run.open(run.path)
+    assert whole(found, found.read_parts()) == content
+    assert set(reads) == {"a.txt", "b.txt", "image.png"}
+    (folder / "c.txt").write_text("more")
+    with pytest.raises(CharloomError, match="is not the text"):
+        Run.open(run.path).read_parts()
+
+
+@pytest.fixture
+def piped(tmp_path, monkeypatch):
+    monkeypatch.setattr(sys, "stdin", SimpleNamespace(buffer=io.BytesIO(TEXT.encode())))
+    return new(tmp_path / "run", "-")
+
+
+def test_the_ids_of_standard_input_are_the_text(piped):
+    assert (piped.path / "ids.npy").exists()
+    for _ in range(2):
+        reopened(piped)
+        assert Run.open(piped.path).read_text().content == TEXT
+    (piped.path / "ids.json").unlink()
+    reopened(piped)
+    assert (piped.path / "ids.json").exists()
+
+
+@pytest.mark.parametrize("damage", ["an id", "missing"])
+def test_a_text_that_is_lost_is_refused(piped, damage):
+    path = piped.path / "ids.npy"
+    data = path.read_bytes()
+    path.unlink()
+    if damage == "an id":
+        path.write_bytes(data[:-1] + bytes([data[-1] ^ 1]))
+    for read in (Run.open(piped.path).read_parts, Run.open(piped.path).read_text):
+        with pytest.raises(CharloomError, match=r"ids\.npy is .*: restore the file from a copy"):
+            read()
+
+
+def test_a_run_of_before_that_kept_a_copy_of_the_text_is_opened(piped):
+    for name in ("ids.npy", "ids.json"):
+        (piped.path / name).unlink()
+    (piped.path / "corpus.txt").write_text(TEXT)
+    for _ in range(2):
+        assert Run.open(piped.path).read_text().content == TEXT
+        reopened(piped)
+        assert (piped.path / "ids.npy").exists()
+    (piped.path / "corpus.txt").write_text(TEXT.upper())
+    with pytest.raises(CharloomError, match=r"corpus\.txt is not the text"):
+        Run.open(piped.path).read_parts()
+
+
+def test_a_run_in_the_folder_that_it_learns_from_does_not_read_itself(tmp_path, source):
+    run = new(tmp_path / "runs" / "one", tmp_path)
+    run.write_sample(1, "more text in that folder")
+    reopened(run)
+    (run.path.parent.parent / "poem.txt").unlink()
+    reopened(run)
+
+
+def test_ids_are_read_from_a_folder_that_cannot_be_written_to(run, source, monkeypatch):
+    def refuse(*_):
+        raise PermissionError
+
+    monkeypatch.setattr(corpus_module, "write_sums", refuse)
+    monkeypatch.setattr(corpus_module, "write_ids", refuse)
+    os.utime(source)
+    reopened(run)
+
+
+def test_while_another_process_makes_the_ids_nobody_else_does(tmp_path, source):
+    run = new(tmp_path / "run", source)
+    with alone(run.path), pytest.raises(CharloomError, match="another process is reading"):
+        run.prepare()
+    run.prepare()
+    with alone(run.path):
+        reopened(run)
+
+
+def test_a_source_whose_name_is_no_text_is_refused_before_there_is_a_folder(tmp_path):
+    path = tmp_path / os.fsdecode(b"caf\xe9.txt")
+    path.write_text(TEXT)
+    with pytest.raises(CharloomError, match=r"caf\\udce9\.txt' holds bytes .*: rename it"):
+        new(tmp_path / "run", path)
+    assert not (tmp_path / "run").exists()
+    (tmp_path / "folder").mkdir()
+    path.rename(tmp_path / "folder" / path.name)
+    reopened(new(tmp_path / "run", tmp_path / "folder"))

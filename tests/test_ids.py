@@ -1,0 +1,260 @@
+import errno
+import os
+from pathlib import Path
+
+import msgspec
+import numpy as np
+import pytest
+
+from charloom import ids as ids_module
+from charloom.errors import CharloomError
+from charloom.ids import Form, Sums, alone, map_text, open_ids, write_ids
+from charloom.text import Text, read_text
+from charloom.vocabulary import UnknownCharacterError, Vocabulary
+
+CONTENT = "Größe, 漢字 and 😀\n" * 50
+
+
+def form_of(text: Text) -> Form:
+    return Form(Vocabulary(text.alphabet), text.characters, text.sha256)
+
+
+@pytest.fixture
+def text():
+    return Text.from_string(CONTENT, "poem")
+
+
+@pytest.fixture
+def form(text):
+    return form_of(text)
+
+
+@pytest.fixture
+def folder(tmp_path, text, form):
+    write_ids(tmp_path, form, text, ())
+    return tmp_path
+
+
+@pytest.mark.parametrize(
+    ("V", "dtype"),
+    [(2, "uint8"), (256, "uint8"), (257, "uint16"), (2**16, "uint16"), (2**16 + 1, "int32")],
+)
+def test_the_file_is_an_array_that_numpy_opens_in_the_smallest_type(tmp_path, V, dtype):
+    content = "".join(map(chr, range(0x10000, 0x10000 + V)))[::-1]
+    text = Text.from_string(content, "")
+    form = form_of(text)
+    ids = write_ids(tmp_path, form, text, ())
+    loaded = np.load(tmp_path / "ids.npy", mmap_mode="r")
+    assert ids.dtype == loaded.dtype == dtype
+    np.testing.assert_array_equal(loaded, np.arange(V)[::-1])
+    np.testing.assert_array_equal(ids, loaded)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["ids.json", "ids.npy"]
+    np.save(tmp_path / "numpy.npy", loaded)
+    assert (tmp_path / "numpy.npy").read_bytes() == (tmp_path / "ids.npy").read_bytes()
+
+
+def test_ids_are_found_again_and_cannot_be_written_to(folder, form):
+    found = open_ids(folder, form)
+    assert form.vocabulary.decode(found.ids) == CONTENT
+    assert found.sums == Sums(found.sha256, (), ())
+    with pytest.raises(ValueError, match="read-only"):
+        found.ids[0] = 1
+    assert open_ids(folder / "..", form) is None
+
+
+def test_ids_that_are_gone_from_the_folder_stay_mapped(folder, form):
+    ids = open_ids(folder, form).ids
+    (folder / "ids.npy").unlink()
+    assert form.vocabulary.decode(ids) == CONTENT
+
+
+def harm(path: Path, how: str) -> None:
+    data = path.read_bytes()
+    path.unlink()
+    match how:
+        case "cut":
+            path.write_bytes(data[:-9])
+        case "longer":
+            path.write_bytes(data + b"\0")
+        case "header":
+            path.write_bytes(data.replace(b"False", b"True ", 1))
+        case "an id":
+            path.write_bytes(data[:-9] + bytes([data[-9] ^ 1]) + data[-8:])
+        case "no id":
+            path.write_bytes(data[:-2] + b"\xff\xff")
+        case "zeros":
+            path.write_bytes(bytes(len(data)))
+        case "link":
+            path.with_name("outside").write_bytes(data)
+            path.symlink_to("outside")
+        case "pipe":
+            os.mkfifo(path)
+        case "folder":
+            path.mkdir()
+
+
+@pytest.mark.parametrize("without_sums", [False, True])
+@pytest.mark.parametrize(
+    "how", ["cut", "longer", "header", "an id", "no id", "zeros", "link", "pipe", "folder"]
+)
+def test_damaged_ids_are_seen_before_they_are_used(folder, form, how, without_sums):
+    harm(folder / "ids.npy", how)
+    if without_sums:
+        (folder / "ids.json").unlink()
+    with pytest.raises(CharloomError, match=r"ids\.npy"):
+        open_ids(folder, form)
+
+
+@pytest.mark.parametrize("how", ["cut", "zeros", "link", "pipe", "folder"])
+def test_without_its_sums_whole_ids_prove_themselves_by_the_text_they_decode_to(folder, form, how):
+    harm(folder / "ids.json", how)
+    found = open_ids(folder, form)
+    assert found.sums is None
+    assert form.vocabulary.decode(found.ids) == CONTENT
+
+
+def begin(folder: Path, form: Form, text: Text, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Make the ids up to a mark and some pieces more, as a kill would leave them."""
+    encode, pieces = Vocabulary.encode, iter(range(7))
+
+    def failing(vocabulary: Vocabulary, piece: str) -> object:
+        if next(pieces, None) is None:
+            raise KeyboardInterrupt
+        return encode(vocabulary, piece)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Vocabulary, "encode", failing)
+        with pytest.raises(KeyboardInterrupt):
+            write_ids(folder, form, text, ())
+
+
+@pytest.fixture
+def begun(tmp_path, text, form, monkeypatch):
+    monkeypatch.setattr("charloom.sources.CHUNK", 10)
+    monkeypatch.setattr(ids_module, "MARK", 30)
+    begin(tmp_path, form, text, monkeypatch)
+    assert (tmp_path / ".ids.mark").exists()
+    return tmp_path
+
+
+def encoded(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    pieces: list[str] = []
+    encode = Vocabulary.encode
+    monkeypatch.setattr(
+        Vocabulary, "encode", lambda self, piece: (pieces.append(piece), encode(self, piece))[1]
+    )
+    return pieces
+
+
+def test_what_was_begun_is_gone_on_with(begun, text, form, monkeypatch):
+    pieces = encoded(monkeypatch)
+    ids = write_ids(begun, form, text, ())
+    assert form.vocabulary.decode(ids) == CONTENT
+    assert "".join(pieces) == CONTENT[60:]
+    assert sorted(path.name for path in begun.iterdir()) == ["ids.json", "ids.npy"]
+
+
+@pytest.mark.parametrize("how", ["cut", "an id", "link", "pipe", "gone", "another text"])
+def test_what_was_begun_and_is_damaged_is_begun_anew(begun, text, form, how, monkeypatch):
+    new = begun / ".ids.npy.new"
+    if how == "gone":
+        new.unlink()
+    elif how == "cut":
+        os.truncate(new, 187)  # the header and 59 ids
+    elif how == "an id":
+        data = new.read_bytes()
+        new.write_bytes(data[:150] + bytes([data[150] ^ 1]) + data[151:])
+    elif how == "another text":
+        text = Text.from_string(CONTENT[::-1], "")
+        form = form_of(text)
+    else:
+        harm(new, how)
+    pieces = encoded(monkeypatch)
+    ids = write_ids(begun, form, text, ())
+    assert form.vocabulary.decode(ids) == text.content
+    assert "".join(pieces).endswith(text.content)
+
+
+@pytest.mark.parametrize(
+    "document", [b"", b"{", b'{"written": -1}', b"[" * 10**5, bytes(200), None]
+)
+def test_a_damaged_mark_is_passed_over(begun, text, form, document):
+    mark = begun / ".ids.mark"
+    if document is None:
+        known = msgspec.json.decode(mark.read_bytes())
+        document = msgspec.json.encode(known | {"written": -(2**40), "place": [9, 9, "x"]})
+    mark.write_bytes(document)
+    assert form.vocabulary.decode(write_ids(begun, form, text, ())) == CONTENT
+
+
+@pytest.mark.parametrize("place", [[0, 5, "x"], [0, -7, "x"], [1, 0, "\n"], [-1, 0, "\n"]])
+def test_a_mark_that_lies_about_its_place_makes_no_other_text(begun, text, form, place):
+    mark = begun / ".ids.mark"
+    known = msgspec.json.decode(mark.read_bytes())
+    mark.write_bytes(msgspec.json.encode(known | {"place": place}))
+    assert form.vocabulary.decode(write_ids(begun, form, text, ())) == CONTENT
+
+
+@pytest.mark.parametrize("call", ["fsync", "replace"])
+def test_a_full_disk_is_an_error_of_one_line_and_leaves_nothing(
+    folder, form, text, call, monkeypatch
+):
+    before = {path.name: path.read_bytes() for path in folder.iterdir()}
+    replace = Path.replace
+
+    def full(path: object, target: object = None) -> object:
+        if call == "fsync" or target == folder / "ids.npy":
+            raise OSError(errno.ENOSPC, "No space left on device")
+        return replace(path, target)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os if call == "fsync" else Path, call, full)
+        with pytest.raises(CharloomError, match=r"ids\.npy.*No space left") as caught:
+            write_ids(folder, form, text, ())
+    assert f"{form.size:,} bytes" in str(caught.value)
+    assert {path.name: path.read_bytes() for path in folder.iterdir()} == before
+    write_ids(folder, form, text, ())
+
+
+def test_a_text_that_is_another_by_now_gets_no_name(tmp_path):
+    path = tmp_path / "poem.txt"
+    path.write_text("abcabc")
+    text = read_text([str(path)])
+    status = path.stat()
+    path.write_text("abcabb")
+    os.utime(path, ns=(status.st_atime_ns, status.st_mtime_ns))  # unseen by size and time
+    with pytest.raises(CharloomError, match=r"poem\.txt changed while it was read"):
+        write_ids(tmp_path, form_of(text), text, ())
+    assert not (tmp_path / "ids.npy").exists()
+
+
+def test_two_processes_do_not_make_the_same_ids(tmp_path):
+    with alone(tmp_path), pytest.raises(CharloomError, match="another process"), alone(tmp_path):
+        pass
+    with alone(tmp_path):
+        pass
+
+
+def test_a_text_is_mapped_from_a_file_without_a_name(tmp_path, text, form, monkeypatch):
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    assert form.vocabulary.decode(map_text(text, form.vocabulary)) == CONTENT
+    assert not list(tmp_path.iterdir())
+
+
+def test_an_unknown_character_is_told_with_its_place_in_the_whole_text(monkeypatch):
+    monkeypatch.setattr("charloom.sources.CHUNK", 4)
+    with pytest.raises(UnknownCharacterError) as caught:
+        map_text(Text.from_string("abababababcab", ""), Vocabulary.from_text("ab"))
+    assert (caught.value.character, caught.value.position) == ("c", 10)
+
+
+def test_a_long_text_tells_how_far_it_has_come(text, form, monkeypatch):
+    monkeypatch.setattr("charloom.sources.CHUNK", 300)
+    monkeypatch.setattr("charloom.progress.PAUSE", 0.0)
+    said: list[str] = []
+    map_text(text, form.vocabulary, said.append)
+    assert said == []
+    monkeypatch.setattr("charloom.progress.LONG", 0)
+    map_text(text, form.vocabulary, said.append)
+    assert said[0] == "encoding the text: 0 MB of 0 MB"
+    assert len(said) == 3

@@ -1,0 +1,56 @@
+import signal
+import threading
+
+import pytest
+
+from charloom.signals import STOPPING, Interrupted, Signals
+
+
+@pytest.mark.parametrize("number", STOPPING)
+def test_a_signal_is_gathered_and_the_handlers_are_given_back(number):
+    before = signal.getsignal(number)
+    with Signals() as signals:
+        signal.raise_signal(number)
+        assert signals.caught == [number]
+    assert signal.getsignal(number) is before
+
+
+@pytest.mark.parametrize("number", STOPPING)
+def test_what_can_be_left_at_once_is(number):
+    with Signals() as signals:
+        with pytest.raises(Interrupted), signals.at_once():
+            signal.raise_signal(number)
+        with pytest.raises(Interrupted), signals.at_once():
+            raise AssertionError("it began, though the end was asked for")
+        assert signals.caught == [number]
+
+
+def test_a_second_interrupt_raises_and_a_second_termination_does_not():
+    with Signals() as signals:
+        signal.raise_signal(signal.SIGTERM)
+        signal.raise_signal(signal.SIGTERM)
+        with pytest.raises(KeyboardInterrupt):
+            signal.raise_signal(signal.SIGINT)
+    assert signals.caught == [signal.SIGTERM] * 2
+
+
+def test_a_save_can_be_asked_for_anywhere():
+    with Signals() as signals, signals.at_once():
+        assert not signals.save
+        signal.raise_signal(signal.SIGUSR1)
+        assert signals.save
+    assert signals.caught == []
+
+
+def test_in_another_thread_nothing_is_done():
+    before = [signal.getsignal(number) for number in STOPPING]
+    found = []
+
+    def enter():
+        with Signals():
+            found.extend(signal.getsignal(number) for number in STOPPING)
+
+    thread = threading.Thread(target=enter)
+    thread.start()
+    thread.join()
+    assert found == before
