@@ -200,7 +200,7 @@ def test_an_hour_of_sleep_changes_no_bit_and_is_forgotten(tmp_path, source, tria
     config = config_of(source, train=replace(TRAIN, iterations=400), watch=NEVER)
     expected = outcome(played(tmp_path / "whole", config))
     monkeypatch.setattr(training, "TICK", 0.002)
-    for trial in range(trials.of(2, 20)):
+    for trial in range(trials.of(1, 20)):
         clock, speeds, slept = Clock(monkeypatch), [], 0
         run = new_run(tmp_path / f"slept{trial}", config)
         for event in training.train(run):

@@ -45,7 +45,7 @@ class Place:
         """Return the last step that was saved, and the last that was made."""
         if not checkpoint.steps(self.path / "checkpoints"):
             return 0, 0
-        meta = checkpoint.read_newest(self.path / "checkpoints").meta
+        meta = Run.open(self.path).checkpoint("latest").meta
         logged = [record["step"] for _, record in metrics.lines(self.path / "metrics.jsonl")]
         assert logged == [*range(1, len(logged) + 1)]
         return meta.step, len(logged) + meta.due
