@@ -165,7 +165,8 @@ class Chain:
         """Go on for `most` updates or fewer, and a while; returns whether it was stopped."""
         left = self.left_over()
         self.start()
-        target, deadline = self.newest + self.random.randrange(most), time.monotonic() + 60
+        target = min(self.newest + self.random.randrange(most), self.steps)
+        deadline = time.monotonic() + 60
         while self.saved() < target and time.monotonic() < deadline:
             time.sleep(0.002)
         time.sleep(self.random.uniform(0, 0.1 if target == self.newest else 0.01))
