@@ -40,24 +40,24 @@ def size(folder):
 def test_nothing_grows_in_a_long_run(tmp_path, trials):
     steps = trials.of(3_000, 10**6)
     looks = WatchConfig(
-        evaluate_every=100, sample_every=500, checkpoint_every=500, sample_length=20, keep=2
+        evaluate_every=100, sample_every=500, checkpoint_every=200, sample_length=20, keep=2
     )
     plan = replace(TRAIN, iterations=steps, learning_rate=0.01, schedule="cosine")
     source = write_text(tmp_path)
     run = new_run(tmp_path / "run", config_of(source, engine="compiled", train=plan, watch=looks))
     seen, times, bytes_saved = [], [], {}
     for event in training.train(run):
-        if isinstance(event, Saved) and event.step and event.step % (steps // 6) == 0:
+        if isinstance(event, Saved) and event.step and event.step % (steps // 5) == 0:
             gc.collect()
             seen.append((event.step, *resources()))
             times.append(time.perf_counter())
         if isinstance(event, Saved) and event.step in (1000, steps):
             bytes_saved[event.step] = size(event.path)
     assert event.reason == "done"
-    assert len(seen) == 6
+    assert len(seen) == 5
     _, memory, descriptors, threads = zip(*seen, strict=True)
-    grown = memory[-1] - memory[1]  # KiB, over four sixths of the steps
-    allowed = 1024 * max(1.0, steps * 4 / 6 / 100_000)
+    grown = memory[-1] - memory[1]  # KiB, over three fifths of the steps
+    allowed = 1024 * max(1.0, steps * 0.6 / 100_000)
     assert grown <= allowed
     assert len({*descriptors[1:]}) == len({*threads[1:]}) == 1
     assert bytes_saved[steps] <= 1.01 * bytes_saved[1000]
@@ -65,8 +65,8 @@ def test_nothing_grows_in_a_long_run(tmp_path, trials):
     slower = (times[-1] - times[-2]) / (times[1] - times[0])
     share = bytes_saved[steps] / bytes_saved[1000]
     trials.result(
-        f"{grown:+,} KiB from a third on; descriptors, threads constant; checkpoint x{share:.4f}; "
-        f"time of the last sixth x{slower:.2f}"
+        f"{grown:+,} KiB in the last three fifths; descriptors, threads constant; "
+        f"checkpoint x{share:.4f}; time of the last fifth x{slower:.2f}"
     )
 
 
@@ -96,6 +96,7 @@ def test_the_log_of_a_long_run_stays_small_and_its_outline_stays(tmp_path, trial
         monkeypatch.setattr(metrics, "NEWEST", newest)
         monkeypatch.setattr(metrics, "STRETCHES", 100)
     path, noise, largest = tmp_path / "metrics.jsonl", random.Random(1), 0
+    size_now = 0
     seen = {name: [] for name in metrics.LOSSES}
     extremes = {name: set() for name in metrics.LOSSES}
     last = deque(maxlen=newest)
@@ -108,12 +109,13 @@ def test_the_log_of_a_long_run_stays_small_and_its_outline_stays(tmp_path, trial
                 seen[name] = sorted([*seen[name], (record[name], step)])
                 seen[name] = [seen[name][0], seen[name][-1]]
                 extremes[name] = {step for _, step in seen[name]}
-        if step % 1000 == 0:
-            largest = max(largest, path.stat().st_size)
-    found = [record for _, record in metrics.lines(path)]
+        size_before, size_now = size_now, path.stat().st_size
+        largest = max(largest, size_now)
+        if size_now < size_before or step == number:  # it has been thinned
+            found = [record for _, record in metrics.lines(path)]
+            assert found[-newest:] == [*last]
     steps = [record["step"] for record in found]
     assert largest <= (2**26 if trials.full else 2**19 + 2**18)
-    assert found[-newest:] == [*last]
     assert steps == sorted({*steps})
     assert {5, 20_000, *extremes["loss"], *extremes["validation"]} <= {*steps}
     gaps = [after - before for before, after in zip([0, *steps], steps, strict=False)]
@@ -198,7 +200,7 @@ def test_an_hour_of_sleep_changes_no_bit_and_is_forgotten(tmp_path, source, tria
     config = config_of(source, train=replace(TRAIN, iterations=400), watch=NEVER)
     expected = outcome(played(tmp_path / "whole", config))
     monkeypatch.setattr(training, "TICK", 0.002)
-    for trial in range(trials.of(2, 20)):
+    for trial in range(trials.of(1, 20)):
         clock, speeds, slept = Clock(monkeypatch), [], 0
         run = new_run(tmp_path / f"slept{trial}", config)
         for event in training.train(run):

@@ -13,12 +13,16 @@ from contextlib import contextmanager
 import pytest
 from warm import Warm
 
-from charloom import checkpoint, metrics
+from charloom import checkpoint, metrics, training
+from charloom.cli.reader import BEHIND
+from charloom.cli.view import PlainView
+from charloom.evaluation import Score
+from charloom.events import Evaluated, Progress
 from charloom.run import Run
 from small_runs import outcome, write_text
 
 LOUD = ("--hidden", "4", "--batch", "2", "--length", "20", "--dropout", "0.25")
-LOUD += ("--evaluate-every", "10", "--sample-every", "10", "--sample-length", "600")
+LOUD += ("--evaluate-every", "10", "--sample-every", "100", "--sample-length", "5000")
 LOUD += ("--iterations", "500", "--checkpoint-every", "100")
 
 
@@ -74,19 +78,34 @@ def test_a_reader_that_is_stopped_holds_up_no_update(place, trials):
         path = folder / f"run{trial}"
         with pipe(folder) if trial % 3 else terminal() as (name, descriptor):
             warm.start(*command, path, out=name)
-            if trial % 3:
-                wait_until(lambda d=descriptor: unread(d) >= 2048)
-            else:
-                wait_until(lambda p=path: checkpoint.steps(p / "checkpoints"))
-            before = len(logged(path))
             if trial % 3 == 1:  # a byte now and then
-                while checkpoint.steps(path / "checkpoints")[-1] < 500:
+                wait_until(lambda d=descriptor: unread(d))
+                while 500 not in checkpoint.steps(path / "checkpoints"):
                     os.read(descriptor, 1)
                     time.sleep(0.01)
             assert warm.wait() == 0
-            assert len(logged(path)) > before
+            if trial % 3:
+                assert b"runs show" not in os.read(descriptor, 2**16)  # it was full
         assert outcome(Run.open(path)) == expected
     trials.result("the run goes on to its end; bit-identical")
+
+
+def test_what_waits_for_a_reader_is_bounded(place):
+    started, *events = training.train(Run.open(place[0] / "whole"), resume=True)
+    score, end = Score(2.0, 9), events[-1]
+    reading, writing = os.pipe()
+    with PlainView(os.fdopen(writing, "w")) as view:
+        view.started = started
+        for step in range(1, 10_000):
+            view.evaluated = Evaluated(step, score, False)
+            view.progress = Progress(step, 10**4, 1.0, step, 2.0, 2.0, 0.1, 9.0, 1.0, None)
+            view._recent.append((1, 2.0))
+            view.move(view.progress)
+        assert BEHIND < view.reader._size < BEHIND + 2**12
+        view.end(end)
+        said = b""
+        while b"charloom runs show" not in said:
+            said += os.read(reading, 2**16)
 
 
 @pytest.mark.slow
@@ -156,16 +175,23 @@ def ignore_hang_up(place, path):
     place[2].signal(signal.SIGHUP)
 
 
+def errors(path):
+    """Return a file for standard error."""
+    file = path.with_suffix(".err")
+    file.touch()
+    return str(file)
+
+
 def head(place, path):
     """`charloom train | head -1`."""
     with pipe(path.parent) as (name, descriptor):
-        place[2].start(*place[1], path, out=name)
+        place[2].start(*place[1], path, out=name, err=errors(path))
         wait_until(lambda: unread(descriptor))
 
 
 def full(place, path):
     """Standard output goes to a disk that is full."""
-    place[2].start(*place[1], path, out="/dev/full", err="/dev/full")
+    place[2].start(*place[1], path, out="/dev/full", err=errors(path))
 
 
 def closed(place, path):
@@ -184,4 +210,5 @@ def test_whatever_becomes_of_the_output_the_run_is_whole(place, trials):
         assert warm.wait() == 0
         assert outcome(Run.open(path)) == expected
         assert logged(path) == [*range(1, 501)]
+        assert not path.with_suffix(".err").exists() or not path.with_suffix(".err").read_text()
     trials.result("all go on to the same bits; the closed terminal saves, 129, and is resumed")
