@@ -197,7 +197,7 @@ def test_a_folder_without_text_is_refused(tmp_path: Path) -> None:
         (["sample", "run", "--top-p", "3"], "top-p"),
         (["train", "corpus:us-constitution", "--from", "other"], "no run folder"),
         (["train", "corpus:us-constitution", "--from", "run", "--hidden", "9"], "out --hidden"),
-        (["train", "corpus:us-constitution", "--from", "run"], "does not know, the first"),
+        (["train", "corpus:us-constitution", "--from", "run"], "has never seen"),
     ],
 )
 def test_a_refusal_leaves_a_run_as_it_was(place: Path, arguments: list[str], said: str) -> None:

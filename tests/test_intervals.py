@@ -4,7 +4,7 @@ from hypothesis import strategies as st
 
 from charloom.config import TrainConfig, WatchConfig
 from charloom.errors import CharloomError
-from charloom.intervals import FEWEST, LEAST, MOST, SHARE, intervals, total_steps
+from charloom.intervals import FEWEST, LEAST, SHARE, intervals, total_steps
 
 
 def timed(minutes: float) -> TrainConfig:
@@ -59,9 +59,20 @@ def test_looks_that_were_asked_for_are_kept_and_become_shorter() -> None:
     assert intervals(timed(3), WatchConfig(evaluate_every=0), 100, 99)[0].evaluate == 0
 
 
-def test_without_minutes_all_that_is_held_out_is_scored_or_the_first_two_million() -> None:
-    assert intervals(TrainConfig(), WatchConfig(), 10, 10**6)[1] == 10**6
-    assert intervals(TrainConfig(), WatchConfig(), 10, 10**8)[1] == MOST == 2 * 10**6
+@pytest.mark.parametrize(
+    ("total", "held_out", "scored"),
+    [
+        (10, 40_000, 40_000),
+        (10, 10**6, 50_000),
+        (2**15, 10**6, 10**6),
+        (2**12, 10**6, 2**12 * 32 * 64 // 20),
+        (10**6, 10**8, 2 * 10**6),
+    ],
+)
+def test_without_minutes_no_more_is_scored_than_is_learned_from(
+    total: int, held_out: int, scored: int
+) -> None:
+    assert intervals(TrainConfig(), WatchConfig(), total, held_out)[1] == scored
 
 
 def test_a_run_must_have_an_end() -> None:

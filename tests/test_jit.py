@@ -49,7 +49,7 @@ def test_machine_code_is_kept_and_read_again(tmp_path, call):
 
 
 @pytest.mark.parametrize("kind", ["nbi", "nbc"])
-@pytest.mark.parametrize("content", [b"", b"\x80\x04}.", b"no pickle"])
+@pytest.mark.parametrize("content", [b"", b"no pickle"])
 def test_what_cannot_be_read_is_compiled_anew(tmp_path, call, kind, content):
     assert output(call()) == "6"
     (file,) = files(tmp_path, kind)

@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 
 from charloom import recipe
 from charloom.config import ModelConfig, replace
+from charloom.corpus import fewest_characters
 from charloom.errors import CharloomError
 from charloom.recipe import (
     BASE,
@@ -22,7 +23,6 @@ from charloom.recipe import (
     dropout,
     speed,
 )
-from charloom.run import fewest_characters
 from charloom.weights import parameter_count
 
 NOVEL = Size(1_000_000, 80)

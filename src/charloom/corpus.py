@@ -108,6 +108,7 @@ class CorpusText:
                 self._ids = opened.ids, self._compare(opened, tell)
             else:
                 text = self.read(tell)
+                self._check_vocabulary(text)
                 files = self._states() if self._copy.exists() else text.files
                 ids = write_ids(self._path, self._form, text, files, tell)
                 self._ids = ids, text.notes + notes
@@ -142,7 +143,7 @@ class CorpusText:
                 return (*notes, gone)
             if sums is None or sums.files != files:
                 notes = self.read(tell).notes
-        new = Sums(opened.sha256, files, notes)
+        new = Sums(opened.sha256, files, notes, self._form.alphabet)
         if new != sums:
             with suppress(OSError):  # a folder that is only read: it will be compared again
                 write_sums(self._path, new)
@@ -167,6 +168,13 @@ class CorpusText:
             f"{problem}, and the text of {self._path} cannot be read a second time: restore the "
             "file from a copy, or train anew"
         )
+
+    def _check_vocabulary(self, text: Text) -> None:
+        if unknown := self._form.vocabulary.unknown(text.alphabet):
+            raise CharloomError(
+                f"{self._path / 'vocabulary.json'} is not that of the text, which has {unknown}: "
+                "restore it from a copy"
+            )
 
     def _checked(self, text: Text, where: str) -> Text:
         """Return the text; raises CharloomError unless it is the one that the run learned."""

@@ -38,12 +38,14 @@ Files = tuple[tuple[str, int, int], ...]
 class Sums(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """What `ids.npy` is checked by: its SHA-256, and the text's files as they were then.
 
-    `files` holds path, size and time of change (ns); None where the text cannot be read again.
+    `vocabulary` is the SHA-256 of the characters that the ids stand for, as JSON. `files` holds
+    path, size and time of change (ns); None where the text cannot be read again.
     """
 
     sha256: str
     files: Files | None
     notes: tuple[str, ...]
+    vocabulary: str = ""
 
 
 class _Mark(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -67,6 +69,11 @@ class Form(NamedTuple):
         """The smallest type that holds every id."""
         V = len(self.vocabulary)
         return np.dtype("|u1" if V <= 2**8 else "<u2" if V <= 2**16 else "<i4")
+
+    @property
+    def alphabet(self) -> str:
+        """The SHA-256 of the vocabulary."""
+        return hashlib.sha256(self.vocabulary.to_json().encode()).hexdigest()
 
     @property
     def header(self) -> bytes:
@@ -132,11 +139,14 @@ def _check(file: BinaryIO, path: Path, form: Form, sums: Sums | None, tell: Tell
     size = os.fstat(file.fileno()).st_size
     if size != form.size or file.read(len(form.header)) != form.header:
         raise CharloomError(f"{path} is damaged: its header is not that of these ids")
-    if sums is not None and _sha256(file, form, tell) == sums.sha256:
+    known = sums is not None and sums.vocabulary == form.alphabet
+    if known and sums and _sha256(file, form, tell) == sums.sha256:
         return Opened(_map(file, form), sums.sha256, sums)
     digest, found = _prove(file, form, tell)
     if found != form.sha256:
-        raise CharloomError(f"{path} is damaged: its SHA-256 is wrong")
+        raise CharloomError(
+            f"{path} is damaged, or vocabulary.json is: it is not the text of corpus.json"
+        )
     return Opened(_map(file, form), digest, None)
 
 
@@ -151,7 +161,7 @@ def write_ids(
     new, mark = folder / ".ids.npy.new", folder / ".ids.mark"
     try:
         digest, ids = _make(new, mark, form, text, tell)
-        write_sums(folder, Sums(digest, files, text.notes))
+        write_sums(folder, Sums(digest, files, text.notes, form.alphabet))
         new.replace(folder / "ids.npy")
         sync_folder(folder)
         mark.unlink(missing_ok=True)

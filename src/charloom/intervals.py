@@ -43,11 +43,15 @@ def intervals(
 ) -> tuple[Intervals, int]:
     """Return the intervals asked for, or a share of `total` updates, and how much is scored.
 
-    That is all of the `held_out` characters, or the first two million of them. A run with
+    That is all of the `held_out` characters, or a first part of them: two million at most, and
+    where that is more than 50,000, in all the looks no more than are learned from. A run with
     minutes reads for it a twentieth of the characters that it learns from, or fewer: it looks
     less often, and where that is not enough, into a first part alone.
     """
-    asked, times, scored = watch.evaluate_every, TIMES, min(held_out, MOST)
+    asked, times = watch.evaluate_every, TIMES
+    looks = times if not asked else math.ceil(total / asked)
+    learned = total * config.batch * config.length
+    scored = min(held_out, MOST, max(ENOUGH, learned // looks))
     if config.minutes is not None and held_out > 0 and asked != 0:
         read = SHARE * total * config.batch * config.length
         if asked is None:

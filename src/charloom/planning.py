@@ -16,6 +16,7 @@ import numpy as np
 from charloom.batches import Lanes, check_fits
 from charloom.config import ModelConfig, RunConfig, replace
 from charloom.corpus import fewest_characters
+from charloom.errors import CharloomError
 from charloom.evaluation import evaluate
 from charloom.model import Learner, create_learner, create_model
 from charloom.progress import Tell, say_nothing
@@ -101,7 +102,11 @@ def _vocabulary(config: RunConfig, text: Text) -> Vocabulary:
     if config.start is None:
         return Vocabulary.from_alphabet(text.alphabet, text.characters)
     vocabulary = Run.open(config.start).vocabulary
-    vocabulary.check_holds(text.alphabet, config.start)
+    if unknown := vocabulary.unknown(text.alphabet):
+        raise CharloomError(
+            f"{config.start} has never seen {unknown} of the characters of this text: take them "
+            "out, or train without --from"
+        )
     return vocabulary
 
 

@@ -104,9 +104,7 @@ class Run:
     def open(cls, path: str | Path) -> Self:
         """Open a run; raises CharloomError that names the file where one is missing or damaged."""
         path = Path(path)
-        if not path.is_dir():
-            raise CharloomError(f"there is no run folder {path}: `charloom runs` lists those below")
-        if not (path / "config.json").exists():
+        if "config.json" not in _names(path):
             raise CharloomError(f"{path} is no run folder: it has no config.json")
         config = read_json(path / "config.json", RunConfig)
         corpus = read_json(path / "corpus.json", Corpus)
@@ -256,6 +254,17 @@ def list_runs(folder: str | Path) -> list[Path]:
             found.append(Path(parent))
             folders.clear()
     return found
+
+
+def _names(folder: Path) -> list[str]:
+    try:
+        return os.listdir(folder)
+    except (FileNotFoundError, NotADirectoryError):
+        raise CharloomError(
+            f"there is no run folder {folder}: `charloom runs` lists those below"
+        ) from None
+    except OSError as error:
+        raise CharloomError(f"{folder} cannot be read: {error.strerror}") from None
 
 
 @contextmanager

@@ -73,13 +73,11 @@ class Vocabulary:
             )
         return cls(characters)
 
-    def check_holds(self, alphabet: Collection[str], what: str) -> None:
-        """Raise CharloomError, naming the first, where characters of `alphabet` are not here."""
-        if unknown := sorted({*alphabet} - {*self.characters}):
-            raise CharloomError(
-                f"the text has {len(unknown):,} characters that {what} does not know, the first "
-                f"of them {_describe(unknown[0])}: take them out, or train without --from"
-            )
+    def unknown(self, alphabet: Collection[str]) -> str:
+        """Name the first of what is in `alphabet` and not here; empty where all is here."""
+        others = sorted({*alphabet} - {*self.characters})
+        more = f" and {len(others) - 1:,} more" if len(others) > 1 else ""
+        return _describe(others[0]) + more if others else ""
 
     @classmethod
     def from_json(cls, document: str) -> Self:

@@ -54,6 +54,9 @@ class _LazyGroup(click.Group):
         except CharloomError as error:
             click.echo(f"charloom: {error}", err=True)
             ctx.exit(error.status)
+        except MemoryError:
+            click.echo("charloom: the memory is full: take a smaller --hidden or --batch", err=True)
+            ctx.exit(CharloomError.status)
         except KeyboardInterrupt:
             ctx.exit(INTERRUPTED)
         except BrokenPipeError:

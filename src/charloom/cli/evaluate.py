@@ -31,6 +31,9 @@ def evaluate(run: str, files: tuple[str, ...], as_json: bool) -> None:
     opened = Run.open(run)
     model = open_model(opened)
     texts = {name: _read(name, opened.vocabulary) for name in files} or _held_out(opened)
+    for name, ids in texts.items():
+        if len(ids) < 2:
+            raise CharloomError(f"{name} has {len(ids)} character: two at least can be scored")
     scores = {name: score(model, ids) for name, ids in texts.items()}
     if as_json:
         rows = [

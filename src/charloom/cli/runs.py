@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
 HOME = "runs"  # where `train` puts a run that was given no other place
 LINES = 20  # of a table of losses
+LARGEST_SAMPLE = 2**24  # bytes
 
 
 class _ListByDefault(click.Group):
@@ -59,6 +60,7 @@ def list_(folder: str | None, as_json: bool) -> None:
 def show(run: str, as_json: bool) -> None:
     """Show one run: text, model, losses, checkpoints, and what it wrote last."""
     from charloom.checkpoint import steps
+    from charloom.files import read_bytes
     from charloom.run import Run
 
     opened = Run.open(run)
@@ -75,7 +77,8 @@ def show(run: str, as_json: bool) -> None:
     click.echo("\n".join(_facts(opened, row, checkpoints)))
     click.echo("\n" + _losses(metrics))
     if (newest := max((opened.path / "samples").glob("[0-9]*.txt"), default=None)) is not None:
-        click.echo(f"\nit wrote at step {int(newest.stem):,}:\n\n{newest.read_text('utf-8')}")
+        sample = read_bytes(newest, LARGEST_SAMPLE)
+        click.echo(f"\nit wrote at step {int(newest.stem):,}:\n\n{sample.decode(errors='replace')}")
 
 
 def _describe(path: Path) -> dict[str, Any]:
