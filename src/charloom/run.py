@@ -91,7 +91,7 @@ class Run:
             for name, content in contents.items():
                 write_file(path / name, content)
             run._text.begin(text, tell)
-            write_file(path / "config.json", _pretty(config))
+            replace_file(path / "config.json", _pretty(config))  # whole, or there is no run
             sync_folder(path)
             sync_folder(path.parent)
         except OSError as error:
@@ -258,7 +258,7 @@ def list_runs(folder: str | Path) -> list[Path]:
 
 def _names(folder: Path) -> list[str]:
     try:
-        return os.listdir(folder)
+        return [path.name for path in folder.iterdir()]
     except (FileNotFoundError, NotADirectoryError):
         raise CharloomError(
             f"there is no run folder {folder}: `charloom runs` lists those below"
