@@ -111,16 +111,17 @@ def test_stopped_at_any_instant_the_last_step_is_saved(place, trials, number):
 @pytest.mark.slow
 @pytest.mark.reliability("G4", "a second Ctrl-C at any instant")
 def test_a_second_interrupt_damages_nothing(place, trials):
-    chance, lost = random.Random(4), 0
+    chance, lost, late = random.Random(4), 0, 0
     for _ in range(trials.of(3, 100)):
         status, _seconds = interrupted(place, chance, signal.SIGINT, signal.SIGINT)
-        assert status == 130
+        assert status in (130, 1)  # by click, where it comes as the command is over
+        late += status == 1
         if place.is_run:
             saved, made = place.last()
             assert made - saved <= 5
             lost = max(lost, made - saved)
             assert place.goes_on()
-    trials.result(f"status 130, {lost} steps lost at most, then to the same bits")
+    trials.result(f"status 130 ({late} times 1), {lost} steps lost at most, then to the same bits")
 
 
 @pytest.mark.slow

@@ -100,6 +100,8 @@ def _serve(answers):
                 command, how = json.loads(line)
                 _arrange(**how)
                 status = _run(command)
+            except SystemExit as ended:  # by a signal that came before the command began
+                status = ended.code
             except BaseException:
                 traceback.print_exc()
             finally:
