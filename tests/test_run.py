@@ -3,6 +3,7 @@ import io
 import json
 import os
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -100,6 +101,24 @@ def test_a_second_run_in_the_same_folder_is_refused_and_nothing_is_lost(run, sou
     with pytest.raises(CharloomError, match="already holds a run: resume it or choose another"):
         new(run.path, source)
     assert contents(run.path) == before
+
+
+def test_what_a_kill_left_of_a_beginning_is_no_run_and_gives_way_to_one(tmp_path, source):
+    whole = new(tmp_path / "whole", source)
+    for name in ("config.json", ".config.json.new"):
+        begun = tmp_path / f"begun{name}"
+        shutil.copytree(whole.path, begun)
+        (begun / "config.json").rename(begun / name)
+        (begun / "config.json").unlink(missing_ok=True)
+        with pytest.raises(CharloomError, match="no config"):
+            Run.open(begun)
+        new(begun, source)
+        assert Run.open(begun).config == whole.config
+    (begun / "config.json").unlink()
+    (begun / "samples" / "mine.txt").write_text("mine")
+    with pytest.raises(CharloomError, match="Directory not empty"):
+        new(begun, source)
+    assert (begun / "samples" / "mine.txt").read_text() == "mine"
 
 
 def test_a_folder_with_other_files_is_refused_and_nothing_is_lost(tmp_path, source):
@@ -416,7 +435,7 @@ def test_a_run_and_its_metrics_are_on_the_disk_before_what_relies_on_them(
 
     monkeypatch.setattr(os, "fsync", recording_fsync)
     run = new(tmp_path / "run", source)
-    names = ["vocabulary.json", "corpus.json", "config.json"]
+    names = ["vocabulary.json", "corpus.json", ".config.json.new"]
     assert synced == [*names, "run", tmp_path.name]
     run.append_metrics({"step": 1})
     synced.clear()

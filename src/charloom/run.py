@@ -48,6 +48,9 @@ from charloom.vocabulary import Vocabulary
 
 _LARGEST_VOCABULARY = 2**25  # bytes: all of Unicode as JSON in ASCII is smaller
 
+_BEGINNING = {"vocabulary.json", "corpus.json", ".config.json.new", "checkpoints", "samples"}
+_BEGINNING |= {"ids.npy", "ids.json", ".ids.npy.new", ".ids.json.new", ".ids.mark"}
+
 Which = Literal["best", "latest"] | int
 
 
@@ -84,7 +87,7 @@ class Run:
             "corpus.json": _pretty(corpus),
         }
         try:
-            _refuse_used_folder(path)
+            _clear_folder(path)
             path.mkdir(parents=True, exist_ok=True)
             for folder in ("checkpoints", "samples"):
                 (path / folder).mkdir()
@@ -92,7 +95,6 @@ class Run:
                 write_file(path / name, content)
             run._text.begin(text, tell)
             replace_file(path / "config.json", _pretty(config))  # whole, or there is no run
-            sync_folder(path)
             sync_folder(path.parent)
         except OSError as error:
             raise CharloomError(
@@ -279,8 +281,12 @@ def _pretty(struct: msgspec.Struct) -> bytes:
     return msgspec.json.format(msgspec.json.encode(struct), indent=2) + b"\n"
 
 
-def _refuse_used_folder(path: Path) -> None:
-    if (path / "config.json").exists():
+def _clear_folder(path: Path) -> None:
+    """Make room for a run: only what a kill left of another's beginning is removed."""
+    names = {entry.name for entry in path.iterdir()} if path.is_dir() else set()
+    if "config.json" in names:
         raise CharloomError(f"{path} already holds a run: resume it or choose another folder")
-    if path.is_dir() and any(path.iterdir()):
+    if names - _BEGINNING:
         raise CharloomError(f"{path} is not empty: choose a folder that is new or empty")
+    for name in names:
+        (path / name).rmdir() if (path / name).is_dir() else (path / name).unlink()

@@ -143,7 +143,7 @@ class Schedule:
 
     def restore(self, state: dict[str, float | int]) -> None:
         """Go on from what `state` gave; what is missing there starts afresh."""
-        if "total" in state:
+        if {"total", "at", "done"} <= state.keys():
             self.total = int(state["total"])
             self._anchor = int(state["at"]), float(state["done"])
         self._scale = float(state.get("scale", 1.0))

@@ -99,7 +99,7 @@ class Standing:
         self.lanes.seek(meta.cursor)
         self._begin_schedule()
         self.schedule.restore(meta.schedule)
-        self.total = int(meta.schedule.get("total", self.total))
+        self.total = self.schedule.total or self.total
         self.step, self.due = meta.step, meta.due
         self.best, self.losses = meta.best, meta.losses
         self.set_back(meta.setbacks)
