@@ -110,7 +110,7 @@ def test_what_a_kill_left_of_a_beginning_is_no_run_and_gives_way_to_one(tmp_path
         shutil.copytree(whole.path, begun)
         (begun / "config.json").rename(begun / name)
         (begun / "config.json").unlink(missing_ok=True)
-        with pytest.raises(CharloomError, match="no config"):
+        with pytest.raises(CharloomError, match=r"no config\.json"):
             Run.open(begun)
         new(begun, source)
         assert Run.open(begun).config == whole.config
