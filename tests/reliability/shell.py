@@ -14,6 +14,8 @@ import traceback
 from dataclasses import dataclass
 from pathlib import Path
 
+from warm import run
+
 NOBODY = 65534
 LONGEST = 20.0  # seconds until a command counts as hanging
 MOST_MEMORY = 4 << 30  # bytes of addresses
@@ -71,17 +73,6 @@ class Shell:
         return json.loads(self.server.stdout.readline())
 
 
-def _main(command):
-    from charloom.cli import main
-
-    sys.argv = ["charloom", *command]
-    try:
-        main()
-    except SystemExit as ended:
-        return ended.code or 0
-    return 0
-
-
 def _become(what):
     """Take the descriptors of a new process, and let Python open its streams on them."""
     for name, descriptor in (("out", 1), ("err", 2)):
@@ -103,7 +94,7 @@ def _child(what):
     status = 70
     try:
         _become(what)
-        status = _main(what["command"])
+        status = run(what["command"])
     except BaseException:  # what the interpreter would do
         traceback.print_exc()
         status = 1
@@ -128,7 +119,7 @@ def _serve(answers):
     for line in sys.stdin:
         what = json.loads(line)
         if "warm" in what:
-            answers.write(f"{json.dumps(_main(what['warm']))}\n")
+            answers.write(f"{json.dumps(run(what['warm']))}\n")
             continue
         began = time.perf_counter()
         if (pid := os.fork()) == 0:

@@ -66,7 +66,8 @@ class Warm:
         return line.strip()
 
 
-def _run(command):
+def run(command):
+    """Run a command in this process; returns its exit status."""
     from charloom.cli import main
 
     sys.argv = ["charloom", *command]
@@ -99,7 +100,7 @@ def _serve(answers):
             try:
                 command, how = json.loads(line)
                 _arrange(**how)
-                status = _run(command)
+                status = run(command)
             except SystemExit as ended:  # by a signal that came before the command began
                 status = ended.code
             except BaseException:
@@ -114,6 +115,6 @@ if __name__ == "__main__":
     answers = os.fdopen(os.dup(1), "w", buffering=1)
     with Path(os.devnull).open("w") as nowhere:
         os.dup2(nowhere.fileno(), 1)
-        assert _run(sys.argv[1:]) == 0
+        assert run(sys.argv[1:]) == 0
         answers.write("warm\n")
         _serve(answers)
