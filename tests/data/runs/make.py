@@ -3,7 +3,7 @@
     git worktree add /tmp/then COMMIT
     PYTHONPATH=/tmp/then/src python tests/data/runs/make.py tests/data/runs/NAME < verse.txt
 
-Each is stopped half-way, after its first checkpoint. Standard input is a source that cannot be
+Each is stopped half-way, at a checkpoint. Standard input is a source that cannot be
 read again, so each run carries its text along.
 """
 
@@ -44,7 +44,7 @@ WATCH = WatchConfig(evaluate_every=10, checkpoint_every=10, sample_every=10, sam
 
 
 def main(folder: Path) -> None:
-    """Train every run of `RUNS` up to its first checkpoint."""
+    """Train every run of `RUNS` up to its first checkpoint after the beginning."""
     data = DataConfig(sources=("-",), validation=0.2)
     text = read_text(data.sources)
     for name, settings in RUNS.items():
@@ -54,7 +54,7 @@ def main(folder: Path) -> None:
         vocabulary = Vocabulary.from_text(text.content)
         events = train(Run.create(folder / name, config, vocabulary, text))
         for event in events:
-            if type(event).__name__ == "Saved":
+            if type(event).__name__ == "Saved" and event.step:
                 break
         events.close()
         (folder / name / ".lock").unlink()
