@@ -1,3 +1,5 @@
+import signal
+
 from hypothesis import settings
 
 # An example may be the first to need a kernel, and then waits for its compilation.
@@ -7,3 +9,10 @@ settings.load_profile("charloom")
 
 def pytest_addoption(parser):
     parser.addoption("--full", action="store_true", help="make all trials of tests/reliability")
+
+
+def pytest_configure():
+    """Take signals as a terminal would send them: nohup, or a shell's &, lets them be ignored."""
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    for number in (signal.SIGHUP, signal.SIGTERM):
+        signal.signal(number, signal.SIG_DFL)

@@ -183,7 +183,7 @@ def errors(path):
 
 
 def head(place, path):
-    """`charloom train | head -1`."""
+    """`charloom train to head -1`."""
     with pipe(path.parent) as (name, descriptor):
         place[2].start(*place[1], path, out=name, err=errors(path))
         wait_until(lambda: unread(descriptor))
@@ -200,7 +200,7 @@ def closed(place, path):
 
 
 @pytest.mark.slow
-@pytest.mark.reliability("G6", "terminal closed, nohup, `| head -1`, output to a full disk, closed")
+@pytest.mark.reliability("G6", "terminal closed, nohup, `head -1`, output to a full disk, closed")
 def test_whatever_becomes_of_the_output_the_run_is_whole(place, trials):
     folder, _, warm, expected = place
     ways = (hang_up, ignore_hang_up, head, full, closed)
