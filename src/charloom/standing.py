@@ -42,6 +42,11 @@ class Standing:
         self.total = total_steps(self._config.train, per_epoch)
         self.schedule = Schedule(self._config.train, self.total, per_epoch)
 
+    @property
+    def looked(self) -> int:
+        """The last step that has been looked at; a look broken off may have left its line."""
+        return self.step - self.due
+
     def take(self, losses: list[float]) -> None:
         """Count the updates that have just been made, with their losses in nats per character."""
         known = self.losses

@@ -101,7 +101,7 @@ class _Trainer:
             self.began -= saved.meta.seconds
         elif config.start is not None:
             self.learner.load(Run.open(config.start).load_weights())
-        run.truncate_metrics(self.now.step)
+        self.keeper.forget(self.now.looked)
         self._recall()
         if saved is None:
             self.saved_step = -1
@@ -196,7 +196,7 @@ class _Trainer:
             )
         now.restore(self.run.checkpoint("latest"))
         now.set_back([*known, Setback(at=found.step, to=now.step, loss=repr(found.loss))])
-        self.keeper.forget(now.step)
+        self.keeper.forget(now.looked)
         self._recall()
         rate = now.schedule.rate(now.step)
         text = f"{what}: back to step {now.step:,}, with half the learning rate, {rate:.3g}"

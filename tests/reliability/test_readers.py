@@ -183,7 +183,7 @@ def errors(path):
 
 
 def head(place, path):
-    """`charloom train to head -1`."""
+    """`charloom train | head -1`."""
     with pipe(path.parent) as (name, descriptor):
         place[2].start(*place[1], path, out=name, err=errors(path))
         wait_until(lambda: unread(descriptor))
