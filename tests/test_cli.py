@@ -91,7 +91,7 @@ def test_training_for_some_time_says_what_was_chosen_and_keeps_the_time(place: P
     assert re.search(r"^drop   0(\.\d+)? of the units: ", said, re.M)
     assert "width" not in said  # it was given
     assert re.search(r"^step [\d,]+ of about [\d,]+: ", said, re.M)
-    assert re.search(r"^Done: [\d,]+ steps in 0:0[34]\.$", said, re.M)
+    assert re.search(r"^Done: [\d,]+ steps in 0:0[2-9]\.$", said, re.M)
     asked = json.loads((place / "timed" / "config.json").read_bytes())
     assert (asked["train"]["minutes"], asked["model"]["hidden"]) == (0.05, 384)
     assert asked["train"]["iterations"] > 3
