@@ -154,6 +154,7 @@ class _Trainer:
                 reset()
             loss = update(inputs, targets, rate(step))
             step += 1
+            # What is still being computed is not waited for: `_take` looks at it.
             if type(loss) is float and suspects(loss, inputs, targets):
                 self.guard.check(step, loss)
             if observing:
