@@ -5,7 +5,7 @@ import signal
 from contextlib import contextmanager
 from unittest import mock
 
-from charloom import training
+from charloom import batches
 from charloom.config import DataConfig, ModelConfig, RunConfig, TrainConfig, WatchConfig, replace
 from charloom.planning import new_run
 from charloom.run import Run
@@ -89,7 +89,7 @@ def signal_during_update(count, number=signal.SIGTERM):
     """Send this process a signal during the update that comes after so many from now."""
     left = count
 
-    class Stopping(training.Lanes):
+    class Stopping(batches.Lanes):
         def next(self):
             nonlocal left
             left -= 1
@@ -97,7 +97,7 @@ def signal_during_update(count, number=signal.SIGTERM):
                 signal.raise_signal(number)
             return super().next()
 
-    with mock.patch.object(training, "Lanes", Stopping):
+    with mock.patch.object(batches, "Lanes", Stopping):
         yield
 
 

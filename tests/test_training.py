@@ -10,7 +10,7 @@ import msgspec
 import numpy as np
 import pytest
 
-from charloom import open_model, standing, training
+from charloom import batches, open_model, standing, training
 from charloom import watch as watching
 from charloom.batches import Lanes
 from charloom.checkpoint import steps
@@ -47,7 +47,7 @@ def stop_at(monkeypatch):
     """Send this process a signal during the update that comes after so many of this session."""
 
     def arrange(count, number=signal.SIGTERM):
-        class Stopping(training.Lanes):
+        class Stopping(batches.Lanes):
             def next(self):
                 arranged["left"] -= 1
                 if arranged["left"] == 0:
@@ -55,7 +55,7 @@ def stop_at(monkeypatch):
                 return super().next()
 
         arranged = {"left": count}
-        monkeypatch.setattr(training, "Lanes", Stopping)
+        monkeypatch.setattr(batches, "Lanes", Stopping)
 
     yield arrange
     monkeypatch.undo()

@@ -12,6 +12,7 @@ _PUBLIC = {
     "RunConfig": "config",
     "SampleConfig": "config",
     "TrainConfig": "config",
+    "TransformerConfig": "config",
     "WatchConfig": "config",
     "Vocabulary": "vocabulary",
     "create_learner": "model",

@@ -18,7 +18,7 @@ from charloom.config import NgramConfig, RunConfig
 from charloom.errors import CharloomError
 from charloom.files import one_line, plain_size
 from charloom.optimizers import SLOTS
-from charloom.weights import check_names, weight_shapes
+from charloom.weights import check_names, state_shapes, weight_shapes
 
 _LARGEST_HEADER = 2**20  # bytes: 256 layers under Adam need a fifth of it
 _NUMPY_NAMES = {
@@ -55,10 +55,11 @@ def expected_arrays(config: RunConfig, vocabulary_size: int) -> dict[str, Expect
     shapes = dict(weights)
     for slot in SLOTS[config.train.optimizer]:
         shapes |= {f"optimizer.{slot}.{name}": shape for name, shape in weights.items()}
-    for layer in range(model.layers):
-        for name in "hc" if model.cell == "lstm" else "h":
-            shapes[f"state.layer{layer}.{name}"] = (config.train.batch, model.hidden)
+    carried = state_shapes(model, config.train.batch)
+    shapes |= {f"state.{name}": shape for name, shape in carried.items()}
     floats = {name: Expected((config.dtype,), shape) for name, shape in shapes.items()}
+    if config.train.precision == "fp16":
+        floats["optimizer.scale"] = Expected(("float32",), (2,))
     return floats | dict.fromkeys(("optimizer.updates", "rng.seed"), Expected(("int64",), (1,)))
 
 

@@ -1,4 +1,4 @@
-"""Ids to inputs and targets: B streams walked side by side, T characters a step."""
+"""Ids to inputs and targets: streams walked side by side, or windows drawn anywhere."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from charloom.config import TrainConfig
 from charloom.errors import CharloomError
 
 Ids = NDArray[np.integer[Any]]
@@ -58,6 +59,60 @@ class Lanes:
                 "lane; give the text and the batch that the run began with"
             )
         self.position, self.epoch = position, epoch
+
+
+class Windows:
+    """B windows of T characters a step, each beginning anywhere in the text (nanoGPT).
+
+    Where they begin is a pure function of the seed and the number of the step. `epoch` counts
+    how often as many characters as the text has have been read.
+    """
+
+    def __init__(self, ids: Ids, batch: int, length: int, seed: int) -> None:
+        """Take ids (N,) of any integer type; raises CharloomError as `check_fits` does."""
+        check_fits(len(ids), batch, length)
+        self._ids, self._batch, self._length, self._seed = ids, batch, length, seed
+        self._offsets = np.arange(length + 1)
+        self.position = 0  # steps so far
+
+    @property
+    def steps_per_epoch(self) -> int:
+        """Steps in which as many characters are read as the text has."""
+        return max(1, len(self._ids) // (self._batch * self._length))
+
+    @property
+    def epoch(self) -> int:
+        """How often so many characters have been read as the text has."""
+        return self.position // self.steps_per_epoch
+
+    def next(self) -> tuple[Ids, Ids, bool]:
+        """Return inputs (B, T), targets (B, T) and True: no state is carried between windows."""
+        rng = np.random.Generator(np.random.Philox(key=(self._seed, self.position)))
+        starts = rng.integers(0, len(self._ids) - self._length, self._batch)
+        windows = self._ids[starts[:, None] + self._offsets]
+        self.position += 1
+        return windows[:, :-1], windows[:, 1:], True
+
+    def cursor(self) -> dict[str, int]:
+        """Return the place in the walk, for `seek`."""
+        return {"position": self.position}
+
+    def seek(self, cursor: Mapping[str, int]) -> None:
+        """Go to a place that `cursor` gave; raises CharloomError where it is none."""
+        position = cursor.get("position", -1)
+        if position < 0:
+            raise CharloomError(f"cannot go on from {dict(cursor)!r}: it names no step")
+        self.position = position
+
+
+Batches = Lanes | Windows
+
+
+def open_batches(ids: Ids, config: TrainConfig) -> Batches:
+    """Return what hands out ids (N,) as the settings say; raises CharloomError."""
+    if config.batches == "windows":
+        return Windows(ids, config.batch, config.length, config.seed)
+    return Lanes(ids, config.batch, config.length)
 
 
 def check_fits(characters: int, batch: int, length: int) -> None:

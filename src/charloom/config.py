@@ -13,6 +13,7 @@ import msgspec
 from charloom.errors import CharloomError
 
 Cell = Literal["rnn", "lstm", "gru"]
+Mixer = Literal["attention", "mingru", "minlstm"]
 Engine = Literal["auto", "reference", "compiled", "torch"]
 Dtype = Literal["float32", "float64"]
 Optimizer = Literal["sgd", "adagrad", "rmsprop", "adam", "adamw"]
@@ -64,6 +65,62 @@ class ModelConfig(_Config, frozen=True, tag_field="kind", tag="recurrent"):
         self._require_range("embedding", 0, 65536)
         self._require_range("init_std", 0)
         self._require_range("forget_bias", -100, 100)
+
+
+class TransformerConfig(_Config, frozen=True, tag_field="kind", tag="transformer"):
+    """A stack of pre-norm residual blocks: a mixer over time, then a two-layer perceptron.
+
+    The mixer is causal attention (Vaswani et al. 2017; the blocks are GPT-2's without biases,
+    Radford et al. 2019), or one of the recurrent cells that a scan computes in parallel, minGRU
+    and minLSTM (Feng et al. 2024, "Were RNNs All We Needed?"). `context` C is what attention
+    reaches back over; heads, context and positions mean nothing to the other two. The embedding
+    is also the head. Weights start as N(0, `init_std`^2), those that end a branch divided by
+    sqrt(2 layers).
+    """
+
+    mixer: Mixer = "attention"
+    layers: int = 4
+    width: int = 128
+    heads: int = 4
+    context: int = 64
+    positions: Literal["learned", "rotary"] = "learned"  # rotary: Su et al. 2021
+    init_std: float = 0.02
+
+    def __post_init__(self) -> None:
+        self._require(
+            self.mixer in ("attention", "mingru", "minlstm"), "mixer", "attention, mingru, minlstm"
+        )
+        self._require(self.positions in ("learned", "rotary"), "positions", "learned or rotary")
+        self._require_range("layers", 1, 256)
+        self._require_range("width", 1, 65536)
+        self._require_range("heads", 1, 65536)
+        self._require_range("context", 2, 2**20)
+        self._require_range("init_std", 0)
+        attends = self.mixer == "attention"
+        whole = not attends or self.width % self.heads == 0
+        self._require(whole, "heads", f"a divisor of the width, {self.width}")
+        even = not attends or self.positions != "rotary" or self.width // self.heads % 2 == 0
+        self._require(even, "heads", "such that width / heads is even, for rotary positions")
+
+
+class PretrainedConfig(_Config, frozen=True, tag_field="kind", tag="pretrained"):
+    """A causal language model over tokens that somebody else trained, in Hugging Face's format.
+
+    `architecture` is its config.json; `source` the folder that it came from. With `lora` > 0 only
+    adapters of that rank are trained (Hu et al. 2021), and the folder is needed to open a run;
+    `sha256` says what the weights there are. `shapes` names what is trained.
+    """
+
+    source: str
+    architecture: dict[str, Any]
+    shapes: dict[str, tuple[int, ...]]
+    sha256: str
+    context: int
+    lora: int = 0
+
+    def __post_init__(self) -> None:
+        self._require_range("context", 2, 2**24)
+        self._require_range("lora", 0, 4096)
 
 
 class NgramConfig(_Config, frozen=True, tag_field="kind", tag="ngram"):
@@ -132,9 +189,13 @@ class TrainConfig(_Config, frozen=True):
     patience: int = 10  # plateau: windows without a new best before a cut
     window: int = 1000  # plateau: iterations in a window
     seed: int = 0
+    batches: Literal["lanes", "windows"] = "lanes"  # streams side by side, or anywhere in the text
+    precision: Literal["full", "bf16", "fp16"] = "full"  # torch only: of products, not of weights
+    accumulate: int = 1  # torch only: parts of the batch that are computed one after another
+    compile: bool = False  # torch only: torch.compile
 
     def __post_init__(self) -> None:
-        for field in ("batch", "length", "patience", "window"):
+        for field in ("batch", "length", "patience", "window", "accumulate"):
             self._require_range(field, 1)
         for field in ("warmup", "weight_decay", "decay_after"):
             self._require_range(field, 0)
@@ -194,13 +255,16 @@ class WatchConfig(_Config, frozen=True):
         self._require_range("keep", 1)
 
 
+NetworkConfig = ModelConfig | TransformerConfig | PretrainedConfig  # what a Learner trains
+
+
 class RunConfig(_Config, frozen=True):
     """All that was asked of a run; the contents of its ``config.json``.
 
     `start` is another run, whose best weights this one begins with.
     """
 
-    model: ModelConfig | NgramConfig = ModelConfig()
+    model: NetworkConfig | NgramConfig = ModelConfig()
     data: DataConfig = DataConfig()
     train: TrainConfig = TrainConfig()
     watch: WatchConfig = WatchConfig()

@@ -4,14 +4,24 @@ Both protocols are structural: nothing inherits from them. Shapes: B lanes, T ti
 V characters in the vocabulary. Losses are mean nats per character.
 """
 
+import os
 from collections.abc import Mapping
 from pathlib import Path
+from types import ModuleType
 from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
 
-from charloom.config import Dtype, Engine, ModelConfig, NgramConfig, TrainConfig
+from charloom.config import (
+    Dtype,
+    Engine,
+    ModelConfig,
+    NetworkConfig,
+    NgramConfig,
+    TrainConfig,
+    TransformerConfig,
+)
 from charloom.errors import CharloomError
 from charloom.run import Run
 from charloom.vocabulary import Vocabulary
@@ -69,13 +79,52 @@ class Learner(Protocol):
         """Take weights alone, or all that `arrays` gave. Raises CharloomError on a misfit."""
 
 
-def pick_engine(engine: Engine = "auto") -> str:
-    """Resolve "auto": the one place that decides."""
-    return "compiled" if engine == "auto" else engine
+def pick_engine(
+    engine: Engine, model: NetworkConfig | NgramConfig, train: TrainConfig | None = None
+) -> Engine:
+    """Resolve "auto": the one place that decides.
+
+    Recurrent networks are computed by the compiled engine, but where PyTorch is at hand and finds
+    a GPU, or where `train` asks for what only PyTorch does, by that; so is everything else.
+    Raises CharloomError where an engine cannot do what it is to do.
+    """
+    recurrent = isinstance(model, ModelConfig)
+    wanted = _needs_torch(train) if recurrent else "this model"
+    if engine == "auto":
+        return "torch" if wanted or (train and has_gpu()) else "compiled"
+    if engine == "torch" or not wanted:
+        return engine
+    if engine == "reference" and isinstance(model, TransformerConfig) and train is None:
+        return engine  # it reads and writes with transformers, and does not train them
+    raise CharloomError(f"the {engine} engine cannot do {wanted}: leave out --engine, or say torch")
+
+
+def _needs_torch(train: TrainConfig | None) -> str:
+    """Name what is asked for that only PyTorch does; empty where nothing is."""
+    if train is None:
+        return ""
+    several = "several processes" if int(os.environ.get("WORLD_SIZE", 1)) > 1 else ""
+    asked = {
+        f"--precision {train.precision}": train.precision != "full",
+        "--accumulate": train.accumulate > 1,
+        "--compile": train.compile,
+    }
+    return several or next((name for name, given in asked.items() if given), "")
+
+
+def has_gpu() -> bool:
+    """Whether PyTorch is installed and finds a GPU."""
+    if not any(Path("/proc/driver").glob("nvidia*")):  # PyTorch takes a second to load
+        return False
+    try:
+        import torch
+    except ImportError:
+        return False
+    return bool(torch.cuda.is_available())
 
 
 def create_learner(
-    model: ModelConfig,
+    model: NetworkConfig,
     train: TrainConfig,
     vocabulary_size: int,
     engine: Engine = "auto",
@@ -84,23 +133,26 @@ def create_learner(
 ) -> Learner:
     """Return a fresh learner; `seed`, by default `train.seed`, draws weights and dropout.
 
-    Raises CharloomError where the engine is not installed.
+    Raises CharloomError where the engine is not installed or cannot do it.
     """
-    match pick_engine(engine):
-        case "reference":
+    match pick_engine(engine, model, train), model:
+        case "reference", ModelConfig():
             from charloom.reference import ReferenceLearner
 
             return ReferenceLearner(model, train, vocabulary_size, dtype, seed)
-        case "compiled":
+        case "compiled", ModelConfig():
             from charloom.compiled import CompiledLearner
 
             return CompiledLearner(model, train, vocabulary_size, dtype, seed)
-        case unknown:
-            raise CharloomError(f"engine {unknown!r} is not there: take compiled or reference")
+        case _:
+            learner: Learner = _torchnet().create_learner(
+                model, train, vocabulary_size, dtype, seed
+            )
+            return learner
 
 
 def create_model(
-    config: ModelConfig | NgramConfig,
+    config: NetworkConfig | NgramConfig,
     arrays: Mapping[str, NDArray[Any]],
     vocabulary: Vocabulary,
     engine: Engine = "auto",
@@ -116,17 +168,31 @@ def create_model(
 
         return NgramModel.from_arrays(config, vocabulary, arrays)
     weights = {name: a for name, a in arrays.items() if not name.startswith(STATE_PREFIXES)}
-    match pick_engine(engine):
-        case "reference":
+    match pick_engine(engine, config), config:
+        case "reference", ModelConfig():
             from charloom.reference import ReferenceModel
 
             return ReferenceModel(config, weights, vocabulary)
-        case "compiled":
+        case "compiled", ModelConfig():
             from charloom.compiled import CompiledModel
 
             return CompiledModel(config, weights, vocabulary, dtype)
-        case unknown:
-            raise CharloomError(f"engine {unknown!r} is not there: take compiled or reference")
+        case _:
+            model: LanguageModel = _torchnet().create_model(config, weights, vocabulary, dtype)
+            return model
+
+
+def _torchnet() -> ModuleType:
+    """Load the engine that needs PyTorch; raises CharloomError where that is not installed."""
+    try:
+        import torch  # noqa: F401
+    except ImportError:
+        raise CharloomError(
+            "this needs PyTorch, which is not installed: pip install 'charloom[torch]'"
+        ) from None
+    from charloom import torchnet
+
+    return torchnet
 
 
 def open_model(run: str | Path | Run, engine: Engine = "auto") -> LanguageModel:

@@ -13,12 +13,12 @@ from typing import NamedTuple
 
 import numpy as np
 
-from charloom.batches import Lanes, check_fits
-from charloom.config import ModelConfig, RunConfig, replace
+from charloom.batches import check_fits, open_batches
+from charloom.config import NgramConfig, RunConfig, replace
 from charloom.corpus import fewest_characters
 from charloom.errors import CharloomError
 from charloom.evaluation import evaluate
-from charloom.model import Learner, create_learner, create_model
+from charloom.model import Learner, create_learner, create_model, pick_engine
 from charloom.progress import Tell, say_nothing
 from charloom.recipe import Choice, Size, choose, speed, times
 from charloom.run import Run
@@ -58,7 +58,7 @@ def new_run(
     """
     text = read_text(config.data.sources, tell) if text is None else text
     vocabulary = _vocabulary(config, text)
-    if isinstance(config.model, ModelConfig):
+    if not isinstance(config.model, NgramConfig):
         split = split_text(text.characters, config.data, fewest_characters(config))
         train, N = config.train, split.train.stop
         check_fits(N, train.batch, train.length)
@@ -86,7 +86,7 @@ def plan(
     Without minutes nothing is measured: the same text and settings give the same plan. Raises
     CharloomError.
     """
-    assert isinstance(config.model, ModelConfig)
+    assert not isinstance(config.model, NgramConfig)
     vocabulary = _vocabulary(config, text)
     N = split_text(text.characters, config.data, 3).train.stop
     planner = _Planner(config, given, text, vocabulary, N)
@@ -157,17 +157,17 @@ class _Planner:
         return Plan(config, tuple(reasons), began)
 
     def _numbers(self, choice: Choice) -> int:
-        assert isinstance(choice.config.model, ModelConfig)
+        assert not isinstance(choice.config.model, NgramConfig)
         return parameter_count(choice.config.model, len(self.vocabulary))
 
     def _time(self, config: RunConfig, budget: float) -> tuple[float, float]:
         """Return characters a second, and the seconds by which the first update took longer."""
         model, train = config.model, config.train
-        assert isinstance(model, ModelConfig)
+        assert not isinstance(model, NgramConfig)
         learner = create_learner(model, train, len(self.vocabulary), config.engine, config.dtype)
         fewest = fewest_characters(config)
         ids = self.vocabulary.encode(self.text.head(min(self.size.characters, 4 * fewest)))
-        lanes = Lanes(ids, train.batch, train.length)
+        lanes = open_batches(ids, train)
 
         def update() -> float:
             began = perf_counter()
@@ -189,9 +189,8 @@ class _Planner:
     def _start(self, config: RunConfig, learner: Learner) -> float:
         """Do once what the run will look with, so that it has been compiled; returns seconds."""
         began = perf_counter()
-        model = create_model(
-            config.model, learner.arrays(), self.vocabulary, config.engine, config.dtype
-        )
+        engine = pick_engine(config.engine, config.model, config.train)
+        model = create_model(config.model, learner.arrays(), self.vocabulary, engine, config.dtype)
         evaluate(model, np.zeros(2, np.int32))
         deque(generate(model, config.watch.sample, length=1))
         return perf_counter() - began

@@ -152,7 +152,7 @@ class _Walk:
         N, V = len(text), len(vocabulary)
         model, train = preset(name).model, preset(name).train
         assert isinstance(model, ModelConfig)  # no n-gram model has a published figure
-        picked = pick_engine(engine)
+        picked = pick_engine(engine, model, train)
         dtype: Dtype = "float64" if picked == "reference" else "float32"
         self.program = Program(name, N, V, train.length, picked, dtype)
         self.smooth_sum = math.log(V) * train.length

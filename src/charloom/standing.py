@@ -4,7 +4,7 @@ import math
 
 import numpy as np
 
-from charloom.batches import Lanes
+from charloom.batches import Batches
 from charloom.checkpoint import Checkpoint
 from charloom.config import RunConfig, differences
 from charloom.errors import CharloomError
@@ -25,7 +25,7 @@ class Standing:
     """
 
     def __init__(
-        self, config: RunConfig, learner: Learner, lanes: Lanes, vocabulary_size: int
+        self, config: RunConfig, learner: Learner, lanes: Batches, vocabulary_size: int
     ) -> None:
         self.learner, self.lanes = learner, lanes
         self.first_loss = math.log(vocabulary_size)

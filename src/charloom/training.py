@@ -10,9 +10,9 @@ from contextlib import contextmanager, suppress
 from time import perf_counter, sleep
 
 from charloom import checkpoint
-from charloom.batches import Lanes
+from charloom.batches import open_batches
 from charloom.checkpoint import Checkpoint
-from charloom.config import ModelConfig, NgramConfig
+from charloom.config import NetworkConfig, NgramConfig
 from charloom.deadline import Deadline, Pace
 from charloom.errors import CharloomError, DivergedError
 from charloom.evaluation import Score
@@ -73,14 +73,14 @@ class _Trainer:
     def __init__(
         self,
         run: Run,
-        model: ModelConfig,
+        model: NetworkConfig,
         saved: Checkpoint | None,
         began: float | None = None,
     ) -> None:
         config, V = run.config, len(run.vocabulary)
         self.run, self.model, self.signals, self.keeper = run, model, Signals(), Keeper(run)
         self.parts = run.read_parts()
-        lanes = Lanes(self.parts.train, config.train.batch, config.train.length)
+        lanes = open_batches(self.parts.train, config.train)
         self.most = most_steps(config.train, lanes.steps_per_epoch)
         self.learner = create_learner(
             model, config.train, V, config.engine, config.dtype, config.train.seed
@@ -286,7 +286,7 @@ class _Trainer:
     def _started(self) -> Started:
         return Started(
             run=self.run,
-            engine=pick_engine(self.run.config.engine),
+            engine=pick_engine(self.run.config.engine, self.model, self.run.config.train),
             parameters=parameter_count(self.model, len(self.run.vocabulary)),
             parts=self.parts,
             step=self.now.step,

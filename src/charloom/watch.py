@@ -2,13 +2,13 @@
 
 import msgspec
 
-from charloom.config import ModelConfig, replace
+from charloom.config import NgramConfig, replace
 from charloom.evaluation import Score, evaluate
 from charloom.events import Sampled
 from charloom.intervals import intervals
 from charloom.keeping import Keeper
 from charloom.meta import Setback
-from charloom.model import Ids, LanguageModel, create_model
+from charloom.model import Ids, LanguageModel, create_model, pick_engine
 from charloom.run import Run
 from charloom.sampling import generate
 from charloom.standing import Standing
@@ -95,6 +95,7 @@ class Watch:
 
     def _model(self) -> LanguageModel:
         config, model = self._run.config, self._run.config.model
-        assert isinstance(model, ModelConfig)
+        assert not isinstance(model, NgramConfig)
+        engine = pick_engine(config.engine, model, config.train)  # a GPU that trains also reads
         arrays = self._now.learner.arrays()
-        return create_model(model, arrays, self._run.vocabulary, config.engine, config.dtype)
+        return create_model(model, arrays, self._run.vocabulary, engine, config.dtype)

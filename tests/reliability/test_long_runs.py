@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from charloom import keeping, metrics, training
+from charloom import batches, keeping, metrics, training
 from charloom.config import WatchConfig, replace
 from charloom.errors import CharloomError
 from charloom.events import Evaluated, Progress, Saved, Warned
@@ -219,14 +219,14 @@ def test_an_hour_of_sleep_changes_no_bit_and_is_forgotten(tmp_path, source, tria
 
 def asleep(clock, monkeypatch):
     """Let the next update take an hour."""
-    update = training.Lanes.next
+    update = batches.Lanes.next
 
     def once(lanes):
         clock.ahead += 3600
-        monkeypatch.setattr(training.Lanes, "next", update)
+        monkeypatch.setattr(batches.Lanes, "next", update)
         return update(lanes)
 
-    monkeypatch.setattr(training.Lanes, "next", once)
+    monkeypatch.setattr(batches.Lanes, "next", once)
 
 
 # ---- G10: the run folder goes away

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from charloom.cli.text import count, duration, echo_json, model_name, nats_and_bits, table
-from charloom.config import ModelConfig
+from charloom.config import NgramConfig
 from charloom.errors import CharloomError
 
 if TYPE_CHECKING:
@@ -105,9 +105,9 @@ def _summary(run: "Run") -> dict[str, Any]:
         "text": run.corpus.name,
         "model": model_name(model),
         "preset": run.config.preset,
-        "parameters": parameter_count(model, len(run.vocabulary))
-        if isinstance(model, ModelConfig)
-        else None,
+        "parameters": None
+        if isinstance(model, NgramConfig)
+        else parameter_count(model, len(run.vocabulary)),
         "steps": newest.get("step", 0),
         "seconds": newest.get("seconds", 0.0),
         "validation": best[0],

@@ -6,7 +6,13 @@ from typing import Any
 import click
 import msgspec
 
-from charloom.config import ModelConfig, NgramConfig
+from charloom.config import (
+    ModelConfig,
+    NetworkConfig,
+    NgramConfig,
+    PretrainedConfig,
+    TransformerConfig,
+)
 
 LN2 = 0.6931471805599453
 
@@ -54,12 +60,20 @@ def nats_and_bits(nats: float) -> str:
     return f"{nats:.3f} nats, {nats / LN2:.3f} bits per character"
 
 
-def model_name(model: ModelConfig | NgramConfig) -> str:
+def model_name(model: NetworkConfig | NgramConfig) -> str:
     """Return a model's kind and size in few words."""
-    if isinstance(model, NgramConfig):
-        smoothing = "" if model.smoothing == "none" else f", {model.smoothing}"
-        return f"ngram of order {model.order}{smoothing}"
-    return f"{model.cell}, {count(model.layers, 'layer')} of {model.hidden}"
+    match model:
+        case NgramConfig():
+            smoothing = "" if model.smoothing == "none" else f", {model.smoothing}"
+            return f"ngram of order {model.order}{smoothing}"
+        case ModelConfig():
+            return f"{model.cell}, {count(model.layers, 'layer')} of {model.hidden}"
+        case TransformerConfig():
+            name = "transformer" if model.mixer == "attention" else model.mixer
+            return f"{name}, {count(model.layers, 'layer')} of {model.width}"
+        case PretrainedConfig():
+            adapted = f", LoRA of rank {model.lora}" if model.lora else ""
+            return f"{model.architecture.get('model_type', 'pretrained')}{adapted}"
 
 
 def printable(text: str) -> str:
