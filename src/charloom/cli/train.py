@@ -9,6 +9,7 @@ from typing import Any
 import click
 
 from charloom.cli.options import (
+    KINDS,
     Section,
     SectionedCommand,
     changed,
@@ -17,24 +18,42 @@ from charloom.cli.options import (
     option,
     options,
 )
-from charloom.config import ModelConfig, NgramConfig, RunConfig, replace
+from charloom.cli.text import model_kind
+from charloom.config import (
+    ModelConfig,
+    NgramConfig,
+    RunConfig,
+    TrainConfig,
+    TransformerConfig,
+    replace,
+)
 from charloom.errors import CharloomError
-from charloom.recipe import BASE, CHOSEN, MINUTES
+from charloom.recipe import BASE, CHOSEN, MINUTES, TRANSFORMER
 
 _MODEL = Section(
     "Model",
     BASE.model,
     {
-        "hidden": "Units H in a layer.",
-        "layers": "Layers, one above the other.",
-        "embedding": "Width of the learned input vectors; 0 is one-hot inputs.",
+        "hidden": "rnn, lstm, gru: units H in a layer.",
+        "layers": "Layers, one above the other; a transformer has 4.",
+        "embedding": "rnn, lstm, gru: width of the learned input vectors; 0 is one-hot inputs.",
         "init_std": "Weights start as N(0, this squared); auto is 1 / fan-in.",
         "forget_bias": "What the bias of an LSTM's forget gate starts at.",
     },
     unset="auto",
     chosen=CHOSEN,
 )
-_SHAPE = ("model", *ModelConfig.__struct_fields__)  # what weights follow from
+_TRANSFORMER = Section(
+    "Model",
+    TransformerConfig(),
+    {
+        "width": "transformer, mingru, minlstm: numbers D that stand for a character.",
+        "heads": "transformer: heads that attend side by side.",
+        "context": "transformer: characters it looks back over; also --length.",
+        "positions": "transformer: learned or rotary.",
+    },
+)
+_SHAPE = ("model", *ModelConfig.__struct_fields__, *TransformerConfig.__struct_fields__)
 _NGRAM = Section(
     "Model",
     NgramConfig(),
@@ -65,6 +84,7 @@ _STEP = Section(
     BASE.train,
     {
         "batch": "Places B of the text that are read side by side.",
+        "batches": "lanes are read on and on; windows lie anywhere, and each begins from nothing.",
         "length": "Characters T that the gradient reaches back over.",
         "optimizer": "sgd, adagrad, rmsprop, adam or adamw.",
         "learning_rate": "The rate where it is highest.",
@@ -116,8 +136,17 @@ _ENGINE = Section(
     "Engine",
     BASE,
     {
-        "engine": "What computes: auto, compiled or reference.",
+        "engine": "What computes: auto, compiled, torch or reference.",
         "dtype": "Of weights: float32 or float64.",
+    },
+)
+_TORCH = Section(
+    "Engine",
+    BASE.train,
+    {
+        "precision": "torch: of products: full, bf16 or fp16.",
+        "accumulate": "torch: parts of the batch, one after the other, where memory is short.",
+        "compile": "torch: let torch.compile make kernels.",
     },
 )
 
@@ -147,11 +176,12 @@ _ENGINE = Section(
 @option(
     "Model",
     "--model",
-    type=click.Choice(["rnn", "lstm", "gru", "ngram"]),
+    type=click.Choice([*KINDS]),
     metavar="NAME",
-    help="rnn, lstm, gru, or ngram, which counts.  [lstm]",
+    help="rnn, lstm, gru; ngram, which counts; with PyTorch transformer, mingru, minlstm.  [lstm]",
 )
 @options(_MODEL)
+@options(_TRANSFORMER)
 @options(_NGRAM)
 @option(
     "How long",
@@ -169,6 +199,7 @@ _ENGINE = Section(
 @options(_SAMPLE)
 @option(_WATCH.title, "--greedy", is_flag=True, help="Of samples: always the likeliest character.")
 @options(_ENGINE)
+@options(_TORCH)
 @click.pass_context
 def train(context: click.Context, /, **_: Any) -> None:
     """Train a model on a text, and watch it learn.
@@ -190,7 +221,7 @@ def train(context: click.Context, /, **_: Any) -> None:
         text = read_text(config.data.sources, view.status)
         out = context.params["out"] or free_folder(config)
         planned = config.preset is None or config.train.minutes is not None
-        if planned and isinstance(config.model, ModelConfig):
+        if planned and not isinstance(config.model, NgramConfig):
             fixed = None if config.preset else {*values, *(_SHAPE if config.start else ())}
             config, view.reasons, began = plan(config, fixed, text, began, view.status)
         run = new_run(out, config, text, view.status)
@@ -218,9 +249,13 @@ def configure(values: dict[str, Any]) -> RunConfig:
     sample = replace(base.watch.sample, **_temperature(values))
     model = changed_model(base.model, values.get("model"), values)
     if isinstance(model, NgramConfig) and "minutes" in values:
-        raise CharloomError("--minutes is for --model rnn, lstm or gru: leave it out")
-    if preset is None and not ends and isinstance(model, ModelConfig):
+        raise CharloomError("--minutes is for networks, and an n-gram model counts: leave it out")
+    if preset is None and not ends and not isinstance(model, NgramConfig):
         values = {"minutes": MINUTES} | values
+    if isinstance(model, TransformerConfig):
+        if preset is None and "start" not in values:
+            base = replace(base, train=TRANSFORMER)
+        model, values = _one_window(model, base.train, values)
     return replace(
         base,
         model=model,
@@ -231,6 +266,23 @@ def configure(values: dict[str, Any]) -> RunConfig:
         dtype=values.get("dtype", base.dtype),
         preset=preset,
     )
+
+
+def _one_window(
+    model: TransformerConfig, train: TrainConfig, values: dict[str, Any]
+) -> tuple[TransformerConfig, dict[str, Any]]:
+    """Let a transformer learn from windows as long as what it looks back over."""
+    if model.mixer != "attention":
+        return model, values
+    length = values.get("length", values.get("context", train.length))
+    if "start" not in values and "context" not in values:
+        model = replace(model, context=length)
+    if length > model.context:
+        raise CharloomError(
+            f"--length {length} is more than the {model.context} characters that the model looks "
+            "back over: lower it"
+        )
+    return model, values | {"length": length}
 
 
 def _begun(values: dict[str, Any]) -> RunConfig:
@@ -246,7 +298,9 @@ def _begun(values: dict[str, Any]) -> RunConfig:
         raise CharloomError(f"{run.path} has counted n-grams, and no weights: train anew")
     run.checkpoint()  # raises where there is none
     start = str(run.path.absolute())
-    return replace(BASE, model=run.config.model, dtype=run.config.dtype, start=start)
+    model = run.config.model
+    train = BASE.train if isinstance(model, ModelConfig) else TRANSFORMER
+    return replace(BASE, model=model, train=train, dtype=run.config.dtype, start=start)
 
 
 def _temperature(values: dict[str, Any]) -> dict[str, float]:
@@ -265,7 +319,7 @@ def free_folder(config: RunConfig) -> Path:
         text = "stdin"
     elif not source.startswith("corpus:"):
         text = Path(source).resolve().stem
-    model = config.model.cell if isinstance(config.model, ModelConfig) else "ngram"
+    model = model_kind(config.model)
     name = re.sub(r"[^\w.]+", "-", f"{text}-{config.preset or model}").strip("-.")
     names = itertools.chain([name], (f"{name}-{n}" for n in itertools.count(2)))
     return next(path for name in names if not (path := Path("runs", name)).exists())
