@@ -12,23 +12,18 @@ from charloom.cli.options import (
     KINDS,
     Section,
     SectionedCommand,
-    changed,
-    changed_model,
     given,
     option,
     options,
 )
+from charloom.cli.settings import SHAPE, configure
 from charloom.cli.text import model_kind
 from charloom.config import (
-    ModelConfig,
     NgramConfig,
     RunConfig,
-    TrainConfig,
     TransformerConfig,
-    replace,
 )
-from charloom.errors import CharloomError
-from charloom.recipe import BASE, CHOSEN, MINUTES, TRANSFORMER
+from charloom.recipe import BASE, CHOSEN, MINUTES
 
 _MODEL = Section(
     "Model",
@@ -53,7 +48,6 @@ _TRANSFORMER = Section(
         "positions": "transformer: learned or rotary.",
     },
 )
-_SHAPE = ("model", *ModelConfig.__struct_fields__, *TransformerConfig.__struct_fields__)
 _NGRAM = Section(
     "Model",
     NgramConfig(),
@@ -171,7 +165,15 @@ _TORCH = Section(
     "--from",
     "start",
     metavar="RUN",
-    help="Begin with the best weights of RUN, and with its model and characters; all else anew.",
+    help="Begin with the best weights of RUN, and with its model and characters; all else anew. "
+    "Or a folder with a causal language model in Hugging Face's format.",
+)
+@option(
+    "Run",
+    "--lora",
+    type=click.IntRange(1),
+    metavar="RANK",
+    help="With --from FOLDER: train adapters of this rank alone; its weights stay as they are.",
 )
 @option(
     "Model",
@@ -222,93 +224,11 @@ def train(context: click.Context, /, **_: Any) -> None:
         out = context.params["out"] or free_folder(config)
         planned = config.preset is None or config.train.minutes is not None
         if planned and not isinstance(config.model, NgramConfig):
-            fixed = None if config.preset else {*values, *(_SHAPE if config.start else ())}
+            fixed = None if config.preset else {*values, *(SHAPE if config.start else ())}
             config, view.reasons, began = plan(config, fixed, text, began, view.status)
         run = new_run(out, config, text, view.status)
         run.prepare(view.status)
         context.exit(view.follow(start(run, began=began)))
-
-
-def configure(values: dict[str, Any]) -> RunConfig:
-    """Return the settings of a run from what was given; raises CharloomError.
-
-    Those of recipe.CHOSEN that were not given are still to be chosen, unless there is a preset.
-    """
-    base, preset = BASE, values.get("preset")
-    if "start" in values:
-        base = _begun(values)
-    if preset is not None:
-        from charloom.presets import preset as find
-
-        base = find(preset)
-    ends = [name for name in ("iterations", "epochs") if values.get(name) is not None]
-    if "minutes" in values and ends:
-        raise CharloomError(f"--minutes and --{ends[0]} both say when the run ends: give one")
-    if len(values.keys() & {"iterations", "epochs"}) == 1:  # it alone says when the run ends
-        values = {"iterations": None, "epochs": None} | values
-    sample = replace(base.watch.sample, **_temperature(values))
-    model = changed_model(base.model, values.get("model"), values)
-    if isinstance(model, NgramConfig) and "minutes" in values:
-        raise CharloomError("--minutes is for networks, and an n-gram model counts: leave it out")
-    if preset is None and not ends and not isinstance(model, NgramConfig):
-        values = {"minutes": MINUTES} | values
-    if isinstance(model, TransformerConfig):
-        if preset is None and "start" not in values:
-            base = replace(base, train=TRANSFORMER)
-        model, values = _one_window(model, base.train, values)
-    return replace(
-        base,
-        model=model,
-        data=changed(base.data, values),
-        train=changed(base.train, values),
-        watch=replace(changed(base.watch, values), sample=sample),
-        engine=values.get("engine", base.engine),
-        dtype=values.get("dtype", base.dtype),
-        preset=preset,
-    )
-
-
-def _one_window(
-    model: TransformerConfig, train: TrainConfig, values: dict[str, Any]
-) -> tuple[TransformerConfig, dict[str, Any]]:
-    """Let a transformer learn from windows as long as what it looks back over."""
-    if model.mixer != "attention":
-        return model, values
-    length = values.get("length", values.get("context", train.length))
-    if "start" not in values and "context" not in values:
-        model = replace(model, context=length)
-    if length > model.context:
-        raise CharloomError(
-            f"--length {length} is more than the {model.context} characters that the model looks "
-            "back over: lower it"
-        )
-    return model, values | {"length": length}
-
-
-def _begun(values: dict[str, Any]) -> RunConfig:
-    """Settings with the model of the run whose weights are to begin with."""
-    from charloom.run import Run
-
-    for name in ("preset", *_SHAPE, *NgramConfig.__struct_fields__):
-        if name in values:
-            flag = f"--{name.replace('_', '-')}"
-            raise CharloomError(f"--from takes the model of {values['start']}: leave out {flag}")
-    run = Run.open(values["start"])
-    if isinstance(run.config.model, NgramConfig):
-        raise CharloomError(f"{run.path} has counted n-grams, and no weights: train anew")
-    run.checkpoint()  # raises where there is none
-    start = str(run.path.absolute())
-    model = run.config.model
-    train = BASE.train if isinstance(model, ModelConfig) else TRANSFORMER
-    return replace(BASE, model=model, train=train, dtype=run.config.dtype, start=start)
-
-
-def _temperature(values: dict[str, Any]) -> dict[str, float]:
-    if values.get("greedy") and "temperature" in values:
-        raise click.UsageError("--greedy is --temperature 0: give one of them")
-    if values.get("greedy"):
-        return {"temperature": 0.0}
-    return {"temperature": values["temperature"]} if "temperature" in values else {}
 
 
 def free_folder(config: RunConfig) -> Path:
