@@ -89,8 +89,8 @@ def pick_engine(
     a GPU, or where `train` asks for what only PyTorch does, by that; so is everything else.
     Raises CharloomError where an engine cannot do what it is to do.
     """
-    recurrent = isinstance(model, ModelConfig)
-    wanted = _needs_torch(train) if recurrent else "this model"
+    known = isinstance(model, ModelConfig | NgramConfig)
+    wanted = _needs_torch(train) if known else "this model"
     if engine == "auto":
         return "torch" if wanted or (train and has_gpu()) else "compiled"
     if engine == "torch" or not wanted:
