@@ -14,6 +14,7 @@ from charloom.reference import ReferenceLearner  # noqa: E402
 from charloom.weights import initial_weights  # noqa: E402
 
 pytestmark = pytest.mark.torch
+torch.set_num_threads(1)  # so little work is not shared out
 
 CELLS = ["rnn", "lstm", "gru"]
 V, B, T = 7, 3, 5
