@@ -63,14 +63,13 @@ def new_run(
     if not isinstance(config.model, NgramConfig):
         split = split_text(text.characters, config.data, fewest_characters(config))
         train, N = config.train, split.train.stop
-        ids = _beginning(config, text, vocabulary, N)
-        check_fits(len(ids), train.batch, train.length, vocabulary.unit)
+        ids, per_id = _ids(config, text, vocabulary, N)
+        check_fits(ids, train.batch, train.length, vocabulary.unit)
         if train.minutes is not None and train.iterations is None:
             config = plan(config, None, text, perf_counter()).config
         elif train.iterations is None and train.epochs is None:
             characters = min(max(EPOCHS * N, FEWEST), MOST)
-            step = train.batch * train.length * vocabulary.count(ids) / len(ids)
-            iterations = math.ceil(characters / step)
+            iterations = math.ceil(characters / (train.batch * train.length * per_id))
             config = replace(config, train=replace(train, iterations=iterations))
     return Run.create(path, config, vocabulary, text, tell)
 
@@ -125,6 +124,14 @@ def _beginning(config: RunConfig, text: Text, vocabulary: Alphabet, characters: 
     return vocabulary.encode(text.head(min(characters, enough)))
 
 
+def _ids(config: RunConfig, text: Text, vocabulary: Alphabet, characters: int) -> tuple[int, float]:
+    """How many ids the training text has, or else enough, and how many characters one is."""
+    if isinstance(vocabulary, Vocabulary):
+        return characters, 1.0
+    ids = _beginning(config, text, vocabulary, characters)
+    return len(ids), vocabulary.count(ids) / max(1, len(ids))
+
+
 class _Planner:
     """Speeds that have been measured, and the choice that they lead to."""
 
@@ -138,8 +145,7 @@ class _Planner:
     ) -> None:
         self.config, self.given, self.text = config, given, text
         self.vocabulary = vocabulary
-        ids = _beginning(config, text, vocabulary, characters)
-        self.per_id = vocabulary.count(ids) / max(1, len(ids))  # characters
+        _, self.per_id = _ids(config, text, vocabulary, characters)
         self.size = Size(characters, len(vocabulary))
         self.speeds: dict[int, float] = {}  # numbers of a model -> characters a second
 
