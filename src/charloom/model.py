@@ -135,9 +135,12 @@ def create_learner(
     engine: Engine = "auto",
     dtype: Dtype = "float32",
     seed: int | None = None,
+    characters: NDArray[np.integer] | None = None,
 ) -> Learner:
     """Return a fresh learner; `seed`, by default `train.seed`, draws weights and dropout.
 
+    `characters` (V,) is how many each id stands for; None is one each. Of a pretrained model the
+    weights are 0 until they are loaded (with LoRA, that is what adapters add).
     Raises CharloomError where the engine is not installed or cannot do it.
     """
     match pick_engine(engine, model, train), model:
@@ -151,7 +154,7 @@ def create_learner(
             return CompiledLearner(model, train, vocabulary_size, dtype, seed)
         case _:
             learner: Learner = load_torchnet().create_learner(
-                model, train, vocabulary_size, dtype, seed
+                model, train, vocabulary_size, dtype, seed, characters
             )
             return learner
 

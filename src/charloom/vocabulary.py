@@ -4,7 +4,7 @@ import json
 import unicodedata
 from collections.abc import Collection, Iterable
 from dataclasses import dataclass, field
-from typing import Self
+from typing import ClassVar, Self
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -40,6 +40,7 @@ class Vocabulary:
     """
 
     unit = "characters"  # what ids stand for
+    lengths: ClassVar[None] = None  # each is one character
 
     characters: tuple[str, ...]
     _ids: NDArray[np.int32] = field(init=False, repr=False, compare=False)
