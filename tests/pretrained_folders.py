@@ -55,16 +55,11 @@ def _train(tokenizer, trainer, special_tokens=(END,), **settings):
 
 
 def gpt2_model(tokenizer, seed=0, **changes):
-    settings = {"n_positions": CONTEXT, "n_embd": 32, "n_layer": 2, "n_head": 2}
     end = tokenizer.token_to_id(END)
+    settings = {"n_positions": CONTEXT, "n_embd": 32, "n_layer": 2, "n_head": 2}
+    settings |= {"vocab_size": tokenizer.get_vocab_size(), "bos_token_id": end, "eos_token_id": end}
     torch.manual_seed(seed)
-    config = GPT2Config(
-        vocab_size=tokenizer.get_vocab_size(),
-        bos_token_id=end,
-        eos_token_id=end,
-        **(settings | changes),
-    )
-    return GPT2LMHeadModel(config).eval()
+    return GPT2LMHeadModel(GPT2Config(**(settings | changes))).eval()
 
 
 def write_gpt2(folder, **changes):

@@ -92,9 +92,10 @@ def character_nats(model: LanguageModel, ids: Ids) -> NDArray[np.float64]:
 def chunk_length(lanes: int, vocabulary_size: int) -> int:
     """Return how many characters to hand to `log_probs` at once, so that memory stays small.
 
-    All lanes together get at most 2^20 log-probabilities (8 MiB) and 8,192 characters.
+    All lanes together get at most 2^20 log-probabilities (8 MiB) and 8,192 characters; but 128
+    tokens, of however many, for with fewer a large model would wait for its weights.
     """
-    return max(1, min(2**20 // vocabulary_size, 2**13) // lanes)
+    return max(1, min(max(2**20 // vocabulary_size, 2**7), 2**13) // lanes)
 
 
 def _windows(count: int, lanes: int) -> tuple[NDArray[np.intp], int]:
