@@ -21,7 +21,6 @@ from charloom.torchnet.recurrent import RecurrentNetwork  # noqa: E402
 from charloom.weights import initial_weights  # noqa: E402
 
 pytestmark = pytest.mark.torch
-torch.set_num_threads(1)  # so little work is not shared out
 
 CELLS = ["rnn", "lstm", "gru"]
 V, B, T = 7, 3, 5
@@ -316,8 +315,9 @@ def test_a_lazy_learner_does_the_same_and_counts_what_was_refused() -> None:
     assert float(lazy.update(*batch(5), 0.05)) == plain.update(*batch(5), 0.05)
 
 
-@pytest.mark.parametrize("cell", CELLS)
-@pytest.mark.parametrize("optimizer", SLOTS)
+@pytest.mark.parametrize(
+    ("cell", "optimizer"), [*(("lstm", name) for name in SLOTS), ("rnn", "adam"), ("gru", "adam")]
+)
 @pytest.mark.parametrize("clip", [None, 1.0])
 def test_nothing_in_an_update_waits_for_a_number(
     cell: str, optimizer: str, clip: Any, monkeypatch: pytest.MonkeyPatch
