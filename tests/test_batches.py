@@ -5,7 +5,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from charloom.batches import Lanes
+from charloom.batches import Lanes, Windows, open_batches
+from charloom.config import TrainConfig
 from charloom.errors import CharloomError
 
 sizes = st.tuples(st.integers(1, 5), st.integers(1, 9), st.integers(0, 60)).map(
@@ -139,3 +140,61 @@ def test_what_the_error_advises_works_and_one_more_would_not(count, batch, lengt
             assert Lanes(numbers(count), **size).steps_per_epoch >= 1
             with pytest.raises(CharloomError):
                 Lanes(numbers(count), **(size | {name: int(value) + 1}))
+
+
+@given(sizes, st.integers(0, 2**63 - 1))
+def test_windows_lie_in_the_text_and_targets_are_one_character_on(size, seed):
+    batch, length, count = size
+    windows = Windows(numbers(count), batch, length, seed)
+    for _ in range(5):
+        inputs, targets, fresh = windows.next()
+        assert fresh is True
+        assert inputs.shape == targets.shape == (batch, length)
+        np.testing.assert_array_equal(targets, inputs + 1)
+        np.testing.assert_array_equal(np.diff(inputs, axis=1), 1)
+        assert inputs.min() >= 0
+        assert targets.max() < count
+
+
+def test_windows_begin_at_every_place_equally_often():
+    windows = Windows(numbers(12), batch=1, length=4, seed=0)
+    starts = [int(windows.next()[0][0, 0]) for _ in range(8000)]
+    counts = np.bincount(starts, minlength=8)
+    assert len(counts) == 8  # of 12 characters, 4 to read and one more to predict
+    assert np.abs(counts - 1000).max() < 150  # five standard deviations
+
+
+@given(sizes, st.integers(0, 9), st.integers(0, 9))
+def test_windows_follow_from_seed_and_step_alone(size, before, seed):
+    batch, length, count = size
+    windows = Windows(numbers(count), batch, length, seed)
+    for _ in range(before):
+        windows.next()
+    again = Windows(numbers(count), batch, length, seed)
+    again.seek(windows.cursor())
+    assert again.epoch == windows.epoch == before // max(1, count // (batch * length))
+    for _ in range(3):
+        np.testing.assert_array_equal(again.next()[0], windows.next()[0])
+
+
+def test_two_seeds_and_two_steps_give_other_windows():
+    first, second = (Windows(numbers(10_000), 8, 4, seed) for seed in (0, 1))
+    starts = [first.next()[0], first.next()[0], second.next()[0]]
+    assert not np.array_equal(starts[0], starts[1])
+    assert not np.array_equal(starts[0], starts[2])
+
+
+@pytest.mark.parametrize("cursor", [{}, {"position": -1}])
+def test_windows_refuse_a_cursor_that_names_no_step(cursor):
+    with pytest.raises(CharloomError, match="cannot go on from"):
+        Windows(numbers(20), 1, 4, 0).seek(cursor)
+
+
+@pytest.mark.parametrize(("batches", "kind"), [("lanes", Lanes), ("windows", Windows)])
+def test_the_settings_say_which_batches(batches, kind):
+    train = TrainConfig(batch=2, length=3, batches=batches)
+    opened = open_batches(numbers(50), train)
+    assert type(opened) is kind
+    assert opened.next()[0].shape == (2, 3)
+    with pytest.raises(CharloomError, match="needs 10"):
+        open_batches(numbers(9), train)

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from charloom.errors import CharloomError
 from charloom.run import Run
 
 TINY = ("--hidden", "8", "--layers", "1", "--batch", "4", "--length", "16", "--engine", "reference")
@@ -124,7 +125,7 @@ def test_the_bar_goes_by_the_clock_where_that_ends_the_run(
 
 
 def test_without_a_length_a_run_has_the_minutes_of_the_recipe() -> None:
-    from charloom.cli.train import configure
+    from charloom.cli.settings import configure
     from charloom.config import TrainConfig, replace
     from charloom.recipe import BASE, MINUTES
 
@@ -138,6 +139,26 @@ def test_without_a_length_a_run_has_the_minutes_of_the_recipe() -> None:
     assert train(preset="min-char-rnn").minutes is None
     assert train(preset="min-char-rnn", minutes=2.0).minutes == 2.0
     assert train(model="ngram").minutes is None
+
+
+def test_a_transformer_reads_windows_as_long_as_what_it_looks_back_over() -> None:
+    from charloom.cli.settings import configure
+    from charloom.config import TransformerConfig
+    from charloom.recipe import TRANSFORMER
+
+    def both(**values: object) -> tuple[int, int]:
+        config = configure({"sources": ("x",), "model": "transformer", **values})
+        assert isinstance(config.model, TransformerConfig)
+        assert config.train.learning_rate == TRANSFORMER.learning_rate
+        return config.model.context, config.train.length
+
+    assert both() == (64, 64)
+    assert both(context=32) == both(length=32) == (32, 32)
+    assert both(context=48, length=16) == (48, 16)
+    with pytest.raises(CharloomError, match="--length 49 is more than the 48 characters"):
+        both(context=48, length=49)
+    mingru = configure({"sources": ("x",), "model": "mingru", "length": 500})
+    assert mingru.train.length == 500
 
 
 def test_with_iterations_what_is_chosen_follows_from_the_text_alone(place: Path) -> None:
@@ -161,6 +182,10 @@ BAD = {
     "an unknown preset": (b"ab", ["train", "it", "--preset", "other"], "min-char-lstm"),
     "a value out of range": (b"ab" * 99, ["train", "it", "--dropout", "2"], "dropout"),
     "another model's option": (b"ab", ["train", "it", "--model", "ngram", "--hidden", "4"], "rnn"),
+    "width of an LSTM": (b"ab", ["train", "it", "--width", "4"], "transformer, mingru or minlstm"),
+    "uneven heads": (b"ab", ["train", "it", "--model", "transformer", "--heads", "3"], "divisor"),
+    "nothing to tune": (b"ab", ["train", "it", "--preset", "gpt2"], "needs --from"),
+    "adapters of nothing": (b"ab", ["train", "it", "--lora", "4"], "--from FOLDER"),
     "two ends": (b"ab" * 99, ["train", "it", "--minutes", "1", "--epochs", "2"], "give one"),
     "minutes to count": (b"ab", ["train", "it", "--model", "ngram", "--minutes", "1"], "leave it"),
     "no time": (b"ab" * 99, ["train", "it", "--minutes", "0"], "minutes is 0.0"),

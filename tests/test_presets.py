@@ -1,3 +1,4 @@
+import math
 from collections import Counter
 from dataclasses import dataclass
 
@@ -9,10 +10,13 @@ from click.testing import CliRunner
 from charloom import CharloomError, RunConfig, Vocabulary, create_learner
 from charloom.batches import Lanes
 from charloom.cli.presets import presets as command
-from charloom.config import ModelConfig, NgramConfig
+from charloom.config import ModelConfig, NgramConfig, TransformerConfig, WatchConfig, replace
 from charloom.corpora import load_corpus
 from charloom.ngram import NgramModel
+from charloom.planning import new_run
 from charloom.presets import PRESETS, preset
+from charloom.schedules import Schedule
+from charloom.training import train
 from charloom.weights import Array, Weights
 
 NETWORKS = ["min-char-rnn", "min-char-lstm", "min-char-lstm-mod-2"]
@@ -25,7 +29,17 @@ def network(name: str) -> ModelConfig:
 
 
 def test_the_presets_are_known_by_their_historic_names() -> None:
-    assert list(PRESETS) == [*NETWORKS, "markov"]
+    assert list(PRESETS) == [
+        *NETWORKS,
+        "markov",
+        "char-rnn",
+        "torch-rnn",
+        "torch-rnn-1024",
+        "rnn-text-generation-tensorflow",
+        "nanogpt-char",
+        "nanogpt-char-cpu",
+        "gpt2",
+    ]
     assert all(PRESETS[name].name == PRESETS[name].config.preset == name for name in PRESETS)
 
 
@@ -44,6 +58,81 @@ def test_the_numbers_of_the_historic_networks_are_kept(name: str, cell: str, len
     assert (train.learning_rate, train.schedule, train.warmup) == (0.1, "constant", 0)
     assert (train.reduction, train.clip_value, train.clip_norm) == ("sum", 5.0, None)
     assert (train.dropout, train.iterations, train.epochs) == (0.0, None, None)
+
+
+@pytest.mark.parametrize(
+    ("name", "shape", "step", "rule", "split"),
+    [
+        ("char-rnn", (2, 128, 0), (50, 50), ("rmsprop", 0.002, 5.0), (0.05, 0.0)),
+        ("torch-rnn", (2, 128, 64), (50, 50), ("adam", 0.002, 5.0), (0.1, 0.1)),
+        ("torch-rnn-1024", (2, 1024, 64), (50, 50), ("adam", 0.002, 5.0), (0.1, 0.1)),
+        (
+            "rnn-text-generation-tensorflow",
+            (2, 256, 0),
+            (64, 100),
+            ("rmsprop", 0.003, None),
+            (0.1, 0.0),
+        ),
+    ],
+)
+def test_the_numbers_of_the_programs_for_gpus_are_kept(name, shape, step, rule, split) -> None:
+    model, config = network(name), preset(name)
+    train, data = config.train, config.data
+    assert model.cell == "lstm"
+    assert (model.layers, model.hidden, model.embedding) == shape
+    assert (train.batch, train.length) == step
+    assert (train.optimizer, train.learning_rate, train.clip_value) == rule
+    assert (data.validation, data.test) == split
+    assert (train.reduction, train.clip_norm, train.dropout) == ("mean", None, 0.0)
+    assert train.batches == ("windows" if step == (64, 100) else "lanes")
+
+
+@pytest.mark.parametrize(
+    ("name", "rates"),
+    [
+        ("char-rnn", {9: 0.002, 10: 0.00194, 11: 0.002 * 0.97**2}),
+        ("torch-rnn", {4: 0.002, 5: 0.001, 10: 0.0005}),
+    ],
+)
+def test_the_rate_of_the_programs_for_gpus_falls_by_passes(name, rates) -> None:
+    schedule = Schedule(preset(name).train, 5000, steps_per_epoch=100)
+    for epoch, rate in rates.items():
+        assert schedule.rate(100 * epoch) == pytest.approx(rate), epoch
+        assert schedule.rate(100 * epoch + 99) == pytest.approx(rate), epoch
+
+
+@pytest.mark.parametrize(
+    ("name", "shape", "step", "dropout"),
+    [
+        ("nanogpt-char", (6, 6, 384, 256), (64, 256, 5000), 0.2),
+        ("nanogpt-char-cpu", (4, 4, 128, 64), (12, 64, 2000), 0.0),
+    ],
+)
+def test_the_numbers_of_the_transformers_are_kept(name, shape, step, dropout) -> None:
+    model, train = preset(name).model, preset(name).train
+    assert isinstance(model, TransformerConfig)
+    assert (model.mixer, model.positions, model.init_std) == ("attention", "learned", 0.02)
+    assert (model.layers, model.heads, model.width, model.context) == shape
+    assert (train.batch, train.length, train.iterations) == step
+    assert (train.optimizer, train.beta1, train.beta2) == ("adamw", 0.9, 0.99)
+    assert (train.learning_rate, train.final_rate, train.schedule) == (1e-3, 0.1, "cosine")
+    assert (train.warmup, train.weight_decay, train.clip_norm) == (100, 0.1, 1.0)
+    assert (train.batches, train.dropout) == ("windows", dropout)
+
+
+@pytest.mark.parametrize("name", ["char-rnn", "torch-rnn", "rnn-text-generation-tensorflow"])
+def test_the_recurrent_programs_for_gpus_run_on_the_compiled_engine(name, tmp_path) -> None:
+    config = preset(name)
+    config = replace(
+        config,
+        engine="compiled",
+        train=replace(config.train, iterations=2),
+        data=replace(config.data, sources=("corpus:us-constitution",)),
+        watch=WatchConfig(evaluate_every=0, sample_every=0),
+    )
+    *_, last = train(new_run(tmp_path / "run", config))
+    assert (last.step, last.reason) == (2, "done")
+    assert last.smooth < math.log(74)
 
 
 @pytest.mark.parametrize("name", NETWORKS)

@@ -3,12 +3,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from charloom.config import ModelConfig
+from charloom.config import ModelConfig, TransformerConfig
 from charloom.errors import CharloomError
 from charloom.weights import (
     check_weights,
     initial_weights,
     parameter_count,
+    state_shapes,
     weight_shapes,
 )
 
@@ -107,3 +108,59 @@ def test_weights_that_do_not_fit_are_refused_by_name() -> None:
     for value in (np.nan, np.inf):
         with pytest.raises(CharloomError, match=r"layer0\.Wh holds NaN or infinity"):
             check_weights(weights | {"layer0.Wh": np.full((4, 16), value)}, config, 6)
+
+
+@pytest.mark.parametrize(("mixer", "columns"), [("attention", 15), ("mingru", 10), ("minlstm", 15)])
+def test_names_and_shapes_of_a_transformer_are_those_of_the_contract(mixer, columns) -> None:
+    config = TransformerConfig(mixer=mixer, layers=2, width=5, heads=1, context=6)
+    block = [
+        ("norm1", (5,)),
+        ("Wx", (5, columns)),
+        ("Wo", (5, 5)),
+        ("norm2", (5,)),
+        ("W1", (5, 20)),
+        ("W2", (20, 5)),
+    ]
+    assert list(weight_shapes(config, 7).items()) == [
+        ("embedding", (7, 5)),
+        *([("position", (6, 5))] if mixer == "attention" else []),
+        *((f"layer{n}.{name}", shape) for n in range(2) for name, shape in block),
+        ("norm", (5,)),
+    ]
+
+
+def test_rotary_positions_are_no_weights() -> None:
+    config = TransformerConfig(layers=1, width=4, heads=2, context=6, positions="rotary")
+    assert "position" not in weight_shapes(config, 7)
+
+
+def test_nanogpts_small_model_has_the_parameters_by_hand() -> None:
+    D, V, C = 128, 65, 64
+    by_hand = V * D + C * D + 4 * (12 * D * D + 2 * D) + D
+    config = TransformerConfig(layers=4, heads=4, width=D, context=C)
+    assert parameter_count(config, V) == by_hand
+
+
+def test_a_transformer_starts_narrow_where_branches_end_and_its_norms_at_one() -> None:
+    config = TransformerConfig(layers=8, width=64, heads=4, context=64)
+    weights = initial_weights(config, 100, seed=0)
+    for name, array in weights.items():
+        if "norm" in name:
+            assert (array == 1).all()
+        else:
+            std = 0.02 / 4 if name.endswith((".Wo", ".W2")) else 0.02
+            assert np.std(array) == pytest.approx(std, rel=0.05), name
+
+
+@pytest.mark.parametrize(
+    ("config", "names"),
+    [
+        (ModelConfig(cell="lstm", layers=2, hidden=3), ["layer0.h", "layer0.c"] * 2),
+        (ModelConfig(cell="gru", layers=2, hidden=3), ["layer0.h"] * 2),
+        (TransformerConfig(mixer="mingru", layers=2, width=3), ["layer0.h"] * 2),
+        (TransformerConfig(layers=2, width=4), []),
+    ],
+)
+def test_what_is_carried_has_lanes_first(config, names) -> None:
+    names = [name.replace("0", str(2 * n // len(names))) for n, name in enumerate(names)]
+    assert state_shapes(config, 5) == dict.fromkeys(names, (5, 3))

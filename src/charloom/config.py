@@ -95,6 +95,7 @@ class TransformerConfig(_Config, frozen=True, tag_field="kind", tag="transformer
         self._require_range("width", 1, 65536)
         self._require_range("heads", 1, 65536)
         self._require_range("context", 2, 2**20)
+        self._require(self.init_std is not None, "init_std", "a number")
         self._require_range("init_std", 0)
         attends = self.mixer == "attention"
         whole = not attends or self.width % self.heads == 0

@@ -4,6 +4,7 @@ Both protocols are structural: nothing inherits from them. Shapes: B lanes, T ti
 V characters in the vocabulary. Losses are mean nats per character.
 """
 
+import json
 import os
 from collections.abc import Mapping
 from pathlib import Path
@@ -88,8 +89,8 @@ def pick_engine(
     a GPU, or where `train` asks for what only PyTorch does, by that; so is everything else.
     Raises CharloomError where an engine cannot do what it is to do.
     """
-    recurrent = isinstance(model, ModelConfig)
-    wanted = _needs_torch(train) if recurrent else "this model"
+    known = isinstance(model, ModelConfig | NgramConfig)
+    wanted = _needs_torch(train) if known else "this model"
     if engine == "auto":
         return "torch" if wanted or (train and has_gpu()) else "compiled"
     if engine == "torch" or not wanted:
@@ -145,7 +146,7 @@ def create_learner(
 
             return CompiledLearner(model, train, vocabulary_size, dtype, seed)
         case _:
-            learner: Learner = _torchnet().create_learner(
+            learner: Learner = load_torchnet().create_learner(
                 model, train, vocabulary_size, dtype, seed
             )
             return learner
@@ -178,11 +179,11 @@ def create_model(
 
             return CompiledModel(config, weights, vocabulary, dtype)
         case _:
-            model: LanguageModel = _torchnet().create_model(config, weights, vocabulary, dtype)
+            model: LanguageModel = load_torchnet().create_model(config, weights, vocabulary, dtype)
             return model
 
 
-def _torchnet() -> ModuleType:
+def load_torchnet() -> ModuleType:
     """Load the engine that needs PyTorch; raises CharloomError where that is not installed."""
     try:
         import torch  # noqa: F401
@@ -193,6 +194,15 @@ def _torchnet() -> ModuleType:
     from charloom import torchnet
 
     return torchnet
+
+
+def is_pretrained(folder: str | Path) -> bool:
+    """Whether a folder holds a model in Hugging Face's format."""
+    try:
+        document = json.loads(Path(folder, "config.json").read_bytes())
+    except (OSError, ValueError, RecursionError):
+        return False
+    return isinstance(document, dict) and "model_type" in document
 
 
 def open_model(run: str | Path | Run, engine: Engine = "auto") -> LanguageModel:

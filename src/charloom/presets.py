@@ -3,11 +3,14 @@
 import msgspec
 
 from charloom.config import (
+    DataConfig,
     ModelConfig,
     NgramConfig,
+    PretrainedConfig,
     RunConfig,
     SampleConfig,
     TrainConfig,
+    TransformerConfig,
     WatchConfig,
     replace,
 )
@@ -42,6 +45,61 @@ _TRAIN = TrainConfig(
 _DIFFERS = (
     "The last 10% of the text is held out (all of it is learned with --validation 0), the run "
     "comes to an end and can be repeated (--seed), arithmetic is float32, samples are fewer."
+)
+
+_TORCH_RNN = RunConfig(
+    model=ModelConfig(layers=2, hidden=128, embedding=64),
+    data=DataConfig(validation=0.1, test=0.1),
+    train=TrainConfig(
+        batch=50,
+        length=50,
+        epochs=50,
+        optimizer="adam",
+        learning_rate=0.002,
+        clip_value=5.0,
+        schedule="step",
+        decay_factor=0.5,
+        decay_every=5,
+    ),
+    preset="torch-rnn",
+)
+_TORCH_RNN_DIFFERS = (
+    "Weights of the LSTM and of the head start from N(0, 1 / fan-in); there the fan-in of a layer "
+    "is that of both its products together, and the head's distribution is uniform."
+)
+_NANOGPT = RunConfig(
+    model=TransformerConfig(layers=6, heads=6, width=384, context=256),
+    train=TrainConfig(
+        batches="windows",
+        batch=64,
+        length=256,
+        iterations=5000,
+        optimizer="adamw",
+        learning_rate=0.001,
+        beta2=0.99,
+        weight_decay=0.1,
+        clip_norm=1.0,
+        schedule="cosine",
+        final_rate=0.1,
+        warmup=100,
+        dropout=0.2,
+    ),
+    preset="nanogpt-char",
+)
+_NANOGPT_CPU = replace(
+    _NANOGPT,
+    model=TransformerConfig(layers=4, heads=4, width=128, context=64),
+    train=replace(_NANOGPT.train, batch=12, length=64, iterations=2000, dropout=0.0),
+    preset="nanogpt-char-cpu",
+)
+_NANOGPT_KEPT = (
+    "GPT-2's blocks without biases, learned positions, the embedding as the head. Windows "
+    "anywhere in the text. AdamW at 1e-3 (0.9, 0.99; decay 0.1 of matrices), 100 steps of warm-up, "
+    "a cosine down to a tenth, the gradient's norm clipped to 1. The last 10% is held out."
+)
+_NANOGPT_DIFFERS = (
+    "All of the held-out text is scored, each character from the half to the whole of a window "
+    "before it; there some random windows are, from their first character on."
 )
 
 _ALL = (
@@ -118,6 +176,135 @@ _ALL = (
             "The last 10% of the text is held out, where one character that the chain never saw in "
             "its place makes the loss infinite. Where 4 characters were never followed by any, the "
             "last 3 decide."
+        ),
+    ),
+    Preset(
+        name="char-rnn",
+        title="the program of the essay: two layers, fifty lanes",
+        source="char-rnn, Andrej Karpathy, 2015 (Lua Torch)",
+        config=RunConfig(
+            model=ModelConfig(layers=2, hidden=128, init_std=0.0462),
+            data=DataConfig(validation=0.05),
+            train=TrainConfig(
+                batch=50,
+                length=50,
+                epochs=50,
+                optimizer="rmsprop",
+                learning_rate=0.002,
+                decay=0.95,
+                clip_value=5.0,
+                schedule="step",
+                decay_factor=0.97,
+                decay_every=1,
+                decay_after=10,
+            ),
+            preset="char-rnn",
+        ),
+        kept=(
+            "An LSTM (--model gru or rnn as there) of 2 layers of 128, one-hot characters, 50 "
+            "lanes of 50 a step, 50 passes. RMSProp at 0.002 and 0.95, times 0.97 after each pass "
+            "from the 10th on; each value of the gradient of the mean is clipped to +-5. The "
+            "forget gate's bias starts at 1. 5% are held out."
+        ),
+        differs=(
+            "Weights start from a normal distribution as wide as its uniform one of +-0.08, biases "
+            "at 0. Characters are Unicode's, there they are bytes. With --dropout, what is dropped "
+            "is the same all through a step, there it is drawn for each character."
+        ),
+    ),
+    Preset(
+        name="torch-rnn",
+        title="the same in less time and memory, with learned input vectors",
+        source="torch-rnn, Justin Johnson, 2016 (Lua Torch)",
+        config=_TORCH_RNN,
+        kept=(
+            "An LSTM (or --model rnn) of 2 layers of 128 over vectors of 64, 50 lanes of 50 a "
+            "step, 50 passes. Adam at 0.002, halved every 5 passes; each value of the gradient is "
+            "clipped to +-5. Split 80/10/10."
+        ),
+        differs=_TORCH_RNN_DIFFERS,
+    ),
+    Preset(
+        name="torch-rnn-1024",
+        title="torch-rnn at the size that wants a GPU",
+        source="torch-rnn with -rnn_size 1024",
+        config=replace(
+            _TORCH_RNN,
+            model=replace(_TORCH_RNN.model, hidden=1024),
+            preset="torch-rnn-1024",
+        ),
+        kept="All of torch-rnn but the width, 1024.",
+        differs=_TORCH_RNN_DIFFERS,
+    ),
+    Preset(
+        name="rnn-text-generation-tensorflow",
+        title="windows from anywhere in the text, each begun from nothing",
+        source="RNN_Text_Generation_Tensorflow, Giacomo Spigler, 2016",
+        config=RunConfig(
+            model=ModelConfig(layers=2, hidden=256),
+            train=TrainConfig(
+                batches="windows",
+                batch=64,
+                length=100,
+                iterations=20_000,
+                optimizer="rmsprop",
+                learning_rate=0.003,
+                decay=0.9,
+            ),
+            preset="rnn-text-generation-tensorflow",
+        ),
+        kept=(
+            "An LSTM of 2 layers of 256, one-hot characters. 20,000 steps of 64 windows of 100 "
+            "characters, the state 0 at the start of each. RMSProp at 0.003 and 0.9; nothing is "
+            "clipped."
+        ),
+        differs=(
+            "Capitals stay; there the text is lower-cased. The last 10% is held out, there nothing "
+            "is. Weights start from N(0, 1 / fan-in)."
+        ),
+    ),
+    Preset(
+        name="nanogpt-char",
+        title="a small transformer, as large as a laptop's patience and beyond: for a GPU",
+        source="nanoGPT, config/train_shakespeare_char.py, Andrej Karpathy, 2022",
+        config=_NANOGPT,
+        kept="6 layers, 6 heads, width 384, context 256, dropout 0.2, 64 windows, 5,000 steps. "
+        + _NANOGPT_KEPT,
+        differs=_NANOGPT_DIFFERS,
+    ),
+    Preset(
+        name="nanogpt-char-cpu",
+        title="the same in the size that its author gives for a CPU",
+        source="nanoGPT, README: the settings for a laptop",
+        config=_NANOGPT_CPU,
+        kept="4 layers, 4 heads, width 128, context 64, no dropout, 12 windows, 2,000 steps. "
+        + _NANOGPT_KEPT,
+        differs=_NANOGPT_DIFFERS,
+    ),
+    Preset(
+        name="gpt2",
+        title="fine-tunes GPT-2, or another causal language model in a folder: --from FOLDER",
+        source="GPT-2, Radford et al., 2019; the folder is in Hugging Face's format",
+        config=RunConfig(
+            model=PretrainedConfig(source="", architecture={}, shapes={}, sha256="", context=1024),
+            train=TrainConfig(
+                batches="windows",
+                batch=4,
+                length=128,
+                optimizer="adamw",
+                learning_rate=5e-5,
+                clip_norm=1.0,
+            ),
+            preset="gpt2",
+        ),
+        kept=(
+            "The model, its weights and its tokenizer are those of the folder; it reads tokens, "
+            "not characters."
+        ),
+        differs=(
+            "Losses are shown for each character, so that they compare with those of the others. "
+            "How it is tuned is charloom's own: AdamW at 5e-5 on windows of 128 tokens; with "
+            "--lora, adapters alone, at ten times that rate."
         ),
     ),
 )

@@ -9,7 +9,7 @@ from collections.abc import Collection, Mapping
 from itertools import pairwise
 from typing import NamedTuple
 
-from charloom.config import ModelConfig, RunConfig, TrainConfig, replace
+from charloom.config import ModelConfig, NgramConfig, RunConfig, TrainConfig, replace
 from charloom.errors import CharloomError
 from charloom.weights import parameter_count
 
@@ -23,6 +23,18 @@ BASE = RunConfig(
         clip_norm=1.0,
         schedule="cosine",
     ),
+)
+TRANSFORMER = TrainConfig(  # nanoGPT's numbers for a CPU
+    batches="windows",
+    batch=12,
+    length=64,
+    optimizer="adamw",
+    learning_rate=0.001,
+    beta2=0.99,
+    weight_decay=0.1,
+    clip_norm=1.0,
+    schedule="cosine",
+    final_rate=0.1,
 )
 CHOSEN = ("hidden", "batch", "length", "learning_rate", "dropout", "warmup")  # the rest is BASE's
 
@@ -89,9 +101,10 @@ def choose(
     It ends after PASSES times through the text, should that be sooner. `measured` are speeds in
     characters a second, by the numbers of the model they were measured with. Without `seconds`
     the iterations or epochs of `config` say how much is read; raises CharloomError where it has
-    neither.
+    neither. Of a network that is not recurrent only dropout and warm-up are chosen.
     """
-    assert isinstance(config.model, ModelConfig)
+    if not isinstance(config.model, ModelConfig):
+        return _as_given(config, given, size, seconds, measured or {})
     train = _lanes(config.train, given, size.characters)
     widths = [w for w in WIDTHS if "hidden" not in given] or [_given_width(config.model)]
     choices: list[tuple[ModelConfig, TrainConfig, float]] = []
@@ -108,6 +121,23 @@ def choose(
         train = replace(train, epochs=float(PASSES))
     chosen = replace(config, model=model, train=train)
     return Choice(chosen, read, tuple(_reasons(chosen, given, read, size)))
+
+
+def _as_given(
+    config: RunConfig,
+    given: Collection[str],
+    size: Size,
+    seconds: float | None,
+    measured: Mapping[int, float],
+) -> Choice:
+    assert not isinstance(config.model, NgramConfig)
+    pace = speed(parameter_count(config.model, size.different), measured)
+    read = _read(config.train, size, seconds, pace)
+    train = _finish(config.train, given, read, size)
+    if seconds is not None:
+        train = replace(train, epochs=float(PASSES))
+    chosen = replace(config, train=train)
+    return Choice(chosen, read, tuple(_training_reasons(train, given, read, size)))
 
 
 def speed(numbers: int, measured: Mapping[int, float]) -> float:
@@ -197,6 +227,13 @@ def _reasons(
         elif model.hidden < WIDTHS[-1].hidden and _too_wide(config, size):
             why = f"a wider one has more than {NUMBERS} numbers for each character of the text"
         reasons.append(("width", f"{model.hidden} units: {why}"))
+    return [*reasons, *_training_reasons(train, given, read, size)]
+
+
+def _training_reasons(
+    train: TrainConfig, given: Collection[str], read: float, size: Size
+) -> list[tuple[str, str]]:
+    reasons = []
     if "dropout" not in given:
         passes = f"the text is read {times(read / size.characters)}"
         why = (
@@ -205,12 +242,15 @@ def _reasons(
         reasons.append(("drop", f"{train.dropout:g} of the units: {passes}, {why}"))
     if not {"batch", "length"} & {*given}:
         reasons.append(
-            ("steps", f"{train.length} characters at a time, in each of {train.batch} lanes")
+            (
+                "steps",
+                f"{train.length} characters at a time, in each of {train.batch} {train.batches}",
+            )
         )
     if not {"learning_rate", "schedule"} & {*given}:
-        reasons.append(
-            ("rate", f"up to {train.learning_rate:g}, and along a cosine to 0 at the end")
-        )
+        end = f"{train.final_rate:g} of that" if train.final_rate else "0"
+        rate = f"up to {train.learning_rate:g}, and along a cosine to {end} at the end"
+        reasons.append(("rate", rate))
     return reasons
 
 

@@ -2,7 +2,7 @@
 
 import click
 from rich.console import Console
-from rich.table import Table
+from rich.padding import Padding
 from rich.text import Text
 
 from charloom.cli.text import echo_json
@@ -19,15 +19,14 @@ def presets(as_json: bool) -> None:
     if as_json:
         echo_json([*PRESETS.values()])
         return
-    table = Table(box=None, padding=(0, 2, 1, 0), show_header=False)
+    console = Console(highlight=False)
     for preset in PRESETS.values():
-        table.add_row(Text(preset.name, "bold"), _description(preset))
-    Console(highlight=False).print(table)
+        console.print(Text.assemble((preset.name, "bold"), f" - {preset.title}"))
+        console.print(Padding(_description(preset), (0, 0, 1, 2)))
 
 
 def _description(preset: Preset) -> Text:
     return Text.assemble(
-        (f"{preset.title}\n", "bold"),
         (f"{preset.source}\n", "dim"),
         f"Kept: {preset.kept}\n",
         f"Differs: {preset.differs}",

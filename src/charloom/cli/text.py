@@ -60,6 +60,19 @@ def nats_and_bits(nats: float) -> str:
     return f"{nats:.3f} nats, {nats / LN2:.3f} bits per character"
 
 
+def model_kind(model: NetworkConfig | NgramConfig) -> str:
+    """Return what --model calls a model."""
+    match model:
+        case NgramConfig():
+            return "ngram"
+        case ModelConfig():
+            return model.cell
+        case TransformerConfig():
+            return "transformer" if model.mixer == "attention" else model.mixer
+        case PretrainedConfig():
+            return str(model.architecture.get("model_type", "pretrained"))
+
+
 def model_name(model: NetworkConfig | NgramConfig) -> str:
     """Return a model's kind and size in few words."""
     match model:
@@ -67,13 +80,11 @@ def model_name(model: NetworkConfig | NgramConfig) -> str:
             smoothing = "" if model.smoothing == "none" else f", {model.smoothing}"
             return f"ngram of order {model.order}{smoothing}"
         case ModelConfig():
-            return f"{model.cell}, {count(model.layers, 'layer')} of {model.hidden}"
+            return f"{model_kind(model)}, {count(model.layers, 'layer')} of {model.hidden}"
         case TransformerConfig():
-            name = "transformer" if model.mixer == "attention" else model.mixer
-            return f"{name}, {count(model.layers, 'layer')} of {model.width}"
+            return f"{model_kind(model)}, {count(model.layers, 'layer')} of {model.width}"
         case PretrainedConfig():
-            adapted = f", LoRA of rank {model.lora}" if model.lora else ""
-            return f"{model.architecture.get('model_type', 'pretrained')}{adapted}"
+            return model_kind(model) + (f", LoRA of rank {model.lora}" if model.lora else "")
 
 
 def printable(text: str) -> str:

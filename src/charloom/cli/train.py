@@ -9,32 +9,45 @@ from typing import Any
 import click
 
 from charloom.cli.options import (
+    KINDS,
     Section,
     SectionedCommand,
-    changed,
-    changed_model,
     given,
     option,
     options,
 )
-from charloom.config import ModelConfig, NgramConfig, RunConfig, replace
-from charloom.errors import CharloomError
+from charloom.cli.settings import SHAPE, configure
+from charloom.cli.text import model_kind
+from charloom.config import (
+    NgramConfig,
+    RunConfig,
+    TransformerConfig,
+)
 from charloom.recipe import BASE, CHOSEN, MINUTES
 
 _MODEL = Section(
     "Model",
     BASE.model,
     {
-        "hidden": "Units H in a layer.",
-        "layers": "Layers, one above the other.",
-        "embedding": "Width of the learned input vectors; 0 is one-hot inputs.",
+        "hidden": "rnn, lstm, gru: units H in a layer.",
+        "layers": "Layers, one above the other; a transformer has 4.",
+        "embedding": "rnn, lstm, gru: width of the learned input vectors; 0 is one-hot inputs.",
         "init_std": "Weights start as N(0, this squared); auto is 1 / fan-in.",
         "forget_bias": "What the bias of an LSTM's forget gate starts at.",
     },
     unset="auto",
     chosen=CHOSEN,
 )
-_SHAPE = ("model", *ModelConfig.__struct_fields__)  # what weights follow from
+_TRANSFORMER = Section(
+    "Model",
+    TransformerConfig(),
+    {
+        "width": "transformer, mingru, minlstm: numbers D that stand for a character.",
+        "heads": "transformer: heads that attend side by side.",
+        "context": "transformer: characters it looks back over; also --length.",
+        "positions": "transformer: learned or rotary.",
+    },
+)
 _NGRAM = Section(
     "Model",
     NgramConfig(),
@@ -65,6 +78,7 @@ _STEP = Section(
     BASE.train,
     {
         "batch": "Places B of the text that are read side by side.",
+        "batches": "lanes are read on and on; windows lie anywhere, and each begins from nothing.",
         "length": "Characters T that the gradient reaches back over.",
         "optimizer": "sgd, adagrad, rmsprop, adam or adamw.",
         "learning_rate": "The rate where it is highest.",
@@ -116,8 +130,17 @@ _ENGINE = Section(
     "Engine",
     BASE,
     {
-        "engine": "What computes: auto, compiled or reference.",
+        "engine": "What computes: auto, compiled, torch or reference.",
         "dtype": "Of weights: float32 or float64.",
+    },
+)
+_TORCH = Section(
+    "Engine",
+    BASE.train,
+    {
+        "precision": "torch: of products: full, bf16 or fp16.",
+        "accumulate": "torch: parts of the batch, one after the other, where memory is short.",
+        "compile": "torch: let torch.compile make kernels.",
     },
 )
 
@@ -142,16 +165,25 @@ _ENGINE = Section(
     "--from",
     "start",
     metavar="RUN",
-    help="Begin with the best weights of RUN, and with its model and characters; all else anew.",
+    help="Begin with the best weights of RUN, and with its model and characters; all else anew. "
+    "Or a folder with a causal language model in Hugging Face's format.",
+)
+@option(
+    "Run",
+    "--lora",
+    type=click.IntRange(1),
+    metavar="RANK",
+    help="With --from FOLDER: train adapters of this rank alone; its weights stay as they are.",
 )
 @option(
     "Model",
     "--model",
-    type=click.Choice(["rnn", "lstm", "gru", "ngram"]),
+    type=click.Choice([*KINDS]),
     metavar="NAME",
-    help="rnn, lstm, gru, or ngram, which counts.  [lstm]",
+    help="rnn, lstm, gru; ngram, which counts; with PyTorch transformer, mingru, minlstm.  [lstm]",
 )
 @options(_MODEL)
+@options(_TRANSFORMER)
 @options(_NGRAM)
 @option(
     "How long",
@@ -169,6 +201,7 @@ _ENGINE = Section(
 @options(_SAMPLE)
 @option(_WATCH.title, "--greedy", is_flag=True, help="Of samples: always the likeliest character.")
 @options(_ENGINE)
+@options(_TORCH)
 @click.pass_context
 def train(context: click.Context, /, **_: Any) -> None:
     """Train a model on a text, and watch it learn.
@@ -190,71 +223,12 @@ def train(context: click.Context, /, **_: Any) -> None:
         text = read_text(config.data.sources, view.status)
         out = context.params["out"] or free_folder(config)
         planned = config.preset is None or config.train.minutes is not None
-        if planned and isinstance(config.model, ModelConfig):
-            fixed = None if config.preset else {*values, *(_SHAPE if config.start else ())}
+        if planned and not isinstance(config.model, NgramConfig):
+            fixed = None if config.preset else {*values, *(SHAPE if config.start else ())}
             config, view.reasons, began = plan(config, fixed, text, began, view.status)
         run = new_run(out, config, text, view.status)
         run.prepare(view.status)
         context.exit(view.follow(start(run, began=began)))
-
-
-def configure(values: dict[str, Any]) -> RunConfig:
-    """Return the settings of a run from what was given; raises CharloomError.
-
-    Those of recipe.CHOSEN that were not given are still to be chosen, unless there is a preset.
-    """
-    base, preset = BASE, values.get("preset")
-    if "start" in values:
-        base = _begun(values)
-    if preset is not None:
-        from charloom.presets import preset as find
-
-        base = find(preset)
-    ends = [name for name in ("iterations", "epochs") if values.get(name) is not None]
-    if "minutes" in values and ends:
-        raise CharloomError(f"--minutes and --{ends[0]} both say when the run ends: give one")
-    if len(values.keys() & {"iterations", "epochs"}) == 1:  # it alone says when the run ends
-        values = {"iterations": None, "epochs": None} | values
-    sample = replace(base.watch.sample, **_temperature(values))
-    model = changed_model(base.model, values.get("model"), values)
-    if isinstance(model, NgramConfig) and "minutes" in values:
-        raise CharloomError("--minutes is for --model rnn, lstm or gru: leave it out")
-    if preset is None and not ends and isinstance(model, ModelConfig):
-        values = {"minutes": MINUTES} | values
-    return replace(
-        base,
-        model=model,
-        data=changed(base.data, values),
-        train=changed(base.train, values),
-        watch=replace(changed(base.watch, values), sample=sample),
-        engine=values.get("engine", base.engine),
-        dtype=values.get("dtype", base.dtype),
-        preset=preset,
-    )
-
-
-def _begun(values: dict[str, Any]) -> RunConfig:
-    """Settings with the model of the run whose weights are to begin with."""
-    from charloom.run import Run
-
-    for name in ("preset", *_SHAPE, *NgramConfig.__struct_fields__):
-        if name in values:
-            flag = f"--{name.replace('_', '-')}"
-            raise CharloomError(f"--from takes the model of {values['start']}: leave out {flag}")
-    run = Run.open(values["start"])
-    if isinstance(run.config.model, NgramConfig):
-        raise CharloomError(f"{run.path} has counted n-grams, and no weights: train anew")
-    run.checkpoint()  # raises where there is none
-    start = str(run.path.absolute())
-    return replace(BASE, model=run.config.model, dtype=run.config.dtype, start=start)
-
-
-def _temperature(values: dict[str, Any]) -> dict[str, float]:
-    if values.get("greedy") and "temperature" in values:
-        raise click.UsageError("--greedy is --temperature 0: give one of them")
-    if values.get("greedy"):
-        return {"temperature": 0.0}
-    return {"temperature": values["temperature"]} if "temperature" in values else {}
 
 
 def free_folder(config: RunConfig) -> Path:
@@ -265,7 +239,7 @@ def free_folder(config: RunConfig) -> Path:
         text = "stdin"
     elif not source.startswith("corpus:"):
         text = Path(source).resolve().stem
-    model = config.model.cell if isinstance(config.model, ModelConfig) else "ngram"
+    model = model_kind(config.model)
     name = re.sub(r"[^\w.]+", "-", f"{text}-{config.preset or model}").strip("-.")
     names = itertools.chain([name], (f"{name}-{n}" for n in itertools.count(2)))
     return next(path for name in names if not (path := Path("runs", name)).exists())
