@@ -12,6 +12,7 @@ of the last section, all of it is done at every time at once. N heads, d = D / N
 
 import math
 from collections.abc import Mapping
+from typing import Any
 
 import numpy as np
 
@@ -20,7 +21,7 @@ from charloom.reference.operations import Ids, log_softmax, sigmoid
 from charloom.vocabulary import Vocabulary
 from charloom.weights import Array, Weights, check_weights, state_shapes
 
-State = tuple[Array | Ids, ...]  # attention: the window's ids (B, n); else h (B, D) of each layer
+State = tuple[Any, ...]  # attention: the window's ids (B, n); else h (B, D) of each layer
 
 EPSILON = 1e-5  # of the norms
 
@@ -64,7 +65,7 @@ class ReferenceTransformer:
             logits, state = forward(self.config, self.weights, ids, state)
             return log_softmax(logits), state
         C, (window,), t = self.config.context, state, 0
-        found = [np.empty((len(ids), 0, len(self.vocabulary)))]
+        found: list[Array] = [np.empty((len(ids), 0, len(self.vocabulary)))]
         while t < ids.shape[1]:
             if window.shape[1] == C:
                 window = window[:, C - C // 2 :]

@@ -7,7 +7,7 @@ Vaswani et al. 2017, "Attention Is All You Need". B lanes, T time, N heads, d a 
 """
 
 import torch
-import torch.nn.functional as F
+import torch.nn.functional as F  # noqa: N812
 from torch import Tensor
 
 

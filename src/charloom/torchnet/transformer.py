@@ -8,31 +8,35 @@
 GPT-2's blocks (Radford et al. 2019) without biases, as nanoGPT has them (Karpathy 2022).
 """
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 
+import numpy as np
 import torch
-import torch.nn.functional as F
+import torch.nn.functional as F  # noqa: N812
 from torch import Tensor, nn
 
 from charloom.config import TransformerConfig
 from charloom.errors import CharloomError
 from charloom.torchnet.attention import attend, rotary_table, rotate, split_heads
+from charloom.torchnet.network import Dropout, Layout, Masks, Network, State
 from charloom.torchnet.scan import gates, scan
 from charloom.weights import state_shapes, weight_shapes
 
 EPSILON = 1e-5  # of the norms
 
 Mix = Callable[[Tensor], Tensor]  # x Wx (B, T, G*D) -> (B, T, D)
-State = tuple[Tensor, ...]  # h (B, D) of each layer; empty with attention
 
 
 class Block(nn.Module):
     """One residual block; its parameters have the names and shapes of the contract."""
 
-    def __init__(self, shapes: dict[str, tuple[int, ...]]) -> None:
-        super().__init__()
-        for name, shape in shapes.items():
-            self.register_parameter(name, nn.Parameter(torch.empty(shape)))
+    norm1: Tensor
+    Wx: Tensor
+    Wo: Tensor
+    norm2: Tensor
+    W1: Tensor
+    W2: Tensor
 
     def forward(self, x: Tensor, mix: Mix, dropout: float) -> Tensor:
         """X (B, T, D) -> (B, T, D)."""
@@ -40,65 +44,90 @@ class Block(nn.Module):
         return x + F.dropout(F.gelu(norm(x, self.norm2) @ self.W1) @ self.W2, dropout)
 
 
-class TransformerNetwork(nn.Module):
-    """The Network of a `TransformerConfig` over V characters; its weights are to be loaded."""
+class TransformerNetwork(Network):
+    """The Network of a `TransformerConfig`. Its parameters are not set: see `put`.
 
+    The state is h (B, D) of each layer, and nothing with attention: a step's characters see one
+    another and no earlier ones.
+    """
+
+    config: TransformerConfig
+    embedding: Tensor
+    position: Tensor
+    norm: Tensor
     rotary: Tensor
 
-    def __init__(self, config: TransformerConfig, vocabulary_size: int) -> None:
+    def __init__(
+        self,
+        config: TransformerConfig,
+        vocabulary_size: int,
+        dtype: torch.dtype,
+        device: torch.device,
+    ) -> None:
         super().__init__()
-        self.config = config
-        self.attends = config.mixer == "attention"
-        shapes = weight_shapes(config, vocabulary_size)
-        for name, shape in shapes.items():
-            if "." not in name:
-                self.register_parameter(name, nn.Parameter(torch.empty(shape)))
-        blocks = []
-        for layer in range(config.layers):
-            prefix = f"layer{layer}."
-            own = {n.removeprefix(prefix): s for n, s in shapes.items() if n.startswith(prefix)}
-            blocks.append(Block(own))
-        self.blocks = nn.ModuleList(blocks)
-        if self.attends and config.positions == "rotary":
+        self.config, self.vocabulary_size = config, vocabulary_size
+        self.blocks = nn.ModuleList(Block() for _ in range(config.layers))
+        for name, shape in weight_shapes(config, vocabulary_size).items():
+            owner, part = self._place(name)
+            empty = torch.empty(shape, dtype=dtype, device=device)
+            owner.register_parameter(part, nn.Parameter(empty))
+        attends = config.mixer == "attention"
+        self.learned = attends and config.positions == "learned"
+        if attends and not self.learned:
             table = rotary_table(config.context, config.width // config.heads)
-            self.register_buffer("rotary", table, persistent=False)
+            self.register_buffer("rotary", table.to(device, dtype), persistent=False)
 
-    def named_weights(self) -> Iterator[tuple[str, nn.Parameter]]:
-        """The parameters by the contract's names, in its order."""
-        own = dict(self.named_parameters())
-        for name in weight_shapes(self.config, len(self.embedding)):
-            layer, _, part = name.removeprefix("layer").partition(".")
-            yield name, own[f"blocks.{layer}.{part}" if part else name]
+    def _place(self, name: str) -> tuple[nn.Module, str]:
+        """The module that holds a weight of the contract, and the weight's name there."""
+        layer, _, part = name.removeprefix("layer").partition(".")
+        return (self.blocks[int(layer)], part) if part else (self, name)
+
+    def layout(self) -> dict[str, Layout]:
+        """Return, by its name in the contract, where each weight is."""
+        names = weight_shapes(self.config, self.vocabulary_size)
+        return {name: Layout(getattr(*self._place(name))) for name in names}
 
     def start(self, lanes: int) -> State:
-        """Return the state before any character."""
+        """Return zeros (B, D) for each layer, or () with attention."""
         shapes = state_shapes(self.config, lanes).values()
         return tuple(self.embedding.new_zeros(shape) for shape in shapes)
 
-    def forward(
-        self, ids: Tensor, state: State, dropout: float = 0.0
-    ) -> tuple[Tensor, State]:
-        """Read ids (B, T) after `state`: logits (B, T, V), and the state after.
+    def masks(self, dropout: Dropout) -> Masks:
+        """Return the rate; torch's own generator draws, and begins anew here.
 
-        `dropout` is the share that is dropped of the embeddings' sum, of attention's weights and
-        of what each branch ends with, as in nanoGPT; torch's generator draws it. Raises
-        CharloomError where attention is to reach back over more than the context.
+        So the masks of a step depend on how its lanes are shared out among processes.
         """
-        if self.attends and ids.shape[1] > self.config.context:
-            raise CharloomError(
-                f"a step of length {ids.shape[1]:,} is longer than the context, "
-                f"{self.config.context:,}: lower length, or raise context"
-            )
+        numbers = dropout.seed, dropout.update, dropout.rows.start
+        torch.manual_seed(int(np.random.SeedSequence(numbers).generate_state(1, np.uint64)[0]))
+        return (dropout.rate,)
+
+    def forward(self, ids: Tensor, state: State, masks: Masks = ()) -> tuple[Tensor, State]:
+        """Read ids (B, T) int64 after the state: logits (B, T, V), and the state after.
+
+        Dropout acts where nanoGPT's does: on the sum of the embeddings, on the weights of
+        attention, and on the end of each branch. Raises CharloomError where T > C.
+        """
+        (dropout,) = masks or (0.0,)
         after: list[Tensor] = []
-        mixes: list[Mix] = [self.attention(dropout)] * self.config.layers
-        if not self.attends:
-            mixes = [self.recurrence(h, after) for h in state]
+        if self.config.mixer == "attention":
+            self._check(ids.shape[1])
+            mixes: list[Mix] = [partial(self._attention, dropout)] * self.config.layers
+        else:
+            mixes = [partial(self._recurrence, h, after) for h in state]
         return self.logits(self.read(ids, 0, mixes, dropout)), tuple(after)
+
+    def _check(self, length: int) -> None:
+        context = self.config.context
+        if length > context:
+            raise CharloomError(
+                f"a step of {length:,} characters is longer than the context, {context:,}: "
+                "lower length, or raise context"
+            )
 
     def read(self, ids: Tensor, at: int, mixes: Sequence[Mix], dropout: float = 0.0) -> Tensor:
         """Ids (B, T) at positions `at` and on -> (B, T, D), what `logits` takes."""
         x = F.embedding(ids, self.embedding)
-        if hasattr(self, "position"):
+        if self.learned:
             x = x + self.position[at : at + ids.shape[1]]
         x = F.dropout(x, dropout)
         for block, mix in zip(self.blocks, mixes, strict=True):
@@ -112,28 +141,20 @@ class TransformerNetwork(nn.Module):
     def queries_keys_values(self, columns: Tensor, at: int) -> tuple[Tensor, Tensor, Tensor]:
         """x Wx (B, T, 3D) at positions `at` and on -> each (B, N, T, d)."""
         q, k, v = split_heads(columns, self.config.heads)
-        if self.config.positions == "rotary":
+        if not self.learned:
             table = self.rotary[:, at : at + columns.shape[1]]
             q, k = rotate(q, table), rotate(k, table)
         return q, k, v
 
-    def attention(self, dropout: float) -> Mix:
-        """Attention within a step that begins at position 0."""
+    def _attention(self, dropout: float, columns: Tensor) -> Tensor:
+        """Attention within a step, which begins at position 0."""
+        return attend(*self.queries_keys_values(columns, 0), causal=True, dropout=dropout)
 
-        def mix(columns: Tensor) -> Tensor:
-            return attend(*self.queries_keys_values(columns, 0), causal=True, dropout=dropout)
-
-        return mix
-
-    def recurrence(self, start: Tensor, after: list[Tensor]) -> Mix:
-        """A recurrent cell that goes on from h (B, D) and adds the last h to `after`."""
-
-        def mix(columns: Tensor) -> Tensor:
-            h = scan(*gates(self.config.mixer, columns), start)
-            after.append(h[:, -1])
-            return h
-
-        return mix
+    def _recurrence(self, start: Tensor, after: list[Tensor], columns: Tensor) -> Tensor:
+        """A recurrent cell that goes on from h (B, D), and adds the last h to `after`."""
+        h = scan(*gates(self.config.mixer, columns), start)
+        after.append(h[:, -1])
+        return h
 
 
 def norm(x: Tensor, scale: Tensor) -> Tensor:

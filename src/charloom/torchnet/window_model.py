@@ -1,6 +1,6 @@
 """A transformer as a predictor: attention over a window that is read again where it is full."""
 
-from collections.abc import Mapping
+from functools import partial
 from threading import Lock
 from typing import NamedTuple
 
@@ -10,12 +10,12 @@ from numpy.lib.stride_tricks import sliding_window_view
 from numpy.typing import NDArray
 from torch import Tensor
 
-from charloom.config import TransformerConfig
 from charloom.errors import CharloomError
 from charloom.torchnet.attention import attend
+from charloom.torchnet.devices import numpy_name, send
 from charloom.torchnet.transformer import Mix, TransformerNetwork
 from charloom.vocabulary import Vocabulary
-from charloom.weights import Array, check_weights
+from charloom.weights import Array
 
 Ids = NDArray[np.integer]
 
@@ -57,27 +57,15 @@ class WindowModel:
     predicted from more than C // 2 before it and C at most (from all, at the beginning of a
     text), memory stays the same, and a character costs the attention to C others and one more
     reading. `log_probs` reads all windows of a piece at once, for they are known beforehand.
-
-    It keeps a copy of the weights, in `dtype`. Raises CharloomError where they do not fit.
     """
 
-    def __init__(
-        self,
-        config: TransformerConfig,
-        weights: Mapping[str, Array],
-        vocabulary: Vocabulary,
-        dtype: str,
-        device: torch.device,
-    ) -> None:
-        check_weights(weights, config, len(vocabulary))
-        self.config = config
-        self.vocabulary = vocabulary
-        self.network = TransformerNetwork(config, len(vocabulary))
-        self.network.to(device, getattr(torch, dtype)).requires_grad_(False)
-        for name, parameter in self.network.named_weights():
-            parameter.copy_(torch.from_numpy(weights[name]))
-        self._device = device
-        self._kept = config.context // 2
+    def __init__(self, network: TransformerNetwork, vocabulary: Vocabulary) -> None:
+        """Take a network with its weights."""
+        self.network, self.vocabulary = network.requires_grad_(False), vocabulary
+        self.config = network.config
+        self.device = network.device()
+        self._kept = self.config.context // 2
+        self._embedding = network.embedding
 
     def start(self, lanes: int) -> Window:
         """Return the state before any character, for `lanes` independent texts."""
@@ -98,7 +86,7 @@ class WindowModel:
         else:
             cache = cache.after(n)
             x = self._read(ids[:, None], n, cache)
-        return self._log_softmax(x[:, -1]), Window(known, cache)
+        return self._log_softmax(self.network.logits(x)), Window(known, cache)
 
     @torch.inference_mode()
     def log_probs(self, ids: Ids, state: Window) -> tuple[Array, Window]:
@@ -111,15 +99,57 @@ class WindowModel:
         known = np.concatenate([state.ids, ids], axis=1)
         fresh = C - self._kept  # characters of a window that the one before it did not hold
         count = max(0, -(-(n + T - C) // fresh))  # windows after the first
-        out = np.empty((B, T + count * fresh, len(self.vocabulary)), self._numpy_dtype)
+        size = C + count * fresh
+        out = np.empty((B, size - n, self.network.vocabulary_size), numpy_name(self._embedding))
         first = known[:, :C]
         out[:, : first.shape[1] - n] = self._window(first, n)
-        padded = np.pad(known, ((0, 0), (0, fresh)))  # no character sees what comes after it
-        windows = sliding_window_view(padded, C, axis=1)[:, fresh::fresh]
-        width = max(1, PIECE // (B * C * 4 * self.config.width))
-        for w in range(0, count, width):
-            part = windows[:, w : min(w + width, count)]
-            found = self._window(part.reshape(-1, C), self._kept)
-            at = C - n + w * fresh
-            out[:, at : at + part.shape[1] * fresh] = found.reshape(B, -1, found.shape[-1])
-        return out[:, :T], Window(known[:, count * fresh :], None)
+        padded = np.pad(known, ((0, 0), (0, size - n - T)))  # nothing sees what comes after it
+        windows = sliding_window_view(padded, C, axis=1)[:, fresh::fresh]  # (B, count, C)
+        most = max(1, PIECE // (B * C * 4 * self.config.width))
+        for w in range(0, count, most):
+            part = windows[:, w : w + most]
+            found = self._window(np.array(part).reshape(-1, C), self._kept)
+            at, end = C - n + w * fresh, C - n + (w + part.shape[1]) * fresh
+            out[:, at:end] = found.reshape(B, end - at, -1)
+        return out[:, :T], Window(known[:, count * fresh :].copy(), None)
+
+    def _window(self, ids: Ids, known: int) -> Array:
+        """Windows of ids (W, S) -> log-probabilities (W, S - known, V) after those not known."""
+        logits, _ = self.network(self._send(ids), ())
+        return self._log_softmax(logits[:, known:])
+
+    def _read(self, ids: Ids, at: int, cache: Cache) -> Tensor:
+        """Read ids (B, T) at positions `at` and on, of which `cache` holds what is before them.
+
+        Adds to it, and returns (B, D) after the last. T is 1, or `at` is 0.
+        """
+        layers = range(self.config.layers)
+        mixes: list[Mix] = [partial(self._attention, cache, layer, at) for layer in layers]
+        return self.network.read(self._send(ids), at, mixes)[:, -1]
+
+    def _attention(self, cache: Cache, layer: int, at: int, columns: Tensor) -> Tensor:
+        """x Wx (B, T, 3D) of the characters that are read -> (B, T, D)."""
+        q, k, v = self.network.queries_keys_values(columns, at)
+        keys, values, end = cache.keys[layer], cache.values[layer], at + columns.shape[1]
+        keys[:, :, at:end] = k
+        values[:, :, at:end] = v
+        return attend(q, keys[:, :, :end], values[:, :, :end], causal=at == 0)
+
+    def _new_cache(self, lanes: int, characters: int) -> Cache:
+        layers, width, N, C = (
+            getattr(self.config, name) for name in ("layers", "width", "heads", "context")
+        )
+        shape = (2, layers, lanes, N, C, width // N)
+        keys, values = self._embedding.new_empty(shape)
+        return Cache(keys, values, characters)
+
+    def _log_softmax(self, logits: Tensor) -> Array:
+        return np.asarray(logits.log_softmax(-1).cpu())
+
+    def _send(self, ids: Ids) -> Tensor:
+        return send(ids.astype(np.int64, copy=False), self.device)
+
+    def _check(self, ids: Ids) -> None:
+        V = self.network.vocabulary_size
+        if ids.size and not (ids.min() >= 0 and ids.max() < V):
+            raise CharloomError(f"ids must be from 0 to {V - 1}")
