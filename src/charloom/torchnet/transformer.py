@@ -152,7 +152,7 @@ class TransformerNetwork(Network):
 
     def _recurrence(self, start: Tensor, after: list[Tensor], columns: Tensor) -> Tensor:
         """A recurrent cell that goes on from h (B, D), and adds the last h to `after`."""
-        h = scan(*gates(self.config.mixer, columns), start)
+        h = scan(*gates(self.config.mixer, columns.to(start.dtype)), start)
         after.append(h[:, -1])
         return h
 
