@@ -64,8 +64,7 @@ class ReferenceTransformer:
         if self.config.mixer != "attention":
             logits, state = forward(self.config, self.weights, ids, state)
             return log_softmax(logits), state
-        C, (window,), t = self.config.context, state, 0
-        found: list[Array] = [np.empty((len(ids), 0, len(self.vocabulary)))]
+        C, (window,), found, t = self.config.context, state, [], 0
         while t < ids.shape[1]:
             if window.shape[1] == C:
                 window = window[:, C - C // 2 :]
