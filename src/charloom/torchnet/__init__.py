@@ -16,7 +16,7 @@ from charloom.config import (
     TransformerConfig,
 )
 from charloom.errors import CharloomError
-from charloom.torchnet.devices import pick_device
+from charloom.torchnet.devices import check_precision, pick_device
 from charloom.torchnet.language_model import TorchModel
 from charloom.torchnet.learner import TorchLearner
 from charloom.torchnet.network import Network
@@ -35,6 +35,7 @@ def create_learner(
     seed: int | None = None,
 ) -> TorchLearner:
     """Return a fresh learner, as model.py's `create_learner` does."""
+    check_precision(train, dtype, pick_device())
     network = new_network(model, vocabulary_size, dtype)
     seed = train.seed if seed is None else seed
     if not isinstance(model, PretrainedConfig):

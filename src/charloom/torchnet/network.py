@@ -56,6 +56,7 @@ class Network(nn.Module):
 
     config: NetworkConfig
     vocabulary_size: int
+    compiles = True  # whether torch.compile has anything to work on
     characters: Tensor | None = None  # (V,) int64: how many each id stands for; None is one each
 
     def start(self, lanes: int) -> State:
