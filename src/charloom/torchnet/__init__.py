@@ -9,10 +9,16 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from charloom.config import Dtype, ModelConfig, NetworkConfig, PretrainedConfig, TrainConfig
-from charloom.errors import CharloomError
+from charloom.config import (
+    Dtype,
+    ModelConfig,
+    NetworkConfig,
+    PretrainedConfig,
+    TrainConfig,
+    TransformerConfig,
+)
 from charloom.tokens import Alphabet, Tokens
-from charloom.torchnet.devices import pick_device
+from charloom.torchnet.devices import check_precision, pick_device
 from charloom.torchnet.folders import read_tokens
 from charloom.torchnet.language_model import TorchModel
 from charloom.torchnet.learner import TorchLearner
@@ -26,6 +32,8 @@ from charloom.torchnet.pretrained import (
     trainable,
 )
 from charloom.torchnet.recurrent import RecurrentNetwork
+from charloom.torchnet.transformer import TransformerNetwork
+from charloom.torchnet.window_model import WindowModel
 from charloom.vocabulary import Vocabulary
 from charloom.weights import Array, check_weights, initial_weights
 
@@ -49,6 +57,7 @@ def create_learner(
     characters: NDArray[np.integer] | None = None,
 ) -> TorchLearner:
     """Return a fresh learner, as model.py's `create_learner` does."""
+    check_precision(train, dtype, pick_device())
     seed = train.seed if seed is None else seed
     network: Network
     if isinstance(model, PretrainedConfig):
@@ -64,7 +73,7 @@ def create_model(
     weights: Mapping[str, Array],
     vocabulary: Alphabet,
     dtype: Dtype = "float32",
-) -> TorchModel | PretrainedModel:
+) -> TorchModel | WindowModel | PretrainedModel:
     """Return a model that predicts with these weights; raises CharloomError on a misfit."""
     check_weights(weights, config, len(vocabulary))
     network = new_network(config, len(vocabulary), dtype)
@@ -73,16 +82,18 @@ def create_model(
         assert isinstance(vocabulary, Tokens)
         return PretrainedModel(network.model, vocabulary, network.config.context)
     assert isinstance(vocabulary, Vocabulary)
+    if isinstance(network, TransformerNetwork) and network.config.mixer == "attention":
+        return WindowModel(network, vocabulary)
     return TorchModel(network, vocabulary)
 
 
 def new_network(config: NetworkConfig, vocabulary_size: int, dtype: Dtype) -> Network:
     """Return the network of a config, on the device that is there; its weights are not set."""
+    kind, device = getattr(torch, dtype), pick_device()
     match config:
         case ModelConfig():
-            kind = getattr(torch, dtype)
-            return RecurrentNetwork(config, vocabulary_size, kind, pick_device())
+            return RecurrentNetwork(config, vocabulary_size, kind, device)
+        case TransformerConfig():
+            return TransformerNetwork(config, vocabulary_size, kind, device)
         case PretrainedConfig():
             return PretrainedNetwork(config, vocabulary_size, dtype)
-        case _:
-            raise CharloomError(f"the torch engine does not know a {type(config).__name__}")
