@@ -11,8 +11,6 @@ from pathlib import Path
 from time import perf_counter
 from typing import NamedTuple
 
-import numpy as np
-
 from charloom.batches import check_fits, open_batches
 from charloom.config import NgramConfig, PretrainedConfig, RunConfig, replace
 from charloom.corpus import fewest_characters
@@ -201,19 +199,19 @@ class _Planner:
 
         first = update()
         if not self.speeds:
-            first += self._start(config, learner)
+            first += self._start(config, learner, ids[:9])
         timed = [update(), update()]
         while sum(timed) < min(SECONDS, MEASURING * budget / WIDTHS):
             timed.append(update())
         mean = sum(timed) / len(timed)
         return train.batch * train.length * self.per_id / mean, max(0.0, first - mean)
 
-    def _start(self, config: RunConfig, learner: Learner) -> float:
+    def _start(self, config: RunConfig, learner: Learner, ids: Ids) -> float:
         """Do once what the run will look with, so that it has been compiled; returns seconds."""
         began = perf_counter()
         engine = pick_engine(config.engine, config.model, config.train)
         model = create_model(config.model, learner.arrays(), self.vocabulary, engine, config.dtype)
-        evaluate(model, np.zeros(2, np.int32))
+        evaluate(model, ids)
         deque(generate(model, config.watch.sample, length=1))
         return perf_counter() - began
 
