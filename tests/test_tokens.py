@@ -61,7 +61,7 @@ def sentence_piece(normalizer=None, pre_tokenizer=None, **more):
     return tokenizer
 
 
-def adapted(tokenizer, begin=None):
+def adapted(tokenizer, *begin):
     return Tokens.adapt(tokenizer.to_str(), begin)
 
 
@@ -142,6 +142,15 @@ def test_what_a_text_begins_with():
     assert GPT2.lengths[0] == 0
 
 
+@pytest.mark.parametrize(
+    ("candidates", "begin"),
+    [([None, END, 7], 0), ([0], 0), ([7, "a", None, 50256], None), ([True], None), ([], None)],
+)
+def test_only_a_special_token_begins_a_text(candidates, begin):
+    found = adapted(byte_level(), *candidates).begin.tolist()
+    assert found == ([] if begin is None else [begin])
+
+
 def test_it_says_what_it_was_made_from_and_tokenizers_opens_that_too():
     document = GPT2.to_json()
     again = Tokens.from_json(document)
@@ -216,17 +225,25 @@ def test_ids_out_of_range_are_refused():
 
 
 @pytest.mark.parametrize("document", ["", "[]", "{}", '{"model": 1}', "[" * 10_000])
-def test_what_is_no_tokenizer_is_refused_in_a_line(document):
+@pytest.mark.parametrize("read", [Tokens.from_json, Tokens.adapt])
+def test_what_is_no_tokenizer_is_refused_in_a_line(document, read):
     with pytest.raises(CharloomError, match=r"^no tokenizer\.json") as caught:
-        Tokens.from_json(document)
+        read(document)
     assert "\n" not in str(caught.value)
+
+
+def test_what_a_document_leaves_out_is_not_there():
+    document = json.loads(byte_level().to_str())
+    least = {"model": document["model"], "pre_tokenizer": document["pre_tokenizer"]}
+    for read in (Tokens.from_json, Tokens.adapt):
+        assert read(json.dumps(least)).decode([300, 301])
 
 
 def test_a_hole_among_the_ids_and_an_empty_token_end_a_text():
     document = json.loads(byte_level().to_str())
     V = len(document["model"]["vocab"])
     document["model"]["vocab"]["hole"] = V + 1
-    tokens = Tokens.adapt(json.dumps(document), None)
+    tokens = Tokens.adapt(json.dumps(document))
     assert len(tokens) == V + 2
     assert tokens.special[V]
     assert not tokens.special[V + 1]

@@ -186,6 +186,14 @@ def test_the_old_layout_is_the_same_model(layout, gpt2, tmp_path):
     np.testing.assert_array_equal(a, b)
 
 
+def test_the_old_layout_need_not_say_what_a_text_begins_after(tmp_path):
+    write_old_gpt2(tmp_path)
+    config = json.loads((tmp_path / "config.json").read_text())
+    del config["bos_token_id"], config["eos_token_id"]
+    (tmp_path / "config.json").write_text(json.dumps(config))
+    assert folders.read_tokens(tmp_path).begin.tolist() == [0]
+
+
 def test_weights_in_several_files_are_the_same_model(gpt2, tmp_path):
     folder, written = gpt2
     sharded = tmp_path / "sharded"

@@ -8,7 +8,7 @@ tokens can be said for each character.
 import codecs
 import json
 import re
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Self
 
@@ -52,7 +52,7 @@ class Tokens:
     def __post_init__(self) -> None:
         tokenizer = _load(self.document)
         known = json.loads(self.document)
-        added = {token["id"]: token for token in known["added_tokens"]}
+        added = {token["id"]: token for token in known.get("added_tokens", [])}
         cuts = _names(known.get("pre_tokenizer")) >= {"ByteLevel"}
         to_bytes = _byte_level if cuts or "ByteLevel" in _names(known.get("decoder")) else _plain
         V = max(tokenizer.get_vocab().values(), default=-1) + 1
@@ -73,20 +73,21 @@ class Tokens:
         object.__setattr__(self, "_cuts", cuts)
 
     @classmethod
-    def adapt(cls, document: str, begin: int | None) -> Self:
-        """Take a model's own tokenizer.json, and the id that is read before a text, if any.
+    def adapt(cls, document: str, begin: Sequence[str | int | None] = ()) -> Self:
+        """Take a model's own tokenizer.json, and names or ids of what may begin a text.
 
-        What would change a text is taken out of it: cutting and padding, and the space that some
-        put before the first word. Raises CharloomError.
+        The first of those that is a special token is read before a text. What would change a text
+        is taken out: cutting and padding, and the space that some put before the first word.
+        Raises CharloomError.
         """
-        _load(document)
-        known = json.loads(document)
+        known = json.loads(_load(document).to_str())
         known |= {"truncation": None, "padding": None, "post_processor": None}
         for part in ("normalizer", "pre_tokenizer"):
             known[part] = _without_space(known.get(part))
-        names = {token["id"]: token["content"] for token in known["added_tokens"]}
-        if begin is not None and begin in names:
-            known["post_processor"] = _beginning(begin, names[begin])
+        special = [(t["id"], t["content"]) for t in known["added_tokens"] if t["special"]]
+        firsts = (pair for wanted in begin for pair in special if wanted in pair)
+        if first := next(firsts, None):
+            known["post_processor"] = _beginning(*first)
         return cls.from_json(json.dumps(known))
 
     @classmethod

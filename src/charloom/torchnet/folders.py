@@ -77,6 +77,8 @@ def read_tokens(folder: str | Path) -> Tokens:
     """Read a folder's tokenizer; raises CharloomError."""
     folder = Path(folder)
     _there(folder)
+    settings = folder / "tokenizer_config.json"
+    names = _read(settings) if settings.is_file() else {}
     if (folder / "tokenizer.json").is_file():
         document = _text(folder / "tokenizer.json")
     elif (folder / "vocab.json").is_file():
@@ -85,29 +87,26 @@ def read_tokens(folder: str | Path) -> Tokens:
             loader = transformers().AutoTokenizer
             opened = loader.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
             document = opened.backend_tokenizer.to_str()
+            names = {name: getattr(opened, name) for name in ("bos_token", "eos_token")}
     else:
         raise CharloomError(
             f"{folder} has no tokenizer.json, nor vocab.json and merges.txt: {_LOOK}"
         )
     try:
-        return Tokens.adapt(document, _first_token(folder, document))
+        return Tokens.adapt(document, [*_firsts(names, _read(folder / "config.json"))])
     except CharloomError as error:
         raise CharloomError(f"{folder}: {error}: {_LOOK}") from None
 
 
-def _first_token(folder: Path, document: str) -> int | None:
-    """The id that a text begins after: the token for a beginning, or else for an end."""
-    known = json.loads(document)
-    special = {t["content"]: t["id"] for t in known.get("added_tokens", []) if t["special"]}
-    settings = folder / "tokenizer_config.json"
-    names, ids = _read(settings) if settings.is_file() else {}, _read(folder / "config.json")
+def _firsts(names: dict[str, Any], ids: dict[str, Any]) -> Iterator[Any]:
+    """What a text may begin after: the token for a beginning, or else for an end.
+
+    It goes by the `names` of the tokenizer's settings, then by the `ids` of the model's.
+    """
     for kind in ("bos", "eos"):
         name, place = names.get(f"{kind}_token"), ids.get(f"{kind}_token_id")
-        name = name.get("content") if isinstance(name, dict) else name
-        place = special.get(name, place[0] if isinstance(place, list) and place else place)
-        if isinstance(place, int) and place in special.values():
-            return place
-    return None
+        yield name.get("content") if isinstance(name, dict) else name
+        yield from place if isinstance(place, list) else [place]
 
 
 @lru_cache(1)
@@ -175,7 +174,7 @@ def _check_causal(model: nn.Module, folder: Path) -> None:
 def _there(folder: Path, name: str = "") -> Path:
     """The path of a file in the folder; raises CharloomError where one of them is not there."""
     if not folder.is_dir():
-        raise CharloomError(f"there is no folder {folder}, which is to hold a pretrained model")
+        raise CharloomError(f"there is no folder {folder} with a pretrained model: put it back")
     if not (folder / name).exists():
         raise CharloomError(f"{folder} has no {name}: {_LOOK}")
     return folder / name
