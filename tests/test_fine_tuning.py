@@ -257,8 +257,12 @@ def test_after_full_fine_tuning_the_folder_is_not_needed(moved, tmp_path):
 
 def test_adapters_say_which_folder_they_need_and_know_it_again(moved, tmp_path):
     run = moved(4)
-    with pytest.raises(CharloomError, match=f"there is no folder {tmp_path / 'llama'}"):
+    with pytest.raises(CharloomError, match=f"there is no folder {tmp_path / 'llama'}, whose"):
         open_model(run.path)
+    settings = run.path / "config.json"
+    settings.write_text(settings.read_text().replace("/llama", "/elsewhere"))
+    assert play(Run.open(run.path), resume=True)[-1].reason == "done"
+    settings.write_text(settings.read_text().replace("/elsewhere", "/llama"))
     write_llama(tmp_path / "llama", rms_norm_eps=0.1)
     open_model(run.path)
     write_llama(tmp_path / "llama", initializer_range=0.5)
@@ -288,6 +292,15 @@ def test_a_run_can_begin_with_the_weights_of_another(lora, home, tmp_path):
         next(events)
     for name, array in second.checkpoint(0).weights.items():
         np.testing.assert_array_equal(array, weights[name])
+
+
+def test_a_model_that_keeps_more_than_weights_takes_adapters_alone(tmp_path):
+    write_gpt2(tmp_path)
+    folders.load(tmp_path).register_buffer("seen", torch.zeros(1))
+    with pytest.raises(CharloomError, match="of its model seen is no weight"):
+        config_of(tmp_path)
+    folders.forget()
+    assert config_of(tmp_path)
 
 
 def test_settings_that_contradict_the_model_are_refused(home):

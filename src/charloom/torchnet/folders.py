@@ -130,12 +130,13 @@ def _load(folder: Path, _digest: str, dtype: str) -> nn.Module:
         more = f" and {len(missing) - 1:,} more" if len(missing) > 1 else ""
         raise CharloomError(f"{folder}: the weights lack {missing[0]}{more}: {_LOOK}")
     model.eval().requires_grad_(False)
-    _check_causal(model, folder)
+    with _opening(folder):
+        _check_causal(model, folder)
     return model  # type: ignore[no-any-return]
 
 
 def load(folder: Path, dtype: str = "float32") -> nn.Module:
-    """Return a folder's model, on the CPU. It is shared, and not to be changed.
+    """Return a folder's model. It is shared, and not to be changed.
 
     Raises CharloomError where the folder holds none, or none that predicts from left to right.
     """
@@ -167,14 +168,14 @@ def skeleton(architecture: dict[str, Any], dtype: str) -> nn.Module:
 def _check_causal(model: nn.Module, folder: Path) -> None:
     """What comes after must not show in a prediction: it would be a wonder, and no score."""
     first, other = model(torch.tensor([[0, 0], [0, 1]])).logits[:, 0]
-    if not torch.allclose(first, other, rtol=1e-3, atol=1e-4):
+    if not torch.allclose(first, other, rtol=1e-3, atol=1e-4, equal_nan=True):
         raise CharloomError(f"{folder}: its model looks ahead, and so it cannot predict a text")
 
 
 def _there(folder: Path, name: str = "") -> Path:
     """The path of a file in the folder; raises CharloomError where one of them is not there."""
     if not folder.is_dir():
-        raise CharloomError(f"there is no folder {folder} with a pretrained model: put it back")
+        raise CharloomError(f"there is no folder {folder} with a pretrained model: check the name")
     if not (folder / name).exists():
         raise CharloomError(f"{folder} has no {name}: {_LOOK}")
     return folder / name

@@ -50,9 +50,8 @@ class PretrainedNetwork(Network):
         super().__init__()
         self.config, self.vocabulary_size = config, vocabulary_size
         self.model = _new_model(config, dtype, dropout, seed).to(pick_device())
-        if config.shapes:
-            parameters: Any = {name: place.parameter for name, place in self.layout().items()}
-            check_shapes(parameters, config.shapes, "the model of config.json")
+        parameters: Any = _trained(self.model, config.lora)
+        check_shapes(parameters, config.shapes, "the model of config.json")
 
     def forward(self, ids: Tensor, state: State, masks: Masks = ()) -> tuple[Tensor, State]:
         """Read ids (B, T), each lane from nothing: logits (B, T, W), where W may exceed V."""
@@ -75,26 +74,32 @@ class PretrainedNetwork(Network):
 
     def layout(self) -> dict[str, Layout]:
         """Return, by its name, where each weight is that is trained."""
-        parameters = dict(self.model.named_parameters())
-        if self.config.lora:
-            adapters = {name: p for name, p in parameters.items() if ".lora_" in name}
-            parameters = {_file_name(name): p for name, p in adapters.items()}
-        return {name: Layout(parameter) for name, parameter in parameters.items()}
+        trained = _trained(self.model, self.config.lora)
+        return {name: Layout(parameter) for name, parameter in trained.items()}
 
 
-def _file_name(adapter: str) -> str:
-    """The name of an adapter's weight in peft's adapter_model.safetensors."""
-    return f"base_model.model.{adapter.replace('.default', '')}"
+def _trained(model: nn.Module, lora: int) -> dict[str, nn.Parameter]:
+    parameters = dict(model.named_parameters())
+    if not lora:
+        return parameters
+    adapters = {name: p for name, p in parameters.items() if ".lora_" in name}
+    return {f"base_model.model.{name.replace('.default', '')}": p for name, p in adapters.items()}
 
 
 def config_of(folder: str | Path, lora: int = 0) -> PretrainedConfig:
     """Return what a run keeps of the model that it trains, or trains adapters of that rank to.
 
-    Raises CharloomError where the folder lacks something.
+    Raises CharloomError where the folder lacks something, or the model has more than weights.
     """
     folder = Path(folder).absolute()
-    tokens = folders.read_tokens(folder)
-    hf: Any = folders.load(folder).config
+    folders.read_tokens(folder)
+    model = folders.load(folder)
+    weights = dict(model.named_parameters(remove_duplicate=False))
+    if not lora and (others := [name for name in model.state_dict() if name not in weights]):
+        raise CharloomError(
+            f"{folder}: of its model {others[0]} is no weight, and would not be kept: say --lora"
+        )
+    hf: Any = model.config
     architecture = json.loads(hf.to_json_string(use_diff=False))
     architecture.pop("_name_or_path", None)
     config = PretrainedConfig(
@@ -105,9 +110,8 @@ def config_of(folder: str | Path, lora: int = 0) -> PretrainedConfig:
         context=_context(hf),
         lora=lora,
     )
-    layout = PretrainedNetwork(config, len(tokens), "float32").layout()
-    shapes = {name: tuple(place.parameter.shape) for name, place in layout.items()}
-    return replace(config, shapes=shapes)
+    trained = _trained(_new_model(config, "float32", 0.0, 0), lora)
+    return replace(config, shapes={name: tuple(p.shape) for name, p in trained.items()})
 
 
 def _context(hf: Any) -> int:
@@ -118,7 +122,7 @@ def source_weights(config: PretrainedConfig) -> dict[str, Array]:
     """Return the weights that full fine-tuning begins with; raises as `config_of` does."""
     base = _base(config, "float32")
     folders.forget()
-    return {name: parameter.numpy() for name, parameter in base.named_parameters()}
+    return {name: parameter.cpu().numpy() for name, parameter in base.named_parameters()}
 
 
 def trainable(
@@ -160,7 +164,12 @@ def _new_model(config: PretrainedConfig, dtype: str, dropout: float, seed: int) 
 def _base(config: PretrainedConfig, dtype: str) -> nn.Module:
     """The model in the folder that the config was made from."""
     folder = Path(config.source)
-    model = folders.load(folder, dtype)
+    if not folder.is_dir():
+        raise CharloomError(
+            f"there is no folder {folder}, whose model this run trains: put it back, or write into "
+            "the run's config.json where it is"
+        )
+    model = folders.load(folder, dtype).to(pick_device())
     if folders.digest(folder) != config.sha256:
         raise CharloomError(
             f"{folder} holds other weights than this run began with: put those back, of SHA-256 "
