@@ -83,7 +83,7 @@ class _Trainer:
         lanes = open_batches(self.parts.train, config.train)
         self.most = most_steps(config.train, lanes.steps_per_epoch)
         self.learner = create_learner(
-            model, config.train, V, config.engine, config.dtype, characters=run.vocabulary.lengths
+            model, config.train, V, config.engine, config.dtype, None, run.vocabulary.lengths
         )
         per_id = run.vocabulary.count(self.parts.train) / len(self.parts.train)
         self.now = Standing(config, self.learner, lanes, V, per_id)
