@@ -1,0 +1,100 @@
+import json
+import sys
+
+import pytest
+
+from charloom import model as module
+from charloom.config import ModelConfig, NgramConfig, TrainConfig, TransformerConfig
+from charloom.errors import CharloomError
+from charloom.model import create_learner, is_pretrained, pick_engine
+
+LSTM, TRANSFORMER, TRAIN = ModelConfig(), TransformerConfig(), TrainConfig()
+
+
+@pytest.fixture(autouse=True)
+def alone_and_without_a_gpu(monkeypatch):
+    monkeypatch.delenv("WORLD_SIZE", raising=False)
+    monkeypatch.setattr(module, "has_gpu", lambda: False)
+
+
+@pytest.mark.parametrize(
+    ("model", "train", "engine"),
+    [
+        (LSTM, None, "compiled"),
+        (LSTM, TRAIN, "compiled"),
+        (LSTM, TrainConfig(precision="bf16"), "torch"),
+        (LSTM, TrainConfig(accumulate=2), "torch"),
+        (LSTM, TrainConfig(compile=True), "torch"),
+        (TRANSFORMER, TRAIN, "torch"),
+    ],
+)
+def test_auto_is_the_compiled_engine_wherever_that_can(model, train, engine) -> None:
+    assert pick_engine("auto", model, train) == engine
+
+
+def test_auto_trains_on_a_gpu_where_there_is_one_and_reads_on_the_processor(monkeypatch) -> None:
+    monkeypatch.setattr(module, "has_gpu", lambda: True)
+    assert pick_engine("auto", LSTM, TRAIN) == "torch"
+    assert pick_engine("auto", LSTM) == "compiled"
+
+
+def test_auto_is_pytorch_in_several_processes(monkeypatch) -> None:
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    assert pick_engine("auto", LSTM, TRAIN) == "torch"
+    monkeypatch.setenv("WORLD_SIZE", "1")
+    assert pick_engine("auto", LSTM, TRAIN) == "compiled"
+
+
+@pytest.mark.parametrize("engine", ["reference", "compiled", "torch"])
+def test_an_engine_that_is_asked_for_is_taken(engine) -> None:
+    assert pick_engine(engine, LSTM, TRAIN) == engine
+
+
+@pytest.mark.parametrize(
+    ("engine", "model", "train", "what"),
+    [
+        ("compiled", TRANSFORMER, TRAIN, "this model"),
+        ("reference", TRANSFORMER, TRAIN, "this model"),
+        ("compiled", TRANSFORMER, None, "this model"),
+        ("compiled", LSTM, TrainConfig(precision="fp16"), "--precision fp16"),
+        ("reference", LSTM, TrainConfig(accumulate=3), "--accumulate"),
+        ("compiled", LSTM, TrainConfig(compile=True), "--compile"),
+    ],
+)
+def test_an_engine_that_cannot_do_it_says_what(engine, model, train, what) -> None:
+    with pytest.raises(CharloomError, match=f"the {engine} engine cannot do {what}: .* torch"):
+        pick_engine(engine, model, train)
+
+
+def test_a_transformer_is_read_by_the_reference_engine_where_pytorch_is_missing(monkeypatch):
+    assert pick_engine("auto", TRANSFORMER) == "torch"
+    assert pick_engine("reference", TRANSFORMER) == "reference"
+    monkeypatch.setitem(sys.modules, "torch", None)
+    assert pick_engine("auto", TRANSFORMER) == "reference"
+    assert pick_engine("torch", TRANSFORMER) == "torch"
+    assert pick_engine("auto", TRANSFORMER, TRAIN) == "torch"
+
+
+def test_an_ngram_model_needs_no_pytorch() -> None:
+    assert pick_engine("auto", NgramConfig()) != "torch"
+
+
+def test_where_pytorch_is_missing_the_error_says_how_to_install_it(monkeypatch) -> None:
+    monkeypatch.setitem(sys.modules, "torch", None)
+    with pytest.raises(CharloomError, match=r"pip install 'charloom\[torch\]'"):
+        create_learner(TRANSFORMER, TRAIN, 9)
+
+
+@pytest.mark.parametrize(
+    ("document", "expected"),
+    [
+        ({"model_type": "gpt2"}, True),
+        ({"model": {"kind": "recurrent"}}, False),
+        (["model_type"], False),
+        (None, False),
+    ],
+)
+def test_a_folder_with_a_model_type_is_a_pretrained_model(tmp_path, document, expected) -> None:
+    if document is not None:
+        (tmp_path / "config.json").write_text(json.dumps(document))
+    assert is_pretrained(tmp_path) is expected

@@ -1,0 +1,68 @@
+import numpy as np
+import pytest
+
+torch = pytest.importorskip("torch")
+
+from charloom.config import Cell, ModelConfig  # noqa: E402
+from charloom.errors import CharloomError  # noqa: E402
+from charloom.model import LanguageModel, create_model  # noqa: E402
+from charloom.reference import ReferenceModel  # noqa: E402
+from charloom.vocabulary import Vocabulary  # noqa: E402
+from charloom.weights import initial_weights  # noqa: E402
+
+pytestmark = pytest.mark.torch
+
+V, B, T = 7, 3, 5
+ALPHABET = Vocabulary(tuple("abcdefg"))
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("cell", ["rnn", "lstm", "gru"])
+def test_it_predicts_what_the_reference_predicts_at_once_and_step_by_step(
+    cell: Cell, dtype: str
+) -> None:
+    config = ModelConfig(cell=cell, layers=2, hidden=6, embedding=2)
+    weights = initial_weights(config, V, 0)
+    plain = ReferenceModel(config, weights, ALPHABET)
+    model = create_model(config, weights, ALPHABET, "torch", dtype)  # type: ignore[arg-type]
+    assert isinstance(model, LanguageModel)
+    ids = np.random.default_rng(0).integers(0, V, (B, T), dtype=np.uint8)
+    expected, _ = plain.log_probs(ids, plain.start(B))
+    found, end = model.log_probs(ids, model.start(B))
+    assert (type(found), found.dtype, found.shape) == (np.ndarray, dtype, (B, T, V))
+    bar = 1e-12 if dtype == "float64" else 1e-5
+    np.testing.assert_allclose(found, expected, rtol=0, atol=bar)
+    state = model.start(B)
+    for t in range(T):
+        before = [array.clone() for array in state]
+        step, after = model.step(ids[:, t], state)
+        np.testing.assert_allclose(step, expected[:, t], rtol=0, atol=bar)
+        assert all(torch.equal(a, b) for a, b in zip(before, state, strict=True))
+        state = after
+    for a, b in zip(state, end, strict=True):
+        np.testing.assert_allclose(a, b, rtol=0, atol=bar)
+
+
+def test_it_keeps_a_copy_of_the_weights() -> None:
+    config = ModelConfig(hidden=6)
+    weights = initial_weights(config, V, 0)
+    model = create_model(config, weights, ALPHABET, "torch", "float64")
+    ids = np.array([0, 1])
+    before = model.step(ids, model.start(2))[0]
+    for array in weights.values():
+        array[...] = 0
+    assert np.array_equal(model.step(ids, model.start(2))[0], before)
+
+
+@pytest.mark.parametrize("bad", [-1, V])
+def test_an_id_outside_the_vocabulary_is_refused(bad: int) -> None:
+    config = ModelConfig(hidden=6)
+    model = create_model(config, initial_weights(config, V, 0), ALPHABET, "torch")
+    with pytest.raises(CharloomError, match="ids must be from 0 to 6"):
+        model.step(np.array([0, bad]), model.start(2))
+
+
+def test_weights_of_another_size_are_refused() -> None:
+    config = ModelConfig(hidden=6)
+    with pytest.raises(CharloomError, match="shape"):
+        create_model(config, initial_weights(config, V + 1, 0), ALPHABET, "torch")
