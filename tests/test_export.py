@@ -21,6 +21,7 @@ from charloom.config import (
     PretrainedConfig,
     RunConfig,
     SampleConfig,
+    TransformerConfig,
     replace,
 )
 from charloom.errors import CharloomError
@@ -47,6 +48,15 @@ NETWORKS: list[NetworkConfig] = [
     for cell in ("rnn", "lstm", "gru")
     for layers in (1, 2)
     for embedding in (0, 4)
+]
+NETWORKS += [
+    TransformerConfig(mixer=mixer, layers=2, width=8, heads=2, context=12, positions=positions)
+    for mixer, positions in (
+        ("mingru", "learned"),
+        ("minlstm", "learned"),
+        ("attention", "learned"),
+        ("attention", "rotary"),
+    )
 ]
 
 
@@ -240,7 +250,7 @@ def test_the_command_says_what_it_wrote_and_checked(run: Run, tmp_path: Path) ->
     assert again.stderr.startswith("charloom: brigade.onnx is there already")
 
 
-@pytest.mark.parametrize("network", [NETWORKS[5]], ids=name_of)
+@pytest.mark.parametrize("network", [NETWORKS[5], NETWORKS[-1]], ids=name_of)
 def test_the_example_writes_what_charloom_writes(network: NetworkConfig, tmp_path: Path) -> None:
     weights = random_weights(network)
     path = tmp_path / "a.onnx"
