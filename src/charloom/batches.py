@@ -115,19 +115,19 @@ def open_batches(ids: Ids, config: TrainConfig) -> Batches:
     return Lanes(ids, config.batch, config.length)
 
 
-def check_fits(characters: int, batch: int, length: int) -> None:
-    """Raise CharloomError where so many characters are too few for one step.
+def check_fits(count: int, batch: int, length: int, unit: str = "characters") -> None:
+    """Raise CharloomError where so many characters, or other units, are too few for one step.
 
     Each lane needs T + 2 characters: min-char-rnn's `p + T + 1 >= N` leaves the last one out.
     """
     needed = batch * (length + 2)
-    if characters >= needed:
+    if count >= needed:
         return
-    most = {"batch": characters // (length + 2), "length": characters // batch - 2}
+    most = {"batch": count // (length + 2), "length": count // batch - 2}
     cures = [f"lower {name} to at most {value:,}" for name, value in most.items() if value > 0]
-    if not cures and characters >= 3:
+    if not cures and count >= 3:
         cures = ["lower both batch and length"]
     raise CharloomError(
-        f"the training text has {characters:,} characters, but a step of batch {batch:,} x length "
+        f"the training text has {count:,} {unit}, but a step of batch {batch:,} x length "
         f"{length:,} needs {needed:,}: {' or '.join([*cures, 'give more text'])}"
     )

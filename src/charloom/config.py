@@ -284,9 +284,12 @@ def replace(config: C, **changes: Any) -> C:
 def differences(then: RunConfig, now: RunConfig) -> list[str]:
     """Name what differs of all that weights depend on: "learning-rate was 0.1 and is 0.2".
 
-    What is looked at on the way, and where the text lies, does not count.
+    What is looked at on the way, and where text and pretrained model lie, does not count.
     """
-    found = _differing(then.model, now.model)
+    model = then.model
+    if isinstance(model, PretrainedConfig) and isinstance(now.model, PretrainedConfig):
+        model = replace(model, source=now.model.source)
+    found = _differing(model, now.model)
     found += _differing(replace(then.data, sources=()), replace(now.data, sources=()))
     found += _differing(then.train, now.train)
     whole = replace(then, model=now.model, data=now.data, train=now.train, watch=now.watch)

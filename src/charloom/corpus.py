@@ -3,17 +3,31 @@
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 from typing import Self
 
 import msgspec
+import numpy as np
 
 from charloom.config import NgramConfig, RunConfig
 from charloom.errors import CharloomError
 from charloom.files import plain_size, read_bytes
-from charloom.ids import Files, Form, Ids, Opened, Sums, alone, open_ids, write_ids, write_sums
+from charloom.ids import (
+    CHUNK,
+    Files,
+    Form,
+    Ids,
+    Opened,
+    Sums,
+    alone,
+    open_ids,
+    write_ids,
+    write_sums,
+)
 from charloom.progress import Tell, say_nothing
 from charloom.text import Text, file_states, read_text, split_text
+from charloom.tokens import Alphabet
 from charloom.vocabulary import Vocabulary
 
 _LARGEST_TEXT = 2**40
@@ -56,11 +70,12 @@ class Parts:
 class CorpusText:
     """The text of one run folder. What was read a moment ago is not read twice."""
 
-    def __init__(
-        self, path: Path, config: RunConfig, vocabulary: Vocabulary, corpus: Corpus
-    ) -> None:
-        self._path, self._config, self._corpus = path, config, corpus
-        self._form = Form(vocabulary, corpus.characters, corpus.sha256)
+    def __init__(self, path: Path, config: RunConfig, vocabulary: Alphabet, corpus: Corpus) -> None:
+        self._path, self._corpus = path, corpus
+        self._split = split_text(corpus.characters, config.data, fewest_characters(config))
+        held_out = self._split.validation, self._split.test
+        cuts = tuple(part.start for part in held_out if part is not None)
+        self._form = Form(vocabulary, corpus.characters, corpus.sha256, cuts)
         self._copy = path / "corpus.txt"  # early runs kept the text so, where it was gone after
         self._text: Text | None = None
         self._ids: tuple[Ids, tuple[str, ...]] | None = None
@@ -119,9 +134,11 @@ class CorpusText:
             self.prepare(say_nothing)
         assert self._ids is not None
         (ids, notes), self._ids = self._ids, None
-        split = split_text(len(ids), self._config.data, fewest_characters(self._config))
-        validation, test = (None if p is None else ids[p] for p in (split.validation, split.test))
-        return Parts(ids[split.train], validation, test, notes + split.notes)
+        split, begins = self._split, [0, *_places(self._form, ids), len(ids)]
+        parts = [ids[start:end] for start, end in pairwise(begins)]
+        train, rest = parts[0], parts[1:]
+        validation = rest.pop(0) if split.validation else None
+        return Parts(train, validation, rest[0] if split.test else None, notes + split.notes)
 
     def _look(self, tell: Tell) -> tuple[Opened | None, tuple[str, ...]]:
         """Open the ids; None where they have to be made, with a note where they were damaged."""
@@ -193,6 +210,20 @@ def fewest_characters(config: RunConfig) -> int:
     if isinstance(config.model, NgramConfig):
         return 1
     return config.train.batch * (config.train.length + 2)
+
+
+def _places(form: Form, ids: Ids) -> tuple[int, ...]:
+    """Return where in ids (N,) each part but the first begins."""
+    if isinstance(form.vocabulary, Vocabulary):
+        return form.cuts
+    lengths, begin = form.vocabulary.lengths, len(form.vocabulary.begin)
+    found, before = [], 0
+    for start in range(0, len(ids), CHUNK):
+        after = before + np.cumsum(lengths[ids[start : start + CHUNK]])
+        here = [cut for cut in form.cuts if before <= cut < after[-1]]
+        found += [start + int(np.searchsorted(after, cut, "right")) - begin for cut in here]
+        before = int(after[-1])
+    return tuple(found)
 
 
 def _absolute(source: str) -> str:

@@ -44,6 +44,10 @@ def evaluate(
 ) -> Score:
     """Score every character of `ids` (N,) but the first.
 
+    Of a model of tokens the mean is over the characters that they stand for, so that it compares
+    with one of characters. There are other ways to tell the same text in tokens, and their
+    probability counts for nothing here: the figure is, if anything, unkind to tokens.
+
     With one lane each is predicted from all the characters before it. With more, the text
     is cut into as many pieces that are read side by side, which is faster; each piece but
     the first is then predicted from no more than itself and at least the 256 characters
@@ -73,7 +77,10 @@ def evaluate(
     total = 0.0
     for places, nats in _nats(model, ids, starts, length, state):
         total += float(nats.sum(where=places >= scored_from))
-    return Score(total / (N - 1), N - 1)
+    characters = model.vocabulary.count(ids[1:])
+    if not characters:
+        raise CharloomError("a text of no whole character cannot be scored: give a longer one")
+    return Score(total / characters, characters)
 
 
 def character_nats(model: LanguageModel, ids: Ids) -> NDArray[np.float64]:
@@ -85,9 +92,10 @@ def character_nats(model: LanguageModel, ids: Ids) -> NDArray[np.float64]:
 def chunk_length(lanes: int, vocabulary_size: int) -> int:
     """Return how many characters to hand to `log_probs` at once, so that memory stays small.
 
-    All lanes together get at most 2^20 log-probabilities (8 MiB) and 8,192 characters.
+    All lanes together get at most 2^20 log-probabilities (8 MiB) and 8,192 characters; but 128
+    tokens, of however many, for with fewer a large model would wait for its weights.
     """
-    return max(1, min(2**20 // vocabulary_size, 2**13) // lanes)
+    return max(1, min(max(2**20 // vocabulary_size, 2**7), 2**13) // lanes)
 
 
 def _windows(count: int, lanes: int) -> tuple[NDArray[np.intp], int]:

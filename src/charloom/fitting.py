@@ -12,14 +12,16 @@ from charloom.meta import Best, Meta
 from charloom.ngram import NgramModel
 from charloom.run import Run, versions
 from charloom.sampling import generate
+from charloom.vocabulary import Vocabulary
 
 
 def fit(run: Run, config: NgramConfig, saved: Checkpoint | None) -> Iterator[Event]:
     """Count, score, write a sample and save; a run that is `saved` already is left as it is."""
     began, score = perf_counter(), None
-    parts = run.read_parts()
+    parts, vocabulary = run.read_parts(), run.vocabulary
+    assert isinstance(vocabulary, Vocabulary)
     if saved is None:
-        model = NgramModel.fit(parts.train, run.vocabulary, config)
+        model = NgramModel.fit(parts.train, vocabulary, config)
         yield Started(run, "counts", model.parameter_count, parts, 0, 1, parts.notes)
         if parts.validation is not None and run.config.watch.evaluate_every != 0:
             score = evaluate(model, parts.validation)
@@ -27,7 +29,7 @@ def fit(run: Run, config: NgramConfig, saved: Checkpoint | None) -> Iterator[Eve
         yield _sample(run, model)
         yield _save(run, model, score, len(parts.train), began)
     else:
-        model = NgramModel.from_arrays(config, run.vocabulary, saved.weights)
+        model = NgramModel.from_arrays(config, vocabulary, saved.weights)
         notes = parts.notes + saved.notes
         yield Started(run, "counts", model.parameter_count, parts, 1, 1, notes)
     yield Finished(

@@ -4,6 +4,9 @@
 `np.load("ids.npy", mmap_mode="r")` opens it. `ids.json` holds what it is checked by, a `Sums`.
 While it is made it has another name, and `.ids.mark` says how far it has come: after a kill the
 work goes on from there.
+
+Tokens, of which a text has fewer than characters, are those of each of its parts by itself, after
+the token that begins a text. So parts are cut where those of any other run are.
 """
 
 import fcntl
@@ -13,6 +16,7 @@ import os
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from itertools import pairwise
 from pathlib import Path
 from typing import Any, BinaryIO, NamedTuple
 
@@ -25,8 +29,10 @@ from charloom.files import plain_size, read_json, replace_file, sync_folder
 from charloom.progress import Meter, Tell, say_nothing
 from charloom.sources import changed
 from charloom.text import START, Place, Text
+from charloom.tokens import Alphabet
 from charloom.vocabulary import UnknownCharacterError, Vocabulary
 
+HEADER = 128  # bytes before the ids, however many there are
 CHUNK = 1 << 20  # bytes read back at once
 MARK = 1 << 26  # ids between two marks
 LARGEST_SUMS = 2**26  # bytes of ids.json: it names all the files of a folder
@@ -60,9 +66,22 @@ class _Mark(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 class Form(NamedTuple):
     """What `ids.npy` must be: N ids of a vocabulary, whose text has that SHA-256."""
 
-    vocabulary: Vocabulary
+    vocabulary: Alphabet
     characters: int
     sha256: str
+    cuts: tuple[int, ...] = ()  # characters before each part but the first
+    tokens: int | None = None  # how many there are, where ids are not characters
+
+    @property
+    def length(self) -> int:
+        """How many ids N there are."""
+        return self.characters if self.tokens is None else self.tokens
+
+    def filling(self, size: int) -> "Form":
+        """Return the form of a file of so many bytes, which say how many tokens there are."""
+        if isinstance(self.vocabulary, Vocabulary):
+            return self
+        return self._replace(tokens=max(0, size - HEADER) // self.dtype.itemsize)
 
     @property
     def dtype(self) -> np.dtype[Any]:
@@ -79,7 +98,7 @@ class Form(NamedTuple):
     def header(self) -> bytes:
         """All that comes before the ids: version 1.0 of NumPy's format."""
         fields = f"{{'descr': '{self.dtype.str}', 'fortran_order': False, "
-        fields += f"'shape': ({self.characters},), }}"
+        fields += f"'shape': ({self.length},), }}"
         padding = -(len(fields) + 11) % 64
         fields += " " * padding + "\n"
         return b"\x93NUMPY\x01\x00" + len(fields).to_bytes(2, "little") + fields.encode()
@@ -87,7 +106,7 @@ class Form(NamedTuple):
     @property
     def size(self) -> int:
         """Bytes of the whole file."""
-        return len(self.header) + self.characters * self.dtype.itemsize
+        return HEADER + self.length * self.dtype.itemsize
 
 
 class Opened(NamedTuple):
@@ -121,6 +140,7 @@ def open_ids(folder: Path, form: Form, tell: Tell = say_nothing) -> Opened | Non
     path = folder / "ids.npy"
     if not path.exists() and not path.is_symlink():
         return None
+    form = form.filling(plain_size(path))
     if plain_size(path) != form.size:
         raise CharloomError(f"{path} is damaged: it must have {form.size:,} bytes")
     sums: Sums | None
@@ -184,7 +204,7 @@ def _make(new: Path, mark: Path, form: Form, text: Text, tell: Tell) -> tuple[st
     for begin in (begun, None):
         with _open(new, os.O_RDWR | os.O_CREAT) as file:
             try:
-                _write(file, form, text, begin, mark, tell)
+                form = _write(file, form, text, begin, mark, tell)
                 os.fsync(file.fileno())
                 digest, found = _prove(file, form, tell)
                 if found == form.sha256:
@@ -203,13 +223,12 @@ def write_sums(folder: Path, sums: Sums) -> None:
     replace_file(folder / "ids.json", document + b"\n")
 
 
-def map_text(text: Text, vocabulary: Vocabulary, tell: Tell = say_nothing) -> Ids:
+def map_text(text: Text, vocabulary: Alphabet, tell: Tell = say_nothing) -> Ids:
     """Encode a text into a file without a name; raises UnknownCharacterError and CharloomError."""
     form = Form(vocabulary, text.characters, text.sha256)
     try:
         with tempfile.TemporaryFile() as file:
-            _write(file, form, text, None, None, tell)
-            return _map(file, form)
+            return _map(file, _write(file, form, text, None, None, tell))
     except OSError as error:
         raise CharloomError(
             f"cannot write {form.size:,} bytes in {tempfile.gettempdir()} ({error.strerror}): "
@@ -225,7 +244,7 @@ def _begun(new: Path, mark: Path, form: Form, text: Text) -> _Mark | None:
     except CharloomError:
         new.unlink(missing_ok=True)
         return None
-    there = len(form.header) + found.written * form.dtype.itemsize
+    there = HEADER + found.written * form.dtype.itemsize
     part, offset, _ = found.place
     fits = (
         (found.text, found.files) == (form.sha256, text.files)
@@ -239,24 +258,22 @@ def _begun(new: Path, mark: Path, form: Form, text: Text) -> _Mark | None:
 
 def _write(
     file: BinaryIO, form: Form, text: Text, begin: _Mark | None, mark: Path | None, tell: Tell
-) -> None:
+) -> Form:
     """Write header and ids, from where `begin` says; marks the way where `mark` is a path."""
     meter = Meter(tell, "encoding the text", form.size)
     written, start = (begin.written, begin.place) if begin else (0, START)
-    file.seek(0)
-    file.write(form.header)
-    file.seek(len(form.header) + written * form.dtype.itemsize)
+    file.seek(HEADER + written * form.dtype.itemsize)
     file.truncate()
     marked = written
-    for piece, place in text.walk(start):
+    for piece, place in _pieces(text, form, start):
         try:
-            ids = form.vocabulary.encode(piece)
+            ids = form.vocabulary.whole(piece)
         except UnknownCharacterError as error:
             raise UnknownCharacterError(error.character, written + error.position) from None
         file.write(ids.astype(form.dtype).data)
         written += len(piece)
         meter.move(file.tell())
-        if mark is not None and written - marked >= MARK:
+        if mark is not None and written - marked >= MARK and place is not None:
             file.flush()
             os.fsync(file.fileno())
             document = _Mark(form.sha256, text.files, written, place)
@@ -264,7 +281,21 @@ def _write(
             marked = written
     if written != form.characters:
         raise changed(text.name)
+    form = form.filling(file.tell())
+    file.seek(0)
+    file.write(form.header)
     file.flush()
+    return form
+
+
+def _pieces(text: Text, form: Form, start: Place) -> Iterator[tuple[str, Place | None]]:
+    """The text from `start` on with the place behind each piece; for tokens, whole parts of it."""
+    if isinstance(form.vocabulary, Vocabulary):
+        yield from text.walk(start)
+        return
+    content = text.content
+    for begin, end in pairwise((0, *form.cuts, len(content))):
+        yield content[begin:end], None
 
 
 def _sha256(file: BinaryIO, form: Form, tell: Tell) -> str:
@@ -283,7 +314,7 @@ def _prove(file: BinaryIO, form: Form, tell: Tell) -> tuple[str, str | None]:
     for chunk in _chunks(file, form):
         digest.update(chunk)
         try:
-            text.update(form.vocabulary.decode(np.frombuffer(chunk, form.dtype)).encode())
+            text.update(form.vocabulary.utf8(np.frombuffer(chunk, form.dtype)))
         except IndexError:
             return digest.hexdigest(), None
         meter.move(file.tell())
@@ -300,7 +331,7 @@ def _chunks(file: BinaryIO, form: Form) -> Iterator[bytes]:
 
 def _map(file: BinaryIO, form: Form) -> Ids:
     pages = mmap.mmap(file.fileno(), form.size, access=mmap.ACCESS_READ)
-    return np.frombuffer(pages, form.dtype, form.characters, len(form.header))
+    return np.frombuffer(pages, form.dtype, form.length, HEADER)
 
 
 @contextmanager

@@ -21,11 +21,13 @@ from charloom.config import (
     ModelConfig,
     NetworkConfig,
     NgramConfig,
+    PretrainedConfig,
     TrainConfig,
     TransformerConfig,
 )
 from charloom.errors import CharloomError
 from charloom.run import Run
+from charloom.tokens import Alphabet
 from charloom.vocabulary import Vocabulary
 from charloom.weights import STATE_PREFIXES, Array
 
@@ -41,7 +43,9 @@ class LanguageModel(Protocol):
     can be gone back to.
     """
 
-    vocabulary: Vocabulary
+    @property
+    def vocabulary(self) -> Alphabet:
+        """The characters or tokens that ids stand for."""
 
     def start(self, lanes: int) -> State:
         """Return the state before any character, for `lanes` independent texts."""
@@ -139,9 +143,12 @@ def create_learner(
     engine: Engine = "auto",
     dtype: Dtype = "float32",
     seed: int | None = None,
+    characters: NDArray[np.integer] | None = None,
 ) -> Learner:
     """Return a fresh learner; `seed`, by default `train.seed`, draws weights and dropout.
 
+    `characters` (V,) is how many each id stands for; None is one each. Of a pretrained model the
+    weights are 0 until they are loaded (with LoRA, that is what adapters add).
     Raises CharloomError where the engine is not installed or cannot do it.
     """
     match pick_engine(engine, model, train), model:
@@ -155,7 +162,7 @@ def create_learner(
             return CompiledLearner(model, train, vocabulary_size, dtype, seed)
         case _:
             learner: Learner = load_torchnet().create_learner(
-                model, train, vocabulary_size, dtype, seed
+                model, train, vocabulary_size, dtype, seed, characters
             )
             return learner
 
@@ -163,7 +170,7 @@ def create_learner(
 def create_model(
     config: NetworkConfig | NgramConfig,
     arrays: Mapping[str, NDArray[Any]],
-    vocabulary: Vocabulary,
+    vocabulary: Alphabet,
     engine: Engine = "auto",
     dtype: Dtype = "float32",
 ) -> LanguageModel:
@@ -172,11 +179,17 @@ def create_model(
     Of all that a learner's `arrays` gave, it takes the weights.
     Raises CharloomError where they do not fit the config or the engine is not installed.
     """
+    weights = {name: a for name, a in arrays.items() if not name.startswith(STATE_PREFIXES)}
+    if isinstance(config, PretrainedConfig):
+        pick_engine(engine, config)
+        pretrained: LanguageModel
+        pretrained = load_torchnet().create_model(config, weights, vocabulary, dtype)
+        return pretrained
+    assert isinstance(vocabulary, Vocabulary)  # tokens are those of pretrained models
     if isinstance(config, NgramConfig):
         from charloom.ngram import NgramModel
 
         return NgramModel.from_arrays(config, vocabulary, arrays)
-    weights = {name: a for name, a in arrays.items() if not name.startswith(STATE_PREFIXES)}
     match pick_engine(engine, config), config:
         case "reference", ModelConfig():
             from charloom.reference import ReferenceModel
@@ -222,8 +235,12 @@ def is_pretrained(folder: str | Path) -> bool:
 def open_model(run: str | Path | Run, engine: Engine = "auto") -> LanguageModel:
     """Open the best model of a run folder, whichever engine trained it.
 
-    Raises CharloomError where there is no run or no valid checkpoint in it.
+    Or a model in a folder of Hugging Face's format. Raises CharloomError where there is no run or
+    no valid checkpoint in it.
     """
+    if not isinstance(run, Run) and is_pretrained(run):
+        model: LanguageModel = load_torchnet().open_folder(Path(run))
+        return model
     run = run if isinstance(run, Run) else Run.open(run)
     config = run.config
     return create_model(config.model, run.load_weights(), run.vocabulary, engine, config.dtype)

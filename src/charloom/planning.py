@@ -11,19 +11,18 @@ from pathlib import Path
 from time import perf_counter
 from typing import NamedTuple
 
-import numpy as np
-
 from charloom.batches import check_fits, open_batches
-from charloom.config import NgramConfig, RunConfig, replace
+from charloom.config import NgramConfig, PretrainedConfig, RunConfig, replace
 from charloom.corpus import fewest_characters
 from charloom.errors import CharloomError
 from charloom.evaluation import evaluate
-from charloom.model import Learner, create_learner, create_model, pick_engine
+from charloom.model import Ids, Learner, create_learner, create_model, load_torchnet, pick_engine
 from charloom.progress import Tell, say_nothing
 from charloom.recipe import Choice, Size, choose, speed, times
 from charloom.run import Run
 from charloom.sampling import generate
 from charloom.text import Text, read_text, split_text
+from charloom.tokens import Alphabet
 from charloom.vocabulary import Vocabulary
 from charloom.weights import parameter_count
 
@@ -33,6 +32,7 @@ LOOKING = 0.07  # of the time goes into looks: the share that is planned for at 
 MEASURING = 0.08  # of the time may go into measuring
 SECONDS = 0.25  # that one model is timed for, at most: two updates at least
 WIDTHS = 3  # models that are timed, at most
+MANY = 16  # characters of the text to look at, for each that a step needs
 COMPILED = 2.0  # seconds of a first update, above which it has been compiling
 
 
@@ -61,12 +61,13 @@ def new_run(
     if not isinstance(config.model, NgramConfig):
         split = split_text(text.characters, config.data, fewest_characters(config))
         train, N = config.train, split.train.stop
-        check_fits(N, train.batch, train.length)
+        ids, per_id = _ids(config, text, vocabulary, N)
+        check_fits(ids, train.batch, train.length, vocabulary.unit)
         if train.minutes is not None and train.iterations is None:
             config = plan(config, None, text, perf_counter()).config
         elif train.iterations is None and train.epochs is None:
             characters = min(max(EPOCHS * N, FEWEST), MOST)
-            iterations = math.ceil(characters / (train.batch * train.length))
+            iterations = math.ceil(characters / (train.batch * train.length * per_id))
             config = replace(config, train=replace(train, iterations=iterations))
     return Run.create(path, config, vocabulary, text, tell)
 
@@ -97,17 +98,36 @@ def plan(
     return planner.measured(60 * minutes, began, tell)
 
 
-def _vocabulary(config: RunConfig, text: Text) -> Vocabulary:
-    """The characters of the text, or those of the run whose weights are to begin with."""
-    if config.start is None:
+def _vocabulary(config: RunConfig, text: Text) -> Alphabet:
+    """The characters of the text, or what the weights that it begins with were trained on."""
+    vocabulary: Alphabet
+    if config.start is not None:
+        start, vocabulary = config.start, Run.open(config.start).vocabulary
+    elif isinstance(config.model, PretrainedConfig):
+        start = config.model.source
+        vocabulary = load_torchnet().read_tokens(start)
+    else:
         return Vocabulary.from_alphabet(text.alphabet, text.characters)
-    vocabulary = Run.open(config.start).vocabulary
     if unknown := vocabulary.unknown(text.alphabet):
         raise CharloomError(
-            f"{config.start} has never seen {unknown} of the characters of this text: take them "
-            "out, or train without --from"
+            f"{start} has never seen {unknown} of the characters of this text: take them out, or "
+            "train without --from"
         )
     return vocabulary
+
+
+def _beginning(config: RunConfig, text: Text, vocabulary: Alphabet, characters: int) -> Ids:
+    """The first ids of the training text, which has so many characters: enough for some steps."""
+    enough = MANY * fewest_characters(config)
+    return vocabulary.encode(text.head(min(characters, enough)))
+
+
+def _ids(config: RunConfig, text: Text, vocabulary: Alphabet, characters: int) -> tuple[int, float]:
+    """How many ids the training text has, or else enough, and how many characters one is."""
+    if isinstance(vocabulary, Vocabulary):
+        return characters, 1.0
+    ids = _beginning(config, text, vocabulary, characters)
+    return len(ids), vocabulary.count(ids) / max(1, len(ids))
 
 
 class _Planner:
@@ -118,11 +138,12 @@ class _Planner:
         config: RunConfig,
         given: Collection[str] | None,
         text: Text,
-        vocabulary: Vocabulary,
+        vocabulary: Alphabet,
         characters: int,
     ) -> None:
         self.config, self.given, self.text = config, given, text
         self.vocabulary = vocabulary
+        _, self.per_id = _ids(config, text, vocabulary, characters)
         self.size = Size(characters, len(vocabulary))
         self.speeds: dict[int, float] = {}  # numbers of a model -> characters a second
 
@@ -151,7 +172,7 @@ class _Planner:
         train = choice.config.train
         most = math.inf if train.epochs is None else train.epochs * self.size.characters
         read = min(left() * pace, most)
-        iterations = max(1, int(read / (train.batch * train.length)))
+        iterations = max(1, int(read / (train.batch * train.length * self.per_id)))
         config = replace(choice.config, train=replace(train, iterations=iterations))
         reasons = self._reasons(choice, pace, read, compiled, late=began - asked)
         return Plan(config, tuple(reasons), began)
@@ -165,8 +186,7 @@ class _Planner:
         model, train = config.model, config.train
         assert not isinstance(model, NgramConfig)
         learner = create_learner(model, train, len(self.vocabulary), config.engine, config.dtype)
-        fewest = fewest_characters(config)
-        ids = self.vocabulary.encode(self.text.head(min(self.size.characters, 4 * fewest)))
+        ids = _beginning(config, self.text, self.vocabulary, self.size.characters)
         lanes = open_batches(ids, train)
 
         def update() -> float:
@@ -179,19 +199,19 @@ class _Planner:
 
         first = update()
         if not self.speeds:
-            first += self._start(config, learner)
+            first += self._start(config, learner, ids[:9])
         timed = [update(), update()]
         while sum(timed) < min(SECONDS, MEASURING * budget / WIDTHS):
             timed.append(update())
         mean = sum(timed) / len(timed)
-        return train.batch * train.length / mean, max(0.0, first - mean)
+        return train.batch * train.length * self.per_id / mean, max(0.0, first - mean)
 
-    def _start(self, config: RunConfig, learner: Learner) -> float:
+    def _start(self, config: RunConfig, learner: Learner, ids: Ids) -> float:
         """Do once what the run will look with, so that it has been compiled; returns seconds."""
         began = perf_counter()
         engine = pick_engine(config.engine, config.model, config.train)
         model = create_model(config.model, learner.arrays(), self.vocabulary, engine, config.dtype)
-        evaluate(model, np.zeros(2, np.int32))
+        evaluate(model, ids)
         deque(generate(model, config.watch.sample, length=1))
         return perf_counter() - began
 

@@ -1,7 +1,7 @@
 """A run is a folder of plain files (DESIGN.md, contract 3); this is its door.
 
     config.json      what was asked: a `RunConfig`
-    vocabulary.json  the characters
+    vocabulary.json  the characters; of a model of tokens, its tokenizer.json
     corpus.json      the text's name, sources, length and SHA-256: a `Corpus`
     ids.npy          the text as ids, made when it is first read, and ids.json: see ids.py
     metrics.jsonl    one object a line, by step
@@ -28,7 +28,7 @@ import msgspec
 from charloom import __version__, checkpoint, metrics
 from charloom.arrays import Array, expected_arrays
 from charloom.checkpoint import Checkpoint
-from charloom.config import RunConfig
+from charloom.config import PretrainedConfig, RunConfig
 from charloom.corpus import Corpus as Corpus
 from charloom.corpus import CorpusText
 from charloom.corpus import Parts as Parts
@@ -44,9 +44,10 @@ from charloom.files import (
 from charloom.meta import Meta
 from charloom.progress import Tell, say_nothing
 from charloom.text import Text
+from charloom.tokens import Alphabet, Tokens
 from charloom.vocabulary import Vocabulary
 
-_LARGEST_VOCABULARY = 2**25  # bytes: all of Unicode as JSON in ASCII is smaller
+_LARGEST_VOCABULARY = 2**26  # bytes: all of Unicode, or 256,000 tokens, as JSON in ASCII is smaller
 
 _BEGINNING = {"vocabulary.json", "corpus.json", ".config.json.new", "checkpoints", "samples"}
 _BEGINNING |= {"ids.npy", "ids.json", ".ids.npy.new", ".ids.json.new", ".ids.mark"}
@@ -57,9 +58,7 @@ Which = Literal["best", "latest"] | int
 class Run:
     """One run folder: make it with `create`, find it again with `open`."""
 
-    def __init__(
-        self, path: Path, config: RunConfig, vocabulary: Vocabulary, corpus: Corpus
-    ) -> None:
+    def __init__(self, path: Path, config: RunConfig, vocabulary: Alphabet, corpus: Corpus) -> None:
         self.path = path
         self.config = config
         self.vocabulary = vocabulary
@@ -74,7 +73,7 @@ class Run:
         cls,
         path: str | Path,
         config: RunConfig,
-        vocabulary: Vocabulary,
+        vocabulary: Alphabet,
         text: Text,
         tell: Tell = say_nothing,
     ) -> Self:
@@ -111,8 +110,9 @@ class Run:
         config = read_json(path / "config.json", RunConfig)
         corpus = read_json(path / "corpus.json", Corpus)
         document = read_bytes(path / "vocabulary.json", _LARGEST_VOCABULARY)
+        kind = Tokens if isinstance(config.model, PretrainedConfig) else Vocabulary
         try:
-            vocabulary = Vocabulary.from_json(document.decode("ascii"))
+            vocabulary = kind.from_json(document.decode("ascii"))
         except (CharloomError, UnicodeDecodeError) as error:
             raise CharloomError(
                 f"{path / 'vocabulary.json'} is damaged ({error}): restore it from a copy"

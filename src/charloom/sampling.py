@@ -1,9 +1,9 @@
 """The sampler: from a model's log-probabilities to text.
 
 The random numbers of text i are the doubles of ``default_rng(seed).spawn(count)[i]``, one for
-each character. So the same seed gives the same text, however it is cut into pieces and however
-many others are written beside it (to within the rounding of a model whose arithmetic depends on
-the number of lanes).
+each character (or token). So the same seed gives the same text, however it is cut into pieces
+and however many others are written beside it (to within the rounding of a model whose arithmetic
+depends on the number of lanes).
 """
 
 import time
@@ -17,7 +17,8 @@ from charloom.config import SampleConfig
 from charloom.errors import CharloomError
 from charloom.evaluation import chunk_length
 from charloom.model import Ids, LanguageModel, State
-from charloom.vocabulary import Vocabulary
+from charloom.tokens import TokenDecoder
+from charloom.vocabulary import Decoder
 from charloom.weights import Array
 
 LONGEST_CHUNK = 1024  # characters drawn before anything is looked at
@@ -127,9 +128,9 @@ def generate(
     """Write on from `prompt`, and hand over pieces of the text as they come.
 
     `length` counts characters after the prompt, which is not part of what is handed over.
-    The text ends before the first of the stop strings to be complete; it is shorter than
-    `length` only then. An empty prompt is a new line, as far as the model knows: it reads a
-    line break, or a space where the vocabulary has none, or else its first character.
+    The text ends before the first of the stop strings to be complete, and where a model of
+    tokens says that it does; it is shorter than `length` only then. An empty prompt is a new
+    line, as far as the model knows: see `Vocabulary.prompt`.
     Raises CharloomError: UnknownCharacterError for the prompt, and what `draw` raises.
     """
     return (pieces[0] for pieces in _write(model, config, prompt, length, 1) if pieces[0])
@@ -154,13 +155,7 @@ def _write(
     for name, value, least in (("length", length, 0), ("count", count, 1)):
         if value < least:
             raise CharloomError(f"{name} is {value}, but it must be at least {least}")
-    ids = model.vocabulary.encode(prompt or _beginning(model.vocabulary))
-    return _stream(model, config, ids, length, count)
-
-
-def _beginning(vocabulary: Vocabulary) -> str:
-    known = [c for c in ("\n", " ") if c in vocabulary.characters]
-    return (known or vocabulary.characters)[0]
+    return _stream(model, config, model.vocabulary.prompt(prompt), length, count)
 
 
 def _stream(
@@ -169,20 +164,17 @@ def _stream(
     """Yield the next piece of each of `count` texts until all have ended."""
     state = _read(model, prompt[:-1], count)
     ids = np.repeat(prompt[-1:], count)
-    texts = [_Text(config.stop) for _ in range(count)]
+    texts = [_Text(config.stop, model.vocabulary.decoder(), length) for _ in range(count)]
     rngs = np.random.default_rng(config.seed).spawn(count)
-    written, chunk = 0, 1
-    while written < length and not all(text.ended for text in texts):
-        chunk = min(chunk, length - written)
+    chunk = 1
+    while left := max(text.left for text in texts):
+        chunk = min(chunk, left)
         uniforms = np.stack([rng.random(chunk) for rng in rngs])
         began = time.perf_counter()
         drawn, state = _generate_ids(model, ids, state, uniforms, config)
         elapsed = time.perf_counter() - began
         ids = drawn[:, -1]
-        written += chunk
-        last = written == length
-        decode = model.vocabulary.decode
-        yield [text.add(decode(row), last) for text, row in zip(texts, drawn, strict=True)]
+        yield [text.add(row) for text, row in zip(texts, drawn, strict=True)]
         if elapsed < GROW_BELOW:
             chunk = min(4 * chunk, LONGEST_CHUNK)
 
@@ -210,25 +202,32 @@ def _generate_ids(
 
 
 class _Text:
-    """One text on its way out, which holds back what may be the beginning of a stop string."""
+    """One text on its way out, which holds back what may be the beginning of a stop string.
 
-    def __init__(self, stops: tuple[str, ...]) -> None:
-        self.ended = False
-        self._stops = stops
+    `left` is how many characters are still to come, at most; 0 when the text has ended.
+    """
+
+    def __init__(self, stops: tuple[str, ...], decoder: Decoder | TokenDecoder, left: int) -> None:
+        self.left = left
+        self._stops, self._decoder = stops, decoder
         self._held = ""
 
-    def add(self, piece: str, last: bool) -> str:
-        """Take the next characters and return those that are sure to be part of the text."""
-        if self.ended:
+    def add(self, ids: Ids) -> str:
+        """Take the next ids and return the characters that are sure to be part of the text."""
+        if not self.left:
             return ""
+        piece = self._decoder.add(ids)[: self.left]
+        self.left = 0 if self._decoder.ended else self.left - len(piece)
         text = self._held + piece
         places = [(text.find(stop), len(stop)) for stop in self._stops]
         # The first to be complete, and the longest of those that end together.
         found = min(((at + n, at) for at, n in places if at >= 0), default=None)
         if found:
-            self.ended = True
+            self.left = 0
             return text[: found[1]]
-        keep = 0 if last else max((_overlap(text, stop) for stop in self._stops), default=0)
+        keep = (
+            0 if not self.left else max((_overlap(text, stop) for stop in self._stops), default=0)
+        )
         sure = len(text) - keep
         self._held = text[sure:]
         return text[:sure]

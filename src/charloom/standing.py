@@ -20,15 +20,21 @@ SMOOTHING = 0.999  # of the loss, as in min-char-rnn
 class Standing:
     """A learner, its place in the text, and what is remembered of its losses.
 
-    `first_loss` is that of guessing, ln V. `due` says that what is to be looked at after `step`
-    updates has not been looked at yet.
+    `first_loss` is that of guessing, ln V; `per_id` how many characters an id of the text stands
+    for, which is more than one where ids are tokens. `due` says that what is to be looked at after
+    `step` updates has not been looked at yet.
     """
 
     def __init__(
-        self, config: RunConfig, learner: Learner, lanes: Batches, vocabulary_size: int
+        self,
+        config: RunConfig,
+        learner: Learner,
+        lanes: Batches,
+        vocabulary_size: int,
+        per_id: float = 1.0,
     ) -> None:
-        self.learner, self.lanes = learner, lanes
-        self.first_loss = math.log(vocabulary_size)
+        self.learner, self.lanes, self.per_id = learner, lanes, per_id
+        self.first_loss = math.log(vocabulary_size) / per_id
         self.versions = versions()
         self.setbacks: list[Setback] = []
         self.step, self.due = 0, False

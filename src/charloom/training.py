@@ -13,7 +13,7 @@ from typing import Any
 from charloom import checkpoint
 from charloom.batches import open_batches
 from charloom.checkpoint import Checkpoint
-from charloom.config import NetworkConfig, NgramConfig
+from charloom.config import NetworkConfig, NgramConfig, PretrainedConfig
 from charloom.deadline import Deadline, Pace
 from charloom.errors import CharloomError, DivergedError
 from charloom.evaluation import Score
@@ -22,7 +22,7 @@ from charloom.fitting import fit
 from charloom.intervals import most_steps
 from charloom.keeping import RETRY, Keeper
 from charloom.meta import Setback
-from charloom.model import create_learner, pick_engine
+from charloom.model import create_learner, load_torchnet, pick_engine
 from charloom.outlook import Look, history, outlook, turned
 from charloom.run import Run
 from charloom.signals import Interrupted, Signals
@@ -84,9 +84,10 @@ class _Trainer:
         lanes = open_batches(self.parts.train, config.train)
         self.most = most_steps(config.train, lanes.steps_per_epoch)
         self.learner = create_learner(
-            model, config.train, V, config.engine, config.dtype, config.train.seed
+            model, config.train, V, config.engine, config.dtype, characters=run.vocabulary.lengths
         )
-        self.now = Standing(config, self.learner, lanes, V)
+        per_id = run.vocabulary.count(self.parts.train) / len(self.parts.train)
+        self.now = Standing(config, self.learner, lanes, V, per_id)
         self.watch = Watch(run, self.parts.validation, self.now, self.keeper)
         self.notes = [*self.parts.notes, *self.watch.notes]
         self.deadline: Deadline | None = None
@@ -102,6 +103,8 @@ class _Trainer:
             self.began -= saved.meta.seconds
         elif config.start is not None:
             self.learner.load(Run.open(config.start).load_weights())
+        elif isinstance(model, PretrainedConfig) and not model.lora:
+            self.learner.load(load_torchnet().source_weights(model))
         self.keeper.forget(self.now.looked)
         self._recall()
         if saved is None:
@@ -311,7 +314,7 @@ class _Trainer:
 
     def _progress(self) -> Progress:
         now, loss, train = self.now, self.told_sum / self.told_count, self.run.config.train
-        characters = now.step * train.batch * train.length
+        characters = round(now.step * train.batch * train.length * now.per_id)
         self.told_sum, self.told_count, self.told_at = 0.0, 0, perf_counter()
         pace = self.pace.per_second()
         left = (now.total - now.step) / pace if pace else None

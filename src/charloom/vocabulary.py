@@ -4,7 +4,7 @@ import json
 import unicodedata
 from collections.abc import Collection, Iterable
 from dataclasses import dataclass, field
-from typing import Self
+from typing import ClassVar, Self
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -27,7 +27,7 @@ class UnknownCharacterError(CharloomError):
 
     def __str__(self) -> str:
         return (
-            f"character {self.position + 1:,} of the text is {_describe(self.character)}, which "
+            f"character {self.position + 1:,} of the text is {describe(self.character)}, which "
             "the model has never seen: leave it out, or train on text that has it"
         )
 
@@ -38,6 +38,9 @@ class Vocabulary:
 
     Raises CharloomError where `characters` are not that.
     """
+
+    unit = "characters"  # what ids stand for
+    lengths: ClassVar[None] = None  # each is one character
 
     characters: tuple[str, ...]
     _ids: NDArray[np.int32] = field(init=False, repr=False, compare=False)
@@ -67,7 +70,7 @@ class Vocabulary:
         if len(characters) < 2:
             held = "empty"
             if characters:
-                held = f"{count:,} characters, all of them {_describe(characters[0])}"
+                held = f"{count:,} characters, all of them {describe(characters[0])}"
             raise CharloomError(
                 f"the text is {held}: there is nothing to learn, give one with more to it"
             )
@@ -77,7 +80,7 @@ class Vocabulary:
         """Name the first of what is in `alphabet` and not here; empty where all is here."""
         others = sorted({*alphabet} - {*self.characters})
         more = f" and {len(others) - 1:,} more" if len(others) > 1 else ""
-        return _describe(others[0]) + more if others else ""
+        return describe(others[0]) + more if others else ""
 
     @classmethod
     def from_json(cls, document: str) -> Self:
@@ -112,6 +115,31 @@ class Vocabulary:
                 raise UnknownCharacterError(text[position], position)
         return ids
 
+    def whole(self, text: str) -> NDArray[np.int32]:
+        """Return the ids (N,) of a text from its beginning: those of its characters."""
+        return self.encode(text)
+
+    def prompt(self, text: str) -> NDArray[np.int32]:
+        """Return the ids (N,), one at least, that a text which goes on from `text` is read from.
+
+        An empty one is a new line, as far as can be told: a line break, or a space where there is
+        none here, or else the first character. Raises UnknownCharacterError.
+        """
+        known = [c for c in ("\n", " ") if c in self.characters]
+        return self.encode(text or (known or self.characters)[0])
+
+    def utf8(self, ids: ArrayLike) -> bytes:
+        """Ids (N,) -> the text in UTF-8; raises as `decode` does."""
+        return self.decode(ids).encode()
+
+    def decoder(self) -> "Decoder":
+        """Return what decodes one text that comes a piece at a time."""
+        return Decoder(self)
+
+    def count(self, ids: NDArray[np.integer]) -> int:
+        """Return how many characters ids (N,) stand for: N."""
+        return len(ids)
+
     def decode(self, ids: ArrayLike) -> str:
         """Ids (N,) -> text of N characters; raises IndexError where one is not in [0, V)."""
         places = np.asarray(ids)
@@ -122,22 +150,34 @@ class Vocabulary:
         return str(np.ascontiguousarray(self._codes[places], "<u4").data, "utf-32-le")
 
 
+@dataclass(frozen=True)
+class Decoder:
+    """Ids to text as they come; `ended` is for tokens, some of which say that a text ends."""
+
+    _vocabulary: Vocabulary
+    ended: bool = False
+
+    def add(self, ids: NDArray[np.integer]) -> str:
+        """Take the next ids (N,) and return their characters."""
+        return self._vocabulary.decode(ids)
+
+
 def _check(characters: Iterable[object]) -> None:
     previous = ""
     for place, character in enumerate(characters):
         if not isinstance(character, str) or len(character) != 1:
             problem = f"{character!r:.40} is not one character"
         elif "\ud800" <= character <= "\udfff":
-            problem = f"{_describe(character)} is half a character, a lone surrogate"
+            problem = f"{describe(character)} is half a character, a lone surrogate"
         elif character <= previous:
-            problem = f"{_describe(character)} is not above {_describe(previous)} before it"
+            problem = f"{describe(character)} is not above {describe(previous)} before it"
         else:
             previous = character
             continue
         raise CharloomError(f"entry {place} of the vocabulary is wrong: {problem}")
 
 
-def _describe(character: str) -> str:
-    """'é' -> "'é' (U+00E9 LATIN SMALL LETTER E WITH ACUTE)"."""
+def describe(character: str) -> str:
+    """Name a character: 'é' -> "'é' (U+00E9 LATIN SMALL LETTER E WITH ACUTE)"."""
     name = unicodedata.name(character, "")
     return f"{character!r} (U+{ord(character):04X}{' ' + name if name else ''})"

@@ -27,9 +27,10 @@ class Watch:
         self.held_out = None if held_out is None or not self.every.evaluate else held_out[:scored]
         self.notes: list[str] = []
         self.untold: list[Setback] = []
-        if self.held_out is not None and scored < size:
-            part = f"on the way the first {scored:,} of {size:,} held-out characters are scored"
-            self.notes.append(f"{part}; `charloom evaluate` scores all")
+        if held_out is not None and self.held_out is not None and scored < size:
+            part, whole = map(run.vocabulary.count, (self.held_out, held_out))
+            how = f"on the way the first {part:,} of {whole:,} held-out characters are scored"
+            self.notes.append(f"{how}; `charloom evaluate` scores all")
         self._run, self._now, self._keeper = run, now, keeper
 
     def next(self) -> int:
@@ -82,7 +83,7 @@ class Watch:
         now, train = self._now, self._run.config.train
         record = {
             "step": now.step,
-            "characters": now.step * train.batch * train.length,
+            "characters": round(now.step * train.batch * train.length * now.per_id),
             "seconds": seconds,
             "loss": now.losses.sum / now.losses.count,
             "smooth": now.losses.smooth,

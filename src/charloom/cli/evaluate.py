@@ -10,7 +10,7 @@ from charloom.errors import CharloomError
 if TYPE_CHECKING:
     from charloom.model import Ids
     from charloom.run import Run
-    from charloom.vocabulary import Vocabulary
+    from charloom.tokens import Alphabet
 
 
 @click.command()
@@ -22,15 +22,20 @@ def evaluate(run: str, files: tuple[str, ...], as_json: bool) -> None:
 
     That is the end of its own text, which was held out; or each FILE (a folder, - for
     standard input, or corpus:NAME). Lower is better, and comparable between models only
-    where the text is the same.
+    where the text is the same. RUN can be a folder with a causal language model in Hugging
+    Face's format, too.
     """
     from charloom.evaluation import evaluate as score
-    from charloom.model import open_model
+    from charloom.model import is_pretrained, open_model
     from charloom.run import Run
 
-    opened = Run.open(run)
+    if is_pretrained(run) and not files:
+        raise CharloomError(f"{run} is a model that has no text of its own: name a FILE to score")
+    opened: str | Run = run if is_pretrained(run) else Run.open(run)
     model = open_model(opened)
-    texts = {name: _read(name, opened.vocabulary) for name in files} or _held_out(opened)
+    texts = {name: _read(name, model.vocabulary) for name in files}
+    if isinstance(opened, Run):
+        texts = texts or _held_out(opened)
     for name, ids in texts.items():
         if len(ids) < 2:
             raise CharloomError(f"{name} has {len(ids)} character: two at least can be scored")
@@ -67,7 +72,7 @@ def _held_out(run: "Run") -> "dict[str, Ids]":
     return texts
 
 
-def _read(name: str, vocabulary: "Vocabulary") -> "Ids":
+def _read(name: str, vocabulary: "Alphabet") -> "Ids":
     from charloom.ids import map_text
     from charloom.text import read_text
     from charloom.vocabulary import UnknownCharacterError

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from charloom.cli.text import count, duration, echo_json, model_name, nats_and_bits, table
+from charloom.cli.text import alphabet, count, duration, echo_json, model_name, nats_and_bits, table
 from charloom.config import NgramConfig
 from charloom.errors import CharloomError
 
@@ -139,7 +139,7 @@ def _facts(run: "Run", row: dict[str, Any], checkpoints: list[int]) -> list[str]
     facts = [
         f"run         {run.path}" + (f", preset {row['preset']}" if row["preset"] else ""),
         f"text        {corpus.name}: {corpus.characters:,} characters, "
-        f"{len(run.vocabulary)} different; from {', '.join(corpus.sources)}",
+        f"{alphabet(run.vocabulary)}; from {', '.join(corpus.sources)}",
         f"model       {row['model']}"
         + (f": {count(row['parameters'], 'number')}" if row["parameters"] else ""),
     ]

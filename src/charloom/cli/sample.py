@@ -35,7 +35,7 @@ _DRAWING = Section(
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON document.")
 @click.pass_context
 def sample(context: click.Context, /, run: str, prompt: str, as_json: bool, **values: Any) -> None:
-    r"""Let RUN write.
+    r"""Let RUN write, or a causal language model in a folder of Hugging Face's format.
 
     The text alone is on standard output, as it is written, and a line break after it.
     To stop at the end of a line, give your shell's line break: --stop $'\n' in bash.

@@ -1,7 +1,7 @@
 """How figures, tables and documents are written."""
 
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 import msgspec
@@ -13,6 +13,9 @@ from charloom.config import (
     PretrainedConfig,
     TransformerConfig,
 )
+
+if TYPE_CHECKING:
+    from charloom.tokens import Alphabet
 
 LN2 = 0.6931471805599453
 
@@ -85,6 +88,12 @@ def model_name(model: NetworkConfig | NgramConfig) -> str:
             return f"{model_kind(model)}, {count(model.layers, 'layer')} of {model.width}"
         case PretrainedConfig():
             return model_kind(model) + (f", LoRA of rank {model.lora}" if model.lora else "")
+
+
+def alphabet(vocabulary: "Alphabet") -> str:
+    """Return in few words what the ids of a text stand for."""
+    known = "different" if vocabulary.unit == "characters" else "known tokens"
+    return f"{len(vocabulary):,} {known}"
 
 
 def printable(text: str) -> str:

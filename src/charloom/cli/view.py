@@ -13,7 +13,16 @@ from time import perf_counter
 from typing import Self, TextIO
 
 from charloom.cli.reader import Reader
-from charloom.cli.text import LN2, count, duration, model_name, nats_and_bits, printable, speed
+from charloom.cli.text import (
+    LN2,
+    alphabet,
+    count,
+    duration,
+    model_name,
+    nats_and_bits,
+    printable,
+    speed,
+)
 from charloom.config import NgramConfig
 from charloom.events import Evaluated, Event, Finished, Progress, Sampled, Started, Warned
 
@@ -164,16 +173,17 @@ def _short(nats: float) -> str:
 def header(started: Started, reasons: Sequence[tuple[str, str]] = ()) -> list[str]:
     """Return the lines that say what is going to be trained, and why so."""
     run, parts = started.run, started.parts
+    count_of = run.vocabulary.count
     held_out = [
-        f"{len(part):,} {name}"
+        f"{count_of(part):,} {name}"
         for part, name in ((parts.validation, "held out"), (parts.test, "for a test"))
         if part is not None
     ]
-    cut = f"{len(parts.train):,} to learn, {' and '.join(held_out) or 'none held out'}"
+    cut = f"{count_of(parts.train):,} to learn, {' and '.join(held_out) or 'none held out'}"
     engine = "" if isinstance(run.config.model, NgramConfig) else f", {started.engine} engine"
     lines = [
         f"text   {printable(run.corpus.name)}: {run.corpus.characters:,} characters, "
-        f"{len(run.vocabulary)} different; {cut}",
+        f"{alphabet(run.vocabulary)}; {cut}",
         f"model  {model_name(run.config.model)}: {count(started.parameters, 'number')}{engine}",
         *([f"from   the weights of {run.config.start}"] if run.config.start else []),
         *(f"{what:6} {why}" for what, why in reasons),

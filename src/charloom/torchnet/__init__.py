@@ -5,7 +5,9 @@ Nothing imports it but model.py, when it is asked for.
 
 from collections.abc import Mapping
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 
 from charloom.config import (
     Dtype,
@@ -15,16 +17,35 @@ from charloom.config import (
     TrainConfig,
     TransformerConfig,
 )
-from charloom.errors import CharloomError
+from charloom.tokens import Alphabet, Tokens
 from charloom.torchnet.devices import check_precision, pick_device
+from charloom.torchnet.folders import read_tokens
 from charloom.torchnet.language_model import TorchModel
 from charloom.torchnet.learner import TorchLearner
 from charloom.torchnet.network import Network
+from charloom.torchnet.pretrained import (
+    PretrainedModel,
+    PretrainedNetwork,
+    config_of,
+    open_folder,
+    source_weights,
+    trainable,
+)
 from charloom.torchnet.recurrent import RecurrentNetwork
 from charloom.torchnet.transformer import TransformerNetwork
 from charloom.torchnet.window_model import WindowModel
 from charloom.vocabulary import Vocabulary
 from charloom.weights import Array, check_weights, initial_weights
+
+__all__ = [
+    "config_of",
+    "create_learner",
+    "create_model",
+    "new_network",
+    "open_folder",
+    "read_tokens",
+    "source_weights",
+]
 
 
 def create_learner(
@@ -33,12 +54,16 @@ def create_learner(
     vocabulary_size: int,
     dtype: Dtype = "float32",
     seed: int | None = None,
+    characters: NDArray[np.integer] | None = None,
 ) -> TorchLearner:
     """Return a fresh learner, as model.py's `create_learner` does."""
     check_precision(train, dtype, pick_device())
-    network = new_network(model, vocabulary_size, dtype)
     seed = train.seed if seed is None else seed
-    if not isinstance(model, PretrainedConfig):
+    network: Network
+    if isinstance(model, PretrainedConfig):
+        network = trainable(model, train, vocabulary_size, dtype, seed, characters)
+    else:
+        network = new_network(model, vocabulary_size, dtype)
         network.put(initial_weights(model, vocabulary_size, seed))
     return TorchLearner(network, train, dtype, seed)
 
@@ -46,13 +71,17 @@ def create_learner(
 def create_model(
     config: NetworkConfig,
     weights: Mapping[str, Array],
-    vocabulary: Vocabulary,
+    vocabulary: Alphabet,
     dtype: Dtype = "float32",
-) -> TorchModel | WindowModel:
+) -> TorchModel | WindowModel | PretrainedModel:
     """Return a model that predicts with these weights; raises CharloomError on a misfit."""
     check_weights(weights, config, len(vocabulary))
     network = new_network(config, len(vocabulary), dtype)
     network.put(weights)
+    if isinstance(network, PretrainedNetwork):
+        assert isinstance(vocabulary, Tokens)
+        return PretrainedModel(network.model, vocabulary, network.config.context)
+    assert isinstance(vocabulary, Vocabulary)
     if isinstance(network, TransformerNetwork) and network.config.mixer == "attention":
         return WindowModel(network, vocabulary)
     return TorchModel(network, vocabulary)
@@ -66,5 +95,5 @@ def new_network(config: NetworkConfig, vocabulary_size: int, dtype: Dtype) -> Ne
             return RecurrentNetwork(config, vocabulary_size, kind, device)
         case TransformerConfig():
             return TransformerNetwork(config, vocabulary_size, kind, device)
-        case _:
-            raise CharloomError(f"the torch engine does not know a {type(config).__name__}")
+        case PretrainedConfig():
+            return PretrainedNetwork(config, vocabulary_size, dtype)

@@ -1,0 +1,262 @@
+import json
+import re
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+pytest.importorskip("tokenizers")
+
+from tokenizers import Regex, Tokenizer, decoders, models, normalizers, pre_tokenizers, trainers
+
+from charloom import tokens as tokens_module
+from charloom.errors import CharloomError
+from charloom.tokens import Tokens
+from charloom.vocabulary import UnknownCharacterError, Vocabulary
+
+TEXT = (
+    "Half a league, half a league,\nHalf a league onward,\n\nAll in the valley of Death\n"
+    "Rode the six hundred. Dämmerung, 東京, naïve, €5 \U0001f600.\n"
+)
+END = "<|endoftext|>"
+LLAMA3 = (
+    r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n]*"
+    r"|\s*[\r\n]+|\s+(?!\S)|\s+"
+)  # the pattern of cl100k, Llama 3 and many since
+
+
+def byte_level(before=None, **settings):
+    """Return a tokenizer of GPT-2's kind, trained on TEXT; its end-of-text has id 0."""
+    tokenizer = Tokenizer(models.BPE())
+    split = pre_tokenizers.ByteLevel(**({"add_prefix_space": False} | settings))
+    tokenizer.pre_tokenizer = pre_tokenizers.Sequence([before, split]) if before else split
+    tokenizer.decoder = decoders.ByteLevel()
+    trainer = trainers.BpeTrainer(
+        vocab_size=384,
+        special_tokens=[END],
+        initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
+        show_progress=False,
+    )
+    tokenizer.train_from_iterator([TEXT] * 20, trainer)
+    return tokenizer
+
+
+def sentence_piece(normalizer=None, pre_tokenizer=None, **more):
+    """Return a tokenizer of Llama's kind: words with a space before them, and bytes."""
+    words = ["<unk>", "<s>", *(f"<0x{byte:02X}>" for byte in range(256)), *"▁aehlofu", "▁a", "▁of"]
+    model = models.BPE(
+        vocab={word: place for place, word in enumerate(words)},
+        merges=[("▁", "a"), ("▁", "o"), ("▁o", "f")][:1],
+        unk_token="<unk>",
+        byte_fallback=True,
+        **more,
+    )
+    tokenizer = Tokenizer(model)
+    if normalizer:
+        tokenizer.normalizer = normalizer
+    if pre_tokenizer:
+        tokenizer.pre_tokenizer = pre_tokenizer
+    tokenizer.add_special_tokens(["<s>", "<unk>"])
+    return tokenizer
+
+
+def adapted(tokenizer, *begin):
+    return Tokens.adapt(tokenizer.to_str(), begin)
+
+
+GPT2 = adapted(byte_level(), 0)
+LLAMAS = {
+    "a normalizer": sentence_piece(
+        normalizers.Sequence([normalizers.Prepend("▁"), normalizers.Replace(" ", "▁")])
+    ),
+    "a pre-tokenizer": sentence_piece(pre_tokenizer=pre_tokenizers.Metaspace(split=False)),
+}
+
+
+@given(st.text())
+def test_the_lengths_of_a_text_s_tokens_add_up_to_its_own(text):
+    ids = GPT2.encode(text)
+    assert GPT2.lengths[ids].sum() == GPT2.count(ids) == len(text)
+    assert GPT2.decode(ids) == text
+
+
+@pytest.mark.parametrize("kind", LLAMAS)
+@given(text=st.text())
+def test_so_they_do_where_a_space_is_put_before_the_first_word(kind, text):
+    tokens = adapted(LLAMAS[kind], 1)
+    text = text.replace("▁", "")
+    ids = tokens.encode(text)
+    assert tokens.lengths[ids].sum() == len(text)
+    assert tokens.decode(ids) == text
+
+
+@given(st.text(), st.lists(st.integers(1, 4)))
+def test_ids_that_come_in_pieces_decode_to_whole_characters(text, sizes):
+    ids, decoder, told = GPT2.encode(text), GPT2.decoder(), ""
+    for size in [*sizes, len(ids)]:
+        told += decoder.add(ids[:size])
+        assert text.startswith(told)
+        ids = ids[size:]
+    assert told == text
+    assert not decoder.ended
+
+
+def test_a_character_waits_for_its_last_byte_and_a_stray_byte_is_told_as_such():
+    ids = GPT2.encode("\U0001f600x")
+    decoder = GPT2.decoder()
+    assert len(ids) > 2  # no token is the whole of it
+    assert [decoder.add(ids[i : i + 1]) for i in range(len(ids))][-2:] == ["\U0001f600", "x"]
+    stray = GPT2.encode("馬")[:1]
+    decoder = GPT2.decoder()
+    assert decoder.add(stray) + decoder.add(GPT2.encode("a")) == "\ufffda"
+    assert GPT2.decode(stray) == "\ufffd"
+
+
+def test_a_special_token_ends_the_text_and_what_follows_is_left_out():
+    decoder = GPT2.decoder()
+    ids = np.concatenate([GPT2.encode("so"), [0], GPT2.encode("on")])
+    assert decoder.add(ids) == "so"
+    assert decoder.ended
+    assert decoder.add(GPT2.encode("on")) == ""
+    assert GPT2.decode(ids) == "soon"
+    decoder = GPT2.decoder()
+    assert decoder.add(GPT2.encode("馬")[:1]) == ""
+    assert decoder.add(np.array([0])) == "\ufffd"
+
+
+def test_a_text_that_spells_a_special_token_means_its_letters():
+    ids = GPT2.encode(f"a{END}b")
+    assert 0 not in ids
+    assert GPT2.count(ids) == len(END) + 2
+
+
+def test_what_a_text_begins_with():
+    np.testing.assert_array_equal(GPT2.begin, [0])
+    np.testing.assert_array_equal(GPT2.whole("so"), [0, *GPT2.encode("so")])
+    np.testing.assert_array_equal(GPT2.prompt(""), [0])
+    without = adapted(byte_level())
+    assert not without.begin.size
+    np.testing.assert_array_equal(without.whole("so"), without.encode("so"))
+    np.testing.assert_array_equal(without.prompt(""), without.encode("\n"))
+    assert GPT2.lengths[0] == 0
+
+
+@pytest.mark.parametrize(
+    ("candidates", "begin"),
+    [([None, END, 7], 0), ([0], 0), ([7, "a", None, 50256], None), ([True], None), ([], None)],
+)
+def test_only_a_special_token_begins_a_text(candidates, begin):
+    found = adapted(byte_level(), *candidates).begin.tolist()
+    assert found == ([] if begin is None else [begin])
+
+
+def test_it_says_what_it_was_made_from_and_tokenizers_opens_that_too():
+    document = GPT2.to_json()
+    again = Tokens.from_json(document)
+    assert again == GPT2
+    assert document.isascii()
+    assert len(again) == len(GPT2) == byte_level().get_vocab_size()
+    np.testing.assert_array_equal(again.begin, GPT2.begin)
+    theirs = Tokenizer.from_str(document)
+    assert theirs.encode(TEXT).ids == GPT2.whole(TEXT).tolist()
+    assert theirs.decode(GPT2.whole(TEXT)) == TEXT
+
+
+@pytest.mark.parametrize("pattern", [None, LLAMA3])
+def test_a_long_text_is_encoded_in_pieces_to_the_tokens_of_the_whole(pattern, monkeypatch):
+    before = pattern and pre_tokenizers.Split(Regex(pattern), "isolated")
+    tokens = adapted(byte_level(before, use_regex=pattern is None), 0)
+    text = TEXT * 40
+    whole = tokens._tokenizer.encode(text, add_special_tokens=False).ids
+    monkeypatch.setattr(tokens_module, "_PIECE", 50)
+    assert len([*tokens_module._pieces(text)]) > 40
+    assert tokens.encode(text).tolist() == whole
+
+
+def test_added_tokens_that_are_no_signs_are_text():
+    tokenizer = byte_level()
+    tokenizer.add_tokens(["löague"])
+    tokens = adapted(tokenizer, 0)
+    ids = tokens.encode("a löague é")
+    assert tokens.decode(ids) == "a löague é"
+    assert tokens.lengths[tokenizer.token_to_id("löague")] == len("löague")
+
+
+def test_padding_cutting_and_a_leading_space_are_taken_out():
+    tokenizer = byte_level(add_prefix_space=True)
+    tokenizer.enable_padding(length=50)
+    tokenizer.enable_truncation(5)
+    tokens = adapted(tokenizer)
+    ids = tokens.encode(TEXT)
+    assert 5 < len(ids) < 50
+    assert tokens.decode(ids) == TEXT
+
+
+def test_a_tokenizer_that_does_not_give_the_text_back_names_the_character():
+    tokenizer = byte_level()
+    tokenizer.normalizer = normalizers.Lowercase()
+    tokens = adapted(tokenizer)
+    with pytest.raises(UnknownCharacterError, match="character 5 of the text is 'B'") as caught:
+        tokens.encode("ab\nцBcd")
+    assert (caught.value.character, caught.value.position) == ("B", 4)
+    assert tokens.unknown("abc") == ""
+    assert tokens.unknown("abCD") == "'C' (U+0043 LATIN CAPITAL LETTER C)"
+
+
+def test_a_text_of_which_the_end_is_lost_names_the_first_character_of_that():
+    tokenizer = byte_level()
+    tokenizer.normalizer = normalizers.Strip()
+    with pytest.raises(UnknownCharacterError) as caught:
+        adapted(tokenizer).encode("ab \n")
+    assert caught.value.position == 2
+
+
+def test_half_a_character_is_unknown():
+    with pytest.raises(UnknownCharacterError) as caught:
+        GPT2.encode("ab\ud800")
+    assert caught.value.position == 2
+
+
+def test_ids_out_of_range_are_refused():
+    for ids in ([-1], [len(GPT2)]):
+        with pytest.raises(IndexError):
+            GPT2.decode(ids)
+
+
+@pytest.mark.parametrize("document", ["", "[]", "{}", '{"model": 1}', "[" * 10_000])
+@pytest.mark.parametrize("read", [Tokens.from_json, Tokens.adapt])
+def test_what_is_no_tokenizer_is_refused_in_a_line(document, read):
+    with pytest.raises(CharloomError, match=r"^no tokenizer\.json") as caught:
+        read(document)
+    assert "\n" not in str(caught.value)
+
+
+def test_what_a_document_leaves_out_is_not_there():
+    document = json.loads(byte_level().to_str())
+    least = {"model": document["model"], "pre_tokenizer": document["pre_tokenizer"]}
+    for read in (Tokens.from_json, Tokens.adapt):
+        assert read(json.dumps(least)).decode([300, 301])
+
+
+def test_a_hole_among_the_ids_and_an_empty_token_end_a_text():
+    document = json.loads(byte_level().to_str())
+    V = len(document["model"]["vocab"])
+    document["model"]["vocab"]["hole"] = V + 1
+    tokens = Tokens.adapt(json.dumps(document))
+    assert len(tokens) == V + 2
+    assert tokens.special[V]
+    assert not tokens.special[V + 1]
+
+
+def test_both_alphabets_have_the_same_face():
+    characters = Vocabulary.from_text(TEXT)
+    for alphabet in (characters, GPT2):
+        ids = alphabet.whole(TEXT)
+        assert alphabet.utf8(ids) == TEXT.encode()
+        assert alphabet.decoder().add(alphabet.encode(TEXT)) == TEXT
+        assert alphabet.count(ids) == len(TEXT)
+        assert alphabet.unknown(set(TEXT)) == ""
+        assert len(alphabet.prompt("")) == 1
+    names = {n for n in dir(Vocabulary) if re.match("[a-z]", n)} - {"from_text", "from_alphabet"}
+    assert names <= {*dir(Tokens), *Tokens.__annotations__}
