@@ -16,7 +16,7 @@ FLOORS = {
     1: "arrays compiled ids ngram optimizers recipe reference schedules torchnet weights",
     2: "checkpoint corpus evaluation events fitting keeping metrics model planning replay run "
     "sampling stability standing training watch",
-    3: "plots report study",
+    3: "export plots report study",
     4: "__main__ cli server",
 }
 FLOOR = {name: floor for floor, names in FLOORS.items() for name in names.split()}

@@ -191,6 +191,24 @@ def test_only_plateau_needs_losses_and_the_others_never_touch_them():
             assert schedule.state() == {}
 
 
+def test_plateau_waits_for_losses_when_a_window_ends_or_its_state_is_asked_for():
+    asked = []
+
+    class Late:
+        def __float__(self):
+            asked.append(self)
+            return 2.0
+
+    schedule = plateau()
+    observe(schedule, [Late() for _ in range(3)])
+    assert asked == []
+    observe(schedule, [Late()])
+    assert len(asked) == 4
+    observe(schedule, [Late()])
+    assert schedule.state()["sum"] == 2.0
+    assert len(asked) == 5
+
+
 @given(
     losses=st.lists(st.floats(0, 100), max_size=60),
     cut=st.integers(0, 60),

@@ -550,6 +550,59 @@ def test_a_lazy_loss_is_waited_for_only_now_and_then(tmp_path, source, monkeypat
     assert asked == list(range(1, 13))
 
 
+class Late:
+    """A loss that is still being computed."""
+
+    def __init__(self, loss):
+        self.loss = loss
+
+    def __float__(self):
+        return self.loss
+
+
+def test_late_losses_change_nothing(tmp_path, source, monkeypatch):
+    """Not those of a schedule that follows from them either."""
+    outcomes = []
+    update = ReferenceLearner.update
+    for name in ("at once", "late"):
+        run = new_run(tmp_path / name, config_of(source))
+        play(run)
+        outcomes.append(outcome(run))
+        monkeypatch.setattr(ReferenceLearner, "update", lambda *step: Late(update(*step)))
+    assert outcomes[0] == outcomes[1]
+    assert outcomes[0]["meta"]["schedule"]["scale"] < 1
+
+
+@pytest.mark.parametrize("late", [False, True])
+@pytest.mark.parametrize("broken", [False, True])
+def test_a_leap_is_looked_into_whenever_it_is_seen(tmp_path, source, monkeypatch, late, broken):
+    """Of four steps of 512 characters the losses are known, when step 8, amid a tick, leaps."""
+    losses, made = iter([2.0] * 7 + [4.0] * 40), []
+    looked = []
+
+    def update(self, *step):
+        made.append(next(losses))
+        return Late(made[-1]) if late else made[-1]
+
+    def read_again(self, inputs, targets):
+        looked.append(len(made))
+        return 4.0 if broken and len(made) in (8, 12) else 2.0
+
+    monkeypatch.setattr(Scripted, "update", update)
+    monkeypatch.setattr(Scripted, "loss", read_again)
+    scripted(monkeypatch, [])
+    advance = training._Trainer._advance
+    monkeypatch.setattr(training._Trainer, "_advance", lambda self, until: advance(self, 12))
+    source.write_text(TEXT * 40)
+    plan = replace(TRAIN, batch=16, length=32, schedule="constant", dropout=0.0, iterations=12)
+    events = play(new_run(tmp_path / "run", config_of(source, train=plan, watch=NEVER)))
+    warned = [(e.step, e.text.split(":")[0]) for e in of_kind(events, Warned)]
+    told = [(8, "the network broke at step 8, with a loss of 4")]
+    assert warned == (told if broken else [])
+    assert looked[:4] == [12 if late else 8] * 4
+    assert events[-1].reason == "done"
+
+
 # ---- beginning and going on
 
 

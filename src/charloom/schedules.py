@@ -59,6 +59,7 @@ class Schedule:
         self._windows = 0  # since the best
         self._sum = 0.0
         self._count = 0
+        self._unseen: list[float] = []  # observed, and not in the sum yet
 
     def rate(self, step: int) -> float:
         """Return the learning rate for update `step`, counted from 0."""
@@ -103,16 +104,23 @@ class Schedule:
         """Take note of the loss of the update just made, in nats.
 
         Only plateau looks at it, as `needs_losses` says: for the others the call may be left
-        out, so that a loss that is still being computed need not be waited for.
+        out. Where the loss is still being computed, it is waited for when its window ends.
         """
         if not self.needs_losses:
             return
-        self._sum += float(loss)
-        self._count += 1
-        if self._count >= self._config.window:
+        self._unseen.append(loss)
+        if self._count + len(self._unseen) >= self._config.window:
             self._end_window()
 
+    def _see(self) -> None:
+        """Add up what has been observed; only here is a loss waited for."""
+        for loss in self._unseen:
+            self._sum += float(loss)
+        self._count += len(self._unseen)
+        self._unseen.clear()
+
     def _end_window(self) -> None:
+        self._see()
         mean = self._sum / self._count
         self._sum, self._count = 0.0, 0
         if mean < self._best:
@@ -131,6 +139,7 @@ class Schedule:
             state |= {"total": self.total, "at": self._anchor[0], "done": self._anchor[1]}
         if not self.needs_losses:
             return state
+        self._see()
         state |= {
             "scale": self._scale,
             "windows": self._windows,

@@ -8,6 +8,7 @@ import math
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from time import perf_counter, sleep
+from typing import Any
 
 from charloom import checkpoint
 from charloom.batches import open_batches
@@ -148,6 +149,7 @@ class _Trainer:
         now, began = self.now, perf_counter()
         step, tick = now.step, began + TICK
         losses: list[float] = []
+        unseen: list[tuple[int, Any, Any]] = []
         next_batch, rate, observe = now.lanes.next, now.schedule.rate, now.schedule.observe
         update, reset, caught = self.learner.update, self.learner.reset, self.signals.caught
         suspects, observing = self.guard.suspects, now.schedule.needs_losses
@@ -157,8 +159,9 @@ class _Trainer:
                 reset()
             loss = update(inputs, targets, rate(step))
             step += 1
-            # What is still being computed is not waited for: `_take` looks at it.
-            if type(loss) is float and suspects(loss, inputs, targets):
+            if type(loss) is not float:  # it is still being computed: `_take` looks at it
+                unseen.append((step, inputs, targets))
+            elif suspects(loss, inputs, targets):
                 self.guard.check(step, loss)
             if observing:
                 observe(loss)
@@ -166,13 +169,16 @@ class _Trainer:
             if step >= until or caught or perf_counter() > tick:
                 break
         self.warm = True
-        self._take(losses)
+        self._take(losses, unseen)
         self.pace.mark(step, perf_counter() - began)
 
-    def _take(self, lazy: list[float]) -> None:
-        """Fold in losses; only here are lazy ones waited for."""
-        losses = [float(loss) for loss in lazy]
-        for step, loss in enumerate(losses, self.now.step + 1):
+    def _take(self, lazy: list[float], unseen: list[tuple[int, Any, Any]]) -> None:
+        """Fold in losses; only here are lazy ones waited for, and their steps judged."""
+        losses, first = [float(loss) for loss in lazy], self.now.step + 1
+        for step, *read in unseen:
+            if self.guard.suspects(loss := losses[step - first], *read):
+                self.guard.check(step, loss)
+        for step, loss in enumerate(losses, first):
             if not math.isfinite(loss):
                 raise Divergence(step, loss)
         self.now.take(losses)

@@ -21,6 +21,7 @@ COMMANDS = {  # in the order of the river; the names of files here, and of what 
     "resume": "Go on with a run that was stopped, to the very same bits.",
     "sample": "Let a run write.",
     "evaluate": "Say how well a run predicts held-out text, or any other.",
+    "export": "Write a run as an ONNX file, for other programs.",
     "runs": "List runs, or show one.",
     "replay": "Run the historic programs, their published figures beside ours.",
     "gradcheck": "Check the gradients of every cell.",

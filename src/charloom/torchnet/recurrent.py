@@ -17,6 +17,11 @@ from charloom.torchnet.network import Dropout, Layout, Masks, Network, State
 from charloom.weights import weight_shapes
 
 CELLS: dict[str, Any] = {"rnn": nn.RNN, "lstm": nn.LSTM, "gru": nn.GRU}
+STEPS: dict[str, Any] = {
+    "rnn": torch.rnn_tanh_cell,
+    "lstm": torch.lstm_cell,
+    "gru": torch.gru_cell,
+}
 PARAMETERS = {"Wx": "weight_ih_l0", "Wh": "weight_hh_l0", "b": "bias_ih_l0"}
 
 
@@ -60,13 +65,22 @@ class RecurrentNetwork(Network):
         after: list[Tensor] = []
         parts = len(state) // len(self.cells)
         for layer, cell in enumerate(self.cells):
-            before = [array.unsqueeze(0) for array in state[layer * parts :][:parts]]
-            x, last = cell(x, tuple(before) if parts > 1 else before[0])
-            after += [array[0] for array in (last if parts > 1 else [last])]
+            x, last = self._read(cell, x, state[layer * parts :][:parts])
+            after += last
             if masks:
                 x = x * masks[layer]
         logits = F.linear(x, self.head_W.t(), self.head_b)
         return logits.transpose(0, 1), tuple(after)
+
+    def _read(self, cell: Any, x: Tensor, before: State) -> tuple[Tensor, State]:
+        """One layer over x (T, B, D) after its state: h (T, B, H), and the state after."""
+        if len(x) == 1 and not torch.is_grad_enabled():
+            # On a CPU the LSTM's module lays its weights out anew at each call: 24 times as long.
+            step = STEPS[self.config.cell]
+            after = _tuple(step(x[0], _lone(before), *cell.all_weights[0]))
+            return after[0].unsqueeze(0), after
+        h, last = cell(x, _lone(tuple(array.unsqueeze(0) for array in before)))
+        return h, tuple(array[0] for array in _tuple(last))
 
     def _inputs(self, ids: Tensor) -> Tensor:
         """ids (T, B) -> vectors (T, B, D)."""
@@ -111,3 +125,12 @@ class RecurrentNetwork(Network):
             return tensor
         i, f, third, fourth = tensor.chunk(4)
         return torch.cat([i, f, fourth, third])
+
+
+def _lone(state: State) -> Tensor | State:
+    """An LSTM's state is a tuple, that of the other cells a tensor."""
+    return state if len(state) > 1 else state[0]
+
+
+def _tuple(state: Tensor | State) -> State:
+    return state if isinstance(state, tuple) else (state,)

@@ -1,0 +1,268 @@
+"""A run as an ONNX file: what onnxruntime makes of it, and what is refused."""
+
+import json
+import re
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import numpy as np
+import pytest
+
+from charloom import __version__
+from charloom import export as library
+from charloom.config import (
+    DataConfig,
+    ModelConfig,
+    NetworkConfig,
+    NgramConfig,
+    PretrainedConfig,
+    RunConfig,
+    SampleConfig,
+    TransformerConfig,
+    replace,
+)
+from charloom.errors import CharloomError
+from charloom.export import DifferenceError, export_onnx
+from charloom.export.comparison import Comparison, compare
+from charloom.model import LanguageModel, create_model, open_model
+from charloom.run import Run
+from charloom.sampling import generate_many
+from charloom.vocabulary import Vocabulary
+from charloom.weights import Weights, initial_weights
+from small_runs import NEVER, config_of, played, write_text
+
+onnx = pytest.importorskip("onnx")
+pytest.importorskip("onnxruntime")
+
+from charloom.export.contents import contents  # noqa: E402
+from charloom.export.session import OnnxModel  # noqa: E402
+
+EXAMPLE = Path(__file__).parents[1] / "examples" / "onnx_sample.py"
+VOCABULARY = Vocabulary(tuple("\n abcdefg"))
+V = len(VOCABULARY)
+NETWORKS: list[NetworkConfig] = [
+    ModelConfig(cell=cell, layers=layers, hidden=6, embedding=embedding)
+    for cell in ("rnn", "lstm", "gru")
+    for layers in (1, 2)
+    for embedding in (0, 4)
+]
+NETWORKS += [
+    TransformerConfig(mixer=mixer, layers=2, width=8, heads=2, context=12, positions=positions)
+    for mixer, positions in (
+        ("mingru", "learned"),
+        ("minlstm", "learned"),
+        ("attention", "learned"),
+        ("attention", "rotary"),
+    )
+]
+
+
+def name_of(network: NetworkConfig) -> str:
+    values = [getattr(network, field) for field in network.__struct_fields__[:4]]
+    return "-".join(map(str, [*values, getattr(network, "positions", "")]))
+
+
+every_network = pytest.mark.parametrize("network", NETWORKS, ids=name_of)
+
+
+def random_weights(network: Any) -> Weights:
+    """Every number random, also those that begin as 0 or 1."""
+    rng = np.random.default_rng(1)
+    weights = initial_weights(network, V, 0)
+    return {name: w + 0.3 * rng.normal(size=w.shape) for name, w in weights.items()}
+
+
+def both(network: NetworkConfig) -> tuple[OnnxModel, LanguageModel]:
+    """The network through onnxruntime, and in the reference engine."""
+    weights = random_weights(network)
+    content = contents(RunConfig(model=network), weights, VOCABULARY)
+    return OnnxModel(content), create_model(network, weights, VOCABULARY, "reference", "float64")
+
+
+def random_ids(B: int, T: int) -> np.ndarray:
+    return np.random.default_rng(B * T).integers(0, V, (B, T), np.int32)
+
+
+@every_network
+def test_log_probs_are_those_of_the_reference_in_any_pieces(network: NetworkConfig) -> None:
+    model, reference = both(network)
+    assert isinstance(model, LanguageModel)
+    ids = random_ids(3, 20)
+    wanted, _ = reference.log_probs(ids, reference.start(3))
+    np.testing.assert_allclose(model.log_probs(ids, model.start(3))[0], wanted, 0, 1e-5)
+    state, parts = model.start(3), []
+    for t in (0, 1, 8):
+        part, state = model.log_probs(ids[:, t : {0: 1, 1: 8, 8: 15}[t]], state)
+        parts.append(part)
+    for t in range(15, 20):
+        log_p, state = model.step(ids[:, t], state)
+        parts.append(log_p[:, None])
+    np.testing.assert_allclose(np.concatenate(parts, axis=1), wanted, 0, 1e-5)
+    one, _ = model.log_probs(ids[1:2], model.start(1))
+    np.testing.assert_allclose(one, wanted[1:2], 0, 1e-5)
+
+
+@every_network
+def test_the_same_characters_are_drawn(network: NetworkConfig) -> None:
+    model, reference = both(network)
+    wanted, texts = (
+        generate_many(m, SampleConfig(seed=5), "bad\n", 200, 2) for m in (reference, model)
+    )
+    assert texts == wanted
+    assert len({*texts[0]}) > 5
+
+
+@every_network
+def test_the_file_says_what_it_holds(network: NetworkConfig) -> None:
+    config = RunConfig(model=network, data=DataConfig(sources=("secret.txt",)), start="secret")
+    content = contents(config, random_weights(network), VOCABULARY)
+    model = onnx.load_from_string(content)
+    facts = {entry.key: entry.value for entry in model.metadata_props}
+    assert json.loads(facts["vocabulary"]) == [*VOCABULARY.characters]
+    assert msgspec.json.decode(facts["config"], type=RunConfig).model == network
+    assert facts["charloom"] == __version__
+    assert b"secret" not in content
+    names = [value.name for value in model.graph.input]
+    assert [value.name for value in model.graph.output[1:]] == [f"{n}.after" for n in names[1:]]
+    for word in ("ids (B, T)", "log_probs (B, T, V)", *facts):
+        assert word in model.doc_string
+    (opset,) = model.opset_import
+    assert (opset.domain, opset.version, model.ir_version) == ("", 17, 8)
+
+
+# Runs.
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory: pytest.TempPathFactory) -> Run:
+    folder = tmp_path_factory.mktemp("export")
+    config = config_of(write_text(folder), engine="reference", watch=NEVER)
+    return played(folder / "brigade", config)
+
+
+def test_a_run_is_written_and_replaced_only_when_told(run: Run, tmp_path: Path) -> None:
+    path = tmp_path / "a.onnx"
+    done = export_onnx(run, path)
+    assert done.path == path
+    assert done.size == path.stat().st_size
+    assert done.parameters == sum(w.size for w in run.load_weights().values())
+    assert done.comparison == compare(OnnxModel(path.read_bytes()), open_model(run))
+    assert done.comparison.characters == done.comparison.same == 600
+    assert 0 < done.comparison.difference < 1e-5
+    path.write_text("mine")
+    with pytest.raises(CharloomError, match=r"a\.onnx is there already: .*--force"):
+        export_onnx(run, path)
+    assert path.read_text() == "mine"
+    assert export_onnx(run, path, replace=True) == done
+    assert path.stat().st_size == done.size
+    assert [*tmp_path.iterdir()] == [path]
+
+
+def test_a_place_that_cannot_be_written_to_is_named(run: Run, tmp_path: Path) -> None:
+    with pytest.raises(CharloomError, match=r"missing/a\.onnx \(No such file or directory\)"):
+        export_onnx(run, tmp_path / "missing" / "a.onnx")
+    with pytest.raises(CharloomError, match="is there already"):
+        export_onnx(run, tmp_path, replace=True)
+    assert not [*tmp_path.iterdir()]
+
+
+def test_nothing_is_written_where_the_two_differ(
+    run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "a.onnx"
+    with monkeypatch.context() as patch:
+        patch.setattr("charloom.export.comparison.TOLERANCE", 0.0)
+        with pytest.raises(DifferenceError, match="writes 600 of 600 characters as"):
+            export_onnx(run, path)
+
+    def other(config: NetworkConfig, weights: Weights, *rest: Any, **more: Any) -> LanguageModel:
+        biased = weights["head.b"] + np.arange(len(weights["head.b"]), dtype=np.float32)
+        return create_model(config, weights | {"head.b": biased}, *rest, **more)
+
+    monkeypatch.setattr(library, "create_model", other)
+    with pytest.raises(DifferenceError, match=r"a\.onnx was not written.* of 600") as caught:
+        export_onnx(run, path)
+    assert caught.value.status == 1
+    assert not path.exists()
+
+
+def test_a_comparison_fails_for_one_character_or_a_nan() -> None:
+    assert Comparison(600, 600, 1e-5).passed
+    assert not Comparison(600, 599, 1e-5).passed
+    assert not Comparison(600, 600, 0.002).passed
+    assert not Comparison(600, 600, float("nan")).passed
+
+
+def with_model(run: Run, model: Any) -> Run:
+    return Run(run.path, replace(run.config, model=model), run.vocabulary, run.corpus)
+
+
+PRETRAINED = PretrainedConfig(source="gpt2", architecture={}, shapes={}, sha256="0" * 64, context=8)
+
+
+@pytest.mark.parametrize(
+    ("model", "words"),
+    [
+        (NgramConfig(), "holds counts of n-grams, .*: train one of those"),
+        (PRETRAINED, "is a pretrained model: the optimum project"),
+        (ModelConfig(hidden=20000), r"has 6,\d+,\d+,\d+ bytes .* a smaller network"),
+    ],
+    ids=["ngram", "pretrained", "large"],
+)
+def test_what_cannot_be_written_is_refused(
+    run: Run, tmp_path: Path, model: Any, words: str
+) -> None:
+    with pytest.raises(CharloomError, match=words):
+        export_onnx(with_model(run, model), tmp_path / "a.onnx")
+
+
+@pytest.mark.parametrize("package", ["onnx", "onnxruntime"])
+def test_a_missing_package_is_named_with_the_extra(
+    run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, package: str
+) -> None:
+    monkeypatch.setitem(sys.modules, package, None)
+    with pytest.raises(CharloomError, match=r"pip install 'charloom\[onnx\]'"):
+        export_onnx(run, tmp_path / "a.onnx")
+
+
+# The command, and the example.
+
+
+def charloom(*arguments: str, cwd: Path) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "charloom", "export", *arguments]
+    return subprocess.run(command, cwd=cwd, capture_output=True, text=True, check=False)
+
+
+def test_the_command_says_what_it_wrote_and_checked(run: Run, tmp_path: Path) -> None:
+    result = charloom(str(run.path), "--onnx", cwd=tmp_path)
+    assert (result.returncode, result.stderr) == (0, "")
+    file, model, *check = result.stdout.splitlines()
+    assert file == f"file   brigade.onnx: {(tmp_path / 'brigade.onnx').stat().st_size:,} bytes"
+    assert model.startswith("model  lstm, 2 layers of 4: ")
+    assert model.endswith(" numbers, in float32, rounded from float64")
+    assert check[0] == "check  onnxruntime writes the same 600 characters as charloom,"
+    assert re.fullmatch(r" {7}and its log-probabilities are within \d\.\de-0[67] nats", check[1])
+    again = charloom(str(run.path), "--onnx", cwd=tmp_path)
+    assert again.returncode == 2
+    assert again.stderr.startswith("charloom: brigade.onnx is there already")
+
+
+@pytest.mark.parametrize("network", [NETWORKS[5], NETWORKS[-1]], ids=name_of)
+def test_the_example_writes_what_charloom_writes(network: NetworkConfig, tmp_path: Path) -> None:
+    weights = random_weights(network)
+    path = tmp_path / "a.onnx"
+    path.write_bytes(contents(RunConfig(model=network), weights, VOCABULARY))
+    result = subprocess.run(
+        [sys.executable, "-W", "error", EXAMPLE, path, "a bad cafe", "0"],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    model = create_model(network, weights, VOCABULARY, "reference", "float64")
+    (text,) = generate_many(model, SampleConfig(temperature=0), "a bad cafe", 300)
+    assert result.stdout == f"a bad cafe{text}\n"
+    assert result.stderr == ""
+    assert len({*text}) > 1
