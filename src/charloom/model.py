@@ -5,7 +5,6 @@ V characters in the vocabulary. Losses are mean nats per character.
 """
 
 import json
-import os
 from collections.abc import Mapping
 from pathlib import Path
 from types import ModuleType
@@ -24,6 +23,7 @@ from charloom.config import (
     TransformerConfig,
 )
 from charloom.errors import CharloomError
+from charloom.launch import place
 from charloom.run import Run
 from charloom.vocabulary import Vocabulary
 from charloom.weights import STATE_PREFIXES, Array
@@ -104,7 +104,7 @@ def _needs_torch(train: TrainConfig | None) -> str:
     """Name what is asked for that only PyTorch does; empty where nothing is."""
     if train is None:
         return ""
-    several = "several processes" if int(os.environ.get("WORLD_SIZE", 1)) > 1 else ""
+    several = "several processes" if place() else ""  # one is left of them, or more
     asked = {
         f"--precision {train.precision}": train.precision != "full",
         "--accumulate": train.accumulate > 1,

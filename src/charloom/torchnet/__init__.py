@@ -4,14 +4,17 @@ Nothing imports it but model.py, when it is asked for.
 """
 
 from collections.abc import Mapping
+from typing import NoReturn
 
 import torch
 
 from charloom.config import Dtype, ModelConfig, NetworkConfig, PretrainedConfig, TrainConfig
 from charloom.errors import CharloomError
+from charloom.launch import place
+from charloom.torchnet import ranks
 from charloom.torchnet.devices import pick_device
 from charloom.torchnet.language_model import TorchModel
-from charloom.torchnet.learner import TorchLearner
+from charloom.torchnet.learner import Share, TorchLearner
 from charloom.torchnet.network import Network
 from charloom.torchnet.recurrent import RecurrentNetwork
 from charloom.vocabulary import Vocabulary
@@ -24,13 +27,33 @@ def create_learner(
     vocabulary_size: int,
     dtype: Dtype = "float32",
     seed: int | None = None,
+) -> TorchLearner | ranks.Leader:
+    """Return a fresh learner, as model.py's `create_learner` does; of several ranks, the leader."""
+    here = place()
+    if here is None or here.alone:
+        return _own_learner(model, train, vocabulary_size, dtype, seed)
+    create = ranks.Create(model, train, vocabulary_size, dtype, seed)
+    return ranks.Leader(ranks.team(), _own_learner, create)
+
+
+def follow() -> NoReturn:
+    """Help rank 0 to train until it says stop, and end with its status."""
+    ranks.follow(_own_learner)
+
+
+def _own_learner(
+    model: NetworkConfig,
+    train: TrainConfig,
+    vocabulary_size: int,
+    dtype: Dtype = "float32",
+    seed: int | None = None,
+    share: Share | None = None,
 ) -> TorchLearner:
-    """Return a fresh learner, as model.py's `create_learner` does."""
     network = new_network(model, vocabulary_size, dtype)
     seed = train.seed if seed is None else seed
     if not isinstance(model, PretrainedConfig):
         network.put(initial_weights(model, vocabulary_size, seed))
-    return TorchLearner(network, train, dtype, seed)
+    return TorchLearner(network, train, dtype, seed, share)
 
 
 def create_model(
