@@ -1,3 +1,4 @@
+import os
 import signal
 
 from hypothesis import settings
@@ -5,6 +6,8 @@ from hypothesis import settings
 # An example may be the first to need a kernel, and then waits for its compilation.
 settings.register_profile("charloom", deadline=None)
 settings.load_profile("charloom")
+
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # as model.load_torchnet, before any test
 
 
 def pytest_addoption(parser):

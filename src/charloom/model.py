@@ -185,6 +185,8 @@ def create_model(
 
 def load_torchnet() -> ModuleType:
     """Load the engine that needs PyTorch; raises CharloomError where that is not installed."""
+    # Threads of PyTorch's that wait by spinning take ten times as long on a machine that is busy.
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     try:
         import torch  # noqa: F401
     except ImportError:
