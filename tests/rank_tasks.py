@@ -4,6 +4,7 @@ import json
 import math
 import os
 import signal
+import time
 from pathlib import Path
 
 import numpy as np
@@ -160,6 +161,11 @@ def record(path):
         return original(self, inputs, targets, rate)
 
     TorchLearner.update = update
+
+
+def late(seconds):
+    """Begin so much later."""
+    time.sleep(seconds)
 
 
 def at_update(number, what):

@@ -5,6 +5,7 @@ V characters in the vocabulary. Losses are mean nats per character.
 """
 
 import json
+import os
 from collections.abc import Mapping
 from pathlib import Path
 from types import ModuleType

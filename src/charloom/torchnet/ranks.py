@@ -127,7 +127,7 @@ class Replica:
         """Take a step on the rank's lanes (count, T); now and then, compare."""
         loss = self.learner.update(inputs, targets, rate)
         self._updates += 1
-        if self._updates % COMPARED == 1:
+        if (self._updates - 1) % COMPARED == 0:
             self.compare()
         return loss
 

@@ -40,11 +40,11 @@ class Team:
 
     def __init__(self, place: Place, device: torch.device) -> None:
         """Meet the others; raises CharloomError where they do not come, or go again."""
-        self.place = place
-        store = _connect(place)
-        watchdog = Watchdog(place, _connect(place, hosts=False))
+        self.place, self._broken = place, False
         meet = _gather if place.rank == 0 else _come
-        with _talking():
+        with self._talking():
+            store = _connect(place)
+            watchdog = Watchdog(place, _connect(place, hosts=False))
             group = meet(store, place, watchdog.begin)
             self._store = PrefixStore(f"charloom/{group}/groups", store)
             _pick_interface(place)
@@ -61,14 +61,14 @@ class Team:
 
     def send(self, rank: int, message: bytes) -> None:
         """Send bytes to another rank."""
-        with _talking():
+        with self._talking():
             dist.send(torch.tensor([len(message)]), rank)
             dist.send(_bytes(bytearray(message)), rank)
 
     def receive(self, rank: int) -> bytes:
         """Wait for what another rank sends."""
         size = torch.empty(1, dtype=torch.int64)
-        with _talking():
+        with self._talking():
             dist.recv(size, rank)
             message = bytearray(int(size))
             dist.recv(_bytes(message), rank)
@@ -77,44 +77,44 @@ class Team:
     def share(self, array: np.ndarray[Any, Any]) -> None:
         """Make a C-ordered array what it is on rank 0, on every rank."""
         if array.size:
-            with _talking():
+            with self._talking():
                 dist.broadcast(torch.from_numpy(array.reshape(-1).view(np.uint8)), 0)
 
     def sum(self, flat: Tensor) -> None:
         """Put the sum over all ranks into a flat tensor, in place."""
-        with _talking():
+        with self._talking():
             dist.all_reduce(flat, group=self._summing)
 
     def agrees(self, numbers: Tensor) -> bool:
         """Whether int64 numbers (n,) are the same on every rank."""
         both = torch.cat((numbers, ~numbers))
-        with _talking():
+        with self._talking():
             dist.all_reduce(both, dist.ReduceOp.MAX, group=self._summing)
         most, least = both.chunk(2)
         return bool((most == ~least).all())
 
+    @contextmanager
+    def _talking(self) -> Iterator[None]:
+        try:
+            yield
+        except RuntimeError as error:
+            self._broken = True
+            line = str(error).partition("\n")[0].partition(". ")[0]
+            raise CharloomError(
+                f"another process of this run has gone, or does not answer ({line}): start them "
+                "all again, and they go on from the last checkpoint"
+            ) from None
+
     def part(self) -> None:
         """Say that this process is about to end; rank 0 waits a while for all to say so."""
-        with suppress(CharloomError), _talking():
+        with suppress(CharloomError), self._talking():
             self._store.set(f"parted{self.place.rank}", "")
             others = [f"parted{rank}" for rank in range(1, self.place.ranks)]
             deadline = monotonic() + PARTING
-            while self.place.rank == 0 and monotonic() < deadline:
+            while self.place.rank == 0 and not self._broken and monotonic() < deadline:
                 if self._store.check(others):
                     break
                 sleep(0.01)
-
-
-@contextmanager
-def _talking() -> Iterator[None]:
-    try:
-        yield
-    except RuntimeError as error:
-        line = str(error).partition("\n")[0].partition(". ")[0]
-        raise CharloomError(
-            f"another process of this run has gone, or does not answer ({line}): start them all "
-            "again, and they go on from the last checkpoint"
-        ) from None
 
 
 def _bytes(buffer: bytearray) -> Tensor:
@@ -124,14 +124,13 @@ def _bytes(buffer: bytearray) -> Tensor:
 def _connect(place: Place, hosts: bool = True) -> TCPStore:
     """Connect to the store: torchrun's, or where that keeps none, the one of rank 0."""
     kept = os.environ.get("TORCHELASTIC_USE_AGENT_STORE") == "True"
-    with _talking():
-        return TCPStore(
-            place.host,
-            place.port,
-            is_master=hosts and place.rank == 0 and not kept,
-            wait_for_workers=False,
-            multi_tenant=True,
-        )
+    return TCPStore(
+        place.host,
+        place.port,
+        is_master=hosts and place.rank == 0 and not kept,
+        wait_for_workers=False,
+        multi_tenant=True,
+    )
 
 
 def _gather(store: Store, place: Place, begin: Callable[[str], None]) -> str:

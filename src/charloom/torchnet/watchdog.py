@@ -108,17 +108,21 @@ class Watchdog:
         self._store.set(f"rank{self._place.rank}", sign)
 
     def _look_around(self) -> None:
-        signs = self._store.multi_get([f"rank{rank}" for rank in self._seen])
+        signs = [self._read(f"rank{rank}") for rank in self._seen]
         now = monotonic()
         asleep = now - self._reached > ASLEEP  # all of them may have been, as in a laptop
         for (rank, (sign, since)), new in zip([*self._seen.items()], signs, strict=True):
             if new != sign or asleep:
                 self._seen[rank] = (new, now)
-            elif now - since > self._silence:
+            elif sign and now - since > self._silence:
                 if self._place.rank in (0, 1):  # one of them is enough to say so
                     say(self._place, f"rank {rank} has been silent for {self._silence:g} s")
                 self._end(sign)
                 os._exit(1)
+
+    def _read(self, key: str) -> bytes:
+        """Return what stands there, without waiting until something does."""
+        return self._store.get(key) if self._store.check([key]) else b""
 
     def _end(self, sign: bytes) -> None:
         """Kill a silent child of the same parent: torchrun would wait for it half a minute."""
@@ -138,6 +142,6 @@ class Watchdog:
                     self._asked = True
                     if self._place.rank != 0:
                         self._store.set("signal", str(number))
-        if self._place.rank == 0 and not self._asked and self._store.check(["signal"]):
+        if self._place.rank == 0 and not self._asked and (passed := self._read("signal")):
             self._asked = True
-            signal.pthread_kill(threading.main_thread().ident or 0, int(self._store.get("signal")))
+            signal.pthread_kill(threading.main_thread().ident or 0, int(passed))
