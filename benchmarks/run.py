@@ -3,7 +3,7 @@
     python benchmarks/run.py [PART ...] [--turns N] [--threads N] [--text SOURCE]
 
 All sides of a row run in this one process or one after the other, in turn: A B A B. The parts
-are files of this folder; without a name all run but `quality`, which takes its minutes.
+are files of this folder; without a name all run but `quality` and `scale`, which take minutes.
 """
 
 import os
@@ -13,7 +13,7 @@ from typing import Any
 import click
 
 PARTS = ("historic", "training", "sampling", "ngram", "text", "startup")
-LONG = ("quality",)
+LONG = ("quality", "scale")
 
 
 def available_threads() -> int:
@@ -31,7 +31,7 @@ def available_threads() -> int:
 @click.option("--seeds", default=1, type=click.IntRange(1), help="quality: runs of each side.")
 @click.option("--side", type=click.Choice(["charloom", "torch"]), help="quality: one side only.")
 def main(parts: tuple[str, ...], **options: Any) -> None:
-    """Measure the PARTs named, or all but quality, and print a table for each."""
+    """Measure the PARTs named, or all but quality and scale, and print a table for each."""
     for library in ("OPENBLAS_NUM", "MKL_NUM", "VECLIB_MAXIMUM"):
         os.environ[f"{library}_THREADS"] = "1"  # NumPy's, which reads them when it is imported
     from common import Options, machine, say

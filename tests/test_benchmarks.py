@@ -112,3 +112,34 @@ def test_quality_scores_a_side_on_the_last_tenth(
 def test_quality_without_a_text_says_how_to_give_one() -> None:
     (line,) = bench("quality")
     assert "--text FILE" in line
+
+
+@pytest.mark.torch
+@needs_torch
+def test_scale_compares_programs_with_a_matrix_product() -> None:
+    lines = bench("scale")
+    for name in ("torch-rnn-1024", "nanogpt-char"):
+        found = rows(lines, name)
+        assert [row[1].strip() for row in found] == ["float32", "bf16"]
+        for row in found:
+            assert min(float(cell.replace(",", "")) for cell in row[2:5]) > 0
+            assert row[5].strip().endswith("%")
+
+
+@pytest.mark.torch
+@needs_torch
+def test_operations_of_the_small_transformer_are_those_by_hand() -> None:
+    script = (
+        "from scale import operations; from charloom.presets import preset;"
+        "print(operations(preset('nanogpt-char-cpu')), operations(preset('char-rnn')))"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", script],
+        env=os.environ | {"PYTHONPATH": str(BENCHMARKS)},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    transformer = 6 * (65 * 128 + 4 * 12 * 128**2) + 12 * 4 * 128 * 64 // 2
+    recurrent = 6 * (512 * (65 + 128) + 512 * (128 + 128) + 128 * 65)
+    assert done.stdout.split() == [str(transformer), str(recurrent)]

@@ -68,6 +68,15 @@ def test_an_engine_that_cannot_do_it_says_what(engine, model, train, what) -> No
         pick_engine(engine, model, train)
 
 
+def test_a_transformer_is_read_by_the_reference_engine_where_pytorch_is_missing(monkeypatch):
+    assert pick_engine("auto", TRANSFORMER) == "torch"
+    assert pick_engine("reference", TRANSFORMER) == "reference"
+    monkeypatch.setitem(sys.modules, "torch", None)
+    assert pick_engine("auto", TRANSFORMER) == "reference"
+    assert pick_engine("torch", TRANSFORMER) == "torch"
+    assert pick_engine("auto", TRANSFORMER, TRAIN) == "torch"
+
+
 def test_an_ngram_model_needs_no_pytorch() -> None:
     assert pick_engine("auto", NgramConfig()) != "torch"
 

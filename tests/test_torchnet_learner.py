@@ -1,4 +1,7 @@
 import math
+import threading
+from contextlib import nullcontext
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -6,15 +9,18 @@ import pytest
 
 torch = pytest.importorskip("torch")
 
-from charloom.config import ModelConfig, TrainConfig  # noqa: E402
+from charloom.config import ModelConfig, TrainConfig, TransformerConfig  # noqa: E402
 from charloom.errors import CharloomError  # noqa: E402
 from charloom.model import Learner, create_learner  # noqa: E402
 from charloom.optimizers import SLOTS  # noqa: E402
 from charloom.reference import ReferenceLearner  # noqa: E402
+from charloom.torchnet import learner as learner_module  # noqa: E402
+from charloom.torchnet.learner import Share, TorchLearner  # noqa: E402
+from charloom.torchnet.network import Layout, Network  # noqa: E402
+from charloom.torchnet.recurrent import RecurrentNetwork  # noqa: E402
 from charloom.weights import initial_weights  # noqa: E402
 
 pytestmark = pytest.mark.torch
-torch.set_num_threads(1)  # so little work is not shared out
 
 CELLS = ["rnn", "lstm", "gru"]
 V, B, T = 7, 3, 5
@@ -208,3 +214,257 @@ def test_another_length_keeps_the_carried_state() -> None:
         step = batch(length, length=length)
         expected = plain.update(*step, 0.1)
         assert learner.update(*step, 0.1) == pytest.approx(expected, rel=1e-12)
+
+
+# ---- parts of a step, and several processes
+
+
+@pytest.mark.parametrize("parts", [2, 3])
+@pytest.mark.parametrize("reduction", ["mean", "sum"])
+def test_parts_one_after_the_other_are_the_whole_step(parts: int, reduction: str) -> None:
+    model, options = network("gru"), {"dropout": 0.3, "reduction": reduction, "clip_norm": 1.0}
+    whole = fresh(model, settings(**options), "float64")
+    cut = fresh(model, settings(accumulate=parts, **options), "float64")
+    for seed in range(5):
+        inputs, targets = batch(seed)
+        assert cut.loss(inputs, targets) == pytest.approx(whole.loss(inputs, targets), rel=1e-14)
+        expected = whole.update(inputs, targets, 0.05)
+        assert cut.update(inputs, targets, 0.05) == pytest.approx(expected, rel=1e-12)
+    for name, array in whole.arrays().items():
+        np.testing.assert_allclose(cut.arrays()[name], array, rtol=0, atol=1e-11, err_msg=name)
+
+
+def test_more_parts_than_lanes_are_refused() -> None:
+    with pytest.raises(CharloomError, match=r"--accumulate 4 asks for more .* lanes, 3"):
+        fresh(network(), settings(accumulate=4))
+
+
+class Ring:
+    """Two threads that add up vectors, and wait for each other to."""
+
+    def __init__(self) -> None:
+        self.both, self.vectors = threading.Barrier(2, timeout=20), [torch.zeros(0)] * 2
+
+    def of(self, rank: int) -> Any:
+        def add(vector: Any) -> None:
+            self.vectors[rank] = vector.clone()
+            self.both.wait()
+            vector.copy_(self.vectors[0] + self.vectors[1])
+            self.both.wait()
+
+        return add
+
+
+@pytest.mark.parametrize("optimizer", ["sgd", "adamw"])
+def test_two_processes_compute_what_one_does(optimizer: str) -> None:
+    train = settings(optimizer=optimizer, dropout=0.3, clip_norm=0.5)
+    whole, ring, found = fresh(network(), train, "float64"), Ring(), {}
+    shares = [Share(0, 2, ring.of(0)), Share(2, 1, ring.of(1))]
+
+    def run(rank: int) -> None:
+        share = shares[rank]
+        net = fresh(network(), train, "float64").network
+        learner = TorchLearner(net, train, "float64", share=share)
+        learner.load(start)
+        rows = slice(share.first, share.first + share.count)
+        losses = []
+        for seed in range(3, 8):
+            inputs, targets = (ids[rows] for ids in batch(seed))
+            losses += [learner.loss(inputs, targets), learner.update(inputs, targets, 0.05)]
+        found[rank] = losses, learner.arrays()
+
+    for seed in range(3):
+        whole.update(*batch(seed), 0.05)
+    start, expected = whole.arrays(), []
+    for seed in range(3, 8):
+        expected += [whole.loss(*batch(seed)), whole.update(*batch(seed), 0.05)]
+    threads = [threading.Thread(target=run, args=(rank,)) for rank in (0, 1)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert found[0][0] == found[1][0]
+    assert_equal(found[0][1], found[1][1])
+    np.testing.assert_allclose(found[0][0], expected, rtol=1e-12)
+    for name, array in whole.arrays().items():
+        np.testing.assert_allclose(found[0][1][name], array, rtol=0, atol=1e-11, err_msg=name)
+
+
+# ---- a loss that is still being computed
+
+
+def test_a_lazy_learner_does_the_same_and_counts_what_was_refused() -> None:
+    train = settings(dropout=0.3)
+    lazy, plain = fresh(network(), train), fresh(network(), train)
+    lazy.lazy = True
+    for seed in range(3):
+        told = lazy.update(*batch(seed), 0.05)
+        assert isinstance(told, torch.Tensor)
+        assert float(told) == plain.update(*batch(seed), 0.05)
+    before = lazy.arrays()
+    assert_equal(before, plain.arrays())
+    with torch.no_grad():
+        lazy.network.head_b[0] = math.nan
+    for seed in (3, 4):
+        assert math.isnan(float(lazy.update(*batch(seed), 0.05)))
+    after = lazy.arrays()
+    assert after["optimizer.updates"] == before["optimizer.updates"]
+    after["head.b"][0] = before["head.b"][0]
+    assert_equal(after, before, but="state.")
+    lazy.load(before)
+    assert float(lazy.update(*batch(5), 0.05)) == plain.update(*batch(5), 0.05)
+
+
+@pytest.mark.parametrize(
+    ("cell", "optimizer"), [*(("lstm", name) for name in SLOTS), ("rnn", "adam"), ("gru", "adam")]
+)
+@pytest.mark.parametrize("clip", [None, 1.0])
+def test_nothing_in_an_update_waits_for_a_number(
+    cell: str, optimizer: str, clip: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """On the device "meta" there are no numbers: whatever asks for one raises."""
+    monkeypatch.setattr(torch.Tensor, "pin_memory", lambda tensor: tensor)
+    monkeypatch.setattr(learner_module, "autocast", lambda *_: nullcontext())
+    options = {"optimizer": optimizer, "clip_norm": clip, "clip_value": clip, "weight_decay": 0.1}
+    train = settings(dropout=0.3, accumulate=2, precision="fp16", **options)
+    net = RecurrentNetwork(network(cell), V, torch.float32, torch.device("meta"))
+    learner = TorchLearner(net, train)
+    for seed in range(3):
+        told: Any = learner.update(*batch(seed), 0.1)
+        assert (type(told), told.shape, told.device.type) == (torch.Tensor, (), "meta")
+    with pytest.raises(RuntimeError):
+        float(told)
+
+
+# ---- half precision
+
+
+def half(precision: str, **options: Any) -> Any:
+    train = settings(precision=precision, optimizer="sgd", **options)
+    return TorchLearner(fresh(network("gru", hidden=32), settings()).network, train)
+
+
+@pytest.mark.parametrize("precision", ["bf16", "fp16"])
+def test_half_precision_is_near_and_is_not_the_same(precision: str) -> None:
+    found, exact = half(precision), half("full")
+    losses = [[one.update(*batch(seed), 0.1) for seed in range(5)] for one in (found, exact)]
+    np.testing.assert_allclose(losses[0], losses[1], rtol=0.02)
+    assert losses[0] != losses[1]
+    assert all(array.dtype != np.float16 for array in found.arrays().values())
+    saved = found.arrays()
+    assert ("optimizer.scale" in saved) == (precision == "fp16")
+    other = half(precision)
+    other.load(saved)
+    ahead = [[one.update(*batch(seed), 0.1) for seed in range(5, 8)] for one in (found, other)]
+    assert ahead[0] == ahead[1]
+    assert_equal(found.arrays(), other.arrays())
+
+
+def test_an_overflow_of_the_scaled_gradient_skips_the_step_and_halves_the_scale() -> None:
+    learner = half("fp16", dropout=0.3, reduction="sum")
+    start = learner.arrays() | {"optimizer.scale": np.float32([2.0**30, 17, 0])}
+    learner.load(start)
+    losses = [learner.update(*batch(0), 0.1) for _ in range(3)]
+    assert all(type(loss) is float and math.isfinite(loss) for loss in losses)
+    assert len({*losses}) == 3  # each with its own mask
+    arrays = learner.arrays()
+    assert arrays["optimizer.updates"] == 3
+    np.testing.assert_array_equal(arrays["optimizer.scale"], np.float32([2.0**27, 0, 3]))
+    assert_equal({n: a for n, a in arrays.items() if n in learner.layout},
+                 {n: a for n, a in start.items() if n in learner.layout})  # fmt: skip
+    other = half("fp16", dropout=0.3, reduction="sum")
+    other.load(arrays)
+    for seed in range(20):
+        assert learner.update(*batch(seed), 0.1) == other.update(*batch(seed), 0.1)
+    found = learner.arrays()
+    assert_equal(found, other.arrays())
+    assert found["optimizer.updates"] == 23
+    skipped = int(found["optimizer.scale"][2])
+    assert 3 < skipped < 20
+    assert found["optimizer.scale"][0] == 2.0 ** (30 - skipped)
+    assert learner.optimizer.moves == 23 - skipped
+
+
+def test_the_scale_doubles_after_two_thousand_steps() -> None:
+    learner = half("fp16")
+    learner.load(learner.arrays() | {"optimizer.scale": np.float32([8, 1998, 5])})
+    learner.update(*batch(0), 0.1)
+    np.testing.assert_array_equal(learner.arrays()["optimizer.scale"], np.float32([8, 1999, 5]))
+    learner.update(*batch(0), 0.1)
+    np.testing.assert_array_equal(learner.arrays()["optimizer.scale"], np.float32([16, 0, 5]))
+
+
+@pytest.mark.parametrize("scale", [1.0, 2.0**16])
+def test_in_fp16_what_is_not_finite_without_a_scale_is_told(scale: float) -> None:
+    learner = half("fp16", reduction="sum")
+    huge = {n: 0 * a for n, a in learner.arrays().items() if n in learner.layout}
+    huge["head.W"][:, :2] = 6e4, -6e4  # h is 0: each logit is 0, and dh is 1.2e5
+    learner.load(learner.arrays() | huge | {"optimizer.scale": np.float32([scale, 3, 0])})
+    before, ones = learner.arrays(), np.ones((B, T), int)
+    told = learner.update(ones, ones, 0.1)
+    if scale > 1:
+        assert math.isfinite(told)
+        return
+    assert math.isnan(told)
+    assert_equal(learner.arrays(), before, but="state.")
+    learner.network.head_b.data[:] = math.nan
+    assert math.isnan(learner.update(ones, ones, 0.1))
+    after = learner.arrays()
+    np.testing.assert_array_equal(after["optimizer.scale"], before["optimizer.scale"])
+    assert after["optimizer.updates"] == before["optimizer.updates"]
+
+
+def test_half_precision_is_refused_where_it_means_nothing() -> None:
+    with pytest.raises(CharloomError, match="--precision bf16 goes with float32"):
+        fresh(network(), settings(precision="bf16"), "float64")
+    with pytest.raises(CharloomError, match="--precision fp16 needs a GPU"):
+        fresh(network(), settings(precision="fp16"))
+
+
+# ---- torch.compile
+
+
+class Bigrams(Network):
+    """A network without a state, which is a matrix of odds."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.config, self.vocabulary_size = TransformerConfig(mixer="attention", layers=1), V
+        self.table = torch.nn.Parameter(torch.linspace(-1, 1, V * V).view(V, V))
+
+    def forward(self, ids: Any, state: Any, masks: Any = ()) -> Any:
+        logits = torch.sin(torch.nn.functional.embedding(ids, self.table)) * 2
+        return logits, state
+
+    def layout(self) -> dict[str, Layout]:
+        return {"table": Layout(self.table)}
+
+
+compiling = pytest.mark.filterwarnings("ignore:.*torch.jit.script_method:DeprecationWarning")
+
+
+@pytest.mark.slow
+@compiling
+def test_a_compiled_network_does_the_same() -> None:
+    plain, compiled = (TorchLearner(Bigrams(), settings(compile=c)) for c in (False, True))
+    assert compiled.forward is not compiled.network
+    for seed in range(3):
+        expected = plain.update(*batch(seed), 0.1)
+        assert compiled.update(*batch(seed), 0.1) == pytest.approx(expected, rel=1e-6)
+    assert torch._dynamo.utils.counters["frames"]["ok"] > 0
+
+
+@compiling
+def test_what_cannot_be_compiled_is_said(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    torch._dynamo.reset()
+    monkeypatch.setenv("TORCHINDUCTOR_CACHE_DIR", str(tmp_path))
+    monkeypatch.setattr("torch._inductor.config.cpp.cxx", (None, str(tmp_path / "no compiler")))
+    learner = TorchLearner(Bigrams(), settings(compile=True))
+    with pytest.raises(CharloomError, match=r"--compile failed \(.*compiler.*leave it out"):
+        learner.update(*batch(0), 0.1)
+    torch._dynamo.reset()
+
+
+def test_recurrent_networks_are_not_compiled_and_it_is_said() -> None:
+    with pytest.raises(CharloomError, match="--compile gains nothing for"):
+        fresh(network(), settings(compile=True))

@@ -11,7 +11,6 @@ from charloom.vocabulary import Vocabulary  # noqa: E402
 from charloom.weights import initial_weights  # noqa: E402
 
 pytestmark = pytest.mark.torch
-torch.set_num_threads(1)  # so little work is not shared out
 
 V, B, T = 7, 3, 5
 ALPHABET = Vocabulary(tuple("abcdefg"))

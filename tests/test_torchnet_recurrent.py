@@ -15,7 +15,6 @@ from charloom.vocabulary import Vocabulary  # noqa: E402
 from charloom.weights import initial_weights, weight_shapes  # noqa: E402
 
 pytestmark = pytest.mark.torch
-torch.set_num_threads(1)  # so little work is not shared out
 
 CELLS: tuple[Cell, ...] = ("rnn", "lstm", "gru")
 V, B, T = 11, 3, 6

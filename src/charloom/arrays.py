@@ -59,7 +59,7 @@ def expected_arrays(config: RunConfig, vocabulary_size: int) -> dict[str, Expect
     shapes |= {f"state.{name}": shape for name, shape in carried.items()}
     floats = {name: Expected((config.dtype,), shape) for name, shape in shapes.items()}
     if config.train.precision == "fp16":
-        floats["optimizer.scale"] = Expected(("float32",), (2,))
+        floats["optimizer.scale"] = Expected(("float32",), (3,))
     return floats | dict.fromkeys(("optimizer.updates", "rng.seed"), Expected(("int64",), (1,)))
 
 

@@ -7,6 +7,7 @@ V characters in the vocabulary. Losses are mean nats per character.
 import json
 import os
 from collections.abc import Mapping
+from importlib.util import find_spec
 from pathlib import Path
 from types import ModuleType
 from typing import Any, Protocol, runtime_checkable
@@ -87,17 +88,19 @@ def pick_engine(
     """Resolve "auto": the one place that decides.
 
     Recurrent networks are computed by the compiled engine, but where PyTorch is at hand and finds
-    a GPU, or where `train` asks for what only PyTorch does, by that; so is everything else.
+    a GPU, or where `train` asks for what only PyTorch does, by that; so is everything else, but
+    for the reading of transformers where it is not installed, which the reference engine does.
     Raises CharloomError where an engine cannot do what it is to do.
     """
+    readable = isinstance(model, TransformerConfig) and train is None
     known = isinstance(model, ModelConfig | NgramConfig)
     wanted = _needs_torch(train) if known else "this model"
     if engine == "auto":
+        if readable and not has_torch():
+            return "reference"
         return "torch" if wanted or (train and has_gpu()) else "compiled"
-    if engine == "torch" or not wanted:
+    if engine == "torch" or not wanted or (engine == "reference" and readable):
         return engine
-    if engine == "reference" and isinstance(model, TransformerConfig) and train is None:
-        return engine  # it reads and writes with transformers, and does not train them
     raise CharloomError(f"the {engine} engine cannot do {wanted}: leave out --engine, or say torch")
 
 
@@ -112,6 +115,11 @@ def _needs_torch(train: TrainConfig | None) -> str:
         "--compile": train.compile,
     }
     return several or next((name for name, given in asked.items() if given), "")
+
+
+def has_torch() -> bool:
+    """Whether PyTorch is installed; it is not loaded to find out."""
+    return find_spec("torch") is not None
 
 
 def has_gpu() -> bool:
@@ -175,6 +183,10 @@ def create_model(
             from charloom.reference import ReferenceModel
 
             return ReferenceModel(config, weights, vocabulary)
+        case "reference", TransformerConfig():
+            from charloom.reference import ReferenceTransformer
+
+            return ReferenceTransformer(config, weights, vocabulary)
         case "compiled", ModelConfig():
             from charloom.compiled import CompiledModel
 

@@ -11,6 +11,7 @@ Read the files in this order:
 7. ``learner.py``         one update of training, from beginning to end
 8. ``gradcheck.py``       how one knows that the gradients are right
 9. ``language_model.py``  the trained network as a predictor of the next character
+10. ``transformer.py``    a network without a loop over time, as a predictor only
 
 Letters are shapes everywhere: B lanes (texts read side by side), T time (characters in one
 step), V characters in the vocabulary, D width of an input, H hidden units, L layers. Time is
@@ -20,5 +21,6 @@ gradient of the loss with respect to ``X`` is called ``dX``.
 
 from charloom.reference.language_model import ReferenceModel
 from charloom.reference.learner import ReferenceLearner
+from charloom.reference.transformer import ReferenceTransformer
 
-__all__ = ["ReferenceLearner", "ReferenceModel"]
+__all__ = ["ReferenceLearner", "ReferenceModel", "ReferenceTransformer"]

@@ -8,15 +8,24 @@ from typing import NoReturn
 
 import torch
 
-from charloom.config import Dtype, ModelConfig, NetworkConfig, PretrainedConfig, TrainConfig
+from charloom.config import (
+    Dtype,
+    ModelConfig,
+    NetworkConfig,
+    PretrainedConfig,
+    TrainConfig,
+    TransformerConfig,
+)
 from charloom.errors import CharloomError
 from charloom.launch import place
 from charloom.torchnet import ranks
-from charloom.torchnet.devices import pick_device
+from charloom.torchnet.devices import check_precision, pick_device
 from charloom.torchnet.language_model import TorchModel
 from charloom.torchnet.learner import Share, TorchLearner
 from charloom.torchnet.network import Network
 from charloom.torchnet.recurrent import RecurrentNetwork
+from charloom.torchnet.transformer import TransformerNetwork
+from charloom.torchnet.window_model import WindowModel
 from charloom.vocabulary import Vocabulary
 from charloom.weights import Array, check_weights, initial_weights
 
@@ -49,6 +58,7 @@ def _own_learner(
     seed: int | None = None,
     share: Share | None = None,
 ) -> TorchLearner:
+    check_precision(train, dtype, pick_device())
     network = new_network(model, vocabulary_size, dtype)
     seed = train.seed if seed is None else seed
     if not isinstance(model, PretrainedConfig):
@@ -61,19 +71,23 @@ def create_model(
     weights: Mapping[str, Array],
     vocabulary: Vocabulary,
     dtype: Dtype = "float32",
-) -> TorchModel:
+) -> TorchModel | WindowModel:
     """Return a model that predicts with these weights; raises CharloomError on a misfit."""
     check_weights(weights, config, len(vocabulary))
     network = new_network(config, len(vocabulary), dtype)
     network.put(weights)
+    if isinstance(network, TransformerNetwork) and network.config.mixer == "attention":
+        return WindowModel(network, vocabulary)
     return TorchModel(network, vocabulary)
 
 
 def new_network(config: NetworkConfig, vocabulary_size: int, dtype: Dtype) -> Network:
     """Return the network of a config, on the device that is there; its weights are not set."""
+    kind, device = getattr(torch, dtype), pick_device()
     match config:
         case ModelConfig():
-            kind = getattr(torch, dtype)
-            return RecurrentNetwork(config, vocabulary_size, kind, pick_device())
+            return RecurrentNetwork(config, vocabulary_size, kind, device)
+        case TransformerConfig():
+            return TransformerNetwork(config, vocabulary_size, kind, device)
         case _:
             raise CharloomError(f"the torch engine does not know a {type(config).__name__}")

@@ -1,6 +1,7 @@
 """Where the arithmetic happens, and how exactly."""
 
-from contextlib import AbstractContextManager
+from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 import numpy as np
@@ -10,6 +11,7 @@ from torch import Tensor
 
 from charloom.config import TrainConfig
 from charloom.errors import CharloomError
+from charloom.torchnet.network import Network
 
 HALF = {"bf16": torch.bfloat16, "fp16": torch.float16}
 
@@ -37,12 +39,32 @@ def numpy_name(tensor: Tensor) -> str:
 
 def autocast(device: torch.device, train: TrainConfig) -> AbstractContextManager[None]:
     """Compute products as `train.precision` says; weights and sums stay as they are."""
-    return torch.autocast(device.type, HALF.get(train.precision), enabled=train.precision != "full")
+    if train.precision == "full":
+        return nullcontext()
+    return torch.autocast(device.type, HALF[train.precision])
 
 
-def check_precision(train: TrainConfig, dtype: str) -> None:
-    """Raise CharloomError where a precision is asked for that float64 has no use for."""
-    if dtype == "float64" and train.precision != "full":
+def check_precision(train: TrainConfig, dtype: str, device: torch.device) -> None:
+    """Raise CharloomError where half precision is asked for of what does not have it."""
+    if train.precision == "full":
+        return
+    what = f"--precision {train.precision}"
+    if dtype == "float64":
+        raise CharloomError(f"{what} goes with float32, not with float64: leave one of them out")
+    if train.precision == "fp16" and device.type == "cpu":
+        raise CharloomError(f"{what} needs a GPU, and PyTorch finds none: leave it out")
+
+
+def compiled(network: Network) -> tuple[Callable[..., Any], type[Exception]]:
+    """Return the network through torch.compile, and what is raised where that fails.
+
+    It compiles when it is first called. Raises CharloomError where there is nothing to compile.
+    """
+    if not network.compiles:
         raise CharloomError(
-            f"--precision {train.precision} is for float32: leave it out, or the float64"
+            f"--compile gains nothing for a {type(network).__name__}, whose layers are kernels of "
+            "PyTorch's own: leave it out"
         )
+    from torch._dynamo.exc import TorchDynamoException
+
+    return torch.compile(network), TorchDynamoException

@@ -3,6 +3,7 @@
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -13,9 +14,11 @@ from torch import Tensor
 
 from charloom.config import TrainConfig
 from charloom.errors import CharloomError
-from charloom.torchnet.devices import autocast, check_precision, send
+from charloom.files import one_line
+from charloom.torchnet.devices import autocast, compiled, send
 from charloom.torchnet.network import Dropout, Masks, Network, State
 from charloom.torchnet.optimizers import Gradients, Optimizer
+from charloom.torchnet.scaling import LossScale
 from charloom.weights import Array, check_shapes, check_weights, state_shapes, weight_shapes
 
 Ids = NDArray[np.integer]
@@ -31,6 +34,17 @@ class Share:
     first: int
     count: int
     reduce: Callable[[Tensor], None] | None = None
+
+
+def parts(lanes: int, count: int) -> list[slice]:
+    """Cut so many lanes into parts that differ by one at most; raises CharloomError."""
+    if count > lanes:
+        raise CharloomError(
+            f"--accumulate {count:,} asks for more parts than there are lanes, {lanes:,}: "
+            "lower it, or raise --batch"
+        )
+    cuts = [lanes * k // count for k in range(count + 1)]
+    return [slice(*pair) for pair in pairwise(cuts)]
 
 
 class TorchLearner:
@@ -53,10 +67,10 @@ class TorchLearner:
         seed: int | None = None,
         share: Share | None = None,
     ) -> None:
-        check_precision(train, dtype)
         self.network, self.train, self.dtype = network, train, dtype
         self.seed = train.seed if seed is None else seed
         self.share = share or Share(0, train.batch)
+        self.parts = parts(self.share.count, train.accumulate)
         self.rows = slice(self.share.first, self.share.first + self.share.count)
         self.state_shapes = state_shapes(network.config, train.batch)
         self.device = network.device()
@@ -64,6 +78,11 @@ class TorchLearner:
         self.layout = network.layout()
         self.gradients = Gradients(self.layout)
         self.optimizer = Optimizer(train, self.layout)
+        self.scale = LossScale(self.device) if train.precision == "fp16" else None
+        self.forward: Callable[..., tuple[Tensor, State]] = network
+        self.compile_error: type[Exception] | tuple[()] = ()
+        if train.compile:
+            self.forward, self.compile_error = compiled(network)
         self.updates = 0  # decides on the masks
         self.state: State
         self.reset()
@@ -78,38 +97,54 @@ class TorchLearner:
         """
         ids, goals = self._send(inputs, targets)
         self.gradients.flat.zero_()
-        self._add_gradients(ids, goals)
+        try:
+            states = [self._add_gradients(ids, goals, rows) for rows in self.parts]
+        except self.compile_error as error:
+            raise CharloomError(f"--compile failed ({one_line(error)}): leave it out") from None
+        self.state = tuple(torch.cat(arrays) for arrays in zip(*states, strict=True))
         if self.share.reduce:
             self.share.reduce(self.gradients.flat)
-        mean = self.gradients.sums[0] / self.gradients.sums[1]
-        sound = mean.isfinite()
-        moved = self.optimizer.step(self.gradients, float(learning_rate), sound)
-        told = torch.where(sound & ~moved, math.nan, mean)
+        told = self._move(float(learning_rate))
         loss: float | Any = told if self.lazy else float(told)
         self.updates += self.lazy or math.isfinite(loss)
         return loss
 
-    def _add_gradients(self, ids: Tensor, targets: Tensor) -> None:
-        """Forward and backward over (B, T), and on to the next state."""
-        step = self.train.batch * ids.shape[1]
-        scale = 1.0 if self.train.reduction == "sum" else 1 / step
+    def _add_gradients(self, ids: Tensor, targets: Tensor, rows: slice) -> State:
+        """Forward and backward over some rows of (B, T); return their state after."""
+        scale = 1.0 if self.train.reduction == "sum" else 1 / (self.train.batch * ids.shape[1])
+        state = tuple(array[rows] for array in self.state)
         with autocast(self.device, self.train):
-            logits, state = self.network(ids, self.state, self._masks())
-        nats = self._nats(logits, targets)
-        torch.autograd.backward(nats * scale)
+            logits, state = self.forward(ids[rows], state, self._masks(rows))
+        nats = self._nats(logits, targets[rows])
+        scaled = nats * scale if self.scale is None else nats * scale * self.scale.scale
+        torch.autograd.backward(scaled)
         self.gradients.sums[0] += nats.detach()
-        self.gradients.sums[1] += self._characters(targets)
-        self.state = tuple(array.detach().to(self.gradients.flat.dtype) for array in state)
+        self.gradients.sums[1] += self._characters(targets[rows])
+        return tuple(array.detach().to(self.gradients.flat.dtype) for array in state)
+
+    @torch.no_grad()
+    def _move(self, learning_rate: float) -> Tensor:
+        """Move the weights by the gradients that are there, and return the loss to tell."""
+        loss = self.gradients.sums[0] / self.gradients.sums[1]
+        sound = loss.isfinite()
+        if self.scale is not None:
+            self.gradients.numbers /= self.scale.scale
+        moved = self.optimizer.step(self.gradients, learning_rate, sound)
+        broken = sound & ~moved
+        if self.scale is not None:
+            broken &= ~self.scale.update(sound, moved)
+        return torch.where(broken, math.nan, loss)
 
     @torch.no_grad()
     def loss(self, inputs: Ids, targets: Ids) -> float:
         """Return the loss of (B, T) from the carried state, without dropout; nothing changes."""
         ids, goals = self._send(inputs, targets)
-        with autocast(self.device, self.train):
-            logits, _ = self.network(ids, self.state)
         sums = self.gradients.sums.new_zeros(2)
-        sums[0] += self._nats(logits, goals)
-        sums[1] += self._characters(goals)
+        for rows in self.parts:
+            with autocast(self.device, self.train):
+                logits, _ = self.network(ids[rows], tuple(array[rows] for array in self.state))
+            sums[0] += self._nats(logits, goals[rows])
+            sums[1] += self._characters(goals[rows])
         if self.share.reduce:
             self.share.reduce(sums)
         return float(sums[0] / sums[1])
@@ -128,6 +163,9 @@ class TorchLearner:
         for slot, named in self.optimizer.slots.items():
             arrays |= {f"optimizer.{slot}.{n}": self.layout[n].read(t) for n, t in named.items()}
         self.updates = int(self.optimizer.moves)
+        if self.scale is not None:
+            arrays["optimizer.scale"] = np.array(self.scale.numbers.cpu().numpy())
+            self.updates += int(arrays["optimizer.scale"][2])
         arrays["optimizer.updates"] = np.array([self.updates], np.int64)
         for name, array in zip(self.state_shapes, self._whole_state(), strict=True):
             arrays[f"state.{name}"] = np.array(array.cpu().numpy())
@@ -144,6 +182,7 @@ class TorchLearner:
         self._check_arrays(arrays)
         self.network.put(arrays)
         self.optimizer = Optimizer(self.train, self.layout)
+        self.scale = self.scale and LossScale(self.device)
         self.updates = 0
         self.reset()
         if len(arrays) > len(self.layout):
@@ -155,6 +194,9 @@ class TorchLearner:
                 self.layout[name].write(tensor, arrays[f"optimizer.{slot}.{name}"])
         self.updates = int(arrays["optimizer.updates"][0])
         self.optimizer.moves.fill_(self.updates)
+        if self.scale is not None:
+            self.scale.numbers = send(arrays["optimizer.scale"].astype(np.float32), self.device)
+            self.optimizer.moves -= int(arrays["optimizer.scale"][2])
         self.seed = int(arrays["rng.seed"][0])
         lanes = [arrays[f"state.{name}"][self.rows] for name in self.state_shapes]
         self.state = tuple(send(array.astype(self.dtype), self.device) for array in lanes)
@@ -171,12 +213,13 @@ class TorchLearner:
             whole.append(lanes)
         return tuple(whole)
 
-    def _masks(self) -> Masks:
-        """Draw the masks of the next update."""
+    def _masks(self, rows: slice) -> Masks:
+        """Draw the masks of the next update, for some of this process's lanes."""
         if not self.train.dropout:
             return ()
+        lanes = slice(self.share.first + rows.start, self.share.first + rows.stop)
         rate, batch = self.train.dropout, self.train.batch
-        return self.network.masks(Dropout(rate, self.seed, self.updates, batch, self.rows))
+        return self.network.masks(Dropout(rate, self.seed, self.updates, batch, lanes))
 
     def _nats(self, logits: Tensor, targets: Tensor) -> Tensor:
         """Sum of -log p(target) over logits (B, T, V)."""
@@ -211,6 +254,7 @@ class TorchLearner:
         if rest:
             shapes: dict[str, tuple[int, ...]]
             shapes = dict.fromkeys(("optimizer.updates", "rng.seed"), (1,))
+            shapes |= {"optimizer.scale": (3,)} if self.scale is not None else {}
             shapes |= {f"state.{name}": shape for name, shape in self.state_shapes.items()}
             for slot in self.optimizer.slots:
                 weights = weight_shapes(config, V)

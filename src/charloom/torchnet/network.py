@@ -1,7 +1,7 @@
 """What the learner asks of a network, and what it hands it."""
 
 from collections.abc import Callable, Mapping
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -11,7 +11,7 @@ from charloom.config import NetworkConfig
 from charloom.weights import Array
 
 State = tuple[Tensor, ...]  # in the order of weights.state_shapes, lanes on axis 0 of each
-Masks = tuple[Tensor, ...]  # as the network draws them; () for none
+Masks = tuple[Any, ...]  # as the network draws them; () for none
 
 
 def _same(tensor: Tensor) -> Tensor:
@@ -56,6 +56,7 @@ class Network(nn.Module):
 
     config: NetworkConfig
     vocabulary_size: int
+    compiles = True  # whether torch.compile has anything to work on
     characters: Tensor | None = None  # (V,) int64: how many each id stands for; None is one each
 
     def start(self, lanes: int) -> State:

@@ -148,9 +148,9 @@ class Leader:
 
     def __init__(self, team: Team, build: Build, create: Create) -> None:
         self._team, self._train = team, create.train
+        self._replica = Replica(team, build, create)  # raises before the others have heard of it
         with _unbroken():
             self._tell(create)
-            self._replica = Replica(team, build, create)
         self._learner = self._replica.learner
 
     def update(self, inputs: Ids, targets: Ids, learning_rate: float) -> float:

@@ -27,6 +27,7 @@ class RecurrentNetwork(Network):
     """
 
     config: ModelConfig
+    compiles = False  # the cells are kernels of their own, and there is little beside them
     embedding: nn.Parameter
     head_W: nn.Parameter
     head_b: nn.Parameter
