@@ -186,9 +186,10 @@ def poison(learner):
     original = learner._add_gradients
 
     def add(*arguments):
-        original(*arguments)
+        state = original(*arguments)
         learner.gradients.numbers[0] = math.nan
         learner._add_gradients = original
+        return state
 
     learner._add_gradients = add
 
