@@ -10,11 +10,13 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from charloom import keeping, training
 from charloom.batches import open_batches
 from charloom.config import ModelConfig, TrainConfig, replace
 from charloom.errors import CharloomError
 from charloom.model import create_learner
 from charloom.signals import Interrupted
+from charloom.torchnet import ranks
 from charloom.torchnet.learner import TorchLearner
 
 V = 11
@@ -161,6 +163,28 @@ def record(path):
         return original(self, inputs, targets, rate)
 
     TorchLearner.update = update
+
+
+def compare_always():
+    """Compare the replicas after every step."""
+    ranks.COMPARED = 1
+
+
+def stop_after(step):
+    """Send SIGTERM to this process once so many updates have been made."""
+    original = training._Trainer._take
+
+    def take(self, losses):
+        original(self, losses)
+        if self.now.step >= step:
+            os.kill(os.getpid(), signal.SIGTERM)
+
+    training._Trainer._take = take
+
+
+def impatient():
+    """Try soon again to save what could not be saved."""
+    keeping.RETRY = training.RETRY = 0.2
 
 
 def late(seconds):
