@@ -12,7 +12,7 @@ ROOT = Path(charloom.__file__).parent
 FILES = sorted(ROOT.rglob("*.py"))
 FLOORS = {
     0: "__init__ batches config corpora deadline decoding drawing dropout errors files intervals "
-    "jit meta outlook presets progress signals sources text tokens vocabulary",
+    "jit launch meta outlook presets progress signals sources text tokens vocabulary",
     1: "arrays compiled ids ngram optimizers recipe reference schedules torchnet weights",
     2: "checkpoint corpus evaluation events fitting keeping metrics model planning replay run "
     "sampling stability standing training watch",

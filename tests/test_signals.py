@@ -3,6 +3,8 @@ import threading
 
 import pytest
 
+from charloom import signals
+from charloom.launch import Place
 from charloom.signals import STOPPING, Interrupted, Signals
 
 
@@ -32,6 +34,20 @@ def test_a_second_interrupt_raises_and_a_second_termination_does_not():
         with pytest.raises(KeyboardInterrupt):
             signal.raise_signal(signal.SIGINT)
     assert signals.caught == [signal.SIGTERM] * 2
+
+
+def test_under_torchrun_one_ctrl_c_may_come_twice(monkeypatch):
+    clock = [100.0]
+    monkeypatch.setattr(signals, "monotonic", lambda: clock[0])
+    monkeypatch.setattr(signals, "place", lambda: Place(0, 2, 0, "127.0.0.1", 29500))
+    with Signals() as gathered:
+        signal.raise_signal(signal.SIGINT)
+        clock[0] += 1.9
+        signal.raise_signal(signal.SIGINT)
+        assert gathered.caught == [signal.SIGINT]
+        clock[0] += 0.2
+        with pytest.raises(KeyboardInterrupt):
+            signal.raise_signal(signal.SIGINT)
 
 
 def test_a_save_can_be_asked_for_anywhere():

@@ -26,6 +26,7 @@ from charloom.config import (
     TransformerConfig,
 )
 from charloom.errors import CharloomError
+from charloom.launch import place
 from charloom.run import Run
 from charloom.tokens import Alphabet
 from charloom.vocabulary import Vocabulary
@@ -111,7 +112,7 @@ def _needs_torch(train: TrainConfig | None) -> str:
     """Name what is asked for that only PyTorch does; empty where nothing is."""
     if train is None:
         return ""
-    several = "several processes" if int(os.environ.get("WORLD_SIZE", 1)) > 1 else ""
+    several = "several processes" if place() else ""  # one is left of them, or more
     asked = {
         f"--precision {train.precision}": train.precision != "full",
         "--accumulate": train.accumulate > 1,

@@ -4,9 +4,13 @@ import signal
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from time import monotonic
 from types import FrameType
 from typing import Any, Self
 
+from charloom.launch import place
+
+ECHO = 2.0  # seconds in which torchrun may pass on what the terminal has sent already
 STOPPING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
@@ -17,15 +21,17 @@ class Interrupted(BaseException):
 class Signals:
     """While entered, SIGINT, SIGTERM and SIGHUP are gathered in `caught`: they end a run.
 
-    SIGUSR1 sets `save`. A SIGINT that follows another signal raises KeyboardInterrupt. What was
-    ignored stays so (nohup). Python gives signals to the main thread alone: in another, nothing
-    is done.
+    SIGUSR1 sets `save`. A SIGINT that follows another signal raises KeyboardInterrupt: the user
+    is impatient. Under torchrun one Ctrl-C may come several times, from the terminal and from
+    torchrun, so there that takes two seconds. What was ignored stays so (nohup). Python gives
+    signals to the main thread alone: in another, nothing is done.
     """
 
     def __init__(self) -> None:
         self.caught: list[int] = []
         self.save = False
         self._at_once = False
+        self._since = 0.0  # the first
         self._handlers: dict[int, Any] = {}
 
     def __enter__(self) -> Self:
@@ -55,7 +61,10 @@ class Signals:
             self.save = True
             return
         if self.caught and number == signal.SIGINT:
+            if place() and monotonic() - self._since < ECHO:
+                return
             raise KeyboardInterrupt
+        self._since = self._since or monotonic()
         self.caught.append(number)
         if self._at_once:
             raise Interrupted

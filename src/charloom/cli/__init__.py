@@ -15,6 +15,7 @@ import click
 
 from charloom import __version__
 from charloom.errors import CharloomError
+from charloom.launch import place
 
 COMMANDS = {  # in the order of the river; the names of files here, and of what they define
     "train": "Train a model on your text, and watch it learn.",
@@ -99,4 +100,10 @@ def main() -> None:
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(encoding="utf-8", errors="backslashreplace")
-    charloom(prog_name="charloom")
+    here = place()
+    if here is None or here.alone:
+        charloom(prog_name="charloom")
+    else:
+        from charloom.cli import several
+
+        several.run(lambda: charloom(prog_name="charloom"), here, sys.argv[1:])

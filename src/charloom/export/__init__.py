@@ -14,6 +14,7 @@ from charloom.export.comparison import TOLERANCE, Comparison, compare
 from charloom.files import replace_file
 from charloom.model import create_model
 from charloom.run import Run
+from charloom.vocabulary import Vocabulary
 from charloom.weights import parameter_count
 
 Network = ModelConfig | TransformerConfig
@@ -52,6 +53,7 @@ def export_onnx(run: Run, path: Path, replace: bool = False) -> Exported:
     from charloom.export.session import OnnxModel
 
     weights = run.load_weights()
+    assert isinstance(run.vocabulary, Vocabulary)
     content = contents(run.config, weights, run.vocabulary)
     own = create_model(network, weights, run.vocabulary, dtype=run.config.dtype)
     found = compare(OnnxModel(content), own)

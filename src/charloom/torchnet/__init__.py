@@ -4,6 +4,7 @@ Nothing imports it but model.py, when it is asked for.
 """
 
 from collections.abc import Mapping
+from typing import NoReturn
 
 import numpy as np
 import torch
@@ -17,11 +18,13 @@ from charloom.config import (
     TrainConfig,
     TransformerConfig,
 )
+from charloom.launch import place
 from charloom.tokens import Alphabet, Tokens
+from charloom.torchnet import ranks
 from charloom.torchnet.devices import check_precision, pick_device
 from charloom.torchnet.folders import read_tokens
 from charloom.torchnet.language_model import TorchModel
-from charloom.torchnet.learner import TorchLearner
+from charloom.torchnet.learner import Share, TorchLearner
 from charloom.torchnet.network import Network
 from charloom.torchnet.pretrained import (
     PretrainedModel,
@@ -55,17 +58,37 @@ def create_learner(
     dtype: Dtype = "float32",
     seed: int | None = None,
     characters: NDArray[np.integer] | None = None,
-) -> TorchLearner:
-    """Return a fresh learner, as model.py's `create_learner` does."""
+) -> TorchLearner | ranks.Leader:
+    """Return a fresh learner, as model.py's `create_learner` does; of several ranks, the leader."""
+    here, counts = place(), None if characters is None else characters.tolist()
+    create = ranks.Create(model, train, vocabulary_size, dtype, seed, counts)
+    if here is None or here.alone:
+        return _own_learner(create)
+    return ranks.Leader(ranks.team(), _own_learner, create)
+
+
+def follow() -> NoReturn:
+    """Help rank 0 to train until it says stop, and end with its status."""
+    ranks.follow(_own_learner)
+
+
+def _own_learner(create: ranks.Create, share: Share | None = None) -> TorchLearner:
+    model, train, vocabulary_size, dtype = (
+        create.model,
+        create.train,
+        create.vocabulary_size,
+        create.dtype,
+    )
     check_precision(train, dtype, pick_device())
-    seed = train.seed if seed is None else seed
+    seed = train.seed if create.seed is None else create.seed
     network: Network
     if isinstance(model, PretrainedConfig):
+        characters = None if create.characters is None else np.array(create.characters)
         network = trainable(model, train, vocabulary_size, dtype, seed, characters)
     else:
         network = new_network(model, vocabulary_size, dtype)
         network.put(initial_weights(model, vocabulary_size, seed))
-    return TorchLearner(network, train, dtype, seed)
+    return TorchLearner(network, train, dtype, seed, share)
 
 
 def create_model(

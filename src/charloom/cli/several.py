@@ -1,0 +1,61 @@
+"""A command that torchrun has started several times: rank 0 runs it, the others help it train."""
+
+import os
+import sys
+from collections.abc import Callable, Collection
+from pathlib import Path
+
+import click
+
+from charloom.config import RunConfig, differences
+from charloom.errors import CharloomError
+from charloom.launch import Place, place
+from charloom.recipe import CHOSEN
+from charloom.run import Run
+
+TRAINING = ("train", "resume")
+
+
+def run(command: Callable[[], None], here: Place, arguments: Collection[str]) -> None:
+    """Run the command on rank 0; on the others, do what it says, silently."""
+    name = next((word for word in arguments if not word.startswith("-")), "")
+    if name not in TRAINING:
+        if here.rank == 0:
+            command()
+        return
+    os.environ.setdefault("TORCH_CPP_LOG_LEVEL", "ERROR")  # else a store that goes is a long tale
+    try:
+        from charloom.model import load_torchnet
+
+        torchnet = load_torchnet()
+    except CharloomError as error:
+        if here.rank == 0:
+            click.echo(f"charloom: {error}", err=True)
+        sys.exit(error.status)
+    if here.rank:
+        torchnet.follow()
+    torchnet.ranks.lead(command)
+
+
+def begun(out: Path | None, asked: RunConfig, given: Collection[str]) -> Run | None:
+    """Return the run that this very command has begun before, where torchrun starts it again.
+
+    None where there is none, or where it is no torchrun that starts it. What had been chosen
+    for the run stays. Raises CharloomError where another command has begun it.
+    """
+    if place() is None:
+        return None
+    if out is None:
+        raise CharloomError("under torchrun give --out RUN: a restart must find the run again")
+    if not (out / "config.json").exists():
+        return None
+    run = Run.open(out)
+    free = {name.replace("_", "-") for name in {*CHOSEN, "iterations", "epochs"} - {*given}}
+    changed = [line for line in differences(run.config, asked) if line.split()[0] not in free]
+    if run.config.data.sources != asked.data.sources:
+        changed.append(f"the text was {' '.join(run.config.data.sources)}")
+    if changed:
+        raise CharloomError(
+            f"{out} holds a run with other settings: {'; '.join(changed)}; choose another folder"
+        )
+    return run

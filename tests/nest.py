@@ -1,0 +1,185 @@
+"""Several processes that torchrun might have started, each a fork of one that has loaded torch.
+
+As a program, it is to them what torchrun's agent is: their parent, and the keeper of the store
+through which they find one another. It says as JSON, a line each, what it has been asked.
+"""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+import traceback
+from contextlib import suppress
+from importlib import import_module
+from pathlib import Path
+
+TESTS = Path(__file__).parent
+
+
+class Nest:
+    """A process that forks others; `before` stands before its command line, if anything does."""
+
+    def __init__(self, *before):
+        paths = [str(TESTS), *sys.path]
+        self.server = subprocess.Popen(
+            [*before, sys.executable, __file__],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+            env=os.environ | {"PYTHONPATH": ":".join(paths), "OMP_NUM_THREADS": "1"},
+        )
+        self.pids = []
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        self.kill()
+        self.server.stdin.close()
+        self.server.stdout.close()
+        self.server.wait()
+
+    def kill(self, number=signal.SIGKILL):
+        for pid in self.pids:
+            with suppress(ProcessLookupError):
+                os.kill(pid, number)
+
+    def start(self, ranks, *command, out=os.devnull, err=os.devnull, hooks=None, env=None):
+        """Begin a `charloom` command in so many processes; returns their ids.
+
+        `hooks` maps ranks to "module:function" and arguments, called in that rank first.
+        """
+        command = [*map(str, command)]
+        return self._start(ranks, {"command": command}, out, err, hooks or {}, env or {})
+
+    def wait(self, seconds=60.0):
+        """Return the exit statuses; None of what has not ended by then."""
+        return self._ask({"wait": seconds})
+
+    def run(self, ranks, *command, **how):
+        """Run a command to its end; returns the statuses."""
+        self.start(ranks, *command, **how)
+        return self.wait()
+
+    def call(self, ranks, folder, task, *arguments, hooks=None, env=None):
+        """Return what "module:function" gives on rank 0, called with the arguments."""
+        err = Path(folder, "err")
+        err.write_text("")
+        what = {"task": [task, *arguments], "folder": str(folder)}
+        self._start(ranks, what, os.devnull, err, hooks or {}, env or {})
+        statuses = self.wait()
+        assert statuses == [0] * ranks, f"{statuses} {err.read_text()}"
+        return json.loads(Path(folder, "answer").read_text())
+
+    def _start(self, ranks, what, out, err, hooks, env):
+        how = {"out": str(out), "err": str(err), "hooks": hooks, "env": env}
+        self.pids = self._ask({"start": ranks, **what, **how})
+        return self.pids
+
+    def _ask(self, what):
+        self.server.stdin.write(json.dumps(what) + "\n")
+        self.server.stdin.flush()
+        line = self.server.stdout.readline()
+        assert line, "the nest has ended"
+        return json.loads(line)
+
+
+def _child(rank, port, asked):
+    os.setsid()
+    os.environ |= {
+        "RANK": str(rank),
+        "WORLD_SIZE": str(asked["start"]),
+        "LOCAL_RANK": str(rank),
+        "MASTER_ADDR": "127.0.0.1",
+        "MASTER_PORT": str(port),
+        "TORCHELASTIC_USE_AGENT_STORE": "True",
+        **asked["env"],
+    }
+    for descriptor, stream, name in ((1, "stdout", "out"), (2, "stderr", "err")):
+        os.dup2(os.open(asked[name], os.O_WRONLY | os.O_CREAT | os.O_APPEND), descriptor)
+        setattr(sys, stream, os.fdopen(descriptor, "w", closefd=False))
+    if hook := asked["hooks"].get(str(rank)):
+        _named(hook[0])(*hook[1:])
+    if "task" in asked:
+        return _do(rank, asked)
+    from charloom.cli import main
+
+    sys.argv = ["charloom", *asked["command"]]
+    try:
+        main()
+    except SystemExit as ended:
+        return ended.code or 0
+    return 0
+
+
+def _do(rank, asked):
+    """Call a task as rank 0's command, and help it elsewhere."""
+    from charloom import torchnet
+
+    def command():
+        found = _named(asked["task"][0])(*asked["task"][1:])
+        Path(asked["folder"], "answer").write_text(json.dumps(found))
+
+    if asked["start"] == 1:
+        command()
+        return 0
+    return torchnet.ranks.lead(command) if rank == 0 else torchnet.follow()
+
+
+def _named(name):
+    module, _, function = name.partition(":")
+    return getattr(import_module(module), function)
+
+
+def _fork(rank, port, asked):
+    if pid := os.fork():
+        return pid
+    status = 70
+    try:
+        status = _child(rank, port, asked)
+    except SystemExit as ended:  # by a signal that came before the command began
+        status = ended.code
+    except BaseException:
+        traceback.print_exc()
+    finally:
+        with suppress(OSError):
+            sys.stdout.flush()
+            sys.stderr.flush()
+        os._exit(status)
+
+
+def _ended(pids, seconds):
+    statuses, end = {}, time.monotonic() + seconds
+    while len(statuses) < len(pids) and time.monotonic() < end:
+        for pid in pids:
+            if pid not in statuses:
+                ended, status = os.waitpid(pid, os.WNOHANG)
+                if ended:
+                    statuses[pid] = os.waitstatus_to_exitcode(status)
+        time.sleep(0.005)
+    return [statuses.get(pid) for pid in pids]
+
+
+def _serve():
+    import torch.distributed as dist
+
+    for name in ("numba", "sympy", "charloom.torchnet", "charloom.cli.train", "charloom.cli.view"):
+        import_module(name)
+    for name in ("charloom.cli.resume", "charloom.planning", "charloom.training"):
+        import_module(name)
+    store = dist.TCPStore("127.0.0.1", 0, is_master=True, wait_for_workers=False)
+    pids = []
+    for line in sys.stdin:
+        asked = json.loads(line)
+        if "start" in asked:
+            pids = [_fork(rank, store.port, asked) for rank in range(asked["start"])]
+            answer = pids
+        else:
+            answer = _ended(pids, asked["wait"])
+        print(json.dumps(answer), flush=True)
+
+
+if __name__ == "__main__":
+    _serve()

@@ -1,0 +1,88 @@
+import pytest
+
+from charloom.cli import several
+from charloom.cli.settings import configure
+from charloom.cli.several import begun
+from charloom.errors import CharloomError
+from charloom.launch import Place
+from charloom.planning import new_run
+from charloom.recipe import CHOSEN
+from small_runs import write_text
+
+HERE = Place(0, 2, 0, "127.0.0.1", 29500)
+
+
+@pytest.fixture(autouse=True)
+def started_by_torchrun(monkeypatch):
+    monkeypatch.setattr(several, "place", lambda: HERE)
+
+
+@pytest.fixture
+def run(tmp_path):
+    """A run whose settings have been chosen, but for the rate."""
+    asked = configure(given(tmp_path))
+    chosen = {"hidden": 8, "batch": 2, "length": 20, "dropout": 0.1, "warmup": 3}
+    assert {*chosen, "learning_rate"} == {*CHOSEN}
+    made = configure(given(tmp_path) | chosen)
+    assert made != asked
+    return new_run(tmp_path / "run", made)
+
+
+def given(folder, **more):
+    source = folder / "brigade.txt"
+    if not source.exists():
+        write_text(folder)
+    return {"sources": (str(source),), "iterations": 5, "learning_rate": 0.01, **more}
+
+
+def test_a_restart_takes_what_was_chosen_at_first(run, tmp_path):
+    values = given(tmp_path)
+    assert begun(run.path, configure(values), values).config == run.config
+
+
+@pytest.mark.parametrize(
+    ("changed", "said"),
+    [
+        ({"learning_rate": 0.02}, "learning-rate was 0.01 and is 0.02"),
+        ({"hidden": 9}, "hidden was 8 and is 9"),
+        ({"iterations": 6}, "iterations was 5 and is 6"),
+        ({"model": "gru"}, "cell was 'lstm' and is 'gru'"),
+        ({"seed": 1}, "seed was 0 and is 1"),
+    ],
+)
+def test_another_command_may_not_go_on_with_it(run, tmp_path, changed, said):
+    values = given(tmp_path, **changed)
+    with pytest.raises(CharloomError, match=said):
+        begun(run.path, configure(values), values)
+
+
+def test_another_text_may_not_go_on_with_it(run, tmp_path):
+    values = given(tmp_path, sources=("other.txt",))
+    with pytest.raises(CharloomError, match=r"the text was .*brigade\.txt"):
+        begun(run.path, configure(values), values)
+
+
+def test_the_first_start_finds_nothing(tmp_path):
+    values = given(tmp_path)
+    assert begun(tmp_path / "run", configure(values), values) is None
+
+
+def test_the_folder_must_be_named(tmp_path):
+    values = given(tmp_path)
+    with pytest.raises(CharloomError, match="under torchrun give --out RUN"):
+        begun(None, configure(values), values)
+
+
+def test_without_torchrun_nothing_is_gone_on_with(run, tmp_path, monkeypatch):
+    monkeypatch.setattr(several, "place", lambda: None)
+    values = given(tmp_path)
+    assert begun(run.path, configure(values), values) is None
+    assert begun(None, configure(values), values) is None
+
+
+@pytest.mark.parametrize("arguments", [["presets"], ["--help"], ["runs", "train"], []])
+def test_what_does_not_train_is_done_by_rank_0_alone(arguments):
+    done = []
+    for rank in (0, 1):
+        several.run(lambda rank=rank: done.append(rank), HERE._replace(rank=rank), arguments)
+    assert done == [0]

@@ -1,0 +1,240 @@
+"""Several processes compute what one does: real ones, forked from one that has loaded PyTorch."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from charloom.batches import open_batches
+from charloom.checkpoint import steps
+from charloom.run import Run
+from nest import Nest
+from small_runs import write_text
+
+torch = pytest.importorskip("torch")
+pytestmark = pytest.mark.torch
+
+import rank_tasks  # noqa: E402
+from charloom.torchnet.ranks import lanes_of  # noqa: E402
+from rank_tasks import unpacked  # noqa: E402
+
+RUN = ("--hidden", "4", "--batch", "3", "--length", "20", "--dropout", "0.25", "--dtype", "float64")
+RUN += ("--evaluate-every", "0", "--sample-every", "0", "--checkpoint-every", "4")
+
+
+@pytest.fixture(scope="module")
+def nest():
+    with Nest() as nest:
+        yield nest
+
+
+@pytest.fixture(scope="module")
+def alone(nest, tmp_path_factory):
+    """What one process comes to."""
+    folder = tmp_path_factory.mktemp("alone")
+    return nest.call(1, folder, "rank_tasks:train", 20, hooks=recording(folder, 1))
+
+
+def recording(folder, ranks):
+    return {rank: ["rank_tasks:record", str(folder / f"ids{rank}")] for rank in range(ranks)}
+
+
+def assert_close(found, wanted, tolerance=1e-10):
+    """Weights, slots and state within a share of their largest number; what is counted, equal."""
+    found, wanted = unpacked(found), unpacked(wanted)
+    assert found.keys() == wanted.keys()
+    for name, array in found.items():
+        np.testing.assert_allclose(
+            array, wanted[name], rtol=0, atol=tolerance * np.abs(wanted[name]).max(), err_msg=name
+        )
+
+
+@pytest.mark.parametrize(("ranks", "batch"), [(1, 1), (2, 5), (3, 5), (4, 4), (7, 64)])
+def test_every_lane_belongs_to_one_rank(ranks, batch):
+    parts = [lanes_of(rank, ranks, batch) for rank in range(ranks)]
+    assert [lane for part in parts for lane in range(batch)[part]] == [*range(batch)]
+    assert max(p.stop - p.start for p in parts) - min(p.stop - p.start for p in parts) <= 1
+
+
+@pytest.mark.parametrize("ranks", [2, 3])
+def test_ranks_compute_what_one_process_does(nest, tmp_path, alone, ranks):
+    losses, arrays = nest.call(
+        ranks, tmp_path, "rank_tasks:train", 20, hooks=recording(tmp_path, ranks)
+    )
+    np.testing.assert_allclose(losses, alone[0], rtol=1e-12)
+    assert_close(arrays, alone[1])
+    parts = [(tmp_path / f"ids{rank}").read_text().splitlines() for rank in range(ranks)]
+    lanes = open_batches(rank_tasks.TEXT, rank_tasks.TRAIN)
+    assert {len(part) for part in parts} == {20}
+    for step in zip(*parts, strict=True):
+        inputs, targets, _ = lanes.next()
+        told = [json.loads(line) for line in step]
+        assert [lane for part in told for lane in part[0]] == inputs.tolist()
+        assert [lane for part in told for lane in part[1]] == targets.tolist()
+        assert {part[2] for part in told} == {0.02}
+
+
+def test_a_part_of_the_state_is_carried_by_each_rank(nest, tmp_path):
+    before, after = nest.call(2, tmp_path, "rank_tasks:stop_and_go", 7)
+    assert before == after
+
+
+def test_weights_alone_make_a_fresh_learner(nest, tmp_path):
+    fresh, loaded = nest.call(2, tmp_path, "rank_tasks:weights_alone")
+    assert fresh == loaded
+
+
+def test_what_does_not_fit_is_refused_and_the_ranks_go_on(nest, tmp_path, alone):
+    said, losses = nest.call(2, tmp_path, "rank_tasks:misfit")
+    assert "but the settings need" in said
+    np.testing.assert_allclose(losses, alone[0][2:4], rtol=1e-12)
+
+
+def test_a_loss_is_of_all_lanes_and_changes_nothing(nest, tmp_path):
+    one = nest.call(1, tmp_path, "rank_tasks:losses")
+    two = nest.call(2, tmp_path, "rank_tasks:losses")
+    np.testing.assert_allclose(two[0], one[0], rtol=1e-12)
+    assert two[0][0] != two[0][1]
+    assert two[1]
+
+
+@pytest.mark.parametrize("rank", [0, 1])
+def test_where_one_rank_finds_nan_nobody_moves(nest, tmp_path, rank):
+    hooks = {rank: ["rank_tasks:at_update", 3, "poison"]}
+    finite, moved = nest.call(2, tmp_path, "rank_tasks:nan_somewhere", 3, hooks=hooks)
+    assert finite == moved == [True, True, False, True, True]
+
+
+def test_a_signal_during_a_command_waits_for_its_end(nest, tmp_path, alone):
+    before, came, after = nest.call(2, tmp_path, "rank_tasks:interrupted", 3)
+    assert came == [signal.SIGTERM, "interrupted"]
+    np.testing.assert_allclose(before + after, alone[0][:3] + alone[0][4:7], rtol=1e-12)
+
+
+def test_each_rank_needs_a_lane(nest, tmp_path):
+    err = tmp_path / "err"
+    command = ("train", write_text(tmp_path), *RUN, "--iterations", 2, "--out", tmp_path / "run")
+    err.touch()
+    assert nest.run(4, *command, err=err) == [2] * 4
+    assert "batch is 3, but there are 4 processes" in err.read_text()
+    assert err.read_text().count("\n") == 1
+
+
+def test_replicas_that_differ_end_the_run(nest, tmp_path):
+    hooks = {1: ["rank_tasks:at_update", 2, "drift"]}
+    statuses, err = trained(nest, tmp_path, hooks=hooks)
+    assert 0 not in statuses
+    assert "replicas of the weights" in err
+    assert "Traceback" not in err
+
+
+def test_an_error_on_one_rank_ends_all(nest, tmp_path):
+    statuses, err = trained(nest, tmp_path, hooks={1: ["rank_tasks:at_update", 9, "fail"]})
+    assert 0 not in statuses
+    assert "a part is broken" in err  # this is an error to be mended, so it is told at length
+    assert err.count("Traceback") == 1
+    assert "another process of this run has gone" in err
+
+
+def trained(nest, folder, *more, ranks=2, **how):
+    """Train in `folder`; returns statuses and what was said."""
+    (folder / "err").write_text("")
+    source = write_text(folder)
+    command = ("train", source, *RUN, "--iterations", 24, *more, "--out", folder / "run")
+    return nest.run(ranks, *command, err=folder / "err", **how), (folder / "err").read_text()
+
+
+def latest(run):
+    found = Run.open(run).checkpoint("latest")
+    assert found.meta.step == 24
+    return {name: a.tobytes() for name, a in (found.weights | found.state).items()}
+
+
+def test_a_run_that_lost_a_rank_goes_on_to_the_same_bits(nest, tmp_path):
+    for name in ("whole", "killed"):
+        (tmp_path / name).mkdir()
+    assert trained(nest, tmp_path / "whole") == ([0, 0], "")
+    statuses, err = trained(
+        nest, tmp_path / "killed", hooks={1: ["rank_tasks:at_update", 11, "die"]}
+    )
+    assert statuses == [2, -signal.SIGKILL]
+    assert err.count("\n") == 1
+    assert "has gone" in err
+    assert [*steps(tmp_path / "killed" / "run" / "checkpoints")] == [4, 8]
+    assert trained(nest, tmp_path / "killed") == ([0, 0], "")  # as torchrun does it
+    assert latest(tmp_path / "killed" / "run") == latest(tmp_path / "whole" / "run")
+
+
+def test_a_rank_that_is_silent_is_named(nest, tmp_path):
+    began = time.monotonic()
+    hooks = {1: ["rank_tasks:at_update", 9, "stop"]}
+    statuses, err = trained(nest, tmp_path, hooks=hooks, env={"CHARLOOM_SILENCE": "2"})
+    assert statuses == [1, -signal.SIGKILL]
+    assert "rank 1 has been silent for 2 s" in err
+    assert err.count("\n") == 1
+    assert time.monotonic() - began < 12
+
+
+@pytest.mark.parametrize("rank", [0, 1])
+def test_a_rank_that_comes_late_is_waited_for(nest, tmp_path, rank):
+    late = {rank: ["rank_tasks:late", 2.5]}
+    assert trained(nest, tmp_path, hooks=late, env={"CHARLOOM_SILENCE": "1"}) == ([0, 0], "")
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_signal_to_a_follower_stops_the_run_with_a_checkpoint(nest, tmp_path, number):
+    pids = busy(nest, tmp_path, recording(tmp_path, 2))
+    os.kill(pids[1], number)
+    os.kill(pids[1], number)
+    assert nest.wait() == [128 + number] * 2
+    assert (tmp_path / "err").read_text() == ""
+    saved = Run.open(tmp_path / "run").checkpoint("latest").meta.step
+    made = [len((tmp_path / f"ids{rank}").read_text().splitlines()) for rank in (0, 1)]
+    assert made == [saved, saved]
+
+
+def test_no_process_outlives_what_started_it(tmp_path):
+    with Nest() as nest:
+        pids = busy(nest, tmp_path)
+        nest.server.kill()
+        end = time.monotonic() + 5
+        while [pid for pid in pids if Path("/proc", str(pid)).exists()]:
+            assert time.monotonic() < end, "orphans"
+            time.sleep(0.05)
+    assert "has gone" in (tmp_path / "err").read_text()
+
+
+def busy(nest, folder, hooks=None):
+    """Begin a long run; returns the ids of its processes, once it is under way."""
+    command = ("train", write_text(folder), *RUN, "--iterations", 10**6, "--out", folder / "run")
+    (folder / "err").touch()
+    pids = nest.start(2, *command, err=folder / "err", hooks=hooks)
+    end = time.monotonic() + 30
+    while not [s for s in steps(folder / "run" / "checkpoints") if s]:
+        assert time.monotonic() < end, (folder / "err").read_text()
+        time.sleep(0.05)
+    return pids
+
+
+def test_another_command_is_done_once(nest, tmp_path):
+    for command, word in ((("presets",), "char-rnn - "), (("train", "--help"), "Usage")):
+        out = tmp_path / command[0]
+        out.touch()
+        assert nest.run(2, *command, out=out) == [0, 0]
+        assert out.read_text().count(f"\n{word}") + out.read_text().startswith(word) == 1
+
+
+def test_torchrun_starts_a_run(tmp_path):
+    train = ("train", write_text(tmp_path), *RUN, "--iterations", 24, "--out", tmp_path / "run")
+    command = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", "2"]
+    command += ["-m", "charloom", *map(str, train)]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.count("Done: 24 steps") == 1
+    assert latest(tmp_path / "run")
