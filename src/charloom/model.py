@@ -22,6 +22,7 @@ from charloom.config import (
     NetworkConfig,
     NgramConfig,
     PretrainedConfig,
+    RunConfig,
     TrainConfig,
     TransformerConfig,
 )
@@ -207,6 +208,19 @@ def create_model(
         case _:
             model: LanguageModel = load_torchnet().create_model(config, weights, vocabulary, dtype)
             return model
+
+
+def first_weights(config: RunConfig) -> Mapping[str, Array] | None:
+    """Return the weights that a run begins with, of another run or a folder; None for fresh ones.
+
+    Raises CharloomError where they are not there.
+    """
+    if config.start is not None:
+        return Run.open(config.start).load_weights()
+    if isinstance(config.model, PretrainedConfig) and not config.model.lora:
+        weights: Mapping[str, Array] = load_torchnet().source_weights(config.model)
+        return weights
+    return None
 
 
 def load_torchnet() -> ModuleType:

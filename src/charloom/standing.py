@@ -10,9 +10,10 @@ from charloom.config import RunConfig, differences
 from charloom.errors import CharloomError
 from charloom.intervals import total_steps
 from charloom.meta import Best, Losses, Meta, Setback
-from charloom.model import Learner
+from charloom.model import Ids, Learner
 from charloom.run import versions
 from charloom.schedules import Schedule
+from charloom.tokens import Alphabet
 
 SMOOTHING = 0.999  # of the loss, as in min-char-rnn
 
@@ -30,11 +31,13 @@ class Standing:
         config: RunConfig,
         learner: Learner,
         lanes: Batches,
-        vocabulary_size: int,
-        per_id: float = 1.0,
+        vocabulary: Alphabet,
+        ids: Ids,
     ) -> None:
-        self.learner, self.lanes, self.per_id = learner, lanes, per_id
-        self.first_loss = math.log(vocabulary_size) / per_id
+        """Begin with a learner that is to learn ids (N,)."""
+        self.learner, self.lanes = learner, lanes
+        self.per_id = vocabulary.count(ids) / len(ids)
+        self.first_loss = math.log(len(vocabulary)) / self.per_id
         self.versions = versions()
         self.setbacks: list[Setback] = []
         self.step, self.due = 0, False

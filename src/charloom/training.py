@@ -13,7 +13,7 @@ from typing import Any
 from charloom import checkpoint
 from charloom.batches import open_batches
 from charloom.checkpoint import Checkpoint
-from charloom.config import NetworkConfig, NgramConfig, PretrainedConfig
+from charloom.config import NetworkConfig, NgramConfig
 from charloom.deadline import Deadline, Pace
 from charloom.errors import CharloomError, DivergedError
 from charloom.evaluation import Score
@@ -22,7 +22,7 @@ from charloom.fitting import fit
 from charloom.intervals import most_steps
 from charloom.keeping import RETRY, Keeper
 from charloom.meta import Setback
-from charloom.model import create_learner, load_torchnet, pick_engine
+from charloom.model import create_learner, first_weights, pick_engine
 from charloom.outlook import Look, history, outlook, turned
 from charloom.run import Run
 from charloom.signals import Interrupted, Signals
@@ -86,8 +86,7 @@ class _Trainer:
         self.learner = create_learner(
             model, config.train, V, config.engine, config.dtype, None, run.vocabulary.lengths
         )
-        per_id = run.vocabulary.count(self.parts.train) / len(self.parts.train)
-        self.now = Standing(config, self.learner, lanes, V, per_id)
+        self.now = Standing(config, self.learner, lanes, run.vocabulary, self.parts.train)
         self.watch = Watch(run, self.parts.validation, self.now, self.keeper)
         self.notes = [*self.parts.notes, *self.watch.notes]
         self.deadline: Deadline | None = None
@@ -101,10 +100,8 @@ class _Trainer:
         if saved is not None:
             self.notes += [*saved.notes, *self.now.restore(saved)]
             self.began -= saved.meta.seconds
-        elif config.start is not None:
-            self.learner.load(Run.open(config.start).load_weights())
-        elif isinstance(model, PretrainedConfig) and not model.lora:
-            self.learner.load(load_torchnet().source_weights(model))
+        elif (weights := first_weights(config)) is not None:
+            self.learner.load(weights)
         self.keeper.forget(self.now.looked)
         self._recall()
         if saved is None:
