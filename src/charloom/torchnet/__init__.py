@@ -39,8 +39,12 @@ def create_learner(
 ) -> TorchLearner | ranks.Leader:
     """Return a fresh learner, as model.py's `create_learner` does; of several ranks, the leader."""
     here = place()
-    if here is None or here.alone:
+    if here is None:
         return _own_learner(model, train, vocabulary_size, dtype, seed)
+    if here.rank:
+        raise CharloomError(
+            "several processes train by `charloom train` alone: let that be started"
+        )
     create = ranks.Create(model, train, vocabulary_size, dtype, seed)
     return ranks.Leader(ranks.team(), _own_learner, create)
 
