@@ -88,15 +88,20 @@ class Nest:
 
 def _child(rank, port, asked):
     os.setsid()
-    os.environ |= {
-        "RANK": str(rank),
-        "WORLD_SIZE": str(asked["start"]),
-        "LOCAL_RANK": str(rank),
-        "MASTER_ADDR": "127.0.0.1",
-        "MASTER_PORT": str(port),
-        "TORCHELASTIC_USE_AGENT_STORE": "True",
-        **asked["env"],
-    }
+    alone = asked["start"] == 1 and "task" in asked  # a process as anybody starts it
+    os.environ |= asked["env"]
+    os.environ |= (
+        {}
+        if alone
+        else {
+            "RANK": str(rank),
+            "WORLD_SIZE": str(asked["start"]),
+            "LOCAL_RANK": str(rank),
+            "MASTER_ADDR": "127.0.0.1",
+            "MASTER_PORT": str(port),
+            "TORCHELASTIC_USE_AGENT_STORE": "True",
+        }
+    )
     for descriptor, stream, name in ((1, "stdout", "out"), (2, "stderr", "err")):
         os.dup2(os.open(asked[name], os.O_WRONLY | os.O_CREAT | os.O_APPEND), descriptor)
         setattr(sys, stream, os.fdopen(descriptor, "w", closefd=False))

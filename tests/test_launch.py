@@ -19,13 +19,6 @@ def started_by_torchrun(monkeypatch):
 
 def test_torchrun_says_which_process_this_is():
     assert place() == Place(rank=1, ranks=4, local=1, host="node7", port=29500)
-    assert not place().alone
-
-
-def test_one_process_is_alone(monkeypatch):
-    monkeypatch.setenv("RANK", "0")
-    monkeypatch.setenv("WORLD_SIZE", "1")
-    assert place().alone
 
 
 @pytest.mark.parametrize("name", TORCHRUN)

@@ -13,6 +13,9 @@ import pytest
 
 from charloom.batches import open_batches
 from charloom.checkpoint import steps
+from charloom.config import ModelConfig, TrainConfig
+from charloom.errors import CharloomError
+from charloom.launch import Place
 from charloom.run import Run
 from nest import Nest
 from small_runs import write_text
@@ -21,6 +24,8 @@ torch = pytest.importorskip("torch")
 pytestmark = pytest.mark.torch
 
 import rank_tasks  # noqa: E402
+from charloom import torchnet  # noqa: E402
+from charloom.torchnet import devices  # noqa: E402
 from charloom.torchnet.ranks import lanes_of  # noqa: E402
 from rank_tasks import unpacked  # noqa: E402
 
@@ -171,6 +176,7 @@ def test_a_run_that_lost_a_rank_goes_on_to_the_same_bits(nest, tmp_path):
     assert latest(tmp_path / "killed" / "run") == latest(tmp_path / "whole" / "run")
 
 
+@pytest.mark.slow
 def test_a_rank_that_is_silent_is_named(nest, tmp_path):
     began = time.monotonic()
     hooks = {1: ["rank_tasks:at_update", 9, "stop"]}
@@ -181,9 +187,10 @@ def test_a_rank_that_is_silent_is_named(nest, tmp_path):
     assert time.monotonic() - began < 12
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("rank", [0, 1])
 def test_a_rank_that_comes_late_is_waited_for(nest, tmp_path, rank):
-    late = {rank: ["rank_tasks:late", 2.5]}
+    late = {rank: ["rank_tasks:late", 1.8]}
     assert trained(nest, tmp_path, hooks=late, env={"CHARLOOM_SILENCE": "1"}) == ([0, 0], "")
 
 
@@ -199,6 +206,7 @@ def test_a_signal_to_a_follower_stops_the_run_with_a_checkpoint(nest, tmp_path, 
     assert made == [saved, saved]
 
 
+@pytest.mark.slow
 def test_no_process_outlives_what_started_it(tmp_path):
     with Nest() as nest:
         pids = busy(nest, tmp_path)
@@ -230,6 +238,46 @@ def test_another_command_is_done_once(nest, tmp_path):
         assert out.read_text().count(f"\n{word}") + out.read_text().startswith(word) == 1
 
 
+def test_a_rank_has_the_gpu_of_its_own_number(monkeypatch):
+    monkeypatch.setattr(devices, "place", lambda: Place(5, 8, 1, "node7", 29500))
+    taken = []
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    monkeypatch.setattr(torch.cuda, "set_device", taken.append)
+    monkeypatch.setattr(torch.cuda, "current_device", lambda: taken[-1])
+    assert devices.pick_device() == torch.device("cuda", 1)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 1)
+    with pytest.raises(CharloomError, match="1 GPUs, but more processes"):
+        devices.pick_device()
+
+
+def test_only_rank_0_is_asked_to_learn(monkeypatch):
+    monkeypatch.setattr(torchnet, "place", lambda: Place(1, 2, 1, "node7", 29500))
+    with pytest.raises(CharloomError, match="charloom train"):
+        torchnet.create_learner(ModelConfig(), TrainConfig(), 5)
+
+
+@pytest.mark.parametrize("ranks", [1, 2])
+def test_n_grams_are_counted_by_rank_0(nest, tmp_path, ranks):
+    out = tmp_path / "run"
+    assert nest.run(ranks, "train", write_text(tmp_path), "--model", "ngram", "--out", out) == (
+        [0] * ranks
+    )
+    assert Run.open(out).load_weights()
+
+
+@pytest.mark.slow
+def test_the_speed_of_all_ranks_is_measured_where_minutes_are_given(nest, tmp_path):
+    out, source = tmp_path / "run", tmp_path / "text"
+    source.write_text("It was the best of times, it was the worst of times.\n" * 400)
+    assert nest.run(2, "train", source, "--minutes", "0.05", "--hidden", "8", "--out", out) == [
+        0,
+        0,
+    ]
+    assert Run.open(out).checkpoint("latest").meta.step > 5
+
+
+@pytest.mark.slow
 def test_torchrun_starts_a_run(tmp_path):
     train = ("train", write_text(tmp_path), *RUN, "--iterations", 24, "--out", tmp_path / "run")
     command = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", "2"]

@@ -16,11 +16,6 @@ class Place(NamedTuple):
     host: str
     port: int
 
-    @property
-    def alone(self) -> bool:
-        """Whether there is no other process."""
-        return self.ranks == 1
-
 
 def place() -> Place | None:
     """Return what torchrun has said in the environment; None where it has not.

@@ -101,7 +101,7 @@ def main() -> None:
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(encoding="utf-8", errors="backslashreplace")
     here = place()
-    if here is None or here.alone:
+    if here is None:
         charloom(prog_name="charloom")
     else:
         from charloom.cli import several

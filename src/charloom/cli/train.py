@@ -215,16 +215,17 @@ def train(context: click.Context, /, **_: Any) -> None:
     from charloom.cli.view import open_view
 
     with open_view() as view:
-        view.status("reading the text")
         from charloom.cli.several import begun
+
+        again = begun(context.params["out"], config, values)
+        view.status("going on from the last checkpoint" if again else "reading the text")
         from charloom.planning import new_run, plan
         from charloom.text import read_text
         from charloom.training import train as start
 
-        if run := begun(context.params["out"], config, values):
-            view.status("going on from the last checkpoint")
-            run.prepare(view.status)
-            context.exit(view.follow(start(run, resume=True, began=began)))
+        if again:
+            again.prepare(view.status)
+            context.exit(view.follow(start(again, resume=True, began=began)))
         text = read_text(config.data.sources, view.status)
         out = context.params["out"] or free_folder(config)
         planned = config.preset is None or config.train.minutes is not None

@@ -18,6 +18,7 @@ from charloom.config import (
     TrainConfig,
     TransformerConfig,
 )
+from charloom.errors import CharloomError
 from charloom.launch import place
 from charloom.tokens import Alphabet, Tokens
 from charloom.torchnet import ranks
@@ -62,8 +63,12 @@ def create_learner(
     """Return a fresh learner, as model.py's `create_learner` does; of several ranks, the leader."""
     here, counts = place(), None if characters is None else characters.tolist()
     create = ranks.Create(model, train, vocabulary_size, dtype, seed, counts)
-    if here is None or here.alone:
+    if here is None:
         return _own_learner(create)
+    if here.rank:
+        raise CharloomError(
+            "several processes train by `charloom train` alone: let that be started"
+        )
     return ranks.Leader(ranks.team(), _own_learner, create)
 
 

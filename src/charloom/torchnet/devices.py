@@ -11,16 +11,24 @@ from torch import Tensor
 
 from charloom.config import TrainConfig
 from charloom.errors import CharloomError
+from charloom.launch import place
 from charloom.torchnet.network import Network
 
 HALF = {"bf16": torch.bfloat16, "fp16": torch.float16}
 
 
 def pick_device() -> torch.device:
-    """Return the GPU that PyTorch finds, or else the CPU."""
+    """Return the GPU that PyTorch finds, of several the one for this process, or else the CPU.
+
+    Raises CharloomError where torchrun has started more processes than there are GPUs.
+    """
     if not torch.cuda.is_available():
         return torch.device("cpu")
     torch.backends.cudnn.allow_tf32 = False  # full precision is full: bf16 is there to be asked for
+    if here := place():
+        if here.local >= (count := torch.cuda.device_count()):
+            raise CharloomError(f"here are {count} GPUs, but more processes: start one for each")
+        torch.cuda.set_device(here.local)
     return torch.device("cuda", torch.cuda.current_device())
 
 

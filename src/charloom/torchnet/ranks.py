@@ -35,7 +35,7 @@ Ids = NDArray[np.integer]
 Build = Callable[["Create", Share], TorchLearner]
 
 COMPARED = 100  # updates between two comparisons of the replicas
-INTEGERS = {torch.float32: torch.int32, torch.float64: torch.int64}  # as wide, to sum the bits of
+INTEGERS = {2: torch.int16, 4: torch.int32, 8: torch.int64}  # by bytes, to sum the bits of numbers
 FAILED = 1  # exit status of a follower that an error ends
 
 
@@ -133,7 +133,7 @@ class Replica:
     def compare(self) -> None:
         """Raise CharloomError, on every rank, unless all have the very same weights."""
         parameters = [layout.parameter.detach() for layout in self.learner.layout.values()]
-        sums = [p.view(INTEGERS[p.dtype]).sum(dtype=torch.int64) for p in parameters]
+        sums = [p.view(INTEGERS[p.element_size()]).sum(dtype=torch.int64) for p in parameters]
         if not self._team.agrees(torch.stack(sums)):
             raise CharloomError(
                 "the replicas of the weights on the processes of this run differ, as they do where "
@@ -143,14 +143,15 @@ class Replica:
 
 
 class Leader:
-    """The `Learner` protocol on rank 0 of several: what it is told, every rank does."""
+    """The `Learner` protocol on rank 0: what it is told, every rank does. One at a time."""
 
     def __init__(self, team: Team, build: Build, create: Create) -> None:
         self._team, self._train = team, create.train
         self._replica = Replica(team, build, create)  # raises before the others have heard of it
+        self._learner = self._replica.learner
+        self._before: list[Command] = []  # what goes with the next command
         with _unbroken():
             self._tell(create)
-        self._learner = self._replica.learner
 
     def update(self, inputs: Ids, targets: Ids, learning_rate: float) -> float:
         """Take one step on inputs and targets (B, T), as `Learner.update`."""
@@ -166,7 +167,7 @@ class Leader:
     def reset(self) -> None:
         """Forget the carried state."""
         with _unbroken():
-            self._tell(Reset())
+            self._before.append(Reset())
             self._learner.reset()
 
     def arrays(self) -> dict[str, Array]:
@@ -187,20 +188,22 @@ class Leader:
             self._learner.load(packed)
 
     def _tell(self, command: Command) -> None:
-        for rank in range(1, self._team.place.ranks):
-            self._team.send(rank, msgspec.msgpack.encode(command))
+        self._send(dict.fromkeys(range(1, self._team.place.ranks), command))
 
     def _scatter(
         self, inputs: Ids, targets: Ids, command: Callable[[Lanes], Command]
     ) -> tuple[Ids, Ids]:
         """Send every rank its lanes of (B, T); returns one's own."""
         ranks, B = self._team.place.ranks, self._train.batch
-        for rank in range(1, ranks):
-            rows = lanes_of(rank, ranks, B)
-            told = command(Lanes.of(inputs[rows], targets[rows]))
-            self._team.send(rank, msgspec.msgpack.encode(told))
-        own = lanes_of(0, ranks, B)
+        own, *others = (lanes_of(rank, ranks, B) for rank in range(ranks))
+        lanes = (Lanes.of(inputs[rows], targets[rows]) for rows in others)
+        self._send({rank: command(part) for rank, part in enumerate(lanes, 1)})
         return inputs[own], targets[own]
+
+    def _send(self, commands: dict[int, Command]) -> None:
+        for rank, command in commands.items():
+            self._team.send(rank, msgspec.msgpack.encode([*self._before, command]))
+        self._before.clear()
 
 
 def lanes_of(rank: int, ranks: int, batch: int) -> slice:
@@ -242,10 +245,12 @@ def lead(command: Callable[[], object]) -> NoReturn:
         command()
     except BaseException as error:
         status = _status(error)
+    for number in STOPPING:  # it is stopping
+        signal.signal(number, signal.SIG_IGN)
     if team.cache_info().currsize:
         for rank in range(1, together.place.ranks):
             with suppress(CharloomError):  # that rank has gone already
-                together.send(rank, msgspec.msgpack.encode(Stop(status)))
+                together.send(rank, msgspec.msgpack.encode([Stop(status)]))
     _leave(status)
 
 
@@ -296,14 +301,14 @@ def _leave(status: int) -> NoReturn:
 def _follow(team: Team, build: Build) -> int:
     replica: Replica | None = None
     while True:
-        command = msgspec.msgpack.decode(team.receive(0), type=Command)
-        if isinstance(command, Stop):
-            return command.status
-        if isinstance(command, Create):
-            replica = Replica(team, build, command)
-        else:
-            assert replica is not None
-            _obey(team, replica, command)
+        for command in msgspec.msgpack.decode(team.receive(0), type=list[Command]):
+            if isinstance(command, Stop):
+                return command.status
+            if isinstance(command, Create):
+                replica = Replica(team, build, command)
+            else:
+                assert replica is not None
+                _obey(team, replica, command)
 
 
 def _obey(team: Team, replica: Replica, command: Command) -> None:

@@ -112,7 +112,7 @@ class Team:
             others = [f"parted{rank}" for rank in range(1, self.place.ranks)]
             deadline = monotonic() + PARTING
             while self.place.rank == 0 and not self._broken and monotonic() < deadline:
-                if self._store.check(others):
+                if not others or self._store.check(others):
                     break
                 sleep(0.01)
 
