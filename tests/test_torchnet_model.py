@@ -1,14 +1,21 @@
+from pathlib import Path
+from typing import Any
+
 import numpy as np
 import pytest
 
 torch = pytest.importorskip("torch")
 
-from charloom.config import Cell, ModelConfig  # noqa: E402
+from charloom import training  # noqa: E402
+from charloom.config import Cell, ModelConfig, SampleConfig  # noqa: E402
 from charloom.errors import CharloomError  # noqa: E402
-from charloom.model import LanguageModel, create_model  # noqa: E402
+from charloom.model import LanguageModel, create_model, open_model  # noqa: E402
+from charloom.planning import new_run  # noqa: E402
 from charloom.reference import ReferenceModel  # noqa: E402
+from charloom.sampling import generate_many  # noqa: E402
 from charloom.vocabulary import Vocabulary  # noqa: E402
 from charloom.weights import initial_weights  # noqa: E402
+from small_runs import config_of, outcome, play, write_text  # noqa: E402
 
 pytestmark = pytest.mark.torch
 
@@ -66,3 +73,31 @@ def test_weights_of_another_size_are_refused() -> None:
     config = ModelConfig(hidden=6)
     with pytest.raises(CharloomError, match="shape"):
         create_model(config, initial_weights(config, V + 1, 0), ALPHABET, "torch")
+
+
+@pytest.mark.parametrize("cell", ["rnn", "lstm", "gru"])
+def test_what_it_trained_is_opened_by_any_engine_to_the_same_text(
+    tmp_path: Path, cell: Cell, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """And losses that are tensors, as they are on a GPU, make the same run."""
+    config = config_of(write_text(tmp_path), cell, "torch")
+    run = new_run(tmp_path / "run", config)
+    play(run)
+    texts = [
+        generate_many(open_model(run, engine), SampleConfig(seed=5), "Theirs", 100, 2)  # type: ignore[arg-type]
+        for engine in ("torch", "compiled", "reference")
+    ]
+    assert len(texts[0][0]) == 100
+    assert texts[0] == texts[1] == texts[2]
+
+    create = training.create_learner
+
+    def lazy(*arguments: Any) -> Any:
+        learner: Any = create(*arguments)
+        learner.lazy = True
+        return learner
+
+    monkeypatch.setattr(training, "create_learner", lazy)
+    late = new_run(tmp_path / "late", config)
+    play(late)
+    assert outcome(late) == outcome(run)

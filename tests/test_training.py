@@ -64,11 +64,15 @@ def stop_at(monkeypatch):
 # ---- stop and resume equals the unbroken run
 
 
-@pytest.mark.parametrize("engine", ["reference", "compiled"])
+@pytest.mark.parametrize(
+    "engine", ["reference", "compiled", pytest.param("torch", marks=pytest.mark.torch)]
+)
 @pytest.mark.parametrize("cell", ["rnn", "lstm", "gru"])
 def test_stopped_after_any_update_a_run_goes_on_to_the_same_bits(
     tmp_path, source, stop_at, cell, engine
 ):
+    if engine == "torch":
+        pytest.importorskip("torch")
     unbroken = new_run(tmp_path / "unbroken", config_of(source, cell, engine))
     play(unbroken)
     expected = outcome(unbroken)
