@@ -125,7 +125,7 @@ def test_a_norm_is_summed_in_float64_and_one_that_overflows_moves_nothing() -> N
         moved = sum(
             ((weights[n] - layouts[n].read(layouts[n].parameter)) ** 2).sum() for n in SHAPES
         )
-        assert moved == pytest.approx(moves, rel=1e-4)
+        assert float(moved) == pytest.approx(float(moves), rel=1e-4)
 
 
 def test_gradients_lie_in_one_vector_and_its_gaps_stay_empty() -> None:

@@ -60,7 +60,8 @@ class Agent:
                 fields = (path / "stat").read_text().rpartition(")")[2].split()
                 if int(fields[1]) == self.process.pid and fields[0] != "Z":
                     variables = (path / "environ").read_bytes().split(b"\0")
-                    rank = next(v for v in variables if v.startswith(b"RANK="))
+                    named = [v for v in variables if v.startswith(b"RANK=")]
+                    rank = named[0]  # there is none before it has become what it is to be
                     found[int(rank.removeprefix(b"RANK="))] = int(path.name)
         return found
 
