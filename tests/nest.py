@@ -88,6 +88,7 @@ class Nest:
 
 def _child(rank, port, asked):
     os.setsid()
+    import_module("charloom.launch")._PARENT = os.getppid()  # torchrun's children are no forks
     alone = asked["start"] == 1 and "task" in asked  # a process as anybody starts it
     os.environ |= asked["env"]
     os.environ |= (

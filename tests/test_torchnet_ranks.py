@@ -3,6 +3,7 @@
 import json
 import os
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -286,3 +287,36 @@ def test_torchrun_starts_a_run(tmp_path):
     assert done.returncode == 0, done.stderr
     assert done.stdout.count("Done: 24 steps") == 1
     assert latest(tmp_path / "run")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("seconds", [0.1, 0.6, 1.2])
+def test_not_even_where_that_is_killed_while_pytorch_is_loaded(tmp_path, seconds):
+    script = (
+        "import subprocess, sys, time\n"
+        "child = [sys.executable, '-m', 'charloom', 'train', 'text.txt', '--out', 'run']\n"
+        "print(subprocess.Popen(child).pid, flush=True)\n"
+        "time.sleep(60)\n"
+    )
+    # A store that does not answer, as that of a torchrun that has gone.
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        port = str(server.getsockname()[1])
+        variables = {"RANK": "1", "WORLD_SIZE": "2", "LOCAL_RANK": "1", "MASTER_PORT": port}
+        variables |= {"MASTER_ADDR": "127.0.0.1", "TORCHELASTIC_USE_AGENT_STORE": "True"}
+        parent = subprocess.Popen(
+            [sys.executable, "-c", script],
+            env=os.environ | variables,
+            cwd=tmp_path,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+            text=True,
+        )
+        pid = int(parent.stdout.readline())
+        time.sleep(seconds)
+        parent.kill()
+        parent.wait()
+        parent.stdout.close()
+        end = time.monotonic() + 5
+        while Path("/proc", str(pid)).exists():
+            assert time.monotonic() < end, "an orphan"
+            time.sleep(0.05)

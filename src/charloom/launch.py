@@ -1,7 +1,12 @@
 """How this process was started: by torchrun, as one of several, or plainly."""
 
 import os
+import threading
+from contextlib import suppress
 from typing import NamedTuple
+
+LOOK = 0.5  # seconds between two looks for the parent
+_PARENT = os.getppid()  # as early as can be: it may die while PyTorch is loaded
 
 
 class Place(NamedTuple):
@@ -30,3 +35,20 @@ def place() -> Place | None:
     except (KeyError, ValueError):
         return None
     return Place(rank, ranks, local, host, port) if 0 <= rank < ranks else None
+
+
+def end_with_parent(rank: int) -> None:
+    """End this process within a second of its parent's end, whatever its main thread waits for.
+
+    So nothing stays behind of what a killed torchrun has started.
+    """
+    threading.Thread(target=_look_for_parent, args=(rank,), daemon=True).start()
+
+
+def _look_for_parent(rank: int) -> None:
+    wait = threading.Event().wait
+    while os.getppid() == _PARENT:
+        wait(LOOK)
+    with suppress(OSError):  # past what the main thread may be writing
+        os.write(2, f"charloom: rank {rank}: the process that started it has gone\n".encode())
+    os._exit(1)

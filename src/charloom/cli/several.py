@@ -9,7 +9,7 @@ import click
 
 from charloom.config import RunConfig, differences
 from charloom.errors import CharloomError
-from charloom.launch import Place, place
+from charloom.launch import Place, end_with_parent, place
 from charloom.recipe import CHOSEN
 from charloom.run import Run
 
@@ -23,6 +23,7 @@ def run(command: Callable[[], None], here: Place, arguments: Collection[str]) ->
         if here.rank == 0:
             command()
         return
+    end_with_parent(here.rank)
     os.environ.setdefault("TORCH_CPP_LOG_LEVEL", "ERROR")  # else a store that goes is a long tale
     try:
         from charloom.model import load_torchnet

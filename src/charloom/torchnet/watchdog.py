@@ -2,8 +2,7 @@
 
 All of them tell torchrun's store every half second that they are there. Rank 0 looks after the
 others, and they after rank 0. Whoever finds a rank silent for too long says so and leaves, and
-then torchrun ends or restarts them all. A process whose parent has gone, or that no longer
-reaches the store, leaves too: nothing stays behind.
+then torchrun ends or restarts them all. A process that no longer reaches the store leaves, too.
 
 A signal that ends a run may come to any rank; only rank 0 can save. So the others pass it on
 through the store, and stay until they are told to stop.
@@ -49,7 +48,7 @@ def silence() -> float:
 
 
 class Watchdog:
-    """Looks after the other ranks, the store, the parent and the signals of this process."""
+    """Looks after the other ranks, the store and the signals of this process."""
 
     def __init__(self, place: Place, store: Store) -> None:
         """Take a connection to the store that nobody else uses: waiting on it takes its time.
@@ -87,8 +86,6 @@ class Watchdog:
             wait(seconds)
 
     def _look_up(self) -> None:
-        if os.getppid() != self._parent:
-            leave(self._place, "the process that started it has gone")
         now = monotonic()
         if now - self._looked > ASLEEP:  # it has been stopped, and goes on
             self._reached = now
