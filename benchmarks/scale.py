@@ -38,6 +38,9 @@ def show(options: Options) -> None:
         return say_torch_is_missing()
     use_threads(options.threads)
     device = load_torchnet().pick_device()
+    import torch
+
+    torch.set_num_threads(options.threads)
     cells = []
     for name in PROGRAMS:
         for precision in ("full", "bf16"):

@@ -7,7 +7,7 @@ from hypothesis import settings
 settings.register_profile("charloom", deadline=None)
 settings.load_profile("charloom")
 
-os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # as model.load_torchnet, before any test
+os.environ.setdefault("GOMP_SPINCOUNT", "10000")  # as model.load_torchnet, before any test
 
 
 def pytest_addoption(parser):

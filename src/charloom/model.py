@@ -225,8 +225,9 @@ def first_weights(config: RunConfig) -> Mapping[str, Array] | None:
 
 def load_torchnet() -> ModuleType:
     """Load the engine that needs PyTorch; raises CharloomError where that is not installed."""
-    # Threads of PyTorch's that wait by spinning take ten times as long on a machine that is busy.
-    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+    # Threads of PyTorch's that spin for milliseconds while they wait take ten times as long on a
+    # machine that is busy; those that sleep at once, three times on one that is not (LOG.md).
+    os.environ.setdefault("GOMP_SPINCOUNT", "10000")
     try:
         import torch  # noqa: F401
     except ImportError:
