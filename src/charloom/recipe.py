@@ -11,6 +11,7 @@ from typing import NamedTuple
 
 from charloom.config import ModelConfig, NgramConfig, RunConfig, TrainConfig, replace
 from charloom.errors import CharloomError
+from charloom.presets import preset
 from charloom.weights import parameter_count
 
 MINUTES = 3.0  # where nobody says how long
@@ -24,18 +25,7 @@ BASE = RunConfig(
         schedule="cosine",
     ),
 )
-TRANSFORMER = TrainConfig(  # nanoGPT's numbers for a CPU
-    batches="windows",
-    batch=12,
-    length=64,
-    optimizer="adamw",
-    learning_rate=0.001,
-    beta2=0.99,
-    weight_decay=0.1,
-    clip_norm=1.0,
-    schedule="cosine",
-    final_rate=0.1,
-)
+TRANSFORMER = replace(preset("nanogpt-char-cpu").train, iterations=None, warmup=0)
 CHOSEN = ("hidden", "batch", "length", "learning_rate", "dropout", "warmup")  # the rest is BASE's
 
 

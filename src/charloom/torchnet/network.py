@@ -1,5 +1,6 @@
 """What the learner asks of a network, and what it hands it."""
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
@@ -51,7 +52,7 @@ class Dropout(NamedTuple):
     rows: slice
 
 
-class Network(nn.Module):
+class Network(nn.Module, ABC):
     """A network over ids: B lanes, T time, V characters."""
 
     config: NetworkConfig
@@ -63,17 +64,17 @@ class Network(nn.Module):
         """Return the state before anything is read; () where nothing is carried."""
         return ()
 
+    @abstractmethod
     def forward(self, ids: Tensor, state: State, masks: Masks = ()) -> tuple[Tensor, State]:
         """Read ids (B, T) int64 after the state: logits (B, T, V), and the state after."""
-        raise NotImplementedError
 
+    @abstractmethod
     def masks(self, dropout: Dropout) -> Masks:
         """Draw what `forward` multiplies by; the same for equal arguments."""
-        raise NotImplementedError
 
+    @abstractmethod
     def layout(self) -> dict[str, Layout]:
         """Return, by its name in the contract, where each weight is."""
-        raise NotImplementedError
 
     def put(self, weights: Mapping[str, Array]) -> None:
         """Copy weights of the contract, which have been checked, into the parameters."""
