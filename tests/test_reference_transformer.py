@@ -16,7 +16,7 @@ from charloom.weights import weight_shapes
 V, B = 7, 3
 VOCABULARY = Vocabulary(tuple("abcdefg"))
 MIXERS = {
-    "learned": TransformerConfig(layers=2, width=12, heads=3, context=8),
+    "learned": TransformerConfig(layers=2, width=12, heads=3, context=8, positions="learned"),
     "rotary": TransformerConfig(layers=2, width=12, heads=3, context=8, positions="rotary"),
     "mingru": TransformerConfig(layers=2, width=12, mixer="mingru"),
     "minlstm": TransformerConfig(layers=2, width=12, mixer="minlstm"),
@@ -123,7 +123,7 @@ def test_gates_that_are_both_shut_are_no_zero_by_zero():
 
 
 def test_blocks_are_added_up_as_the_page_says():
-    config = TransformerConfig(layers=1, width=6, heads=2, context=4)
+    config = TransformerConfig(layers=1, width=6, heads=2, context=4, positions="learned")
     w, ids = weights_of(config), ids_of(4)
     x = w["embedding"][ids] + w["position"]
     x = x + attention(norm(x, w["layer0.norm1"]) @ w["layer0.Wx"], 2, False) @ w["layer0.Wo"]

@@ -32,7 +32,7 @@ torch.set_num_threads(1)  # so little work is not shared out
 
 V, B, T = 7, 3, 8
 VOCABULARY = Vocabulary(tuple("abcdefg"))
-SMALL = TransformerConfig(layers=2, width=12, heads=3, context=T)
+SMALL = TransformerConfig(layers=2, width=12, heads=3, context=T, positions="learned")
 MIXERS = {
     "learned": SMALL,
     "rotary": replace(SMALL, positions="rotary"),

@@ -112,7 +112,9 @@ def test_weights_that_do_not_fit_are_refused_by_name() -> None:
 
 @pytest.mark.parametrize(("mixer", "columns"), [("attention", 15), ("mingru", 10), ("minlstm", 15)])
 def test_names_and_shapes_of_a_transformer_are_those_of_the_contract(mixer, columns) -> None:
-    config = TransformerConfig(mixer=mixer, layers=2, width=5, heads=1, context=6)
+    config = TransformerConfig(
+        mixer=mixer, layers=2, width=5, heads=1, context=6, positions="learned"
+    )
     block = [
         ("norm1", (5,)),
         ("Wx", (5, columns)),
@@ -137,12 +139,12 @@ def test_rotary_positions_are_no_weights() -> None:
 def test_nanogpts_small_model_has_the_parameters_by_hand() -> None:
     D, V, C = 128, 65, 64
     by_hand = V * D + C * D + 4 * (12 * D * D + 2 * D) + D
-    config = TransformerConfig(layers=4, heads=4, width=D, context=C)
+    config = TransformerConfig(layers=4, heads=4, width=D, context=C, positions="learned")
     assert parameter_count(config, V) == by_hand
 
 
 def test_a_transformer_starts_narrow_where_branches_end_and_its_norms_at_one() -> None:
-    config = TransformerConfig(layers=8, width=64, heads=4, context=64)
+    config = TransformerConfig(layers=8, width=64, heads=4, context=64, positions="learned")
     weights = initial_weights(config, 100, seed=0)
     for name, array in weights.items():
         if "norm" in name:
@@ -158,7 +160,7 @@ def test_a_transformer_starts_narrow_where_branches_end_and_its_norms_at_one() -
         (ModelConfig(cell="lstm", layers=2, hidden=3), ["layer0.h", "layer0.c"] * 2),
         (ModelConfig(cell="gru", layers=2, hidden=3), ["layer0.h"] * 2),
         (TransformerConfig(mixer="mingru", layers=2, width=3), ["layer0.h"] * 2),
-        (TransformerConfig(layers=2, width=4), []),
+        (TransformerConfig(layers=2, width=4, heads=2), []),
     ],
 )
 def test_what_is_carried_has_lanes_first(config, names) -> None:

@@ -83,7 +83,7 @@ class TransformerConfig(_Config, frozen=True, tag_field="kind", tag="transformer
     width: int = 128
     heads: int = 4
     context: int = 64
-    positions: Literal["learned", "rotary"] = "learned"  # rotary: Su et al. 2021
+    positions: Literal["learned", "rotary"] = "rotary"  # Su et al. 2021
     init_std: float = 0.02
 
     def __post_init__(self) -> None:

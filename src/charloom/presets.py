@@ -68,7 +68,7 @@ _TORCH_RNN_DIFFERS = (
     "is that of both its products together, and the head's distribution is uniform."
 )
 _NANOGPT = RunConfig(
-    model=TransformerConfig(layers=6, heads=6, width=384, context=256),
+    model=TransformerConfig(layers=6, heads=6, width=384, context=256, positions="learned"),
     train=TrainConfig(
         batches="windows",
         batch=64,
@@ -88,7 +88,7 @@ _NANOGPT = RunConfig(
 )
 _NANOGPT_CPU = replace(
     _NANOGPT,
-    model=TransformerConfig(layers=4, heads=4, width=128, context=64),
+    model=TransformerConfig(layers=4, heads=4, width=128, context=64, positions="learned"),
     train=replace(_NANOGPT.train, batch=12, length=64, iterations=2000, dropout=0.0),
     preset="nanogpt-char-cpu",
 )
