@@ -140,8 +140,9 @@ def test_replicas_that_differ_end_the_run(nest, tmp_path):
     assert "Traceback" not in err
 
 
-def test_an_error_on_one_rank_ends_all(nest, tmp_path):
-    statuses, err = trained(nest, tmp_path, hooks={1: ["rank_tasks:at_update", 9, "fail"]})
+@pytest.mark.parametrize("rank", [0, 1])
+def test_an_error_on_one_rank_ends_all(nest, tmp_path, rank):
+    statuses, err = trained(nest, tmp_path, hooks={rank: ["rank_tasks:at_update", 9, "fail"]})
     assert 0 not in statuses
     assert "a part is broken" in err  # this is an error to be mended, so it is told at length
     assert err.count("Traceback") == 1

@@ -402,17 +402,18 @@ def lose_and_return(source, out, port):
     """Kill one machine of two and let it come back; how long until training went on, each time."""
     options = ("--nnodes", "1:2", "--nproc-per-node", 1, "--max-restarts", 9)
     options += ("--rdzv-backend", "c10d", "--rdzv-endpoint", f"127.0.0.1:{port}")
-    options += ("--rdzv-conf", "last_call_timeout=3,keep_alive_interval=1")
+    conf = "last_call_timeout=3,keep_alive_interval=1,is_host="  # here both could keep the store
     env = {"TORCH_DISABLE_SHARE_RDZV_TCP_STORE": "1"}  # else PyTorch 2.13 lets nobody come back
     log = out.parent / f"{out.name}.log"
 
-    def machine():
-        return Agent(log, *command(source, out, ENDLESS), options=options, env=env)
+    def machine(hosts=0):
+        more = (*options, "--rdzv-conf", f"{conf}{hosts}")
+        return Agent(log, *command(source, out, ENDLESS), options=more, env=env)
 
     def gone_on(step):
         return until(lambda: saved(out)[-1] >= step, 120, why=lambda: host.said)
 
-    with machine() as host, machine() as guest:
+    with machine(hosts=1) as host, machine() as guest:
         until(lambda: saved(out) and guest.ranks(), why=lambda: host.said)
         old = host.ranks()
         guest.kill()

@@ -150,29 +150,29 @@ class Leader:
         self._replica = Replica(team, build, create)  # raises before the others have heard of it
         self._learner = self._replica.learner
         self._before: list[Command] = []  # what goes with the next command
-        with _unbroken():
+        with _unbroken(team):
             self._tell(create)
 
     def update(self, inputs: Ids, targets: Ids, learning_rate: float) -> float:
         """Take one step on inputs and targets (B, T), as `Learner.update`."""
-        with _unbroken():
+        with _unbroken(self._team):
             own = self._scatter(inputs, targets, lambda lanes: Update(lanes, float(learning_rate)))
             return self._replica.update(*own, learning_rate)
 
     def loss(self, inputs: Ids, targets: Ids) -> float:
         """Return the loss of (B, T), as `Learner.loss`."""
-        with _unbroken():
+        with _unbroken(self._team):
             return self._learner.loss(*self._scatter(inputs, targets, Loss))
 
     def reset(self) -> None:
         """Forget the carried state."""
-        with _unbroken():
+        with _unbroken(self._team):
             self._before.append(Reset())
             self._learner.reset()
 
     def arrays(self) -> dict[str, Array]:
         """Return all there is to save, as `Learner.arrays`: the carried state is of all lanes."""
-        with _unbroken():
+        with _unbroken(self._team):
             self._tell(Arrays())
             self._replica.compare()
             return self._learner.arrays()
@@ -181,7 +181,7 @@ class Leader:
         """Take weights alone, or all that `arrays` gave, on every rank, as `Learner.load`."""
         packed = {name: np.ascontiguousarray(array) for name, array in arrays.items()}
         headers = [(name, array.dtype.str, array.shape) for name, array in packed.items()]
-        with _unbroken():
+        with _unbroken(self._team):
             self._tell(Load(headers))
             for array in packed.values():
                 self._team.share(array)
@@ -212,8 +212,11 @@ def lanes_of(rank: int, ranks: int, batch: int) -> slice:
 
 
 @contextmanager
-def _unbroken() -> Iterator[None]:
-    """Put off what handlers of signals would raise: a command is given to all ranks, or to none."""
+def _unbroken(team: Team) -> Iterator[None]:
+    """Put off what handlers of signals would raise: a command is given to all ranks, or to none.
+
+    After an error that is none of ours, the others wait for this rank's part of a sum.
+    """
     came: list[int] = []
 
     def note(number: int, _frame: FrameType | None) -> None:
@@ -222,6 +225,11 @@ def _unbroken() -> Iterator[None]:
     handlers = {number: signal.signal(number, note) for number in STOPPING}
     try:
         yield
+    except CharloomError:
+        raise
+    except Exception:
+        team.broken = True
+        raise
     finally:
         for caught, handler in handlers.items():
             signal.signal(caught, handler)
@@ -247,7 +255,7 @@ def lead(command: Callable[[], object]) -> NoReturn:
         status = _status(error)
     for number in STOPPING:  # it is stopping
         signal.signal(number, signal.SIG_IGN)
-    if team.cache_info().currsize:
+    if team.cache_info().currsize and not together.broken:
         for rank in range(1, together.place.ranks):
             with suppress(CharloomError):  # that rank has gone already
                 together.send(rank, msgspec.msgpack.encode([Stop(status)]))

@@ -40,7 +40,7 @@ class Team:
 
     def __init__(self, place: Place, device: torch.device) -> None:
         """Meet the others; raises CharloomError where they do not come, or go again."""
-        self.place, self._broken = place, False
+        self.place, self.broken = place, False
         meet = _gather if place.rank == 0 else _come
         with self._talking():
             store = _connect(place)
@@ -98,7 +98,7 @@ class Team:
         try:
             yield
         except RuntimeError as error:
-            self._broken = True
+            self.broken = True
             line = str(error).partition("\n")[0].partition(". ")[0]
             raise CharloomError(
                 f"another process of this run has gone, or does not answer ({line}): start them "
@@ -111,7 +111,7 @@ class Team:
             self._store.set(f"parted{self.place.rank}", "")
             others = [f"parted{rank}" for rank in range(1, self.place.ranks)]
             deadline = monotonic() + PARTING
-            while self.place.rank == 0 and not self._broken and monotonic() < deadline:
+            while self.place.rank == 0 and not self.broken and monotonic() < deadline:
                 if not others or self._store.check(others):
                     break
                 sleep(0.01)
