@@ -16,6 +16,13 @@ from importlib import import_module
 from pathlib import Path
 
 TESTS = Path(__file__).parent
+STORE = """
+import sys
+from torch.distributed import TCPStore
+store = TCPStore("127.0.0.1", 0, is_master=True, wait_for_workers=False)
+print(store.port, flush=True)
+sys.stdin.read()
+"""  # in a process of its own: a fork of one with its threads and sockets may wait for ever
 
 
 class Nest:
@@ -169,18 +176,23 @@ def _ended(pids, seconds):
 
 
 def _serve():
-    import torch.distributed as dist
-
     for name in ("numba", "sympy", "charloom.torchnet", "charloom.cli.train", "charloom.cli.view"):
         import_module(name)
     for name in ("charloom.cli.resume", "charloom.planning", "charloom.training"):
         import_module(name)
-    store = dist.TCPStore("127.0.0.1", 0, is_master=True, wait_for_workers=False)
+    with subprocess.Popen(
+        [sys.executable, "-c", STORE], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    ) as store:
+        port = int(store.stdout.readline())
+        _answer(port)
+
+
+def _answer(port):
     pids = []
     for line in sys.stdin:
         asked = json.loads(line)
         if "start" in asked:
-            pids = [_fork(rank, store.port, asked) for rank in range(asked["start"])]
+            pids = [_fork(rank, port, asked) for rank in range(asked["start"])]
             answer = pids
         else:
             answer = _ended(pids, asked["wait"])
