@@ -436,6 +436,9 @@ class Bigrams(Network):
         logits = torch.sin(torch.nn.functional.embedding(ids, self.table)) * 2
         return logits, state
 
+    def masks(self, dropout: Any) -> Any:
+        return ()
+
     def layout(self) -> dict[str, Layout]:
         return {"table": Layout(self.table)}
 
