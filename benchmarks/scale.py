@@ -14,6 +14,7 @@ import numpy as np
 
 from charloom.batches import open_batches
 from charloom.config import RunConfig, TransformerConfig, replace
+from charloom.errors import CharloomError
 from charloom.model import create_learner, load_torchnet
 from charloom.presets import preset
 from charloom.weights import weight_shapes
@@ -55,7 +56,11 @@ def show(options: Options) -> None:
 
 def row(config: RunConfig, options: Options) -> list[str]:
     train = config.train
-    learner = create_learner(config.model, train, len(VOCABULARY), "torch", "float32", 0)
+    name, kind = config.preset or "", "float32" if train.precision == "full" else train.precision
+    try:
+        learner = create_learner(config.model, train, len(VOCABULARY), "torch", "float32", 0)
+    except CharloomError:  # a processor without bf16
+        return [name, kind, *["-"] * 4]
     ids = np.random.default_rng(0).integers(len(VOCABULARY), size=CHARACTERS, dtype=np.uint8)
     batches = open_batches(ids, train)
 
@@ -77,7 +82,6 @@ def row(config: RunConfig, options: Options) -> list[str]:
     speeds = [operations(config) * c / 1e12 for c in characters]
     rates = [product.operations / s / 1e12 for s in products]
     share = median(speeds) / median(rates)
-    name, kind = config.preset or "", "float32" if train.precision == "full" else train.precision
     return [name, kind, spread(characters), spread(speeds), spread(rates), f"{share:.1%}"]
 
 

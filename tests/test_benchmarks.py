@@ -121,7 +121,8 @@ def test_scale_compares_programs_with_a_matrix_product() -> None:
     for name in ("torch-rnn-1024", "nanogpt-char"):
         found = rows(lines, name)
         assert [row[1].strip() for row in found] == ["float32", "bf16"]
-        for row in found:
+        without_bf16 = "-" in found[1][2].split()
+        for row in found[: 1 if without_bf16 else 2]:
             assert min(float(cell.replace(",", "")) for cell in row[2:5]) > 0
             assert row[5].strip().endswith("%")
 

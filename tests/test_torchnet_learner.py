@@ -414,11 +414,14 @@ def test_in_fp16_what_is_not_finite_without_a_scale_is_told(scale: float) -> Non
     assert after["optimizer.updates"] == before["optimizer.updates"]
 
 
-def test_half_precision_is_refused_where_it_means_nothing() -> None:
+def test_half_precision_is_refused_where_it_means_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(CharloomError, match="--precision bf16 goes with float32"):
         fresh(network(), settings(precision="bf16"), "float64")
     with pytest.raises(CharloomError, match="--precision fp16 needs a GPU"):
         fresh(network(), settings(precision="fp16"))
+    monkeypatch.setattr("torch.ops.mkldnn._is_mkldnn_bf16_supported", lambda: False)
+    with pytest.raises(CharloomError, match="--precision bf16 gains nothing on this processor"):
+        fresh(network(), settings(precision="bf16"))
 
 
 # ---- torch.compile

@@ -180,7 +180,8 @@ def test_float32_follows_float64(config):
 
 
 @each_mixer
-def test_half_precision_is_close(config):
+def test_half_precision_is_close(config, monkeypatch):
+    monkeypatch.setattr("charloom.torchnet.devices._multiplies_bf16", lambda: True)  # if slowly
     plain, half = (
         fresh(config, dtype="float32"),
         fresh(config, replace(TRAIN, precision="bf16"), "float32"),

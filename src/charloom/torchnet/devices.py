@@ -61,6 +61,16 @@ def check_precision(train: TrainConfig, dtype: str, device: torch.device) -> Non
         raise CharloomError(f"{what} goes with float32, not with float64: leave one of them out")
     if train.precision == "fp16" and device.type == "cpu":
         raise CharloomError(f"{what} needs a GPU, and PyTorch finds none: leave it out")
+    if device.type == "cpu" and not _multiplies_bf16():
+        raise CharloomError(
+            f"{what} gains nothing on this processor, which has no bf16: leave it out"
+        )
+
+
+def _multiplies_bf16() -> bool:
+    """Say whether the CPU has bf16: without it products are far slower, and an LSTM fails."""
+    mkldnn = torch.backends.mkldnn.is_available()  # type: ignore[no-untyped-call]
+    return not mkldnn or bool(torch.ops.mkldnn._is_mkldnn_bf16_supported())
 
 
 def compiled(network: Network) -> tuple[Callable[..., Any], type[Exception]]:
