@@ -31,5 +31,5 @@ clean:  ## Remove the environment; runs/ stays
 	touch $@
 
 .venv/installed-test: pyproject.toml constraints.txt | .venv/bin/python
-	$(PIP) --constraint constraints.txt --editable '.[torch,gpt2,onnx,test]'
+	$(PIP) --constraint constraints.txt --editable '.[torch,gpt2,onnx,report,analysis,tensorboard,test]'
 	touch $@ .venv/installed
