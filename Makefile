@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 PIP := $(BIN)/pip install --quiet --disable-pip-version-check
 
-.PHONY: demo test torture bench clean
+.PHONY: demo test browser torture bench clean
 
 demo: .venv/installed  ## Learn the Constitution of the United States in under a minute
 	$(BIN)/charloom train corpus:us-constitution --minutes 0.5
@@ -13,6 +13,10 @@ test: .venv/installed-test  ## Format, lint, types and all tests
 	$(BIN)/ruff check
 	$(BIN)/mypy
 	$(BIN)/pytest -n 2
+
+browser:  ## Debian's chromium, for the tests that look at pages (as root)
+	apt-get update -qq
+	apt-get install -y -qq --no-install-recommends chromium
 
 torture: .venv/installed-test  ## Faults by the thousand, for most of an hour; prints a table
 	$(BIN)/pytest tests/reliability tests/test_fine_tuning.py --full -n 2 --dist worksteal
