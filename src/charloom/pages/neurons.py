@@ -53,8 +53,14 @@ def _row(cell: Cell, places: dict[str, int]) -> dict[str, Any]:
         "name": cell.name,
         "place": places[cell.name],
         "feature": cell.feature,
-        "correlation": cell.correlation,
+        "value": cell.correlation,
+        "correlation": _signed(cell.correlation),
     }
+
+
+def _signed(value: float) -> str:
+    """A correlation with its sign; U+2212 is as wide as a plus."""
+    return f"{value:+.2f}".replace("-", "\u2212") if abs(value) >= 0.005 else "0.00"
 
 
 def _data(found: Neurons, cell: Cell, shown: int) -> dict[str, Any]:

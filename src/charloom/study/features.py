@@ -23,14 +23,16 @@ def features(text: str) -> dict[str, Values]:
     """Return the features (N,) of a text of N characters, by name; yes is 1 and no is 0.
 
     "position in line" counts from the line break, which is 0, and the first character of a line,
-    which is 1; "position in word" from the last white space. "inside quotes" is from an opening
-    quotation mark up to the closing one, or to the end of the paragraph, where a lone mark would
-    turn all that follows; apostrophes are none. "bracket depth" is of (, [ and {. "indentation"
-    is of the line, in white space at its beginning.
+    which is 1; "position in word" from the last white space. "in capitals" holds from the second
+    capital in a row on. "inside quotes" is from an opening quotation mark up to the closing one,
+    or to the end of the paragraph, where a lone mark would turn all that follows; apostrophes are
+    none. "bracket depth" is of (, [ and {. "indentation" is of the line, in white space at its
+    beginning.
     """
     N = len(text)
     is_break = _where(text, lambda c: c == "\n")
     is_space = _where(text, str.isspace)
+    is_capital = _where(text, str.isupper)
     line = _since(is_break)
     found = {
         "position in line": line,
@@ -40,7 +42,8 @@ def features(text: str) -> dict[str, Values]:
         "position in word": _since(is_space),
         "space": is_space & ~is_break,
         "vowel": _where(text, _is_vowel),
-        "capital": _where(text, str.isupper),
+        "capital": is_capital,
+        "in capitals": is_capital & np.append(False, is_capital[:-1]),
         "digit": _where(text, str.isdigit),
         "punctuation": _where(text, lambda c: unicodedata.category(c)[0] == "P"),
         "inside quotes": _inside_quotes(text),
@@ -52,10 +55,7 @@ def features(text: str) -> dict[str, Values]:
 
 
 def varies(values: Values) -> bool:
-    """Whether a feature says enough on a text: a yes or no must be there 20 times, and not there.
-
-    Of other features that holds for their being their commonest value, or not.
-    """
+    """Whether a feature says enough on a text: its commonest value, and others, 20 times each."""
     _, counts = np.unique(values, return_counts=True)
     return len(values) - int(counts.max(initial=0)) >= FEWEST and counts.max() >= FEWEST
 

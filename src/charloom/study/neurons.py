@@ -22,6 +22,7 @@ from charloom.study.surprise import line_of
 
 BEFORE, AFTER = 56, 16  # characters of a passage around the one that drives a cell
 APART = 100  # characters at least between two of its passages
+LASTING, TIE = 20, 0.01  # characters, and how much their mean counts beside the value itself
 RESPONDS = 0.5  # a correlation from which on a cell counts as one that responds
 CHUNK = 2**14  # characters correlated at once
 
@@ -196,17 +197,20 @@ def _cell(
 
 
 def _drives(text: str, values: Floats, count: int, sign: int) -> Iterator[Drive]:
-    """Where `sign` times the cell is highest, and then highest far from there."""
-    left = sign * values
+    """Where `sign` times the cell is highest, and then highest far from there.
+
+    Of places where it is as high, that where it has been high for longest.
+    """
+    around = np.convolve(values, np.ones(LASTING) / LASTING)[: len(values)]
+    left = sign * (values + TIE * around)
     for _ in range(count):
         place = int(left.argmax())
         if left[place] == -np.inf:
             return
         start, end = max(0, place - BEFORE), place + AFTER
-        around = tuple(values[start:end].tolist())
-        yield Drive(
-            place, line_of(text, place), start, text[start:end], around, float(values[place])
-        )
+        shown = tuple(values[start:end].tolist())
+        line, value = line_of(text, place), float(values[place])
+        yield Drive(place, line, start, text[start:end], shown, value)
         left[max(0, place - APART) : place + APART] = -np.inf
 
 

@@ -21,7 +21,7 @@ from charloom.tokens import Alphabet
 GUESSES = 5  # of the likeliest that are kept for each span
 PASSAGE = 24  # characters of a passage, before it is widened to whole words
 WIDEN = 12  # characters at most, at each end
-CONTEXT = 40  # characters shown before and after
+CONTEXT = 48  # characters shown before and after
 IMPOSSIBLE = 100.0  # nats at most that a character counts for where passages are ranked
 
 Floats = NDArray[np.float64]

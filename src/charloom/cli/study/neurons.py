@@ -13,7 +13,6 @@ if TYPE_CHECKING:
     from charloom.study.neurons import Cell, Drive, Neurons
 
 READ = 100_000  # characters read: more hardly changes a correlation
-WIDTH = 92  # columns of a passage
 PASSAGES = 1  # at each end of a cell
 LETTERS = {"i": "input", "f": "forget", "o": "output", "r": "reset", "z": "update"}
 HOT = (224, 217, 210, 203)  # of a terminal's 256 colours, from pale to strong
@@ -110,8 +109,9 @@ def _show(found: "Neurons") -> None:
     if found.absent:
         click.echo(f"Too rare in this text, or everywhere: {', '.join(found.absent)}.")
     click.echo(
-        f"\n{found.responding} of {count(found.count, 'cell')}: a correlation of 0.5 or more, up "
-        "or down, in the half of the text that their features were not chosen on."
+        f"\n{found.responding} of {count(found.count, 'cell')} with a correlation of 0.5 or more, up or "
+        "down. Features were chosen\non the first half of the text; the correlations are those on "
+        "the second."
     )
     click.echo(f"\nWhat drives them highest and lowest, {found.states.name} at the mark")
     for cell in found.top:
@@ -137,7 +137,7 @@ def _show_drive(drive: "Drive") -> None:
     from rich.console import Console
     from rich.text import Text
 
-    line = Text(head, "dim")
+    line = Text.assemble((head, "dim"))
     most = max(1.0, *(abs(value) for value in drive.values))
     for place, (character, value) in enumerate(zip(shown, drive.values, strict=True)):
         style = _style(value / most)
@@ -149,7 +149,7 @@ def _style(share: float) -> str:
     """A ground for a cell at this share of the most, red above 0 and blue below."""
     level = int(min(abs(share), 0.999) * 5) - 1
     colours: Sequence[int] = HOT if share > 0 else COLD
-    return "" if level < 0 else f"black on color({colours[level]})"
+    return "" if level < 0 else f"color(16) on color({colours[level]})"
 
 
 def _show_gates(found: "Neurons") -> None:

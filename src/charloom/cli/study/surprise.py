@@ -19,14 +19,23 @@ HELD_OUT = 4000  # characters read of a run's held-out text
 SHOWN = 2000  # characters of a text that are shown here; a page shows more
 WIDTH = 96  # columns of a line of a text that is not shown on a terminal
 AROUND = 22  # characters before and after a passage
+BLACK, WHITE = "color(16)", "color(231)"  # those that no theme changes
 LEVELS = (  # from so many nats on, in which of a terminal's 256 colours
-    (5.0, "white on color(124)"),
-    (3.0, "black on color(203)"),
-    (1.5, "black on color(216)"),
-    (0.7, "black on color(230)"),
+    (6.0, f"{WHITE} on color(124)"),
+    (4.0, f"{BLACK} on color(203)"),
+    (2.5, f"{BLACK} on color(216)"),
+    (1.0, f"{BLACK} on color(223)"),
 )
-COLD = ((3.0, "white on color(25)"), (1.5, "black on color(75)"), (0.5, "black on color(153)"))
-WARM = ((3.0, "white on color(124)"), (1.5, "black on color(210)"), (0.5, "black on color(224)"))
+COLD = (
+    (3.0, f"{WHITE} on color(25)"),
+    (1.5, f"{BLACK} on color(75)"),
+    (0.5, f"{BLACK} on color(153)"),
+)
+WARM = (
+    (3.0, f"{WHITE} on color(124)"),
+    (1.5, f"{BLACK} on color(210)"),
+    (0.5, f"{BLACK} on color(224)"),
+)
 
 Levels = Sequence[tuple[float, str]]
 
@@ -189,8 +198,8 @@ def _show_verdict(names: list[str], found: "list[Surprise]", against: "Differenc
     best = names[0] if against.mean > 0 else names[1]
     share = against.ahead if against.mean > 0 else float((against.nats < 0).mean())
     click.echo(
-        f"\n{best} fits this text better: by {nats_and_bits(abs(against.mean))}; it is ahead at "
-        f"{100 * share:.0f}% of the characters."
+        f"\n{best} fits this text better: by {nats_and_bits(abs(against.mean))}; it was surprised "
+        f"less at {100 * share:.0f}% of the characters."
     )
 
 
