@@ -12,11 +12,12 @@ ROOT = Path(charloom.__file__).parent
 FILES = sorted(ROOT.rglob("*.py"))
 FLOORS = {
     0: "__init__ batches config corpora deadline decoding drawing dropout errors files intervals "
-    "jit launch meta outlook presets progress signals sources suffixes text tokens vocabulary",
+    "jit launch meta outlook presets progress signals sources suffixes text tokens vocabulary "
+    "wording",
     1: "arrays compiled ids ngram optimizers recipe reference schedules torchnet weights",
     2: "checkpoint corpus evaluation events fitting keeping metrics model planning replay run "
     "sampling stability standing training watch",
-    3: "export pages plots report study",
+    3: "export pages plots report study tensorboard",
     4: "__main__ cli server",
 }
 FLOOR = {name: floor for floor, names in FLOORS.items() for name in names.split()}

@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Iterable, Mapping
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 PATIENCE = 4  # looks in a row above the best, after which more training will not help
 ABOVE = 1.02  # ... each of them by so much
@@ -11,6 +11,8 @@ FEWEST = 4  # looks that tell something
 IMPROVING = 0.015  # share of the loss that went in the second half: it would go on falling
 APART = 1.1  # held-out loss is so much above that in training: the text is known too well
 TIMES = (0.5, 1, 3, 10, 30, 60, 180, 480)  # minutes to suggest
+
+Trend = Literal["risen", "improving", "level"]
 
 
 class Look(NamedTuple):
@@ -47,23 +49,45 @@ def turned(seen: list[Look]) -> bool:
     return len(after) == PATIENCE and min(after) > ABOVE * seen[best].held_out
 
 
-def outlook(seen: list[Look], minutes: float) -> str | None:
-    """Return in a sentence or two what a run of so many minutes has come to."""
+def trend(seen: list[Look]) -> Trend | None:
+    """Say what held-out loss has come to: risen, improving or level; None where too few looked."""
     if len(seen) < FEWEST or math.isinf(seen[-1].held_out):
         return None
-    best, last = seen[_best(seen)], seen[-1]
-    if last.held_out > RISEN * best.held_out:
-        early = best.minutes < 0.1
-        since = f"second {60 * best.minutes:.0f}" if early else f"minute {best.minutes:.1f}"
-        return (
-            f"Held-out loss has risen since {since}: the text is small for this model. "
-            "More of such text would help most."
-        )
-    if _gain(seen) > IMPROVING:
-        longer = next((time for time in TIMES if time >= 2 * minutes), 2 * minutes)
-        return f"Still improving: give it more time, --minutes {longer:g}."
-    cure = "more of such text" if last.held_out > APART * last.training else "a wider model"
-    return f"Held-out loss has levelled off: more time would change little, {cure} might."
+    if seen[-1].held_out > RISEN * best_look(seen).held_out:
+        return "risen"
+    return "improving" if _gain(seen) > IMPROVING else "level"
+
+
+def outlook(seen: list[Look], minutes: float) -> str | None:
+    """Return in a sentence or two what a run of so many minutes has come to."""
+    match trend(seen):
+        case None:
+            return None
+        case "risen":
+            best = best_look(seen)
+            early = best.minutes < 0.1
+            since = f"second {60 * best.minutes:.0f}" if early else f"minute {best.minutes:.1f}"
+            return (
+                f"Held-out loss has risen since {since}: the text is small for this model. "
+                "More of such text would help most."
+            )
+        case "improving":
+            return f"Still improving: give it more time, --minutes {longer(minutes):g}."
+        case "level":
+            last = seen[-1]
+            apart = last.held_out > APART * last.training
+            cure = "more of such text" if apart else "a wider model"
+            return f"Held-out loss has levelled off: more time would change little, {cure} might."
+
+
+def longer(minutes: float) -> float:
+    """Return minutes to suggest, at least twice as many."""
+    return next((time for time in TIMES if time >= 2 * minutes), 2 * minutes)
+
+
+def best_look(seen: list[Look]) -> Look:
+    """Return the look with the lowest held-out loss; there must be one."""
+    return seen[_best(seen)]
 
 
 def _best(seen: list[Look]) -> int:

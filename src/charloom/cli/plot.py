@@ -1,0 +1,79 @@
+"""`charloom plot`: the curves of runs, as a picture."""
+
+import itertools
+from pathlib import Path
+from typing import get_args
+
+import click
+
+from charloom.cli.text import echo_json
+from charloom.plots.curves import Axis, Value
+
+AXES, VALUES = get_args(Axis), get_args(Value)
+
+
+@click.command()
+@click.argument("runs", nargs=-1, required=True, metavar="RUN...")
+@click.option(
+    "--x",
+    "axis",
+    type=click.Choice(AXES),
+    default=AXES[0],
+    metavar="NAME",
+    help="characters, seconds or steps.  [characters]",
+)
+@click.option(
+    "--y",
+    "values",
+    type=click.Choice(VALUES),
+    multiple=True,
+    default=VALUES[:1],
+    metavar="NAME",
+    help="loss, rate or gradient-norm; each that is given has a panel.  [loss]",
+)
+@click.option("--log", is_flag=True, help="A logarithmic axis for --x.")
+@click.option("--log-y", is_flag=True, help="Logarithmic axes for --y.")
+@click.option(
+    "--out",
+    type=click.Path(path_type=Path),
+    metavar="FILE",
+    help="Ending in .png or .svg.  [curves.png]",
+)
+@click.option("--json", "as_json", is_flag=True, help="Print the rows as one JSON document.")
+def plot(
+    runs: tuple[str, ...],
+    axis: Axis,
+    values: tuple[Value, ...],
+    log: bool,
+    log_y: bool,
+    out: Path | None,
+    as_json: bool,
+) -> None:
+    """Draw the curves of RUN, or of several over one another.
+
+    Nats per character stand at the left, bits at the right; a ring marks the best checkpoint.
+    Below one run's curves stands what it wrote on the way. Needs the extra charloom[report],
+    but for --json without --out.
+    """
+    from charloom.plots.curves import curve, names, rows
+    from charloom.plots.files import write_plot
+    from charloom.plots.style import Look
+    from charloom.run import Run
+
+    opened = [Run.open(path) for path in dict.fromkeys(runs)]
+    curves = [curve(run, name) for run, name in zip(opened, names(opened), strict=True)]
+    if out is not None or not as_json:
+        path = out or free_file("curves.png")
+        look = Look(axis, tuple(dict.fromkeys(values)), log, log_y, strip=values[0] == "loss")
+        write_plot(path, curves, look)
+        if not as_json:
+            click.echo(f"wrote {path}")
+    if as_json:
+        echo_json(rows(curves))
+
+
+def free_file(name: str) -> Path:
+    """Return the first of name.ext, name-2.ext, ... that is not there yet."""
+    path = Path(name)
+    others = (path.with_stem(f"{path.stem}-{n}") for n in itertools.count(2))
+    return next(path for path in itertools.chain([path], others) if not path.exists())

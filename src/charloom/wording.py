@@ -1,0 +1,76 @@
+"""How figures, durations and models are put into words, on a terminal and on a page."""
+
+from typing import TYPE_CHECKING
+
+from charloom.config import (
+    ModelConfig,
+    NetworkConfig,
+    NgramConfig,
+    PretrainedConfig,
+    TransformerConfig,
+)
+
+if TYPE_CHECKING:
+    from charloom.tokens import Alphabet
+
+LN2 = 0.6931471805599453
+
+
+def duration(seconds: float) -> str:
+    """Return minutes and seconds, with hours where there are any: 0:07, 12:05, 3:02:11."""
+    minutes, second = divmod(round(seconds), 60)
+    hours, minute = divmod(minutes, 60)
+    return f"{hours}:{minute:02d}:{second:02d}" if hours else f"{minute}:{second:02d}"
+
+
+def count(number: int, noun: str) -> str:
+    """Return a number and what it counts: 1 layer, 1,000 weights."""
+    return f"{number:,} {noun}{'' if number == 1 else 's'}"
+
+
+def speed(per_second: float) -> str:
+    """Return characters a second to three digits: more would only flicker."""
+    return f"{float(f'{per_second:.3g}'):,.0f} characters/s"
+
+
+def nats_and_bits(nats: float) -> str:
+    """Return a loss per character in both units."""
+    return f"{nats:.3f} nats, {nats / LN2:.3f} bits per character"
+
+
+def model_kind(model: NetworkConfig | NgramConfig) -> str:
+    """Return what --model calls a model."""
+    match model:
+        case NgramConfig():
+            return "ngram"
+        case ModelConfig():
+            return model.cell
+        case TransformerConfig():
+            return "transformer" if model.mixer == "attention" else model.mixer
+        case PretrainedConfig():
+            return str(model.architecture.get("model_type", "pretrained"))
+
+
+def model_name(model: NetworkConfig | NgramConfig) -> str:
+    """Return a model's kind and size in few words."""
+    match model:
+        case NgramConfig():
+            smoothing = "" if model.smoothing == "none" else f", {model.smoothing}"
+            return f"ngram of order {model.order}{smoothing}"
+        case ModelConfig():
+            return f"{model_kind(model)}, {count(model.layers, 'layer')} of {model.hidden}"
+        case TransformerConfig():
+            return f"{model_kind(model)}, {count(model.layers, 'layer')} of {model.width}"
+        case PretrainedConfig():
+            return model_kind(model) + (f", LoRA of rank {model.lora}" if model.lora else "")
+
+
+def alphabet(vocabulary: "Alphabet") -> str:
+    """Return in few words what the ids of a text stand for."""
+    known = "different" if vocabulary.unit == "characters" else "known tokens"
+    return f"{len(vocabulary):,} {known}"
+
+
+def printable(text: str) -> str:
+    """Return a text with what would move the cursor, all but line ends, made visible."""
+    return "".join(c if c.isprintable() or c == "\n" else "·" for c in text.expandtabs(4))
