@@ -8,12 +8,12 @@ import os
 import signal
 import sys
 import warnings
-from importlib import import_module
 from typing import Any
 
 import click
 
 from charloom import __version__
+from charloom.cli.lazy import LazyGroup
 from charloom.errors import CharloomError
 from charloom.launch import place
 
@@ -36,19 +36,8 @@ COMMANDS = {  # in the order of the river; the names of files here, and of what 
 INTERRUPTED = 128 + signal.SIGINT  # what shells report of a program that a signal ended
 
 
-class _LazyGroup(click.Group):
-    def list_commands(self, ctx: click.Context) -> list[str]:
-        return [*COMMANDS]
-
-    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
-        if cmd_name not in COMMANDS:
-            return None
-        command: click.Command = getattr(import_module(f"charloom.cli.{cmd_name}"), cmd_name)
-        return command
-
-    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
-        with formatter.section("Commands"):
-            formatter.write_dl([*COMMANDS.items()])
+class _Commands(LazyGroup):
+    package, known = "charloom.cli", COMMANDS
 
     def invoke(self, ctx: click.Context) -> Any:
         """Run the command; what the user can mend, or wants, ends it without a traceback."""
@@ -80,7 +69,7 @@ def _show_warning(message: Warning | str, *_: Any) -> None:
     click.echo(f"charloom: {message}", err=True)
 
 
-@click.group(cls=_LazyGroup, context_settings={"help_option_names": ["-h", "--help"]})
+@click.group(cls=_Commands, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(__version__, message="%(prog)s %(version)s")
 def charloom() -> None:
     """Train small language models on your own text, one character at a time.

@@ -1,8 +1,8 @@
 """`charloom study`: see what a run learned. One file a command, imported when it is asked for."""
 
-from importlib import import_module
-
 import click
+
+from charloom.cli.lazy import LazyGroup
 
 COMMANDS = {
     "novelty": "Say how much of a generated text is copied from its source.",
@@ -12,22 +12,10 @@ COMMANDS = {
 }
 
 
-class _LazyGroup(click.Group):
-    def list_commands(self, ctx: click.Context) -> list[str]:
-        return [*COMMANDS]
-
-    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
-        if cmd_name not in COMMANDS:
-            return None
-        module = import_module(f"charloom.cli.study.{cmd_name}")
-        command: click.Command = getattr(module, cmd_name)
-        return command
-
-    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
-        with formatter.section("Commands"):
-            formatter.write_dl([*COMMANDS.items()])
+class _Studies(LazyGroup):
+    package, known = "charloom.cli.study", COMMANDS
 
 
-@click.group(cls=_LazyGroup)
+@click.group(cls=_Studies)
 def study() -> None:
     """See what a run learned."""
