@@ -1,6 +1,7 @@
 """`charloom compare`: runs of any kind side by side on one text, and what they have to beat."""
 
 from collections.abc import Iterator, Sequence
+from functools import partial
 from pathlib import Path
 from time import perf_counter
 from typing import TYPE_CHECKING
@@ -22,7 +23,7 @@ PATTERN = "compare-{text}"  # of the folder in runs/ that --budget trains in
 GIVEN = ("sources", "model", "minutes")  # all else is chosen
 WIDE = 96  # columns of a sentence
 LEGEND = (
-    "gzip looks back over 32 KB alone; compressors go on learning while they read, the others do not",
+    "gzip looks back over 32 KB alone; all three compressors go on learning while they read",
     "characters/s is sampling on this machine, the median of five turns",
 )
 HEADER = ("", "", "nats", "bits", "perplexity", "parameters", "trained", "characters/s")
@@ -63,6 +64,7 @@ def compare(
             if status:
                 context.exit(status)
             names = tuple(map(str, trained))
+            lines.write("")
         comparison = _compare(names, text, lines.status)
     if as_json:
         _echo_json(comparison)
@@ -92,9 +94,9 @@ class _Lines:
     def __exit__(self, *_: object) -> None:
         self._status.stop()
 
-    def status(self, text: str) -> None:
+    def status(self, *words: str) -> None:
         """Say what is being done."""
-        self._status.update(f"{printable(text)} ...")
+        self._status.update(f"{printable(' '.join(words))} ...")
 
     def write(self, text: str) -> None:
         """Write a line that stays."""
@@ -113,8 +115,8 @@ def _compare(names: Sequence[str], text: str | None, tell: "Tell") -> "Compariso
                 f"{name} is no run folder: name one of those in `charloom runs`, or train on a "
                 "text with --budget MINUTES"
             )
-    unique = dict.fromkeys(names)
-    opened = [Path(name) if is_pretrained(name) else Run.open(name) for name in unique]
+    unique = dict.fromkeys(map(Path, names))
+    opened = [path if is_pretrained(path) else Run.open(path) for path in unique]
     return library(opened, None if text is None else read_text([text], tell), tell)
 
 
@@ -123,6 +125,9 @@ def _train_all(sources: Sequence[str], minutes: float, lines: _Lines) -> tuple[l
     from charloom.cli.train import free_folder
     from charloom.text import read_text, split_text
 
+    for name in sources:
+        if Path(name, "config.json").exists():
+            raise CharloomError(f"{name} is a run, and --budget is for a text: leave it out")
     text = read_text(sources, lines.status)
     configs = {kind: _config(kind, sources, minutes) for kind in _kinds(lines)}
     if split_text(text.characters, configs["ngram"].data, 1).validation is None:
@@ -131,8 +136,8 @@ def _train_all(sources: Sequence[str], minutes: float, lines: _Lines) -> tuple[l
         )
     home = free_folder(configs["ngram"], PATTERN)
     lines.write(
-        f"{', '.join(configs)} on {text.name}, {minutes:g} minutes for each network: "
-        f"{duration(60 * minutes * (len(configs) - 1))} in all, in {home}"
+        f"one of each kind learns {text.name}, {minutes:g} minutes for each network and a moment "
+        f"to count:\nabout {duration(60 * minutes * (len(configs) - 1))} in all, in {home}\n"
     )
     trained: list[Path] = []
     for kind, config in configs.items():
@@ -172,7 +177,8 @@ def _train(path: Path, config: "RunConfig", text: "Text", lines: _Lines) -> "Fin
     began = perf_counter()
     lines.status(path.name)
     if not isinstance(config.model, NgramConfig):
-        config, _, began = plan(config, GIVEN, text, began)
+        tell = partial(lines.status, f"{path.name:12}")
+        config, _, began = plan(config, GIVEN, text, began, tell)
     if split_text(text.characters, config.data, fewest_characters(config)).validation is None:
         lines.write(f"{path.name:12} left out: the text is too short for it")
         return None
@@ -191,14 +197,14 @@ def _follow(kind: str, events: "Iterator[Event]", lines: _Lines) -> "Finished | 
     for event in events:
         match event:
             case Evaluated():
-                loss = f"  held-out {nats_and_bits(event.score.nats)}"
+                loss = f"held-out {nats_and_bits(event.score.nats)}"
             case Progress():
                 spent = duration(event.seconds)
             case Warned():
                 lines.write(f"{kind:12} note: {event.text}")
             case Finished():
                 return _end(kind, event, lines)
-        lines.status(f"{kind:12} {spent}{loss}")
+        lines.status(f"{kind:12}", spent, loss)
     return None
 
 
