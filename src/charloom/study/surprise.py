@@ -168,8 +168,7 @@ def difference(first: Surprise, second: Surprise, passages: int = 5) -> Differen
 def find_passages(text: str, nats: Floats, first: int, count: int) -> tuple[Passage, ...]:
     """Return the passages, at most `count`, where nats (n,) sum highest: those from `first` on.
 
-    No two overlap by more than what widens them to whole words. Where the sum is not above 0
-    there is none.
+    Each is widened to whole words, and no two overlap. Where the sum is not above 0 there is none.
     """
     values = np.clip(nats, -IMPOSSIBLE, IMPOSSIBLE)
     width = min(PASSAGE, len(values))
@@ -181,7 +180,8 @@ def find_passages(text: str, nats: Floats, first: int, count: int) -> tuple[Pass
             break
         start, end = _whole_words(text, first + place, first + place + width, first)
         found.append(_passage(text, nats[start - first : end - first], start, end))
-        sums[max(0, place - width - WIDEN + 1) : place + width + WIDEN] = -np.inf
+        apart = width + 2 * WIDEN
+        sums[max(0, place - apart + 1) : place + apart] = -np.inf
     return tuple(sorted(found, key=lambda passage: -passage.nats))
 
 

@@ -109,9 +109,9 @@ def _show(found: "Neurons") -> None:
     if found.absent:
         click.echo(f"Too rare in this text, or everywhere: {', '.join(found.absent)}.")
     click.echo(
-        f"\n{found.responding} of {count(found.count, 'cell')} with a correlation of 0.5 or more, up or "
-        "down. Features were chosen\non the first half of the text; the correlations are those on "
-        "the second."
+        f"\n{found.responding} of {count(found.count, 'cell')} with a correlation of 0.5 or more, "
+        "up or down. Features were chosen\non the first half of the text; the correlations are "
+        "those on the second."
     )
     click.echo(f"\nWhat drives them highest and lowest, {found.states.name} at the mark")
     for cell in found.top:
