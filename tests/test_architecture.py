@@ -14,8 +14,8 @@ FLOORS = {
     0: "__init__ batches config corpora deadline decoding drawing dropout errors files intervals "
     "jit launch meta outlook presets progress signals sources suffixes text tokens vocabulary",
     1: "arrays compiled ids ngram optimizers recipe reference schedules torchnet weights",
-    2: "checkpoint corpus evaluation events fitting keeping metrics model planning replay run "
-    "sampling stability standing training watch",
+    2: "checkpoint copying corpus evaluation events fitting keeping metrics model planning replay "
+    "run sampling stability standing training watch",
     3: "export pages plots report study",
     4: "__main__ cli server",
 }
