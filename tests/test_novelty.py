@@ -53,10 +53,9 @@ def test_copies_are_in_both_where_they_say(text, source):
 
 
 @pytest.mark.slow
-def test_a_planted_copy_of_200_characters_is_found_in_a_million(seed=0):
-    rng = np.random.default_rng(seed)
-    source, text = scramble(2 * seed, 1_000_000), scramble(2 * seed + 1, 1_000_000)
-    start, offset = (int(rng.integers(0, 999_000)) for _ in range(2))
+def test_a_planted_copy_of_200_characters_is_found_in_a_million():
+    source, text = scramble(0, 100_000), scramble(1, 1_000_000)
+    start, offset = 654_321, 76_543
     text = text[:start] + source[offset : offset + 200] + text[start + 200 :]
     [copy] = novelty(text, source).copies  # and nothing else
     # A letter before or after may be the same by chance.
