@@ -250,7 +250,7 @@ def train(context: click.Context, /, **_: Any) -> None:
         context.exit(view.follow(recorded(events, run.path) if record else events))
 
 
-def free_folder(config: RunConfig) -> Path:
+def free_folder(config: RunConfig, pattern: str = "{text}-{model}") -> Path:
     """Return the first of runs/TEXT-MODEL, runs/TEXT-MODEL-2, ... that is not there yet."""
     source = config.data.sources[0]
     text = source.removeprefix("corpus:")
@@ -258,7 +258,7 @@ def free_folder(config: RunConfig) -> Path:
         text = "stdin"
     elif not source.startswith("corpus:"):
         text = Path(source).resolve().stem
-    model = model_kind(config.model)
-    name = re.sub(r"[^\w.]+", "-", f"{text}-{config.preset or model}").strip("-.")
+    wanted = pattern.format(text=text, model=config.preset or model_kind(config.model))
+    name = re.sub(r"[^\w.]+", "-", wanted).strip("-.")
     names = itertools.chain([name], (f"{name}-{n}" for n in itertools.count(2)))
     return next(path for name in names if not (path := Path("runs", name)).exists())

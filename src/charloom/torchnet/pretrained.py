@@ -217,6 +217,11 @@ class PretrainedModel:
         self._keeps = "logits_to_keep" in known
         self._cache = "cache" if "cache" in known else "past_key_values"  # until transformers 5.23
 
+    @property
+    def parameter_count(self) -> int:
+        """How many numbers it has, all together."""
+        return sum(parameter.numel() for parameter in self._model.parameters())
+
     def start(self, lanes: int) -> Window:
         """Return the state before any token, for `lanes` independent texts."""
         return Window(np.empty((lanes, 0), np.int64), None)

@@ -1,0 +1,283 @@
+"""`charloom compare`: runs of any kind side by side on one text, and what they have to beat."""
+
+from collections.abc import Iterator, Sequence
+from functools import partial
+from pathlib import Path
+from time import perf_counter
+from typing import TYPE_CHECKING
+
+import click
+
+from charloom.cli.text import duration, echo_json, nats_and_bits, printable, table
+from charloom.errors import CharloomError, DivergedError
+
+if TYPE_CHECKING:
+    from charloom.config import RunConfig
+    from charloom.events import Event, Finished
+    from charloom.progress import Tell
+    from charloom.study.comparison import Comparison, Entry
+    from charloom.text import Text
+
+KINDS = ("ngram", "rnn", "lstm", "gru")
+PATTERN = "compare-{text}"  # of the folder in runs/ that --budget trains in
+GIVEN = ("sources", "model", "minutes")  # all else is chosen
+WIDE = 96  # columns of a sentence
+LEGEND = (
+    "gzip looks back over 32 KB alone; all three compressors go on learning while they read",
+    "characters/s is sampling on this machine, the median of five turns",
+)
+HEADER = ("", "", "nats", "bits", "perplexity", "parameters", "trained", "characters/s")
+
+
+@click.command()
+@click.argument("names", nargs=-1, required=True, metavar="RUN... | FILE...")
+@click.option("--text", metavar="FILE", help="Score this, and not what the runs held out.")
+@click.option(
+    "--budget",
+    type=click.FloatRange(0, min_open=True),
+    metavar="MINUTES",
+    help="First train one of each kind on FILE: a moment for an n-gram model, and so many minutes "
+    "EACH for rnn, lstm, gru and, with PyTorch, a transformer.",
+)
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON document.")
+@click.pass_context
+def compare(
+    context: click.Context,
+    names: tuple[str, ...],
+    text: str | None,
+    budget: float | None,
+    as_json: bool,
+) -> None:
+    """Put runs side by side on one text, and simple baselines beside them.
+
+    The text is what the runs held out, which must be the same for all, or --text (a file, a
+    folder, - for standard input, or corpus:NAME). RUN can be a folder with a causal language
+    model in Hugging Face's format, too. With --budget there is no run yet, but a FILE to train on.
+
+    Lower is better. Baselines need no training: all characters equally likely (uniform), how often
+    each one comes (unigram), counts of 1 to 8 characters in a row (n-gram), and what the held-out
+    text adds to the training text once both are compressed (gzip, bz2, xz).
+    """
+    with _Lines() as lines:
+        if budget is not None:
+            trained, status = _train_all(names, budget, lines)
+            if status:
+                context.exit(status)
+            names = tuple(map(str, trained))
+            lines.write("")
+        comparison = _compare(names, text, lines.status)
+    if as_json:
+        _echo_json(comparison)
+    else:
+        _show(comparison)
+
+
+class _Lines:
+    """Progress on standard error: a line for what is done, and one that changes for what is not.
+
+    Where that is no terminal, there is no line that changes.
+    """
+
+    def __init__(self) -> None:
+        from rich.console import Console
+
+        self._console = Console(
+            stderr=True, highlight=False, markup=False, emoji=False, soft_wrap=True
+        )
+        self._status = self._console.status("")
+
+    def __enter__(self) -> "_Lines":
+        if self._console.is_terminal:
+            self._status.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._status.stop()
+
+    def status(self, *words: str) -> None:
+        """Say what is being done."""
+        self._status.update(f"{printable(' '.join(words))} ...")
+
+    def write(self, text: str) -> None:
+        """Write a line that stays."""
+        self._console.print(printable(text))
+
+
+def _compare(names: Sequence[str], text: str | None, tell: "Tell") -> "Comparison":
+    from charloom.model import is_pretrained
+    from charloom.run import Run
+    from charloom.study.comparison import compare as library
+    from charloom.text import read_text
+
+    for name in names:
+        if not Path(name).is_dir():
+            raise CharloomError(
+                f"{name} is no run folder: name one of those in `charloom runs`, or train on a "
+                "text with --budget MINUTES"
+            )
+    unique = dict.fromkeys(map(Path, names))
+    opened = [path if is_pretrained(path) else Run.open(path) for path in unique]
+    return library(opened, None if text is None else read_text([text], tell), tell)
+
+
+def _train_all(sources: Sequence[str], minutes: float, lines: _Lines) -> tuple[list[Path], int]:
+    """Train one of each kind; returns their folders, and the exit status where one was stopped."""
+    from charloom.cli.train import free_folder
+    from charloom.text import read_text, split_text
+
+    for name in sources:
+        if Path(name, "config.json").exists():
+            raise CharloomError(f"{name} is a run, and --budget is for a text: leave it out")
+    text = read_text(sources, lines.status)
+    configs = {kind: _config(kind, sources, minutes) for kind in _kinds(lines)}
+    if split_text(text.characters, configs["ngram"].data, 1).validation is None:
+        raise CharloomError(
+            f"{text.name} has {text.characters:,} characters, too few to hold some out: give more"
+        )
+    home = free_folder(configs["ngram"], PATTERN)
+    lines.write(
+        f"one of each kind learns {text.name}, {minutes:g} minutes for each network and a moment "
+        f"to count:\nabout {duration(60 * minutes * (len(configs) - 1))} in all, in {home}\n"
+    )
+    trained: list[Path] = []
+    for kind, config in configs.items():
+        finished = _train(home / kind, config, text, lines)
+        if finished is not None:
+            trained.append(home / kind)
+            if finished.signal is not None:
+                return trained, 128 + finished.signal
+    return trained, 0
+
+
+def _kinds(lines: _Lines) -> list[str]:
+    from charloom.model import has_torch
+
+    if has_torch():
+        return [*KINDS, "transformer"]
+    lines.write("no transformer: it needs PyTorch, pip install 'charloom[torch]'")
+    return [*KINDS]
+
+
+def _config(kind: str, sources: Sequence[str], minutes: float) -> "RunConfig":
+    """Return what `charloom train SOURCE... --model KIND --minutes MINUTES` starts from."""
+    from charloom.cli.settings import configure
+
+    timed = {} if kind == "ngram" else {"minutes": minutes}
+    return configure({"sources": tuple(sources), "model": kind, **timed})
+
+
+def _train(path: Path, config: "RunConfig", text: "Text", lines: _Lines) -> "Finished | None":
+    """Train a run as `charloom train` does; None where the text is too short for its kind."""
+    from charloom.config import NgramConfig
+    from charloom.corpus import fewest_characters
+    from charloom.planning import new_run, plan
+    from charloom.text import split_text
+    from charloom.training import train
+
+    began = perf_counter()
+    lines.status(path.name)
+    if not isinstance(config.model, NgramConfig):
+        tell = partial(lines.status, f"{path.name:12}")
+        config, _, began = plan(config, GIVEN, text, began, tell)
+    if split_text(text.characters, config.data, fewest_characters(config)).validation is None:
+        lines.write(f"{path.name:12} left out: the text is too short for it")
+        return None
+    try:
+        return _follow(path.name, train(new_run(path, config, text), began=began), lines)
+    except DivergedError as error:
+        lines.write(f"{path.name:12} left out: {error}")
+        return None
+
+
+def _follow(kind: str, events: "Iterator[Event]", lines: _Lines) -> "Finished | None":
+    """Show a run to its end, in a line."""
+    from charloom.events import Evaluated, Finished, Progress, Warned
+
+    spent, loss = "", ""
+    for event in events:
+        match event:
+            case Evaluated():
+                loss = f"held-out {nats_and_bits(event.score.nats)}"
+            case Progress():
+                spent = duration(event.seconds)
+            case Warned():
+                lines.write(f"{kind:12} note: {event.text}")
+            case Finished():
+                return _end(kind, event, lines)
+        lines.status(f"{kind:12}", spent, loss)
+    return None
+
+
+def _end(kind: str, finished: "Finished", lines: _Lines) -> "Finished":
+    best = finished.best.loss if finished.best else None
+    loss = "" if best is None else f", held-out {nats_and_bits(best)}"
+    lines.write(f"{kind:12} {duration(finished.seconds)}{loss}")
+    if finished.signal is not None:
+        lines.write(f"stopped, and saved: `charloom resume {finished.path}` goes on with it")
+    return finished
+
+
+def _echo_json(comparison: "Comparison") -> None:
+    from charloom.study.comparison import verdict
+
+    names = "name kind model nats bits perplexity parameters seconds speed seen"
+    rows = [{name: getattr(e, name) for name in names.split()} for e in comparison.entries]
+    echo_json(
+        {
+            "text": comparison.text,
+            "part": comparison.part,
+            "characters": comparison.characters,
+            "entries": rows,
+            "unread": [unread._asdict() for unread in comparison.unread],
+            "notes": comparison.notes,
+            "verdict": verdict(comparison),
+        }
+    )
+
+
+def _show(comparison: "Comparison") -> None:
+    from charloom.study.comparison import verdict
+
+    home = _home(comparison)
+    rows = [_row(entry, home) for entry in comparison.entries]
+    rows += [(_short(u.name, home), u.model, *[""] * 6) for u in comparison.unread]
+    header, *body = table(HEADER, rows, left=2).splitlines()
+    kinds = [entry.kind for entry in comparison.entries] + ["run"] * len(comparison.unread)
+    held = f", held out of training ({comparison.part})" if comparison.part else ""
+    about = [f"text  {printable(comparison.text)}: {comparison.characters:,} characters{held}"]
+    about += [f"runs  in {home}"] if home else []
+    click.echo("\n".join(about) + f"\n\n{click.style(header, dim=True)}")
+    for line, kind in zip(body, kinds, strict=True):
+        click.echo(click.style(line, dim=kind == "baseline"))
+    click.echo("\n" + click.wrap_text(verdict(comparison), WIDE))
+    notes = [f"{u.name} cannot read this text: {u.why}" for u in comparison.unread]
+    notes += [*comparison.notes, *LEGEND]
+    for note in notes:
+        click.echo(click.wrap_text(printable(f"note  {note}"), WIDE, subsequent_indent=" " * 6))
+
+
+def _row(entry: "Entry", home: str) -> tuple[str, ...]:
+    def shown(number: float | None) -> str:
+        return "" if number is None else f"{number:,.0f}"
+
+    return (
+        _short(entry.name, home) + ("" if entry.is_fair else " *"),
+        entry.model or entry.kind,
+        f"{entry.nats:.4f}",
+        f"{entry.bits:.4f}",
+        f"{entry.perplexity:.3f}",
+        shown(entry.parameters),
+        "" if entry.seconds is None else duration(entry.seconds),
+        shown(entry.speed and float(f"{entry.speed:.3g}")),
+    )
+
+
+def _home(comparison: "Comparison") -> str:
+    """The folder that all runs lie in; empty where there is none."""
+    names = [entry.name for entry in comparison.entries if entry.kind == "run"]
+    homes = {str(Path(name).parent) for name in (*names, *(u.name for u in comparison.unread))}
+    return homes.pop() if len(homes) == 1 and homes != {"."} else ""
+
+
+def _short(name: str, home: str) -> str:
+    return Path(name).name if home and str(Path(name).parent) == home else name

@@ -1,0 +1,219 @@
+"""`charloom compare`: the table and what is said below it, and one of each kind on a budget."""
+
+import json
+import re
+import signal
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from click.testing import CliRunner, Result
+
+from charloom import cli, model, planning, training
+from charloom.cli import view
+from charloom.config import NgramConfig, replace
+from charloom.corpora import load_corpus
+from charloom.errors import DivergedError
+from charloom.events import Event, Finished
+from charloom.run import Run
+from charloom.study import comparison as library
+from small_runs import NEVER, config_of, played
+
+CONTENT = load_corpus("us-constitution")[:4000]
+
+
+@pytest.fixture(scope="module")
+def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with a text and two runs, which tests only read."""
+    folder = tmp_path_factory.mktemp("home")
+    (folder / "law.txt").write_text(CONTENT)
+    settings = config_of(folder / "law.txt", watch=NEVER)
+    played(folder / "runs" / "gru", config_of(folder / "law.txt", "gru", watch=NEVER))
+    played(folder / "runs" / "ngram", replace(settings, model=NgramConfig(order=8)))
+    return folder
+
+
+@pytest.fixture(autouse=True)
+def quick(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Sampling is timed for a moment only."""
+    monkeypatch.setattr(library.compare, "__defaults__", (None, library.say_nothing, 0.01))
+
+
+def charloom(*arguments: str) -> Result:
+    return CliRunner().invoke(cli.charloom, ["compare", *arguments])
+
+
+def test_the_table_marks_baselines_and_a_sentence_says_who_is_ahead(
+    home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(home)
+    result = charloom("runs/gru", "runs/ngram")
+    assert result.exit_code == 0, result.output
+    about, where, _, header, *lines = result.stdout.splitlines()
+    assert about == "text  law.txt: 400 characters, held out of training (validation)"
+    assert where == "runs  in runs"
+    titles = ["nats", "bits", "perplexity", "parameters", "trained", "characters/s"]
+    assert header.split() == titles
+    rows, said = lines[: lines.index("")], lines[lines.index("") + 1 :]
+    assert len(rows) == 2 + 13
+    assert sum(" baseline " in row for row in rows) == 13
+    (gru,) = (row for row in rows if row.startswith("gru "))
+    assert re.fullmatch(r"gru +gru 2 x 4 +(\d+\.\d{4} +){2}\d+\.\d{3} +[\d,]+ +0:\d\d +[\d,]+", gru)
+    assert said[0].startswith("No network beats ")
+    assert "runs/gru, the best" in " ".join(said)
+    assert said[-1].startswith("note  characters/s is sampling on this machine")
+
+
+def test_json_has_all_of_it(home: Path, tmp_path: Path) -> None:
+    (tmp_path / "text.txt").write_text(CONTENT[:1000])
+    runs = [str(home / "runs" / name) for name in ("gru", "ngram")]
+    result = charloom(*runs, "--text", str(tmp_path / "text.txt"), "--json")
+    document = json.loads(result.stdout)
+    assert (document["text"], document["part"], document["characters"]) == ("text.txt", None, 1000)
+    rows = {row["name"]: row for row in document["entries"]}
+    gru = rows[runs[0]]
+    assert gru["kind"] == "run"
+    assert gru["bits"] == pytest.approx(gru["nats"] * 1.4426950408889634)
+    assert gru["seen"] == 1.0
+    assert set(gru) == {
+        "name",
+        "kind",
+        "model",
+        "nats",
+        "bits",
+        "perplexity",
+        "parameters",
+        "seconds",
+        "speed",
+        "seen",
+    }
+    assert rows["xz"]["kind"] == "baseline"
+    assert document["notes"][0].startswith("all of this text stands word for word")
+    assert "has learned from this very text" in document["verdict"]
+
+
+def test_what_was_learned_and_what_cannot_be_read_is_shown(home: Path, tmp_path: Path) -> None:
+    (tmp_path / "small.txt").write_text("abc abd " * 40)
+    (tmp_path / "text.txt").write_text(CONTENT[:1000])
+    settings = replace(config_of(tmp_path / "small.txt", watch=NEVER), model=NgramConfig(order=2))
+    small = played(tmp_path / "small", settings)
+    run = str(home / "runs" / "ngram")
+    result = charloom(run, str(small.path), "--text", str(tmp_path / "text.txt"))
+    assert result.exit_code == 0
+    assert re.search(rf"^{re.escape(run)} \* +ngram 8 +\d", result.stdout, re.M)
+    assert re.search(rf"^{re.escape(str(small.path))} +ngram 2$", result.stdout, re.M)
+    said = " ".join(result.stdout.split())
+    assert (
+        f"note {small.path} cannot read this text: character 1 of the text is {CONTENT[0]!r}"
+        in said
+    )
+    assert "note all of this text stands word for word in what" in said
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (("law.txt",), "law.txt is no run folder: .*--budget MINUTES"),
+        (("nothing",), "nothing is no run folder"),
+        (("runs/gru", "--budget", "1"), "runs/gru is a run, and --budget is for a text"),
+        (("short.txt", "--budget", "1"), "short.txt has 100 characters, too few to hold some out"),
+        (("law.txt", "--budget", "0"), "0.0 is not in the range x>0"),
+    ],
+)
+def test_what_cannot_be_compared_is_refused_with_a_reason(
+    home: Path, monkeypatch: pytest.MonkeyPatch, arguments: tuple[str, ...], said: str
+) -> None:
+    monkeypatch.chdir(home)
+    Path("short.txt").write_text(CONTENT[:100])
+    result = charloom(*arguments)
+    assert result.exit_code == 2
+    assert re.search(said, result.stderr)
+    assert not Path("runs", "compare-law").exists()
+
+
+@pytest.fixture
+def timed(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
+    """Networks of 4 units and 5 updates, whatever the minutes; returns what was to be planned."""
+    asked: list[Any] = []
+
+    def plan(config: Any, given: Any, text: Any, began: float, tell: Any) -> planning.Plan:
+        asked.append((config, given))
+        tell("measuring")
+        train = replace(config.train, iterations=5, minutes=None, batch=2, length=20)
+        small = replace(config.model, hidden=4, embedding=0)
+        config = replace(config, model=small, train=train, engine="reference", dtype="float64")
+        return planning.Plan(config, (), began)
+
+    monkeypatch.setattr(planning, "plan", plan)
+    monkeypatch.setattr(model, "has_torch", lambda: False)
+    return asked
+
+
+def test_a_budget_trains_one_of_each_kind_and_compares_them(
+    home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, timed: list[Any]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("law.txt").write_text(CONTENT)
+    result = charloom("law.txt", "--budget", "2")
+    assert result.exit_code == 0, result.output
+    said = result.stderr
+    assert "no transformer: it needs PyTorch, pip install 'charloom[torch]'" in said
+    assert "2 minutes for each network" in said
+    assert "about 6:00 in all, in runs/compare-law" in said
+    assert [config.model.cell for config, _ in timed] == ["rnn", "lstm", "gru"]
+    assert all(config.train.minutes == 2 for config, _ in timed)
+    for kind in ("ngram", "rnn", "lstm", "gru"):
+        assert re.search(rf"^{kind} +0:\d\d, held-out \d\.\d\d\d nats, ", said, re.M)
+        assert re.search(rf"^{kind} .* \d\.\d{{4}} ", result.stdout, re.M)
+    assert "runs  in runs/compare-law" in result.stdout
+    before = sorted(Path("runs/compare-law").rglob("*"))
+    again = json.loads(charloom("law.txt", "--budget", "2", "--json").stdout)
+    assert {str(Path(row["name"]).parent) for row in again["entries"] if row["kind"] == "run"} == {
+        "runs/compare-law-2"
+    }
+    assert sorted(Path("runs/compare-law").rglob("*")) == before
+
+
+def test_the_settings_are_those_of_train(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The planner gets what `charloom train --model lstm --minutes 2` hands to it."""
+    from charloom.cli import compare as command
+
+    monkeypatch.chdir(tmp_path)
+    Path("law.txt").write_text(CONTENT)
+    asked: list[Any] = []
+
+    def plan(config: Any, given: Any, *_: Any) -> Any:
+        asked.append((config, {*given}))
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(planning, "plan", plan)
+    monkeypatch.setattr(view, "open_view", lambda: view.PlainView(None))
+    arguments = ["train", "law.txt", "--model", "lstm", "--minutes", "2"]
+    CliRunner().invoke(cli.charloom, arguments)
+    own = command._config("lstm", ("law.txt",), 2.0), {*command.GIVEN}
+    assert asked == [own]
+
+
+def test_a_signal_ends_it_and_a_broken_network_is_left_out(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, timed: list[Any]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("law.txt").write_text(CONTENT)
+    real = training.train
+
+    def train(run: Run, **more: Any) -> Iterator[Event]:
+        if run.path.name == "rnn":
+            raise DivergedError("the network broke")
+        for event in real(run, **more):
+            if isinstance(event, Finished) and run.path.name == "lstm":
+                event = Finished("interrupted", signal.SIGTERM, 1, 5, 1.0, None, None, run.path, 1)
+            yield event
+
+    monkeypatch.setattr(training, "train", train)
+    result = charloom("law.txt", "--budget", "1")
+    assert result.exit_code == 128 + signal.SIGTERM
+    assert "rnn          left out: the network broke" in result.stderr
+    assert "`charloom resume runs/compare-law/lstm` goes on with it" in result.stderr
+    assert not Path("runs/compare-law/gru").exists()
+    assert result.stdout == ""

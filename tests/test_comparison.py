@@ -1,0 +1,278 @@
+"""One yardstick: figures against a recomputation of their own, and what is said about the text."""
+
+import json
+import math
+import shutil
+from dataclasses import replace as changed
+from itertools import count
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from charloom.config import DataConfig, NgramConfig, replace
+from charloom.corpora import load_corpus
+from charloom.errors import CharloomError
+from charloom.model import LanguageModel, open_model
+from charloom.run import Run
+from charloom.study import comparison as module
+from charloom.study.comparison import Comparison, Entry, compare, sampling_speed, verdict
+from charloom.text import Text
+from charloom.vocabulary import Vocabulary
+from small_runs import NEVER, TRAIN, config_of, played
+
+CONTENT = load_corpus("us-constitution")[:4000]
+HELD_OUT = CONTENT[3600:]
+OTHER = "No man is free, of whom it is said, that he must not do this.\n" * 3
+
+
+@pytest.fixture(scope="module")
+def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with texts, and runs of some kinds on the first of them."""
+    folder = tmp_path_factory.mktemp("home")
+    (folder / "law.txt").write_text(CONTENT)
+    (folder / "more.txt").write_text(CONTENT[2000:] * 2)
+    settings = config_of(folder / "law.txt", watch=NEVER)
+    for cell in ("lstm", "gru"):
+        played(folder / cell, config_of(folder / "law.txt", cell, watch=NEVER))
+    played(folder / "ngram", replace(settings, model=NgramConfig(order=8)))
+    return folder
+
+
+def opened(home: Path, *names: str) -> list[Run]:
+    return [Run.open(home / name) for name in names]
+
+
+def entry(found: Comparison, name: str) -> Entry:
+    (row,) = (row for row in found.entries if Path(row.name).name == name)
+    return row
+
+
+def bits(model: LanguageModel, text: str, folder: Path) -> float:
+    """Bits per character from log-probabilities that were exported: read from a file again."""
+    ids = np.array([model.vocabulary.characters.index(c) for c in text])  # type: ignore[union-attr]
+    log_p, _ = model.log_probs(ids[None, :-1], model.start(1))
+    np.save(folder / "log_probs.npy", log_p[0])
+    exported = np.load(folder / "log_probs.npy")
+    lost = [-math.log2(math.exp(exported[t, ids[t + 1]])) for t in range(len(ids) - 1)]
+    return math.fsum(lost) / len(lost)
+
+
+@pytest.mark.parametrize("name", ["lstm", "gru", "ngram"])
+def test_bits_equal_those_of_exported_log_probabilities(home: Path, name: str) -> None:
+    found = compare(opened(home, name), sampling=0)
+    assert (found.text, found.part, found.characters) == ("law.txt", "validation", 400)
+    row = entry(found, name)
+    assert row.bits == pytest.approx(bits(open_model(home / name), HELD_OUT, home), abs=1e-6)
+    assert row.nats == pytest.approx(row.bits * math.log(2), rel=1e-14)
+    assert row.perplexity == pytest.approx(2**row.bits, rel=1e-12)
+
+
+def test_bits_equal_those_of_the_onnx_file(home: Path) -> None:
+    pytest.importorskip("onnx")
+    pytest.importorskip("onnxruntime")
+    from charloom.export.contents import contents
+    from charloom.export.session import OnnxModel
+
+    (run,) = opened(home, "gru")
+    assert isinstance(run.vocabulary, Vocabulary)
+    model = OnnxModel(contents(run.config, run.load_weights(), run.vocabulary))
+    row = entry(compare([run], sampling=0), "gru")
+    assert row.bits == pytest.approx(bits(model, HELD_OUT, home), abs=1e-6)
+
+
+def test_runs_and_baselines_stand_in_one_list_from_the_best_down(home: Path) -> None:
+    found = compare(opened(home, "lstm", "ngram", "gru"), sampling=0.01)
+    losses = [row.nats for row in found.entries]
+    assert losses == sorted(losses)
+    assert sum(row.kind == "baseline" for row in found.entries) == 2 + 8 + 3
+    lstm, counts = entry(found, "lstm"), entry(found, "ngram")
+    V = len({*CONTENT})
+    # Two layers of 4: 4 gates of 4 from V one-hot inputs or 4 units, 4 units and a bias; the head.
+    assert lstm.parameters == 16 * (V + 4 + 1) + 16 * (4 + 4 + 1) + 5 * V
+    assert lstm.network
+    assert not counts.network
+    assert lstm.speed
+    assert lstm.speed > 0
+    seconds = json.loads((home / "lstm" / "metrics.jsonl").read_text().splitlines()[-1])["seconds"]
+    assert lstm.seconds == seconds
+    same = entry(found, "n-gram, order 8")
+    assert (counts.nats, counts.parameters) == (same.nats, same.parameters)
+    assert entry(found, "uniform").nats == pytest.approx(math.log(V), rel=1e-15)
+
+
+def test_where_there_is_a_test_part_it_is_that(home: Path, tmp_path: Path) -> None:
+    settings = config_of(home / "law.txt", watch=NEVER)
+    data = replace(settings.data, test=0.05)
+    run = played(tmp_path / "run", replace(settings, model=NgramConfig(order=3), data=data))
+    found = compare([run], sampling=0)
+    assert (found.part, found.characters) == ("test", 200)
+    row = entry(found, "run")
+    assert row.bits == pytest.approx(bits(open_model(run), CONTENT[3800:], tmp_path), abs=1e-6)
+
+
+def test_runs_with_other_held_out_text_are_refused_and_what_differs_is_said(
+    home: Path, tmp_path: Path
+) -> None:
+    settings = replace(config_of(home / "law.txt", watch=NEVER), model=NgramConfig(order=2))
+    data = replace(settings.data, validation=0.2)
+    cut = played(tmp_path / "cut", replace(settings, data=data))
+    other = DataConfig(sources=(str(home / "more.txt"),))
+    text = played(tmp_path / "text", replace(settings, data=other))
+    none = played(tmp_path / "none", replace(settings, data=replace(data, validation=0)))
+    (first,) = opened(home, "ngram")
+    with pytest.raises(CharloomError, match=r"first 3,600 .* first 3,200 .*--text FILE"):
+        compare([first, cut])
+    with pytest.raises(CharloomError, match=r"learned law.txt .* learned more.txt .*--text FILE"):
+        compare([first, text])
+    with pytest.raises(CharloomError, match=r"none held no text out of training: .*--text FILE"):
+        compare([none])
+    found = compare([first, cut, text, none], Text.from_string(OTHER, "other"), sampling=0)
+    assert found.part is None
+    assert f"baselines count what {first.path} learned" in found.notes
+
+
+def test_a_text_that_was_learned_is_noticed_and_said(home: Path) -> None:
+    (run,) = opened(home, "ngram")
+    found = compare([run], Text.from_string(CONTENT[1000:2000], "part"), sampling=0)
+    said = f"all of this text stands word for word in what {run.path} learned: figures marked *"
+    assert found.notes[0].startswith(said)
+    assert entry(found, "ngram").seen == entry(found, "unigram").seen == 1.0
+    assert not entry(found, "ngram").is_fair
+    mixed = Text.from_string(CONTENT[:300] + "\n" + OTHER * 3, "mixed")
+    # Of 301 + 9 x 62 characters there are 796 passages of 64; 237 of them lie in the first 300.
+    assert "30% of this text stands" in compare([run], mixed, sampling=0).notes[0]
+    new = compare([run], Text.from_string(OTHER, "new"), sampling=0)
+    assert new.notes == ()
+    assert entry(new, "ngram").is_fair
+
+
+def test_what_the_run_before_learned_counts_too(home: Path, tmp_path: Path) -> None:
+    """The end of more.txt, held out of the second run, is the end of what the first learned."""
+    settings = config_of(home / "law.txt", train=replace(TRAIN, iterations=2), watch=NEVER)
+    everything = replace(settings, data=replace(settings.data, validation=0))
+    first = played(tmp_path / "first", everything)
+    data = DataConfig(sources=(str(home / "more.txt"),))
+    (tmp_path / "tail.txt").write_text(OTHER * 20 + CONTENT[-600:])
+    data = DataConfig(sources=(str(tmp_path / "tail.txt"),))
+    start = str(first.path)
+    second = played(tmp_path / "second", replace(settings, data=data, start=start))
+    found = compare([second], sampling=0)
+    assert entry(found, "second").seen == pytest.approx(1.0)
+    assert f"what {second.path} learned" in found.notes[0]
+
+
+def test_a_run_that_cannot_read_the_text_does_not_stop_the_table(
+    home: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "small.txt").write_text("abc abd " * 40)
+    settings = replace(config_of(tmp_path / "small.txt", watch=NEVER), model=NgramConfig(order=2))
+    small = played(tmp_path / "small", settings)
+    (run,) = opened(home, "ngram")
+    text = Text.from_string("abd and no more", "text")
+    found = compare([small, run], text, sampling=0)
+    (unread,) = found.unread
+    assert (unread.name, unread.model) == (str(small.path), "ngram 2")
+    assert "'n' (U+006E" in unread.why
+    assert [row.name for row in found.entries if row.kind == "run"] == [str(run.path)]
+    assert entry(found, "n-gram, order 8").nats < math.inf
+    with pytest.raises(CharloomError, match=r"no run can score text: .*small: character 6"):
+        compare([small], text)
+    with pytest.raises(CharloomError, match="1 character"):
+        compare([run], Text.from_string("a", "short"))
+    with pytest.raises(CharloomError, match="no run to compare"):
+        compare([])
+
+
+def test_a_text_that_is_gone_leaves_out_what_needs_it(home: Path, tmp_path: Path) -> None:
+    shutil.copytree(home, tmp_path / "home")
+    where = tmp_path / "home" / "ngram"
+    document = json.loads((where / "corpus.json").read_bytes())
+    document["sources"] = [str(tmp_path / "gone.txt")]
+    (where / "corpus.json").write_text(json.dumps(document))
+    (where / "ids.npy").unlink()
+    found = compare([Run.open(where)], Text.from_string(OTHER, "other"), sampling=0)
+    assert [row.name for row in found.entries if row.kind == "baseline"] == ["uniform"]
+    assert "gone.txt" in found.notes[0]
+    assert found.notes[1] == (
+        "no training text is at hand: of the baselines there is only the uniform one"
+    )
+
+
+def test_of_a_long_training_text_baselines_count_the_end(
+    home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "MOST", 100)
+    found = compare(opened(home, "ngram"), sampling=0)
+    assert "baselines count the last 100 characters of what was learned" in found.notes
+    tail, V = CONTENT[3500:3600], len({*CONTENT})
+    lost = [-math.log((tail.count(c) + 1) / (100 + V)) for c in HELD_OUT[1:]]
+    assert entry(found, "unigram").nats == pytest.approx(math.fsum(lost) / len(lost), rel=1e-12)
+
+
+def test_speed_is_the_median_of_five_turns(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A clock that only writing moves: a piece of 10 characters takes as long as its turn says."""
+    now, turns = 0.0, count()
+    paces = [1.0, 0.1, 0.2, 5.0, 0.1, 0.4]  # the first is to get warm
+
+    def generate(*_: Any, **__: Any) -> Any:
+        nonlocal now
+        pace = paces[next(turns)]
+        for _ in range(2 if pace == 1.0 else 1000):
+            now += pace
+            yield "0123456789"
+
+    monkeypatch.setattr(module, "generate", generate)
+    monkeypatch.setattr(module, "perf_counter", lambda: now)
+    speed = sampling_speed(None, seconds=10)  # type: ignore[arg-type]
+    assert speed == pytest.approx(10 / 0.2)
+    assert next(turns) == 6
+
+
+def test_a_model_that_writes_nothing_has_no_speed(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "generate", lambda *_, **__: iter(()))
+    assert sampling_speed(None) is None  # type: ignore[arg-type]
+
+
+def rows(*found: Entry) -> Comparison:
+    return Comparison("text", None, 9, found, (), ())
+
+
+def test_the_verdict_says_whether_a_network_beats_what_needs_none() -> None:
+    lstm = Entry("lstm", "run", "lstm 1 x 8", 1.0 * math.log(2), network=True)
+    ngram = Entry("order 8", "baseline", "", 1.25 * math.log(2))
+    assert verdict(rows(lstm, ngram)) == (
+        "lstm foresees this text best: 1.000 bits per character, 0.250 fewer than order 8, the "
+        "best without a network."
+    )
+    worse = changed(lstm, nats=1.5 * math.log(2))
+    said = verdict(rows(ngram, worse))
+    assert said.startswith("No network beats order 8 here: 1.250 bits per character, and lstm")
+    assert "has 0.250 more" in said
+    assert verdict(rows(ngram)) == "order 8 foresees this text best: 1.250 bits per character."
+    assert "has learned from this very text" in verdict(rows(changed(lstm, seen=0.5), ngram))
+    assert "foresees this text best" in verdict(rows(changed(lstm, seen=0.07), ngram))
+
+
+@pytest.mark.torch
+def test_pretrained_models_stand_beside_runs(home: Path, tmp_path: Path) -> None:
+    pytest.importorskip("torch")
+    pytest.importorskip("transformers")
+    from pretrained_folders import write_gpt2
+
+    model = write_gpt2(tmp_path / "gpt2")
+    with pytest.raises(CharloomError, match=r"no text of its own: .*--text FILE"):
+        compare([tmp_path / "gpt2"])
+    found = compare([*opened(home, "ngram"), tmp_path / "gpt2"], sampling=0.01)
+    row = entry(found, "gpt2")
+    assert (row.model, row.network, row.seconds) == ("gpt2", True, None)
+    assert row.parameters == sum(parameter.numel() for parameter in model.parameters())
+    opened_model = open_model(tmp_path / "gpt2")
+    ids = opened_model.vocabulary.whole(HELD_OUT)
+    log_p, _ = opened_model.log_probs(ids[None, :-1], opened_model.start(1))
+    lost = -sum(float(log_p[0, t, ids[t + 1]]) for t in range(len(ids) - 1))
+    assert row.bits == pytest.approx(lost / 400 / math.log(2), abs=1e-6)
+    assert any("gpt2 had read before it came here is not known" in note for note in found.notes)
+    alone = compare([tmp_path / "gpt2"], Text.from_string(OTHER, "other"), sampling=0)
+    assert [r.name for r in alone.entries if r.kind == "baseline"] == ["uniform"]
