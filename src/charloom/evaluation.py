@@ -71,7 +71,7 @@ def evaluate(
         lanes = 1
     if lanes is None:
         lanes = max(1, min(MAX_LANES, N // LANE_LENGTH))
-    starts, length = _windows(N - 1, lanes)
+    starts, length = windows(N - 1, lanes)
     # A lane scores what lies beyond the end of the lane before it.
     scored_from = np.append(0, starts[:-1] + length)[:, None]
     total = 0.0
@@ -98,7 +98,7 @@ def chunk_length(lanes: int, vocabulary_size: int) -> int:
     return max(1, min(max(2**20 // vocabulary_size, 2**7), 2**13) // lanes)
 
 
-def _windows(count: int, lanes: int) -> tuple[NDArray[np.intp], int]:
+def windows(count: int, lanes: int) -> tuple[NDArray[np.intp], int]:
     """Return the starts (B,) and the one length of the windows that cover range(count).
 
     Each reaches at least WARM_UP back into the one before it.

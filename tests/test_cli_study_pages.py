@@ -1,0 +1,387 @@
+"""`charloom study surprise` and `neurons`, and their pages in a real browser."""
+
+import json
+import os
+import re
+import shutil
+
+import pytest
+from click.testing import CliRunner
+
+from charloom.cli import charloom
+from charloom.config import DataConfig, ModelConfig, NgramConfig, RunConfig, replace
+from charloom.planning import new_run
+from charloom.study.surprise import surprise
+from charloom.training import train
+from small_runs import TRAIN, config_of, played
+
+HOSTILE = (  # what must not leave the text: as HTML, as JSON in a script, on a terminal
+    "<script>alert(1)</script> & \"Quoted 'text' of &lt;things\" -->\n"
+    "</pre></div>]]> \u2028 \x1b[31m (Some [Words]; 12) {{ here }}\n"
+    "A line that is much longer than the others are, and ends\n\n"
+) * 12
+PHONE = {"width": 390, "height": 844}
+
+
+def made(path, model):
+    return new_run(
+        path, RunConfig(model=model, data=DataConfig(sources=(str(path.parent / "t.txt"),)))
+    )
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory):
+    """A folder with a hostile text, an LSTM and an n-gram model of it, and one of another text."""
+    folder = tmp_path_factory.mktemp("place")
+    (folder / "t.txt").write_text(HOSTILE, "utf-8")
+    (folder / "head.txt").write_text(HOSTILE[:700], "utf-8")
+    config = config_of(folder / "t.txt", train=replace(TRAIN, iterations=5, learning_rate=0.02))
+    config = replace(config, data=replace(config.data, validation=0.3))
+    config = replace(config, model=ModelConfig(cell="lstm", layers=2, hidden=6))
+    played(folder / "run", config)
+    played(folder / "gru", replace(config, model=ModelConfig(cell="gru", hidden=3)))
+    list(train(made(folder / "counts", NgramConfig(order=3))))
+    return folder
+
+
+@pytest.fixture
+def said(place, monkeypatch):
+    """Return what makes a command, in the folder: standard output, of status 0 unless said."""
+    monkeypatch.chdir(place)
+
+    def call(*arguments, status=0, **options):
+        result = CliRunner().invoke(charloom, [*map(str, arguments)], **options)
+        assert result.exit_code == status, result.output
+        return result.stdout if status == 0 else result.stderr
+
+    return call
+
+
+def test_the_mean_is_that_of_evaluate(said):
+    for run in "run", "counts":
+        (score,) = json.loads(said("evaluate", run, "t.txt", "--json"))["scores"]
+        (found,) = json.loads(said("study", "surprise", run, "t.txt", "--json"))["runs"]
+        for name in ("nats", "bits", "perplexity", "characters"):
+            assert found[name] == pytest.approx(score[name], rel=1e-9)
+        assert "".join(span["text"] for span in found["spans"]) == HOSTILE[1:]
+        assert sum(span["nats"] for span in found["spans"]) == pytest.approx(
+            found["nats"] * found["characters"]
+        )
+        assert all(len(span["guesses"]) == 5 for span in found["spans"])
+
+
+def test_without_a_text_it_is_what_the_run_held_out(said):
+    (score,) = json.loads(said("evaluate", "run", "--json"))["scores"]
+    document = json.loads(said("study", "surprise", "run", "--json"))
+    assert document["runs"][0]["nats"] == pytest.approx(score["nats"])
+    held_out = int(len(HOSTILE) * 0.3)
+    assert document["text"] == f"held-out text: {held_out} characters"
+    cut = json.loads(said("study", "surprise", "run", "--length", "50", "--json"))
+    assert cut["text"] == f"held-out text: the first 50 of {held_out} characters"
+    assert cut["runs"][0]["characters"] == 49
+
+
+def test_a_text_can_come_from_standard_input(said):
+    document = json.loads(said("study", "surprise", "run", "-", "--json", input="A line that is"))
+    assert document["runs"][0]["characters"] == 13
+
+
+def test_what_is_not_a_terminal_gets_digits_below_the_text_and_nothing_that_moves_a_cursor(said):
+    out = said("study", "surprise", "counts", "head.txt")
+    assert out.isprintable() or {c for c in out if not c.isprintable()} == {"\n"}
+    lines = out.splitlines()
+    below = lines[
+        lines.index("<script>alert(1)</script> & \"Quoted 'text' of &lt;things\" -->") + 1
+    ]
+    assert re.fullmatch(r"[ 0-9]+", below)
+    assert "What surprised it most, per character" in lines
+    assert re.search(r"^ +\d\.\d\d +\d\.\d\d +\d+ +.*\[.+\]", out, re.M)
+    assert re.fullmatch(
+        r"\d\.\d{3} nats, \d\.\d{3} bits per character, over 699 characters\.", lines[-1]
+    )
+
+
+def test_on_a_terminal_the_text_is_coloured_by_its_surprise(said, monkeypatch):
+    monkeypatch.setattr("charloom.cli.study.surprise.is_plain", lambda: False)
+    monkeypatch.setenv("FORCE_COLOR", "1")
+    monkeypatch.setenv("TERM", "xterm-256color")
+    monkeypatch.delenv("NO_COLOR", raising=False)
+    out = said("study", "surprise", "run", "head.txt")
+    assert "\x1b[38;5;16;48;5;216m" in out  # 2.5 nats: black on orange
+    plain = re.sub(r"\x1b\[[0-9;]*m", "", out)
+    assert "\x1b" not in plain
+    assert '<script>alert(1)</script> & "Quoted' in plain
+    assert "1 nats" in plain
+
+
+def test_which_of_two_runs_fits_better(said):
+    runs = ("study", "surprise", "counts", "head.txt", "--against", "run")
+    document = json.loads(said(*runs, "--json"))
+    one, other = document["runs"]
+    assert (one["run"], other["run"]) == ("counts", "run")
+    assert document["difference"]["nats"] == pytest.approx(other["nats"] - one["nats"])
+    assert document["difference"]["nats"] > 0.5
+    assert document["difference"]["better"]
+    out = said(*runs)
+    assert re.search(r"^counts fits this text better: by \d\.\d{3} nats, \d\.\d{3} bits", out, re.M)
+    assert re.search(rf"^counts +{one['nats']:.4f} +{one['bits']:.4f} +699$", out, re.M)
+    turned = said("study", "surprise", "run", "head.txt", "--against", "counts")
+    assert "counts fits this text better" in turned
+
+
+def test_what_the_other_run_may_have_learned_is_said(said):
+    arguments = ("study", "surprise", "run", "--against", "counts", "--json")
+    result = CliRunner().invoke(charloom, arguments)
+    assert "counts may have learned what run held out" in result.stderr  # it held out a tenth
+    turned = CliRunner().invoke(charloom, ["study", "surprise", "counts", "--against", "run"])
+    assert (turned.exit_code, turned.stderr) == (0, "")
+
+
+@pytest.mark.parametrize("command", ["surprise", "neurons"])
+def test_mistakes_are_said_in_a_line(said, place, command):
+    (place / "odd.txt").write_text("A line\nthat is µ\n", "utf-8")
+    assert "run cannot read the text, line 2: character 16 of the text is 'µ'" in said(
+        "study", command, "run", "odd.txt", status=2
+    )
+    assert "there is no run folder nowhere" in said("study", command, "nowhere", status=2)
+    assert "cannot write no/page.html" in said(
+        "study", command, "run", "t.txt", "--html", "no/page.html", status=2
+    )
+
+
+def test_neurons_are_listed_with_what_they_follow(said):
+    document = json.loads(said("study", "neurons", "run", "t.txt", "--top", "4", "--json"))
+    assert (document["cells"], document["shows"], len(document["top"])) == (12, "tanh(c)", 4)
+    first = document["top"][0]
+    assert first["correlations"][first["feature"]] == first["correlation"]
+    assert {gate["gate"] for gate in document["gates"]} == {"i", "f", "o"}
+    assert [len(gate["cells"]) for gate in document["gates"]] == [6] * 6
+    out = said("study", "neurons", "run", "t.txt", "--top", "4")
+    assert {c for c in out if not c.isprintable()} == {"\n"}
+    assert "run   run: lstm, 2 layers of 6" in out
+    assert f"text  t.txt: {len(HOSTILE):,} characters" in out
+    row = rf"^{first['layer']}:{first['unit']} +{first['feature']} +"
+    assert re.search(row + re.escape(f"{first['correlation']:+.3f} "), out, re.M)
+    assert re.search(r"^layer 1 +forget +\d+% +\d+%$", out, re.M)
+    assert re.search(r"^ [+-]\d\.\d\d +\d+  .*‹", out, re.M)
+    assert re.search(r"^layer 0 +reset +\d+%", said("study", "neurons", "gru", "t.txt"), re.M)
+
+
+def test_neurons_on_a_terminal_are_coloured(said, monkeypatch):
+    monkeypatch.setattr("charloom.cli.study.neurons.is_plain", lambda: False)
+    monkeypatch.setenv("FORCE_COLOR", "1")
+    monkeypatch.setenv("TERM", "xterm-256color")
+    monkeypatch.delenv("NO_COLOR", raising=False)
+    out = said("study", "neurons", "run", "t.txt", "--top", "2")
+    assert re.search(r"\x1b\[38;5;16;48;5;\d+m", out)
+    assert "\x1b" not in re.sub(r"\x1b\[[0-9;]*m", "", out)
+
+
+def test_neurons_of_what_is_no_recurrent_network_are_refused(said):
+    out = said("study", "neurons", "counts", "t.txt", status=2)
+    assert "neurons are those of recurrent networks" in out
+
+
+def test_a_text_that_is_too_short_is_refused(said):
+    assert "too short" in said("study", "neurons", "run", "t.txt", "--length", "30", status=2)
+
+
+@pytest.fixture(scope="module")
+def pages(place):
+    """The three pages, made once: paths by name."""
+    pytest.importorskip("jinja2")
+    commands = {
+        "surprise": ("surprise", "run", "head.txt"),
+        "against": ("surprise", "counts", "head.txt", "--against", "run"),
+        "neurons": ("neurons", "run", "t.txt", "--top", "3"),
+    }
+    here = os.getcwd()  # noqa: PTH109
+    os.chdir(place)
+    try:
+        for name, (command, *arguments) in commands.items():
+            call = ["study", command, *arguments, "--html", f"{name}.html"]
+            result = CliRunner().invoke(charloom, call)
+            assert result.exit_code == 0, result.output
+            assert f"The page is {name}.html" in result.stdout
+    finally:
+        os.chdir(here)
+    return {name: place / f"{name}.html" for name in commands}
+
+
+@pytest.mark.parametrize("name", ["surprise", "against", "neurons"])
+def test_a_page_holds_hostile_text_as_text(pages, name):
+    content = pages[name].read_text("utf-8")
+    assert "<script>alert" not in content
+    assert content.count("<script") == content.count("</script>") == 2  # the data, and ours
+    assert "{{ here }}" in content
+    assert "&lt;script&gt;alert(1)&lt;/script&gt;" in content
+    (data,) = re.findall(
+        r'<script type="application/json" class="data">(.*?)</script>', content, re.S
+    )
+    assert json.loads(data)["text"].startswith("<script>alert(1)</script>")
+    assert not re.search(r'(src|href)="', content)
+    assert ' id="' not in content
+
+
+def test_an_impossible_character_makes_a_page_whose_data_is_json(pages, place):
+    from charloom.model import open_model
+    from charloom.pages.surprise import surprise_page, surprise_view
+
+    run = made(place / "chain", NgramConfig(order=3, smoothing="none"))
+    list(train(run))
+    found = surprise(open_model(run), "A line{")
+    content = surprise_page(surprise_view("Chain", "a text", [("chain", found)]))
+    (data,) = re.findall(
+        r'<script type="application/json" class="data">(.*?)</script>', content, re.S
+    )
+
+    def refuse(constant):
+        raise AssertionError(constant)
+
+    assert json.loads(data, parse_constant=refuse)["runs"][0]["nats"][-1] == 999
+
+
+@pytest.fixture(scope="module")
+def browser():
+    path = os.environ.get("CHROMIUM") or shutil.which("chromium")
+    if path is None:
+        pytest.skip("no chromium: install it, or name it in CHROMIUM")
+    api = pytest.importorskip("playwright.sync_api")
+    with api.sync_playwright() as play:
+        browser = play.chromium.launch(executable_path=path, args=["--no-sandbox"])
+        yield browser
+        browser.close()
+
+
+@pytest.fixture
+def opened(browser, pages):
+    """Return what opens a page; whatever it says or asks for is a failure."""
+    contexts, heard = [], []
+
+    def call(name, **options):
+        context = browser.new_context(**options)
+        contexts.append(context)
+        page = context.new_page()
+        page.on("console", lambda message: heard.append(message.text))
+        page.on("pageerror", lambda error: heard.append(str(error)))
+        page.on("dialog", lambda dialog: (heard.append(dialog.message), dialog.dismiss()))
+        url = pages[name].as_uri()
+        page.on("request", lambda request: request.url == url or heard.append(request.url))
+        page.goto(url)
+        return page
+
+    yield call
+    for context in contexts:
+        context.close()
+    assert heard == []
+
+
+def overflow(page):
+    return page.evaluate(
+        "document.documentElement.scrollWidth - document.documentElement.clientWidth"
+    )
+
+
+def colours(page):
+    return page.eval_on_selector_all(
+        ".text-view i", "cells => cells.map(c => getComputedStyle(c).backgroundColor)"
+    )
+
+
+@pytest.mark.browser
+@pytest.mark.parametrize("name", ["surprise", "against", "neurons"])
+def test_a_page_fits_a_phone_in_light_and_in_dark(opened, name):
+    page = opened(name, viewport=PHONE, has_touch=True, is_mobile=True)
+    grounds = {"light": "rgb(255, 255, 255)", "dark": "rgb(20, 23, 28)"}
+    for scheme, ground in grounds.items():
+        page.emulate_media(color_scheme=scheme)
+        assert page.evaluate("getComputedStyle(document.body).backgroundColor") == ground
+        assert overflow(page) <= 0
+        page.locator(".text-view i").nth(9 if scheme == "light" else 30).tap()
+        assert page.locator(".card").is_visible()
+        box = page.locator(".card").bounding_box()
+        assert box["x"] >= 0
+        assert box["x"] + box["width"] <= PHONE["width"]
+        assert overflow(page) <= 0
+
+
+@pytest.mark.browser
+def test_hovering_shows_five_guesses_and_keys_go_on_from_there(opened, place):
+    from charloom.model import open_model
+
+    found = surprise(open_model(place / "run"), HOSTILE[:700])
+    page = opened("surprise")
+    cells, card = page.locator(".text-view i"), page.locator(".card")
+    assert cells.count() == 700
+    assert page.locator(".text-view").text_content() == HOSTILE[:700]
+    assert not card.is_visible()
+    cells.nth(30).hover()
+    assert card.is_visible()
+    guesses = [c for c, _ in found.top(29)]
+    shown = {"\n": "↵", " ": "␣"}
+    texts = card.locator(".guess code").all_text_contents()
+    assert texts[:5] == [shown.get(c, c) for c in guesses]
+    assert len(texts) == 5 + (HOSTILE[30] not in guesses)  # and what came
+    assert f"{found.nats[29]:.2f} nats" in card.text_content()
+    assert card.locator(".came").count() == 1
+    page.locator(".text-view").focus()
+    page.keyboard.press("ArrowRight")
+    assert f"{found.nats[30]:.2f} nats" in card.text_content()
+    page.keyboard.press("Escape")
+    assert not card.is_visible()
+    (worst,) = [p for p in found.passages if p == found.passages[0]]
+    page.locator(".passages button").first.click()
+    assert "".join(page.locator(".text-view i.found").all_text_contents()) == worst.text
+
+
+@pytest.mark.browser
+def test_two_runs_can_be_looked_at_one_by_one_or_as_their_difference(opened):
+    page = opened("against")
+    buttons = page.locator(".modes button")
+    assert buttons.all_text_contents() == ["difference", "counts", "run"]
+    seen = []
+    for k in range(3):
+        buttons.nth(k).click()
+        seen.append(colours(page))
+        page.locator(".text-view i").nth(30).hover()
+        assert (
+            page.locator(".card h4").all_text_contents()
+            == [["counts", "run"], ["counts"], ["run"]][k]
+        )
+    assert seen[0] != seen[1] != seen[2]
+    assert page.locator(".text-view i.cold").count() == 0
+    buttons.nth(0).click()
+    assert page.locator(".text-view i.cold").count() > 0
+
+
+@pytest.mark.browser
+def test_another_cell_colours_the_text_anew(opened, place):
+    page = opened("neurons")
+    data = json.loads(page.locator(".data").text_content())
+    cells, card, select = (page.locator(s) for s in (".text-view i", ".card", "select"))
+    before = colours(page)
+    says = page.locator(".says").text_content()
+    assert data["cells"][data["begin"]]["name"] in says
+    select.select_option(str((data["begin"] + 1) % len(data["cells"])))
+    after = colours(page)
+    assert before != after
+    assert page.locator(".says").text_content() != says
+    page.locator(".relative").check()
+    assert colours(page) != after
+    page.locator(".relative").uncheck()
+    assert colours(page) == after
+    page.locator(".on").click()
+    assert colours(page) != after
+    page.locator(".found button").last.click()
+    name = page.locator(".found button").last.text_content()
+    assert page.locator(".says b").first.text_content() == name
+    assert page.locator(".drives.high li").count() == 3
+    cells.nth(20).hover()
+    value = page.evaluate("document.querySelector('.card b').textContent").replace("\u2212", "-")
+    from charloom.run import Run
+    from charloom.study.neurons import neurons
+
+    found = neurons(Run.open(place / "run"), HOSTILE, top=3)
+    (cell,) = {c.name: c for c in found.by_feature if c.name == name}.values()
+    assert float(value) == pytest.approx(float(found.values(cell)[20]), abs=0.01)
+    assert card.is_visible()
