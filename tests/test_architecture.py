@@ -15,8 +15,8 @@ FLOORS = {
     "jit launch meta outlook presets progress signals sources suffixes text tokens vocabulary "
     "wording",
     1: "arrays compiled ids ngram optimizers recipe reference schedules torchnet weights",
-    2: "checkpoint corpus evaluation events fitting keeping metrics model planning replay run "
-    "sampling stability standing training watch",
+    2: "checkpoint copying corpus evaluation events fitting keeping metrics model planning replay "
+    "run sampling stability standing training watch",
     3: "export pages plots report study tensorboard",
     4: "__main__ cli server",
 }

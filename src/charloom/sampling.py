@@ -8,7 +8,7 @@ depends on the number of lanes).
 
 import time
 from collections.abc import Iterator
-from typing import Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,9 +17,12 @@ from charloom.config import SampleConfig
 from charloom.errors import CharloomError
 from charloom.evaluation import chunk_length
 from charloom.model import Ids, LanguageModel, State
-from charloom.tokens import TokenDecoder
+from charloom.tokens import TokenDecoder, Tokens
 from charloom.vocabulary import Decoder
 from charloom.weights import Array
+
+if TYPE_CHECKING:
+    from charloom.copying import CopyLimit
 
 LONGEST_CHUNK = 1024  # characters drawn before anything is looked at
 GROW_BELOW = 0.05  # seconds that a chunk may take for the next to be longer
@@ -57,12 +60,13 @@ def filter_probs(log_probs: Array, config: SampleConfig) -> NDArray[np.float64]:
     Only differences within `log_probs` matter; -inf is a character that cannot come. Raises
     CharloomError where one is NaN or +inf, or all are -inf.
     """
-    weights = _weights(log_probs, config)
+    weights = weights_of(log_probs, config)
     probs: NDArray[np.float64] = weights / weights.sum()
     return probs
 
 
-def _weights(log_probs: Array, config: SampleConfig) -> NDArray[np.float64]:
+def weights_of(log_probs: Array, config: SampleConfig) -> NDArray[np.float64]:
+    """Do what `filter_probs` does, but for the dividing."""
     scores = np.asarray(log_probs, np.float64)
     highest = scores.max()
     if not np.isfinite(highest):
@@ -97,7 +101,7 @@ def draw(log_probs: Array, config: SampleConfig, u: float) -> int:
     above 0, and there always is one: the sum is at least 1, so u times it rounds to less.
     Raises what `filter_probs` raises.
     """
-    sums = np.cumsum(_weights(log_probs, config))
+    sums = np.cumsum(weights_of(log_probs, config))
     return int(np.searchsorted(sums, u * sums[-1], side="right"))
 
 
@@ -123,17 +127,23 @@ def generate_ids(
 
 
 def generate(
-    model: LanguageModel, config: SampleConfig, prompt: str = "", length: int = 200
+    model: LanguageModel,
+    config: SampleConfig,
+    prompt: str = "",
+    length: int = 200,
+    limit: "CopyLimit | None" = None,
 ) -> Iterator[str]:
     """Write on from `prompt`, and hand over pieces of the text as they come.
 
     `length` counts characters after the prompt, which is not part of what is handed over.
     The text ends before the first of the stop strings to be complete, and where a model of
-    tokens says that it does; it is shorter than `length` only then. An empty prompt is a new
-    line, as far as the model knows: see `Vocabulary.prompt`.
-    Raises CharloomError: UnknownCharacterError for the prompt, and what `draw` raises.
+    tokens says that it does; it is shorter than `length` only then, or where `limit` leaves
+    nothing to write. An empty prompt is a new line, as far as the model knows: see
+    `Vocabulary.prompt`. With a `limit` characters come one at a time.
+    Raises CharloomError: UnknownCharacterError for the prompt, what `draw` raises, and for a
+    limit with a model of tokens.
     """
-    return (pieces[0] for pieces in _write(model, config, prompt, length, 1) if pieces[0])
+    return (pieces[0] for pieces in _write(model, config, prompt, length, 1, limit) if pieces[0])
 
 
 def generate_many(
@@ -142,41 +152,79 @@ def generate_many(
     prompt: str = "",
     length: int = 200,
     count: int = 1,
+    limit: "CopyLimit | None" = None,
 ) -> list[str]:
     """Return `count` texts, written side by side; see `generate`, which gives the first."""
-    pieces = _write(model, config, prompt, length, count)
+    pieces = _write(model, config, prompt, length, count, limit)
     return ["".join(parts) for parts in zip(*pieces, strict=True)] or [""] * count
 
 
 def _write(
-    model: LanguageModel, config: SampleConfig, prompt: str, length: int, count: int
+    model: LanguageModel,
+    config: SampleConfig,
+    prompt: str,
+    length: int,
+    count: int,
+    limit: "CopyLimit | None",
 ) -> Iterator[list[str]]:
     """Check and encode at once, so that errors come before the first piece is asked for."""
     for name, value, least in (("length", length, 0), ("count", count, 1)):
         if value < least:
             raise CharloomError(f"{name} is {value}, but it must be at least {least}")
-    return _stream(model, config, model.vocabulary.prompt(prompt), length, count)
+    if limit is not None and isinstance(model.vocabulary, Tokens):
+        raise CharloomError(
+            "max-copy counts characters, and this model writes tokens: leave it out"
+        )
+    memory = limit.most if limit else 1
+    decoders = [model.vocabulary.decoder() for _ in range(count)]
+    texts = [_Text(config.stop, decoder, length, prompt, memory) for decoder in decoders]
+    return _stream(model, config, model.vocabulary.prompt(prompt), texts, limit)
 
 
 def _stream(
-    model: LanguageModel, config: SampleConfig, prompt: Ids, length: int, count: int
+    model: LanguageModel,
+    config: SampleConfig,
+    prompt: Ids,
+    texts: "list[_Text]",
+    limit: "CopyLimit | None",
 ) -> Iterator[list[str]]:
-    """Yield the next piece of each of `count` texts until all have ended."""
+    """Yield the next piece of each of the texts until all have ended."""
+    count = len(texts)
     state = _read(model, prompt[:-1], count)
     ids = np.repeat(prompt[-1:], count)
-    texts = [_Text(config.stop, model.vocabulary.decoder(), length) for _ in range(count)]
     rngs = np.random.default_rng(config.seed).spawn(count)
     chunk = 1
     while left := max(text.left for text in texts):
         chunk = min(chunk, left)
         uniforms = np.stack([rng.random(chunk) for rng in rngs])
         began = time.perf_counter()
-        drawn, state = _generate_ids(model, ids, state, uniforms, config)
+        if limit is None:
+            drawn, state = _generate_ids(model, ids, state, uniforms, config)
+        else:
+            drawn, state = _limited(model, ids, state, uniforms[:, 0], config, limit, texts)
         elapsed = time.perf_counter() - began
-        ids = drawn[:, -1]
+        ids = np.maximum(drawn[:, -1], 0)
         yield [text.add(row) for text, row in zip(texts, drawn, strict=True)]
-        if elapsed < GROW_BELOW:
+        if elapsed < GROW_BELOW and limit is None:
             chunk = min(4 * chunk, LONGEST_CHUNK)
+
+
+def _limited(
+    model: LanguageModel,
+    ids: Ids,
+    state: State,
+    u: NDArray[np.float64],
+    config: SampleConfig,
+    limit: "CopyLimit",
+    texts: "list[_Text]",
+) -> tuple[Ids, State]:
+    """Read ids (B,), then draw one character in each lane that has not ended: (B, 1)."""
+    log_probs, state = model.step(ids, state)
+    drawn = np.zeros((len(texts), 1), np.int32)
+    for b, text in enumerate(texts):
+        if text.left:
+            drawn[b] = limit.draw(model.vocabulary, text.written, log_probs[b], config, u[b])
+    return drawn, state
 
 
 def _read(model: LanguageModel, ids: Ids, lanes: int) -> State:
@@ -204,20 +252,35 @@ def _generate_ids(
 class _Text:
     """One text on its way out, which holds back what may be the beginning of a stop string.
 
-    `left` is how many characters are still to come, at most; 0 when the text has ended.
+    `left` is how many characters are still to come, at most; 0 when the text has ended. `written`
+    ends with the last characters drawn, at least `memory` where there are so many, and before
+    them is the prompt.
     """
 
-    def __init__(self, stops: tuple[str, ...], decoder: Decoder | TokenDecoder, left: int) -> None:
-        self.left = left
-        self._stops, self._decoder = stops, decoder
+    def __init__(
+        self,
+        stops: tuple[str, ...],
+        decoder: Decoder | TokenDecoder,
+        left: int,
+        prompt: str,
+        memory: int,
+    ) -> None:
+        self.left, self.written = left, prompt
+        self._stops, self._decoder, self._memory = stops, decoder, memory
         self._held = ""
 
     def add(self, ids: Ids) -> str:
-        """Take the next ids and return the characters that are sure to be part of the text."""
+        """Take the next ids and return the characters that are sure to be part of the text.
+
+        An id of -1 says that it ends.
+        """
         if not self.left:
             return ""
-        piece = self._decoder.add(ids)[: self.left]
-        self.left = 0 if self._decoder.ended else self.left - len(piece)
+        known = ids[ids >= 0]
+        piece = self._decoder.add(known)[: self.left]
+        ended = self._decoder.ended or len(known) < len(ids)
+        self.left = 0 if ended else self.left - len(piece)
+        self.written = (self.written + piece)[-self._memory :]
         text = self._held + piece
         places = [(text.find(stop), len(stop)) for stop in self._stops]
         # The first to be complete, and the longest of those that end together.
