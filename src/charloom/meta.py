@@ -21,13 +21,15 @@ class Losses(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
     """What is remembered of the losses of a run's updates, in nats per character.
 
     `smooth` is min-char-rnn's; `sum` is over the `count` updates since the last line of metrics;
-    `sampled` is `smooth` at the last sample that was drawn for its being the lowest.
+    `sampled` is `smooth` at the last sample that was drawn for its being the lowest;
+    `gradient_norm` is that of the last update, where it is known.
     """
 
     smooth: float
     sum: float = 0.0
     count: Count = 0
     sampled: float | None = None
+    gradient_norm: float | None = None
 
 
 class Setback(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

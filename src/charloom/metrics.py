@@ -23,7 +23,7 @@ LARGEST = 2**23  # bytes, at which a file is thinned
 NEWEST = 10_000  # lines that stay whole, if they are no more than half of that
 STRETCHES = 2_000  # of steps, of which extremes stay
 LOSSES = ("loss", "validation")
-USUAL = {"step", "characters", "seconds", "loss", "smooth", "rate", "validation"}
+USUAL = {"step", "characters", "seconds", "loss", "smooth", "rate", "validation", "gradient_norm"}
 _MOST = 2**28  # bytes that are read: what older versions wrote was not thinned
 _CHUNK = 2**12  # bytes
 

@@ -27,11 +27,13 @@ class Optimizer:
     """The rule that `config.optimizer` names, with its slots and the count of updates made.
 
     `slots` maps a slot's name, then a weight's name, to an array shaped like that weight.
+    `norm` is that of the last gradient, before it was clipped; None where that is not computed.
     """
 
     def __init__(self, config: TrainConfig, weights: Weights) -> None:
         self.config = config
         self.updates = 0
+        self.norm: float | None = None
         self.slots: dict[str, Weights] = {
             slot: {name: np.zeros_like(w) for name, w in weights.items()}
             for slot in SLOTS[config.optimizer]
@@ -44,7 +46,8 @@ class Optimizer:
         number of the gradients, or their norm where that is clipped, is NaN or infinite.
         """
         if self.config.clip_norm is not None:
-            finite = math.isfinite(clip_norm(gradients, self.config.clip_norm))
+            self.norm = clip_norm(gradients, self.config.clip_norm)
+            finite = math.isfinite(self.norm)
         else:
             finite = all(np.isfinite(dw).all() for dw in gradients.values())
         if not finite:

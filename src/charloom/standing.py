@@ -65,6 +65,15 @@ class Standing:
         known.count += len(losses)
         self.step += len(losses)
 
+    @property
+    def gradient_norm(self) -> float | None:
+        """The norm of the last update's gradient, before it was clipped; None where unknown.
+
+        A learner that clips it has it; one that has just been restored had it then.
+        """
+        norm: float | None = getattr(self.learner, "gradient_norm", None)
+        return self.losses.gradient_norm if norm is None else norm
+
     def note_best(self, loss: float) -> bool:
         """Remember the lowest loss; whether this one is it."""
         best = self.best is None or self.best.loss is None or loss < self.best.loss
@@ -78,6 +87,7 @@ class Standing:
 
     def meta(self, seconds: float) -> Meta:
         """Return what a checkpoint holds beside the arrays, after so many seconds of training."""
+        self.losses.gradient_norm = self.gradient_norm
         return Meta(
             step=self.step,
             seconds=seconds,

@@ -89,6 +89,8 @@ class Watch:
             "smooth": now.losses.smooth,
             "rate": now.schedule.rate(now.step - 1),
         }
+        norm = now.gradient_norm
+        record |= {} if norm is None else {"gradient_norm": norm}
         record |= {"validation": score.nats} if score else {}
         record |= {"setbacks": msgspec.to_builtins(self.untold)} if self.untold else {}
         self._keeper.log(record)

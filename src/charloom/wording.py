@@ -74,3 +74,11 @@ def alphabet(vocabulary: "Alphabet") -> str:
 def printable(text: str) -> str:
     """Return a text with what would move the cursor, all but line ends, made visible."""
     return "".join(c if c.isprintable() or c == "\n" else "·" for c in text.expandtabs(4))
+
+
+def short_number(number: float) -> str:
+    """Return a number to three digits: 950, 4.72k, 1.5M."""
+    for size, letter in ((1e9, "G"), (1e6, "M"), (1e3, "k")):
+        if abs(number) >= size:
+            return f"{number / size:.3g}{letter}"
+    return f"{number:.3g}"

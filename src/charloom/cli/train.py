@@ -200,6 +200,12 @@ _TORCH = Section(
 @options(_WRITE)
 @options(_SAMPLE)
 @option(_WATCH.title, "--greedy", is_flag=True, help="Of samples: always the likeliest character.")
+@option(
+    _WATCH.title,
+    "--tensorboard",
+    is_flag=True,
+    help="Write event files into RUN/tensorboard, too; resume goes on with them.",
+)
 @options(_ENGINE)
 @options(_TORCH)
 @click.pass_context
@@ -213,6 +219,11 @@ def train(context: click.Context, /, **_: Any) -> None:
     began, values = perf_counter(), given(context)
     config = configure(values)
     from charloom.cli.view import open_view
+    from charloom.tensorboard import check, recorded
+
+    record = context.params["tensorboard"]
+    if record:
+        check()
 
     with open_view() as view:
         from charloom.cli.several import begun
@@ -225,7 +236,8 @@ def train(context: click.Context, /, **_: Any) -> None:
 
         if again:
             again.prepare(view.status)
-            context.exit(view.follow(start(again, resume=True, began=began)))
+            events = start(again, resume=True, began=began)
+            context.exit(view.follow(recorded(events, again.path) if record else events))
         text = read_text(config.data.sources, view.status)
         out = context.params["out"] or free_folder(config)
         planned = config.preset is None or config.train.minutes is not None
@@ -234,7 +246,8 @@ def train(context: click.Context, /, **_: Any) -> None:
             config, view.reasons, began = plan(config, fixed, text, began, view.status)
         run = new_run(out, config, text, view.status)
         run.prepare(view.status)
-        context.exit(view.follow(start(run, began=began)))
+        events = start(run, began=began)
+        context.exit(view.follow(recorded(events, run.path) if record else events))
 
 
 def free_folder(config: RunConfig, pattern: str = "{text}-{model}") -> Path:

@@ -127,6 +127,11 @@ class CompiledLearner:
             raise self._id_error() from None
         return total / inputs.size
 
+    @property
+    def gradient_norm(self) -> float | None:
+        """The norm of the last update's gradient before it was clipped; None where unknown."""
+        return None if np.isnan(self._rule.norm[0]) else float(self._rule.norm[0])
+
     def reset(self) -> None:
         """Forget the carried state."""
         for worker in self._workers:
@@ -165,6 +170,7 @@ class CompiledLearner:
         for slot in self._slots:
             slot[...] = 0
         self.reset()
+        self._rule.norm[0] = np.nan
         self._updates = int(arrays["optimizer.updates"][0]) if "optimizer.updates" in arrays else 0
         self._seed = int(arrays["rng.seed"][0]) if "rng.seed" in arrays else self._seed
         for name, pieces in self._state_pieces().items():

@@ -23,6 +23,7 @@ class Rule(NamedTuple):
 
     name: int  # SGD ... ADAMW
     settings: Array  # (7,), see `rule`; no clipping is infinity
+    norm: Array  # (1,) float64, written to: of the last gradient, where that is computed
 
 
 def rule(config: TrainConfig, dtype: DTypeLike) -> Rule:
@@ -36,7 +37,7 @@ def rule(config: TrainConfig, dtype: DTypeLike) -> Rule:
         config.weight_decay if config.optimizer == "adamw" else 0.0,
         EPSILON,
     ]
-    return Rule(_NAMES.index(config.optimizer), np.array(settings, dtype))
+    return Rule(_NAMES.index(config.optimizer), np.array(settings, dtype), np.full(1, np.nan))
 
 
 @kernel
@@ -61,7 +62,7 @@ def move(
     first, second = slots
     clip_norm, clip_value, beta1, beta2, decay, weight_decay, epsilon = rule.settings
     rate = type(decay)(learning_rate)
-    factor = _clip_factor(dw, clip_norm, seen, width)
+    factor = _clip_factor(dw, clip_norm, seen, width, rule.norm)
     if np.isnan(factor):
         return False
     if rule.name == SGD or rule.name == ADAGRAD:
@@ -94,7 +95,7 @@ def _decay(w: Any, keep: Any) -> None:
 
 
 @kernel
-def _clip_factor(dw: Any, limit: Any, seen: Any, width: int) -> Any:
+def _clip_factor(dw: Any, limit: Any, seen: Any, width: int, norm_of_dw: Any) -> Any:
     """What to scale dw by; NaN where a number of it, or the norm to clip, is not finite."""
     if limit == np.inf:
         return type(limit)(1 if _is_finite(dw, seen, width) else np.nan)
@@ -102,6 +103,7 @@ def _clip_factor(dw: Any, limit: Any, seen: Any, width: int) -> Any:
     for i in range(dw.size):
         squares += np.float64(dw[i]) * np.float64(dw[i])
     norm = np.sqrt(squares)
+    norm_of_dw[0] = norm
     if not norm < np.inf:
         return type(limit)(np.nan)
     return type(limit)(limit / norm if norm > limit else 1.0)

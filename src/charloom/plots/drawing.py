@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
 LOWER = 0.55  # height of the panels below the first, of its own
 STRIP = 5  # samples in the strip below a plot
+LETTER, HANDLE = 5.4, 50  # points: of a letter in the legend, and of a line and gap beside it
 MARKED = 40  # looks at held-out text, up to which each has a mark
 SKIP = 0.02  # of a linear axis: what is higher there than anywhere after is cut off
 LABELS = {
@@ -64,7 +65,7 @@ def draw(curves: Sequence[Curve], look: Look) -> "Figure":
             mark_samples(first, curves[0], samples, look)
             strip(figure.add_subplot(grid[panels]), samples, look.palette)
         if look.title:
-            first.set_title(_title(curves), loc="left", color=look.palette.ink, pad=10)
+            figure.suptitle(_title(curves), x=0.012, ha="left", fontsize=11, fontweight="bold")
     return figure
 
 
@@ -99,9 +100,25 @@ def _panel(axes: "Axes", curves: Sequence[Curve], value: Value, look: Look) -> N
     for curve in curves:
         mark_setbacks(axes, curve, look)
     if len(curves) > 1 or value == "loss":
-        key = axes.legend([handle for handle, _ in keys], ["x"] * len(keys), loc="upper right")
-        for text, (_, label) in zip(key.get_texts(), keys, strict=True):
-            text.set_text(label)  # legend itself passes over labels with _ before them
+        _legend(axes, keys, look)
+
+
+def _legend(axes: "Axes", keys: Sequence[tuple[Any, str]], look: Look) -> None:
+    """Name the lines above the axes, where no curve can be."""
+    longest = max(len(label) for _, label in keys)
+    columns = int(72 * look.width / (LETTER * longest + HANDLE))
+    legend = axes.legend(
+        [handle for handle, _ in keys],
+        ["x"] * len(keys),
+        loc="lower left",
+        bbox_to_anchor=(0, 1),
+        borderaxespad=0.2,
+        borderpad=0,
+        handlelength=1.6,
+        ncols=max(1, min(len(keys), columns)),
+    )
+    for text, (_, label) in zip(legend.get_texts(), keys, strict=True):
+        text.set_text(label)  # legend itself passes over labels with _ before them
 
 
 def _losses(
@@ -199,7 +216,8 @@ def _one(
 def _limit(axes: "Axes", lines: Sequence[Line], look: Look) -> None:
     """Leave out the fall from the first losses, which would press all the rest together."""
     end = max((x for line in lines for x in line.x[-1:] if x < math.inf), default=1.0)
-    begin = 0.0 if look.log else SKIP * end
+    first = min((line.x[0] for line in lines if line.x), default=0.0)
+    begin = 0.0 if look.log else first + SKIP * (end - first)
     shown = [y for line in lines for x, y in zip(line.x, line.y, strict=True) if x >= begin]
     low, high = min(shown), max(shown)
     if not look.log_y:

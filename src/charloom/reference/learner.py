@@ -70,6 +70,11 @@ class ReferenceLearner:
         logits, _, _ = stack.forward(self.model, self.weights, inputs.T, self.states)
         return cross_entropy(logits, targets.T)[0]
 
+    @property
+    def gradient_norm(self) -> float | None:
+        """The norm of the last update's gradient before it was clipped; None where unknown."""
+        return self.optimizer.norm
+
     def reset(self) -> None:
         """Forget the carried state."""
         self.states = stack.zero_states(self.model, self.train.batch, self.dtype)

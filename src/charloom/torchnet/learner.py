@@ -149,6 +149,11 @@ class TorchLearner:
             self.share.reduce(sums)
         return float(sums[0] / sums[1])
 
+    @property
+    def gradient_norm(self) -> float | None:
+        """The norm of the last update's gradient before it was clipped; None where unknown."""
+        return None if self.optimizer.norm is None else float(self.optimizer.norm)
+
     def reset(self) -> None:
         """Forget the carried state."""
         self.state = self.network.start(self.share.count)

@@ -44,6 +44,7 @@ class Optimizer:
         self.config = config
         named = {name: layout.parameter.detach() for name, layout in layouts.items()}
         self.weights = [*named.values()]
+        self.norm: Tensor | None = None  # of the last gradient, where it is computed
         self.moves = torch.zeros((), dtype=torch.int64, device=self.weights[0].device)
         self.slots = {
             slot: {name: torch.zeros_like(w) for name, w in named.items()}
@@ -60,7 +61,7 @@ class Optimizer:
         """
         config, numbers = self.config, gradients.numbers
         if config.clip_norm is not None:
-            norm = euclidean(numbers)
+            norm = self.norm = euclidean(numbers)
             sound = sound & norm.isfinite()
             numbers *= torch.where(norm > config.clip_norm, config.clip_norm / norm, 1.0)
         else:

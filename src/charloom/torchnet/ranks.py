@@ -164,6 +164,11 @@ class Leader:
         with _unbroken(self._team):
             return self._learner.loss(*self._scatter(inputs, targets, Loss))
 
+    @property
+    def gradient_norm(self) -> float | None:
+        """The norm of the last update's gradient before it was clipped; None where unknown."""
+        return self._learner.gradient_norm
+
     def reset(self) -> None:
         """Forget the carried state."""
         with _unbroken(self._team):

@@ -1,0 +1,145 @@
+"""How to make a run again: the command line that gives its settings, and what it depends on."""
+
+import shlex
+from typing import Any
+
+import msgspec
+
+from charloom.checkpoint import find, steps
+from charloom.config import (
+    ModelConfig,
+    NgramConfig,
+    PretrainedConfig,
+    RunConfig,
+    TransformerConfig,
+    WatchConfig,
+    replace,
+)
+from charloom.errors import CharloomError
+from charloom.files import read_json
+from charloom.meta import Meta
+from charloom.presets import preset
+from charloom.recipe import BASE, CHOSEN, TRANSFORMER
+from charloom.run import Run
+from charloom.wording import model_kind
+
+ENDS = ("iterations", "epochs")
+
+
+def command(run: Run) -> str:
+    """Return the `charloom train` that gives this run's settings, fit for a shell.
+
+    Every setting that charloom chose is spelled out, so that nothing is chosen anew. A run that
+    had minutes gets them again.
+    """
+    config = run.config
+    words = ["charloom", "train", *config.data.sources, "--out", run.path.name or "RUN"]
+    return shlex.join([*words, *flags(config)])
+
+
+def flags(config: RunConfig) -> list[str]:
+    """Return the options of `charloom train` that give these settings."""
+    base, words = _base(config)
+    model = config.model
+    if not isinstance(model, PretrainedConfig) and config.start is None:
+        words += _changed(_known(base.model, model), model, unset="auto")
+    words += _changed(base.data, config.data, skip=("sources",))
+    if not isinstance(model, NgramConfig):
+        words += _length(config, base)
+        chosen = () if config.preset else CHOSEN
+        skip = ("minutes", *ENDS)
+        words += _changed(base.train, config.train, skip=skip, always=chosen)
+    words += _watch(base.watch, config.watch)
+    for name in ("engine", "dtype"):
+        if getattr(config, name) != getattr(base, name):
+            words += [f"--{name}", getattr(config, name)]
+    return words
+
+
+def meta_of(run: Run) -> Meta | None:
+    """Return where the newest checkpoint stood; None where none can be read."""
+    saved = steps(run.checkpoints)
+    try:
+        return read_json(find(run.checkpoints, saved[-1]) / "meta.json", Meta) if saved else None
+    except CharloomError:
+        return None
+
+
+def _base(config: RunConfig) -> tuple[RunConfig, list[str]]:
+    """What `charloom train` starts from, and the options that say so."""
+    model = config.model
+    if config.start is not None:
+        return replace(_preset("gpt2") if isinstance(model, PretrainedConfig) else BASE), [
+            "--from",
+            config.start,
+        ]
+    if isinstance(model, PretrainedConfig):
+        lora = ["--lora", str(model.lora)] if model.lora else []
+        return _preset("gpt2"), ["--from", model.source, *lora]
+    if config.preset is not None:
+        base = _preset(config.preset)
+        words = ["--preset", config.preset]
+        if model_kind(base.model) != model_kind(model):
+            words += ["--model", model_kind(model)]
+        return base, words
+    train = TRANSFORMER if isinstance(model, TransformerConfig) else BASE.train
+    return replace(BASE, train=train), ["--model", model_kind(model)]
+
+
+def _preset(name: str) -> RunConfig:
+    return preset(name)
+
+
+def _known(base: msgspec.Struct, model: msgspec.Struct) -> msgspec.Struct:
+    """The settings of a model that --model starts from, of the same type."""
+    if type(base) is type(model):
+        return base
+    return {
+        ModelConfig: BASE.model,
+        NgramConfig: NgramConfig(),
+        TransformerConfig: TransformerConfig(),
+    }[type(model)]
+
+
+def _changed(
+    base: msgspec.Struct,
+    now: msgspec.Struct,
+    skip: tuple[str, ...] = (),
+    always: tuple[str, ...] = (),
+    unset: str = "none",
+) -> list[str]:
+    words = []
+    for name in now.__struct_fields__:
+        value = getattr(now, name)
+        if name in (*skip, "cell", "mixer") or (
+            name not in always and value == getattr(base, name)
+        ):
+            continue
+        words += _flag(name, value, unset)
+    return words
+
+
+def _flag(name: str, value: Any, unset: str) -> list[str]:
+    flag = name.replace("_", "-")
+    if isinstance(value, bool):
+        return [f"--{flag}" if value else f"--no-{flag}"]
+    return [f"--{flag}", unset if value is None else str(value)]
+
+
+def _length(config: RunConfig, base: RunConfig) -> list[str]:
+    """When the run ends. What a preset says of it need not be said again."""
+    train = config.train
+    if train.minutes is not None:
+        return ["--minutes", f"{train.minutes:g}"]
+    given = [name for name in ENDS if getattr(train, name) is not None]
+    if config.preset and all(getattr(train, n) == getattr(base.train, n) for n in given):
+        return []
+    return [word for name in given for word in _flag(name, getattr(train, name), "none")]
+
+
+def _watch(base: WatchConfig, watch: WatchConfig) -> list[str]:
+    words = _changed(base, watch, skip=("sample", "write_below"), unset="auto")
+    words += _changed(base, watch, skip=tuple({*watch.__struct_fields__} - {"write_below"}))
+    if watch.sample.temperature != base.sample.temperature:
+        words += ["--temperature", str(watch.sample.temperature)]
+    return words
