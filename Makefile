@@ -15,7 +15,7 @@ test: .venv/installed-test  ## Format, lint, types and all tests
 	$(BIN)/pytest -n 2
 
 torture: .venv/installed-test  ## Faults by the thousand, for most of an hour; prints a table
-	$(BIN)/pytest tests/reliability tests/test_fine_tuning.py --full -n 2 --dist worksteal
+	$(BIN)/pytest tests/reliability tests/test_fine_tuning.py tests/test_replay.py --full -n 2 --dist worksteal
 
 bench: .venv/installed  ## Speed beside PyTorch, the reference engine and plain Python
 	$(BIN)/python benchmarks/run.py
