@@ -19,7 +19,7 @@ browser:  ## Debian's chromium, for the tests that look at pages (as root)
 	apt-get install -y -qq --no-install-recommends chromium
 
 torture: .venv/installed-test  ## Faults by the thousand, for most of an hour; prints a table
-	$(BIN)/pytest tests/reliability tests/test_fine_tuning.py --full -n 2 --dist worksteal
+	$(BIN)/pytest tests/reliability tests/test_fine_tuning.py tests/test_replay.py --full -n 2 --dist worksteal
 
 bench: .venv/installed  ## Speed beside PyTorch, the reference engine and plain Python
 	$(BIN)/python benchmarks/run.py

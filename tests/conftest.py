@@ -1,6 +1,7 @@
 import os
 import signal
 
+import pytest
 from hypothesis import settings
 
 # An example may be the first to need a kernel, and then waits for its compilation.
@@ -12,6 +13,15 @@ os.environ.setdefault("GOMP_SPINCOUNT", "10000")  # as model.load_torchnet, befo
 
 def pytest_addoption(parser):
     parser.addoption("--full", action="store_true", help="make all trials of tests/reliability")
+
+
+def pytest_collection_modifyitems(config, items):
+    full = config.getoption("--full")
+    for item in items:
+        if full:
+            item.add_marker(pytest.mark.timeout(7200))
+        elif item.get_closest_marker("torture"):
+            item.add_marker(pytest.mark.skip(reason="only in `make torture`"))
 
 
 def pytest_configure():

@@ -149,7 +149,7 @@ def test_four_updates_of_min_char_rnn_match_from_thirty_states_along_its_path():
 
 def test_loss_changes_nothing_and_is_what_update_returns():
     model, train = ModelConfig(hidden=10, layers=2), TrainConfig(batch=3, length=6)
-    learner = CompiledLearner(model, train, V, "float64")
+    learner = CompiledLearner(model, train, V, "float32")
     (first, second) = batches(train, 2)
     learner.update(*first, 0.01)
     before = {name: array.copy() for name, array in learner.arrays().items()}
@@ -159,10 +159,10 @@ def test_loss_changes_nothing_and_is_what_update_returns():
     assert learner.update(*second, 0.01) == pytest.approx(loss, rel=1e-14)
 
 
-@pytest.mark.parametrize("cell", CELLS)
-def test_loss_leaves_the_next_update_as_it_was(cell):
+@pytest.mark.parametrize(("cell", "batch"), [("rnn", 20), ("lstm", 17), ("gru", 20)])
+def test_loss_leaves_the_next_update_as_it_was(cell, batch):
     model = ModelConfig(cell=cell, hidden=10, layers=2)
-    train = TrainConfig(batch=17, length=6, dropout=0.5, optimizer="adagrad")
+    train = TrainConfig(batch=batch, length=6, dropout=0.5, optimizer="adagrad")
     learners = [CompiledLearner(model, train, V, "float32") for _ in range(2)]
     for inputs, targets in batches(train, 4):
         learners[1].loss(targets, inputs)
@@ -241,9 +241,9 @@ def test_another_length_keeps_the_carried_state():
 
 @pytest.mark.parametrize("bad", [-1, V, 2**31 - 1])
 def test_an_id_out_of_range_is_refused(bad):
-    learner = CompiledLearner(ModelConfig(hidden=4), TrainConfig(batch=1, length=3), V)
-    good = np.array([[0, 1, 2]], np.int32)
-    wrong = np.array([[0, bad, 2]], np.int32)
+    learner = CompiledLearner(ModelConfig(hidden=4), TrainConfig(batch=2, length=3), V)
+    good = np.array([[0, 1, 2], [3, 4, 5]], np.int32)
+    wrong = np.array([[0, bad, 2], [3, 4, 5]], np.int32)
     for inputs, targets in ((wrong, good), (good, wrong)):
         with pytest.raises(CharloomError, match=f"0 to {V - 1}"):
             learner.update(inputs, targets, 0.1)
@@ -289,13 +289,13 @@ def test_a_loss_that_is_not_finite_comes_back_as_it_is_and_moves_nothing(value, 
 @pytest.mark.parametrize("embedding", [0, 5])
 @pytest.mark.parametrize("optimizer", SLOTS)
 def test_a_gradient_that_overflows_under_a_finite_loss_tells_nan(optimizer, embedding):
-    train = TrainConfig(batch=3, length=5, optimizer=optimizer, reduction="sum")
+    train = TrainConfig(batch=4, length=5, optimizer=optimizer, reduction="sum")
     model = ModelConfig(cell="rnn", hidden=20, embedding=embedding)
     learner = CompiledLearner(model, train, V)
     weights = {name: 0 * w for name, w in initial_weights(model, V, 0).items()}
     weights["head.W"][:, :2] = 1e38, -1e38  # h is 0: each logit is 0, each dh is 1e38
     learner.load(weights)
-    before, ones = kept(learner), np.ones((3, 5), np.int32)
+    before, ones = kept(learner), np.ones((4, 5), np.int32)
     assert learner.loss(ones, ones) == pytest.approx(math.log(V))
     assert math.isnan(learner.update(ones, ones, 0.1))
     assert_unmoved(learner, before)

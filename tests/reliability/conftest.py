@@ -44,15 +44,6 @@ def pytest_configure(config):
     config.stash[_ROWS] = []
 
 
-def pytest_collection_modifyitems(config, items):
-    full = config.getoption("--full")
-    for item in items:
-        if full:
-            item.add_marker(pytest.mark.timeout(7200))
-        elif item.get_closest_marker("torture"):
-            item.add_marker(pytest.mark.skip(reason="only in `make torture`"))
-
-
 class _Table:
     """Gathers the rows where the reports arrive, which with several processes is the first."""
 

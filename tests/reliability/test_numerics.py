@@ -14,6 +14,7 @@ import pytest
 
 from charloom.compiled import CompiledLearner, CompiledModel
 from charloom.compiled.arrays import named_views
+from charloom.compiled.products import FEW
 from charloom.config import ModelConfig, SampleConfig, TrainConfig, replace
 from charloom.drawing import draw as fast_draw
 from charloom.drawing import filters
@@ -64,10 +65,12 @@ def test_gradients_of_both_engines_are_the_slope_of_the_loss(trials):
         for row in check_gradients(model, V, B, T, dropout=dropout):
             worst["reference"] = max(worst["reference"], row.relative_error)
         # One step of plain SGD at rate 1 moves each weight by its gradient.
-        train = TrainConfig(batch=B, length=T, optimizer="sgd", dropout=dropout)
+        # Windows of fewer characters than FEW are machine code of their own in each cell.
+        lanes = B if trials.full or cell == "lstm" or B * T >= FEW else FEW
+        train = TrainConfig(batch=lanes, length=T, optimizer="sgd", dropout=dropout)
         learners = [kind(model, train, V, "float64") for kind in ENGINES]
         rng = np.random.default_rng(0)
-        start, ids = drawn_start(learners[0], rng), rng.integers(0, V, (B, T + 1))
+        start, ids = drawn_start(learners[0], rng), rng.integers(0, V, (lanes, T + 1))
         for learner in learners:
             learner.load(start)
             learner.update(ids[:, :-1], ids[:, 1:], 1.0)

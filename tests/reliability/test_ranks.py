@@ -130,7 +130,9 @@ def test_two_ranks_come_to_the_same_bits_again(nest, tmp_path, source, trials):
 
 @pytest.mark.reliability("F3", "SIGKILL of a rank at a random instant, torchrun starts anew")
 def test_a_killed_rank_costs_no_bit(nest, tmp_path, source, trials):
-    number, chance, left, slowest = 1500, random.Random(3), trials.of(2, 50), 0.0
+    # The sample kills before the first checkpoint, mostly; the test of two agents, on the way.
+    number, chance, left, slowest = 1500, random.Random(3), trials.of(1, 50), 0.0
+    number = number if trials.full else 400
     assert nest.run(2, *command(source, tmp_path / "whole", number)) == [0, 0]
     wanted, where = bits(tmp_path / "whole"), Counter()
     while left:
