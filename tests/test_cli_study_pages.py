@@ -19,7 +19,7 @@ HOSTILE = (  # what must not leave the text: as HTML, as JSON in a script, on a 
     "<script>alert(1)</script> & \"Quoted 'text' of &lt;things\" -->\n"
     "</pre></div>]]> \u2028 \x1b[31m (Some [Words]; 12) {{ here }}\n"
     "A line that is much longer than the others are, and ends\n\n"
-) * 12
+) * 6
 PHONE = {"width": 390, "height": 844}
 
 
@@ -242,6 +242,37 @@ def test_an_impossible_character_makes_a_page_whose_data_is_json(pages, place):
 
 
 @pytest.fixture(scope="module")
+def report(place, pages):
+    """A page with both views, twice: what the macros are for."""
+    from jinja2 import Environment, PackageLoader
+
+    from charloom.model import open_model
+    from charloom.pages.neurons import neurons_view
+    from charloom.pages.surprise import surprise_view
+    from charloom.run import Run
+    from charloom.study.neurons import neurons
+
+    runs = {name: Run.open(place / name) for name in ("run", "gru")}
+    found = {name: surprise(open_model(run), HOSTILE[:200]) for name, run in runs.items()}
+    template = (
+        '{% extends "base.html" %}'
+        '{% import "_surprise.html" as surprise %}{% import "_neurons.html" as neurons %}'
+        "{% block style %}{{ surprise.style() }}{{ neurons.style() }}{% endblock %}"
+        "{% block body %}{% for view in first %}{{ surprise.show(view) }}{% endfor %}"
+        "{% for view in second %}{{ neurons.show(view) }}{% endfor %}{% endblock %}"
+        "{% block script %}{{ surprise.script() }}{{ neurons.script() }}{% endblock %}"
+    )
+    environment = Environment(loader=PackageLoader("charloom.pages"), autoescape=True)
+    first = [surprise_view(name, "a text", [(name, s)]) for name, s in found.items()]
+    second = [neurons_view(name, "a text", neurons(run, HOSTILE)) for name, run in runs.items()]
+    path = place / "report.html"
+    path.write_text(
+        environment.from_string(template).render(title="Both", first=first, second=second), "utf-8"
+    )
+    pages["report"] = path
+
+
+@pytest.fixture(scope="module")
 def browser():
     path = os.environ.get("CHROMIUM") or shutil.which("chromium")
     if path is None:
@@ -385,3 +416,17 @@ def test_another_cell_colours_the_text_anew(opened, place):
     (cell,) = {c.name: c for c in found.by_feature if c.name == name}.values()
     assert float(value) == pytest.approx(float(found.values(cell)[20]), abs=0.01)
     assert card.is_visible()
+
+
+@pytest.mark.browser
+def test_several_views_share_a_page_and_mind_their_own_business(opened, report):
+    page = opened("report")
+    assert [page.locator(f"section.{name}").count() for name in ("surprise", "neurons")] == [2, 2]
+    first, second = (page.locator("section.neurons").nth(k) for k in range(2))
+    said = [view.locator(".says").text_content() for view in (first, second)]
+    second.locator(".on").click()
+    assert first.locator(".says").text_content() == said[0]
+    assert second.locator(".says").text_content() != said[1]
+    page.locator("section.surprise").nth(1).locator(".text-view i").nth(20).hover()
+    shown = [page.locator(".surprise .card").nth(k).is_visible() for k in range(2)]
+    assert shown == [False, True]

@@ -104,6 +104,7 @@ def _gate(gate: Gate, several: bool) -> dict[str, Any]:
     pairs = zip(gate.right.tolist(), gate.left.tolist(), strict=True)
     names = {"i": "input", "f": "forget", "o": "output", "r": "reset", "z": "update"}
     layer = f", layer {gate.layer}" if several else ""
+    layer += ", which keeps the past" if gate.name in "fz" else ""
     return {
         "name": f"{names[gate.name]} gate{layer}",
         "left": float(gate.left.mean()),

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from charloom.config import ModelConfig
+from charloom.config import ModelConfig, NetworkConfig, NgramConfig, TransformerConfig
 from charloom.errors import CharloomError
 from charloom.evaluation import windows
 from charloom.model import Ids, LanguageModel
@@ -23,6 +23,11 @@ MAX_LANES = 64
 PIECE = 2**21  # numbers of a state's array that are held at once
 GATE_NAMES = {"rnn": "", "lstm": "ifo", "gru": "rz"}  # in the order in which `forward` keeps them
 SHOWN = {"rnn": "h", "lstm": "tanh(c)", "gru": "h"}
+
+REFUSED = (
+    "neurons are those of recurrent networks, which carry a state from character to character: "
+    "name a run of an rnn, lstm, gru, mingru or minlstm"
+)
 
 Saturation = dict[str, NDArray[np.float64]]
 
@@ -53,12 +58,16 @@ def read_states(model: LanguageModel, ids: Ids) -> States:
     """
     if isinstance(model, ReferenceModel):
         return _read_network(model, ids)
-    if isinstance(model, ReferenceTransformer) and model.config.mixer != "attention":
+    if isinstance(model, ReferenceTransformer) and is_recurrent(model.config):
         return _read_scanned(model, ids)
-    raise CharloomError(
-        "neurons are those of recurrent networks, which carry a state from character to character: "
-        "name a run of an rnn, lstm, gru, mingru or minlstm"
-    )
+    raise CharloomError(REFUSED)
+
+
+def is_recurrent(config: NetworkConfig | NgramConfig) -> bool:
+    """Whether a model has cells: a state that it carries from character to character."""
+    if isinstance(config, TransformerConfig):
+        return config.mixer != "attention"
+    return isinstance(config, ModelConfig)
 
 
 def _read_network(model: ReferenceModel, ids: Ids) -> States:

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from charloom.errors import CharloomError
 from charloom.model import LanguageModel, open_model
 from charloom.run import Run
-from charloom.study.cells import States, read_states
+from charloom.study.cells import REFUSED, States, is_recurrent, read_states
 from charloom.study.features import features, varies
 from charloom.study.surprise import line_of
 
@@ -118,6 +118,8 @@ def neurons(run: Run | LanguageModel, text: str, top: int = 10, drives: int = 3)
     Raises CharloomError for a model that is not recurrent or a text too short for any feature,
     UnknownCharacterError for a character that the model does not know.
     """
+    if isinstance(run, Run) and not is_recurrent(run.config.model):
+        raise CharloomError(REFUSED)
     model = open_model(run, "reference") if isinstance(run, Run) else run
     states = read_states(model, model.vocabulary.whole(text))
     half = len(text) // 2

@@ -23,8 +23,12 @@ COLD = (189, 153, 117, 75)
 @click.argument("run", metavar="RUN")
 @click.argument("text", required=False, metavar="[TEXT]")
 @click.option("--html", metavar="FILE", help="Write a page: the text as any cell sees it.")
-@click.option("--length", type=click.IntRange(2), metavar="N", help="Characters read.  [100,000]")
-@click.option("--top", type=click.IntRange(1), default=10, metavar="N", help="Cells shown.  [10]")
+@click.option(
+    "--length", type=click.IntRange(2), metavar="N", help="Read N characters, not 100,000."
+)
+@click.option(
+    "--top", type=click.IntRange(1), metavar="N", default=10, show_default=True, help="Cells shown."
+)
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON document.")
 def neurons(
     run: str, text: str | None, html: str | None, length: int | None, top: int, as_json: bool
@@ -38,13 +42,12 @@ def neurons(
     it stand the passages that drive the cell highest and lowest, and how often gates are nearly
     closed or open. After Karpathy, Johnson & Fei-Fei 2015, arXiv 1506.02078.
     """
+    from charloom.study.cells import REFUSED
     from charloom.study.neurons import neurons as look
 
     opened = open_run(run)
     if opened is None:
-        raise CharloomError(
-            f"{run} is a pretrained transformer: neurons are those of recurrent networks"
-        )
+        raise CharloomError(REFUSED)
     reading = read(opened, run, text, length or READ)
     with known_to(run, reading.content):
         found = look(opened, reading.content, top)

@@ -46,7 +46,14 @@ Levels = Sequence[tuple[float, str]]
 @click.option("--against", metavar="RUN", help="Say which of the two fits the text better.")
 @click.option("--html", metavar="FILE", help="Write a page: point at a character, see guesses.")
 @click.option("--length", type=click.IntRange(2), metavar="N", help="Read N characters only.")
-@click.option("--top", default=8, metavar="N", help="How many passages are listed.  [8]")
+@click.option(
+    "--top",
+    type=click.IntRange(0),
+    metavar="N",
+    default=8,
+    show_default=True,
+    help="Passages shown.",
+)
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON document.")
 def surprise(run: str, text: str | None, as_json: bool, **options: Any) -> None:
     """Show what RUN found hard to foresee in TEXT.
