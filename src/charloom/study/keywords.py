@@ -107,9 +107,8 @@ def keywords(
     for name, counts in (("text", own), ("source", origin)):
         if not counts:
             raise CharloomError(f"the {name} has no words: there is nothing to compare")
-    n, N = own.total(), origin.total()
+    sizes = n, N = own.total(), origin.total()
     grammar = _commonest(against)
-    sizes = n, N
     of_source = _key_words(origin, own, origin, sizes, against)
     kept, lost, unsure = _split(of_source)
     found = _by_yake(source) if yake else _by_togetherness(there, N, grammar)
