@@ -14,19 +14,26 @@ from charloom.errors import CharloomError
 @click.option(
     "--out", type=click.Path(path_type=Path), metavar="FILE", help="The page.  [report.html]"
 )
+@click.option(
+    "--text", metavar="FILE", help="Compare and read on this text, not on what was held out."
+)
 @click.option("--json", "as_json", is_flag=True, help="Print what it shows as one JSON document.")
-def report(runs: tuple[str, ...], out: Path | None, as_json: bool) -> None:
+def report(runs: tuple[str, ...], out: Path | None, text: str | None, as_json: bool) -> None:
     """Write one page that shows what RUN learned, or several side by side.
 
-    Curves, diagnosis, samples, and how to make the run again. The page needs nothing else, and
-    no network: it can be sent to anybody. Needs the extra charloom[report], but for --json.
+    Diagnosis, curves, a table of runs and baselines, samples, novelty, key words, what surprised
+    it, what its neurons follow, and how to make it again. The page needs nothing else, and no
+    network: it can be sent to anybody. It takes half a minute, and longer for a long text.
+    Needs the extra charloom[report], but for --json.
     """
     from charloom.files import replace_file
     from charloom.report import gather, report_page
     from charloom.report.gathering import document
     from charloom.run import Run
+    from charloom.text import read_text
 
-    found = gather([Run.open(path) for path in dict.fromkeys(runs)], _tell)
+    opened = [Run.open(path) for path in dict.fromkeys(runs)]
+    found = gather(opened, None if text is None else read_text([text], _tell), _tell)
     if as_json:
         echo_json(document(found))
     if out is not None or not as_json:

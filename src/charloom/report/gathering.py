@@ -1,9 +1,9 @@
 """Runs -> all that a report shows of them, as plain rows. What cannot be had says why."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any, Generic, TypeVar
+from typing import Any
 
 from charloom import __version__
 from charloom.config import NgramConfig
@@ -11,20 +11,14 @@ from charloom.errors import CharloomError
 from charloom.plots.curves import Curve, Sample, curve, names, spread
 from charloom.progress import Tell, say_nothing
 from charloom.report.reproduce import command, meta_of
+from charloom.report.studies import Part, Studies, attempt, study
 from charloom.run import Run
+from charloom.study.comparison import Comparison, compare, verdict
 from charloom.study.diagnosis import Finding, diagnose
+from charloom.text import Text
 from charloom.weights import parameter_count
 
-T = TypeVar("T")
 SAMPLES = 6  # of a run, that a page shows
-
-
-@dataclass(frozen=True)
-class Part(Generic[T]):
-    """What a section shows, or, where that is None, `why` it shows nothing."""
-
-    found: T | None
-    why: str = ""
 
 
 @dataclass(frozen=True)
@@ -54,6 +48,7 @@ class Subject:
     findings: Part[tuple[Finding, ...]]
     samples: tuple[Sample, ...]
     wrote: int
+    studies: Studies
     origin: Origin
 
 
@@ -64,31 +59,24 @@ class Report:
     made: datetime
     version: str
     subjects: tuple[Subject, ...]
+    comparison: Part[Comparison]
 
 
-def gather(runs: Sequence[Run], tell: Tell = say_nothing) -> Report:
+def gather(runs: Sequence[Run], text: Text | None = None, tell: Tell = say_nothing) -> Report:
     """Look at runs from all sides; `tell` hears what is being done.
 
-    Raises CharloomError where a run's own files are damaged.
+    They are compared on `text`, and read it; without one, on what they held out. Raises
+    CharloomError where a run's own files are damaged.
     """
     if not runs:
         raise CharloomError("no run to report on: name one or more of those in `charloom runs`")
-    subjects = []
-    for run, name in zip(runs, names(runs), strict=True):
-        tell(f"reading {name}")
-        subjects.append(_subject(run, name))
-    return Report(datetime.now().astimezone(), __version__, tuple(subjects))
+    comparison = attempt(lambda: compare(runs, text, tell))
+    pairs = zip(runs, names(runs), strict=True)
+    subjects = tuple(_subject(run, name, text, tell) for run, name in pairs)
+    return Report(datetime.now().astimezone(), __version__, subjects, comparison)
 
 
-def attempt(look: Callable[[], T]) -> Part[T]:
-    """Return what a look finds, or why it finds nothing."""
-    try:
-        return Part(look())
-    except CharloomError as error:
-        return Part(None, str(error))
-
-
-def _subject(run: Run, name: str) -> Subject:
+def _subject(run: Run, name: str, text: Text | None, tell: Tell) -> Subject:
     way = curve(run, name)
     return Subject(
         name=way.name,
@@ -98,6 +86,7 @@ def _subject(run: Run, name: str) -> Subject:
         findings=attempt(lambda: diagnose(run)),
         samples=tuple(spread(way.samples, SAMPLES)),
         wrote=len(way.samples),
+        studies=study(run, way.name, text, tell),
         origin=_origin(run),
     )
 
@@ -129,23 +118,36 @@ def _origin(run: Run) -> Origin:
 
 def document(report: Report) -> dict[str, Any]:
     """Return a report as plain rows, for programs."""
+    found = report.comparison.found
     return {
         "made": report.made,
         "version": report.version,
         "runs": [_rows(subject) for subject in report.subjects],
+        "comparison": report.comparison if found is None else found,
+        "verdict": None if found is None else verdict(found),
     }
 
 
 def _rows(subject: Subject) -> dict[str, Any]:
-    best = subject.curve.best
+    """What is known of a run; of a study that could not be made, why."""
+    studies = subject.studies
+    read, cells = studies.surprise.found, studies.neurons.found
     return {
         "run": subject.path,
         "name": subject.name,
         "model": subject.curve.model,
         "text": subject.curve.text,
         "parameters": subject.parameters,
-        "best": best,
-        "findings": subject.findings,
+        "best": subject.curve.best,
+        "findings": subject.findings.found or subject.findings,
         "samples": subject.samples,
+        "novelty": studies.novelty.found or studies.novelty,
+        "keywords": studies.keywords.found or studies.keywords,
+        "surprise": {"nats": read.mean, "bits": read.bits, "passages": read.passages}
+        if read
+        else studies.surprise,
+        "neurons": {"count": cells.count, "responding": cells.responding, "top": cells.top}
+        if cells
+        else studies.neurons,
         "origin": subject.origin,
     }

@@ -5,11 +5,15 @@ from itertools import product
 from typing import Any, get_args
 
 from charloom.pages import page
+from charloom.pages.neurons import neurons_view
+from charloom.pages.surprise import surprise_view
 from charloom.plots.curves import Axis, Curve, Value
 from charloom.plots.files import inline_svg
 from charloom.plots.style import Look
 from charloom.progress import Tell, say_nothing
 from charloom.report.gathering import Report, Subject
+from charloom.report.views import comparison_view, keywords_view, novelty_view
+from charloom.study.surprise import difference
 from charloom.wording import LN2, duration, printable, short_number
 
 WIDE, NARROW = (9.0, 4.0), (3.9, 3.2)  # inches: the figures of a page, and those of a phone
@@ -27,6 +31,9 @@ def report_page(report: Report, tell: Tell = say_nothing) -> str:
         version=report.version,
         runs=[_run(subject, number) for number, subject in enumerate(subjects)],
         curves=_curves([subject.curve for subject in subjects]),
+        comparison=comparison_view(report.comparison, {s.path: s.name for s in subjects}),
+        surprises=_surprises(subjects),
+        neurons_found=[_neurons(subject) for subject in subjects],
     )
 
 
@@ -50,6 +57,8 @@ def _run(subject: Subject, number: int) -> dict[str, Any]:
         "samples": [_sample(curve, sample.step, sample.text) for sample in subject.samples],
         "wrote": subject.wrote,
         "path": subject.path,
+        "novelty": novelty_view(subject.studies),
+        "keywords": keywords_view(subject.studies.keywords),
         "origin": origin,
     }
 
@@ -70,6 +79,31 @@ def _tiles(subject: Subject) -> list[tuple[str, str, str]]:
     if last is not None and last.characters is not None:
         tiles.append((short_number(last.characters), "characters", "were read"))
     return tiles
+
+
+def _surprises(subjects: Sequence[Subject]) -> list[dict[str, Any]]:
+    """A view for each run; of two that have read the same text, one of both."""
+    found = [(subject.name, subject.studies.surprise.found) for subject in subjects]
+    read = [(name, surprise) for name, surprise in found if surprise is not None]
+    if len(subjects) == len(read) == 2 and read[0][1].text == read[1][1].text:
+        between = difference(read[0][1], read[1][1])
+        both = f"{read[0][0]} and {read[1][0]}"
+        view = surprise_view(both, subjects[0].studies.source, read, between)
+        return [{"name": both, "why": "", "view": view}]
+    views: list[dict[str, Any]] = []
+    for subject in subjects:
+        part, source = subject.studies.surprise, subject.studies.source
+        one = None
+        if part.found is not None:
+            one = surprise_view(subject.name, source, [(subject.name, part.found)])
+        views.append({"name": subject.name, "why": part.why, "view": one})
+    return views
+
+
+def _neurons(subject: Subject) -> dict[str, Any]:
+    part, source = subject.studies.neurons, subject.studies.source
+    view = None if part.found is None else neurons_view(subject.name, source, part.found)
+    return {"name": subject.name, "why": part.why, "view": view}
 
 
 def _sample(curve: Curve, step: int, text: str) -> dict[str, Any]:
