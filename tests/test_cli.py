@@ -305,16 +305,24 @@ def test_runs_lists_and_shows(place: Path) -> None:
     assert "held-out" in shown.stdout
 
 
+LONG = ("train", "novel.txt", "--iterations", "1500", *TINY)
+
+
+@pytest.fixture(scope="module")
+def whole(place: Path) -> Path:
+    """The last checkpoint of a long run."""
+    assert charloom(*LONG, "--out", "whole", cwd=place).returncode == 0
+    return place / "whole" / "checkpoints" / "00001500"
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize(("number", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
 def test_a_signal_saves_and_resume_ends_with_the_same_bits(
-    place: Path, tmp_path: Path, number: signal.Signals, status: int
+    place: Path, whole: Path, tmp_path: Path, number: signal.Signals, status: int
 ) -> None:
-    text = str(place / "novel.txt")
-    arguments = ["train", text, "--iterations", "3000", *TINY]
-    assert charloom(*arguments, "--out", "whole", cwd=tmp_path).returncode == 0
+    (tmp_path / "novel.txt").write_bytes((place / "novel.txt").read_bytes())
     with subprocess.Popen(
-        [sys.executable, "-m", "charloom", *arguments, "--out", "stopped"],
+        [sys.executable, "-m", "charloom", *LONG, "--out", "stopped"],
         cwd=tmp_path,
         stdout=subprocess.PIPE,
         text=True,
@@ -327,6 +335,6 @@ def test_a_signal_saves_and_resume_ends_with_the_same_bits(
     assert process.returncode == status
     assert "charloom resume stopped" in said
     assert charloom("resume", "stopped", cwd=tmp_path).returncode == 0
-    ends = [tmp_path / run / "checkpoints" / "00003000" for run in ("whole", "stopped")]
-    first, second = ((end / "model.safetensors").read_bytes() for end in ends)
+    end = tmp_path / "stopped" / "checkpoints" / whole.name
+    first, second = ((path / "model.safetensors").read_bytes() for path in (whole, end))
     assert first == second

@@ -316,9 +316,14 @@ def test_a_lazy_learner_does_the_same_and_counts_what_was_refused() -> None:
 
 
 @pytest.mark.parametrize(
-    ("cell", "optimizer"), [*(("lstm", name) for name in SLOTS), ("rnn", "adam"), ("gru", "adam")]
+    ("cell", "optimizer", "clip"),
+    [
+        *(("lstm", name, 1.0) for name in SLOTS),
+        ("lstm", "adamw", None),
+        ("rnn", "adam", 1.0),
+        ("gru", "adam", 1.0),
+    ],
 )
-@pytest.mark.parametrize("clip", [None, 1.0])
 def test_nothing_in_an_update_waits_for_a_number(
     cell: str, optimizer: str, clip: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
