@@ -53,16 +53,16 @@ def test_the_table_marks_baselines_and_a_sentence_says_who_is_ahead(
     about, where, _, header, *lines = result.stdout.splitlines()
     assert about == "text  law.txt: 400 characters, held out of training (validation)"
     assert where == "runs  in runs"
-    titles = ["nats", "bits", "perplexity", "parameters", "trained", "characters/s"]
+    titles = ["nats", "bits", "perplexity", "parameters", "trained", "chars/s"]
     assert header.split() == titles
     rows, said = lines[: lines.index("")], lines[lines.index("") + 1 :]
     assert len(rows) == 2 + 13
     assert sum(" baseline " in row for row in rows) == 13
     (gru,) = (row for row in rows if row.startswith("gru "))
-    assert re.fullmatch(r"gru +gru 2 x 4 +(\d+\.\d{4} +){2}\d+\.\d{3} +[\d,]+ +0:\d\d +[\d,]+", gru)
+    assert re.fullmatch(r"gru +gru 2 x 4 +(\d+\.\d{3} +){2}\d+\.\d\d +[\d,]+ +0:\d\d +[\d,]+", gru)
     assert said[0].startswith("No network beats ")
     assert "runs/gru, the best" in " ".join(said)
-    assert said[-1].startswith("note  characters/s is sampling on this machine")
+    assert "chars/s: characters a second when sampling on this machine" in " ".join(said)
 
 
 def test_json_has_all_of_it(home: Path, tmp_path: Path) -> None:
@@ -101,8 +101,8 @@ def test_what_was_learned_and_what_cannot_be_read_is_shown(home: Path, tmp_path:
     run = str(home / "runs" / "ngram")
     result = charloom(run, str(small.path), "--text", str(tmp_path / "text.txt"))
     assert result.exit_code == 0
-    assert re.search(rf"^{re.escape(run)} \* +ngram 8 +\d", result.stdout, re.M)
-    assert re.search(rf"^{re.escape(str(small.path))} +ngram 2$", result.stdout, re.M)
+    assert re.search(r"runs/ngram \* +ngram 8 +\d", result.stdout, re.M)
+    assert re.search(r"/small +ngram 2$", result.stdout, re.M)
     said = " ".join(result.stdout.split())
     assert (
         f"note {small.path} cannot read this text: character 1 of the text is {CONTENT[0]!r}"
@@ -165,7 +165,7 @@ def test_a_budget_trains_one_of_each_kind_and_compares_them(
     assert all(config.train.minutes == 2 for config, _ in timed)
     for kind in ("ngram", "rnn", "lstm", "gru"):
         assert re.search(rf"^{kind} +0:\d\d, held-out \d\.\d\d\d nats, ", said, re.M)
-        assert re.search(rf"^{kind} .* \d\.\d{{4}} ", result.stdout, re.M)
+        assert re.search(rf"^{kind} .* \d\.\d{{3}} ", result.stdout, re.M)
     assert "runs  in runs/compare-law" in result.stdout
     before = sorted(Path("runs/compare-law").rglob("*"))
     again = json.loads(charloom("law.txt", "--budget", "2", "--json").stdout)

@@ -149,11 +149,10 @@ def test_a_text_that_was_learned_is_noticed_and_said(home: Path) -> None:
 
 
 def test_what_the_run_before_learned_counts_too(home: Path, tmp_path: Path) -> None:
-    """The end of more.txt, held out of the second run, is the end of what the first learned."""
+    """What the second run held out is the end of what the first had learned."""
     settings = config_of(home / "law.txt", train=replace(TRAIN, iterations=2), watch=NEVER)
     everything = replace(settings, data=replace(settings.data, validation=0))
     first = played(tmp_path / "first", everything)
-    data = DataConfig(sources=(str(home / "more.txt"),))
     (tmp_path / "tail.txt").write_text(OTHER * 20 + CONTENT[-600:])
     data = DataConfig(sources=(str(tmp_path / "tail.txt"),))
     start = str(first.path)
@@ -161,6 +160,8 @@ def test_what_the_run_before_learned_counts_too(home: Path, tmp_path: Path) -> N
     found = compare([second], sampling=0)
     assert entry(found, "second").seen == pytest.approx(1.0)
     assert f"what {second.path} learned" in found.notes[0]
+    third = played(tmp_path / "third", replace(settings, data=data, start=str(second.path)))
+    assert f"what {third.path} learned" in compare([third], sampling=0).notes[0]
 
 
 def test_a_run_that_cannot_read_the_text_does_not_stop_the_table(

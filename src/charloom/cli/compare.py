@@ -2,7 +2,9 @@
 
 from collections.abc import Iterator, Sequence
 from functools import partial
+from os.path import commonpath
 from pathlib import Path
+from shutil import get_terminal_size
 from time import perf_counter
 from typing import TYPE_CHECKING
 
@@ -21,12 +23,12 @@ if TYPE_CHECKING:
 KINDS = ("ngram", "rnn", "lstm", "gru")
 PATTERN = "compare-{text}"  # of the folder in runs/ that --budget trains in
 GIVEN = ("sources", "model", "minutes")  # all else is chosen
-WIDE = 96  # columns of a sentence
+WIDEST = 96  # columns of a sentence
 LEGEND = (
     "gzip looks back over 32 KB alone; all three compressors go on learning while they read",
-    "characters/s is sampling on this machine, the median of five turns",
+    "chars/s: characters a second when sampling on this machine, the median of five turns",
 )
-HEADER = ("", "", "nats", "bits", "perplexity", "parameters", "trained", "characters/s")
+HEADER = ("", "", "nats", "bits", "perplexity", "parameters", "trained", "chars/s")
 
 
 @click.command()
@@ -249,11 +251,17 @@ def _show(comparison: "Comparison") -> None:
     click.echo("\n".join(about) + f"\n\n{click.style(header, dim=True)}")
     for line, kind in zip(body, kinds, strict=True):
         click.echo(click.style(line, dim=kind == "baseline"))
-    click.echo("\n" + click.wrap_text(verdict(comparison), WIDE))
+    width = min(WIDEST, get_terminal_size().columns)
+    click.echo("\n" + click.wrap_text(verdict(comparison), width))
+    for note in _notes(comparison):
+        click.echo(click.wrap_text(printable(f"note  {note}"), width, subsequent_indent=" " * 6))
+
+
+def _notes(comparison: "Comparison") -> list[str]:
     notes = [f"{u.name} cannot read this text: {u.why}" for u in comparison.unread]
-    notes += [*comparison.notes, *LEGEND]
-    for note in notes:
-        click.echo(click.wrap_text(printable(f"note  {note}"), WIDE, subsequent_indent=" " * 6))
+    if any(entry.nats == float("inf") for entry in comparison.entries):
+        notes.append("inf: a character came that the model held to be impossible")
+    return [*notes, *comparison.notes, *LEGEND]
 
 
 def _row(entry: "Entry", home: str) -> tuple[str, ...]:
@@ -263,9 +271,9 @@ def _row(entry: "Entry", home: str) -> tuple[str, ...]:
     return (
         _short(entry.name, home) + ("" if entry.is_fair else " *"),
         entry.model or entry.kind,
-        f"{entry.nats:.4f}",
-        f"{entry.bits:.4f}",
-        f"{entry.perplexity:.3f}",
+        f"{entry.nats:.3f}",
+        f"{entry.bits:.3f}",
+        f"{entry.perplexity:.2f}",
         shown(entry.parameters),
         "" if entry.seconds is None else duration(entry.seconds),
         shown(entry.speed and float(f"{entry.speed:.3g}")),
@@ -275,9 +283,13 @@ def _row(entry: "Entry", home: str) -> tuple[str, ...]:
 def _home(comparison: "Comparison") -> str:
     """The folder that all runs lie in; empty where there is none."""
     names = [entry.name for entry in comparison.entries if entry.kind == "run"]
-    homes = {str(Path(name).parent) for name in (*names, *(u.name for u in comparison.unread))}
-    return homes.pop() if len(homes) == 1 and homes != {"."} else ""
+    names += [unread.name for unread in comparison.unread]
+    try:
+        home = commonpath([str(Path(name).parent) for name in names])
+    except ValueError:  # some are absolute, others not
+        return ""
+    return "" if home in (".", "/") else home
 
 
 def _short(name: str, home: str) -> str:
-    return Path(name).name if home and str(Path(name).parent) == home else name
+    return str(Path(name).relative_to(home)) if home and Path(name).is_relative_to(home) else name

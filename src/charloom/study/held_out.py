@@ -92,7 +92,8 @@ def learned(runs: Sequence[Run | Path], text: str) -> tuple[list[Learned], list[
                 key = one.corpus.sha256, _split(one).train.stop
                 if key not in found:
                     found[key] = Learned(one.vocabulary, one.read_parts().train, [])
-                found[key].names.append(name)
+                if name not in found[key].names:  # it may go on with the text of the one before
+                    found[key].names.append(name)
         except CharloomError as error:
             notes.append(f"not all that {name} learned can be read again: {error}")
         if not isinstance(run, Run) or isinstance(run.config.model, PretrainedConfig):
