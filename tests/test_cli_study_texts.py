@@ -123,7 +123,8 @@ def test_a_text_needs_a_source(command):
 def test_what_is_not_there_is_named(command, tmp_path):
     done = call("study", command, tmp_path / "nothing", "--source", "corpus:us-constitution")
     assert done.exit_code == 2
-    assert "nothing" in done.stderr
+    assert f"there is no file or folder {tmp_path}/nothing" in done.stderr
+    assert "--source" not in call("study", command, tmp_path / "nothing").stderr
 
 
 # ---- keywords

@@ -6,10 +6,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from charloom import sampling
 from charloom.config import SampleConfig
 from charloom.copying import CopyLimit
 from charloom.errors import CharloomError
-from charloom.sampling import filter_probs, generate, generate_many
+from charloom.sampling import draw, filter_probs, generate, generate_ids, generate_many
 from test_sampling import History, Script
 
 INF = math.inf
@@ -84,8 +85,32 @@ def test_the_same_seed_writes_the_same_text_in_pieces_or_beside_others():
     texts = [generate_many(Parrot(), config, "a ", 80, n, CopyLimit(SOURCE, 5)) for n in (1, 3)]
     pieces = list(generate(Parrot(), config, "a ", 80, CopyLimit(SOURCE, 5)))
     assert texts[0] == texts[1][:1] == ["".join(pieces)]
-    assert len(pieces) > 10
+    assert len(pieces) > 3
     assert len(set(texts[1])) == 3
+
+
+@pytest.mark.parametrize("grow_below", [-INF, INF])
+def test_the_size_of_chunks_does_not_matter(monkeypatch, grow_below):
+    config, limits = SampleConfig(seed=4, stop=("dada", "fed a f")), [CopyLimit(SOURCE, 7)] * 2
+    texts = generate_many(Parrot(), config, "", 900, 5, limits[0])
+    redrawn, limits[1].redrawn = limits[0].redrawn, 0
+    monkeypatch.setattr(sampling, "GROW_BELOW", grow_below)
+    assert generate_many(Parrot(), config, "", 900, 5, limits[1]) == texts
+    assert limits[1].redrawn == redrawn > 10
+
+
+def test_a_model_that_draws_by_itself_is_gone_back_in():
+    class Fast(Parrot):
+        calls = 0
+
+        def generate_ids(self, ids, state, uniforms, config):
+            self.calls += 1
+            return generate_ids(self, ids, state, uniforms, config)
+
+    config, fast = SampleConfig(seed=2, temperature=0.8), Fast()
+    texts = generate_many(fast, config, "a", 600, 2, CopyLimit(SOURCE, 9))
+    assert texts == generate_many(Parrot(), config, "a", 600, 2, CopyLimit(SOURCE, 9))
+    assert fast.calls > 5
 
 
 def test_texts_that_have_ended_are_not_counted():
@@ -139,7 +164,8 @@ def test_what_is_drawn_anew_has_the_probabilities_of_the_others():
     n = 4000
     limit = CopyLimit("abc abd abf", 2)
     draws = [
-        limit.draw(model.vocabulary, "fab", log_probs, config, (i + 0.5) / n) for i in range(n)
+        limit.redraw(model.vocabulary, "fab", log_probs, config, u, draw(log_probs, config, u))
+        for u in (np.arange(n) + 0.5) / n
     ]
     counts = np.bincount(draws, minlength=len(log_probs)) / n
     ruled_out = model.vocabulary.encode("cdf")

@@ -93,4 +93,7 @@ def test_continuations_are_all_that_follow(source, depth, data):
     expected = {
         source[i + depth] for i in range(len(source) - depth) if source[i : i + depth] == passage
     }
-    assert Continuations(source, depth).after(passage) == expected
+    found = Continuations(source, depth)
+    assert found.after(passage) == expected
+    for longer in (passage + "a", source[start : start + depth + 1]):
+        assert found.holds(longer) == (longer in source) or len(longer) <= depth

@@ -28,14 +28,34 @@ class CopyLimit:
         self.most, self.redrawn, self.ended = most, 0, 0
         self._continuations = Continuations(source, most)
 
-    def draw(
-        self, vocabulary: Alphabet, written: str, log_probs: Array, config: SampleConfig, u: float
+    def within(self, written: str, piece: str) -> int:
+        """Return how many characters of `piece` may stand after `written`."""
+        most = self.most
+        text = written[-most:] + piece
+        begin = len(text) - len(piece)
+        for end in range(max(begin, most), len(text)):
+            if self._continuations.holds(text[end - most : end + 1]):
+                return end - begin
+        return len(piece)
+
+    def redraw(
+        self,
+        vocabulary: Alphabet,
+        written: str,
+        log_probs: Array,
+        config: SampleConfig,
+        u: float,
+        drawn: int,
     ) -> int:
-        """Do what the function `draw` does, after `written`; -1 where nothing is left."""
-        drawn = draw(log_probs, config, u)
-        copied = self._copied(vocabulary, written)
-        if drawn not in copied:
+        """Return the id that was drawn with u, or if that may not stand after `written` another.
+
+        That is -1 where no other is left. Raises what `charloom.sampling.draw` raises.
+        """
+        assert isinstance(vocabulary, Vocabulary)
+        if self.within(written, vocabulary.characters[drawn]):
             return drawn
+        after = self._continuations.after(written[-self.most :])
+        copied = [vocabulary.characters.index(c) for c in after if c in vocabulary.characters]
         left = np.array(log_probs, np.float64)
         left[copied] = -np.inf
         if left.max() == -np.inf:
@@ -43,14 +63,6 @@ class CopyLimit:
             return -1
         self.redrawn += 1
         return draw(left, config, _rest(log_probs, config, u, drawn))
-
-    def _copied(self, vocabulary: Alphabet, written: str) -> list[int]:
-        """Return the ids that would be one character too many."""
-        assert isinstance(vocabulary, Vocabulary)
-        if len(written) < self.most:
-            return []
-        after = self._continuations.after(written[-self.most :])
-        return [vocabulary.characters.index(c) for c in after if c in vocabulary.characters]
 
 
 def _rest(log_probs: Array, config: SampleConfig, u: float, drawn: int) -> float:

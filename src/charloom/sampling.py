@@ -139,7 +139,7 @@ def generate(
     The text ends before the first of the stop strings to be complete, and where a model of
     tokens says that it does; it is shorter than `length` only then, or where `limit` leaves
     nothing to write. An empty prompt is a new line, as far as the model knows: see
-    `Vocabulary.prompt`. With a `limit` characters come one at a time.
+    `Vocabulary.prompt`.
     Raises CharloomError: UnknownCharacterError for the prompt, what `draw` raises, and for a
     limit with a model of tokens.
     """
@@ -190,50 +190,51 @@ def _stream(
 ) -> Iterator[list[str]]:
     """Yield the next piece of each of the texts until all have ended."""
     count = len(texts)
-    state = _read(model, prompt[:-1], count)
+    state = _read(model, np.tile(prompt[:-1], (count, 1)), model.start(count))
     ids = np.repeat(prompt[-1:], count)
     rngs = np.random.default_rng(config.seed).spawn(count)
+    uniforms = np.empty((count, 0))
     chunk = 1
     while left := max(text.left for text in texts):
         chunk = min(chunk, left)
-        uniforms = np.stack([rng.random(chunk) for rng in rngs])
+        more = max(0, chunk - uniforms.shape[1])
+        uniforms = np.hstack([uniforms, np.stack([rng.random(more) for rng in rngs])])
         began = time.perf_counter()
-        if limit is None:
-            drawn, state = _generate_ids(model, ids, state, uniforms, config)
-        else:
-            drawn, state = _limited(model, ids, state, uniforms[:, 0], config, limit, texts)
+        drawn, after = _generate_ids(model, ids, state, uniforms[:, :chunk], config)
+        sound = chunk if limit is None else _sound(model, drawn, texts, limit)
         elapsed = time.perf_counter() - began
-        ids = np.maximum(drawn[:, -1], 0)
-        yield [text.add(row) for text, row in zip(texts, drawn, strict=True)]
-        if elapsed < GROW_BELOW and limit is None:
+        if sound:
+            yield [text.add(row[:sound]) for text, row in zip(texts, drawn, strict=True)]
+        if limit is not None and sound < chunk:
+            chunk = sound + 1
+            read = np.column_stack([ids, drawn[:, :sound]])
+            log_probs, after = model.step(read[:, -1], _read(model, read[:, :-1], state))
+            for b, text in enumerate(texts):
+                if text.left:
+                    places = log_probs[b], config, uniforms[b, sound], int(drawn[b, sound])
+                    drawn[b, sound] = limit.redraw(model.vocabulary, text.written, *places)
+            yield [text.add(row[sound:chunk]) for text, row in zip(texts, drawn, strict=True)]
+        uniforms = uniforms[:, chunk:]
+        ids, state = np.maximum(drawn[:, chunk - 1], 0), after
+        if elapsed < GROW_BELOW:
             chunk = min(4 * chunk, LONGEST_CHUNK)
 
 
-def _limited(
-    model: LanguageModel,
-    ids: Ids,
-    state: State,
-    u: NDArray[np.float64],
-    config: SampleConfig,
-    limit: "CopyLimit",
-    texts: "list[_Text]",
-) -> tuple[Ids, State]:
-    """Read ids (B,), then draw one character in each lane that has not ended: (B, 1)."""
-    log_probs, state = model.step(ids, state)
-    drawn = np.zeros((len(texts), 1), np.int32)
-    for b, text in enumerate(texts):
-        if text.left:
-            drawn[b] = limit.draw(model.vocabulary, text.written, log_probs[b], config, u[b])
-    return drawn, state
+def _sound(model: LanguageModel, drawn: Ids, texts: "list[_Text]", limit: "CopyLimit") -> int:
+    """Return how many columns of drawn (B, n) are within the limit, in all texts."""
+    sound: int = drawn.shape[1]
+    for text, row in zip(texts, drawn, strict=True):
+        piece = model.vocabulary.decode(row[: min(sound, text.left)])
+        within = limit.within(text.written, piece)
+        sound = within if within < len(piece) else sound
+    return sound
 
 
-def _read(model: LanguageModel, ids: Ids, lanes: int) -> State:
-    """Return the state after `lanes` texts that all begin with ids (T,)."""
-    state = model.start(lanes)
-    step = chunk_length(lanes, len(model.vocabulary))
-    for t in range(0, len(ids), step):
-        part = ids[t : t + step]
-        state = model.log_probs(np.tile(part, (lanes, 1)), state)[1]
+def _read(model: LanguageModel, ids: Ids, state: State) -> State:
+    """Return the state after ids (B, T)."""
+    step = chunk_length(len(ids), len(model.vocabulary))
+    for t in range(0, ids.shape[1], step):
+        state = model.log_probs(ids[:, t : t + step], state)[1]
     return state
 
 

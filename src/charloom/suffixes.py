@@ -62,6 +62,12 @@ class Continuations:
         self.source, self.depth = source, depth
         self._places = array("i", suffix_array(source, depth + 1).tobytes())
 
+    def holds(self, passage: str) -> bool:
+        """Whether the source has `passage`, of `depth` + 1 characters."""
+        places, source, length = self._places, self.source, self.depth + 1
+        here = bisect_left(places, passage, key=lambda i: source[i : i + length])
+        return here < len(places) and source.startswith(passage, places[here])
+
     def after(self, passage: str) -> set[str]:
         """Return each character that follows `passage`, of `depth` characters, in the source."""
         places, source, depth = self._places, self.source, self.depth

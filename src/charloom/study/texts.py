@@ -79,11 +79,14 @@ def gather(
     folder in Hugging Face's format, the source must be named. Raises CharloomError.
     """
     if not is_model(name):
-        if source is None:
+        known = name == "-" or name.startswith("corpus:") or Path(name).exists()
+        if source is None and known:
             raise CharloomError(
                 f"{name} is a text: name the text that it may be copied from with --source"
             )
-        texts = [read_text([part]) for part in (name, source, *([human] if human else []))]
+        names = [part for part in (name, source, human) if part is not None]
+        texts = [read_text([part]) for part in names]  # names what is not there
+        assert source is not None
         notes = tuple(note for text in texts for note in text.notes)
         text, origin, *people = (text.content for text in texts)
         held = "".join(people)

@@ -128,8 +128,8 @@ def _sentence(found: "Keywords") -> str:
     people = found.human_new_share
     beside = "" if people is None else f" ({people:.1%} in text by people)"
     said = (
-        f"{found.new_share:.1%} of its words are not in the source{beside}; {found.real_share:.1%} "
-        "are in the source or the list."
+        f"{found.new_share:.1%} of its words are not in the source{beside};\n"
+        f"{found.real_share:.1%} are in the source or the list."
     )
     if found.unsure:
         said += (

@@ -113,8 +113,8 @@ def _sentence(found: "Novelty") -> str:
         n = found.more_at[0]
         own, theirs = (_percent(1 - profile.new[n - 1]) for profile in (found.text, usual))
         return (
-            f"It copies more than a human would: {own} of its passages of {n} characters are in "
-            f"the source, and {theirs} of those by people."
+            f"It copies more than a human would: {own} of its passages of {n} characters, and "
+            f"people {theirs}."
         )
     return (
         f"It copies more than a human would: {count(found.compared or 0, 'character')} in a row, "
