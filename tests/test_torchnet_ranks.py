@@ -293,9 +293,13 @@ def test_torchrun_starts_a_run(tmp_path):
 @pytest.mark.slow
 @pytest.mark.parametrize("seconds", [0.1, 0.6, 1.2])
 def test_not_even_where_that_is_killed_while_pytorch_is_loaded(tmp_path, seconds):
+    begun = (  # it knows its parent: a slow machine may take a second until then
+        "import sys, charloom.launch; print('begun', flush=True)\n"
+        "from charloom.cli import main; main()"
+    )
     script = (
         "import subprocess, sys, time\n"
-        "child = [sys.executable, '-m', 'charloom', 'train', 'text.txt', '--out', 'run']\n"
+        f"child = [sys.executable, '-c', {begun!r}, 'train', 'text.txt', '--out', 'run']\n"
         "print(subprocess.Popen(child).pid, flush=True)\n"
         "time.sleep(60)\n"
     )
@@ -313,11 +317,12 @@ def test_not_even_where_that_is_killed_while_pytorch_is_loaded(tmp_path, seconds
             text=True,
         )
         pid = int(parent.stdout.readline())
+        assert parent.stdout.readline() == "begun\n"
         time.sleep(seconds)
         parent.kill()
         parent.wait()
         parent.stdout.close()
-        end = time.monotonic() + 5
+        end = time.monotonic() + 30
         while Path("/proc", str(pid)).exists():
             assert time.monotonic() < end, "an orphan"
             time.sleep(0.05)

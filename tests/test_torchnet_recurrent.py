@@ -17,7 +17,7 @@ from charloom.weights import initial_weights, weight_shapes  # noqa: E402
 pytestmark = pytest.mark.torch
 
 CELLS: tuple[Cell, ...] = ("rnn", "lstm", "gru")
-V, B, T = 11, 3, 6
+V, B, T = 11, 4, 6
 BARS: dict[Dtype, float] = {"float64": 1e-10, "float32": 1e-4}
 ALPHABET = Vocabulary(tuple("abcdefghijk"))
 
