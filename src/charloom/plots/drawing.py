@@ -239,11 +239,11 @@ def _bits(axes: "Axes", look: Look) -> None:
 
 def _plain_logarithm(axis: Any, subdivisions: Sequence[float]) -> None:
     """Write 1.5, 2, 3 or 0.01, 0.1 beside a logarithmic axis, not powers."""
-    from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
+    from matplotlib.ticker import FuncFormatter, LogLocator, NullLocator
 
     axis.set_major_locator(LogLocator(10, subs=subdivisions))
     axis.set_major_formatter(FuncFormatter(lambda y, _: f"{y:g}"))
-    axis.set_minor_formatter(NullFormatter())
+    axis.set_minor_locator(NullLocator())
 
 
 def _title(curves: Sequence[Curve]) -> str:
