@@ -34,8 +34,8 @@ def test_the_commands_of_the_readme_run_in_their_order(tmp_path: Path) -> None:
     commands = readme_commands()
     assert len(commands) >= 8
     for command in commands:
-        ends = {"ngram", "--iterations"} & {*command}
-        short = [] if ends else SHORT.get(command[1], [])
+        short = [] if "ngram" in command else SHORT.get(command[1], [])
+        short = ["--iterations", "2"] if "--iterations" in command else short
         result = subprocess.run(
             [sys.executable, "-m", "charloom", *command[1:], *short],
             cwd=tmp_path,
