@@ -3,7 +3,7 @@ import math
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from charloom import sampling
@@ -11,6 +11,7 @@ from charloom.config import SampleConfig
 from charloom.copying import CopyLimit
 from charloom.errors import CharloomError
 from charloom.sampling import draw, filter_probs, generate, generate_ids, generate_many
+from charloom.tokens import Tokens
 from test_sampling import History, Script
 
 INF = math.inf
@@ -54,6 +55,7 @@ SETTINGS = st.builds(
 )
 
 
+@settings(max_examples=40)
 @given(SETTINGS, st.integers(1, 12), st.sampled_from(["", "b", SOURCE[:20]]), st.integers(1, 3))
 def test_no_passage_is_longer_than_the_limit(config, most, prompt, count):
     limit = CopyLimit(SOURCE, most)
@@ -69,6 +71,7 @@ def test_without_the_limit_there_are_longer_passages():
     assert too_long(text, 8)
 
 
+@settings(max_examples=30)
 @given(st.integers(0, 30), st.integers(1, 9))
 def test_up_to_where_it_steps_in_the_text_is_the_one_without(seed, most):
     config, limit = SampleConfig(seed=seed), CopyLimit(SOURCE, most)
@@ -92,11 +95,11 @@ def test_the_same_seed_writes_the_same_text_in_pieces_or_beside_others():
 @pytest.mark.parametrize("grow_below", [-INF, INF])
 def test_the_size_of_chunks_does_not_matter(monkeypatch, grow_below):
     config, limits = SampleConfig(seed=4, stop=("dada", "fed a f")), [CopyLimit(SOURCE, 7)] * 2
-    texts = generate_many(Parrot(), config, "", 900, 5, limits[0])
+    texts = generate_many(Parrot(), config, "", 400, 3, limits[0])
     redrawn, limits[1].redrawn = limits[0].redrawn, 0
     monkeypatch.setattr(sampling, "GROW_BELOW", grow_below)
-    assert generate_many(Parrot(), config, "", 900, 5, limits[1]) == texts
-    assert limits[1].redrawn == redrawn > 10
+    assert generate_many(Parrot(), config, "", 400, 3, limits[1]) == texts
+    assert limits[1].redrawn == redrawn > 3
 
 
 def test_a_model_that_draws_by_itself_is_gone_back_in():
@@ -188,6 +191,10 @@ def test_characters_of_the_source_that_the_model_does_not_know_do_not_matter():
 def test_a_limit_below_one_and_tokens_are_refused():
     with pytest.raises(CharloomError, match="max-copy is 0"):
         CopyLimit(SOURCE, 0)
+    model = History()
+    model.vocabulary = object.__new__(Tokens)
+    with pytest.raises(CharloomError, match="writes tokens"):
+        generate(model, SampleConfig(), "a", 5, CopyLimit(SOURCE, 5))
 
 
 def test_a_source_shorter_than_the_limit_limits_nothing():
