@@ -197,14 +197,15 @@ def test_what_cannot_be_had_says_why(page):
     assert "Counted, not trained" in text
     reasons = re.findall(r'<p class="why">(.*?)</p>', text)
     assert len(reasons) >= 4
-    assert "None" not in re.sub(r"<script.*?</script>", "", text, flags=re.DOTALL)
+    shown = re.sub(r"<script.*?</script>", "", text, flags=re.DOTALL)
+    assert not re.search(r"\bNone\b(?! of)", shown)
 
 
 def test_several_runs_stand_side_by_side(page):
     text = page(*ALL)
     assert "<title>What 3 runs learned</title>" in text
-    assert text.count("<h3>ngram</h3>") >= 5
-    assert text.count("<h3>blind</h3>") >= 5
+    assert text.count(">ngram</h3>") >= 7
+    assert text.count(">blind</h3>") >= 7
 
 
 def test_two_runs_that_read_the_same_are_set_against_one_another():

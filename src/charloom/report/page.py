@@ -9,7 +9,7 @@ from charloom.pages.neurons import neurons_view
 from charloom.pages.surprise import surprise_view
 from charloom.plots.curves import Axis, Curve, Value
 from charloom.plots.files import inline_svg
-from charloom.plots.style import Look
+from charloom.plots.style import LIGHT, Look
 from charloom.progress import Tell, say_nothing
 from charloom.report.gathering import Report, Subject
 from charloom.report.views import comparison_view, keywords_view, novelty_view
@@ -31,9 +31,12 @@ def report_page(report: Report, tell: Tell = say_nothing) -> str:
         version=report.version,
         runs=[_run(subject, number) for number, subject in enumerate(subjects)],
         curves=_curves([subject.curve for subject in subjects]),
-        comparison=comparison_view(report.comparison, {s.path: s.name for s in subjects}),
+        comparison=comparison_view(
+            report.comparison,
+            {s.path: (s.name, _colour(number)) for number, s in enumerate(subjects)},
+        ),
         surprises=_surprises(subjects),
-        neurons_found=[_neurons(subject) for subject in subjects],
+        neurons_found=[_neurons(subject, number) for number, subject in enumerate(subjects)],
     )
 
 
@@ -46,8 +49,8 @@ def _title(subjects: Sequence[Subject]) -> str:
 def _run(subject: Subject, number: int) -> dict[str, Any]:
     curve, best, origin = subject.curve, subject.curve.best, subject.origin
     return {
-        "id": f"run-{number}",
         "name": subject.name,
+        "colour": _colour(number),
         "model": curve.model,
         "text": curve.text,
         "characters": origin.characters,
@@ -61,6 +64,11 @@ def _run(subject: Subject, number: int) -> dict[str, Any]:
         "keywords": keywords_view(subject.studies.keywords),
         "origin": origin,
     }
+
+
+def _colour(number: int) -> str:
+    """The colour that a run has in the curves."""
+    return f"var(--series-{number % len(LIGHT.series)})"
 
 
 def _tiles(subject: Subject) -> list[tuple[str, str, str]]:
@@ -91,19 +99,20 @@ def _surprises(subjects: Sequence[Subject]) -> list[dict[str, Any]]:
         view = surprise_view(both, subjects[0].studies.source, read, between)
         return [{"name": both, "why": "", "view": view}]
     views: list[dict[str, Any]] = []
-    for subject in subjects:
+    for number, subject in enumerate(subjects):
         part, source = subject.studies.surprise, subject.studies.source
         one = None
         if part.found is not None:
             one = surprise_view(subject.name, source, [(subject.name, part.found)])
-        views.append({"name": subject.name, "why": part.why, "view": one})
+        colour = _colour(number)
+        views.append({"name": subject.name, "colour": colour, "why": part.why, "view": one})
     return views
 
 
-def _neurons(subject: Subject) -> dict[str, Any]:
+def _neurons(subject: Subject, number: int) -> dict[str, Any]:
     part, source = subject.studies.neurons, subject.studies.source
     view = None if part.found is None else neurons_view(subject.name, source, part.found)
-    return {"name": subject.name, "why": part.why, "view": view}
+    return {"name": subject.name, "colour": _colour(number), "why": part.why, "view": view}
 
 
 def _sample(curve: Curve, step: int, text: str) -> dict[str, Any]:

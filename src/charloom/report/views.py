@@ -15,11 +15,12 @@ LONGEST = 600  # characters of a copied passage
 LOUDEST = 40.0  # keyness from which on a word is as large as they get
 
 
-def comparison_view(part: Part[Comparison], names: Mapping[str, str]) -> dict[str, Any]:
-    """Return the table of runs and baselines; `names` are those of runs by their paths."""
+def comparison_view(part: Part[Comparison], known: Mapping[str, tuple[str, str]]) -> dict[str, Any]:
+    """Return the table of runs and baselines; runs' names and colours are known by their paths."""
     found = part.found
     if found is None:
         return {"why": part.why}
+    names = {path: name for path, (name, _) in known.items()}
     worst = max((e.bits for e in found.entries if math.isfinite(e.bits)), default=1.0)
     return {
         "why": "",
@@ -27,7 +28,7 @@ def comparison_view(part: Part[Comparison], names: Mapping[str, str]) -> dict[st
         "part": found.part,
         "characters": found.characters,
         "verdict": _named(verdict(found), names),
-        "rows": [_entry(entry, names, worst) for entry in found.entries],
+        "rows": [_entry(entry, known, worst) for entry in found.entries],
         "notes": [_named(note, names) for note in found.notes]
         + [f"{_named(u.name, names)} cannot read this text: {u.why}" for u in found.unread],
     }
@@ -40,9 +41,11 @@ def _named(sentence: str, names: Mapping[str, str]) -> str:
     return sentence
 
 
-def _entry(entry: Entry, names: Mapping[str, str], worst: float) -> dict[str, Any]:
+def _entry(entry: Entry, known: Mapping[str, tuple[str, str]], worst: float) -> dict[str, Any]:
+    name, colour = known.get(entry.name, (entry.name, ""))
     return {
-        "name": names.get(entry.name, entry.name),
+        "name": name,
+        "colour": colour,
         "run": entry.kind == "run",
         "model": entry.model,
         "nats": f"{entry.nats:.3f}",
