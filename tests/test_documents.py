@@ -12,7 +12,15 @@ import pytest
 ROOT = Path(__file__).parents[1]
 EXAMPLES = ["learner.py"]  # onnx_sample.py wants a file: tests/test_export.py runs it
 README = (ROOT / "README.md").read_text("utf-8")
-EXTRAS = {"transformer": "torch", "mingru": "torch", "--onnx": "onnxruntime"}  # what needs which
+EXTRAS = {  # what needs which
+    "transformer": "torch",
+    "mingru": "torch",
+    "--onnx": "onnxruntime",
+    "--html": "jinja2",
+    "plot": "matplotlib",
+    "report": "matplotlib",
+    "runs/gpt": "torch",
+}
 SHORT = {  # what a command gets here, so that it ends soon
     "train": ["--minutes", "0.02"],
     "replay": ["--iterations", "20"],
