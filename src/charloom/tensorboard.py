@@ -116,7 +116,7 @@ class _Recorder:
                 self._file.flush()
 
     def _go_on(self, made_up: bool) -> None:
-        """Hide what is told anew: all after the checkpoint, and a look there that is made up for."""
+        """Hide what is told anew: all after the checkpoint, and a look there made up for."""
         if self._back is not None:
             self._file.purge(self._back + (not made_up))
             self._back = None
