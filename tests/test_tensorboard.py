@@ -54,9 +54,11 @@ def read(folder):
             for value in event.summary.value:
                 if value.metadata.plugin_data.plugin_name == "text":
                     (text,) = value.tensor.string_val
-                    texts.setdefault(value.tag, {})[event.step] = text.decode()
+                    known, shown = texts.setdefault(value.tag, {}), text.decode()
                 else:
-                    numbers.setdefault(value.tag, {})[event.step] = value.simple_value
+                    known, shown = numbers.setdefault(value.tag, {}), value.simple_value
+                assert event.step not in known, "told twice, and TensorBoard would show both"
+                known[event.step] = shown
     return numbers, texts
 
 

@@ -87,30 +87,39 @@ class _Recorder:
 
     def __init__(self, folder: Path, started: Started) -> None:
         self._step = self._seen = started.step
+        self._back: int | None = started.step or None  # the step that is gone on from
         self._sum, self._count = 0.0, 0
         self._written_at = self._began = perf_counter()
         self._file = _File(folder)
-        if started.step:
-            self._file.purge(started.step + 1)
-        words = f"{model_name(started.run.config.model)}, on {started.run.corpus.name}"
-        self._file.text("run", words, started.step)
+        if not started.step:
+            words = f"{model_name(started.run.config.model)}, on {started.run.corpus.name}"
+            self._file.text("run", words, 0)
 
     def take(self, event: Event) -> None:
         """Write what an event tells. Raises OSError."""
         if (step := getattr(event, "step", None)) is not None and not isinstance(event, Warned):
             if step < self._step:  # the network broke, and training went back to a checkpoint
-                self._file.purge(step + 1)
-                self._seen, self._sum, self._count = step, 0.0, 0
+                self._back = self._seen = step
+                self._sum, self._count = 0.0, 0
             self._step = step
         match event:
             case Progress():
+                self._go_on(made_up=False)
                 self._progress(event)
             case Evaluated():
+                self._go_on(made_up=event.step == self._back)
                 self._losses("held-out", event.score.nats, event.step)
             case Sampled():
+                self._go_on(made_up=event.step == self._back)
                 self._file.text("sample", event.text, event.step)
             case Finished():
                 self._file.flush()
+
+    def _go_on(self, made_up: bool) -> None:
+        """Hide what is told anew: all after the checkpoint, and a look there made up for."""
+        if self._back is not None:
+            self._file.purge(self._back + (not made_up))
+            self._back = None
 
     def _progress(self, event: Progress) -> None:
         updates = event.step - self._seen
