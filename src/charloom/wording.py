@@ -65,6 +65,20 @@ def model_name(model: NetworkConfig | NgramConfig) -> str:
             return model_kind(model) + (f", LoRA of rank {model.lora}" if model.lora else "")
 
 
+def model_label(model: NetworkConfig | NgramConfig) -> str:
+    """Return a model's kind and size as a table has room for them: lstm 2 x 128."""
+    match model:
+        case NgramConfig():
+            smoothing = "" if model.smoothing == "kneser-ney" else f", {model.smoothing}"
+            return f"ngram {model.order}{smoothing}"
+        case ModelConfig():
+            return f"{model.cell} {model.layers} x {model.hidden}"
+        case TransformerConfig():
+            return f"{model_kind(model)} {model.layers} x {model.width}"
+        case PretrainedConfig():
+            return model_kind(model) + (f", LoRA {model.lora}" if model.lora else "")
+
+
 def alphabet(vocabulary: "Alphabet") -> str:
     """Return in few words what the ids of a text stand for."""
     known = "different" if vocabulary.unit == "characters" else "known tokens"

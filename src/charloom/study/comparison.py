@@ -8,14 +8,7 @@ from statistics import median
 from time import perf_counter
 from typing import Literal, NamedTuple
 
-from charloom.config import (
-    ModelConfig,
-    NetworkConfig,
-    NgramConfig,
-    PretrainedConfig,
-    SampleConfig,
-    TransformerConfig,
-)
+from charloom.config import NgramConfig, SampleConfig
 from charloom.errors import CharloomError
 from charloom.evaluation import Score, evaluate
 from charloom.ids import map_text
@@ -28,6 +21,7 @@ from charloom.study.held_out import KNOWN, HeldOut, Learned, Part, learned, own_
 from charloom.text import Text
 from charloom.vocabulary import Vocabulary
 from charloom.weights import parameter_count
+from charloom.wording import model_label
 
 MOST = 10_000_000  # ids of the training text that baselines are made of
 SAMPLING = 0.5  # seconds that each run is sampled for
@@ -241,22 +235,7 @@ def _names(run: Run | Path) -> tuple[str, str]:
     """The run's folder, and its model's kind and size."""
     if not isinstance(run, Run):
         return str(run), str(json.loads((run / "config.json").read_bytes())["model_type"])
-    return str(run.path), _model(run.config.model)
-
-
-def _model(config: NetworkConfig | NgramConfig) -> str:
-    match config:
-        case NgramConfig():
-            kind = "" if config.smoothing == "kneser-ney" else f", {config.smoothing}"
-            return f"ngram {config.order}{kind}"
-        case ModelConfig():
-            return f"{config.cell} {config.layers} x {config.hidden}"
-        case TransformerConfig():
-            kind = "transformer" if config.mixer == "attention" else config.mixer
-            return f"{kind} {config.layers} x {config.width}"
-        case PretrainedConfig():
-            kind = str(config.architecture.get("model_type", "pretrained"))
-            return f"{kind}, LoRA {config.lora}" if config.lora else kind
+    return str(run.path), model_label(run.config.model)
 
 
 def _parameters(run: Run | Path, model: LanguageModel) -> int | None:
