@@ -5,6 +5,7 @@ from functools import partial
 from os.path import commonpath
 from pathlib import Path
 from shutil import get_terminal_size
+from textwrap import TextWrapper
 from time import perf_counter
 from typing import TYPE_CHECKING
 
@@ -252,9 +253,12 @@ def _show(comparison: "Comparison") -> None:
     for line, kind in zip(body, kinds, strict=True):
         click.echo(click.style(line, dim=kind == "baseline"))
     width = min(WIDEST, get_terminal_size().columns)
-    click.echo("\n" + click.wrap_text(verdict(comparison), width))
+    # A path stays whole, to be copied.
+    wrapped = TextWrapper(width, break_long_words=False, break_on_hyphens=False)
+    click.echo("\n" + wrapped.fill(verdict(comparison)))
+    wrapped.subsequent_indent = " " * 6
     for note in _notes(comparison):
-        click.echo(click.wrap_text(printable(f"note  {note}"), width, subsequent_indent=" " * 6))
+        click.echo(wrapped.fill(printable(f"note  {note}")))
 
 
 def _notes(comparison: "Comparison") -> list[str]:
