@@ -75,6 +75,14 @@ def replace_file(path: Path, content: bytes) -> None:
     sync_folder(path.parent)
 
 
+def write_output(path: Path, content: bytes) -> None:
+    """Write what a user asked for, whole or not at all; raises CharloomError where it cannot be."""
+    try:
+        replace_file(path, content)
+    except OSError as error:
+        raise CharloomError(f"cannot write {path} ({error.strerror}): name another file") from None
+
+
 def sync_folder(folder: Path) -> None:
     """Write the names in a folder through to the disk: a rename is not durable before."""
     descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)

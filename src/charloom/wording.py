@@ -28,6 +28,12 @@ def count(number: int, noun: str) -> str:
     return f"{number:,} {noun}{'' if number == 1 else 's'}"
 
 
+def extent(name: str, read: int, whole: int) -> str:
+    """Return which text was read, and how much of it, in characters."""
+    part = "" if read == whole else f"the first {read:,} of "
+    return f"{name}: {part}{count(whole, 'character')}"
+
+
 def speed(per_second: float) -> str:
     """Return characters a second to three digits: more would only flicker."""
     return f"{float(f'{per_second:.3g}'):,.0f} characters/s"

@@ -6,7 +6,6 @@ import click
 
 from charloom.cli.plot import free_file
 from charloom.cli.text import echo_json
-from charloom.errors import CharloomError
 
 
 @click.command()
@@ -26,7 +25,7 @@ def report(runs: tuple[str, ...], out: Path | None, text: str | None, as_json: b
     network: it can be sent to anybody. It takes half a minute, and longer for a long text.
     Needs the extra charloom[report], but for --json.
     """
-    from charloom.files import replace_file
+    from charloom.files import write_output
     from charloom.report import gather, report_page
     from charloom.report.gathering import document
     from charloom.run import Run
@@ -38,11 +37,7 @@ def report(runs: tuple[str, ...], out: Path | None, text: str | None, as_json: b
         echo_json(document(found))
     if out is not None or not as_json:
         path = out or free_file("report.html")
-        content = report_page(found, _tell).encode()
-        try:
-            replace_file(path, content)
-        except OSError as error:
-            raise CharloomError(f"cannot write {path} ({error.strerror}): mend that") from None
+        write_output(path, report_page(found, _tell).encode())
         if not as_json:
             click.echo(f"wrote {path}")
 

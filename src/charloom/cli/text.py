@@ -1,5 +1,7 @@
 """How figures, tables and documents are written."""
 
+import os
+import sys
 from collections.abc import Sequence
 from typing import Any
 
@@ -15,6 +17,12 @@ from charloom.wording import model_name as model_name
 from charloom.wording import nats_and_bits as nats_and_bits
 from charloom.wording import printable as printable
 from charloom.wording import speed as speed
+
+
+def is_plain() -> bool:
+    """Whether what is printed goes to a file or another program, not to a terminal."""
+    out = sys.stdout
+    return out is None or not out.isatty() or os.environ.get("TERM") in ("dumb", "unknown")
 
 
 def echo_json(document: Any) -> None:

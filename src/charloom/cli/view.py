@@ -4,7 +4,6 @@ Whatever becomes of the reader (a closed pipe, a terminal that has gone or is st
 goes on.
 """
 
-import os
 import shlex
 import sys
 from collections import deque
@@ -18,6 +17,7 @@ from charloom.cli.text import (
     alphabet,
     count,
     duration,
+    is_plain,
     model_name,
     nats_and_bits,
     printable,
@@ -33,7 +33,7 @@ RECENT = 4  # reports of progress, about a second, that the loss on training tex
 def open_view() -> "View":
     """Return the view that suits standard output."""
     out = sys.stdout
-    if out is None or not out.isatty() or os.environ.get("TERM") in ("dumb", "unknown"):
+    if out is None or is_plain():
         return PlainView(out)
     from charloom.cli.live import LiveView
 

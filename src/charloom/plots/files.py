@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from charloom.errors import CharloomError
-from charloom.files import replace_file
+from charloom.files import write_output
 from charloom.plots.curves import Curve
 from charloom.plots.drawing import draw
 from charloom.plots.style import LIGHT, Look, Palette, plain_style
@@ -33,10 +33,7 @@ def write_plot(path: Path, curves: Sequence[Curve], look: Look) -> None:
     if kind not in KINDS:
         raise CharloomError(f"{path} is neither .png nor .svg: choose one of these endings")
     content = _rendered(draw(curves, look), kind[1:], look.palette)
-    try:
-        replace_file(path, content)
-    except OSError as error:
-        raise CharloomError(f"cannot write {path} ({error.strerror}): mend that") from None
+    write_output(path, content)
 
 
 def inline_svg(curves: Sequence[Curve], look: Look, name: str, label: str) -> str:

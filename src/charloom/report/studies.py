@@ -15,6 +15,7 @@ from charloom.study.surprise import Surprise, surprise
 from charloom.study.texts import Material, held_out_text
 from charloom.study.texts import gather as material_of
 from charloom.text import Text
+from charloom.wording import extent
 
 T = TypeVar("T")
 READ = 4_000  # characters that surprise and neurons are shown on
@@ -64,7 +65,7 @@ def study(run: Run, name: str, text: Text | None, tell: Tell) -> Studies:
         material=written,
         novelty=_of(own, written.why, lambda m: novelty(m.text, m.source, m.human or None)),
         keywords=_of(own, written.why, lambda m: keywords(m.text, m.source, top=WORDS)),
-        source=_source("held-out text" if text is None else text.name, len(content), whole),
+        source=extent("held-out text" if text is None else text.name, len(content), whole),
         surprise=_reading(run, content, lambda: surprise(open_model(run), content)),
         neurons=_reading(run, content, lambda: neurons(run, content)),
     )
@@ -79,9 +80,3 @@ def _reading(run: Run, content: str, look: Callable[[], T]) -> Part[T]:
         why = f"{run.path} held no text out of training to read: name one with --text."
         return Part(None, why)
     return attempt(look)
-
-
-def _source(name: str, read: int, whole: int) -> str:
-    if read == whole:
-        return f"{name}: {whole:,} characters"
-    return f"{name}: the first {read:,} of {whole:,} characters"

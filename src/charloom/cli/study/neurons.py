@@ -1,12 +1,13 @@
 """`charloom study neurons`: cells that respond to something, and what drives them."""
 
 from collections.abc import Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from charloom.cli.study.reading import is_plain, known_to, open_run, read, write_page
-from charloom.cli.text import count, echo_json, model_name, printable, table
+from charloom.cli.study.reading import known_to, open_run, read
+from charloom.cli.text import count, echo_json, is_plain, model_name, printable, table
 from charloom.errors import CharloomError
 
 if TYPE_CHECKING:
@@ -52,10 +53,11 @@ def neurons(
     with known_to(run, reading.content):
         found = look(opened, reading.content, top)
     if html is not None:
+        from charloom.files import write_output
         from charloom.pages.neurons import neurons_page, neurons_view
 
         view = neurons_view(f"What the cells of {run} follow", reading.source, found)
-        write_page(html, neurons_page(view))
+        write_output(Path(html), neurons_page(view).encode())
     if as_json:
         echo_json(_document(run, reading.source, found))
         return

@@ -1,16 +1,15 @@
-"""What the studies of one run share: opening it, finding a text for it, writing a page."""
+"""What the studies of one run share: opening it, finding a text for it."""
 
-import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
-from charloom.cli.text import count, printable
+from charloom.cli.text import printable
 from charloom.errors import CharloomError
+from charloom.wording import extent
 
 if TYPE_CHECKING:
     from charloom.run import Run
@@ -44,7 +43,7 @@ def read(run: "Run | None", path: str, name: str | None, length: int | None) -> 
         click.echo(f"charloom: {name}: {note}", err=True)
     content = text.content if length is None else text.head(length)
     shown = printable(text.name)
-    return Reading(content, _source(shown, len(content), text.characters), False)
+    return Reading(content, extent(shown, len(content), text.characters), False)
 
 
 def _held_out(run: "Run | None", path: str, length: int | None) -> Reading:
@@ -57,13 +56,7 @@ def _held_out(run: "Run | None", path: str, length: int | None) -> Reading:
     whole = run.vocabulary.count(ids)
     most = None if length is None else length + len(getattr(run.vocabulary, "begin", ()))
     content = run.vocabulary.decode(ids[:most])[:length]
-    return Reading(content, _source("held-out text", len(content), whole), True)
-
-
-def _source(name: str, read: int, whole: int) -> str:
-    if read == whole:
-        return f"{name}: {count(whole, 'character')}"
-    return f"{name}: the first {read:,} of {count(whole, 'character')}"
+    return Reading(content, extent("held-out text", len(content), whole), True)
 
 
 @contextmanager
@@ -76,19 +69,3 @@ def known_to(run: str, text: str) -> Iterator[None]:
     except UnknownCharacterError as error:
         line = text.count("\n", 0, error.position) + 1
         raise CharloomError(f"{run} cannot read the text, line {line:,}: {error}") from None
-
-
-def write_page(path: str, content: str) -> None:
-    """Write a page; raises CharloomError where that is not possible."""
-    try:
-        Path(path).write_text(content, "utf-8")
-    except OSError as error:
-        raise CharloomError(f"cannot write {path} ({error.strerror}): name another file") from None
-
-
-def is_plain() -> bool:
-    """Whether what is printed goes to a file or another program, not to a terminal."""
-    import os
-
-    out = sys.stdout
-    return out is None or not out.isatty() or os.environ.get("TERM") in ("dumb", "unknown")

@@ -2,12 +2,13 @@
 
 import math
 from collections.abc import Iterable, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from charloom.cli.study.reading import Reading, is_plain, known_to, open_run, read, write_page
-from charloom.cli.text import LN2, echo_json, nats_and_bits, printable, table
+from charloom.cli.study.reading import Reading, known_to, open_run, read
+from charloom.cli.text import LN2, echo_json, is_plain, nats_and_bits, printable, table
 
 if TYPE_CHECKING:
     from rich.text import Text
@@ -111,13 +112,15 @@ def _write_page(
     found: "list[Surprise]",
     against: "Difference | None",
 ) -> None:
+    from charloom.files import write_output
     from charloom.pages.surprise import surprise_page, surprise_view
 
     title = f"What surprises {names[0]}"
     if len(names) > 1:
         title = f"{names[0]} and {names[1]} on one text"
     named = list(zip(names, found, strict=True))
-    write_page(path, surprise_page(surprise_view(title, reading.source, named, against)))
+    page = surprise_page(surprise_view(title, reading.source, named, against))
+    write_output(Path(path), page.encode())
 
 
 def _document(
