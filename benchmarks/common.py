@@ -15,13 +15,13 @@ from rich.box import SIMPLE
 from rich.console import Console
 from rich.table import Table
 
-from charloom.batches import Lanes
 from charloom.config import ModelConfig, SampleConfig
-from charloom.model import Engine, LanguageModel, Learner, create_model
-from charloom.sampling import generate
-from charloom.text import Text, read_text
-from charloom.vocabulary import Vocabulary
-from charloom.weights import initial_weights
+from charloom.data.batches import Lanes
+from charloom.data.text import Text, read_text
+from charloom.data.vocabulary import Vocabulary
+from charloom.generation.sampling import generate
+from charloom.models.engines import Engine, LanguageModel, Learner, create_model
+from charloom.models.weights import initial_weights
 
 VOCABULARY = Vocabulary(tuple(map(chr, range(32, 97))))  # 65 characters, as many as Shakespeare's
 

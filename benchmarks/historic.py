@@ -5,10 +5,10 @@ in float64, the compiled engine in float32.
 """
 
 from charloom.config import ModelConfig
-from charloom.corpora import load_corpus
+from charloom.data.known_texts import load_corpus
+from charloom.data.vocabulary import Vocabulary
 from charloom.presets import preset
-from charloom.replay import PUBLISHED, measure_speed
-from charloom.vocabulary import Vocabulary
+from charloom.training.replay import PUBLISHED, measure_speed
 from common import (
     Options,
     Row,

@@ -8,9 +8,9 @@ import random
 from collections import Counter, defaultdict
 
 from charloom.config import NgramConfig
-from charloom.ngram import NgramModel
-from charloom.text import Text
-from charloom.vocabulary import Vocabulary
+from charloom.data.text import Text
+from charloom.data.vocabulary import Vocabulary
+from charloom.models.ngram import NgramModel
 from common import (
     Options,
     Row,

@@ -11,9 +11,9 @@ from torch import Tensor, nn
 from torch.nn.functional import cross_entropy, log_softmax, softmax
 
 from charloom.config import ModelConfig, TrainConfig
-from charloom.model import Ids
-from charloom.vocabulary import Vocabulary
-from charloom.weights import Array
+from charloom.data.vocabulary import Vocabulary
+from charloom.models.engines import Ids
+from charloom.models.weights import Array
 
 State = Tensor | tuple[Tensor, Tensor] | None
 KINDS = {"rnn": nn.RNN, "lstm": nn.LSTM, "gru": nn.GRU}

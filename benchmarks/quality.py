@@ -18,14 +18,15 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
 
-from charloom.batches import Ids, Lanes
 from charloom.config import DataConfig, ModelConfig, TrainConfig, replace
+from charloom.data.batches import Ids, Lanes
+from charloom.data.text import read_text, split_text
+from charloom.data.vocabulary import Vocabulary
 from charloom.evaluation import evaluate
-from charloom.model import LanguageModel, create_model, open_model
-from charloom.run import Run
-from charloom.schedules import Schedule
-from charloom.text import read_text, split_text
-from charloom.vocabulary import Vocabulary
+from charloom.models.engines import LanguageModel, create_model
+from charloom.runs.open import open_model
+from charloom.runs.run import Run
+from charloom.training.schedules import Schedule
 from common import (
     Options,
     has_torch,

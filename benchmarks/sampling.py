@@ -1,7 +1,7 @@
 """Characters a second written in one lane: against a PyTorch step loop and the reference.
 
-charloom's side is `charloom.sampling.generate`, which is what `charloom sample` calls, on one
-thread; PyTorch's, with one thread and with two, is nn.LSTM or nn.GRU a step at a time in
+charloom's side is `charloom.generation.sampling.generate`, which is what `charloom sample` calls,
+on one thread; PyTorch's, with one thread and with two, is nn.LSTM or nn.GRU a step at a time in
 inference mode, Linear, softmax, multinomial.
 """
 

@@ -12,12 +12,12 @@ from time import perf_counter
 
 import numpy as np
 
-from charloom.batches import open_batches
 from charloom.config import RunConfig, TransformerConfig, replace
+from charloom.data.batches import open_batches
 from charloom.errors import CharloomError
-from charloom.model import create_learner, load_torchnet
+from charloom.models.engines import create_learner, load_torchnet
+from charloom.models.weights import weight_shapes
 from charloom.presets import preset
-from charloom.weights import weight_shapes
 from common import (
     VOCABULARY,
     Options,

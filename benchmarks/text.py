@@ -8,9 +8,9 @@ import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
-from charloom.batches import Ids
-from charloom.text import Text, read_text
-from charloom.vocabulary import Vocabulary
+from charloom.data.batches import Ids
+from charloom.data.text import Text, read_text
+from charloom.data.vocabulary import Vocabulary
 from common import Options, Row, by_rate, print_rows, rates, taking_turns, texts
 
 BYTES = 4_000_000  # handled in a turn, in as many calls as that takes

@@ -9,9 +9,9 @@ from itertools import product
 
 import numpy as np
 
-from charloom.batches import Lanes
 from charloom.config import Cell, ModelConfig, TrainConfig
-from charloom.model import create_learner
+from charloom.data.batches import Lanes
+from charloom.models.engines import create_learner
 from common import (
     VOCABULARY,
     Options,

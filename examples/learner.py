@@ -4,11 +4,11 @@ python examples/learner.py
 """
 
 import charloom
-from charloom.batches import Lanes
-from charloom.corpora import load_corpus
+from charloom.data.batches import Lanes
+from charloom.data.known_texts import load_corpus
 from charloom.evaluation import evaluate
-from charloom.model import create_model
-from charloom.sampling import generate
+from charloom.generation.sampling import generate
+from charloom.models.engines import create_model
 
 text = load_corpus("us-constitution")
 vocabulary = charloom.Vocabulary.from_text(text)

@@ -5,10 +5,10 @@ import json
 
 import numpy as np
 
-from charloom import checkpoint
-from charloom.arrays import Expected
-from charloom.checkpoint import MANIFEST, save
-from charloom.meta import Best, Meta
+from charloom.runs import checkpoint
+from charloom.runs.arrays import Expected
+from charloom.runs.checkpoint import MANIFEST, save
+from charloom.runs.meta import Best, Meta
 
 
 def arrays_of(step):

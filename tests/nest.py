@@ -95,7 +95,7 @@ class Nest:
 
 def _child(rank, port, asked):
     os.setsid()
-    import_module("charloom.launch")._PARENT = os.getppid()  # torchrun's children are no forks
+    import_module("charloom.distributed")._PARENT = os.getppid()  # torchrun's children are no forks
     alone = asked["start"] == 1 and "task" in asked  # a process as anybody starts it
     os.environ |= asked["env"]
     os.environ |= (
@@ -129,7 +129,7 @@ def _child(rank, port, asked):
 
 def _do(rank, asked):
     """Call a task as rank 0's command, and help it elsewhere."""
-    from charloom import torchnet
+    from charloom.models import torchnet
 
     def command():
         found = _named(asked["task"][0])(*asked["task"][1:])
@@ -176,9 +176,15 @@ def _ended(pids, seconds):
 
 
 def _serve():
-    for name in ("numba", "sympy", "charloom.torchnet", "charloom.cli.train", "charloom.cli.view"):
+    for name in (
+        "numba",
+        "sympy",
+        "charloom.models.torchnet",
+        "charloom.cli.train",
+        "charloom.cli.view",
+    ):
         import_module(name)
-    for name in ("charloom.cli.resume", "charloom.planning", "charloom.training"):
+    for name in ("charloom.cli.resume", "charloom.training.planning", "charloom.training.loop"):
         import_module(name)
     with subprocess.Popen(
         [sys.executable, "-c", STORE], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True

@@ -10,14 +10,15 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from charloom import keeping, training
-from charloom.batches import open_batches
 from charloom.config import ModelConfig, TrainConfig, replace
+from charloom.data.batches import open_batches
 from charloom.errors import CharloomError
-from charloom.model import create_learner
+from charloom.models.engines import create_learner
+from charloom.models.torchnet import ranks
+from charloom.models.torchnet.learner import TorchLearner
 from charloom.signals import Interrupted
-from charloom.torchnet import ranks
-from charloom.torchnet.learner import TorchLearner
+from charloom.training import loop as training
+from charloom.training import writer as keeping
 
 V = 11
 TRAIN = TrainConfig(batch=5, length=6, optimizer="adamw", clip_norm=1.0, dropout=0.25, seed=3)

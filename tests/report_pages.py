@@ -10,7 +10,7 @@ from unittest import mock
 import charloom.report.page
 from charloom.config import NgramConfig, replace
 from charloom.report import gather, report_page
-from charloom.run import Run
+from charloom.runs.run import Run
 from small_runs import OFTEN, config_of, played
 
 NAME = "<img src=x onerror=alert(1)>"

@@ -5,11 +5,11 @@ import signal
 from contextlib import contextmanager
 from unittest import mock
 
-from charloom import batches
 from charloom.config import DataConfig, ModelConfig, RunConfig, TrainConfig, WatchConfig, replace
-from charloom.planning import new_run
-from charloom.run import Run
-from charloom.training import train
+from charloom.data import batches
+from charloom.runs.run import Run
+from charloom.training.loop import train
+from charloom.training.planning import new_run
 
 TEXT = "Theirs not to make reply,\nTheirs not to reason why,\nTheirs but to do and die.\n" * 5
 STEPS = 24

@@ -10,24 +10,29 @@ import charloom
 
 ROOT = Path(charloom.__file__).parent
 FILES = sorted(ROOT.rglob("*.py"))
-FLOORS = {
-    0: "__init__ batches config corpora deadline decoding drawing dropout errors files intervals "
-    "jit launch meta outlook presets progress signals sources suffixes text tokens vocabulary "
-    "wording",
-    1: "arrays compiled ids ngram optimizers recipe reference schedules torchnet weights",
-    2: "checkpoint copying corpus evaluation events fitting keeping metrics model planning replay "
-    "run sampling stability standing training watch",
-    3: "export pages plots report study tensorboard",
-    4: "__main__ cli server",
-}
-FLOOR = {name: floor for floor, names in FLOORS.items() for name in names.split()}
-SIBLINGS = {"reference", "compiled", "torchnet", "ngram"}
+# The order of use: each may import those before it and itself.
+ORDER = (
+    *("errors", "files", "progress", "distributed", "signals", "config", "formatting", "presets"),
+    *("data", "models", "evaluation", "runs", "generation", "training", "analysis"),
+    *("report", "formats", "cli", "__main__"),
+)
+MOST_AT_THE_TOP = 14  # modules beside the packages
+SIBLINGS = [
+    {"report", "formats"},
+    {"models.reference", "models.compiled", "models.torchnet", "models.ngram"},
+]
 PICKLING = {"pickle", "_pickle", "shelve", "marshal", "dill", "cloudpickle", "joblib"}
 
 
-def part(path: Path) -> str:
-    """The module or package right below charloom that a file belongs to."""
-    return path.relative_to(ROOT).parts[0].removesuffix(".py")
+def module(path: Path) -> str:
+    """The name of a module below charloom, empty for charloom itself."""
+    return (
+        ".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix("__init__").strip(".")
+    )
+
+
+MODULES = {module(path): path for path in FILES}
+each_module = pytest.mark.parametrize("name", MODULES)
 
 
 def read(path: Path) -> ast.Module:
@@ -45,66 +50,73 @@ def imported(tree: ast.AST) -> Iterator[str]:
 
 
 def own_imports(tree: ast.AST) -> set[str]:
-    """The modules and packages right below charloom that are imported."""
+    """The modules below charloom that are imported anywhere in one, inside functions too."""
     found = set()
     for name in imported(tree):
-        if name.split(".")[0] == "charloom":
-            below = [*name.split("."), "__init__"][1]
-            module = charloom._PUBLIC.get(below, below)
-            found.add(module if module in FLOOR or is_module(module) else "__init__")
+        first, *below = name.split(".")
+        if first == "charloom":
+            if len(below) == 1 and below[0] in charloom._PUBLIC:
+                below = charloom._PUBLIC[below[0]].split(".")
+            while ".".join(below) not in MODULES:
+                below.pop()
+            found.add(".".join(below))
     return found
 
 
-def is_module(name: str) -> bool:
-    return (ROOT / name).is_dir() or (ROOT / f"{name}.py").is_file()
+IMPORTS = {name: own_imports(read(path)) - {name} for name, path in MODULES.items()}
 
 
-def test_every_module_has_a_floor() -> None:
-    assert {part(path) for path in FILES} <= FLOOR.keys()
+def package(name: str) -> str:
+    return name.split(".")[0]
 
 
-@pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(ROOT)))
-def test_imports_go_to_the_same_floor_or_a_lower_one(path: Path) -> None:
-    own = part(path)
-    upward = {name for name in own_imports(read(path)) if FLOOR[name] > FLOOR[own]}
-    assert not upward
+def test_the_table_names_what_is_there() -> None:
+    packages = {package(name) for name in MODULES if name}
+    assert packages == set(ORDER)
+    assert sum(ROOT.joinpath(f"{name}.py").is_file() for name in packages) < MOST_AT_THE_TOP
 
 
-@pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(ROOT)))
-def test_siblings_do_not_import_one_another(path: Path) -> None:
-    if part(path) in SIBLINGS:
-        assert not own_imports(read(path)) & (SIBLINGS - {part(path)})
+@each_module
+def test_imports_flow_down(name: str) -> None:
+    if name:
+        below = {*ORDER[: ORDER.index(package(name)) + 1], ""}
+        assert not {found for found in IMPORTS[name] if package(found) not in below}
+
+
+@each_module
+def test_siblings_do_not_import_one_another(name: str) -> None:
+    def within(found: str, family: set[str]) -> set[str]:
+        return {one for one in family if f"{found}.".startswith(f"{one}.")}
+
+    for family in SIBLINGS:
+        if own := within(name, family):
+            assert all(within(found, family) <= own for found in IMPORTS[name])
+
+
+def test_no_imports_go_in_a_circle() -> None:
+    left = dict(IMPORTS)
+    while free := [name for name, found in left.items() if not found & left.keys()]:
+        for name in free:
+            del left[name]
+    assert not left
 
 
 def test_the_reading_of_imports_finds_each_form() -> None:
     tree = ast.parse(
-        "import charloom.run\n"
-        "from charloom import __version__, checkpoint, open_model\n"
-        "def f():\n    from charloom.compiled.learner import CompiledLearner\n"
+        "import charloom.runs.run\n"
+        "from charloom import __version__, open_model\n"
+        "def f():\n    from charloom.models.compiled.learner import CompiledLearner\n"
         "import numpy\n"
     )
-    assert own_imports(tree) == {"run", "__init__", "checkpoint", "model", "compiled"}
+    assert own_imports(tree) == {"runs.run", "", "runs.open", "models.compiled.learner"}
 
 
-@pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(ROOT)))
-def test_nothing_is_pickled(path: Path) -> None:
-    tree = read(path)
+@each_module
+def test_nothing_is_pickled(name: str) -> None:
+    tree = read(MODULES[name])
     assert not {name.split(".")[0] for name in imported(tree)} & PICKLING
     keywords = {node.arg for node in ast.walk(tree) if isinstance(node, ast.keyword)}
     assert "allow_pickle" not in keywords
-
-
-@pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(ROOT)))
-def test_files_and_functions_are_short(path: Path) -> None:
-    lines = len(path.read_text("utf-8").splitlines())
-    assert lines <= 350
-    functions = (
-        node
-        for node in ast.walk(read(path))
-        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)
-    )
-    lengths = {f.name: (f.end_lineno or 0) - f.lineno + 1 for f in functions}
-    assert not {name: length for name, length in lengths.items() if length > 50}
 
 
 @pytest.mark.parametrize(

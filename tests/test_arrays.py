@@ -4,11 +4,11 @@ from typing import get_args
 import numpy as np
 import pytest
 
-from charloom.arrays import expected_arrays
 from charloom.config import Cell, Dtype, ModelConfig, NgramConfig, Optimizer, RunConfig, TrainConfig
-from charloom.model import create_learner
-from charloom.ngram import NgramModel
-from charloom.vocabulary import Vocabulary
+from charloom.data.vocabulary import Vocabulary
+from charloom.models.engines import create_learner
+from charloom.models.ngram import NgramModel
+from charloom.runs.arrays import expected_arrays
 
 
 @pytest.mark.parametrize("engine", ["reference", "compiled"])

@@ -10,11 +10,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from charloom.analysis.baselines import Baseline, _shorter, baselines, compressors, ngrams
 from charloom.config import NgramConfig
+from charloom.data.vocabulary import Vocabulary
 from charloom.evaluation import evaluate
-from charloom.ngram import NgramModel
-from charloom.study.baselines import Baseline, _shorter, baselines, compressors, ngrams
-from charloom.vocabulary import Vocabulary
+from charloom.models.ngram import NgramModel
 
 ABRA = Vocabulary(tuple("abcdr"))
 

@@ -5,8 +5,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from charloom.batches import Lanes, Windows, open_batches
 from charloom.config import TrainConfig
+from charloom.data.batches import Lanes, Windows, open_batches
 from charloom.errors import CharloomError
 
 sizes = st.tuples(st.integers(1, 5), st.integers(1, 9), st.integers(0, 60)).map(

@@ -14,11 +14,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as st_numpy
 
-from charloom import checkpoint
-from charloom.checkpoint import FILES, MANIFEST, find, save, steps
 from charloom.errors import CharloomError
 from charloom.files import replace_file
-from charloom.meta import Best, Losses, Meta
+from charloom.runs import checkpoint
+from charloom.runs.checkpoint import FILES, MANIFEST, find, save, steps
+from charloom.runs.meta import Best, Losses, Meta
 from checkpoints import (
     forge,
     is_step,

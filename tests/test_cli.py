@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from charloom.errors import CharloomError
-from charloom.run import Run
+from charloom.runs.run import Run
 
 TINY = ("--hidden", "8", "--layers", "1", "--batch", "4", "--length", "16", "--engine", "reference")
 
@@ -114,7 +114,7 @@ def test_the_bar_goes_by_the_clock_where_that_ends_the_run(
     from rich.console import Console
 
     from charloom.cli.live import _bar
-    from charloom.events import Progress
+    from charloom.training.events import Progress
 
     left = 0.0 if step == 1000 else 135.0
     progress = Progress(step, 1000, 1.0, 1, 1.0, 1.0, 0.1, 1.0, seconds=90.0, left=left)
@@ -127,7 +127,7 @@ def test_the_bar_goes_by_the_clock_where_that_ends_the_run(
 def test_without_a_length_a_run_has_the_minutes_of_the_recipe() -> None:
     from charloom.cli.settings import configure
     from charloom.config import TrainConfig, replace
-    from charloom.recipe import BASE, MINUTES
+    from charloom.training.recipe import BASE, MINUTES
 
     def train(**values: object) -> TrainConfig:
         return configure({"sources": ("x",), **values}).train
@@ -144,7 +144,7 @@ def test_without_a_length_a_run_has_the_minutes_of_the_recipe() -> None:
 def test_a_transformer_reads_windows_as_long_as_what_it_looks_back_over() -> None:
     from charloom.cli.settings import configure
     from charloom.config import TransformerConfig
-    from charloom.recipe import TRANSFORMER
+    from charloom.training.recipe import TRANSFORMER
 
     def both(**values: object) -> tuple[int, int]:
         config = configure({"sources": ("x",), "model": "transformer", **values})

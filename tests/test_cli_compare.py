@@ -10,14 +10,17 @@ from typing import Any
 import pytest
 from click.testing import CliRunner, Result
 
-from charloom import cli, model, planning, training
-from charloom.cli import view
+from charloom import cli
+from charloom.analysis import comparison as library
+from charloom.cli import plain
 from charloom.config import NgramConfig, replace
-from charloom.corpora import load_corpus
+from charloom.data.known_texts import load_corpus
 from charloom.errors import DivergedError
-from charloom.events import Event, Finished
-from charloom.run import Run
-from charloom.study import comparison as library
+from charloom.models import engines as model
+from charloom.runs.run import Run
+from charloom.training import loop as training
+from charloom.training import planning
+from charloom.training.events import Event, Finished
 from small_runs import NEVER, config_of, played
 
 CONTENT = load_corpus("us-constitution")[:4000]
@@ -188,7 +191,7 @@ def test_the_settings_are_those_of_train(tmp_path: Path, monkeypatch: pytest.Mon
         raise KeyboardInterrupt
 
     monkeypatch.setattr(planning, "plan", plan)
-    monkeypatch.setattr(view, "open_view", lambda: view.PlainView(None))
+    monkeypatch.setattr(plain, "open_view", lambda: plain.PlainView(None))
     arguments = ["train", "law.txt", "--model", "lstm", "--minutes", "2"]
     CliRunner().invoke(cli.charloom, arguments)
     own = command._config("lstm", ("law.txt",), 2.0), {*command.GIVEN}

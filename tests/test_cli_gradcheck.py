@@ -7,8 +7,8 @@ from click.testing import CliRunner
 
 from charloom.cli.gradcheck import CELLS, gradcheck
 from charloom.config import ModelConfig
-from charloom.reference import stack
-from charloom.weights import Weights, weight_shapes
+from charloom.models.reference import stack
+from charloom.models.weights import Weights, weight_shapes
 
 
 def test_every_weight_of_every_cell_in_one_to_three_layers_passes() -> None:

@@ -3,10 +3,10 @@ import pytest
 from charloom.cli import several
 from charloom.cli.settings import configure
 from charloom.cli.several import begun
+from charloom.distributed import Place
 from charloom.errors import CharloomError
-from charloom.launch import Place
-from charloom.planning import new_run
-from charloom.recipe import CHOSEN
+from charloom.training.planning import new_run
+from charloom.training.recipe import CHOSEN
 from small_runs import write_text
 
 HERE = Place(0, 2, 0, "127.0.0.1", 29500)

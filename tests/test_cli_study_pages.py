@@ -9,11 +9,11 @@ from importlib.util import find_spec
 import pytest
 from click.testing import CliRunner
 
+from charloom.analysis.surprise import surprise
 from charloom.cli import charloom
 from charloom.config import DataConfig, ModelConfig, NgramConfig, RunConfig, replace
-from charloom.planning import new_run
-from charloom.study.surprise import surprise
-from charloom.training import train
+from charloom.training.loop import train
+from charloom.training.planning import new_run
 from small_runs import TRAIN, config_of, played
 
 HOSTILE = (  # what must not leave the text: as HTML, as JSON in a script, on a terminal
@@ -224,8 +224,8 @@ def test_a_page_holds_hostile_text_as_text(pages, name):
 
 
 def test_an_impossible_character_makes_a_page_whose_data_is_json(pages, place):
-    from charloom.model import open_model
-    from charloom.pages.surprise import surprise_page, surprise_view
+    from charloom.report.pages.surprise import surprise_page, surprise_view
+    from charloom.runs.open import open_model
 
     run = made(place / "chain", NgramConfig(order=3, smoothing="none"))
     list(train(run))
@@ -246,11 +246,11 @@ def report(place, pages):
     """A page with both views, twice: what the macros are for."""
     from jinja2 import Environment, PackageLoader
 
-    from charloom.model import open_model
-    from charloom.pages.neurons import neurons_view
-    from charloom.pages.surprise import surprise_view
-    from charloom.run import Run
-    from charloom.study.neurons import neurons
+    from charloom.analysis.neurons import neurons
+    from charloom.report.pages.neurons import neurons_view
+    from charloom.report.pages.surprise import surprise_view
+    from charloom.runs.open import open_model
+    from charloom.runs.run import Run
 
     runs = {name: Run.open(place / name) for name in ("run", "gru")}
     found = {name: surprise(open_model(run), HOSTILE[:200]) for name, run in runs.items()}
@@ -262,7 +262,7 @@ def report(place, pages):
         "{% for view in second %}{{ neurons.show(view) }}{% endfor %}{% endblock %}"
         "{% block script %}{{ surprise.script() }}{{ neurons.script() }}{% endblock %}"
     )
-    environment = Environment(loader=PackageLoader("charloom.pages"), autoescape=True)
+    environment = Environment(loader=PackageLoader("charloom.report.pages"), autoescape=True)
     first = [surprise_view(name, "a text", [(name, s)]) for name, s in found.items()]
     second = [neurons_view(name, "a text", neurons(run, HOSTILE)) for name, run in runs.items()]
     path = place / "report.html"
@@ -338,7 +338,7 @@ def test_a_page_fits_a_phone_in_light_and_in_dark(opened, name):
 
 @pytest.mark.browser
 def test_hovering_shows_five_guesses_and_keys_go_on_from_there(opened, place):
-    from charloom.model import open_model
+    from charloom.runs.open import open_model
 
     found = surprise(open_model(place / "run"), HOSTILE[:700])
     page = opened("surprise")
@@ -409,8 +409,8 @@ def test_another_cell_colours_the_text_anew(opened, place):
     assert page.locator(".drives.high li").count() == 3
     cells.nth(20).hover()
     value = page.evaluate("document.querySelector('.card b').textContent").replace("\u2212", "-")
-    from charloom.run import Run
-    from charloom.study.neurons import neurons
+    from charloom.analysis.neurons import neurons
+    from charloom.runs.run import Run
 
     found = neurons(Run.open(place / "run"), HOSTILE, top=3)
     (cell,) = {c.name: c for c in found.by_feature if c.name == name}.values()

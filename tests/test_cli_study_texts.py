@@ -5,13 +5,13 @@ import json
 import pytest
 from click.testing import CliRunner
 
+from charloom.analysis.texts import gather, generated, held_out_text, training_text
 from charloom.cli import charloom
 from charloom.config import DataConfig, NgramConfig, RunConfig
-from charloom.corpora import load_corpus
-from charloom.planning import new_run
-from charloom.run import Run
-from charloom.study.texts import gather, generated, held_out_text, training_text
-from charloom.training import train
+from charloom.data.known_texts import load_corpus
+from charloom.runs.run import Run
+from charloom.training.loop import train
+from charloom.training.planning import new_run
 
 
 @pytest.fixture(scope="module")

@@ -11,15 +11,16 @@ from typing import Any
 import numpy as np
 import pytest
 
+from charloom.analysis import comparison as module
+from charloom.analysis.comparison import Comparison, Entry, compare, sampling_speed, verdict
 from charloom.config import DataConfig, NgramConfig, replace
-from charloom.corpora import load_corpus
+from charloom.data.known_texts import load_corpus
+from charloom.data.text import Text
+from charloom.data.vocabulary import Vocabulary
 from charloom.errors import CharloomError
-from charloom.model import LanguageModel, open_model
-from charloom.run import Run
-from charloom.study import comparison as module
-from charloom.study.comparison import Comparison, Entry, compare, sampling_speed, verdict
-from charloom.text import Text
-from charloom.vocabulary import Vocabulary
+from charloom.models.engines import LanguageModel
+from charloom.runs.open import open_model
+from charloom.runs.run import Run
 from small_runs import NEVER, TRAIN, config_of, played
 
 CONTENT = load_corpus("us-constitution")[:4000]
@@ -72,8 +73,8 @@ def test_bits_equal_those_of_exported_log_probabilities(home: Path, name: str) -
 def test_bits_equal_those_of_the_onnx_file(home: Path) -> None:
     pytest.importorskip("onnx")
     pytest.importorskip("onnxruntime")
-    from charloom.export.contents import contents
-    from charloom.export.session import OnnxModel
+    from charloom.formats.onnx.contents import contents
+    from charloom.formats.onnx.session import OnnxModel
 
     (run,) = opened(home, "gru")
     assert isinstance(run.vocabulary, Vocabulary)

@@ -9,10 +9,16 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from charloom.compiled import CompiledLearner, CompiledModel
-from charloom.compiled.activations import exp, sigmoid, tanh
-from charloom.compiled.optimizers import move, rule
-from charloom.compiled.products import (
+from charloom.config import ModelConfig, SampleConfig, TrainConfig
+from charloom.data.known_texts import load_corpus
+from charloom.data.vocabulary import Vocabulary
+from charloom.errors import CharloomError
+from charloom.generation.draw import draw as reference_draw
+from charloom.generation.sampling import generate_many
+from charloom.models.compiled import CompiledLearner, CompiledModel
+from charloom.models.compiled.activations import exp, sigmoid, tanh
+from charloom.models.compiled.optimizers import move, rule
+from charloom.models.compiled.products import (
     BLOCK,
     aligned,
     back_product,
@@ -23,17 +29,11 @@ from charloom.compiled.products import (
     product,
     unpacked,
 )
-from charloom.config import ModelConfig, SampleConfig, TrainConfig
-from charloom.corpora import load_corpus
-from charloom.drawing import draw
-from charloom.errors import CharloomError
-from charloom.jit import kernel
-from charloom.optimizers import SLOTS
-from charloom.reference import ReferenceLearner, ReferenceModel
-from charloom.sampling import draw as reference_draw
-from charloom.sampling import generate_many
-from charloom.vocabulary import Vocabulary
-from charloom.weights import initial_weights
+from charloom.models.draw_kernel import draw
+from charloom.models.jit import kernel
+from charloom.models.optimizers import SLOTS
+from charloom.models.reference import ReferenceLearner, ReferenceModel
+from charloom.models.weights import initial_weights
 
 CELLS = ("rnn", "lstm", "gru")
 V = 23

@@ -6,12 +6,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from charloom import sampling
 from charloom.config import SampleConfig
-from charloom.copying import CopyLimit
+from charloom.data.subwords import Tokens
 from charloom.errors import CharloomError
-from charloom.sampling import draw, filter_probs, generate, generate_ids, generate_many
-from charloom.tokens import Tokens
+from charloom.generation import sampling
+from charloom.generation.copy_limit import CopyLimit
+from charloom.generation.draw import draw, filter_probs
+from charloom.generation.sampling import generate, generate_ids, generate_many
 from test_sampling import History, Script
 
 INF = math.inf

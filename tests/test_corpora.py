@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from charloom.corpora import Corpus, corpora, load_corpus
+from charloom.data.known_texts import Corpus, corpora, load_corpus
 from charloom.errors import CharloomError
 
 TEXT = "To be, or not to be: that is the question — 😀\n" * 50
@@ -228,7 +228,7 @@ def test_a_cache_that_cannot_be_written_is_named(tmp_path, server, monkeypatch):
 
 def test_nothing_but_a_download_loads_pooch():
     code = (
-        "import sys, charloom.text; from charloom.corpora import load_corpus\n"
+        "import sys, charloom.data.text; from charloom.data.known_texts import load_corpus\n"
         "load_corpus('us-constitution'), load_corpus('python-manual')\n"
         "assert not {'pooch', 'requests', 'numba', 'torch'} & set(sys.modules)"
     )

@@ -6,13 +6,13 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from charloom import corpus as corpus_module
 from charloom.config import DataConfig, RunConfig, TrainConfig
+from charloom.data import dataset as corpus_module
+from charloom.data.sources import File
+from charloom.data.token_file import alone
 from charloom.errors import CharloomError
-from charloom.ids import alone
-from charloom.planning import new_run
-from charloom.run import Run
-from charloom.sources import File
+from charloom.runs.run import Run
+from charloom.training.planning import new_run
 
 TEXT = "Half a league, half a league,\nhalf a league onward.\n" * 4
 SETTINGS = TrainConfig(batch=2, length=4, iterations=1)

@@ -6,9 +6,9 @@ from itertools import pairwise
 import pytest
 
 from charloom.config import TrainConfig
-from charloom.deadline import ASSUMED, Deadline, Pace
-from charloom.intervals import Intervals
-from charloom.schedules import Schedule
+from charloom.training.cadence import Intervals
+from charloom.training.schedules import Schedule
+from charloom.training.time_budget import ASSUMED, Deadline, Pace
 
 TICK = 0.25
 

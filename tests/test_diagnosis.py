@@ -3,9 +3,9 @@ import shutil
 
 import pytest
 
+from charloom.analysis.diagnosis import diagnose
 from charloom.config import ModelConfig, NgramConfig, replace
-from charloom.planning import new_run
-from charloom.study.diagnosis import diagnose
+from charloom.training.planning import new_run
 from small_runs import OFTEN, STEPS, TRAIN, config_of, played, write_text
 
 TIMED = replace(TRAIN, minutes=3.0, iterations=100, schedule="cosine", clip_norm=None)

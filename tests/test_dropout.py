@@ -3,7 +3,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from charloom.dropout import dropout_mask
+from charloom.models.dropout import dropout_mask
 
 
 @given(

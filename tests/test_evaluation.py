@@ -7,9 +7,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from charloom import evaluation
+from charloom.data.vocabulary import Vocabulary
 from charloom.errors import CharloomError
 from charloom.evaluation import Score, character_nats, chunk_length, evaluate
-from charloom.vocabulary import Vocabulary
 
 
 class Bigram:

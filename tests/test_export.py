@@ -12,7 +12,6 @@ import numpy as np
 import pytest
 
 from charloom import __version__
-from charloom import export as library
 from charloom.config import (
     DataConfig,
     ModelConfig,
@@ -24,21 +23,23 @@ from charloom.config import (
     TransformerConfig,
     replace,
 )
+from charloom.data.vocabulary import Vocabulary
 from charloom.errors import CharloomError
-from charloom.export import DifferenceError, export_onnx
-from charloom.export.comparison import Comparison, compare
-from charloom.model import LanguageModel, create_model, open_model
-from charloom.run import Run
-from charloom.sampling import generate_many
-from charloom.vocabulary import Vocabulary
-from charloom.weights import Weights, initial_weights
+from charloom.formats import onnx as library
+from charloom.formats.onnx import DifferenceError, export_onnx
+from charloom.formats.onnx.comparison import Comparison, compare
+from charloom.generation.sampling import generate_many
+from charloom.models.engines import LanguageModel, create_model
+from charloom.models.weights import Weights, initial_weights
+from charloom.runs.open import open_model
+from charloom.runs.run import Run
 from small_runs import NEVER, config_of, played, write_text
 
 onnx = pytest.importorskip("onnx")
 pytest.importorskip("onnxruntime")
 
-from charloom.export.contents import contents  # noqa: E402
-from charloom.export.session import OnnxModel  # noqa: E402
+from charloom.formats.onnx.contents import contents  # noqa: E402
+from charloom.formats.onnx.session import OnnxModel  # noqa: E402
 
 EXAMPLE = Path(__file__).parents[1] / "examples" / "onnx_sample.py"
 VOCABULARY = Vocabulary(tuple("\n abcdefg"))
@@ -174,7 +175,7 @@ def test_nothing_is_written_where_the_two_differ(
 ) -> None:
     path = tmp_path / "a.onnx"
     with monkeypatch.context() as patch:
-        patch.setattr("charloom.export.comparison.TOLERANCE", 0.0)
+        patch.setattr("charloom.formats.onnx.comparison.TOLERANCE", 0.0)
         with pytest.raises(DifferenceError, match="writes 600 of 600 characters as"):
             export_onnx(run, path)
 

@@ -19,15 +19,16 @@ peft = pytest.importorskip("peft")
 
 from charloom import cli  # noqa: E402
 from charloom.config import DataConfig, RunConfig, TrainConfig, WatchConfig, replace  # noqa: E402
+from charloom.data.text import Text, read_text  # noqa: E402
 from charloom.errors import CharloomError  # noqa: E402
 from charloom.evaluation import evaluate  # noqa: E402
-from charloom.model import create_learner, create_model, open_model  # noqa: E402
-from charloom.planning import new_run  # noqa: E402
-from charloom.run import Run  # noqa: E402
-from charloom.text import Text, read_text  # noqa: E402
-from charloom.torchnet import config_of, folders  # noqa: E402
-from charloom.torchnet.pretrained import PretrainedNetwork  # noqa: E402
-from charloom.training import train  # noqa: E402
+from charloom.models.engines import create_learner, create_model  # noqa: E402
+from charloom.models.torchnet import config_of, folders  # noqa: E402
+from charloom.models.torchnet.pretrained import PretrainedNetwork  # noqa: E402
+from charloom.runs.open import open_model  # noqa: E402  # noqa: E402
+from charloom.runs.run import Run  # noqa: E402
+from charloom.training.loop import train  # noqa: E402
+from charloom.training.planning import new_run  # noqa: E402
 from pretrained_folders import CONTEXT, TEXT, write_gpt2, write_llama  # noqa: E402
 from small_runs import outcome, play, played, stopped  # noqa: E402
 

@@ -5,9 +5,9 @@ import numpy as np
 import pytest
 
 from charloom.config import ModelConfig
-from charloom.reference import gradcheck, stack
-from charloom.reference.gradcheck import check_gradients, numerical_gradient, relative_error
-from charloom.weights import Weights, parameter_count, weight_shapes
+from charloom.models.reference import gradcheck, stack
+from charloom.models.reference.gradcheck import check_gradients, numerical_gradient, relative_error
+from charloom.models.weights import Weights, parameter_count, weight_shapes
 
 CELLS = ["rnn", "lstm", "gru"]
 NETWORKS = list(itertools.product(CELLS, [1, 2, 3], [0, 3]))

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from charloom.config import ModelConfig, TrainConfig, replace
-from charloom.model import create_learner
+from charloom.models.engines import create_learner
 from small_runs import TRAIN, config_of, played, write_text
 
 MODEL = ModelConfig(cell="gru", hidden=3)

@@ -6,11 +6,11 @@ import msgspec
 import numpy as np
 import pytest
 
-from charloom import ids as ids_module
+from charloom.data import token_file as ids_module
+from charloom.data.text import Text, read_text
+from charloom.data.token_file import Form, Sums, alone, map_text, open_ids, write_ids
+from charloom.data.vocabulary import UnknownCharacterError, Vocabulary
 from charloom.errors import CharloomError
-from charloom.ids import Form, Sums, alone, map_text, open_ids, write_ids
-from charloom.text import Text, read_text
-from charloom.vocabulary import UnknownCharacterError, Vocabulary
 
 CONTENT = "Größe, 漢字 and 😀\n" * 50
 
@@ -130,7 +130,7 @@ def begin(folder: Path, form: Form, text: Text, monkeypatch: pytest.MonkeyPatch)
 
 @pytest.fixture
 def begun(tmp_path, text, form, monkeypatch):
-    monkeypatch.setattr("charloom.sources.CHUNK", 10)
+    monkeypatch.setattr("charloom.data.sources.CHUNK", 10)
     monkeypatch.setattr(ids_module, "MARK", 30)
     begin(tmp_path, form, text, monkeypatch)
     assert (tmp_path / ".ids.mark").exists()
@@ -245,14 +245,14 @@ def test_a_text_is_mapped_from_a_file_without_a_name(tmp_path, text, form, monke
 
 
 def test_an_unknown_character_is_told_with_its_place_in_the_whole_text(monkeypatch):
-    monkeypatch.setattr("charloom.sources.CHUNK", 4)
+    monkeypatch.setattr("charloom.data.sources.CHUNK", 4)
     with pytest.raises(UnknownCharacterError) as caught:
         map_text(Text.from_string("abababababcab", ""), Vocabulary.from_text("ab"))
     assert (caught.value.character, caught.value.position) == ("c", 10)
 
 
 def test_a_long_text_tells_how_far_it_has_come(text, form, monkeypatch):
-    monkeypatch.setattr("charloom.sources.CHUNK", 300)
+    monkeypatch.setattr("charloom.data.sources.CHUNK", 300)
     monkeypatch.setattr("charloom.progress.PAUSE", 0.0)
     said: list[str] = []
     map_text(text, form.vocabulary, said.append)
@@ -271,7 +271,7 @@ class Killed(BaseException):
 def test_whenever_it_is_killed_the_ids_are_whole_or_not_there_and_are_made_after(
     tmp_path, text, form, before, monkeypatch
 ):
-    monkeypatch.setattr("charloom.sources.CHUNK", 100)
+    monkeypatch.setattr("charloom.data.sources.CHUNK", 100)
     monkeypatch.setattr(ids_module, "MARK", 200)
     monkeypatch.setattr(os, "fsync", lambda _: None)  # only the power's loss needs it
     for last in range(100):
@@ -324,7 +324,7 @@ def killed_after(
 def test_what_a_name_or_a_mark_stands_for_is_on_the_disk_before_it(
     tmp_path, text, form, monkeypatch
 ):
-    monkeypatch.setattr("charloom.sources.CHUNK", 100)
+    monkeypatch.setattr("charloom.data.sources.CHUNK", 100)
     monkeypatch.setattr(ids_module, "MARK", 300)
     calls: list[tuple[str, str, int]] = []  # what, of which file, of what size
     fsync, replace = os.fsync, os.replace

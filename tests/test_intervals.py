@@ -4,7 +4,7 @@ from hypothesis import strategies as st
 
 from charloom.config import TrainConfig, WatchConfig
 from charloom.errors import CharloomError
-from charloom.intervals import FEWEST, LEAST, SHARE, intervals, total_steps
+from charloom.training.cadence import FEWEST, LEAST, SHARE, intervals, total_steps
 
 
 def timed(minutes: float) -> TrainConfig:

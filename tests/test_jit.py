@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 FUNCTIONS = """
-from charloom.jit import kernel
+from charloom.models.jit import kernel
 
 @kernel
 def twice(x):
@@ -59,7 +59,7 @@ def test_what_cannot_be_read_is_compiled_anew(tmp_path, call, kind, content):
 
 
 def _save(folder, key, barrier):
-    from charloom.jit import _SharedFile
+    from charloom.models.jit import _SharedFile
 
     barrier.wait()
     file = _SharedFile(folder, "kernel", "stamp")
@@ -67,7 +67,7 @@ def _save(folder, key, barrier):
 
 
 def test_processes_that_compile_at_once_do_not_take_each_others_names(tmp_path):
-    from charloom.jit import _SharedFile
+    from charloom.models.jit import _SharedFile
 
     context = multiprocessing.get_context("fork")
     for turn in range(20):
@@ -89,7 +89,7 @@ def test_processes_that_compile_at_once_do_not_take_each_others_names(tmp_path):
 
 
 def test_whoever_has_the_lock_is_waited_for(tmp_path):
-    from charloom.jit import _SharedFile
+    from charloom.models.jit import _SharedFile
 
     file = _SharedFile(str(tmp_path), "kernel", "stamp")
     file.save("key", "data")

@@ -1,10 +1,10 @@
 import numpy as np
 import pytest
 
-from charloom import keeping
 from charloom.errors import CharloomError
-from charloom.keeping import PATIENCE, RETRY, Keeper
-from charloom.meta import Meta
+from charloom.runs.meta import Meta
+from charloom.training import writer as keeping
+from charloom.training.writer import PATIENCE, RETRY, Keeper
 
 META = Meta(step=3, seconds=0.0, best=None, versions={})
 ARRAYS = {"w": np.zeros(1)}

@@ -7,10 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from charloom.corpora import load_corpus
-from charloom.errors import CharloomError
-from charloom.study.keywords import keywords
-from charloom.study.words import (
+from charloom.analysis.keywords import keywords
+from charloom.analysis.words import (
     Frequencies,
     common_english,
     frequencies,
@@ -20,6 +18,8 @@ from charloom.study.words import (
     togetherness,
     words,
 )
+from charloom.data.known_texts import load_corpus
+from charloom.errors import CharloomError
 
 COUNTS = st.integers(0, 50)
 

@@ -1,6 +1,6 @@
 import pytest
 
-from charloom.launch import Place, place
+from charloom.distributed import Place, place
 
 TORCHRUN = {
     "RANK": "1",

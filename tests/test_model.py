@@ -4,11 +4,12 @@ from importlib.util import find_spec
 
 import pytest
 
-from charloom import model as module
 from charloom.config import ModelConfig, NgramConfig, TrainConfig, TransformerConfig
+from charloom.distributed import Place
 from charloom.errors import CharloomError
-from charloom.launch import Place
-from charloom.model import create_learner, is_pretrained, pick_engine
+from charloom.models import engines as module
+from charloom.models.engines import create_learner, pick_engine
+from charloom.runs.open import is_pretrained
 
 LSTM, TRANSFORMER, TRAIN = ModelConfig(), TransformerConfig(), TrainConfig()
 

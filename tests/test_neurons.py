@@ -5,15 +5,15 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from charloom.analysis import cells
+from charloom.analysis.features import FEWEST, features, varies
+from charloom.analysis.neurons import APART, correlations, neurons
 from charloom.config import ModelConfig, NgramConfig, TransformerConfig
+from charloom.data.vocabulary import Vocabulary
 from charloom.errors import CharloomError
-from charloom.ngram import NgramModel
-from charloom.reference import ReferenceModel, ReferenceTransformer, stack
-from charloom.study import cells
-from charloom.study.features import FEWEST, features, varies
-from charloom.study.neurons import APART, correlations, neurons
-from charloom.vocabulary import Vocabulary
-from charloom.weights import initial_weights
+from charloom.models.ngram import NgramModel
+from charloom.models.reference import ReferenceModel, ReferenceTransformer, stack
+from charloom.models.weights import initial_weights
 
 VOCABULARY = Vocabulary(tuple(sorted("\n ,.'\"()12ABCabcdefgh")))
 

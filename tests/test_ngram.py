@@ -14,12 +14,12 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from charloom.config import NgramConfig, Smoothing
+from charloom.data.vocabulary import Vocabulary
 from charloom.errors import CharloomError
-from charloom.model import LanguageModel
-from charloom.ngram import NgramModel
-from charloom.ngram import model as model_module
-from charloom.ngram.smoothing import discounts
-from charloom.vocabulary import Vocabulary
+from charloom.models.engines import LanguageModel
+from charloom.models.ngram import NgramModel
+from charloom.models.ngram import model as model_module
+from charloom.models.ngram.smoothing import discounts
 
 SMOOTHINGS: tuple[Smoothing, ...] = ("kneser-ney", "witten-bell", "none")
 CORPORA = Path(__file__).parents[2] / "shared" / "corpora"
@@ -292,7 +292,7 @@ def test_ids_may_be_of_any_integer_type_and_read_only(model: NgramModel) -> None
 
 
 def test_importing_the_package_does_not_load_numba() -> None:
-    code = "import sys, charloom.ngram; sys.exit('numba' in sys.modules)"
+    code = "import sys, charloom.models.ngram; sys.exit('numba' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
 
 

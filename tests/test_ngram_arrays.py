@@ -12,10 +12,10 @@ from numpy.typing import NDArray
 from safetensors.numpy import load_file, save_file
 
 from charloom.config import NgramConfig, SampleConfig, Smoothing
+from charloom.data.vocabulary import Vocabulary
 from charloom.errors import CharloomError
-from charloom.ngram import NgramModel
-from charloom.sampling import generate_ids
-from charloom.vocabulary import Vocabulary
+from charloom.generation.sampling import generate_ids
+from charloom.models.ngram import NgramModel
 
 SMOOTHINGS: tuple[Smoothing, ...] = ("kneser-ney", "witten-bell", "none")
 

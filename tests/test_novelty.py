@@ -6,9 +6,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from charloom.corpora import load_corpus
+from charloom.analysis.novelty import chance_length, novelty
+from charloom.data.known_texts import load_corpus
 from charloom.errors import CharloomError
-from charloom.study.novelty import chance_length, novelty
 
 LETTERS = "abcdefghijklmnopqrstuvwxyz .,\n"
 

@@ -8,8 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from charloom.config import TrainConfig
-from charloom.optimizers import SLOTS, Optimizer, clip_norm, clip_value
-from charloom.weights import Weights
+from charloom.models.optimizers import SLOTS, Optimizer, clip_norm, clip_value
+from charloom.models.weights import Weights
 
 SHAPES = {"layer0.Wx": (5, 6), "layer0.b": (6,), "head.W": (6, 5)}
 

@@ -2,7 +2,7 @@ import math
 
 import pytest
 
-from charloom.outlook import Look, history, outlook, turned
+from charloom.training.trend import Look, history, outlook, turned
 
 
 def seen(*held_out: float) -> list[Look]:

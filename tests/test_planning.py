@@ -7,14 +7,14 @@ from typing import Any
 import numpy as np
 import pytest
 
-from charloom import planning
 from charloom.config import DataConfig, ModelConfig, RunConfig, TrainConfig, replace
+from charloom.data.text import Text
 from charloom.errors import CharloomError
-from charloom.planning import LOOKING, WIDTHS, new_run, plan
-from charloom.recipe import BASE, PASSES, READ
-from charloom.recipe import WIDTHS as TABLE
-from charloom.text import Text
-from charloom.weights import initial_weights, parameter_count
+from charloom.models.weights import initial_weights, parameter_count
+from charloom.training import planning
+from charloom.training.planning import LOOKING, WIDTHS, new_run, plan
+from charloom.training.recipe import BASE, PASSES, READ
+from charloom.training.recipe import WIDTHS as TABLE
 
 NIGHT = "It was a dark and stormy night; the rain fell.\n" * 20_000
 TEXT = Text.from_string(NIGHT, "night")

@@ -8,16 +8,16 @@ import pytest
 from click.testing import CliRunner
 
 from charloom import CharloomError, RunConfig, Vocabulary, create_learner
-from charloom.batches import Lanes
 from charloom.cli.presets import presets as command
 from charloom.config import ModelConfig, NgramConfig, TransformerConfig, WatchConfig, replace
-from charloom.corpora import load_corpus
-from charloom.ngram import NgramModel
-from charloom.planning import new_run
+from charloom.data.batches import Lanes
+from charloom.data.known_texts import load_corpus
+from charloom.models.ngram import NgramModel
+from charloom.models.weights import Array, Weights
 from charloom.presets import PRESETS, preset
-from charloom.schedules import Schedule
-from charloom.training import train
-from charloom.weights import Array, Weights
+from charloom.training.loop import train
+from charloom.training.planning import new_run
+from charloom.training.schedules import Schedule
 
 NETWORKS = ["min-char-rnn", "min-char-lstm", "min-char-lstm-mod-2"]
 

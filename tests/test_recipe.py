@@ -6,11 +6,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from charloom import recipe
 from charloom.config import ModelConfig, replace
-from charloom.corpus import fewest_characters
+from charloom.data.dataset import fewest_characters
 from charloom.errors import CharloomError
-from charloom.recipe import (
+from charloom.models.weights import parameter_count
+from charloom.training import recipe
+from charloom.training.recipe import (
     BASE,
     CHOSEN,
     DROPOUT,
@@ -23,7 +24,6 @@ from charloom.recipe import (
     dropout,
     speed,
 )
-from charloom.weights import parameter_count
 
 NOVEL = Size(1_000_000, 80)
 

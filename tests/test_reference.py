@@ -5,14 +5,14 @@ import numpy as np
 import pytest
 
 from charloom.config import ModelConfig, TrainConfig
-from charloom.dropout import dropout_mask
+from charloom.data.vocabulary import Vocabulary
 from charloom.errors import CharloomError
-from charloom.model import LanguageModel, Learner
-from charloom.optimizers import SLOTS
-from charloom.reference import ReferenceLearner, ReferenceModel, stack
-from charloom.reference.operations import cross_entropy
-from charloom.vocabulary import Vocabulary
-from charloom.weights import initial_weights
+from charloom.models.dropout import dropout_mask
+from charloom.models.engines import LanguageModel, Learner
+from charloom.models.optimizers import SLOTS
+from charloom.models.reference import ReferenceLearner, ReferenceModel, stack
+from charloom.models.reference.operations import cross_entropy
+from charloom.models.weights import initial_weights
 
 CELLS = ["rnn", "lstm", "gru"]
 V, B, T = 7, 3, 5

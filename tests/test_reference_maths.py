@@ -7,16 +7,16 @@ import numpy as np
 import pytest
 
 from charloom.config import ModelConfig, TrainConfig
-from charloom.reference import ReferenceLearner, stack
-from charloom.reference.operations import (
+from charloom.data.vocabulary import Vocabulary
+from charloom.models.reference import ReferenceLearner, stack
+from charloom.models.reference.operations import (
     add_product_gradient,
     cross_entropy,
     log_softmax,
     product,
     sigmoid,
 )
-from charloom.vocabulary import Vocabulary
-from charloom.weights import Weights, initial_weights
+from charloom.models.weights import Weights, initial_weights
 
 CELLS = ["rnn", "lstm", "gru"]
 V, B, T = 7, 3, 5

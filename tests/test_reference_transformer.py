@@ -5,13 +5,21 @@ import numpy as np
 import pytest
 
 from charloom.config import SampleConfig, TransformerConfig, replace
+from charloom.data.vocabulary import Vocabulary
 from charloom.errors import CharloomError
-from charloom.model import LanguageModel, create_model
-from charloom.reference import ReferenceTransformer
-from charloom.reference.transformer import attention, forward, gelu, mingru, minlstm, norm, rotate
-from charloom.sampling import generate_many
-from charloom.vocabulary import Vocabulary
-from charloom.weights import weight_shapes
+from charloom.generation.sampling import generate_many
+from charloom.models.engines import LanguageModel, create_model
+from charloom.models.reference import ReferenceTransformer
+from charloom.models.reference.transformer import (
+    attention,
+    forward,
+    gelu,
+    mingru,
+    minlstm,
+    norm,
+    rotate,
+)
+from charloom.models.weights import weight_shapes
 
 V, B = 7, 3
 VOCABULARY = Vocabulary(tuple("abcdefg"))

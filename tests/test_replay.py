@@ -5,12 +5,13 @@ import msgspec
 import pytest
 from click.testing import CliRunner
 
-from charloom import CharloomError, Vocabulary, create_learner, replay
+from charloom import CharloomError, Vocabulary, create_learner
 from charloom.cli.replay import replay as command
 from charloom.config import ModelConfig
-from charloom.corpora import load_corpus
+from charloom.data.known_texts import load_corpus
 from charloom.presets import preset
-from charloom.replay import Figure, Finished, Printed, Speed, measure_speed
+from charloom.training import replay
+from charloom.training.replay import Figure, Finished, Printed, Speed, measure_speed
 
 V, N = 70, 45_224  # of the Constitution
 
@@ -41,8 +42,8 @@ def a_speed(name: str) -> Speed:
 @pytest.fixture
 def constant(monkeypatch: pytest.MonkeyPatch) -> list[Constant]:
     Constant.made.clear()
-    monkeypatch.setattr("charloom.replay.create_learner", Constant)
-    monkeypatch.setattr("charloom.replay.measure_speed", a_speed)
+    monkeypatch.setattr("charloom.training.replay.create_learner", Constant)
+    monkeypatch.setattr("charloom.training.replay.measure_speed", a_speed)
     return Constant.made
 
 
@@ -123,7 +124,7 @@ def test_a_program_learns_the_whole_text_with_the_preset_s_settings(
 
 
 def test_the_loss_is_the_learner_s_summed_over_the_step(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("charloom.replay.measure_speed", a_speed)
+    monkeypatch.setattr("charloom.training.replay.measure_speed", a_speed)
     events = [event for event in replay.replay(1, seed=3) if isinstance(event, Printed)]
     text = load_corpus("us-constitution")
     ids = Vocabulary.from_text(text).encode(text)[None]
@@ -187,7 +188,7 @@ def test_the_command_gives_the_same_as_json() -> None:
 
 @pytest.mark.slow
 def test_both_programs_learn_as_they_do_with_other_seeds(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("charloom.replay.measure_speed", a_speed)
+    monkeypatch.setattr("charloom.training.replay.measure_speed", a_speed)
     events = [event for event in replay.replay(9_901) if isinstance(event, Printed)]
     rnn, lstm = [event for event in events if event.iteration == 9_900]
     assert 38 < rnn.smooth_sum < 54  # 41 to 50 with seeds 0 to 4

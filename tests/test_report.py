@@ -6,6 +6,7 @@ import pytest
 from click.testing import CliRunner
 
 import report_pages
+from charloom.analysis.curves import curve
 from charloom.cli import charloom
 from charloom.cli.options import given
 from charloom.cli.settings import configure
@@ -19,14 +20,13 @@ from charloom.config import (
     replace,
 )
 from charloom.errors import CharloomError
-from charloom.planning import new_run
-from charloom.plots.curves import curve
 from charloom.presets import preset
-from charloom.recipe import BASE, TRANSFORMER
 from charloom.report import gather
 from charloom.report.page import _curves, _surprises
 from charloom.report.reproduce import command, flags, meta_of
-from charloom.run import Run
+from charloom.runs.run import Run
+from charloom.training.planning import new_run
+from charloom.training.recipe import BASE, TRANSFORMER
 from report_pages import EVIL, NAME, TEXT, report, runs
 from small_runs import TRAIN, config_of, write_text
 

@@ -16,13 +16,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from charloom.arrays import expected_arrays
 from charloom.config import DataConfig, ModelConfig, NgramConfig, RunConfig, TrainConfig
+from charloom.data.text import read_text
+from charloom.data.vocabulary import Vocabulary
 from charloom.errors import CharloomError
-from charloom.meta import Best, Meta
-from charloom.run import Corpus, Run, list_runs
-from charloom.text import read_text
-from charloom.vocabulary import Vocabulary
+from charloom.runs.arrays import expected_arrays
+from charloom.runs.meta import Best, Meta
+from charloom.runs.run import Corpus, Run, list_runs
 
 TEXT = "Half a league, half a league,\nhalf a league onward.\n" * 4
 
@@ -370,7 +370,7 @@ def test_the_parts_are_the_text_cut_as_the_settings_say(tmp_path, source):
 
 LOCK = """
 import sys
-from charloom.run import Run
+from charloom.runs.run import Run
 with Run.open(sys.argv[1]).lock():
     print("locked", flush=True)
     sys.stdin.read()

@@ -7,11 +7,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from charloom import sampling
 from charloom.config import SampleConfig
+from charloom.data.vocabulary import UnknownCharacterError, Vocabulary
 from charloom.errors import CharloomError
-from charloom.sampling import draw, filter_probs, generate, generate_ids, generate_many
-from charloom.vocabulary import UnknownCharacterError, Vocabulary
+from charloom.generation import sampling
+from charloom.generation.draw import draw, filter_probs
+from charloom.generation.sampling import generate, generate_ids, generate_many
 
 INF = math.inf
 LARGEST_U = 1 - 2**-53

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from charloom.config import TrainConfig
 from charloom.errors import CharloomError
-from charloom.schedules import Schedule
+from charloom.training.schedules import Schedule
 
 NAMES = ["constant", "step", "exponential", "cosine", "one-cycle", "plateau"]
 

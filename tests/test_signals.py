@@ -4,7 +4,7 @@ import threading
 import pytest
 
 from charloom import signals
-from charloom.launch import Place
+from charloom.distributed import Place
 from charloom.signals import STOPPING, Interrupted, Signals
 
 

@@ -2,7 +2,7 @@ import math
 
 import pytest
 
-from charloom.stability import ENOUGH, FEWEST, LEAP, Divergence, Guard
+from charloom.training.divergence import ENOUGH, FEWEST, LEAP, Divergence, Guard
 
 
 class Reader:

@@ -3,9 +3,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from charloom import suffixes
+from charloom.data import suffix_array as suffixes
+from charloom.data.suffix_array import Continuations, double, match, suffix_array
 from charloom.errors import CharloomError
-from charloom.suffixes import Continuations, double, match, suffix_array
 
 FEW = st.text("ab", max_size=60) | st.text("ab\n€𝄞", max_size=40)
 REPEATED = st.builds(lambda part, n: part * n, st.text("abc", max_size=5), st.integers(0, 40))

@@ -6,14 +6,14 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from charloom.analysis.surprise import PASSAGE, WIDEN, difference, find_passages, surprise
 from charloom.config import ModelConfig, NgramConfig
+from charloom.data.vocabulary import UnknownCharacterError, Vocabulary
 from charloom.errors import CharloomError
 from charloom.evaluation import evaluate
-from charloom.ngram import NgramModel
-from charloom.reference import ReferenceModel
-from charloom.study.surprise import PASSAGE, WIDEN, difference, find_passages, surprise
-from charloom.vocabulary import UnknownCharacterError, Vocabulary
-from charloom.weights import initial_weights, weight_shapes
+from charloom.models.ngram import NgramModel
+from charloom.models.reference import ReferenceModel
+from charloom.models.weights import initial_weights, weight_shapes
 
 LETTERS = Vocabulary(("\n", " ", "a", "b"))
 
@@ -72,7 +72,7 @@ def test_the_mean_is_what_evaluate_says(text, seed):
 def test_the_mean_is_what_evaluate_says_of_a_text_that_it_reads_in_lanes(monkeypatch):
     text = "ab ba\nabab " * 3000
     model = counting(text, order=3)
-    monkeypatch.setattr("charloom.study.surprise.chunk_length", lambda *_: 1000)
+    monkeypatch.setattr("charloom.analysis.surprise.chunk_length", lambda *_: 1000)
     assert surprise(model, text).mean == pytest.approx(
         evaluate(model, model.vocabulary.encode(text)).nats
     )
@@ -182,7 +182,7 @@ class EveryTokenAlike:
 @pytest.fixture(scope="module")
 def tokens():
     library = pytest.importorskip("tokenizers")
-    from charloom.tokens import Tokens
+    from charloom.data.subwords import Tokens
 
     tokenizer = library.Tokenizer(library.models.BPE())
     tokenizer.pre_tokenizer = library.pre_tokenizers.ByteLevel(add_prefix_space=False)

@@ -11,10 +11,10 @@ from charloom.cli import charloom
 from charloom.cli.resume import recording
 from charloom.config import NgramConfig, replace
 from charloom.errors import CharloomError
-from charloom.events import Finished, Saved, Started, Warned
-from charloom.planning import new_run
-from charloom.tensorboard import LN2, recorded
-from charloom.training import train
+from charloom.training.events import Finished, Saved, Started, Warned
+from charloom.training.loop import train
+from charloom.training.planning import new_run
+from charloom.training.tensorboard import LN2, recorded
 from small_runs import OFTEN, STEPS, config_of, copied, outcome, stopped, write_text
 
 pytest.importorskip("tensorboardX")
@@ -156,7 +156,7 @@ def test_what_a_network_that_breaks_had_written_is_hidden(tmp_path):
 
 def evaluated(step, nats):
     from charloom.evaluation import Score
-    from charloom.events import Evaluated
+    from charloom.training.events import Evaluated
 
     return Evaluated(step, Score(float(nats), 9), False)
 
@@ -171,7 +171,7 @@ def test_a_model_that_counts_is_written_too(tmp_path, config):
 
 
 def test_a_disk_that_is_full_stops_nothing(tmp_path, config, monkeypatch):
-    from charloom import tensorboard
+    from charloom.training import tensorboard
 
     run = new_run(tmp_path / "run", config)
 
@@ -248,7 +248,9 @@ def test_without_tensorboardx_it_says_what_to_install(tmp_path, monkeypatch, cap
 
 
 def test_torch_is_not_loaded_for_it():
-    script = "import sys, charloom.tensorboard as t; t.check(); print('torch' in sys.modules)"
+    script = (
+        "import sys, charloom.training.tensorboard as t; t.check(); print('torch' in sys.modules)"
+    )
     done = subprocess.run(
         [sys.executable, "-c", script], capture_output=True, text=True, timeout=60
     )

@@ -12,12 +12,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from charloom import sources
 from charloom.config import DataConfig
-from charloom.corpora import load_corpus
+from charloom.data import sources
+from charloom.data.known_texts import load_corpus
+from charloom.data.text import Text, read_text, split_text
+from charloom.data.vocabulary import Vocabulary
 from charloom.errors import CharloomError
-from charloom.text import Text, read_text, split_text
-from charloom.vocabulary import Vocabulary
 
 
 @pytest.fixture
@@ -160,7 +160,9 @@ def test_bad_standard_input_is_named(here, monkeypatch, data, says):
     [("< /dev/zero", "terminal or a device"), ("<&-", "is closed"), ("0> out", "cannot be read")],
 )
 def test_standard_input_that_has_no_end_or_is_closed_is_refused_at_once(here, redirect, says):
-    code = "import charloom.text as t\ntry: t.read_text(['-'])\nexcept ValueError as e: print(e)"
+    code = (
+        "import charloom.data.text as t\ntry: t.read_text(['-'])\nexcept ValueError as e: print(e)"
+    )
     done = subprocess.run(
         ["sh", "-c", f'exec "$0" -c "$1" {redirect}', sys.executable, code],
         capture_output=True,
@@ -210,8 +212,8 @@ def test_links_are_followed_and_broken_ones_named(here):
 
 
 def test_standard_input_without_an_end_is_refused(here, monkeypatch):
-    monkeypatch.setattr("charloom.sources.MOST_STDIN", 1000)
-    monkeypatch.setattr("charloom.sources.CHUNK", 100)
+    monkeypatch.setattr("charloom.data.sources.MOST_STDIN", 1000)
+    monkeypatch.setattr("charloom.data.sources.CHUNK", 100)
     stream = io.BytesIO(b"y\n" * 500 + b"n")
     monkeypatch.setattr(sys, "stdin", SimpleNamespace(buffer=stream))
     assert refusal("-") == (
@@ -236,7 +238,7 @@ def test_a_text_that_changes_between_two_readings_is_named(here, now, source):
 @pytest.mark.parametrize("change", [b"more\n", None])
 def test_a_text_that_changes_while_it_is_read_is_named(here, monkeypatch, change):
     path = Path(write("poem.txt", "line\n" * 100))
-    monkeypatch.setattr("charloom.decoding.CHUNK", 50)
+    monkeypatch.setattr("charloom.data.utf8.CHUNK", 50)
     decode = sources.decode
 
     def changing(*arguments):

@@ -10,10 +10,10 @@ pytest.importorskip("tokenizers")
 
 from tokenizers import Regex, Tokenizer, decoders, models, normalizers, pre_tokenizers, trainers
 
-from charloom import tokens as tokens_module
+from charloom.data import subwords as tokens_module
+from charloom.data.subwords import Tokens
+from charloom.data.vocabulary import UnknownCharacterError, Vocabulary
 from charloom.errors import CharloomError
-from charloom.tokens import Tokens
-from charloom.vocabulary import UnknownCharacterError, Vocabulary
 
 TEXT = (
     "Half a league, half a league,\nHalf a league onward,\n\nAll in the valley of Death\n"

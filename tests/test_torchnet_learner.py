@@ -11,14 +11,14 @@ torch = pytest.importorskip("torch")
 
 from charloom.config import ModelConfig, TrainConfig, TransformerConfig  # noqa: E402
 from charloom.errors import CharloomError  # noqa: E402
-from charloom.model import Learner, create_learner  # noqa: E402
-from charloom.optimizers import SLOTS  # noqa: E402
-from charloom.reference import ReferenceLearner  # noqa: E402
-from charloom.torchnet import learner as learner_module  # noqa: E402
-from charloom.torchnet.learner import Share, TorchLearner  # noqa: E402
-from charloom.torchnet.network import Layout, Network  # noqa: E402
-from charloom.torchnet.recurrent import RecurrentNetwork  # noqa: E402
-from charloom.weights import initial_weights  # noqa: E402
+from charloom.models.engines import Learner, create_learner  # noqa: E402
+from charloom.models.optimizers import SLOTS  # noqa: E402
+from charloom.models.reference import ReferenceLearner  # noqa: E402
+from charloom.models.torchnet import learner as learner_module  # noqa: E402
+from charloom.models.torchnet.learner import Share, TorchLearner  # noqa: E402
+from charloom.models.torchnet.network import Layout, Network  # noqa: E402
+from charloom.models.torchnet.recurrent import RecurrentNetwork  # noqa: E402
+from charloom.models.weights import initial_weights  # noqa: E402
 
 pytestmark = pytest.mark.torch
 

@@ -8,13 +8,14 @@ torch = pytest.importorskip("torch")
 
 from charloom import training  # noqa: E402
 from charloom.config import Cell, ModelConfig, SampleConfig  # noqa: E402
+from charloom.data.vocabulary import Vocabulary  # noqa: E402
 from charloom.errors import CharloomError  # noqa: E402
-from charloom.model import LanguageModel, create_model, open_model  # noqa: E402
-from charloom.planning import new_run  # noqa: E402
-from charloom.reference import ReferenceModel  # noqa: E402
-from charloom.sampling import generate_many  # noqa: E402
-from charloom.vocabulary import Vocabulary  # noqa: E402
-from charloom.weights import initial_weights  # noqa: E402
+from charloom.generation.sampling import generate_many  # noqa: E402
+from charloom.models.engines import LanguageModel, create_model  # noqa: E402
+from charloom.models.reference import ReferenceModel  # noqa: E402
+from charloom.models.weights import initial_weights  # noqa: E402
+from charloom.runs.open import open_model  # noqa: E402  # noqa: E402
+from charloom.training.planning import new_run  # noqa: E402
 from small_runs import config_of, outcome, play, write_text  # noqa: E402
 
 pytestmark = pytest.mark.torch

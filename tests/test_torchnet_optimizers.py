@@ -10,10 +10,10 @@ import pytest
 torch = pytest.importorskip("torch")
 
 from charloom.config import TrainConfig  # noqa: E402
-from charloom.optimizers import SLOTS  # noqa: E402
-from charloom.optimizers import Optimizer as PlainOptimizer  # noqa: E402
-from charloom.torchnet.network import Layout  # noqa: E402
-from charloom.torchnet.optimizers import ALIGNED, Gradients, Optimizer  # noqa: E402
+from charloom.models.optimizers import SLOTS  # noqa: E402
+from charloom.models.optimizers import Optimizer as PlainOptimizer  # noqa: E402
+from charloom.models.torchnet.network import Layout  # noqa: E402
+from charloom.models.torchnet.optimizers import ALIGNED, Gradients, Optimizer  # noqa: E402
 
 pytestmark = pytest.mark.torch
 

@@ -16,10 +16,10 @@ from safetensors.torch import load_file, save_file  # noqa: E402
 from charloom.config import SampleConfig  # noqa: E402
 from charloom.errors import CharloomError  # noqa: E402
 from charloom.evaluation import evaluate  # noqa: E402
-from charloom.model import open_model  # noqa: E402
-from charloom.sampling import generate, generate_many  # noqa: E402
-from charloom.torchnet import config_of, folders  # noqa: E402
-from charloom.torchnet.pretrained import PretrainedModel  # noqa: E402
+from charloom.generation.sampling import generate, generate_many  # noqa: E402
+from charloom.models.torchnet import config_of, folders  # noqa: E402
+from charloom.models.torchnet.pretrained import PretrainedModel  # noqa: E402
+from charloom.runs.open import open_model  # noqa: E402
 from pretrained_folders import (  # noqa: E402
     CONTEXT,
     END,

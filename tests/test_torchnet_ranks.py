@@ -12,12 +12,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from charloom.batches import open_batches
-from charloom.checkpoint import steps
 from charloom.config import ModelConfig, TrainConfig
+from charloom.data.batches import open_batches
+from charloom.distributed import Place
 from charloom.errors import CharloomError
-from charloom.launch import Place
-from charloom.run import Run
+from charloom.runs.checkpoint import steps
+from charloom.runs.run import Run
 from nest import Nest
 from small_runs import write_text
 
@@ -26,8 +26,8 @@ pytestmark = pytest.mark.torch
 
 import rank_tasks  # noqa: E402
 from charloom import torchnet  # noqa: E402
-from charloom.torchnet import devices  # noqa: E402
-from charloom.torchnet.ranks import lanes_of  # noqa: E402
+from charloom.models.torchnet import devices  # noqa: E402
+from charloom.models.torchnet.ranks import lanes_of  # noqa: E402
 from rank_tasks import unpacked  # noqa: E402
 
 RUN = ("--hidden", "4", "--batch", "3", "--length", "20", "--dropout", "0.25", "--dtype", "float64")
@@ -294,7 +294,7 @@ def test_torchrun_starts_a_run(tmp_path):
 @pytest.mark.parametrize("seconds", [0.1, 0.6, 1.2])
 def test_not_even_where_that_is_killed_while_pytorch_is_loaded(tmp_path, seconds):
     begun = (  # it knows its parent: a slow machine may take a second until then
-        "import sys, charloom.launch; print('begun', flush=True)\n"
+        "import sys, charloom.distributed; print('begun', flush=True)\n"
         "from charloom.cli import main; main()"
     )
     script = (

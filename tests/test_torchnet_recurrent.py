@@ -8,11 +8,11 @@ import pytest
 torch = pytest.importorskip("torch")
 
 from charloom.config import Cell, Dtype, ModelConfig, SampleConfig, TrainConfig  # noqa: E402
-from charloom.model import create_learner, create_model  # noqa: E402
-from charloom.sampling import generate_many  # noqa: E402
-from charloom.torchnet import new_network  # noqa: E402
-from charloom.vocabulary import Vocabulary  # noqa: E402
-from charloom.weights import initial_weights, weight_shapes  # noqa: E402
+from charloom.data.vocabulary import Vocabulary  # noqa: E402
+from charloom.generation.sampling import generate_many  # noqa: E402
+from charloom.models.engines import create_learner, create_model  # noqa: E402
+from charloom.models.torchnet import new_network  # noqa: E402
+from charloom.models.weights import initial_weights, weight_shapes  # noqa: E402
 
 pytestmark = pytest.mark.torch
 

@@ -5,7 +5,7 @@ import pytest
 
 torch = pytest.importorskip("torch")
 
-from charloom.torchnet.scan import gates, scan  # noqa: E402
+from charloom.models.torchnet.scan import gates, scan  # noqa: E402
 
 pytestmark = pytest.mark.torch
 torch.set_num_threads(1)  # so little work is not shared out

@@ -6,8 +6,6 @@ import pytest
 
 torch = pytest.importorskip("torch")
 
-from charloom.arrays import expected_arrays  # noqa: E402
-from charloom.checkpoint import steps  # noqa: E402
 from charloom.config import (  # noqa: E402
     DataConfig,
     RunConfig,
@@ -17,14 +15,16 @@ from charloom.config import (  # noqa: E402
     WatchConfig,
     replace,
 )
+from charloom.data.vocabulary import Vocabulary  # noqa: E402
 from charloom.errors import CharloomError  # noqa: E402
-from charloom.model import LanguageModel, Learner, create_learner, create_model  # noqa: E402
-from charloom.run import Run  # noqa: E402
-from charloom.sampling import generate_many  # noqa: E402
-from charloom.torchnet import new_network, window_model  # noqa: E402
-from charloom.torchnet.network import Dropout  # noqa: E402
-from charloom.vocabulary import Vocabulary  # noqa: E402
-from charloom.weights import initial_weights, weight_shapes  # noqa: E402
+from charloom.generation.sampling import generate_many  # noqa: E402
+from charloom.models.engines import LanguageModel, Learner, create_learner, create_model  # noqa: E402
+from charloom.models.torchnet import new_network, window_model  # noqa: E402
+from charloom.models.torchnet.network import Dropout  # noqa: E402
+from charloom.models.weights import initial_weights, weight_shapes  # noqa: E402
+from charloom.runs.arrays import expected_arrays  # noqa: E402
+from charloom.runs.checkpoint import steps  # noqa: E402
+from charloom.runs.run import Run  # noqa: E402
 from small_runs import NEVER, outcome, play, played, write_text  # noqa: E402
 
 pytestmark = pytest.mark.torch
@@ -181,7 +181,9 @@ def test_float32_follows_float64(config):
 
 @each_mixer
 def test_half_precision_is_close(config, monkeypatch):
-    monkeypatch.setattr("charloom.torchnet.devices._multiplies_bf16", lambda: True)  # if slowly
+    monkeypatch.setattr(
+        "charloom.models.torchnet.devices._multiplies_bf16", lambda: True
+    )  # if slowly
     plain, half = (
         fresh(config, dtype="float32"),
         fresh(config, replace(TRAIN, precision="bf16"), "float32"),

@@ -10,10 +10,7 @@ import msgspec
 import numpy as np
 import pytest
 
-from charloom import batches, open_model, standing, training
-from charloom import watch as watching
-from charloom.batches import Lanes
-from charloom.checkpoint import steps
+from charloom import open_model
 from charloom.config import (
     DataConfig,
     NgramConfig,
@@ -22,14 +19,20 @@ from charloom.config import (
     WatchConfig,
     replace,
 )
+from charloom.data import batches
+from charloom.data.batches import Lanes
 from charloom.errors import CharloomError, DivergedError
 from charloom.evaluation import Score, evaluate
-from charloom.events import Evaluated, Finished, Progress, Sampled, Saved, Started, Warned
-from charloom.meta import Best, Setback
-from charloom.planning import new_run
-from charloom.reference import ReferenceLearner
-from charloom.run import Run
-from charloom.training import train
+from charloom.models.reference import ReferenceLearner
+from charloom.runs.checkpoint import steps
+from charloom.runs.meta import Best, Setback
+from charloom.runs.run import Run
+from charloom.training import loop as training
+from charloom.training import monitor as watching
+from charloom.training import state as standing
+from charloom.training.events import Evaluated, Finished, Progress, Sampled, Saved, Started, Warned
+from charloom.training.loop import train
+from charloom.training.planning import new_run
 from small_runs import NEVER, OFTEN, STEPS, TEXT, TRAIN, config_of, outcome, play, write_text
 
 
@@ -1006,7 +1009,7 @@ def test_the_best_model_of_a_run_can_be_opened(tmp_path, source):
 
 def test_training_loads_nothing_that_draws_on_a_terminal():
     script = (
-        "import sys, charloom.training as t; print({'click', 'rich', 'torch'} & {*sys.modules})"
+        "import sys, charloom.training.loop; print({'click', 'rich', 'torch'} & {*sys.modules})"
     )
     done = subprocess.run(
         [sys.executable, "-c", script], capture_output=True, text=True, check=True

@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from charloom.data.vocabulary import UnknownCharacterError, Vocabulary
 from charloom.errors import CharloomError
-from charloom.vocabulary import UnknownCharacterError, Vocabulary
 
 texts = st.text(st.characters(exclude_categories=["Cs"]))
 

@@ -5,7 +5,7 @@ from hypothesis import strategies as st
 
 from charloom.config import ModelConfig, TransformerConfig
 from charloom.errors import CharloomError
-from charloom.weights import (
+from charloom.models.weights import (
     check_weights,
     initial_weights,
     parameter_count,

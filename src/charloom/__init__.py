@@ -14,9 +14,9 @@ _PUBLIC = {
     "TrainConfig": "config",
     "TransformerConfig": "config",
     "WatchConfig": "config",
-    "Vocabulary": "vocabulary",
-    "create_learner": "model",
-    "open_model": "model",
+    "Vocabulary": "data.vocabulary",
+    "create_learner": "models.engines",
+    "open_model": "runs.open",
 }
 __all__ = [*_PUBLIC]
 

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from charloom.errors import CharloomError
-from charloom.model import Ids, LanguageModel, State
+from charloom.models.engines import Ids, LanguageModel, State
 
 MAX_LANES = 32
 LANE_LENGTH = 8192  # a text is cut into lanes only where each has at least this many characters

@@ -8,7 +8,7 @@ from time import monotonic
 from types import FrameType
 from typing import Any, Self
 
-from charloom.launch import place
+from charloom.distributed import place
 
 ECHO = 2.0  # seconds in which torchrun may pass on what the terminal has sent already
 STOPPING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)

@@ -19,10 +19,10 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 
 import numpy as np
 
-from charloom import checkpoint
-from charloom.checkpoint import read_newest
 from charloom.errors import CharloomError
 from charloom.files import write_file
+from charloom.runs import checkpoint
+from charloom.runs.checkpoint import read_newest
 from checkpoints import expected_of, meta_of, save
 
 PAGE = 4096

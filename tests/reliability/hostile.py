@@ -20,8 +20,8 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 import numpy as np
 import safetensors
 
-from charloom.checkpoint import read
 from charloom.errors import CharloomError
+from charloom.runs.checkpoint import read
 from checkpoints import arrays_of, expected_of, forge, save_step
 
 EXPECTED = expected_of(arrays_of(5))

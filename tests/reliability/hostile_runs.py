@@ -17,9 +17,9 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
-from charloom.checkpoint import FILES, MANIFEST
 from charloom.errors import CharloomError
-from charloom.run import Run
+from charloom.runs.checkpoint import FILES, MANIFEST
+from charloom.runs.run import Run
 from checkpoints import forge
 
 BEGIN, END = "/charloom-begin", "/charloom-end"

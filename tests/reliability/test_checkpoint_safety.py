@@ -21,16 +21,16 @@ from hypothesis import strategies as st
 from power import Disk, Recorder, put
 from safetensors.numpy import load
 
-from charloom import checkpoint
-from charloom.arrays import to_bytes
-from charloom.checkpoint import FILES, MANIFEST
 from charloom.config import SampleConfig
 from charloom.errors import CharloomError
 from charloom.evaluation import evaluate
-from charloom.model import open_model
-from charloom.run import Run
-from charloom.sampling import generate
-from charloom.training import train
+from charloom.generation.sampling import generate
+from charloom.runs import checkpoint
+from charloom.runs.arrays import to_bytes
+from charloom.runs.checkpoint import FILES, MANIFEST
+from charloom.runs.open import open_model
+from charloom.runs.run import Run
+from charloom.training.loop import train
 from checkpoints import (
     arrays_of,
     forge,

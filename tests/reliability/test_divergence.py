@@ -5,10 +5,10 @@ import random
 import pytest
 
 from charloom.config import DataConfig, ModelConfig, RunConfig, TrainConfig, WatchConfig, replace
-from charloom.events import Warned
-from charloom.planning import new_run
-from charloom.schedules import Schedule
-from charloom.training import train
+from charloom.training.events import Warned
+from charloom.training.loop import train
+from charloom.training.planning import new_run
+from charloom.training.schedules import Schedule
 
 STEPS = 4000
 MODELS = {  # cell, optimiser and rate: as charloom chooses them, and those of the past

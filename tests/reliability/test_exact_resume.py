@@ -13,14 +13,17 @@ import numpy as np
 import pytest
 from warm import Warm
 
-from charloom import checkpoint, metrics, standing, training, watch
 from charloom.config import WatchConfig, replace
 from charloom.errors import CharloomError
 from charloom.evaluation import Score
-from charloom.events import Evaluated, Sampled, Saved
-from charloom.meta import Losses, Setback
-from charloom.planning import new_run
-from charloom.run import Run
+from charloom.runs import checkpoint, metrics
+from charloom.runs.meta import Losses, Setback
+from charloom.runs.run import Run
+from charloom.training import loop as training
+from charloom.training import monitor as watch
+from charloom.training import state as standing
+from charloom.training.events import Evaluated, Sampled, Saved
+from charloom.training.planning import new_run
 from small_runs import (
     NEVER,
     OFTEN,

@@ -18,11 +18,11 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from charloom import decoding
-from charloom.decoding import Changes, NotTextError, decode
-from charloom.ids import map_text
-from charloom.text import read_text
-from charloom.vocabulary import Vocabulary
+from charloom.data import utf8 as decoding
+from charloom.data.text import read_text
+from charloom.data.token_file import map_text
+from charloom.data.utf8 import Changes, NotTextError, decode
+from charloom.data.vocabulary import Vocabulary
 
 MARK = "\ufeff"
 PACKED = ("PK\x03\x04", "%PDF-")  # such files are refused, whatever follows
@@ -155,7 +155,9 @@ def test_the_reader_agrees_with_whole_file_decoding(trials, monkeypatch):
 
 DRIVER = """
 import os, signal, sys
-from charloom import cli, decoding, ids, progress
+from charloom import cli, progress
+from charloom.data import utf8 as decoding
+from charloom.data import token_file as ids
 chunk, mark, death = (int(argument) for argument in sys.argv[1:4])
 decoding.CHUNK, ids.CHUNK, ids.MARK = chunk, chunk, mark
 move, first = progress.Meter.move, True

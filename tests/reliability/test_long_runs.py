@@ -10,13 +10,16 @@ from pathlib import Path
 
 import pytest
 
-from charloom import batches, keeping, metrics, training
 from charloom.config import WatchConfig, replace
+from charloom.data import batches
 from charloom.errors import CharloomError
-from charloom.events import Evaluated, Progress, Saved, Warned
-from charloom.outlook import history
-from charloom.planning import new_run
-from charloom.run import Run
+from charloom.runs import metrics
+from charloom.runs.run import Run
+from charloom.training import loop as training
+from charloom.training import writer as keeping
+from charloom.training.events import Evaluated, Progress, Saved, Warned
+from charloom.training.planning import new_run
+from charloom.training.trend import history
 from small_runs import NEVER, STEPS, TRAIN, config_of, outcome, play, played, write_text
 
 # ---- G1: nothing grows

@@ -12,21 +12,22 @@ from collections import Counter
 import numpy as np
 import pytest
 
-from charloom.compiled import CompiledLearner, CompiledModel
-from charloom.compiled.arrays import named_views
-from charloom.compiled.products import FEW
 from charloom.config import ModelConfig, SampleConfig, TrainConfig, replace
-from charloom.drawing import draw as fast_draw
-from charloom.drawing import filters
+from charloom.data.vocabulary import Vocabulary
 from charloom.errors import CharloomError
-from charloom.model import create_learner
-from charloom.optimizers import SLOTS
-from charloom.reference import ReferenceLearner
-from charloom.reference import learner as reference_learner
-from charloom.reference.gradcheck import check_gradients, relative_error
-from charloom.sampling import draw, generate_many
-from charloom.vocabulary import Vocabulary
-from charloom.weights import weight_shapes
+from charloom.generation.draw import draw
+from charloom.generation.sampling import generate_many
+from charloom.models.compiled import CompiledLearner, CompiledModel
+from charloom.models.compiled.arrays import named_views
+from charloom.models.compiled.products import FEW
+from charloom.models.draw_kernel import draw as fast_draw
+from charloom.models.draw_kernel import filters
+from charloom.models.engines import create_learner
+from charloom.models.optimizers import SLOTS
+from charloom.models.reference import ReferenceLearner
+from charloom.models.reference import learner as reference_learner
+from charloom.models.reference.gradcheck import check_gradients, relative_error
+from charloom.models.weights import weight_shapes
 from test_reference_maths import MinCharRnn
 
 CELLS = ("rnn", "lstm", "gru")
@@ -310,7 +311,7 @@ def test_what_is_not_finite_is_seen_in_the_same_update_and_moves_nothing(engine,
 TRAINING = """
 import hashlib, sys
 import numpy as np
-from charloom.compiled import CompiledLearner
+from charloom.models.compiled import CompiledLearner
 from charloom.config import ModelConfig, TrainConfig
 for seed in range(int(sys.argv[1])):
     rng = np.random.default_rng(seed)

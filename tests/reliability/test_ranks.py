@@ -17,10 +17,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from charloom.batches import open_batches
-from charloom.checkpoint import steps
 from charloom.config import replace
-from charloom.run import Run
+from charloom.data.batches import open_batches
+from charloom.runs.checkpoint import steps
+from charloom.runs.run import Run
 from nest import Nest
 from small_runs import write_text
 

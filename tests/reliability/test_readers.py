@@ -13,12 +13,13 @@ from contextlib import contextmanager
 import pytest
 from warm import Warm
 
-from charloom import checkpoint, metrics, training
+from charloom.cli.plain import PlainView
 from charloom.cli.reader import BEHIND
-from charloom.cli.view import PlainView
 from charloom.evaluation import Score
-from charloom.events import Evaluated, Progress
-from charloom.run import Run
+from charloom.runs import checkpoint, metrics
+from charloom.runs.run import Run
+from charloom.training import loop as training
+from charloom.training.events import Evaluated, Progress
 from small_runs import outcome, write_text
 
 LOUD = ("--hidden", "4", "--batch", "2", "--length", "20", "--dropout", "0.25")

@@ -10,11 +10,12 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from charloom import checkpoint, files
-from charloom.arrays import Expected
-from charloom.checkpoint import FILES, MANIFEST, read, read_newest, save, steps
+from charloom import files
 from charloom.errors import CharloomError
-from charloom.meta import Best, Meta
+from charloom.runs import checkpoint
+from charloom.runs.arrays import Expected
+from charloom.runs.checkpoint import FILES, MANIFEST, read, read_newest, save, steps
+from charloom.runs.meta import Best, Meta
 
 EXPECTED = {"head.W": Expected(("int64",), (3,))}
 NAMES = (*FILES, MANIFEST)

@@ -9,8 +9,8 @@ from collections import Counter
 import pytest
 from warm import Warm
 
-from charloom import checkpoint, metrics
-from charloom.run import Run
+from charloom.runs import checkpoint, metrics
+from charloom.runs.run import Run
 from small_runs import outcome, write_text
 
 BUSY = ("--hidden", "4", "--batch", "2", "--length", "20", "--optimizer", "adam", "--dropout")

@@ -22,8 +22,8 @@ import pytest
 from shell import Shell
 
 from charloom.config import DataConfig
-from charloom.run import Run
-from charloom.text import split_text
+from charloom.data.text import split_text
+from charloom.runs.run import Run
 
 NGRAM = ["--model", "ngram", "--order", "2", "--sample-length", "20"]
 LSTM = ["--hidden", "8", "--batch", "2", "--length", "16", "--iterations", "2"]

@@ -14,8 +14,8 @@ import click
 
 from charloom import __version__
 from charloom.cli.lazy import LazyGroup
+from charloom.distributed import place
 from charloom.errors import CharloomError
-from charloom.launch import place
 
 COMMANDS = {  # in the order of the river; the names of files here, and of what they define
     "train": "Train a model on your text, and watch it learn.",

@@ -15,11 +15,11 @@ from charloom.cli.text import duration, echo_json, nats_and_bits, printable, tab
 from charloom.errors import CharloomError, DivergedError
 
 if TYPE_CHECKING:
+    from charloom.analysis.comparison import Comparison, Entry
     from charloom.config import RunConfig
-    from charloom.events import Event, Finished
+    from charloom.data.text import Text
     from charloom.progress import Tell
-    from charloom.study.comparison import Comparison, Entry
-    from charloom.text import Text
+    from charloom.training.events import Event, Finished
 
 KINDS = ("ngram", "rnn", "lstm", "gru")
 PATTERN = "compare-{text}"  # of the folder in runs/ that --budget trains in
@@ -107,10 +107,10 @@ class _Lines:
 
 
 def _compare(names: Sequence[str], text: str | None, tell: "Tell") -> "Comparison":
-    from charloom.model import is_pretrained
-    from charloom.run import Run
-    from charloom.study.comparison import compare as library
-    from charloom.text import read_text
+    from charloom.analysis.comparison import compare as library
+    from charloom.data.text import read_text
+    from charloom.runs.open import is_pretrained
+    from charloom.runs.run import Run
 
     for name in names:
         if not Path(name).is_dir():
@@ -126,7 +126,7 @@ def _compare(names: Sequence[str], text: str | None, tell: "Tell") -> "Compariso
 def _train_all(sources: Sequence[str], minutes: float, lines: _Lines) -> tuple[list[Path], int]:
     """Train one of each kind; returns their folders, and the exit status where one was stopped."""
     from charloom.cli.train import free_folder
-    from charloom.text import read_text, split_text
+    from charloom.data.text import read_text, split_text
 
     for name in sources:
         if Path(name, "config.json").exists():
@@ -153,7 +153,7 @@ def _train_all(sources: Sequence[str], minutes: float, lines: _Lines) -> tuple[l
 
 
 def _kinds(lines: _Lines) -> list[str]:
-    from charloom.model import has_torch
+    from charloom.models.engines import has_torch
 
     if has_torch():
         return [*KINDS, "transformer"]
@@ -172,10 +172,10 @@ def _config(kind: str, sources: Sequence[str], minutes: float) -> "RunConfig":
 def _train(path: Path, config: "RunConfig", text: "Text", lines: _Lines) -> "Finished | None":
     """Train a run as `charloom train` does; None where the text is too short for its kind."""
     from charloom.config import NgramConfig
-    from charloom.corpus import fewest_characters
-    from charloom.planning import new_run, plan
-    from charloom.text import split_text
-    from charloom.training import train
+    from charloom.data.dataset import fewest_characters
+    from charloom.data.text import split_text
+    from charloom.training.loop import train
+    from charloom.training.planning import new_run, plan
 
     began = perf_counter()
     lines.status(path.name)
@@ -194,7 +194,7 @@ def _train(path: Path, config: "RunConfig", text: "Text", lines: _Lines) -> "Fin
 
 def _follow(kind: str, events: "Iterator[Event]", lines: _Lines) -> "Finished | None":
     """Show a run to its end, in a line."""
-    from charloom.events import Evaluated, Finished, Progress, Warned
+    from charloom.training.events import Evaluated, Finished, Progress, Warned
 
     spent, loss = "", ""
     for event in events:
@@ -221,7 +221,7 @@ def _end(kind: str, finished: "Finished", lines: _Lines) -> "Finished":
 
 
 def _echo_json(comparison: "Comparison") -> None:
-    from charloom.study.comparison import verdict
+    from charloom.analysis.comparison import verdict
 
     names = "name kind model nats bits perplexity parameters seconds speed seen"
     rows = [{name: getattr(e, name) for name in names.split()} for e in comparison.entries]
@@ -239,7 +239,7 @@ def _echo_json(comparison: "Comparison") -> None:
 
 
 def _show(comparison: "Comparison") -> None:
-    from charloom.study.comparison import verdict
+    from charloom.analysis.comparison import verdict
 
     home = _home(comparison)
     rows = [_row(entry, home) for entry in comparison.entries]

@@ -9,7 +9,7 @@ from charloom.cli.text import echo_json, table
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON document.")
 def corpora(as_json: bool) -> None:
     """List the texts known by name: `charloom train corpus:NAME`."""
-    from charloom.corpora import corpora as known
+    from charloom.data.known_texts import corpora as known
 
     if as_json:
         echo_json(known())

@@ -8,9 +8,9 @@ from charloom.cli.text import echo_json, table
 from charloom.errors import CharloomError
 
 if TYPE_CHECKING:
-    from charloom.model import Ids
-    from charloom.run import Run
-    from charloom.tokens import Alphabet
+    from charloom.data.subwords import Alphabet
+    from charloom.models.engines import Ids
+    from charloom.runs.run import Run
 
 
 @click.command()
@@ -26,8 +26,8 @@ def evaluate(run: str, files: tuple[str, ...], as_json: bool) -> None:
     Face's format, too.
     """
     from charloom.evaluation import evaluate as score
-    from charloom.model import is_pretrained, open_model
-    from charloom.run import Run
+    from charloom.runs.open import is_pretrained, open_model
+    from charloom.runs.run import Run
 
     if is_pretrained(run) and not files:
         raise CharloomError(f"{run} is a model that has no text of its own: name a FILE to score")
@@ -73,9 +73,9 @@ def _held_out(run: "Run") -> "dict[str, Ids]":
 
 
 def _read(name: str, vocabulary: "Alphabet") -> "Ids":
-    from charloom.ids import map_text
-    from charloom.text import read_text
-    from charloom.vocabulary import UnknownCharacterError
+    from charloom.data.text import read_text
+    from charloom.data.token_file import map_text
+    from charloom.data.vocabulary import UnknownCharacterError
 
     text = read_text([name])
     for note in text.notes:

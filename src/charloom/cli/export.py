@@ -18,8 +18,8 @@ def export(run: str, onnx: bool, out: str | None, force: bool) -> None:
     Characters and a state go in, log-probabilities and the next state come out. The vocabulary
     and the settings are in the file, which says in words how it is used.
     """
-    from charloom.export import export_onnx
-    from charloom.run import Run
+    from charloom.formats.onnx import export_onnx
+    from charloom.runs.run import Run
 
     opened = Run.open(run)
     path = Path(out or f"{opened.path.resolve().name}.onnx")

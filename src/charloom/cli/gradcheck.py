@@ -6,7 +6,7 @@ import click
 
 from charloom.cli.text import count, echo_json, table
 from charloom.config import Cell, ModelConfig
-from charloom.reference.gradcheck import check_gradients
+from charloom.models.reference.gradcheck import check_gradients
 
 THRESHOLD = 1e-6
 CELLS: tuple[Cell, ...] = ("rnn", "lstm", "gru")

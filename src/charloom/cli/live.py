@@ -12,7 +12,7 @@ from rich.text import Text
 
 from charloom.cli.text import LN2, duration, printable, speed
 from charloom.cli.view import View, header, summary
-from charloom.events import Evaluated, Finished, Progress, Sampled, Started, Warned
+from charloom.training.events import Evaluated, Finished, Progress, Sampled, Started, Warned
 
 WIDEST = 100  # columns: lines that are longer than this are hard to read
 SAMPLE_LINES = 8

@@ -10,7 +10,7 @@ from click.core import ParameterSource
 
 from charloom.config import NetworkConfig, NgramConfig, TransformerConfig, replace
 from charloom.errors import CharloomError
-from charloom.recipe import BASE
+from charloom.training.recipe import BASE
 
 Model = NetworkConfig | NgramConfig
 KINDS: dict[str, tuple[Model, dict[str, Any]]] = {

@@ -6,8 +6,8 @@ from typing import get_args
 
 import click
 
+from charloom.analysis.curves import Axis, Value
 from charloom.cli.text import echo_json
-from charloom.plots.curves import Axis, Value
 
 AXES, VALUES = get_args(Axis), get_args(Value)
 
@@ -55,10 +55,10 @@ def plot(
     Below one run's curves stands what it wrote on the way. Needs the extra charloom[report],
     but for --json without --out.
     """
-    from charloom.plots.curves import curve, names, rows
-    from charloom.plots.files import write_plot
-    from charloom.plots.style import Look
-    from charloom.run import Run
+    from charloom.analysis.curves import curve, names, rows
+    from charloom.report.plots.files import write_plot
+    from charloom.report.plots.style import Look
+    from charloom.runs.run import Run
 
     opened = [Run.open(path) for path in dict.fromkeys(runs)]
     curves = [curve(run, name) for run, name in zip(opened, names(opened), strict=True)]

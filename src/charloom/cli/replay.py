@@ -9,10 +9,10 @@ import click
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
-from charloom import replay as library
 from charloom.cli.text import echo_json, table
 from charloom.config import Engine
-from charloom.replay import Figure, Finished, Printed, Program, Speed
+from charloom.training import replay as library
+from charloom.training.replay import Figure, Finished, Printed, Program, Speed
 
 LINES = 10  # of progress for each program, where there is no terminal
 

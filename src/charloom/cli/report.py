@@ -25,11 +25,11 @@ def report(runs: tuple[str, ...], out: Path | None, text: str | None, as_json: b
     network: it can be sent to anybody. It takes half a minute, and longer for a long text.
     Needs the extra charloom[report], but for --json.
     """
+    from charloom.data.text import read_text
     from charloom.files import write_output
     from charloom.report import gather, report_page
     from charloom.report.gathering import document
-    from charloom.run import Run
-    from charloom.text import read_text
+    from charloom.runs.run import Run
 
     opened = [Run.open(path) for path in dict.fromkeys(runs)]
     found = gather(opened, None if text is None else read_text([text], _tell), _tell)

@@ -24,13 +24,13 @@ def resume(context: click.Context, run: str, tensorboard: bool | None) -> None:
     it is.
     """
     began = perf_counter()
-    from charloom.cli.view import open_view
+    from charloom.cli.plain import open_view
 
     with open_view() as view:
         view.status("opening the run")
-        from charloom.run import Run
-        from charloom.tensorboard import recorded
-        from charloom.training import train
+        from charloom.runs.run import Run
+        from charloom.training.loop import train
+        from charloom.training.tensorboard import recorded
 
         opened = Run.open(run)
         record = recording(opened.path, tensorboard)
@@ -45,7 +45,7 @@ def recording(path: Path, asked: bool | None) -> bool:
     Then a tensorboardX that is missing stops nobody from going on; raises CharloomError where
     they were asked for.
     """
-    from charloom.tensorboard import FOLDER, check
+    from charloom.training.tensorboard import FOLDER, check
 
     if asked is False or (asked is None and not (path / FOLDER).is_dir()):
         return False

@@ -12,7 +12,7 @@ from charloom.config import NgramConfig
 from charloom.errors import CharloomError
 
 if TYPE_CHECKING:
-    from charloom.run import Run
+    from charloom.runs.run import Run
 
 HOME = "runs"  # where `train` puts a run that was given no other place
 LINES = 20  # of a table of losses
@@ -37,7 +37,7 @@ def runs() -> None:
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON document.")
 def list_(folder: str | None, as_json: bool) -> None:
     """List the runs in and below FOLDER, or below runs/."""
-    from charloom.run import list_runs
+    from charloom.runs.run import list_runs
 
     paths = [] if folder is None and not Path(HOME).is_dir() else list_runs(folder or HOME)
     rows = [_describe(path) for path in paths]
@@ -59,9 +59,9 @@ def list_(folder: str | None, as_json: bool) -> None:
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON document.")
 def show(run: str, as_json: bool) -> None:
     """Show one run: text, model, losses, checkpoints, and what it wrote last."""
-    from charloom.checkpoint import steps
     from charloom.files import read_bytes
-    from charloom.run import Run
+    from charloom.runs.checkpoint import steps
+    from charloom.runs.run import Run
 
     opened = Run.open(run)
     row = _summary(opened)
@@ -83,7 +83,7 @@ def show(run: str, as_json: bool) -> None:
 
 def _describe(path: Path) -> dict[str, Any]:
     """The summary of a run; of one that is damaged, what is wrong with it."""
-    from charloom.run import Run
+    from charloom.runs.run import Run
 
     try:
         return _summary(Run.open(path))
@@ -93,7 +93,7 @@ def _describe(path: Path) -> dict[str, Any]:
 
 def _summary(run: "Run") -> dict[str, Any]:
     """What the list says of a run: stable names, for programs too."""
-    from charloom.weights import parameter_count
+    from charloom.models.weights import parameter_count
 
     metrics = run.metrics()
     newest = metrics[-1] if metrics else {}

@@ -11,7 +11,7 @@ from charloom.config import SampleConfig
 from charloom.errors import CharloomError
 
 if TYPE_CHECKING:
-    from charloom.copying import CopyLimit
+    from charloom.generation.copy_limit import CopyLimit
 
 SEPARATOR = "----"
 _DRAWING = Section(
@@ -54,9 +54,9 @@ def sample(context: click.Context, /, run: str, prompt: str, as_json: bool, **va
     how often stands on standard error. A passage may begin in the prompt, which counts. Where
     no character is left the text ends, and it is said.
     """
-    from charloom.model import open_model
-    from charloom.sampling import generate, generate_many
-    from charloom.vocabulary import UnknownCharacterError
+    from charloom.data.vocabulary import UnknownCharacterError
+    from charloom.generation.sampling import generate, generate_many
+    from charloom.runs.open import open_model
 
     length, count, most = values["length"], values["count"], values["max_copy"]
     config = _settings(context, values["stop"], values["greedy"])
@@ -86,11 +86,11 @@ def sample(context: click.Context, /, run: str, prompt: str, as_json: bool, **va
 
 
 def _limit(run: str, most: int) -> "CopyLimit":
-    from charloom.copying import CopyLimit
-    from charloom.model import is_pretrained
-    from charloom.run import Run
-    from charloom.study.texts import training_text
-    from charloom.tokens import Tokens
+    from charloom.analysis.texts import training_text
+    from charloom.data.subwords import Tokens
+    from charloom.generation.copy_limit import CopyLimit
+    from charloom.runs.open import is_pretrained
+    from charloom.runs.run import Run
 
     if is_pretrained(run):
         raise CharloomError(

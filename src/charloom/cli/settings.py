@@ -17,7 +17,7 @@ from charloom.config import (
 )
 from charloom.errors import CharloomError
 from charloom.presets import preset as find_preset
-from charloom.recipe import BASE, MINUTES, TRANSFORMER
+from charloom.training.recipe import BASE, MINUTES, TRANSFORMER
 
 SHAPE = ("model", *ModelConfig.__struct_fields__, *TransformerConfig.__struct_fields__)
 LORA_RATE = 10  # times the rate of full fine-tuning (Schulman et al. 2025, "LoRA Without Regret")
@@ -85,8 +85,8 @@ def _one_window(
 
 def _begun(values: dict[str, Any]) -> RunConfig:
     """Settings with the model of the run whose weights are to begin with."""
-    from charloom.model import is_pretrained
-    from charloom.run import Run
+    from charloom.runs.open import is_pretrained
+    from charloom.runs.run import Run
 
     folder = Path(values["start"])
     for name in ("preset", *SHAPE, *NgramConfig.__struct_fields__):
@@ -109,7 +109,7 @@ def _begun(values: dict[str, Any]) -> RunConfig:
 
 def _fine_tuned(folder: Path, lora: int) -> RunConfig:
     """Settings that begin with the model in a folder of Hugging Face's format."""
-    from charloom.model import load_torchnet
+    from charloom.models.engines import load_torchnet
 
     base = find_preset("gpt2")
     model = load_torchnet().config_of(folder, lora)

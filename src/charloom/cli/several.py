@@ -8,10 +8,10 @@ from pathlib import Path
 import click
 
 from charloom.config import RunConfig, differences
+from charloom.distributed import Place, end_with_parent, place
 from charloom.errors import CharloomError
-from charloom.launch import Place, end_with_parent, place
-from charloom.recipe import CHOSEN
-from charloom.run import Run
+from charloom.runs.run import Run
+from charloom.training.recipe import CHOSEN
 
 TRAINING = ("train", "resume")
 
@@ -26,7 +26,7 @@ def run(command: Callable[[], None], here: Place, arguments: Collection[str]) ->
     end_with_parent(here.rank)
     os.environ.setdefault("TORCH_CPP_LOG_LEVEL", "ERROR")  # else a store that goes is a long tale
     try:
-        from charloom.model import load_torchnet
+        from charloom.models.engines import load_torchnet
 
         torchnet = load_torchnet()
     except CharloomError as error:

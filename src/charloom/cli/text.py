@@ -8,15 +8,15 @@ from typing import Any
 import click
 import msgspec
 
-from charloom.wording import LN2 as LN2
-from charloom.wording import alphabet as alphabet
-from charloom.wording import count as count
-from charloom.wording import duration as duration
-from charloom.wording import model_kind as model_kind
-from charloom.wording import model_name as model_name
-from charloom.wording import nats_and_bits as nats_and_bits
-from charloom.wording import printable as printable
-from charloom.wording import speed as speed
+from charloom.data.subwords import Alphabet
+from charloom.formatting import LN2 as LN2
+from charloom.formatting import count as count
+from charloom.formatting import duration as duration
+from charloom.formatting import model_kind as model_kind
+from charloom.formatting import model_name as model_name
+from charloom.formatting import nats_and_bits as nats_and_bits
+from charloom.formatting import printable as printable
+from charloom.formatting import speed as speed
 
 
 def is_plain() -> bool:
@@ -44,3 +44,9 @@ def table(header: Sequence[str], rows: Sequence[Sequence[str]], left: int = 1) -
         ).rstrip()
         for line in lines
     )
+
+
+def alphabet(vocabulary: Alphabet) -> str:
+    """Return in few words what the ids of a text stand for."""
+    known = "different" if vocabulary.unit == "characters" else "known tokens"
+    return f"{len(vocabulary):,} {known}"

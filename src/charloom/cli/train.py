@@ -23,7 +23,7 @@ from charloom.config import (
     RunConfig,
     TransformerConfig,
 )
-from charloom.recipe import BASE, CHOSEN, MINUTES
+from charloom.training.recipe import BASE, CHOSEN, MINUTES
 
 _MODEL = Section(
     "Model",
@@ -218,8 +218,8 @@ def train(context: click.Context, /, **_: Any) -> None:
     """
     began, values = perf_counter(), given(context)
     config = configure(values)
-    from charloom.cli.view import open_view
-    from charloom.tensorboard import check, recorded
+    from charloom.cli.plain import open_view
+    from charloom.training.tensorboard import check, recorded
 
     record = context.params["tensorboard"]
     if record:
@@ -230,9 +230,9 @@ def train(context: click.Context, /, **_: Any) -> None:
 
         again = begun(context.params["out"], config, values)
         view.status("going on from the last checkpoint" if again else "reading the text")
-        from charloom.planning import new_run, plan
-        from charloom.text import read_text
-        from charloom.training import train as start
+        from charloom.data.text import read_text
+        from charloom.training.loop import train as start
+        from charloom.training.planning import new_run, plan
 
         if again:
             again.prepare(view.status)

@@ -1,43 +1,27 @@
-"""Training as the user watches it: redrawn in place on a terminal, plain lines elsewhere.
+"""What both views of training have: they follow its events and sum up.
 
 Whatever becomes of the reader (a closed pipe, a terminal that has gone or is stopped), training
 goes on.
 """
 
 import shlex
-import sys
 from collections import deque
 from collections.abc import Iterator, Sequence
-from time import perf_counter
 from typing import Self, TextIO
 
 from charloom.cli.reader import Reader
 from charloom.cli.text import (
-    LN2,
     alphabet,
     count,
     duration,
-    is_plain,
     model_name,
     nats_and_bits,
     printable,
-    speed,
 )
 from charloom.config import NgramConfig
-from charloom.events import Evaluated, Event, Finished, Progress, Sampled, Started, Warned
+from charloom.training.events import Evaluated, Event, Finished, Progress, Sampled, Started, Warned
 
-QUIET = 10  # seconds without an evaluation after which a plain line is written all the same
 RECENT = 4  # reports of progress, about a second, that the loss on training text is a mean of
-
-
-def open_view() -> "View":
-    """Return the view that suits standard output."""
-    out = sys.stdout
-    if out is None or is_plain():
-        return PlainView(out)
-    from charloom.cli.live import LiveView
-
-    return LiveView(out)
 
 
 class View:
@@ -107,67 +91,6 @@ class View:
         before = self.progress.step if self.progress else self.started.step if self.started else 0
         self._recent.append((progress.step - before, progress.loss))
         self.progress = progress
-
-
-class PlainView(View):
-    """A line for each evaluation, or every 10 seconds, and each sample below its line."""
-
-    def __init__(self, out: TextIO | None) -> None:
-        super().__init__(out)
-        self._written_at = perf_counter()
-        self._shown: tuple[Evaluated | None, Sampled | None] = (None, None)
-
-    def status(self, text: str) -> None:
-        """Write a line: what is being done may take its time."""
-        self.reader.write(f"{text} ...\n")
-
-    def begin(self, started: Started) -> None:
-        """Write the header."""
-        self.reader.write("\n".join(header(started, self.reasons)) + "\n\n")
-
-    def move(self, progress: Progress) -> None:
-        """Write a line if there is something new to say."""
-        quiet = perf_counter() - self._written_at > QUIET
-        news = quiet or self._shown != (self.evaluated, self.sampled)
-        if news and not self.reader.is_behind:
-            self._write_line(progress)
-            self._write_sample()
-
-    def warn(self, warned: Warned) -> None:
-        """Write a line."""
-        self.reader.write(f"note: {printable(warned.text)}\n")
-
-    def end(self, finished: Finished) -> None:
-        """Write what is left, and the summary."""
-        self._write_sample()
-        assert self.started is not None
-        gap = "\n" if self.progress or self.sampled else ""
-        self.reader.write(gap + "\n".join(summary(self.started, finished)) + "\n")
-
-    def _write_line(self, progress: Progress) -> None:
-        losses = f"training {_short(self.training_loss())}"
-        if self.evaluated and self.evaluated is not self._shown[0]:
-            losses += f", held-out {_short(self.evaluated.score.nats)}"
-        left = "" if progress.left is None else f", {duration(progress.left)} left"
-        timed = self.started is not None and self.started.run.config.train.minutes
-        total = f"about {progress.total:,}" if timed else f"{progress.total:,}"
-        self.reader.write(
-            f"step {progress.step:,} of {total}: {losses}, rate {progress.rate:.3g}, "
-            f"{speed(progress.speed)}{left}\n"
-        )
-        self._shown = (self.evaluated, self._shown[1])
-        self._written_at = perf_counter()
-
-    def _write_sample(self) -> None:
-        if self.sampled is not self._shown[1] and self.sampled is not None:
-            lines = printable(self.sampled.text).splitlines()
-            block = "\n".join(f"    {line}".rstrip() for line in lines)
-            self.reader.write(f"  wrote at step {self.sampled.step:,}:\n{block}\n")
-            self._shown = (self._shown[0], self.sampled)
-
-
-def _short(nats: float) -> str:
-    return f"{nats:.3f} nats ({nats / LN2:.3f} bits)"
 
 
 def header(started: Started, reasons: Sequence[tuple[str, str]] = ()) -> list[str]:

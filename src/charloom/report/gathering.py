@@ -6,17 +6,17 @@ from datetime import datetime
 from typing import Any
 
 from charloom import __version__
+from charloom.analysis.comparison import Comparison, compare, verdict
+from charloom.analysis.curves import Curve, Sample, curve, names, spread
+from charloom.analysis.diagnosis import Finding, diagnose
 from charloom.config import NgramConfig
+from charloom.data.text import Text
 from charloom.errors import CharloomError
-from charloom.plots.curves import Curve, Sample, curve, names, spread
+from charloom.models.weights import parameter_count
 from charloom.progress import Tell, say_nothing
 from charloom.report.reproduce import command, meta_of
 from charloom.report.studies import Part, Studies, attempt, study
-from charloom.run import Run
-from charloom.study.comparison import Comparison, compare, verdict
-from charloom.study.diagnosis import Finding, diagnose
-from charloom.text import Text
-from charloom.weights import parameter_count
+from charloom.runs.run import Run
 
 SAMPLES = 6  # of a run, that a page shows
 

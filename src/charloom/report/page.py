@@ -4,17 +4,17 @@ from collections.abc import Sequence
 from itertools import product
 from typing import Any, get_args
 
-from charloom.pages import page
-from charloom.pages.neurons import neurons_view
-from charloom.pages.surprise import surprise_view
-from charloom.plots.curves import Axis, Curve, Value
-from charloom.plots.files import inline_svg
-from charloom.plots.style import LIGHT, Look
+from charloom.analysis.curves import Axis, Curve, Value
+from charloom.analysis.surprise import difference
+from charloom.formatting import LN2, duration, printable, short_number
 from charloom.progress import Tell, say_nothing
 from charloom.report.gathering import Report, Subject
+from charloom.report.pages import page
+from charloom.report.pages.neurons import neurons_view
+from charloom.report.pages.surprise import surprise_view
+from charloom.report.plots.files import inline_svg
+from charloom.report.plots.style import LIGHT, Look
 from charloom.report.views import comparison_view, keywords_view, novelty_view
-from charloom.study.surprise import difference
-from charloom.wording import LN2, duration, printable, short_number
 
 WIDE, NARROW = (9.0, 4.0), (3.9, 3.2)  # inches: the figures of a page, and those of a phone
 

@@ -5,7 +5,6 @@ from typing import Any
 
 import msgspec
 
-from charloom.checkpoint import find, steps
 from charloom.config import (
     ModelConfig,
     NgramConfig,
@@ -17,11 +16,12 @@ from charloom.config import (
 )
 from charloom.errors import CharloomError
 from charloom.files import read_json
-from charloom.meta import Meta
+from charloom.formatting import model_kind
 from charloom.presets import preset
-from charloom.recipe import BASE, CHOSEN, TRANSFORMER
-from charloom.run import Run
-from charloom.wording import model_kind
+from charloom.runs.checkpoint import find, steps
+from charloom.runs.meta import Meta
+from charloom.runs.run import Run
+from charloom.training.recipe import BASE, CHOSEN, TRANSFORMER
 
 ENDS = ("iterations", "epochs")
 

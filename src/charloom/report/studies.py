@@ -4,18 +4,18 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Generic, TypeVar
 
+from charloom.analysis.keywords import Keywords, keywords
+from charloom.analysis.neurons import Neurons, neurons
+from charloom.analysis.novelty import Novelty, novelty
+from charloom.analysis.surprise import Surprise, surprise
+from charloom.analysis.texts import Material, held_out_text
+from charloom.analysis.texts import gather as material_of
+from charloom.data.text import Text
 from charloom.errors import CharloomError
-from charloom.model import open_model
+from charloom.formatting import extent
 from charloom.progress import Tell
-from charloom.run import Run
-from charloom.study.keywords import Keywords, keywords
-from charloom.study.neurons import Neurons, neurons
-from charloom.study.novelty import Novelty, novelty
-from charloom.study.surprise import Surprise, surprise
-from charloom.study.texts import Material, held_out_text
-from charloom.study.texts import gather as material_of
-from charloom.text import Text
-from charloom.wording import extent
+from charloom.runs.open import open_model
+from charloom.runs.run import Run
 
 T = TypeVar("T")
 READ = 4_000  # characters that surprise and neurons are shown on

@@ -4,11 +4,11 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from charloom.analysis.comparison import Comparison, Entry, verdict
+from charloom.analysis.keywords import Keyword, Keywords
+from charloom.analysis.novelty import Copy, Novelty
+from charloom.formatting import duration, printable, short_number
 from charloom.report.studies import Part, Studies
-from charloom.study.comparison import Comparison, Entry, verdict
-from charloom.study.keywords import Keyword, Keywords
-from charloom.study.novelty import Copy, Novelty
-from charloom.wording import duration, printable, short_number
 
 LENGTHS = (1, 2, 3, 4, 5, 8, 10, 15, 20, 30, 50)  # of passages whose share is shown
 LONGEST = 600  # characters of a copied passage

@@ -10,6 +10,10 @@ read again, so each run carries its text along.
 import sys
 from pathlib import Path
 
+from charloom.run import Run
+from charloom.text import read_text
+from charloom.vocabulary import Vocabulary
+
 from charloom.config import (
     DataConfig,
     ModelConfig,
@@ -18,10 +22,7 @@ from charloom.config import (
     TrainConfig,
     WatchConfig,
 )
-from charloom.run import Run
-from charloom.text import read_text
 from charloom.training import train
-from charloom.vocabulary import Vocabulary
 
 RUNS = {
     "rnn": {

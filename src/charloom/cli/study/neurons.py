@@ -11,7 +11,7 @@ from charloom.cli.text import count, echo_json, is_plain, model_name, printable,
 from charloom.errors import CharloomError
 
 if TYPE_CHECKING:
-    from charloom.study.neurons import Cell, Drive, Neurons
+    from charloom.analysis.neurons import Cell, Drive, Neurons
 
 READ = 100_000  # characters read: more hardly changes a correlation
 PASSAGES = 1  # at each end of a cell
@@ -43,8 +43,8 @@ def neurons(
     it stand the passages that drive the cell highest and lowest, and how often gates are nearly
     closed or open. After Karpathy, Johnson & Fei-Fei 2015, arXiv 1506.02078.
     """
-    from charloom.study.cells import REFUSED
-    from charloom.study.neurons import neurons as look
+    from charloom.analysis.cells import REFUSED
+    from charloom.analysis.neurons import neurons as look
 
     opened = open_run(run)
     if opened is None:
@@ -54,7 +54,7 @@ def neurons(
         found = look(opened, reading.content, top)
     if html is not None:
         from charloom.files import write_output
-        from charloom.pages.neurons import neurons_page, neurons_view
+        from charloom.report.pages.neurons import neurons_page, neurons_view
 
         view = neurons_view(f"What the cells of {run} follow", reading.source, found)
         write_output(Path(html), neurons_page(view).encode())

@@ -9,10 +9,10 @@ import click
 
 from charloom.cli.text import printable
 from charloom.errors import CharloomError
-from charloom.wording import extent
+from charloom.formatting import extent
 
 if TYPE_CHECKING:
-    from charloom.run import Run
+    from charloom.runs.run import Run
 
 
 @dataclass(frozen=True)
@@ -26,8 +26,8 @@ class Reading:
 
 def open_run(path: str) -> "Run | None":
     """Open a run folder; None for a pretrained model's, which has no text and no settings."""
-    from charloom.model import is_pretrained
-    from charloom.run import Run
+    from charloom.runs.open import is_pretrained
+    from charloom.runs.run import Run
 
     return None if is_pretrained(path) else Run.open(path)
 
@@ -36,7 +36,7 @@ def read(run: "Run | None", path: str, name: str | None, length: int | None) -> 
     """Return the first `length` characters of the text `name`, or of what the run held out."""
     if name is None:
         return _held_out(run, path, length)
-    from charloom.text import read_text
+    from charloom.data.text import read_text
 
     text = read_text([name])
     for note in text.notes:
@@ -62,7 +62,7 @@ def _held_out(run: "Run | None", path: str, length: int | None) -> Reading:
 @contextmanager
 def known_to(run: str, text: str) -> Iterator[None]:
     """Say in which line a character stands that a model has never seen."""
-    from charloom.vocabulary import UnknownCharacterError
+    from charloom.data.vocabulary import UnknownCharacterError
 
     try:
         yield

@@ -13,8 +13,8 @@ from charloom.cli.text import LN2, echo_json, is_plain, nats_and_bits, printable
 if TYPE_CHECKING:
     from rich.text import Text
 
-    from charloom.run import Run
-    from charloom.study.surprise import Difference, Passage, Surprise
+    from charloom.analysis.surprise import Difference, Passage, Surprise
+    from charloom.runs.run import Run
 
 HELD_OUT = 4000  # characters read of a run's held-out text
 SHOWN = 2000  # characters of a text that are shown here; a page shows more
@@ -65,9 +65,9 @@ def surprise(run: str, text: str | None, as_json: bool, **options: Any) -> None:
     On a terminal, the redder the more surprising; elsewhere a digit below each character says
     its nats. RUN can be a pretrained model's folder, too.
     """
-    from charloom.model import open_model
-    from charloom.study.surprise import difference
-    from charloom.study.surprise import surprise as look
+    from charloom.analysis.surprise import difference
+    from charloom.analysis.surprise import surprise as look
+    from charloom.runs.open import open_model
 
     names = [name for name in (run, options["against"]) if name is not None]
     opened = [open_run(name) for name in names]
@@ -113,7 +113,7 @@ def _write_page(
     against: "Difference | None",
 ) -> None:
     from charloom.files import write_output
-    from charloom.pages.surprise import surprise_page, surprise_view
+    from charloom.report.pages.surprise import surprise_page, surprise_view
 
     title = f"What surprises {names[0]}"
     if len(names) > 1:

@@ -1,0 +1,119 @@
+"""What a network has to beat: guesses that need no training, on the same held-out text.
+
+All are mean losses per character, in nats. Those that give probabilities score every character
+but the first, from what stands before it in the held-out text, as `evaluation.evaluate` does.
+"""
+
+import bz2
+import gzip
+import lzma
+import math
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from charloom.config import NgramConfig
+from charloom.data.vocabulary import Vocabulary
+from charloom.evaluation import evaluate
+from charloom.models.engines import Ids
+from charloom.models.ngram import NgramModel
+from charloom.progress import Tell, say_nothing
+
+ORDERS = 8  # n-grams of 1 to so many characters
+COMPRESSORS: dict[str, Callable[[bytes], bytes]] = {  # each at its level 9
+    "gzip": lambda content: gzip.compress(content, 9, mtime=0),
+    "bz2": lambda content: bz2.compress(content, 9),
+    "xz": lambda content: lzma.compress(content, preset=9),
+}
+
+
+@dataclass(frozen=True)
+class Baseline:
+    """A guess and its loss; `parameters` is how many numbers it counted, None for none."""
+
+    name: str
+    nats: float
+    parameters: int | None = None
+
+
+def baselines(
+    train: str, held_out: str, vocabulary: Vocabulary, tell: Tell = say_nothing
+) -> list[Baseline]:
+    """Return all baselines for `held_out`, of which those that count have counted `train`.
+
+    Where `train` is empty only the uniform one is left. Raises CharloomError where `held_out` has
+    fewer than two characters, UnknownCharacterError where `vocabulary` lacks one.
+    """
+    found = [uniform(vocabulary)]
+    if not train:
+        return found
+    tell("counting n-grams, and compressing")
+    counted, ids = vocabulary.encode(train), vocabulary.encode(held_out)
+    with ThreadPoolExecutor(1) as thread:  # compressors let other threads run
+        later = thread.submit(compressors, train, held_out)
+        found += [unigram(counted, ids, vocabulary), *ngrams(counted, ids, vocabulary)]
+        return [*found, *later.result()]
+
+
+def uniform(vocabulary: Vocabulary) -> Baseline:
+    """Every character of the vocabulary is equally likely: ln V."""
+    return Baseline("uniform", math.log(len(vocabulary)))
+
+
+def unigram(train: Ids, held_out: Ids, vocabulary: Vocabulary) -> Baseline:
+    """How often each character came in train (N,): P(c) = (n(c) + 1) / (N + V).
+
+    That is Laplace's rule of succession, so that one which never came is not impossible.
+    """
+    V = len(vocabulary)
+    shares = (np.bincount(train, minlength=V) + 1) / (len(train) + V)
+    return Baseline("unigram", float(-np.log(shares[held_out[1:]]).mean()), V)
+
+
+def ngrams(
+    train: Ids, held_out: Ids, vocabulary: Vocabulary, orders: int = ORDERS
+) -> Iterator[Baseline]:
+    """Counts of the last characters, for each order from 1 to `orders`; see `NgramModel`.
+
+    The smoothing is modified Kneser-Ney. The text is counted once: the counts of an order hold
+    those of all that are lower.
+    """
+    counts = NgramModel.fit(train, vocabulary, NgramConfig(order=orders)).arrays()
+    for order in range(1, orders + 1):
+        model = NgramModel.from_arrays(
+            NgramConfig(order=order), vocabulary, _shorter(counts, order)
+        )
+        nats = evaluate(model, held_out).nats
+        yield Baseline(f"n-gram, order {order}", nats, model.parameter_count)
+
+
+def _shorter(counts: dict[str, NDArray[np.integer]], order: int) -> dict[str, NDArray[np.integer]]:
+    """Of what `NgramModel.arrays` gave, what a fit of a lower order would have given."""
+    children = counts["children"]
+    contexts, grams = 1, int(children[0])  # shorter than 1; of 1 character
+    for _ in range(order - 1):
+        contexts, grams = 1 + grams, int(children[: 1 + grams].sum(dtype=np.int64))
+    sizes = {"children": contexts, "character": grams, "count": grams}
+    return {name: counts[name][:size] for name, size in sizes.items()}
+
+
+def compressors(train: str, held_out: str) -> list[Baseline]:
+    """What the held-out text adds to the compressed size of the training text, for each program.
+
+        bits per character = 8 (size(train + held_out) - size(train)) / characters of held_out
+
+    Sizes are bytes, and it is the UTF-8 that is compressed. How far each looks back: gzip 32 KB,
+    bz2 to where its block of 900 KB began, xz 64 MiB.
+    """
+    known, all_of_it = train.encode(), (train + held_out).encode()
+    with ThreadPoolExecutor() as pool:
+        sizes = {
+            name: [pool.submit(compress, content) for content in (known, all_of_it)]
+            for name, compress in COMPRESSORS.items()
+        }
+        bits = {name: [8 * len(size.result()) for size in both] for name, both in sizes.items()}
+    per_bit = math.log(2) / len(held_out)
+    return [Baseline(name, (after - before) * per_bit) for name, (before, after) in bits.items()]

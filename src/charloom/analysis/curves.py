@@ -1,0 +1,197 @@
+"""What a run's metrics.jsonl and samples/ say of its way, as plain rows; nothing is drawn here."""
+
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from charloom.files import read_bytes
+from charloom.formatting import model_name, printable
+from charloom.runs.run import Run
+
+Axis = Literal["characters", "seconds", "steps"]
+Value = Literal["loss", "rate", "gradient-norm"]
+LARGEST_SAMPLE = 2**20  # bytes
+
+
+@dataclass(frozen=True)
+class Point:
+    """One line of metrics: losses in nats per character, and the rate of learning.
+
+    `training` is the mean over the updates since the line before. What a line does not hold, or
+    what is not a finite number there, is None. `gradient_norm` is that of the last update, before
+    it was clipped.
+    """
+
+    step: int
+    characters: float | None
+    seconds: float | None
+    training: float | None
+    held_out: float | None
+    rate: float | None
+    gradient_norm: float | None
+
+
+@dataclass(frozen=True)
+class Sample:
+    """What the model wrote at a step."""
+
+    step: int
+    text: str
+
+
+@dataclass(frozen=True)
+class Setback:
+    """A return from step `at`, where the network broke, to the checkpoint of step `to`."""
+
+    at: int
+    to: int
+
+
+@dataclass(frozen=True)
+class Curve:
+    """The way of one run; `name` is what tells it from the others beside it."""
+
+    name: str
+    model: str
+    text: str
+    points: tuple[Point, ...]
+    samples: tuple[Sample, ...]
+    setbacks: tuple[Setback, ...]
+
+    @property
+    def best(self) -> Point | None:
+        """The point of the lowest held-out loss; None where none was measured."""
+        scored = [point for point in self.points if point.held_out is not None]
+        return min(scored, key=lambda point: point.held_out or 0.0, default=None)
+
+    @property
+    def is_level(self) -> bool:
+        """Whether all there is to it is one held-out loss, as of an n-gram model."""
+        return [(p.held_out is None, p.training is None) for p in self.points] == [(False, True)]
+
+    def series(self, axis: Axis, value: str) -> tuple[list[float], list[float]]:
+        """Return x and y of the points that have both: `value` is a field of Point."""
+        field = "step" if axis == "steps" else axis
+        pairs = [(getattr(point, field), getattr(point, value)) for point in self.points]
+        known = [(x, y) for x, y in pairs if x is not None and y is not None]
+        return [x for x, _ in known], [y for _, y in known]
+
+    def place(self, axis: Axis, step: int) -> float | None:
+        """Return where on the axis a step lies; None where no point has been measured near it."""
+        if axis == "steps":
+            return float(step)
+        xs, steps = self.series(axis, "step")
+        after = next((k for k, known in enumerate(steps) if known >= step), None)
+        if after is None or steps[after] == step:
+            return xs[after] if after is not None else None
+        if after == 0:
+            return xs[0] * step / steps[0]
+        share = (step - steps[after - 1]) / (steps[after] - steps[after - 1])
+        return xs[after - 1] + share * (xs[after] - xs[after - 1])
+
+
+def curve(run: Run, name: str | None = None) -> Curve:
+    """Read the way of a run; raises CharloomError where its files are damaged.
+
+    An n-gram model has one point: it learns in one step.
+    """
+    lines = run.metrics()
+    setbacks = dict.fromkeys(s for line in lines for s in _setbacks(line))
+    return Curve(
+        name=printable(name or run.path.name or str(run.path)),
+        model=model_name(run.config.model),
+        text=printable(run.corpus.name),
+        points=tuple(_point(line) for line in lines),
+        samples=tuple(read_samples(run)),
+        setbacks=tuple(setbacks),
+    )
+
+
+def read_samples(run: Run) -> list[Sample]:
+    """Return what a run wrote on the way, in the order of steps."""
+    paths = sorted(run.path.glob("samples/[0-9]*.txt"))
+    return [
+        Sample(int(path.stem), read_bytes(path, LARGEST_SAMPLE).decode(errors="replace"))
+        for path in paths
+        if path.stem.isascii() and path.stem.isdecimal()
+    ]
+
+
+def names(runs: Sequence[Run]) -> list[str]:
+    """Return the shortest names that tell runs from one another: of their folders, or paths."""
+    folders = [run.path.resolve() for run in runs]
+    for depth in range(1, max((len(folder.parts) for folder in folders), default=1) + 1):
+        found = [str(Path(*folder.parts[-depth:])) for folder in folders]
+        if len({*found}) == len({*folders}):
+            break
+    return found if runs else []
+
+
+def spread(samples: Sequence[Sample], most: int) -> list[Sample]:
+    """Return at most so many samples from beginning to end, closer together at the beginning.
+
+    There a model changes fastest: the steps are about in equal ratios.
+    """
+    if len(samples) <= most:
+        return [*samples]
+    first, last = math.log(samples[0].step + 1), math.log(samples[-1].step + 1)
+    kept: list[int] = []
+    for k in range(most):
+        wanted = first + (last - first) * k / (most - 1)
+        low = kept[-1] + 1 if kept else 0
+        high = len(samples) - (most - k)  # as many are left for those to come
+        kept.append(
+            min(range(low, high + 1), key=lambda i: abs(math.log(samples[i].step + 1) - wanted))
+        )
+    return [samples[i] for i in kept]
+
+
+def rows(curves: Iterable[Curve]) -> list[dict[str, Any]]:
+    """Return curves as plain rows, for programs."""
+    return [
+        {
+            "run": curve.name,
+            "model": curve.model,
+            "text": curve.text,
+            "best": curve.best,
+            "points": curve.points,
+            "samples": curve.samples,
+            "setbacks": curve.setbacks,
+        }
+        for curve in curves
+    ]
+
+
+def _point(line: Mapping[str, Any]) -> Point:
+    return Point(
+        step=line["step"],
+        characters=_number(line.get("characters")),
+        seconds=_number(line.get("seconds")),
+        training=_number(line.get("loss")),
+        held_out=_number(line.get("validation")),
+        rate=_number(line.get("rate")),
+        gradient_norm=_number(line.get("gradient_norm")),
+    )
+
+
+def _number(value: object) -> float | None:
+    """What a line of metrics says, if it is a finite number: others may have written it."""
+    if not isinstance(value, int | float) or isinstance(value, bool):
+        return None
+    try:
+        return float(value) if math.isfinite(value) else None
+    except OverflowError:
+        return None
+
+
+def _setbacks(line: Mapping[str, Any]) -> list[Setback]:
+    told = line.get("setbacks")
+    return [
+        Setback(int(at), int(to))
+        for entry in (told if isinstance(told, list) else [])
+        if isinstance(entry, dict)
+        and (at := _number(entry.get("at"))) is not None
+        and (to := _number(entry.get("to"))) is not None
+    ]

@@ -1,0 +1,223 @@
+"""Cells that respond to something, as in "Visualizing and Understanding Recurrent Networks".
+
+Karpathy, Johnson & Fei-Fei 2015 (arXiv 1506.02078) looked at an LSTM's cells by eye, and found
+some that count along a line or are on inside quotes. Here a ranking finds them: by Pearson's
+correlation with simple features of the text (where the feature is yes or no that is the
+point-biserial one), and by which it is the best of so many, on the first half of the text. Of so
+many tries the best is too good by chance, so what is said is the correlation on the second half.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from charloom.analysis.cells import REFUSED, States, is_recurrent, read_states
+from charloom.analysis.features import features, varies
+from charloom.analysis.surprise import line_of
+from charloom.errors import CharloomError
+from charloom.models.engines import LanguageModel
+from charloom.runs.open import open_model
+from charloom.runs.run import Run
+
+BEFORE, AFTER = 56, 16  # characters of a passage around the one that drives a cell
+APART = 100  # characters at least between two of its passages
+LASTING, TIE = 20, 0.01  # characters, and how much their mean counts beside the value itself
+RESPONDS = 0.5  # a correlation from which on a cell counts as one that responds
+CHUNK = 2**14  # characters correlated at once
+
+Floats = NDArray[np.float64]
+Values = NDArray[np.float16]
+
+
+@dataclass(frozen=True)
+class Drive:
+    """A place in line `line` where a cell is very high or low, and the text [start, ...) around.
+
+    `values` is the cell after each character of `text`, `value` that at the place.
+    """
+
+    place: int
+    line: int
+    start: int
+    text: str
+    values: tuple[float, ...]
+    value: float
+
+
+@dataclass(frozen=True)
+class Cell:
+    """A unit of a layer, both counted from 0, and the feature it follows best.
+
+    `chosen` is the correlation on the first half of the text, by which the feature was chosen,
+    and `correlation` that on the second; `correlations` are those on the second with every
+    feature. `high` and `low` are where it is highest and lowest, `mean` and `deviation` those of
+    the whole text.
+    """
+
+    layer: int
+    unit: int
+    feature: str
+    chosen: float
+    correlation: float
+    correlations: dict[str, float]
+    mean: float
+    deviation: float
+    high: tuple[Drive, ...]
+    low: tuple[Drive, ...]
+
+    @property
+    def name(self) -> str:
+        """Layer and unit: 0:17."""
+        return f"{self.layer}:{self.unit}"
+
+
+@dataclass(frozen=True)
+class Gate:
+    """How often a gate of a layer is nearly closed (below 0.1) and nearly open (above 0.9).
+
+    `left` and `right` are these shares of the text for each cell (H,).
+    """
+
+    layer: int
+    name: str
+    left: Floats
+    right: Floats
+
+
+@dataclass(frozen=True)
+class Neurons:
+    """The cells of a model on one text: the `top`, and the best for each feature that it has.
+
+    `features` are those that say something on this text, `absent` the others. Of `count` cells
+    `responding` have a correlation of 0.5 at least, or -0.5 at most, with the feature chosen for
+    them, on text it was not chosen on. `states` are those of every cell.
+    """
+
+    text: str
+    states: States
+    features: tuple[str, ...]
+    absent: tuple[str, ...]
+    top: tuple[Cell, ...]
+    by_feature: tuple[Cell, ...]
+    count: int
+    responding: int
+    gates: tuple[Gate, ...]
+
+    def values(self, cell: Cell) -> Values:
+        """Return (N,): the cell after each character of the text."""
+        return self.states.values[:, cell.layer * (self.count // self.states.layers) + cell.unit]
+
+
+def neurons(run: Run | LanguageModel, text: str, top: int = 10, drives: int = 3) -> Neurons:
+    """Read a text with a recurrent network, and rank its cells by what they follow.
+
+    `drives` is how many passages are shown at each end of a cell. A model must be one of the
+    reference engine; a run of any engine is opened by it. An LSTM's cell is tanh(c), as in the
+    paper, any other's h.
+    Raises CharloomError for a model that is not recurrent or a text too short for any feature,
+    UnknownCharacterError for a character that the model does not know.
+    """
+    if isinstance(run, Run) and not is_recurrent(run.config.model):
+        raise CharloomError(REFUSED)
+    model = open_model(run, "reference") if isinstance(run, Run) else run
+    states = read_states(model, model.vocabulary.whole(text))
+    half = len(text) // 2
+    halves = slice(0, half), slice(half, len(text))
+    named = features(text)
+    usable = [n for n, values in named.items() if all(varies(values[part]) for part in halves)]
+    if not usable:
+        raise CharloomError(
+            f"a text of {len(text):,} characters is too short to tell what a cell follows: "
+            "give one of some thousands"
+        )
+    told = np.stack([named[name] for name in usable], axis=1)  # (N, F)
+    first, second = (correlations(states.values[part], told[part]) for part in halves)
+    choice = np.abs(first).argmax(axis=1)
+    each = np.arange(len(choice))
+    order = np.argsort(-np.abs(first[each, choice]), kind="stable")
+    best = np.abs(first).argmax(axis=0)  # the cell for each feature
+
+    def cell(place: int, feature: int) -> Cell:
+        return _cell(text, states, place, usable, first[place], second[place], feature, drives)
+
+    return Neurons(
+        text,
+        states,
+        tuple(usable),
+        tuple(name for name in named if name not in usable),
+        tuple(cell(place, int(choice[place])) for place in order[:top].tolist()),
+        tuple(cell(place, feature) for feature, place in enumerate(best.tolist())),
+        len(choice),
+        int((np.abs(second[each, choice]) >= RESPONDS).sum()),
+        tuple(_gates(states)),
+    )
+
+
+def correlations(values: Values, told: Floats) -> Floats:
+    """Pearson's correlation (C, F) of cells' values (n, C) with features (n, F).
+
+    It is 0 for a cell or a feature that never changes.
+    """
+    n = len(values)
+    means = values.mean(axis=0, dtype=np.float64)
+    told = told - told.mean(axis=0)
+    squares, products = np.zeros(values.shape[1]), np.zeros((values.shape[1], told.shape[1]))
+    for t in range(0, n, CHUNK):
+        part = values[t : t + CHUNK] - means
+        squares += np.square(part).sum(axis=0)
+        products += part.T @ told[t : t + CHUNK]
+    scale = np.sqrt(np.outer(squares, np.square(told).sum(axis=0)))
+    found: Floats = np.divide(products, scale, out=np.zeros_like(products), where=scale > 0)
+    return found
+
+
+def _cell(
+    text: str,
+    states: States,
+    place: int,
+    names: list[str],
+    first: Floats,
+    second: Floats,
+    feature: int,
+    drives: int,
+) -> Cell:
+    values = states.values[:, place].astype(np.float64)
+    layer, unit = divmod(place, states.values.shape[1] // states.layers)
+    return Cell(
+        layer,
+        unit,
+        names[feature],
+        float(first[feature]),
+        float(second[feature]),
+        dict(zip(names, second.tolist(), strict=True)),
+        float(values.mean()),
+        float(values.std()),
+        tuple(_drives(text, values, drives, 1)),
+        tuple(_drives(text, values, drives, -1)),
+    )
+
+
+def _drives(text: str, values: Floats, count: int, sign: int) -> Iterator[Drive]:
+    """Where `sign` times the cell is highest, and then highest far from there.
+
+    Of places where it is as high, that where it has been high for longest.
+    """
+    around = np.convolve(values, np.ones(LASTING) / LASTING)[: len(values)]
+    left = sign * (values + TIE * around)
+    for _ in range(count):
+        place = int(left.argmax())
+        if left[place] == -np.inf:
+            return
+        start, end = max(0, place - BEFORE), place + AFTER
+        shown = tuple(values[start:end].tolist())
+        line, value = line_of(text, place), float(values[place])
+        yield Drive(place, line, start, text[start:end], shown, value)
+        left[max(0, place - APART) : place + APART] = -np.inf
+
+
+def _gates(states: States) -> Iterator[Gate]:
+    for layer in range(states.layers):
+        for name, left in states.left.items():
+            yield Gate(layer, name, left[layer], states.right[name][layer])

@@ -1,9 +1,0 @@
-"""The default engine: the reference's maths in numba, at the machine's speed.
-
-Read products.py, then a cell beside its twin in ``reference/``, then network.py.
-"""
-
-from charloom.compiled.language_model import CompiledModel
-from charloom.compiled.learner import CompiledLearner
-
-__all__ = ["CompiledLearner", "CompiledModel"]

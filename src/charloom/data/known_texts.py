@@ -1,0 +1,151 @@
+"""The texts known by name: one embedded, two of every Python, one to download."""
+
+import os
+import sysconfig
+import tokenize
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from charloom.errors import CharloomError
+
+
+@dataclass(frozen=True)
+class Corpus:
+    """A text known by name.
+
+    `source` says where it comes from. `characters` is None where that depends on the Python
+    that runs. `url` and `sha256` (hexadecimal, of the file's bytes) are those of a download.
+    """
+
+    name: str
+    title: str
+    licence: str
+    source: str
+    characters: int | None = None
+    url: str = ""
+    sha256: str = ""
+
+
+_CORPORA = (
+    Corpus(
+        name="us-constitution",
+        title="The Constitution of the United States with its 27 amendments",
+        licence="public domain (law)",
+        source="part of charloom",
+        characters=45_224,
+    ),
+    Corpus(
+        name="python-manual",
+        title="The language reference of Python, as shown by help()",
+        licence="PSF-2.0",
+        source="pydoc_data.topics of the Python that runs",
+    ),
+    Corpus(
+        name="python-source",
+        title="The source of Python's standard library, without its tests",
+        licence="PSF-2.0",
+        source="the .py files of the Python that runs",
+    ),
+    Corpus(
+        name="tiny-shakespeare",
+        title="Tiny Shakespeare: 40,000 lines of his plays, chosen by Karpathy",
+        licence="public domain",
+        source="karpathy/char-rnn, data/tinyshakespeare/input.txt",
+        characters=1_115_394,
+        url="https://raw.githubusercontent.com/karpathy/char-rnn/"
+        "6f9487a6fe5b420b7ca9afb0d7c078e37c1d1b4e/data/tinyshakespeare/input.txt",
+        sha256="86c4e6aa9db7c042ec79f339dcb96d42b0075e16b8fc2e86bf0ca57e2dc565ed",
+    ),
+)
+
+
+def corpora() -> tuple[Corpus, ...]:
+    """Return the texts known by name."""
+    return _CORPORA
+
+
+def load_corpus(name: str, known: Sequence[Corpus] = _CORPORA) -> str:
+    """Return the text of that name, with LF line ends.
+
+    A download is kept in the user's cache folder (or that named by the environment variable
+    ``CHARLOOM_CACHE``) and its hash is checked at every use. Raises CharloomError where the
+    name is unknown or the text cannot be had.
+    """
+    for corpus in known:
+        if corpus.name == name:
+            break
+    else:
+        names = ", ".join(corpus.name for corpus in known)
+        raise CharloomError(f"there is no corpus {name!r}: the known ones are {names}")
+    if corpus.url:
+        return _download(corpus)
+    return {
+        "us-constitution": _us_constitution,
+        "python-manual": _python_manual,
+        "python-source": _python_source,
+    }[name]()
+
+
+def _us_constitution() -> str:
+    return (Path(__file__).parents[1] / "assets" / "us-constitution.txt").read_text("utf-8")
+
+
+def _python_manual() -> str:
+    try:
+        from pydoc_data.topics import topics
+    except ImportError:
+        raise CharloomError(
+            "this Python comes without its manual (pydoc_data): take corpus:python-source"
+        ) from None
+    return "\n\n".join(topic.strip("\n") for topic in topics.values()) + "\n"
+
+
+def _python_source() -> str:
+    folder = Path(sysconfig.get_paths()["stdlib"])
+    modules = [_read_module(path) for path in sorted(_modules(folder))]
+    if not modules:
+        raise CharloomError(f"this Python has no .py files in {folder}: take corpus:python-manual")
+    return "\n".join(modules)
+
+
+def _modules(folder: Path) -> Iterator[Path]:
+    left_out = {"test", "tests", "idle_test", "site-packages", "dist-packages"}
+    for parent, folders, files in os.walk(folder):
+        folders[:] = [name for name in folders if name not in left_out]
+        yield from (Path(parent, name) for name in files if name.endswith(".py"))
+
+
+def _read_module(path: Path) -> str:
+    with tokenize.open(path) as file:  # honours a coding line
+        return file.read()
+
+
+def _download(corpus: Corpus) -> str:
+    import pooch  # brings requests: only now
+
+    pooch.get_logger().setLevel("WARNING")
+    path = Path(
+        os.environ.get("CHARLOOM_CACHE") or pooch.os_cache("charloom"), f"{corpus.name}.txt"
+    )
+    try:
+        pooch.retrieve(corpus.url, f"sha256:{corpus.sha256}", fname=path.name, path=path.parent)
+        return path.read_text("utf-8")
+    except (OSError, ValueError) as error:
+        raise CharloomError(_why_failed(corpus, error, path)) from None
+
+
+def _why_failed(corpus: Corpus, error: OSError | ValueError, path: Path) -> str:
+    # requests' errors are OSErrors too, but without a number; pooch words PermissionError anew.
+    if isinstance(error, ValueError):
+        reason, cure = "what came is cut short or another text: its SHA-256 is wrong", "try again"
+    elif isinstance(error, PermissionError) or error.errno is not None:
+        reason = f"{path.parent} cannot be written to ({error.strerror or 'Permission denied'})"
+        cure = "name another folder in the environment variable CHARLOOM_CACHE"
+    else:
+        reason = "no connection"
+        if (response := getattr(error, "response", None)) is not None:
+            response.close()  # pooch leaves it open
+            reason = f"the server says {response.status_code}"
+        cure = f"check the internet connection, or save the file as {path}"
+    return f"cannot download corpus:{corpus.name} from {corpus.url}: {reason}; {cure}"

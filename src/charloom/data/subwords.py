@@ -1,0 +1,272 @@
+"""Tokens to ids and back: the alphabet of a model that somebody else trained.
+
+A token is a string of bytes; the bytes of a text's tokens, one after another, are its UTF-8.
+How many characters a token stands for is how many of them begin in it, so that a loss over
+tokens can be said for each character.
+"""
+
+import codecs
+import json
+import re
+from collections.abc import Collection, Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Self
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from charloom.data.vocabulary import UnknownCharacterError, Vocabulary, describe
+from charloom.errors import CharloomError
+from charloom.files import one_line
+
+_PIECE = 1 << 20  # characters encoded at once, and about as many more
+# No pattern of GPT-2's kind reaches over the end of a word at the end of a line, so a text that is
+# cut there has the tokens of the whole.
+_CUT = re.compile(r"[^\W\d_](?=\n)")
+_BYTE = re.compile(r"<0x([0-9A-F]{2})>")
+
+Json = Any
+
+
+@dataclass(frozen=True)
+class Tokens:
+    """V tokens, as the document of Hugging Face's `tokenizers`, a tokenizer.json, says.
+
+    `lengths` (V,) is how many characters each token stands for: those that begin in it. The
+    lengths of a text's tokens add up to the length of the text. `special` (V,) marks those that
+    stand for no bytes at all and end a text; `begin` (0,) or (1,) is the one that is read before
+    a text.
+    Raises CharloomError where `document` is not that, or `tokenizers` is not installed.
+    """
+
+    unit = "tokens"  # what ids stand for
+
+    document: str = field(repr=False)
+    lengths: NDArray[np.int32] = field(init=False, repr=False, compare=False)
+    special: NDArray[np.bool_] = field(init=False, repr=False, compare=False)
+    begin: NDArray[np.int32] = field(init=False, repr=False, compare=False)
+    _bytes: list[bytes] = field(init=False, repr=False, compare=False)
+    _tokenizer: Any = field(init=False, repr=False, compare=False)
+    _cuts: bool = field(init=False, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        tokenizer = _load(self.document)
+        known = json.loads(self.document)
+        added = {token["id"]: token for token in known.get("added_tokens", [])}
+        cuts = _names(known.get("pre_tokenizer")) >= {"ByteLevel"}
+        to_bytes = _byte_level if cuts or "ByteLevel" in _names(known.get("decoder")) else _plain
+        V = max(tokenizer.get_vocab().values(), default=-1) + 1
+        contents = [b""] * V
+        for token, place in tokenizer.get_vocab().items():
+            if place not in added:
+                contents[place] = to_bytes(token)
+            elif not added[place]["special"]:
+                contents[place] = token.encode()
+        lengths = np.array([sum(byte & 0xC0 != 0x80 for byte in c) for c in contents], np.int32)
+        begin = tokenizer.encode("").ids
+        tokenizer.encode_special_tokens = True  # a text that spells <|endoftext|> means the letters
+        object.__setattr__(self, "lengths", lengths)
+        object.__setattr__(self, "special", np.array([not content for content in contents]))
+        object.__setattr__(self, "begin", np.array(begin, np.int32))
+        object.__setattr__(self, "_bytes", contents)
+        object.__setattr__(self, "_tokenizer", tokenizer)
+        object.__setattr__(self, "_cuts", cuts)
+
+    @classmethod
+    def adapt(cls, document: str, begin: Sequence[str | int | None] = ()) -> Self:
+        """Take a model's own tokenizer.json, and names or ids of what may begin a text.
+
+        The first of those that is a special token is read before a text. What would change a text
+        is taken out: cutting and padding, and the space that some put before the first word.
+        Raises CharloomError.
+        """
+        known = json.loads(_load(document).to_str())
+        known |= {"truncation": None, "padding": None, "post_processor": None}
+        for part in ("normalizer", "pre_tokenizer"):
+            known[part] = _without_space(known.get(part))
+        special = [(t["id"], t["content"]) for t in known["added_tokens"] if t["special"]]
+        firsts = (pair for wanted in begin for pair in special if wanted in pair)
+        if first := next(firsts, None):
+            known["post_processor"] = _beginning(*first)
+        return cls.from_json(json.dumps(known))
+
+    @classmethod
+    def from_json(cls, document: str) -> Self:
+        """Read what `to_json` wrote; raises CharloomError where it is not a tokenizer."""
+        return cls(document)
+
+    def to_json(self) -> str:
+        """Return a tokenizer.json, in ASCII, that `tokenizers` opens too."""
+        return self.document
+
+    def __len__(self) -> int:
+        return len(self.lengths)
+
+    def encode(self, text: str) -> NDArray[np.int32]:
+        """Text -> ids (N,), which decode to it; raises UnknownCharacterError."""
+        ids: list[int] = []
+        try:
+            content = text.encode()
+            for piece in _pieces(text) if self._cuts else [text]:
+                ids += self._tokenizer.encode(piece, add_special_tokens=False).ids
+        except UnicodeEncodeError as error:
+            raise UnknownCharacterError(text[error.start], error.start) from None
+        found = np.array(ids, np.int32)
+        if self.utf8(found) != content:
+            raise self._unknown(text, found)
+        return found
+
+    def whole(self, text: str) -> NDArray[np.int32]:
+        """Return the ids (N,) of a text from its beginning: `begin`, and those of `encode`."""
+        return np.concatenate([self.begin, self.encode(text)])
+
+    def prompt(self, text: str) -> NDArray[np.int32]:
+        """Return the ids (N,), one at least, that a text which goes on from `text` is read from."""
+        ids = self.whole(text)
+        return ids if len(ids) else self.encode("\n")
+
+    def utf8(self, ids: ArrayLike) -> bytes:
+        """Ids (N,) -> the text in UTF-8; raises IndexError where one is not in [0, V)."""
+        places = np.asarray(ids, np.intp)
+        if places.size and (places.min() < 0 or places.max() >= len(self)):
+            raise IndexError(f"ids go from {places.min()} to {places.max()}, but V is {len(self)}")
+        return b"".join([self._bytes[place] for place in places.tolist()])
+
+    def decode(self, ids: ArrayLike) -> str:
+        """Ids (N,) -> text; bytes that are no UTF-8 become U+FFFD. Raises as `utf8` does."""
+        return self.utf8(ids).decode(errors="replace")
+
+    def decoder(self) -> "TokenDecoder":
+        """Return what decodes one text that comes a piece at a time."""
+        return TokenDecoder(self)
+
+    def count(self, ids: NDArray[np.integer]) -> int:
+        """Return how many characters ids (N,) stand for."""
+        steps = range(0, len(ids), _PIECE)
+        return sum(int(self.lengths[ids[start : start + _PIECE]].sum()) for start in steps)
+
+    def unknown(self, alphabet: Collection[str]) -> str:
+        """Name one of the characters in `alphabet` that cannot be told; empty where all can."""
+        try:
+            self.encode("".join(sorted(alphabet)))
+        except UnknownCharacterError as error:
+            return describe(error.character)
+        return ""
+
+    def _unknown(self, text: str, ids: NDArray[np.int32]) -> UnknownCharacterError:
+        told = self.decode(ids)
+        pairs = enumerate(zip(text, told, strict=False))
+        position = next((i for i, (a, b) in pairs if a != b), min(len(told), len(text) - 1))
+        return UnknownCharacterError(text[position], position)
+
+
+class TokenDecoder:
+    """Ids to text as they come: a character is handed over when its last byte has come.
+
+    `ended` says that a special token has; what follows it is left out.
+    """
+
+    def __init__(self, tokens: Tokens) -> None:
+        self.ended = False
+        self._tokens = tokens
+        self._utf8 = codecs.getincrementaldecoder("utf-8")("replace")
+
+    def add(self, ids: NDArray[np.integer]) -> str:
+        """Take the next ids (N,) and return the characters that are complete."""
+        if self.ended:
+            return ""
+        ends = np.flatnonzero(self._tokens.special[ids])
+        self.ended = len(ends) > 0
+        return self._utf8.decode(
+            self._tokens.utf8(ids[: ends[0]] if len(ends) else ids), self.ended
+        )
+
+
+Alphabet = Vocabulary | Tokens  # what a model reads and writes
+
+
+def _load(document: str) -> Any:
+    try:
+        from tokenizers import Tokenizer
+    except ImportError:
+        raise CharloomError(
+            "tokens need a library that is not installed: pip install 'charloom[gpt2]'"
+        ) from None
+    try:
+        return Tokenizer.from_str(document)
+    except Exception as error:  # it raises no other kind
+        raise CharloomError(f"no tokenizer.json ({one_line(error)})") from None
+
+
+def _names(part: Json) -> set[str]:
+    """The types of all that a part of a tokenizer.json is put together from."""
+    if isinstance(part, list):
+        return set().union(*map(_names, part))
+    if not isinstance(part, dict):
+        return set()
+    return {part.get("type", "")}.union(*map(_names, part.values()))
+
+
+def _without_space(part: Json) -> Json:
+    """A normalizer or pre-tokenizer that puts nothing before the first word."""
+    if isinstance(part, list):
+        return [p for p in map(_without_space, part) if p is not None]
+    if not isinstance(part, dict):
+        return part
+    match part.get("type"):
+        case "Sequence":
+            return {name: _without_space(value) for name, value in part.items()}
+        case "Prepend":
+            return None
+        case "ByteLevel":
+            return part | {"add_prefix_space": False}
+        case "Metaspace":
+            kept = {name: value for name, value in part.items() if name != "add_prefix_space"}
+            return kept | {"prepend_scheme": "never"}
+    return part
+
+
+def _beginning(place: int, token: str) -> Json:
+    """The post-processor that puts a token before the text."""
+    text, special = (
+        {"Sequence": {"id": "A", "type_id": 0}},
+        {"SpecialToken": {"id": token, "type_id": 0}},
+    )
+    return {
+        "type": "TemplateProcessing",
+        "single": [special, text],
+        "pair": [special, text, {"Sequence": {"id": "B", "type_id": 1}}],
+        "special_tokens": {token: {"id": token, "ids": [place], "tokens": [token]}},
+    }
+
+
+def _pieces(text: str) -> Iterator[str]:
+    start = 0
+    while found := _CUT.search(text, start + _PIECE):
+        yield text[start : found.end()]
+        start = found.end()
+    yield text[start:]
+
+
+def _byte_level(token: str) -> bytes:
+    """A token whose characters stand for bytes, as in GPT-2's vocab.json (Radford et al. 2019)."""
+    if all(character in _BYTES for character in token):
+        return bytes(_BYTES[character] for character in token)
+    return token.encode()
+
+
+def _plain(token: str) -> bytes:
+    """A token as SentencePiece writes it: its sign for a space, <0x0A> for a byte."""
+    if found := _BYTE.fullmatch(token):
+        return bytes([int(found[1], 16)])
+    return token.replace("\u2581", " ").encode()
+
+
+def _byte_characters() -> dict[str, int]:
+    """GPT-2's character for each byte: itself where it can be seen, the next from U+0100 else."""
+    seen = [*range(ord("!"), ord("~") + 1), *range(0xA1, 0xAD), *range(0xAE, 0x100)]
+    others = [byte for byte in range(256) if byte not in seen]
+    return {chr(b): b for b in seen} | {chr(0x100 + i): b for i, b in enumerate(others)}
+
+
+_BYTES = _byte_characters()

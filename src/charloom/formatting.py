@@ -1,0 +1,93 @@
+"""How figures, durations and models are put into words, on a terminal and on a page."""
+
+from charloom.config import (
+    ModelConfig,
+    NetworkConfig,
+    NgramConfig,
+    PretrainedConfig,
+    TransformerConfig,
+)
+
+LN2 = 0.6931471805599453
+
+
+def duration(seconds: float) -> str:
+    """Return minutes and seconds, with hours where there are any: 0:07, 12:05, 3:02:11."""
+    minutes, second = divmod(round(seconds), 60)
+    hours, minute = divmod(minutes, 60)
+    return f"{hours}:{minute:02d}:{second:02d}" if hours else f"{minute}:{second:02d}"
+
+
+def count(number: int, noun: str) -> str:
+    """Return a number and what it counts: 1 layer, 1,000 weights."""
+    return f"{number:,} {noun}{'' if number == 1 else 's'}"
+
+
+def extent(name: str, read: int, whole: int) -> str:
+    """Return which text was read, and how much of it, in characters."""
+    part = "" if read == whole else f"the first {read:,} of "
+    return f"{name}: {part}{count(whole, 'character')}"
+
+
+def speed(per_second: float) -> str:
+    """Return characters a second to three digits: more would only flicker."""
+    return f"{float(f'{per_second:.3g}'):,.0f} characters/s"
+
+
+def nats_and_bits(nats: float) -> str:
+    """Return a loss per character in both units."""
+    return f"{nats:.3f} nats, {nats / LN2:.3f} bits per character"
+
+
+def model_kind(model: NetworkConfig | NgramConfig) -> str:
+    """Return what --model calls a model."""
+    match model:
+        case NgramConfig():
+            return "ngram"
+        case ModelConfig():
+            return model.cell
+        case TransformerConfig():
+            return "transformer" if model.mixer == "attention" else model.mixer
+        case PretrainedConfig():
+            return str(model.architecture.get("model_type", "pretrained"))
+
+
+def model_name(model: NetworkConfig | NgramConfig) -> str:
+    """Return a model's kind and size in few words."""
+    match model:
+        case NgramConfig():
+            smoothing = "" if model.smoothing == "none" else f", {model.smoothing}"
+            return f"ngram of order {model.order}{smoothing}"
+        case ModelConfig():
+            return f"{model_kind(model)}, {count(model.layers, 'layer')} of {model.hidden}"
+        case TransformerConfig():
+            return f"{model_kind(model)}, {count(model.layers, 'layer')} of {model.width}"
+        case PretrainedConfig():
+            return model_kind(model) + (f", LoRA of rank {model.lora}" if model.lora else "")
+
+
+def model_label(model: NetworkConfig | NgramConfig) -> str:
+    """Return a model's kind and size as a table has room for them: lstm 2 x 128."""
+    match model:
+        case NgramConfig():
+            smoothing = "" if model.smoothing == "kneser-ney" else f", {model.smoothing}"
+            return f"ngram {model.order}{smoothing}"
+        case ModelConfig():
+            return f"{model.cell} {model.layers} x {model.hidden}"
+        case TransformerConfig():
+            return f"{model_kind(model)} {model.layers} x {model.width}"
+        case PretrainedConfig():
+            return model_kind(model) + (f", LoRA {model.lora}" if model.lora else "")
+
+
+def printable(text: str) -> str:
+    """Return a text with what would move the cursor, all but line ends, made visible."""
+    return "".join(c if c.isprintable() or c == "\n" else "·" for c in text.expandtabs(4))
+
+
+def short_number(number: float) -> str:
+    """Return a number to three digits: 950, 4.72k, 1.5M."""
+    for size, letter in ((1e9, "G"), (1e6, "M"), (1e3, "k")):
+        if abs(number) >= size:
+            return f"{number / size:.3g}{letter}"
+    return f"{number:.3g}"

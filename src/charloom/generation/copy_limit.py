@@ -1,0 +1,76 @@
+"""A limit to copying, for the sampler: never more than so many characters from a source."""
+
+import numpy as np
+
+from charloom.config import SampleConfig
+from charloom.data.subwords import Alphabet
+from charloom.data.suffix_array import Continuations
+from charloom.data.vocabulary import Vocabulary
+from charloom.errors import CharloomError
+from charloom.generation.draw import draw, weights_of
+from charloom.models.weights import Array
+
+
+class CopyLimit:
+    """Never more than `most` characters in a row from `source`.
+
+    A character drawn that would make it more is drawn anew, by the same settings, from those
+    that would not. So up to there a text is the very one that it is without the limit. What was
+    written before counts, the prompt too: of a prompt's own characters nothing is changed, but
+    none is added to a passage that began in it. Where nothing is left to draw the text ends.
+    `redrawn` counts characters drawn anew, and `ended` the texts that ended so.
+    Raises CharloomError where `most` < 1 or the source is too long.
+    """
+
+    def __init__(self, source: str, most: int) -> None:
+        if most < 1:
+            raise CharloomError(f"max-copy is {most}, but it must be at least 1")
+        self.most, self.redrawn, self.ended = most, 0, 0
+        self._continuations = Continuations(source, most)
+
+    def within(self, written: str, piece: str) -> int:
+        """Return how many characters of `piece` may stand after `written`."""
+        most = self.most
+        text = written[-most:] + piece
+        begin = len(text) - len(piece)
+        for end in range(max(begin, most), len(text)):
+            if self._continuations.holds(text[end - most : end + 1]):
+                return end - begin
+        return len(piece)
+
+    def redraw(
+        self,
+        vocabulary: Alphabet,
+        written: str,
+        log_probs: Array,
+        config: SampleConfig,
+        u: float,
+        drawn: int,
+    ) -> int:
+        """Return the id that was drawn with u, or if that may not stand after `written` another.
+
+        That is -1 where no other is left. Raises what `charloom.generation.draw.draw` raises.
+        """
+        assert isinstance(vocabulary, Vocabulary)
+        if self.within(written, vocabulary.characters[drawn]):
+            return drawn
+        after = self._continuations.after(written[-self.most :])
+        copied = [vocabulary.characters.index(c) for c in after if c in vocabulary.characters]
+        left = np.array(log_probs, np.float64)
+        left[copied] = -np.inf
+        if left.max() == -np.inf:
+            self.ended += 1
+            return -1
+        self.redrawn += 1
+        return draw(left, config, _rest(log_probs, config, u, drawn))
+
+
+def _rest(log_probs: Array, config: SampleConfig, u: float, drawn: int) -> float:
+    """Return where u lies in the share of the id that was drawn with it: in [0, 1), as fresh.
+
+    Of a u that led to this id nothing else is known, so that is evenly spread, too.
+    """
+    sums = np.cumsum(weights_of(log_probs, config))
+    below = sums[drawn - 1] if drawn else 0.0
+    rest = (u * sums[-1] - below) / (sums[drawn] - below)
+    return float(min(max(rest, 0.0), 1 - 2**-53))

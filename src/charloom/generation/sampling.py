@@ -1,0 +1,238 @@
+"""The sampler: from a model's log-probabilities to text.
+
+The random numbers of text i are the doubles of ``default_rng(seed).spawn(count)[i]``, one for
+each character (or token). So the same seed gives the same text, however it is cut into pieces
+and however many others are written beside it (to within the rounding of a model whose arithmetic
+depends on the number of lanes).
+"""
+
+import time
+from collections.abc import Iterator
+from typing import Protocol, runtime_checkable
+
+import numpy as np
+from numpy.typing import NDArray
+
+from charloom.config import SampleConfig
+from charloom.data.subwords import TokenDecoder, Tokens
+from charloom.data.vocabulary import Decoder
+from charloom.errors import CharloomError
+from charloom.evaluation import chunk_length
+from charloom.generation.copy_limit import CopyLimit
+from charloom.generation.draw import draw
+from charloom.models.engines import Ids, LanguageModel, State
+
+LONGEST_CHUNK = 1024  # characters drawn before anything is looked at
+GROW_BELOW = 0.05  # seconds that a chunk may take for the next to be longer
+
+
+@runtime_checkable
+class FastSampler(Protocol):
+    """What a model may offer beside LanguageModel: drawing many characters in one call."""
+
+    def generate_ids(
+        self,
+        ids: Ids,
+        state: State,
+        uniforms: NDArray[np.float64],
+        config: SampleConfig,
+    ) -> tuple[Ids, State]:
+        """Do what the function `generate_ids` does with this model, and raise what it raises."""
+
+
+def generate_ids(
+    model: LanguageModel,
+    ids: Ids,
+    state: State,
+    uniforms: NDArray[np.float64],
+    config: SampleConfig,
+) -> tuple[NDArray[np.int32], State]:
+    """Read ids (B,), then draw n characters in each lane with uniforms (B, n).
+
+    Returns the drawn ids (B, n) and the state before the last of them, which is the one to
+    read next. Raises what `draw` raises.
+    """
+    drawn = np.empty(uniforms.shape, np.int32)
+    for t in range(uniforms.shape[1]):
+        log_probs, state = model.step(ids, state)
+        for b, row in enumerate(log_probs):
+            drawn[b, t] = draw(row, config, uniforms[b, t])
+        ids = drawn[:, t]
+    return drawn, state
+
+
+def generate(
+    model: LanguageModel,
+    config: SampleConfig,
+    prompt: str = "",
+    length: int = 200,
+    limit: CopyLimit | None = None,
+) -> Iterator[str]:
+    """Write on from `prompt`, and hand over pieces of the text as they come.
+
+    `length` counts characters after the prompt, which is not part of what is handed over.
+    The text ends before the first of the stop strings to be complete, and where a model of
+    tokens says that it does; it is shorter than `length` only then, or where `limit` leaves
+    nothing to write. An empty prompt is a new line, as far as the model knows: see
+    `Vocabulary.prompt`.
+    Raises CharloomError: UnknownCharacterError for the prompt, what `draw` raises, and for a
+    limit with a model of tokens.
+    """
+    return (pieces[0] for pieces in _write(model, config, prompt, length, 1, limit) if pieces[0])
+
+
+def generate_many(
+    model: LanguageModel,
+    config: SampleConfig,
+    prompt: str = "",
+    length: int = 200,
+    count: int = 1,
+    limit: CopyLimit | None = None,
+) -> list[str]:
+    """Return `count` texts, written side by side; see `generate`, which gives the first."""
+    pieces = _write(model, config, prompt, length, count, limit)
+    return ["".join(parts) for parts in zip(*pieces, strict=True)] or [""] * count
+
+
+def _write(
+    model: LanguageModel,
+    config: SampleConfig,
+    prompt: str,
+    length: int,
+    count: int,
+    limit: CopyLimit | None,
+) -> Iterator[list[str]]:
+    """Check and encode at once, so that errors come before the first piece is asked for."""
+    for name, value, least in (("length", length, 0), ("count", count, 1)):
+        if value < least:
+            raise CharloomError(f"{name} is {value}, but it must be at least {least}")
+    if limit is not None and isinstance(model.vocabulary, Tokens):
+        raise CharloomError(
+            "max-copy counts characters, and this model writes tokens: leave it out"
+        )
+    memory = limit.most if limit else 1
+    decoders = [model.vocabulary.decoder() for _ in range(count)]
+    texts = [_Text(config.stop, decoder, length, prompt, memory) for decoder in decoders]
+    return _stream(model, config, model.vocabulary.prompt(prompt), texts, limit)
+
+
+def _stream(
+    model: LanguageModel,
+    config: SampleConfig,
+    prompt: Ids,
+    texts: "list[_Text]",
+    limit: CopyLimit | None,
+) -> Iterator[list[str]]:
+    """Yield the next piece of each of the texts until all have ended."""
+    count = len(texts)
+    state = _read(model, np.tile(prompt[:-1], (count, 1)), model.start(count))
+    ids = np.repeat(prompt[-1:], count)
+    rngs = np.random.default_rng(config.seed).spawn(count)
+    uniforms = np.empty((count, 0))
+    chunk = 1
+    while left := max(text.left for text in texts):
+        chunk = min(chunk, left)
+        more = max(0, chunk - uniforms.shape[1])
+        uniforms = np.hstack([uniforms, np.stack([rng.random(more) for rng in rngs])])
+        began = time.perf_counter()
+        drawn, after = _generate_ids(model, ids, state, uniforms[:, :chunk], config)
+        sound = chunk if limit is None else _sound(model, drawn, texts, limit)
+        elapsed = time.perf_counter() - began
+        if sound:
+            yield [text.add(row[:sound]) for text, row in zip(texts, drawn, strict=True)]
+        if limit is not None and sound < chunk:
+            chunk = sound + 1
+            read = np.column_stack([ids, drawn[:, :sound]])
+            log_probs, after = model.step(read[:, -1], _read(model, read[:, :-1], state))
+            for b, text in enumerate(texts):
+                if text.left:
+                    places = log_probs[b], config, uniforms[b, sound], int(drawn[b, sound])
+                    drawn[b, sound] = limit.redraw(model.vocabulary, text.written, *places)
+            yield [text.add(row[sound:chunk]) for text, row in zip(texts, drawn, strict=True)]
+        uniforms = uniforms[:, chunk:]
+        ids, state = np.maximum(drawn[:, chunk - 1], 0), after
+        if elapsed < GROW_BELOW:
+            chunk = min(4 * chunk, LONGEST_CHUNK)
+
+
+def _sound(model: LanguageModel, drawn: Ids, texts: "list[_Text]", limit: "CopyLimit") -> int:
+    """Return how many columns of drawn (B, n) are within the limit, in all texts."""
+    sound: int = drawn.shape[1]
+    for text, row in zip(texts, drawn, strict=True):
+        piece = model.vocabulary.decode(row[: min(sound, text.left)])
+        within = limit.within(text.written, piece)
+        sound = within if within < len(piece) else sound
+    return sound
+
+
+def _read(model: LanguageModel, ids: Ids, state: State) -> State:
+    """Return the state after ids (B, T)."""
+    step = chunk_length(len(ids), len(model.vocabulary))
+    for t in range(0, ids.shape[1], step):
+        state = model.log_probs(ids[:, t : t + step], state)[1]
+    return state
+
+
+def _generate_ids(
+    model: LanguageModel,
+    ids: Ids,
+    state: State,
+    uniforms: NDArray[np.float64],
+    config: SampleConfig,
+) -> tuple[Ids, State]:
+    if not isinstance(model, FastSampler):
+        return generate_ids(model, ids, state, uniforms, config)
+    return model.generate_ids(ids, state, uniforms, config)
+
+
+class _Text:
+    """One text on its way out, which holds back what may be the beginning of a stop string.
+
+    `left` is how many characters are still to come, at most; 0 when the text has ended. `written`
+    ends with the last characters drawn, at least `memory` where there are so many, and before
+    them is the prompt.
+    """
+
+    def __init__(
+        self,
+        stops: tuple[str, ...],
+        decoder: Decoder | TokenDecoder,
+        left: int,
+        prompt: str,
+        memory: int,
+    ) -> None:
+        self.left, self.written = left, prompt
+        self._stops, self._decoder, self._memory = stops, decoder, memory
+        self._held = ""
+
+    def add(self, ids: Ids) -> str:
+        """Take the next ids and return the characters that are sure to be part of the text.
+
+        An id of -1 says that it ends.
+        """
+        if not self.left:
+            return ""
+        known = ids[ids >= 0]
+        piece = self._decoder.add(known)[: self.left]
+        ended = self._decoder.ended or len(known) < len(ids)
+        self.left = 0 if ended else self.left - len(piece)
+        self.written = (self.written + piece)[-self._memory :]
+        text = self._held + piece
+        places = [(text.find(stop), len(stop)) for stop in self._stops]
+        # The first to be complete, and the longest of those that end together.
+        found = min(((at + n, at) for at, n in places if at >= 0), default=None)
+        if found:
+            self.left = 0
+            return text[: found[1]]
+        keep = (
+            0 if not self.left else max((_overlap(text, stop) for stop in self._stops), default=0)
+        )
+        sure = len(text) - keep
+        self._held = text[sure:]
+        return text[:sure]
+
+
+def _overlap(text: str, stop: str) -> int:
+    """Return how many characters at the end of `text` are the beginning of `stop`."""
+    most = min(len(stop) - 1, len(text))
+    return next((n for n in range(most, 0, -1) if text.endswith(stop[:n])), 0)

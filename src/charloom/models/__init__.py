@@ -1,0 +1,1 @@
+"""Ids in; losses, gradients and log-probabilities out: protocols, engines, weights."""

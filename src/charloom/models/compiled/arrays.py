@@ -1,0 +1,196 @@
+"""The arrays that kernels work on: one flat vector of parameters, and buffers made once.
+
+All weights lie in one vector, so that the optimiser is one loop and the gradient's norm one
+sum; the contract's named arrays are views of it. Matrices come before biases (weight decay
+stops between them), and the matrix that ids look rows up in comes first.
+"""
+
+from collections.abc import Callable, Mapping
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import DTypeLike, NDArray
+
+from charloom.config import ModelConfig
+from charloom.models.compiled.gru import Gru
+from charloom.models.compiled.lstm import Lstm
+from charloom.models.compiled.products import BLOCK, FEW, aligned, packed_size, unpacked
+from charloom.models.compiled.rnn import Rnn
+from charloom.models.weights import GATES, Array, parameter_count
+
+
+class Parameters(NamedTuple):
+    """Views of one flat vector; also the shape of a gradient. E is 0 for one-hot inputs."""
+
+    embedding: Array  # (V, E)
+    Wx0: Array  # (D, GH), D = E or V
+    Wx: Array  # (L - 1, H, GH)
+    Wh: Array  # (L, H, GH)
+    head_W: Array  # (H, V)
+    b: Array  # (L, 1, GH)
+    head_b: Array  # (1, V)
+
+
+class Packed(NamedTuple):
+    """Weights as products take them (see products.py), for lanes and steps of one number."""
+
+    Wx0: Array  # the embedding's way into layer 0; empty without one
+    Wx: Array  # (L - 1, packed), or `unpacked` where there are few rows, as the next two
+    Wh: Array  # (L, packed)
+    head_W: Array
+
+
+class Lookup(NamedTuple):
+    """What layer 0 makes of each distinct id, and where; 4 rows at least, as products like them."""
+
+    place: NDArray[np.int32]  # (V,) row of an id in `table`; -1 where it has none
+    distinct: NDArray[np.int32]  # (V,) the ids that have one, in the order of their rows
+    x: Array  # (V, E) their embeddings
+    table: Array  # (V, GH) their x Wx + b, then its gradient; empty for one-hot inputs
+
+
+class Shard(NamedTuple):
+    """Everything that one thread needs to take B lanes through T steps."""
+
+    ids: NDArray[np.int32]  # (T, B)
+    lookup: Lookup
+    gates: Array  # (L, T, B, GH) x Wx + b, then what the gates give, then dZ
+    R: Array  # (L, T, B, GH) h Wh of a GRU, then its gradient; the gates themselves elsewhere
+    h: Array  # (L, T + 1, B, H); h[:, 0] is the carried state
+    mask: Array  # (L, B, H) dropout, or (0, B, H) for none
+    dropped: Array  # (L, T, B, H) layer outputs after dropout, or (0, T, B, H)
+    logits: Array  # (T, B, V), then their gradient
+    zero: Array  # (1, widest) for products without a base
+    cell: Any  # Rnn, Lstm or Gru: what only this cell needs
+
+
+class Scratch(NamedTuple):
+    """What only the backward pass of a shard uses."""
+
+    seen: NDArray[np.uint8]  # (V,) 1 where an id occurs in the last ids
+    dH: Array  # (T, B, H) gradient of a layer's outputs
+    rows: Array  # (3, B, H)
+    packed: Array  # one matrix, packed to go back, or `unpacked` where there are few rows
+    packed_Wh: Array  # the same memory, or `unpacked` for few lanes
+    packed_Wx0: Array
+    panel: Array  # a part of one, see `gradient_product`
+
+
+def parameter_views(flat: Array, config: ModelConfig, V: int) -> Parameters:
+    """Cut a flat vector into the parameters' arrays."""
+    L, H, E, G = config.layers, config.hidden, config.embedding, GATES[config.cell]
+    shapes = [
+        (V, E),
+        (E or V, G * H),
+        (L - 1, H, G * H),
+        (L, H, G * H),
+        (H, V),
+        (L, 1, G * H),
+        (1, V),
+    ]
+    ends = np.cumsum([int(np.prod(shape)) for shape in shapes])
+    pieces = np.split(flat, ends[:-1])
+    return Parameters(*(piece.reshape(shape) for piece, shape in zip(pieces, shapes, strict=True)))
+
+
+def named_views(flat: Array, config: ModelConfig, V: int) -> dict[str, Array]:
+    """The contract's names, as views of a flat vector."""
+    p = parameter_views(flat, config, V)
+    views = {"embedding": p.embedding} if config.embedding else {}
+    for layer in range(config.layers):
+        views[f"layer{layer}.Wx"] = p.Wx[layer - 1] if layer else p.Wx0
+        views[f"layer{layer}.Wh"] = p.Wh[layer]
+        views[f"layer{layer}.b"] = p.b[layer, 0]
+    return views | {"head.W": p.head_W, "head.b": p.head_b[0]}
+
+
+def matrices_size(p: Parameters) -> int:
+    """How many of the flat vector's numbers belong to matrices; biases follow."""
+    return sum(array.size for array in (p.embedding, p.Wx0, p.Wx, p.Wh, p.head_W))
+
+
+def flat_vector(weights: Mapping[str, Array], config: ModelConfig, dtype: DTypeLike) -> Array:
+    """Copy the contract's named arrays into one new flat vector."""
+    V = weights["head.W"].shape[1]
+    flat = aligned((parameter_count(config, V),), dtype)
+    for name, view in named_views(flat, config, V).items():
+        view[...] = weights[name]
+    return flat
+
+
+def new_packed(config: ModelConfig, V: int, T: int, B: int, dtype: DTypeLike) -> Packed:
+    """Allocate room for packed weights, where T steps of B lanes pay for packing."""
+    L, H, E, G = config.layers, config.hidden, config.embedding, GATES[config.cell]
+
+    def make(rows: int, count: int, K: int, N: int) -> Array:
+        return unpacked(count) if rows < FEW else aligned((count, packed_size(K, N, dtype)), dtype)
+
+    enter = make(FEW, 1, E, G * H)[0] if E else aligned((0,), dtype)
+    climb, recur = make(T * B, L - 1, H, G * H), make(B, L, H, G * H)
+    return Packed(enter, climb, recur, make(T * B, 1, H, V)[0])
+
+
+def new_lookup(config: ModelConfig, V: int, dtype: DTypeLike) -> Lookup:
+    """Allocate the rows of up to V distinct ids."""
+    E, GH = config.embedding, GATES[config.cell] * config.hidden
+    rows = max(V, FEW)
+    return Lookup(
+        np.full(V, -1, np.int32),
+        np.zeros(V, np.int32),
+        aligned((rows, E), dtype),
+        aligned((rows if E else 0, GH), dtype),
+    )
+
+
+def new_shard(
+    config: ModelConfig,
+    V: int,
+    B: int,
+    T: int,
+    dtype: DTypeLike,
+    lookup: Lookup,
+    *,
+    dropout: bool = False,
+) -> Shard:
+    """Allocate the buffers for B lanes and T steps."""
+    L, H, E, G = config.layers, config.hidden, config.embedding, GATES[config.cell]
+    masks = L if dropout else 0
+
+    def make(*shape: int) -> Array:
+        return aligned(shape, dtype)
+
+    cells: dict[str, Callable[[], Any]] = {
+        "rnn": lambda: Rnn(make(0)),
+        "lstm": lambda: Lstm(make(L, T + 1, B, H), make(L, T, B, H)),
+        "gru": lambda: Gru(make(0)),
+    }
+    gates = make(L, T, B, G * H)
+    return Shard(
+        ids=np.zeros((T, B), np.int32),
+        lookup=lookup,
+        gates=gates,
+        R=make(L, T, B, G * H) if config.cell == "gru" else gates,
+        h=make(L, T + 1, B, H),
+        mask=make(masks, B, H),
+        dropped=make(masks, T, B, H),
+        logits=make(T, B, V),
+        zero=make(1, max(G * H, V, H, E)),
+        cell=cells[config.cell](),
+    )
+
+
+def new_scratch(config: ModelConfig, V: int, B: int, T: int, dtype: DTypeLike) -> Scratch:
+    """Allocate what the backward pass of such a shard needs."""
+    H, E, GH = config.hidden, config.embedding, GATES[config.cell] * config.hidden
+    seen, dH, rows = np.zeros(V, np.uint8), aligned((T, B, H), dtype), aligned((3, B, H), dtype)
+    back = max(packed_size(K, N, dtype) for K, N in ((GH, H), (V, H)))
+    packed = aligned((back,), dtype) if T * B >= FEW else unpacked()
+    packed_Wx0 = aligned((packed_size(GH, E, dtype),), dtype)
+    panel = aligned((packed_size(BLOCK, 0, dtype),), dtype)
+    packed_Wh = packed if B >= FEW else unpacked()
+    return Scratch(seen, dH, rows, packed, packed_Wh, packed_Wx0, panel)
+
+
+def carried(shard: Shard) -> tuple[Array, ...]:
+    """Buffers (L, T + 1, B, H) of what is carried from step to step: h, and c for an LSTM."""
+    return (shard.h, shard.cell.c) if hasattr(shard.cell, "c") else (shard.h,)

@@ -1,0 +1,148 @@
+"""The trained network as a predictor, and as a writer of many characters in one call."""
+
+from collections.abc import Mapping
+from functools import partial
+
+import numpy as np
+from numpy.typing import DTypeLike, NDArray
+
+from charloom.config import ModelConfig, SampleConfig
+from charloom.data.vocabulary import Vocabulary
+from charloom.errors import CharloomError
+from charloom.models.compiled.arrays import (
+    Packed,
+    Shard,
+    carried,
+    flat_vector,
+    new_lookup,
+    new_packed,
+    new_shard,
+    parameter_views,
+)
+from charloom.models.compiled.network import embed, pack_weights, read
+from charloom.models.compiled.products import FEW
+from charloom.models.compiled.sampler import generate
+from charloom.models.compiled.threads import Team, available_threads
+from charloom.models.draw_kernel import filters
+from charloom.models.weights import GATES, Array, check_weights
+
+Ids = NDArray[np.integer]
+State = tuple[Array, ...]  # h and, for an LSTM, c: each (L, B, H)
+
+PIECE = 2**20  # numbers in the gates of one pass: what the buffers' size follows from
+WORTH_A_THREAD = 2**24  # multiplications in the recurrent product
+
+
+class CompiledModel:
+    """The `LanguageModel` protocol in numba, with `generate_ids` for fast sampling.
+
+    It keeps a copy of the weights, in `dtype`. Raises CharloomError where they do not fit.
+    Fewer than four lanes, read together, give numbers that differ from those of more in the last
+    bits: sums are taken in another order.
+    """
+
+    def __init__(
+        self,
+        config: ModelConfig,
+        weights: Mapping[str, Array],
+        vocabulary: Vocabulary,
+        dtype: DTypeLike = np.float32,
+    ) -> None:
+        V = len(vocabulary)
+        check_weights(weights, config, V)
+        self.config = config
+        self.vocabulary = vocabulary
+        self._dtype = np.dtype(dtype)
+        flat = flat_vector(weights, config, self._dtype)
+        self._parameters = parameter_views(flat, config, V)
+        self._packed: dict[tuple[bool, bool], Packed] = {}
+        self._lookup = new_lookup(config, V, self._dtype)
+        embed(self._parameters, self._pack(1, 1), self._lookup, np.arange(V, dtype=np.int32)[None])
+
+    def start(self, lanes: int) -> State:
+        """Return the state before any character, for `lanes` independent texts."""
+        shape = (self.config.layers, lanes, self.config.hidden)
+        count = 2 if self.config.cell == "lstm" else 1
+        return tuple(np.zeros(shape, self._dtype) for _ in range(count))
+
+    def step(self, ids: Ids, state: State) -> tuple[Array, State]:
+        """Read ids (B,): log-probabilities (B, V) of the next character, and the state after."""
+        log_p, state = self.log_probs(ids[:, np.newaxis], state)
+        return log_p[:, 0], state
+
+    def log_probs(self, ids: Ids, state: State) -> tuple[Array, State]:
+        """Read ids (B, T): (B, T, V), entry t the log-probabilities after ids[:, : t + 1].
+
+        Raises CharloomError where an id is not in [0, V).
+        """
+        self._check(ids)
+        B, T = ids.shape
+        out = np.empty((B, T, len(self.vocabulary)), self._dtype)
+        after = tuple(np.empty_like(array) for array in state)
+        work = B * T * self._parameters.Wh.size
+        count = min(available_threads(), B // FEW, work // WORTH_A_THREAD) or 1
+        # Cut at multiples of what a product takes at once: rows left over take longer.
+        cuts = [FEW * round(B * k / (count * FEW)) for k in range(count)]
+        pieces = [slice(begin, end) for begin, end in zip(cuts, [*cuts[1:], B], strict=True)]
+        calls = [partial(self._read, ids, state, out, after, lanes) for lanes in pieces]
+        Team(count).do(calls)
+        return out, after
+
+    def _read(self, ids: Ids, state: State, out: Array, after: State, lanes: slice) -> None:
+        """Fill these lanes of out (B, T, V) and of the state after."""
+        B, T = out[lanes].shape[:2]
+        state = tuple(array[:, lanes] for array in state)
+        length = max(1, PIECE // (B * GATES[self.config.cell] * self.config.hidden))
+        for begin in range(0, T, length):
+            steps = slice(begin, begin + length)
+            shard = self._shard(ids[lanes, steps].T, state)
+            read(self._parameters, self._pack(*shard.ids.shape), shard)
+            out[lanes, steps] = shard.logits.swapaxes(0, 1)
+            state = tuple(array[:, -1] for array in carried(shard))
+        for array, last in zip(after, state, strict=True):
+            array[:, lanes] = last
+
+    def generate_ids(
+        self, ids: Ids, state: State, uniforms: NDArray[np.float64], config: SampleConfig
+    ) -> tuple[NDArray[np.int32], State]:
+        """Do what `charloom.generation.sampling.generate_ids` does with this model, in one call.
+
+        Raises CharloomError where predictions are not finite or an id is not in [0, V).
+        """
+        self._check(ids)
+        shard = self._shard(ids[np.newaxis], state)
+        drawn = np.empty(uniforms.shape, np.int32)
+        scratch = np.empty((2, len(self.vocabulary)))
+        packed = self._pack(*shard.ids.shape)
+        try:
+            generate(self._parameters, packed, shard, uniforms, drawn, filters(config), scratch)
+        except ValueError:
+            raise CharloomError(
+                "the model's predictions are not finite: its weights are damaged, "
+                "go back to an earlier checkpoint"
+            ) from None
+        return drawn, tuple(array[:, 0].copy() for array in carried(shard))
+
+    def _check(self, ids: Ids) -> None:
+        V = len(self.vocabulary)
+        if ids.size and not (ids.min() >= 0 and ids.max() < V):
+            raise CharloomError(f"ids must be from 0 to {V - 1}")
+
+    def _pack(self, T: int, B: int) -> Packed:
+        """Return the weights packed for T steps of B lanes, which is done once."""
+        kind = (T * B < FEW, B < FEW)
+        if kind not in self._packed:
+            packed = new_packed(self.config, len(self.vocabulary), T, B, self._dtype)
+            pack_weights(self._parameters, packed)
+            self._packed[kind] = packed
+        return self._packed[kind]
+
+    def _shard(self, ids: Ids, state: State) -> Shard:
+        """Make buffers for ids (T, B) that begin with `state`."""
+        T, B = ids.shape
+        V = len(self.vocabulary)
+        shard = new_shard(self.config, V, B, T, self._dtype, self._lookup)
+        shard.ids[...] = ids
+        for array, before in zip(carried(shard), state, strict=True):
+            array[:, 0] = before
+        return shard

@@ -1,0 +1,177 @@
+"""Growing, linking and reading the trie of n-grams, compiled by numba.
+
+Nodes are n-grams, numbered by length, then parent, then last character; 0 is the empty one.
+The first C of them are contexts: shorter than the model's order, so that they may have children.
+"""
+
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from charloom.models.draw_kernel import draw
+from charloom.models.jit import allocating_kernel as kernel
+
+Integers = NDArray[np.int32]
+Floats = NDArray[np.float64]
+
+
+class Trie(NamedTuple):
+    """All that reading needs: n-grams by number, and the two terms of the smoothing."""
+
+    first: Integers  # (C + 1,) the children of context h are first[h] .. first[h + 1] - 1
+    character: Integers  # (M,) the n-gram's last character
+    suffix: Integers  # (M,) the n-gram without its first character
+    weight: Floats  # (M,) its own share of P(last character | those before)
+    backoff: Floats  # (C,) the share of that probability which its suffix decides
+
+
+@kernel
+def positions_by_character(ids: Integers, V: int) -> Integers:
+    """Sort the positions (N,) of ids (N,) by their character, stably: a counting sort."""
+    place = np.zeros(V + 1, np.int64)
+    for c in ids:
+        place[c + 1] += 1
+    place = np.cumsum(place)
+    positions = np.empty(ids.size, np.int32)
+    for i in range(ids.size):
+        positions[place[ids[i]]] = i
+        place[ids[i]] += 1
+    return positions
+
+
+@kernel
+def lengthen(
+    ids: Integers, positions: Integers, gram: Integers, length: int, grams: int
+) -> tuple[Integers, Integers, Integers]:
+    """Count every n-gram of `length` together with the character that follows it.
+
+    gram (N,) holds at i the rank of ids[i : i + length] among the `grams` distinct ones, and is
+    overwritten with the ranks at length + 1. Returns how many children each n-gram has (grams,),
+    and the character and count of each child. A parent meets its children in sorted order,
+    because the positions come sorted by character.
+    """
+    last = np.full(grams, -1, np.int32)
+    children = np.zeros(grams, np.int32)
+    for end in positions:
+        if end >= length:
+            parent, c = gram[end - length], ids[end]
+            if last[parent] != c:
+                last[parent] = c
+                children[parent] += 1
+    newest = np.cumsum(children) - children - 1
+    last[:] = -1
+    size = children.sum()
+    character = np.empty(size, np.int32)
+    count = np.zeros(size, np.int32)
+    for end in positions:
+        if end >= length:
+            parent, c = gram[end - length], ids[end]
+            if last[parent] != c:
+                last[parent] = c
+                newest[parent] += 1
+                character[newest[parent]] = c
+            child = newest[parent]
+            gram[end - length] = child
+            count[child] += 1
+    return children, character, count
+
+
+@kernel
+def child(first: Integers, character: Integers, node: int, c: int) -> int:
+    """Return the n-gram that is `node` followed by `c`, or -1: a binary search."""
+    low, high = first[node], first[node + 1]
+    end = high
+    while low < high:
+        middle = (low + high) // 2
+        if character[middle] < c:
+            low = middle + 1
+        else:
+            high = middle
+    return low if low < end and character[low] == c else -1
+
+
+@kernel
+def link(first: Integers, character: Integers) -> Integers:
+    """Return each n-gram's suffix (M,); -1 where the trie does not hold it.
+
+    suffix(hc) = suffix(h)c, and a shorter n-gram has a lower number.
+    """
+    suffix = np.zeros(character.size, np.int32)
+    for node in range(1, first.size - 1):
+        for j in range(first[node], first[node + 1]):
+            shorter = suffix[node]
+            suffix[j] = -1 if shorter < 0 else child(first, character, shorter, character[j])
+    return suffix
+
+
+@kernel
+def follow(trie: Trie, context: int, c: int) -> int:
+    """Return the context after `c`: the longest one seen that the text so far ends with."""
+    node = child(trie.first, trie.character, context, c)
+    while node < 0 and context > 0:
+        context = trie.suffix[context]
+        node = child(trie.first, trie.character, context, c)
+    if node < 0:
+        return 0
+    return node if node < trie.backoff.size else trie.suffix[node]
+
+
+@kernel
+def predict(trie: Trie, context: int, out: Floats) -> None:
+    """Write P(c | context) to out (V,).
+
+    P(c | h) = weight(hc) + backoff(h) P(c | suffix of h), and 1/V below the empty context.
+    """
+    out[:] = 0
+    share = 1.0
+    while True:
+        for j in range(trie.first[context], trie.first[context + 1]):
+            out[trie.character[j]] += share * trie.weight[j]
+        share *= trie.backoff[context]
+        if context == 0 or share == 0:
+            break
+        context = trie.suffix[context]
+    out += share / out.size
+
+
+@kernel
+def read(trie: Trie, ids: Integers, contexts: Integers, out: Floats) -> Integers:
+    """Write log P after each of ids (B, T) to out (B, T, V); return the contexts (B,) after."""
+    after = contexts.copy()
+    for b in range(ids.shape[0]):
+        for t in range(ids.shape[1]):
+            after[b] = follow(trie, after[b], ids[b, t])
+            predict(trie, after[b], out[b, t])
+            out[b, t] = np.log(out[b, t])
+    return after
+
+
+@kernel
+def generate(
+    trie: Trie,
+    ids: Integers,
+    contexts: Integers,
+    uniforms: Floats,
+    filters: tuple[float, int, float, float],
+    V: int,
+) -> tuple[Integers, Integers]:
+    """Read ids (B,), then draw n characters in each lane with uniforms (B, n).
+
+    filters are temperature, top_k, top_p and min_p. Returns the drawn ids (B, n) and the
+    contexts (B,) before the last of them.
+    """
+    B, n = uniforms.shape
+    drawn = np.empty((B, n), np.int32)
+    after = contexts.copy()
+    log_probs, scratch = np.empty(V), np.empty((2, V))
+    for b in range(B):
+        c = ids[b]
+        for t in range(n):
+            after[b] = follow(trie, after[b], c)
+            predict(trie, after[b], log_probs)
+            for v in range(V):
+                log_probs[v] = np.log(log_probs[v])
+            c = draw(log_probs, filters, uniforms[b, t], scratch)
+            drawn[b, t] = c
+    return drawn, after

@@ -1,0 +1,146 @@
+"""How weights move, given their gradients: five optimisers and two ways to clip.
+
+This is the arithmetic as one reads it, over named arrays and in place; the compiled engine
+has the same formulas fused into its kernels and is tested against these. A rule is a function
+of one weight array w, its gradient dw of the same shape, and that array's own slots: what the
+optimiser remembers of earlier gradients, zero at the start.
+"""
+
+import math
+
+import numpy as np
+
+from charloom.config import TrainConfig
+from charloom.models.weights import Array, Weights
+
+SLOTS: dict[str, tuple[str, ...]] = {
+    "sgd": (),
+    "adagrad": ("memory",),
+    "rmsprop": ("square",),
+    "adam": ("m", "v"),
+    "adamw": ("m", "v"),
+}
+EPSILON = 1e-8
+
+
+class Optimizer:
+    """The rule that `config.optimizer` names, with its slots and the count of updates made.
+
+    `slots` maps a slot's name, then a weight's name, to an array shaped like that weight.
+    `norm` is that of the last gradient, before it was clipped; None where that is not computed.
+    """
+
+    def __init__(self, config: TrainConfig, weights: Weights) -> None:
+        self.config = config
+        self.updates = 0
+        self.norm: float | None = None
+        self.slots: dict[str, Weights] = {
+            slot: {name: np.zeros_like(w) for name, w in weights.items()}
+            for slot in SLOTS[config.optimizer]
+        }
+
+    def step(self, weights: Weights, gradients: Weights, learning_rate: float) -> bool:
+        """Clip the gradients (norm first, then values) and move the weights, both in place.
+
+        Returns whether it moved. It does not, and no weight, slot or count changes, where a
+        number of the gradients, or their norm where that is clipped, is NaN or infinite.
+        """
+        if self.config.clip_norm is not None:
+            self.norm = clip_norm(gradients, self.config.clip_norm)
+            finite = math.isfinite(self.norm)
+        else:
+            finite = all(np.isfinite(dw).all() for dw in gradients.values())
+        if not finite:
+            return False
+        if self.config.clip_value is not None:
+            clip_value(gradients, self.config.clip_value)
+        self.updates += 1
+        for name, w in weights.items():
+            slots = {slot: arrays[name] for slot, arrays in self.slots.items()}
+            self._move(w, gradients[name], slots, float(learning_rate))
+        return True
+
+    def _move(self, w: Array, dw: Array, slots: Weights, rate: float) -> None:
+        config = self.config
+        match config.optimizer:
+            case "sgd":
+                sgd(w, dw, rate)
+            case "adagrad":
+                adagrad(w, dw, slots["memory"], rate)
+            case "rmsprop":
+                rmsprop(w, dw, slots["square"], rate, config.decay)
+            case "adam" | "adamw":
+                if config.optimizer == "adamw":
+                    decay_weights(w, rate, config.weight_decay)
+                m, v = slots["m"], slots["v"]
+                adam(w, dw, m, v, rate, config.beta1, config.beta2, self.updates)
+
+
+def clip_norm(gradients: Weights, limit: float) -> float:
+    """Scale all gradients by one factor, so that their common norm is at most `limit`.
+
+    The norm is Euclidean, over every number of every array (Pascanu, Mikolov & Bengio 2013,
+    algorithm 1). Returns the norm from before.
+    """
+    squares = (np.square(dw, dtype=np.float64) for dw in gradients.values())
+    norm = math.sqrt(sum(float(np.sum(square)) for square in squares))
+    if norm > limit:
+        for dw in gradients.values():
+            dw *= limit / norm
+    return norm
+
+
+def clip_value(gradients: Weights, limit: float) -> None:
+    """Move each number of the gradients that lies outside +-limit to that bound."""
+    for dw in gradients.values():
+        np.clip(dw, -limit, limit, out=dw)
+
+
+def sgd(w: Array, dw: Array, rate: float) -> None:
+    """Stochastic gradient descent: w -= rate dw."""
+    w -= rate * dw
+
+
+def adagrad(w: Array, dw: Array, memory: Array, rate: float) -> None:
+    """Adagrad (Duchi, Hazan & Singer 2011) as min-char-rnn has it, epsilon within the root.
+
+    memory += dw^2;  w -= rate dw / sqrt(memory + 1e-8)
+    """
+    memory += dw * dw
+    w -= rate * dw / np.sqrt(memory + EPSILON)
+
+
+def rmsprop(w: Array, dw: Array, square: Array, rate: float, decay: float) -> None:
+    """RMSProp (Tieleman & Hinton 2012) as char-rnn has it, epsilon outside the root.
+
+    square = decay square + (1 - decay) dw^2;  w -= rate dw / (sqrt(square) + 1e-8)
+    """
+    square[...] = decay * square + (1 - decay) * dw * dw
+    w -= rate * dw / (np.sqrt(square) + EPSILON)
+
+
+def adam(
+    w: Array, dw: Array, m: Array, v: Array, rate: float, beta1: float, beta2: float, updates: int
+) -> None:
+    """Adam (Kingma & Ba 2015, algorithm 1); `updates` counts this one, so it starts at 1.
+
+    m = beta1 m + (1 - beta1) dw;     m_hat = m / (1 - beta1^updates)
+    v = beta2 v + (1 - beta2) dw^2;   v_hat = v / (1 - beta2^updates)
+    w -= rate m_hat / (sqrt(v_hat) + 1e-8)
+    """
+    m[...] = beta1 * m + (1 - beta1) * dw
+    v[...] = beta2 * v + (1 - beta2) * dw * dw
+    m_hat = m / (1 - beta1**updates)
+    v_hat = v / (1 - beta2**updates)
+    w -= rate * m_hat / (np.sqrt(v_hat) + EPSILON)
+
+
+def decay_weights(w: Array, rate: float, weight_decay: float) -> None:
+    """AdamW's decay (Loshchilov & Hutter 2019, algorithm 2), made before Adam's own move.
+
+    w -= rate weight_decay w, for matrices (the embedding is one); biases are left alone:
+    a bias has no input to multiply, so shrinking it does not make the network smoother.
+    The rate multiplies the decay, as in PyTorch, so that a schedule acts on both.
+    """
+    if w.ndim > 1:
+        w -= rate * weight_decay * w

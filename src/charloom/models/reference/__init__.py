@@ -1,0 +1,26 @@
+"""The reference engine: the maths of recurrent networks in plain NumPy, written to be read.
+
+Read the files in this order:
+
+1. ``operations.py``      sigmoid, softmax, the loss, and why a one-hot input is a row look-up
+2. ``rnn.py``             the vanilla network: the whole idea of backpropagation through time
+3. ``lstm.py``            the same with a memory cell behind gates
+4. ``gru.py``             the same with two gates and no separate memory
+5. ``stack.py``           embedding, layers, dropout and head: from characters to gradients
+6. ``../optimizers.py``   what is done with the gradients
+7. ``learner.py``         one update of training, from beginning to end
+8. ``gradcheck.py``       how one knows that the gradients are right
+9. ``language_model.py``  the trained network as a predictor of the next character
+10. ``transformer.py``    a network without a loop over time, as a predictor only
+
+Letters are shapes everywhere: B lanes (texts read side by side), T time (characters in one
+step), V characters in the vocabulary, D width of an input, H hidden units, L layers. Time is
+the first axis here, (T, B, ...), so that ``x[t]`` is what all lanes read at time t. The
+gradient of the loss with respect to ``X`` is called ``dX``.
+"""
+
+from charloom.models.reference.language_model import ReferenceModel
+from charloom.models.reference.learner import ReferenceLearner
+from charloom.models.reference.transformer import ReferenceTransformer
+
+__all__ = ["ReferenceLearner", "ReferenceModel", "ReferenceTransformer"]

@@ -1,0 +1,94 @@
+"""Are the gradients right? Move each weight a little, both ways, and watch the loss.
+
+By definition dL/dw is the limit of (L(w + step) - L(w - step)) / (2 step). `backward` is
+correct where it agrees with that quotient for every number of every weight: slow, but it
+needs nothing except the forward pass, so a mistake in `backward` has nowhere to hide.
+"""
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+import numpy as np
+
+from charloom.config import ModelConfig
+from charloom.models.dropout import dropout_mask
+from charloom.models.reference import stack
+from charloom.models.reference.operations import cross_entropy
+from charloom.models.weights import Array, Weights, weight_shapes
+
+
+class GradientCheck(NamedTuple):
+    """How far one weight's gradient is from the differences of the loss.
+
+    `relative_error` is |d - n| / (|d| + |n|) for the gradient d, the numerical gradient n and
+    the Euclidean norm of the whole array: 0 is perfect, 1 is a wrong sign, and 1e-6 allows for
+    what central differences in float64 cannot resolve. The quotient is not taken number by
+    number, since a number whose gradient is next to 0 would show rounding and nothing else.
+    """
+
+    name: str
+    relative_error: float
+    numbers: int
+
+
+def numerical_gradient(f: Callable[[], float], array: Array, step: float = 1e-5) -> Array:
+    """Gradient of f() with respect to the float64 `array` that it reads, by central differences.
+
+    Each number is moved by +-step and put back. The quotient is wrong by the order of step^2
+    (the curve between the two points) plus 1e-16 / step (rounding of the loss).
+    """
+    gradient = np.empty_like(array)
+    for place in np.ndindex(array.shape):
+        value = array[place]
+        array[place] = value + step
+        above = f()
+        array[place] = value - step
+        below = f()
+        array[place] = value
+        gradient[place] = (above - below) / (2 * step)
+    return gradient
+
+
+def relative_error(d: Array, n: Array) -> float:
+    """|d - n| / (|d| + |n|) in the Euclidean norm; 0 where both are 0."""
+    scale = float(np.linalg.norm(d) + np.linalg.norm(n))
+    return float(np.linalg.norm(d - n)) / scale if scale else 0.0
+
+
+def check_gradients(
+    config: ModelConfig,
+    vocabulary_size: int = 5,
+    batch: int = 2,
+    length: int = 4,
+    seed: int = 0,
+    dropout: float = 0.0,
+) -> list[GradientCheck]:
+    """Check every weight of the network that `config` describes, in float64.
+
+    Weights and carried state are drawn from N(0, 1/4), biases too, whatever the config starts
+    them at: at zero, terms that are wrong could vanish. Two forward passes for each number,
+    so keep the sizes small.
+    """
+    rng = np.random.default_rng(seed)
+    shapes = weight_shapes(config, vocabulary_size)
+    weights: Weights = {name: rng.normal(0, 0.5, shape) for name, shape in shapes.items()}
+    states = stack.zero_states(config, batch)
+    for array in (array for state in states for array in state):
+        array[...] = rng.normal(0, 0.5, array.shape)
+    ids, targets = rng.integers(0, vocabulary_size, (2, length, batch))
+    shape = (batch, config.hidden)
+    masks = [
+        dropout_mask(seed, 0, layer, shape, dropout, "float64") for layer in range(config.layers)
+    ]
+
+    def loss() -> float:
+        logits, _, _ = stack.forward(config, weights, ids, states, masks)
+        return cross_entropy(logits, targets)[0]
+
+    logits, _, cache = stack.forward(config, weights, ids, states, masks)
+    _, dlogits = cross_entropy(logits, targets)
+    gradients = stack.backward(config, weights, dlogits / targets.size, cache)
+    return [
+        GradientCheck(name, relative_error(gradients[name], numerical_gradient(loss, w)), w.size)
+        for name, w in weights.items()
+    ]

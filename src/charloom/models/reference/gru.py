@@ -1,0 +1,75 @@
+"""The gated recurrent unit (Cho et al. 2014), in the form of cuDNN and PyTorch.
+
+    r = sigmoid(x Wxr + h[t-1] Whr + br)          how much of the past the candidate sees
+    z = sigmoid(x Wxz + h[t-1] Whz + bz)          how much of the past stays as it is
+    n = tanh   (x Wxn + r (h[t-1] Whn) + bn)      the candidate
+    h[t] = (1 - z) n + z h[t-1]
+
+The reset gate r acts after the recurrent product, not before it as in the paper: so the three
+products with h[t-1] can be one. x (T, B, D); h and every gate (T, B, H). The three matrices
+stand side by side in the order r, z, n: Wx (D, 3H), Wh (H, 3H), b (3H,).
+"""
+
+from typing import Any
+
+import numpy as np
+
+from charloom.models.reference.operations import Ids, add_product_gradient, is_ids, product, sigmoid
+from charloom.models.weights import Array
+
+State = tuple[Array, ...]  # (h,)
+Cache = tuple[Any, ...]  # (x, h, r, z, n, q)
+
+
+def forward(
+    x: Array | Ids, state: State, Wx: Array, Wh: Array, b: Array
+) -> tuple[Array, State, Cache]:
+    """Read x, vectors (T, B, D) or ids (T, B), after the state (h (B, H),).
+
+    Returns the outputs h (T, B, H), the state after the last, and what `backward` needs.
+    """
+    (T, B), H = x.shape[:2], len(Wh)
+    h = np.empty((T + 1, B, H), Wh.dtype)
+    r, z, n, q = np.empty((4, T, B, H), Wh.dtype)
+    (h[-1],) = state  # what h[t - 1] means at t = 0
+    for t in range(T):
+        ax = product(x[t], Wx) + b  # (B, 3H)
+        ah = h[t - 1] @ Wh  # (B, 3H)
+        r[t] = sigmoid(ax[:, :H] + ah[:, :H])
+        z[t] = sigmoid(ax[:, H : 2 * H] + ah[:, H : 2 * H])
+        q[t] = ah[:, 2 * H :]
+        n[t] = np.tanh(ax[:, 2 * H :] + r[t] * q[t])
+        h[t] = (1 - z[t]) * n[t] + z[t] * h[t - 1]
+    return h[:T], (h[T - 1].copy(),), (x, h, r, z, n, q)
+
+
+def backward(
+    dout: Array, cache: Cache, Wx: Array, Wh: Array
+) -> tuple[Array | None, Array, Array, Array]:
+    """Go through the same lines from the last to the first; dout (T, B, H) comes from above.
+
+    Returns dx (T, B, D) (None for ids), dWx, dWh and db.
+    """
+    x, h, r, z, n, q = cache
+    T, B, H = dout.shape
+    dWx, dWh = np.zeros_like(Wx), np.zeros_like(Wh)
+    dax, dah = np.empty((2, T, B, 3 * H), Wh.dtype)
+    dh = np.zeros((B, H), Wh.dtype)  # nothing comes back from beyond T
+    for t in reversed(range(T)):
+        dh = dh + dout[t]  # h[t] went up and on to t + 1
+        dz = dh * (h[t - 1] - n[t])
+        dn = dh * (1 - z[t])
+        dan = dn * (1 - n[t] ** 2)  # tanh' = 1 - tanh^2
+        dr = dan * q[t]
+
+        dax[t, :, :H] = dr * r[t] * (1 - r[t])  # sigmoid' = sigmoid (1 - sigmoid)
+        dax[t, :, H : 2 * H] = dz * z[t] * (1 - z[t])
+        dax[t, :, 2 * H :] = dan
+        dah[t] = dax[t]  # ax and ah are added ...
+        dah[t, :, 2 * H :] *= r[t]  # ... but r weighs the candidate's part of ah
+
+        add_product_gradient(dWx, x[t], dax[t])
+        dWh += h[t - 1].T @ dah[t]
+        dh = dh * z[t] + dah[t] @ Wh.T  # to h[t - 1], straight and through the gates
+    dx = None if is_ids(x) else dax @ Wx.T
+    return dx, dWx, dWh, dax.sum(axis=(0, 1))

@@ -1,0 +1,41 @@
+"""The trained network as a predictor of the next character."""
+
+from collections.abc import Mapping
+
+import numpy as np
+
+from charloom.config import ModelConfig
+from charloom.data.vocabulary import Vocabulary
+from charloom.models.reference import stack
+from charloom.models.reference.operations import Ids, log_softmax
+from charloom.models.weights import Array, Weights, check_weights
+
+
+class ReferenceModel:
+    """The `LanguageModel` protocol in plain NumPy, float64 whatever the weights come in.
+
+    It keeps a copy of the weights. A state is, layer by layer, the tuple of its arrays
+    (B, H): (h,), and (h, c) for an LSTM. Raises CharloomError where the weights do not fit.
+    """
+
+    def __init__(
+        self, config: ModelConfig, weights: Mapping[str, Array], vocabulary: Vocabulary
+    ) -> None:
+        check_weights(weights, config, len(vocabulary))
+        self.config = config
+        self.weights: Weights = {name: np.array(w, np.float64) for name, w in weights.items()}
+        self.vocabulary = vocabulary
+
+    def start(self, lanes: int) -> stack.States:
+        """Return the state before any character, for `lanes` independent texts."""
+        return stack.zero_states(self.config, lanes)
+
+    def step(self, ids: Ids, state: stack.States) -> tuple[Array, stack.States]:
+        """Read ids (B,): log-probabilities (B, V) of the next character, and the state after."""
+        log_p, state = self.log_probs(ids[:, np.newaxis], state)
+        return log_p[:, 0], state
+
+    def log_probs(self, ids: Ids, state: stack.States) -> tuple[Array, stack.States]:
+        """Read ids (B, T): (B, T, V), entry t the log-probabilities after ids[:, : t + 1]."""
+        logits, state, _ = stack.forward(self.config, self.weights, ids.T, state)
+        return log_softmax(logits).swapaxes(0, 1), state

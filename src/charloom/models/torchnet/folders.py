@@ -1,0 +1,209 @@
+"""Causal language models in folders of Hugging Face's format, read by `transformers`.
+
+    config.json                     with a "model_type"
+    model.safetensors               or the shards of model.safetensors.index.json, or, of old,
+                                    pytorch_model.bin
+    tokenizer.json                  or, of old, vocab.json and merges.txt
+
+Nothing is ever downloaded, no code of a folder is run, and of pytorch_model.bin, which is a
+pickle, only numbers are read (PyTorch's `weights_only`).
+"""
+
+import hashlib
+import json
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from charloom.data.subwords import Tokens
+from charloom.errors import CharloomError
+from charloom.files import one_line
+
+WEIGHTS = ("model.safetensors", "pytorch_model.bin")
+_LOOK = "copy it from where the model came from"
+
+
+def transformers() -> Any:
+    """Import the library, told to keep off the network and to print nothing."""
+    os.environ["HF_HUB_OFFLINE"] = "1"
+    try:
+        import transformers as library
+    except ImportError:
+        raise CharloomError(
+            "pretrained models need libraries that are not installed: pip install 'charloom[gpt2]'"
+        ) from None
+    logging: Any = library.utils.logging
+    logging.set_verbosity_error()
+    logging.disable_progress_bar()
+    return library
+
+
+def weight_files(folder: Path) -> list[Path]:
+    """Return the files with the weights, in the order of names; raises CharloomError."""
+    _there(folder)
+    for name in WEIGHTS:
+        index = folder / f"{name}.index.json"
+        if (folder / name).is_file():
+            return [folder / name]
+        if index.is_file():
+            shards = sorted(set(_read(index).get("weight_map", {}).values()))
+            return [_there(folder, Path(shard).name) for shard in shards]
+    raise CharloomError(f"{folder} has no {' nor '.join(WEIGHTS)}: {_LOOK}")
+
+
+def digest(folder: Path) -> str:
+    """Return the SHA-256 of the weights: of all their files, one after another."""
+    files = [(path, path.stat()) for path in weight_files(folder)]
+    return _digest(tuple((path, status.st_size, status.st_mtime_ns) for path, status in files))
+
+
+@lru_cache(1)
+def _digest(files: tuple[tuple[Path, int, int], ...]) -> str:
+    found = hashlib.sha256()
+    for path, _, _ in files:
+        with path.open("rb") as file:
+            while chunk := file.read(2**22):
+                found.update(chunk)
+    return found.hexdigest()
+
+
+def read_tokens(folder: str | Path) -> Tokens:
+    """Read a folder's tokenizer; raises CharloomError."""
+    folder = Path(folder)
+    _there(folder)
+    settings = folder / "tokenizer_config.json"
+    names = _read(settings) if settings.is_file() else {}
+    if (folder / "tokenizer.json").is_file():
+        document = _text(folder / "tokenizer.json")
+    elif (folder / "vocab.json").is_file():
+        _there(folder, "merges.txt")
+        with _opening(folder):
+            loader = transformers().AutoTokenizer
+            opened = loader.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
+            document = opened.backend_tokenizer.to_str()
+            names = {name: getattr(opened, name) for name in ("bos_token", "eos_token")}
+    else:
+        raise CharloomError(
+            f"{folder} has no tokenizer.json, nor vocab.json and merges.txt: {_LOOK}"
+        )
+    try:
+        return Tokens.adapt(document, [*_firsts(names, _read(folder / "config.json"))])
+    except CharloomError as error:
+        raise CharloomError(f"{folder}: {error}: {_LOOK}") from None
+
+
+def _firsts(names: dict[str, Any], ids: dict[str, Any]) -> Iterator[Any]:
+    """What a text may begin after: the token for a beginning, or else for an end.
+
+    It goes by the `names` of the tokenizer's settings, then by the `ids` of the model's.
+    """
+    for kind in ("bos", "eos"):
+        name, place = names.get(f"{kind}_token"), ids.get(f"{kind}_token_id")
+        yield name.get("content") if isinstance(name, dict) else name
+        yield from place if isinstance(place, list) else [place]
+
+
+@lru_cache(1)
+def _load(folder: Path, _digest: str, dtype: str) -> nn.Module:
+    """Read the model; what is kept is the newest."""
+    library = transformers()
+    with _opening(folder):
+        config = library.AutoConfig.from_pretrained(
+            folder, local_files_only=True, trust_remote_code=False
+        )
+        model, report = library.AutoModelForCausalLM.from_pretrained(
+            folder,
+            config=config,
+            dtype=getattr(torch, dtype),
+            local_files_only=True,
+            trust_remote_code=False,
+            weights_only=True,
+            output_loading_info=True,
+        )
+    if missing := sorted(report["missing_keys"]):
+        more = f" and {len(missing) - 1:,} more" if len(missing) > 1 else ""
+        raise CharloomError(f"{folder}: the weights lack {missing[0]}{more}: {_LOOK}")
+    model.eval().requires_grad_(False)
+    with _opening(folder):
+        _check_causal(model, folder)
+    return model  # type: ignore[no-any-return]
+
+
+def load(folder: Path, dtype: str = "float32") -> nn.Module:
+    """Return a folder's model. It is shared, and not to be changed.
+
+    Raises CharloomError where the folder holds none, or none that predicts from left to right.
+    """
+    _there(folder, "config.json")
+    return _load(folder.absolute(), digest(folder), dtype)
+
+
+def forget() -> None:
+    """Let go of the model that was loaded last."""
+    _load.cache_clear()
+
+
+def skeleton(architecture: dict[str, Any], dtype: str) -> nn.Module:
+    """Return a model of an architecture, a config.json, whose weights are anything."""
+    library = transformers()
+    from transformers.initialization import no_init_weights
+
+    with _opening(Path("config.json")), no_init_weights():
+        config = library.CONFIG_MAPPING[architecture["model_type"]].from_dict(architecture)
+        model: Any = library.AutoModelForCausalLM.from_config(
+            config, dtype=getattr(torch, dtype), trust_remote_code=False
+        )
+    model.tie_weights()  # which is one of the things that are left out with the initialisation
+    bare: nn.Module = model.eval()
+    return bare
+
+
+@torch.no_grad()
+def _check_causal(model: nn.Module, folder: Path) -> None:
+    """What comes after must not show in a prediction: it would be a wonder, and no score."""
+    first, other = model(torch.tensor([[0, 0], [0, 1]])).logits[:, 0]
+    if not torch.allclose(first, other, rtol=1e-3, atol=1e-4, equal_nan=True):
+        raise CharloomError(f"{folder}: its model looks ahead, and so it cannot predict a text")
+
+
+def _there(folder: Path, name: str = "") -> Path:
+    """The path of a file in the folder; raises CharloomError where one of them is not there."""
+    if not folder.is_dir():
+        raise CharloomError(f"there is no folder {folder} with a pretrained model: check the name")
+    if not (folder / name).exists():
+        raise CharloomError(f"{folder} has no {name}: {_LOOK}")
+    return folder / name
+
+
+def _text(path: Path) -> str:
+    try:
+        return path.read_text("utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise CharloomError(f"{path} cannot be read ({one_line(error)})") from None
+
+
+def _read(path: Path) -> dict[str, Any]:
+    try:
+        document = json.loads(_text(path))
+    except (ValueError, RecursionError) as error:
+        raise CharloomError(f"{path} is no JSON ({one_line(error)}): {_LOOK}") from None
+    if not isinstance(document, dict):
+        raise CharloomError(f"{path} is no JSON object: {_LOOK}")
+    return document
+
+
+@contextmanager
+def _opening(folder: Path) -> Iterator[None]:
+    """Say in a line what the library found wrong with a folder."""
+    try:
+        yield
+    except CharloomError:
+        raise
+    except Exception as error:  # it raises all kinds, by what it finds
+        raise CharloomError(f"{folder} cannot be opened: {one_line(error)}") from None

@@ -1,0 +1,43 @@
+"""The trained network as a predictor of the next character."""
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from charloom.data.vocabulary import Vocabulary
+from charloom.errors import CharloomError
+from charloom.models.torchnet.devices import send
+from charloom.models.torchnet.network import Network, State
+from charloom.models.weights import Array
+
+Ids = NDArray[np.integer]
+
+
+class TorchModel:
+    """The `LanguageModel` protocol over a `Network`, which it takes with its weights."""
+
+    def __init__(self, network: Network, vocabulary: Vocabulary) -> None:
+        self.network, self.vocabulary = network.requires_grad_(False), vocabulary
+        self.config = network.config
+        self.device = network.device()
+
+    def start(self, lanes: int) -> State:
+        """Return the state before any character, for `lanes` independent texts."""
+        return self.network.start(lanes)
+
+    def step(self, ids: Ids, state: State) -> tuple[Array, State]:
+        """Read ids (B,): log-probabilities (B, V) of the next character, and the state after."""
+        log_p, state = self.log_probs(ids[:, np.newaxis], state)
+        return log_p[:, 0], state
+
+    @torch.no_grad()
+    def log_probs(self, ids: Ids, state: State) -> tuple[Array, State]:
+        """Read ids (B, T): (B, T, V), entry t the log-probabilities after ids[:, : t + 1].
+
+        Raises CharloomError where an id is not in [0, V).
+        """
+        V = self.network.vocabulary_size
+        if ids.size and not (ids.min() >= 0 and ids.max() < V):
+            raise CharloomError(f"ids must be from 0 to {V - 1}")
+        logits, state = self.network(send(ids.astype(np.int64), self.device), state)
+        return logits.log_softmax(-1).cpu().numpy(), state

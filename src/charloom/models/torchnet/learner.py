@@ -1,0 +1,267 @@
+"""One update of training over any network of PyTorch's."""
+
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from itertools import pairwise
+from typing import Any
+
+import numpy as np
+import torch
+import torch.nn.functional as F  # noqa: N812
+from numpy.typing import NDArray
+from torch import Tensor
+
+from charloom.config import TrainConfig
+from charloom.errors import CharloomError
+from charloom.files import one_line
+from charloom.models.torchnet.devices import autocast, compiled, send
+from charloom.models.torchnet.network import Dropout, Masks, Network, State
+from charloom.models.torchnet.optimizers import Gradients, Optimizer
+from charloom.models.torchnet.scaling import LossScale
+from charloom.models.weights import Array, check_shapes, check_weights, state_shapes, weight_shapes
+
+Ids = NDArray[np.integer]
+
+
+@dataclass(frozen=True)
+class Share:
+    """Those of a step's B lanes that this process computes.
+
+    `reduce` sums a flat vector over all processes, in place; None where there is only one.
+    """
+
+    first: int
+    count: int
+    reduce: Callable[[Tensor], None] | None = None
+
+
+def parts(lanes: int, count: int) -> list[slice]:
+    """Cut so many lanes into parts that differ by one at most; raises CharloomError."""
+    if count > lanes:
+        raise CharloomError(
+            f"--accumulate {count:,} asks for more parts than there are lanes, {lanes:,}: "
+            "lower it, or raise --batch"
+        )
+    cuts = [lanes * k // count for k in range(count + 1)]
+    return [slice(*pair) for pair in pairwise(cuts)]
+
+
+class TorchLearner:
+    """The `Learner` protocol over a `Network`, which it takes with its weights.
+
+    `seed`, by default `train.seed`, draws the dropout masks. On a GPU `update` returns a tensor
+    that is still being computed, and nothing waits for it; which masks come next follows from a
+    count kept here, that of all calls since `load`. It is only after a step that was refused
+    that this differs from the updates made, until `arrays` is asked for.
+
+    Of the lanes of a step only those of its `share` are given to it. `update`, `loss` and
+    `arrays` must then be called by all processes alike.
+    """
+
+    def __init__(
+        self,
+        network: Network,
+        train: TrainConfig,
+        dtype: str = "float32",
+        seed: int | None = None,
+        share: Share | None = None,
+    ) -> None:
+        self.network, self.train, self.dtype = network, train, dtype
+        self.seed = train.seed if seed is None else seed
+        self.share = share or Share(0, train.batch)
+        self.parts = parts(self.share.count, train.accumulate)
+        self.rows = slice(self.share.first, self.share.first + self.share.count)
+        self.state_shapes = state_shapes(network.config, train.batch)
+        self.device = network.device()
+        self.lazy = self.device.type != "cpu"
+        self.layout = network.layout()
+        self.gradients = Gradients(self.layout)
+        self.optimizer = Optimizer(train, self.layout)
+        self.scale = LossScale(self.device) if train.precision == "fp16" else None
+        self.forward: Callable[..., tuple[Tensor, State]] = network
+        self.compile_error: type[Exception] | tuple[()] = ()
+        if train.compile:
+            self.forward, self.compile_error = compiled(network)
+        self.updates = 0  # decides on the masks
+        self.state: State
+        self.reset()
+
+    def update(self, inputs: Ids, targets: Ids, learning_rate: float) -> float:
+        """Take one step on inputs and targets (B, T), and carry the state on.
+
+        Returns the loss before the step, with dropout, in mean nats per character; NaN where
+        the loss is finite but its gradient is not. Where what it returns is NaN or infinite,
+        weights, slots and the count of updates are as they were; the carried state is not.
+        Raises CharloomError where the shapes are not (B, T) or an id is not in [0, V).
+        """
+        ids, goals = self._send(inputs, targets)
+        self.gradients.flat.zero_()
+        try:
+            states = [self._add_gradients(ids, goals, rows) for rows in self.parts]
+        except self.compile_error as error:
+            raise CharloomError(f"--compile failed ({one_line(error)}): leave it out") from None
+        self.state = tuple(torch.cat(arrays) for arrays in zip(*states, strict=True))
+        if self.share.reduce:
+            self.share.reduce(self.gradients.flat)
+        told = self._move(float(learning_rate))
+        loss: float | Any = told if self.lazy else float(told)
+        self.updates += self.lazy or math.isfinite(loss)
+        return loss
+
+    def _add_gradients(self, ids: Tensor, targets: Tensor, rows: slice) -> State:
+        """Forward and backward over some rows of (B, T); return their state after."""
+        scale = 1.0 if self.train.reduction == "sum" else 1 / (self.train.batch * ids.shape[1])
+        state = tuple(array[rows] for array in self.state)
+        with autocast(self.device, self.train):
+            logits, state = self.forward(ids[rows], state, self._masks(rows))
+        nats = self._nats(logits, targets[rows])
+        scaled = nats * scale if self.scale is None else nats * scale * self.scale.scale
+        torch.autograd.backward(scaled)
+        self.gradients.sums[0] += nats.detach()
+        self.gradients.sums[1] += self._characters(targets[rows])
+        return tuple(array.detach().to(self.gradients.flat.dtype) for array in state)
+
+    @torch.no_grad()
+    def _move(self, learning_rate: float) -> Tensor:
+        """Move the weights by the gradients that are there, and return the loss to tell."""
+        loss = self.gradients.sums[0] / self.gradients.sums[1]
+        sound = loss.isfinite()
+        if self.scale is not None:
+            self.gradients.numbers /= self.scale.scale
+        moved = self.optimizer.step(self.gradients, learning_rate, sound)
+        broken = sound & ~moved
+        if self.scale is not None:
+            broken &= ~self.scale.update(sound, moved)
+        return torch.where(broken, math.nan, loss)
+
+    @torch.no_grad()
+    def loss(self, inputs: Ids, targets: Ids) -> float:
+        """Return the loss of (B, T) from the carried state, without dropout; nothing changes."""
+        ids, goals = self._send(inputs, targets)
+        sums = self.gradients.sums.new_zeros(2)
+        for rows in self.parts:
+            with autocast(self.device, self.train):
+                logits, _ = self.network(ids[rows], tuple(array[rows] for array in self.state))
+            sums[0] += self._nats(logits, goals[rows])
+            sums[1] += self._characters(goals[rows])
+        if self.share.reduce:
+            self.share.reduce(sums)
+        return float(sums[0] / sums[1])
+
+    @property
+    def gradient_norm(self) -> float | None:
+        """The norm of the last update's gradient before it was clipped; None where unknown."""
+        return None if self.optimizer.norm is None else float(self.optimizer.norm)
+
+    def reset(self) -> None:
+        """Forget the carried state."""
+        self.state = self.network.start(self.share.count)
+
+    def arrays(self) -> dict[str, Array]:
+        """Return copies of weights, optimiser slots, updates made, carried state, dropout seed.
+
+        They are ``optimizer.SLOT.WEIGHT``, ``optimizer.updates`` (1,), ``state.NAME`` (B, ...)
+        of all lanes, and ``rng.seed`` (1,). Seed and updates determine every mask.
+        """
+        arrays = {name: layout.read(layout.parameter) for name, layout in self.layout.items()}
+        for slot, named in self.optimizer.slots.items():
+            arrays |= {f"optimizer.{slot}.{n}": self.layout[n].read(t) for n, t in named.items()}
+        self.updates = int(self.optimizer.moves)
+        if self.scale is not None:
+            arrays["optimizer.scale"] = np.array(self.scale.numbers.cpu().numpy())
+            self.updates += int(arrays["optimizer.scale"][2])
+        arrays["optimizer.updates"] = np.array([self.updates], np.int64)
+        for name, array in zip(self.state_shapes, self._whole_state(), strict=True):
+            arrays[f"state.{name}"] = np.array(array.cpu().numpy())
+        arrays["rng.seed"] = np.array([self.seed], np.int64)
+        return arrays
+
+    def load(self, arrays: Mapping[str, Array]) -> None:
+        """Take weights alone, or all that `arrays` gave, cast to this learner's dtype.
+
+        With weights alone all else becomes that of a fresh learner: slots and carried state
+        zero, no updates made. Raises CharloomError, having changed nothing, where a name is
+        missing or unknown, a shape does not fit, or a weight is not finite.
+        """
+        self._check_arrays(arrays)
+        self.network.put(arrays)
+        self.optimizer = Optimizer(self.train, self.layout)
+        self.scale = self.scale and LossScale(self.device)
+        self.updates = 0
+        self.reset()
+        if len(arrays) > len(self.layout):
+            self._load_rest(arrays)
+
+    def _load_rest(self, arrays: Mapping[str, Array]) -> None:
+        for slot, named in self.optimizer.slots.items():
+            for name, tensor in named.items():
+                self.layout[name].write(tensor, arrays[f"optimizer.{slot}.{name}"])
+        self.updates = int(arrays["optimizer.updates"][0])
+        self.optimizer.moves.fill_(self.updates)
+        if self.scale is not None:
+            self.scale.numbers = send(arrays["optimizer.scale"].astype(np.float32), self.device)
+            self.optimizer.moves -= int(arrays["optimizer.scale"][2])
+        self.seed = int(arrays["rng.seed"][0])
+        lanes = [arrays[f"state.{name}"][self.rows] for name in self.state_shapes]
+        self.state = tuple(send(array.astype(self.dtype), self.device) for array in lanes)
+
+    def _whole_state(self) -> State:
+        """Return the carried state of all lanes: each process adds its own to zeros."""
+        if self.share.reduce is None:
+            return self.state
+        whole = []
+        for array in self.state:
+            lanes = array.new_zeros(self.train.batch, *array.shape[1:])
+            lanes[self.rows] = array
+            self.share.reduce(lanes.view(-1))
+            whole.append(lanes)
+        return tuple(whole)
+
+    def _masks(self, rows: slice) -> Masks:
+        """Draw the masks of the next update, for some of this process's lanes."""
+        if not self.train.dropout:
+            return ()
+        lanes = slice(self.share.first + rows.start, self.share.first + rows.stop)
+        rate, batch = self.train.dropout, self.train.batch
+        return self.network.masks(Dropout(rate, self.seed, self.updates, batch, lanes))
+
+    def _nats(self, logits: Tensor, targets: Tensor) -> Tensor:
+        """Sum of -log p(target) over logits (B, T, V)."""
+        if not logits.is_contiguous():  # as the recurrent ones: time is their first axis
+            logits, targets = logits.transpose(0, 1), targets.t()
+        logits = logits.flatten(0, 1).to(self.gradients.flat.dtype)
+        return F.cross_entropy(logits, targets.flatten(), reduction="sum")
+
+    def _characters(self, targets: Tensor) -> Tensor | int:
+        """How many characters targets (B, T) stand for."""
+        characters = self.network.characters
+        return targets.numel() if characters is None else characters[targets].sum()
+
+    def _send(self, inputs: Ids, targets: Ids) -> tuple[Tensor, Tensor]:
+        """Check ids (B, T), where they still are in the host's memory, and send them."""
+        B, V = self.share.count, self.network.vocabulary_size
+        if inputs.ndim != 2 or len(inputs) != B or not inputs.size or inputs.shape != targets.shape:
+            raise CharloomError(
+                f"inputs have shape {inputs.shape} and targets {targets.shape}, "
+                f"but both must be (B, T) with B = {B}, the batch of the training settings"
+            )
+        both = np.stack([inputs, targets]).astype(np.int64)
+        if both.min() < 0 or both.max() >= V:
+            raise CharloomError(f"an id lies outside 0 to {V - 1}: encode with this vocabulary")
+        ids, goals = send(both, self.device)
+        return ids, goals
+
+    def _check_arrays(self, arrays: Mapping[str, Array]) -> None:
+        config, V = self.network.config, self.network.vocabulary_size
+        check_weights({n: a for n, a in arrays.items() if n in self.layout}, config, V)
+        rest = {name: array for name, array in arrays.items() if name not in self.layout}
+        if rest:
+            shapes: dict[str, tuple[int, ...]]
+            shapes = dict.fromkeys(("optimizer.updates", "rng.seed"), (1,))
+            shapes |= {"optimizer.scale": (3,)} if self.scale is not None else {}
+            shapes |= {f"state.{name}": shape for name, shape in self.state_shapes.items()}
+            for slot in self.optimizer.slots:
+                weights = weight_shapes(config, V)
+                shapes |= {f"optimizer.{slot}.{name}": s for name, s in weights.items()}
+            check_shapes(rest, shapes, "training state")

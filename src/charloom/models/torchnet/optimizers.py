@@ -1,0 +1,136 @@
+"""How weights move, given their gradients: charloom/optimizers.py over PyTorch's tensors.
+
+Nothing here waits for a GPU: whether a step is made is itself a number on the device, and where
+it is not, what is added to weights and slots is 0.
+"""
+
+from collections.abc import Mapping
+
+import torch
+from torch import Tensor
+
+from charloom.config import TrainConfig
+from charloom.models.optimizers import EPSILON, SLOTS
+from charloom.models.torchnet.network import Layout
+
+ALIGNED = 64  # numbers: where a parameter's gradient begins in the flat vector
+
+
+class Gradients:
+    """The gradients of all parameters as one vector, and after them two sums of the step.
+
+    They are added to it by autograd, so that it can be looked at, clipped and sent at once.
+    """
+
+    def __init__(self, layouts: Mapping[str, Layout]) -> None:
+        parameters = [layout.parameter for layout in layouts.values()]
+        sizes = [-(-p.numel() // ALIGNED) * ALIGNED for p in parameters]
+        self.flat = parameters[0].new_zeros(sum(sizes) + 2, requires_grad=False)
+        *parts, self.sums = torch.split(self.flat, [*sizes, 2])
+        self.numbers = self.flat[:-2]
+        pairs = zip(parts, parameters, strict=True)
+        self.parts = [part[: p.numel()].view(p.shape) for part, p in pairs]
+        for parameter, part in zip(parameters, self.parts, strict=True):
+            parameter.grad = part
+
+
+class Optimizer:
+    """The rule that `config.optimizer` names, with its slots and the count of moves made.
+
+    `slots` maps a slot's name, then a weight's name, to a tensor shaped like its parameter.
+    """
+
+    def __init__(self, config: TrainConfig, layouts: Mapping[str, Layout]) -> None:
+        self.config = config
+        named = {name: layout.parameter.detach() for name, layout in layouts.items()}
+        self.weights = [*named.values()]
+        self.norm: Tensor | None = None  # of the last gradient, where it is computed
+        self.moves = torch.zeros((), dtype=torch.int64, device=self.weights[0].device)
+        self.slots = {
+            slot: {name: torch.zeros_like(w) for name, w in named.items()}
+            for slot in SLOTS[config.optimizer]
+        }
+
+    @torch.no_grad()
+    def step(self, gradients: Gradients, learning_rate: float, sound: Tensor) -> Tensor:
+        """Clip the gradients (norm first, then values) and move the weights, both in place.
+
+        Returns whether it moved, as a tensor (). It does not, and no weight, slot or count
+        changes, where `sound` is False, or where a number of the gradients, or their norm where
+        that is clipped, is NaN or infinite.
+        """
+        config, numbers = self.config, gradients.numbers
+        if config.clip_norm is not None:
+            norm = self.norm = euclidean(numbers)
+            sound = sound & norm.isfinite()
+            numbers *= torch.where(norm > config.clip_norm, config.clip_norm / norm, 1.0)
+        else:
+            low, high = torch.aminmax(numbers)
+            sound = sound & low.isfinite() & high.isfinite()
+        numbers.masked_fill_(~sound, 0.0)
+        if config.clip_value is not None:
+            numbers.clamp_(-config.clip_value, config.clip_value)
+        self._move(gradients.parts, learning_rate, sound)
+        self.moves += sound
+        return sound
+
+    def _move(self, dw: list[Tensor], rate: float, sound: Tensor) -> None:
+        w, slots = self.weights, [[*named.values()] for named in self.slots.values()]
+        match self.config.optimizer:
+            case "sgd":
+                torch._foreach_add_(w, dw, alpha=-rate)
+            case "adagrad":
+                (memory,) = slots
+                torch._foreach_addcmul_(memory, dw, dw)
+                root = torch._foreach_add(memory, EPSILON)
+                torch._foreach_sqrt_(root)
+                torch._foreach_addcdiv_(w, dw, root, value=-rate)
+            case "rmsprop":
+                (square,) = slots
+                decay = self.moves.new_full((), self.config.decay, dtype=w[0].dtype)
+                torch._foreach_mul_(square, decay.masked_fill_(~sound, 1.0))
+                torch._foreach_addcmul_(square, dw, dw, value=1 - self.config.decay)
+                root = torch._foreach_sqrt(square)
+                torch._foreach_add_(root, EPSILON)
+                torch._foreach_addcdiv_(w, dw, root, value=-rate)
+            case "adam" | "adamw":
+                m, v = slots
+                self._adam(w, dw, m, v, rate, sound)
+
+    def _adam(
+        self,
+        w: list[Tensor],
+        dw: list[Tensor],
+        m: list[Tensor],
+        v: list[Tensor],
+        rate: float,
+        sound: Tensor,
+    ) -> None:
+        """Adam by PyTorch's own kernel; decay is for matrices."""
+        config = self.config
+        decay = config.weight_decay if config.optimizer == "adamw" else 0.0
+        update, found = (self.moves + 1).float(), (~sound).float()
+        for matrices in (True, False):
+            chosen = [k for k, weight in enumerate(w) if (weight.ndim > 1) == matrices]
+            torch._fused_adamw_(
+                [w[k] for k in chosen],
+                [dw[k] for k in chosen],
+                [m[k] for k in chosen],
+                [v[k] for k in chosen],
+                [],
+                [update] * len(chosen),
+                lr=rate,
+                beta1=config.beta1,
+                beta2=config.beta2,
+                weight_decay=decay if matrices else 0.0,
+                eps=EPSILON,
+                amsgrad=False,
+                maximize=False,
+                found_inf=found,
+            )
+
+
+def euclidean(vector: Tensor) -> Tensor:
+    """Norm of a vector as a tensor (), summed in float64."""
+    wide = vector.double()
+    return torch.dot(wide, wide).sqrt()

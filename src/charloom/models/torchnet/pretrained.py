@@ -1,0 +1,279 @@
+"""A causal language model that somebody else trained: trained further, and read with."""
+
+import copy
+import inspect
+import json
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from charloom.config import PretrainedConfig, TrainConfig, replace
+from charloom.data.subwords import Tokens
+from charloom.errors import CharloomError
+from charloom.models.torchnet import folders
+from charloom.models.torchnet.devices import pick_device, send
+from charloom.models.torchnet.network import Dropout, Layout, Masks, Network, State
+from charloom.models.weights import Array, check_shapes
+
+Ids = NDArray[np.integer]
+
+CONTEXT = 1024  # tokens that are looked back over, at most: they cost memory and time
+LORA_ALPHA = 32  # adapters are scaled by this over their rank (Schulman et al. 2025)
+_REPLACING = ("DynamicLayer", "DynamicSlidingWindowLayer")  # kinds of layers of a cache
+_DROPOUT = ("_pdrop", "dropout", "_dropout_prob")  # how architectures end their names for it
+
+
+class PretrainedNetwork(Network):
+    """A model of `transformers`: all its weights are trained, or, with LoRA, adapters alone.
+
+    Weights have the library's names; adapters those that peft gives them in a file.
+    """
+
+    config: PretrainedConfig
+
+    def __init__(
+        self,
+        config: PretrainedConfig,
+        vocabulary_size: int,
+        dtype: str,
+        dropout: float = 0.0,
+        seed: int = 0,
+    ) -> None:
+        """Make the network of a config: weights of 0, or with LoRA the folder's, and new adapters.
+
+        Raises CharloomError where the config contradicts itself or the folder is not as it was.
+        """
+        super().__init__()
+        self.config, self.vocabulary_size = config, vocabulary_size
+        self.model = _new_model(config, dtype, dropout, seed).to(pick_device())
+        parameters: Any = _trained(self.model, config.lora)
+        check_shapes(parameters, config.shapes, "the model of config.json")
+
+    def forward(self, ids: Tensor, state: State, masks: Masks = ()) -> tuple[Tensor, State]:
+        """Read ids (B, T), each lane from nothing: logits (B, T, W), where W may exceed V."""
+        if not masks:
+            return self.model(ids, use_cache=False).logits, ()
+        # The library draws its own masks, from the one generator that all of PyTorch has.
+        with torch.random.fork_rng([ids.device] if ids.is_cuda else []):
+            torch.manual_seed(int(masks[0]))
+            self.model.train()
+            try:
+                return self.model(ids, use_cache=False).logits, ()
+            finally:
+                self.model.eval()
+
+    def masks(self, dropout: Dropout) -> Masks:
+        """Return a seed for the library's masks, which are not one process's on several ranks."""
+        key = (dropout.seed, dropout.update, dropout.rows.start)
+        (seed,) = np.random.SeedSequence(key).generate_state(1, np.uint64)
+        return (torch.tensor(int(seed >> np.uint64(1))),)
+
+    def layout(self) -> dict[str, Layout]:
+        """Return, by its name, where each weight is that is trained."""
+        trained = _trained(self.model, self.config.lora)
+        return {name: Layout(parameter) for name, parameter in trained.items()}
+
+
+def _trained(model: nn.Module, lora: int) -> dict[str, nn.Parameter]:
+    parameters = dict(model.named_parameters())
+    if not lora:
+        return parameters
+    adapters = {name: p for name, p in parameters.items() if ".lora_" in name}
+    return {f"base_model.model.{name.replace('.default', '')}": p for name, p in adapters.items()}
+
+
+def config_of(folder: str | Path, lora: int = 0) -> PretrainedConfig:
+    """Return what a run keeps of the model that it trains, or trains adapters of that rank to.
+
+    Raises CharloomError where the folder lacks something, or the model has more than weights.
+    """
+    folder = Path(folder).absolute()
+    folders.read_tokens(folder)
+    model = folders.load(folder)
+    weights = dict(model.named_parameters(remove_duplicate=False))
+    if not lora and (others := [name for name in model.state_dict() if name not in weights]):
+        raise CharloomError(
+            f"{folder}: of its model {others[0]} is no weight, and would not be kept: say --lora"
+        )
+    hf: Any = model.config
+    architecture = json.loads(hf.to_json_string(use_diff=False))
+    architecture.pop("_name_or_path", None)
+    config = PretrainedConfig(
+        source=str(folder),
+        architecture=architecture,
+        shapes={},
+        sha256=folders.digest(folder),
+        context=_context(hf),
+        lora=lora,
+    )
+    trained = _trained(_new_model(config, "float32", 0.0, 0), lora)
+    return replace(config, shapes={name: tuple(p.shape) for name, p in trained.items()})
+
+
+def _context(hf: Any) -> int:
+    return min(getattr(hf, "max_position_embeddings", None) or CONTEXT, CONTEXT)
+
+
+def source_weights(config: PretrainedConfig) -> dict[str, Array]:
+    """Return the weights that full fine-tuning begins with; raises as `config_of` does."""
+    base = _base(config, "float32")
+    folders.forget()
+    return {name: parameter.cpu().numpy() for name, parameter in base.named_parameters()}
+
+
+def trainable(
+    config: PretrainedConfig,
+    train: TrainConfig,
+    vocabulary_size: int,
+    dtype: str,
+    seed: int,
+    characters: NDArray[np.integer] | None,
+) -> PretrainedNetwork:
+    """Return the network for a learner; `characters` (V,) is how many each token stands for.
+
+    Raises CharloomError as `PretrainedNetwork` does, and for windows longer than the context.
+    """
+    if train.length > config.context:
+        raise CharloomError(
+            f"--length {train.length} is more than the {config.context} tokens that the model "
+            "looks back over: lower it"
+        )
+    network = PretrainedNetwork(config, vocabulary_size, dtype, train.dropout, seed)
+    if characters is not None:
+        network.characters = torch.tensor(characters, dtype=torch.int64, device=network.device())
+    return network
+
+
+def _new_model(config: PretrainedConfig, dtype: str, dropout: float, seed: int) -> nn.Module:
+    asked, rates = config.architecture, (int, float)
+    drops = [n for n, rate in asked.items() if n.endswith(_DROPOUT) and isinstance(rate, rates)]
+    model = folders.skeleton(asked | dict.fromkeys(drops, dropout), dtype)
+    if config.lora:
+        model.load_state_dict(_base(config, dtype).state_dict(), assign=True)
+        _add_adapters(model, config.lora, seed)
+    else:
+        for parameter in model.parameters():
+            nn.init.zeros_(parameter)
+    return model
+
+
+def _base(config: PretrainedConfig, dtype: str) -> nn.Module:
+    """The model in the folder that the config was made from."""
+    folder = Path(config.source)
+    if not folder.is_dir():
+        raise CharloomError(
+            f"there is no folder {folder}, whose model this run trains: put it back, or write into "
+            "the run's config.json where it is"
+        )
+    model = folders.load(folder, dtype).to(pick_device())
+    if folders.digest(folder) != config.sha256:
+        raise CharloomError(
+            f"{folder} holds other weights than this run began with: put those back, of SHA-256 "
+            f"{config.sha256[:8]}, or train anew"
+        )
+    return model
+
+
+def _add_adapters(model: nn.Module, rank: int, seed: int) -> None:
+    """Put adapters of LoRA (Hu et al. 2021) beside all linear layers but the head."""
+    try:
+        from peft import LoraConfig, inject_adapter_in_model
+    except ImportError:
+        raise CharloomError(
+            "LoRA needs a library that is not installed: pip install 'charloom[gpt2]'"
+        ) from None
+    turned = any(type(module).__name__ == "Conv1D" for module in model.modules())  # GPT-2's
+    settings = LoraConfig(
+        r=rank, lora_alpha=LORA_ALPHA, target_modules="all-linear", fan_in_fan_out=turned
+    )
+    with torch.random.fork_rng([]):
+        torch.manual_seed(seed)
+        inject_adapter_in_model(settings, model)
+
+
+class Window(NamedTuple):
+    """A state: the tokens (B, n) that the next is predicted from, n <= C, and keys and values."""
+
+    ids: Ids
+    cache: Any
+
+
+class PretrainedModel:
+    """The `LanguageModel` protocol over a model of `transformers`.
+
+    It reads on until its window holds the C tokens of the context; then the last C // 2 of them
+    are read again, and it goes on from there, as charloom's own transformers do.
+    """
+
+    def __init__(self, model: nn.Module, vocabulary: Tokens, context: int) -> None:
+        self.vocabulary, self.context = vocabulary, context
+        self._model = model.requires_grad_(False)
+        self._device = next(model.parameters()).device
+        known = inspect.signature(self._model.forward).parameters
+        self._keeps = "logits_to_keep" in known
+        self._cache = "cache" if "cache" in known else "past_key_values"  # until transformers 5.23
+
+    @property
+    def parameter_count(self) -> int:
+        """How many numbers it has, all together."""
+        return sum(parameter.numel() for parameter in self._model.parameters())
+
+    def start(self, lanes: int) -> Window:
+        """Return the state before any token, for `lanes` independent texts."""
+        return Window(np.empty((lanes, 0), np.int64), None)
+
+    def step(self, ids: Ids, state: Window) -> tuple[Array, Window]:
+        """Read ids (B,): log-probabilities (B, V) of the next token, and the state after."""
+        log_p, state = self.log_probs(ids[:, np.newaxis], state)
+        return log_p[:, 0], state
+
+    @torch.inference_mode()
+    def log_probs(self, ids: Ids, state: Window) -> tuple[Array, Window]:
+        """Read ids (B, T): (B, T, V), entry t the log-probabilities after ids[:, : t + 1].
+
+        Ids that the model has and the vocabulary has not are possible, and so the others do not
+        quite add up to 1. Raises CharloomError where an id is not in [0, V).
+        """
+        V = len(self.vocabulary)
+        if ids.size and not (ids.min() >= 0 and ids.max() < V):
+            raise CharloomError(f"ids must be from 0 to {V - 1}")
+        parts, C = [], self.context
+        known, cache = state
+        at = 0
+        while at < ids.shape[1]:
+            if known.shape[1] == C:
+                known, cache = known[:, -(C // 2) :], None
+            new = ids[:, at : at + C - known.shape[1]]
+            known = np.concatenate([known, new], axis=1)
+            logits, cache = self._read(known if cache is None else new, cache, new.shape[1])
+            parts.append(logits.log_softmax(-1)[..., :V].cpu().numpy())
+            at += new.shape[1]
+        return np.concatenate(parts, axis=1), Window(known, cache)
+
+    def _read(self, ids: Ids, cache: Any, last: int) -> tuple[Tensor, Any]:
+        """Read ids (B, T) after a cache, which stays as it is; return logits (B, last, W)."""
+        asked = {"logits_to_keep": last} if self._keeps else {}
+        asked |= {self._cache: _copied(cache), "use_cache": True}
+        out = self._model(send(ids.astype(np.int64), self._device), **asked)
+        return out.logits[:, -last:], out[self._cache]
+
+
+def _copied(cache: Any) -> Any:
+    """A cache to read on with: what only ever puts new tensors in place of old shares those."""
+    if cache is None:
+        return None
+    if any(type(layer).__name__ not in _REPLACING for layer in cache.layers):
+        return copy.deepcopy(cache)
+    again = copy.copy(cache)
+    again.layers = [copy.copy(layer) for layer in cache.layers]
+    return again
+
+
+def open_folder(folder: Path) -> PretrainedModel:
+    """Open the model in a folder of Hugging Face's format; raises CharloomError."""
+    tokens, model = folders.read_tokens(folder), folders.load(folder)
+    return PretrainedModel(model.to(pick_device()), tokens, _context(model.config))

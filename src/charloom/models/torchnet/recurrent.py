@@ -1,0 +1,136 @@
+"""Recurrent stacks over PyTorch's own cells, which are cuDNN's on a GPU.
+
+PyTorch keeps a matrix as the transpose of the contract's, the LSTM's gates in the order
+i f g o, and two biases, whose sum is ours: the second stays 0 and is not trained.
+"""
+
+from typing import Any
+
+import torch
+import torch.nn.functional as F  # noqa: N812
+from torch import Tensor, nn
+
+from charloom.config import ModelConfig
+from charloom.models.dropout import dropout_mask
+from charloom.models.torchnet.devices import numpy_name, send
+from charloom.models.torchnet.network import Dropout, Layout, Masks, Network, State
+from charloom.models.weights import weight_shapes
+
+CELLS: dict[str, Any] = {"rnn": nn.RNN, "lstm": nn.LSTM, "gru": nn.GRU}
+STEPS: dict[str, Any] = {
+    "rnn": torch.rnn_tanh_cell,
+    "lstm": torch.lstm_cell,
+    "gru": torch.gru_cell,
+}
+PARAMETERS = {"Wx": "weight_ih_l0", "Wh": "weight_hh_l0", "b": "bias_ih_l0"}
+
+
+class RecurrentNetwork(Network):
+    """Embedding or one-hot inputs, layers of cells with dropout after each, and the head.
+
+    Its parameters are not set: see `put`.
+    """
+
+    config: ModelConfig
+    compiles = False  # the cells are kernels of their own, and there is little beside them
+    embedding: nn.Parameter
+    head_W: nn.Parameter
+    head_b: nn.Parameter
+
+    def __init__(
+        self, config: ModelConfig, vocabulary_size: int, dtype: torch.dtype, device: torch.device
+    ) -> None:
+        super().__init__()
+        self.config, self.vocabulary_size = config, vocabulary_size
+        self.cells = nn.ModuleList()
+        for name, shape in weight_shapes(config, vocabulary_size).items():
+            if name.endswith(".Wx"):
+                cell = CELLS[config.cell](shape[0], config.hidden, device="meta", dtype=dtype)
+                cell.to_empty(device=device)  # and so it draws no random numbers
+                cell.bias_hh_l0.requires_grad_(False).zero_()
+                self.cells.append(cell)
+            elif not name.startswith("layer"):
+                empty = torch.empty(shape, dtype=dtype, device=device)
+                self.register_parameter(name.replace(".", "_"), nn.Parameter(empty))
+
+    def start(self, lanes: int) -> State:
+        """Return zeros (B, H): h of each layer, and for an LSTM its c after it."""
+        parts = 2 if self.config.cell == "lstm" else 1
+        zeros = self.head_W.new_zeros(lanes, self.config.hidden)
+        return (zeros,) * (self.config.layers * parts)
+
+    def forward(self, ids: Tensor, state: State, masks: Masks = ()) -> tuple[Tensor, State]:
+        """Read ids (B, T) int64 after the state: logits (B, T, V), and the state after."""
+        x = self._inputs(ids.t())
+        after: list[Tensor] = []
+        parts = len(state) // len(self.cells)
+        for layer, cell in enumerate(self.cells):
+            x, last = self._read(cell, x, state[layer * parts :][:parts])
+            after += last
+            if masks:
+                x = x * masks[layer]
+        logits = F.linear(x, self.head_W.t(), self.head_b)
+        return logits.transpose(0, 1), tuple(after)
+
+    def _read(self, cell: Any, x: Tensor, before: State) -> tuple[Tensor, State]:
+        """One layer over x (T, B, D) after its state: h (T, B, H), and the state after."""
+        if len(x) == 1 and not torch.is_grad_enabled():
+            # On a CPU the LSTM's module lays its weights out anew at each call: 24 times as long.
+            step = STEPS[self.config.cell]
+            after = _tuple(step(x[0], _lone(before), *cell.all_weights[0]))
+            return after[0].unsqueeze(0), after
+        h, last = cell(x, _lone(tuple(array.unsqueeze(0) for array in before)))
+        return h, tuple(array[0] for array in _tuple(last))
+
+    def _inputs(self, ids: Tensor) -> Tensor:
+        """ids (T, B) -> vectors (T, B, D)."""
+        if self.config.embedding:
+            return F.embedding(ids, self.embedding)
+        one_hot = self.head_W.new_zeros(*ids.shape, self.vocabulary_size)
+        return one_hot.scatter_(2, ids.unsqueeze(2), 1.0)
+
+    def masks(self, dropout: Dropout) -> Masks:
+        """Draw (B, H) for each layer: those of the other engines."""
+        seed, update, rate, rows = dropout.seed, dropout.update, dropout.rate, dropout.rows
+        shape, dtype = (dropout.batch, self.config.hidden), numpy_name(self.head_W)
+        drawn = [
+            dropout_mask(seed, update, layer, shape, rate, dtype)[rows]
+            for layer in range(self.config.layers)
+        ]
+        return tuple(send(mask, self.device()) for mask in drawn)
+
+    def layout(self) -> dict[str, Layout]:
+        """Return, by its name in the contract, where each weight is."""
+        layouts = {}
+        for name in weight_shapes(self.config, self.vocabulary_size):
+            where, _, part = name.rpartition(".")
+            if where.startswith("layer"):
+                cell = self.cells[int(where.removeprefix("layer"))]
+                parameter = getattr(cell, PARAMETERS[part])
+                layouts[name] = Layout(parameter, self._to_contract, self._from_contract)
+            else:
+                layouts[name] = Layout(getattr(self, name.replace(".", "_")))
+        return layouts
+
+    def _to_contract(self, tensor: Tensor) -> Tensor:
+        """(G*H, D) -> (D, G*H), or (G*H,) -> (G*H,), the gates in the contract's order."""
+        return self._swap_gates(tensor).t()
+
+    def _from_contract(self, tensor: Tensor) -> Tensor:
+        return self._swap_gates(tensor.t())
+
+    def _swap_gates(self, tensor: Tensor) -> Tensor:
+        """Rows in the order i f g o to i f o g, and back, of an LSTM's."""
+        if self.config.cell != "lstm":
+            return tensor
+        i, f, third, fourth = tensor.chunk(4)
+        return torch.cat([i, f, fourth, third])
+
+
+def _lone(state: State) -> Tensor | State:
+    """An LSTM's state is a tuple, that of the other cells a tensor."""
+    return state if len(state) > 1 else state[0]
+
+
+def _tuple(state: Tensor | State) -> State:
+    return state if isinstance(state, tuple) else (state,)

@@ -1,5 +1,0 @@
-"""Character n-grams: counted in one pass, smoothed, and read like any other model."""
-
-from charloom.ngram.model import NgramModel
-
-__all__ = ["NgramModel"]

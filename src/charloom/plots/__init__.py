@@ -1,1 +1,0 @@
-"""Curves of runs, as rows and as pictures. Drawing needs the extra `charloom[report]`."""

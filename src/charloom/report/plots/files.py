@@ -1,0 +1,78 @@
+"""Figures -> PNG and SVG; and SVG for a page, in the page's own colours, light and dark."""
+
+import re
+import warnings
+from collections.abc import Sequence
+from io import BytesIO
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from charloom.analysis.curves import Curve
+from charloom.errors import CharloomError
+from charloom.files import write_output
+from charloom.report.plots.drawing import draw
+from charloom.report.plots.style import LIGHT, Look, Palette, plain_style
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+DPI = 160
+KINDS = (".png", ".svg")
+_STAND_INS = Palette(  # for the variables of a page, which has other colours in the dark
+    paper="#f00001",
+    ink="#f00002",
+    faint="#f00003",
+    line="#f00004",
+    series=tuple(f"#f0001{k}" for k in range(len(LIGHT.series))),
+)
+
+
+def write_plot(path: Path, curves: Sequence[Curve], look: Look) -> None:
+    """Draw curves into a new or old file, by its suffix PNG or SVG. Raises CharloomError."""
+    kind = path.suffix.lower()
+    if kind not in KINDS:
+        raise CharloomError(f"{path} is neither .png nor .svg: choose one of these endings")
+    content = _rendered(draw(curves, look), kind[1:], look.palette)
+    write_output(path, content)
+
+
+def inline_svg(curves: Sequence[Curve], look: Look, name: str, label: str) -> str:
+    """Draw curves as an element for a page: `name` tells its ids from those of others there.
+
+    Its colours are the variables --paper, --ink, --faint, --line and --series-0 to --series-6.
+    `label` says what is to be seen. Raises CharloomError.
+    """
+    look = Look(**{**vars(look), "palette": _STAND_INS})
+    text = _rendered(draw(curves, look), "svg", _STAND_INS).decode()
+    text = text[text.index("<svg") :]
+    text = re.sub(r"<style.*?</style>|<defs>\s*</defs>|<!--.*?-->", "", text, flags=re.DOTALL)
+    text = re.sub(r'\bid="', f'id="{name}-', text)
+    text = re.sub(r'(url\(#|href="#)', rf"\g<1>{name}-", text)
+    text = re.sub(r'(<svg [^>]*?)width="[^"]*"', r"\g<1>", text, count=1)
+    text = re.sub(r'(<svg [^>]*?)height="[^"]*"', r"\g<1>", text, count=1)
+    for field, colour in _colours():
+        text = text.replace(colour, f"var(--{field})")
+    return text.replace("<svg ", f'<svg role="img" aria-label="{_quoted(label)}" ', 1)
+
+
+def _rendered(figure: "Figure", kind: str, palette: Palette) -> bytes:
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.backends.backend_svg import FigureCanvasSVG
+
+    stream, canvas = BytesIO(), FigureCanvasAgg if kind == "png" else FigureCanvasSVG
+    with warnings.catch_warnings(), plain_style(palette):
+        warnings.filterwarnings("ignore", message="Glyph .* missing from")  # a box stands for it
+        names = ("Software",) if kind == "png" else ("Creator", "Date", "Format", "Type")
+        metadata: Any = dict.fromkeys(names)  # so that the same rows make the same bytes
+        canvas(figure)
+        figure.savefig(stream, format=kind, dpi=DPI, metadata=metadata)
+    return stream.getvalue()
+
+
+def _colours() -> list[tuple[str, str]]:
+    plain = [(name, getattr(_STAND_INS, name)) for name in ("paper", "ink", "faint", "line")]
+    return plain + [(f"series-{k}", colour) for k, colour in enumerate(_STAND_INS.series)]
+
+
+def _quoted(text: str) -> str:
+    return text.replace("&", "&amp;").replace('"', "&quot;").replace("<", "&lt;")

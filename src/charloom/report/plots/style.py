@@ -1,0 +1,100 @@
+"""How figures look: colours, sizes, and how numbers are written beside their axes."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+from charloom.analysis.curves import Axis, Value
+from charloom.errors import CharloomError
+
+
+class Palette(NamedTuple):
+    """Colours of a figure; `series` are told apart by the colour-blind, too."""
+
+    paper: str
+    ink: str
+    faint: str
+    line: str
+    series: tuple[str, ...]
+
+
+# Okabe & Ito 2008, "Color Universal Design"; their yellow is too pale for a line on white.
+LIGHT = Palette(
+    paper="#ffffff",
+    ink="#1d2129",
+    faint="#667085",
+    line="#dfe3e8",
+    series=("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#7f7f7f"),
+)
+
+
+@dataclass(frozen=True)
+class Look:
+    """How a figure looks: its size in inches, axes, and whether it shows samples in a strip."""
+
+    axis: Axis = "characters"
+    values: tuple[Value, ...] = ("loss",)
+    log: bool = False
+    log_y: bool = False
+    width: float = 9.0
+    height: float = 4.6
+    palette: Palette = LIGHT
+    strip: bool = False
+    title: bool = True
+
+
+@contextmanager
+def plain_style(palette: Palette) -> Iterator[None]:
+    """Set matplotlib's style for a while; raises CharloomError where it is not installed."""
+    try:
+        import matplotlib
+    except ImportError:
+        raise CharloomError(
+            "a plot needs matplotlib, which is not installed: pip install 'charloom[report]'"
+        ) from None
+    style: Any = {
+        "font.size": 9,
+        "axes.titlesize": 11,
+        "axes.titleweight": "bold",
+        "text.parse_math": False,  # a $ in a name or a sample is a $
+        "axes.edgecolor": palette.line,
+        "axes.labelcolor": palette.faint,
+        "axes.facecolor": "none",
+        "axes.spines.top": False,
+        "axes.spines.right": False,
+        "axes.spines.left": False,
+        "axes.grid": True,
+        "axes.grid.axis": "y",
+        "axes.axisbelow": True,
+        "grid.color": palette.line,
+        "grid.linewidth": 0.7,
+        "figure.facecolor": palette.paper,
+        "savefig.facecolor": palette.paper,
+        "text.color": palette.ink,
+        "xtick.color": palette.line,
+        "ytick.color": palette.line,
+        "xtick.labelcolor": palette.faint,
+        "ytick.labelcolor": palette.faint,
+        "ytick.major.size": 0,
+        "ytick.minor.size": 0,
+        "legend.frameon": False,
+        "svg.fonttype": "none",
+    }
+    with matplotlib.rc_context(style):
+        yield
+
+
+def thousands() -> Any:
+    """Return what writes numbers beside an axis."""
+    from matplotlib.ticker import FuncFormatter
+
+    return FuncFormatter(lambda x, _: short(x))
+
+
+def short(number: float) -> str:
+    """Write a number as on an axis: 500, 20k, 1.5M."""
+    for size, letter in ((1e9, "G"), (1e6, "M"), (1e3, "k")):
+        if abs(number) >= size:
+            return f"{number / size:g}{letter}"
+    return f"{number:g}"

@@ -1,0 +1,293 @@
+"""A run is a folder of plain files (DESIGN.md, contract 3); this is its door.
+
+    config.json      what was asked: a `RunConfig`
+    vocabulary.json  the characters; of a model of tokens, its tokenizer.json
+    corpus.json      the text's name, sources, length and SHA-256: a `Corpus`
+    ids.npy          the text as ids, made when it is first read, and ids.json: see ids.py
+    metrics.jsonl    one object a line, by step
+    samples/         STEP.txt, what it wrote at that step; generated.txt, what was worth keeping
+    checkpoints/     see checkpoint.py
+
+`config.json` is written last and never again: a folder without it is no run.
+"""
+
+import fcntl
+import os
+import platform
+import warnings
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import replace
+from datetime import datetime
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any, Literal, Self
+
+import msgspec
+
+from charloom import __version__
+from charloom.config import PretrainedConfig, RunConfig
+from charloom.data.dataset import Corpus as Corpus
+from charloom.data.dataset import CorpusText
+from charloom.data.dataset import Parts as Parts
+from charloom.data.subwords import Alphabet, Tokens
+from charloom.data.text import Text
+from charloom.data.vocabulary import Vocabulary
+from charloom.errors import CharloomError
+from charloom.files import (
+    plain_size,
+    read_bytes,
+    read_json,
+    replace_file,
+    sync_folder,
+    write_file,
+)
+from charloom.progress import Tell, say_nothing
+from charloom.runs import checkpoint, metrics
+from charloom.runs.arrays import Array, expected_arrays
+from charloom.runs.checkpoint import Checkpoint
+from charloom.runs.meta import Meta
+
+_LARGEST_VOCABULARY = 2**26  # bytes: all of Unicode, or 256,000 tokens, as JSON in ASCII is smaller
+
+_BEGINNING = {"vocabulary.json", "corpus.json", ".config.json.new", "checkpoints", "samples"}
+_BEGINNING |= {"ids.npy", "ids.json", ".ids.npy.new", ".ids.json.new", ".ids.mark"}
+
+Which = Literal["best", "latest"] | int
+
+
+class Run:
+    """One run folder: make it with `create`, find it again with `open`."""
+
+    def __init__(self, path: Path, config: RunConfig, vocabulary: Alphabet, corpus: Corpus) -> None:
+        self.path = path
+        self.config = config
+        self.vocabulary = vocabulary
+        self.corpus = corpus
+        self.checkpoints = path / "checkpoints"
+        self._metrics = path / "metrics.jsonl"
+        self._samples = path / "samples"
+        self._text = CorpusText(path, config, vocabulary, corpus)
+
+    @classmethod
+    def create(
+        cls,
+        path: str | Path,
+        config: RunConfig,
+        vocabulary: Alphabet,
+        text: Text,
+        tell: Tell = say_nothing,
+    ) -> Self:
+        """Begin a run in a folder that is new or empty; raises CharloomError for any other."""
+        path = Path(path)
+        corpus = Corpus.of(text, config.data.sources)
+        run = cls(path, config, vocabulary, corpus)
+        contents = {
+            "vocabulary.json": vocabulary.to_json().encode(),
+            "corpus.json": _pretty(corpus),
+        }
+        try:
+            _clear_folder(path)
+            path.mkdir(parents=True, exist_ok=True)
+            for folder in ("checkpoints", "samples"):
+                (path / folder).mkdir()
+            for name, content in contents.items():
+                write_file(path / name, content)
+            run._text.begin(text, tell)
+            replace_file(path / "config.json", _pretty(config))  # whole, or there is no run
+            sync_folder(path.parent)
+        except OSError as error:
+            raise CharloomError(
+                f"cannot begin a run in {path} ({error.strerror}): choose another folder"
+            ) from error
+        return run
+
+    @classmethod
+    def open(cls, path: str | Path) -> Self:
+        """Open a run; raises CharloomError that names the file where one is missing or damaged."""
+        path = Path(path)
+        if "config.json" not in _names(path):
+            raise CharloomError(f"{path} is no run folder: it has no config.json")
+        config = read_json(path / "config.json", RunConfig)
+        corpus = read_json(path / "corpus.json", Corpus)
+        document = read_bytes(path / "vocabulary.json", _LARGEST_VOCABULARY)
+        kind = Tokens if isinstance(config.model, PretrainedConfig) else Vocabulary
+        try:
+            vocabulary = kind.from_json(document.decode("ascii"))
+        except (CharloomError, UnicodeDecodeError) as error:
+            raise CharloomError(
+                f"{path / 'vocabulary.json'} is damaged ({error}): restore it from a copy"
+            ) from None
+        return cls(path, config, vocabulary, corpus)
+
+    @contextmanager
+    def lock(self) -> Iterator[None]:
+        """Hold the folder for one trainer; raises CharloomError where another process has it.
+
+        The kernel drops the lock with the process that holds it, however that ends.
+        """
+        path = self.path / ".lock"
+        self._refuse_links(path)
+        with _writing(path):
+            file = path.open("a+")
+        with file:
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                file.seek(0)
+                holder = file.read(20).strip() or "unknown"
+                raise CharloomError(
+                    f"{self.path} is being trained by process {holder}: wait for it or stop it"
+                ) from None
+            file.truncate(0)
+            file.write(f"{os.getpid()}\n")
+            file.flush()
+            yield
+
+    def _refuse_links(self, lock: Path) -> None:
+        """Nothing is written through a link out of the folder, nor into a pipe."""
+        for folder in (self._samples, self.checkpoints):
+            if folder.is_symlink():
+                raise CharloomError(f"{folder} is a link: put the folder itself in its place")
+        for file in (lock, self._metrics, self._samples / "generated.txt"):
+            if file.exists() or file.is_symlink():
+                plain_size(file)
+
+    def read_text(self) -> Text:
+        """Read the text again; raises CharloomError unless it is the one the run began with."""
+        return self._text.read()
+
+    def prepare(self, tell: Tell = say_nothing) -> None:
+        """Do what takes long in `read_parts` now, and let `tell` hear how far it has come.
+
+        Raises CharloomError as that does.
+        """
+        self._text.prepare(tell)
+
+    def read_parts(self) -> Parts:
+        """Return the text as ids, cut; they are made in the folder when this is first called.
+
+        Raises CharloomError where the text is another now, or where another process is at it.
+        """
+        return self._text.parts()
+
+    def append_metrics(self, record: Mapping[str, Any]) -> None:
+        """Add one line; a number that JSON does not have, NaN or an infinity, becomes null."""
+        with _writing(self._metrics):
+            metrics.append(self._metrics, record)
+
+    def metrics(self) -> list[dict[str, Any]]:
+        """Return what was measured, in the order of steps; a line cut short at the end is left out.
+
+        Raises CharloomError where a line before the last is damaged.
+        """
+        return [record for _, record in metrics.lines(self._metrics)]
+
+    def truncate_metrics(self, step: int) -> None:
+        """Forget what was measured after `step`: it is about to be measured again."""
+        with _writing(self._metrics):
+            metrics.truncate(self._metrics, step)
+
+    def write_sample(self, step: int, text: str) -> Path:
+        """Keep what was written at `step`; returns the file."""
+        path = self._samples / f"{step:08d}.txt"
+        with _writing(path):
+            self._samples.mkdir(exist_ok=True)
+            replace_file(path, text.encode())
+        return path
+
+    def append_generated(self, step: int, loss: float, text: str) -> None:
+        """Add a text to generated.txt, with the time, the step and the smoothed loss in nats."""
+        now = datetime.now().astimezone().isoformat(" ", "seconds")
+        path = self._samples / "generated.txt"
+        with _writing(path), path.open("ab") as file:
+            file.write(f"---- {now}, step {step}, loss {loss:.6f} ----\n{text}\n\n".encode())
+
+    def save(self, arrays: Mapping[str, Array], meta: Meta) -> Path:
+        """Write a checkpoint, and the metrics up to it through to the disk; returns its path."""
+        if self._metrics.exists():
+            with _writing(self._metrics), self._metrics.open("rb") as file:
+                os.fsync(file.fileno())
+        return checkpoint.save(self.checkpoints, arrays, meta, self.config.watch.keep)
+
+    def checkpoint(self, which: Which = "best") -> Checkpoint:
+        """Read a checkpoint: the best on held-out text, the latest, or that of a step.
+
+        Where the best or the latest is damaged, another is read and its notes say so; a step
+        that was asked for by its number is read or refused. Raises CharloomError.
+        """
+        expected = expected_arrays(self.config, len(self.vocabulary))
+        if isinstance(which, int):
+            return checkpoint.read(checkpoint.find(self.checkpoints, which), expected)
+        latest = checkpoint.read_newest(self.checkpoints, expected)
+        best = latest.meta.best
+        if which == "latest" or best is None or best.step == latest.meta.step:
+            return latest
+        try:
+            return checkpoint.read(checkpoint.find(self.checkpoints, best.step), expected)
+        except CharloomError as error:
+            note = f"{error}; used {latest.path.name}, the latest, instead of the best"
+            return replace(latest, notes=(*latest.notes, note))
+
+    def load_weights(self, which: Which = "best") -> dict[str, Array]:
+        """Return the arrays of the model alone; warns where a damaged checkpoint was passed over.
+
+        Raises CharloomError as `checkpoint` does.
+        """
+        found = self.checkpoint(which)
+        for note in found.notes:
+            warnings.warn(note, stacklevel=2)
+        return found.weights
+
+
+def versions() -> dict[str, str]:
+    """Return what else the last bits of a training run depend on."""
+    numerics = {name: version(name) for name in ("numpy", "numba")}
+    return {"charloom": __version__, "python": platform.python_version()} | numerics
+
+
+def list_runs(folder: str | Path) -> list[Path]:
+    """Return the run folders in and below `folder`, whole or damaged, in the order of names."""
+    if not Path(folder).is_dir():
+        raise CharloomError(f"there is no folder {folder}: check the name")
+    found: list[Path] = []
+    for parent, folders, files in os.walk(folder):
+        folders[:] = sorted(name for name in folders if not name.startswith("."))
+        if {"config.json", "corpus.json", "vocabulary.json"} <= {*files}:
+            found.append(Path(parent))
+            folders.clear()
+    return found
+
+
+def _names(folder: Path) -> list[str]:
+    try:
+        return [path.name for path in folder.iterdir()]
+    except (FileNotFoundError, NotADirectoryError):
+        raise CharloomError(
+            f"there is no run folder {folder}: `charloom runs` lists those below"
+        ) from None
+    except OSError as error:
+        raise CharloomError(f"{folder} cannot be read: {error.strerror}") from None
+
+
+@contextmanager
+def _writing(path: Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise CharloomError(f"cannot write {path} ({error.strerror}): mend that") from error
+
+
+def _pretty(struct: msgspec.Struct) -> bytes:
+    return msgspec.json.format(msgspec.json.encode(struct), indent=2) + b"\n"
+
+
+def _clear_folder(path: Path) -> None:
+    """Make room for a run: only what a kill left of another's beginning is removed."""
+    names = {entry.name for entry in path.iterdir()} if path.is_dir() else set()
+    if "config.json" in names:
+        raise CharloomError(f"{path} already holds a run: resume it or choose another folder")
+    if names - _BEGINNING:
+        raise CharloomError(f"{path} is not empty: choose a folder that is new or empty")
+    for name in names:
+        (path / name).rmdir() if (path / name).is_dir() else (path / name).unlink()

@@ -1,0 +1,109 @@
+"""What a training run tells as it goes.
+
+Losses are mean nats per character. `step` counts the updates made.
+"""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from charloom.evaluation import Score
+from charloom.runs.meta import Best
+from charloom.runs.run import Parts, Run
+
+
+@dataclass(frozen=True)
+class Started:
+    """The first event: the run and its text, and in `notes` what is worth saying about them.
+
+    `engine` is the one in use ("counts" for an n-gram model). `step` is 0, or where the run goes
+    on from, and `total` where it ends: with minutes, as far as that can be told.
+    """
+
+    run: Run
+    engine: str
+    parameters: int
+    parts: Parts
+    step: int
+    total: int
+    notes: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Progress:
+    """A few times a second. `loss` is the mean since the last one, `smooth` min-char-rnn's.
+
+    `epoch` counts passes through the text, `characters` those read in updates so far; `speed` is
+    such characters a second of late; `seconds` of training are over and `left` are to come, None
+    while that cannot be told.
+    """
+
+    step: int
+    total: int
+    epoch: float
+    characters: int
+    loss: float
+    smooth: float
+    rate: float
+    speed: float
+    seconds: float
+    left: float | None
+
+
+@dataclass(frozen=True)
+class Evaluated:
+    """The loss on held-out text; `best` where it is the lowest so far."""
+
+    step: int
+    score: Score
+    best: bool
+
+
+@dataclass(frozen=True)
+class Sampled:
+    """What the model wrote, which is also in samples/."""
+
+    step: int
+    text: str
+
+
+@dataclass(frozen=True)
+class Saved:
+    """A checkpoint is on the disk; `best` where it is that of the lowest loss so far."""
+
+    step: int
+    path: Path
+    best: bool
+
+
+@dataclass(frozen=True)
+class Warned:
+    """Something went wrong, and training goes on; `text` says in a sentence what, and how."""
+
+    step: int
+    text: str
+
+
+@dataclass(frozen=True)
+class Finished:
+    """The last event. `signal` is the one that interrupted the run, by its number.
+
+    The `reason` is "turned" where held-out loss rose so clearly that the rest of the minutes was
+    not used; `outlook` says in a sentence what a run with minutes has come to. `validation` is
+    the last held-out score, None where there was none since the start; `smooth` is None for an
+    n-gram model.
+    """
+
+    reason: Literal["done", "turned", "interrupted"]
+    signal: int | None
+    step: int
+    total: int
+    smooth: float | None
+    validation: Score | None
+    best: Best | None
+    path: Path
+    seconds: float
+    outlook: str | None = None
+
+
+Event = Started | Progress | Evaluated | Sampled | Saved | Warned | Finished

@@ -1,0 +1,66 @@
+"""An n-gram run: the whole text is counted in one step, and told with the events of training."""
+
+import math
+from collections.abc import Iterator
+from time import perf_counter
+
+from charloom.config import NgramConfig
+from charloom.data.vocabulary import Vocabulary
+from charloom.evaluation import Score, evaluate
+from charloom.generation.sampling import generate
+from charloom.models.ngram import NgramModel
+from charloom.runs.checkpoint import Checkpoint
+from charloom.runs.meta import Best, Meta
+from charloom.runs.run import Run, versions
+from charloom.training.events import Evaluated, Event, Finished, Sampled, Saved, Started
+
+
+def fit(run: Run, config: NgramConfig, saved: Checkpoint | None) -> Iterator[Event]:
+    """Count, score, write a sample and save; a run that is `saved` already is left as it is."""
+    began, score = perf_counter(), None
+    parts, vocabulary = run.read_parts(), run.vocabulary
+    assert isinstance(vocabulary, Vocabulary)
+    if saved is None:
+        model = NgramModel.fit(parts.train, vocabulary, config)
+        yield Started(run, "counts", model.parameter_count, parts, 0, 1, parts.notes)
+        if parts.validation is not None and run.config.watch.evaluate_every != 0:
+            score = evaluate(model, parts.validation)
+            yield Evaluated(1, score, best=True)
+        yield _sample(run, model)
+        yield _save(run, model, score, len(parts.train), began)
+    else:
+        model = NgramModel.from_arrays(config, vocabulary, saved.weights)
+        notes = parts.notes + saved.notes
+        yield Started(run, "counts", model.parameter_count, parts, 1, 1, notes)
+    yield Finished(
+        reason="done",
+        signal=None,
+        step=1,
+        total=1,
+        smooth=None,
+        validation=score,
+        best=saved.meta.best if saved else _best(score),
+        path=run.path,
+        seconds=perf_counter() - began,
+    )
+
+
+def _sample(run: Run, model: NgramModel) -> Sampled:
+    watch = run.config.watch
+    text = "".join(generate(model, watch.sample, length=watch.sample_length))
+    run.write_sample(1, text)
+    return Sampled(1, text)
+
+
+def _save(run: Run, model: NgramModel, score: Score | None, read: int, began: float) -> Saved:
+    seconds = perf_counter() - began
+    record = {"step": 1, "characters": read, "seconds": seconds}
+    run.truncate_metrics(0)
+    run.append_metrics(record | ({"validation": score.nats} if score else {}))
+    meta = Meta(step=1, seconds=seconds, best=_best(score), versions=versions())
+    return Saved(1, run.save(model.arrays(), meta), best=True)
+
+
+def _best(score: Score | None) -> Best | None:
+    """Smoothing "none" rules characters out: one of them, and the loss is infinite."""
+    return Best(1, score.nats if math.isfinite(score.nats) else None) if score else None

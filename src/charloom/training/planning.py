@@ -1,0 +1,238 @@
+"""How a run begins: from a text and what was asked to settings, for the time there is.
+
+Beside the loop the only place that looks at the clock: it times some updates of the models
+that might be chosen (recipe.py says which) on the text itself.
+"""
+
+import math
+from collections import deque
+from collections.abc import Collection, Iterator
+from pathlib import Path
+from time import perf_counter
+from typing import NamedTuple
+
+from charloom.config import NgramConfig, PretrainedConfig, RunConfig, replace
+from charloom.data.batches import check_fits, open_batches
+from charloom.data.dataset import fewest_characters
+from charloom.data.subwords import Alphabet
+from charloom.data.text import Text, read_text, split_text
+from charloom.data.vocabulary import Vocabulary
+from charloom.errors import CharloomError
+from charloom.evaluation import evaluate
+from charloom.generation.sampling import generate
+from charloom.models.engines import (
+    Ids,
+    Learner,
+    create_learner,
+    create_model,
+    load_torchnet,
+    pick_engine,
+)
+from charloom.models.weights import parameter_count
+from charloom.progress import Tell, say_nothing
+from charloom.runs.run import Run
+from charloom.training.recipe import Choice, Size, choose, speed, times
+
+EPOCHS = 10  # where the end of the run is left open, but with these bounds
+FEWEST, MOST = 4_000_000, 100_000_000  # characters read
+LOOKING = 0.07  # of the time goes into looks: the share that is planned for at the beginning
+MEASURING = 0.08  # of the time may go into measuring
+SECONDS = 0.25  # that one model is timed for, at most: two updates at least
+WIDTHS = 3  # models that are timed, at most
+MANY = 16  # characters of the text to look at, for each that a step needs
+COMPILED = 2.0  # seconds of a first update, above which it has been compiling
+
+
+class Plan(NamedTuple):
+    """Settings with `iterations` that fit the minutes, and (what, why) in a line each.
+
+    The minutes count from `began`, a reading of perf_counter.
+    """
+
+    config: RunConfig
+    reasons: tuple[tuple[str, str], ...]
+    began: float
+
+
+def new_run(
+    path: str | Path, config: RunConfig, text: Text | None = None, tell: Tell = say_nothing
+) -> Run:
+    """Begin a run folder for the text that `config` names, read anew unless it is given.
+
+    Where only minutes are given, the speed is measured and tells the iterations. Where nothing
+    says how long, the run is 10 epochs long, but 4 million characters at least and 100 million
+    at most. Raises CharloomError, and then makes no folder.
+    """
+    text = read_text(config.data.sources, tell) if text is None else text
+    vocabulary = _vocabulary(config, text)
+    if not isinstance(config.model, NgramConfig):
+        split = split_text(text.characters, config.data, fewest_characters(config))
+        train, N = config.train, split.train.stop
+        ids, per_id = _ids(config, text, vocabulary, N)
+        check_fits(ids, train.batch, train.length, vocabulary.unit)
+        if train.minutes is not None and train.iterations is None:
+            config = plan(config, None, text, perf_counter()).config
+        elif train.iterations is None and train.epochs is None:
+            characters = min(max(EPOCHS * N, FEWEST), MOST)
+            iterations = math.ceil(characters / (train.batch * train.length * per_id))
+            config = replace(config, train=replace(train, iterations=iterations))
+    return Run.create(path, config, vocabulary, text, tell)
+
+
+def plan(
+    config: RunConfig,
+    given: Collection[str] | None,
+    text: Text,
+    began: float,
+    tell: Tell = say_nothing,
+) -> Plan:
+    """Choose what is not `given` for this text, and how many updates fit the minutes.
+
+    `given` are names of settings; None takes the settings as they are and looks for the length
+    alone. The minutes count from `began`, a reading of perf_counter; where half of them is over
+    before the first update, for something had to be compiled, that half is left all the same.
+    Without minutes nothing is measured: the same text and settings give the same plan. Raises
+    CharloomError.
+    """
+    assert not isinstance(config.model, NgramConfig)
+    vocabulary = _vocabulary(config, text)
+    N = split_text(text.characters, config.data, 3).train.stop
+    planner = _Planner(config, given, text, vocabulary, N)
+    minutes = config.train.minutes
+    if minutes is None:
+        choice = planner.choose(None)
+        return Plan(choice.config, choice.reasons, began)
+    return planner.measured(60 * minutes, began, tell)
+
+
+def _vocabulary(config: RunConfig, text: Text) -> Alphabet:
+    """The characters of the text, or what the weights that it begins with were trained on."""
+    vocabulary: Alphabet
+    if config.start is not None:
+        start, vocabulary = config.start, Run.open(config.start).vocabulary
+    elif isinstance(config.model, PretrainedConfig):
+        start = config.model.source
+        vocabulary = load_torchnet().read_tokens(start)
+    else:
+        return Vocabulary.from_alphabet(text.alphabet, text.characters)
+    if unknown := vocabulary.unknown(text.alphabet):
+        raise CharloomError(
+            f"{start} has never seen {unknown} of the characters of this text: take them out, or "
+            "train without --from"
+        )
+    return vocabulary
+
+
+def _beginning(config: RunConfig, text: Text, vocabulary: Alphabet, characters: int) -> Ids:
+    """The first ids of the training text, which has so many characters: enough for some steps."""
+    enough = MANY * fewest_characters(config)
+    return vocabulary.encode(text.head(min(characters, enough)))
+
+
+def _ids(config: RunConfig, text: Text, vocabulary: Alphabet, characters: int) -> tuple[int, float]:
+    """How many ids the training text has, or else enough, and how many characters one is."""
+    if isinstance(vocabulary, Vocabulary):
+        return characters, 1.0
+    ids = _beginning(config, text, vocabulary, characters)
+    return len(ids), vocabulary.count(ids) / max(1, len(ids))
+
+
+class _Planner:
+    """Speeds that have been measured, and the choice that they lead to."""
+
+    def __init__(
+        self,
+        config: RunConfig,
+        given: Collection[str] | None,
+        text: Text,
+        vocabulary: Alphabet,
+        characters: int,
+    ) -> None:
+        self.config, self.given, self.text = config, given, text
+        self.vocabulary = vocabulary
+        _, self.per_id = _ids(config, text, vocabulary, characters)
+        self.size = Size(characters, len(vocabulary))
+        self.speeds: dict[int, float] = {}  # numbers of a model -> characters a second
+
+    def choose(self, seconds: float | None) -> Choice:
+        if self.given is None:
+            return Choice(self.config, 0.0, ())
+        return choose(self.config, self.given, self.size, seconds, self.speeds)
+
+    def measured(self, budget: float, began: float, tell: Tell) -> Plan:
+        """Time what would be chosen, until that is what has been timed."""
+        tell("measuring this machine's speed; the first time, compiling takes some seconds")
+        start, asked, compiled = perf_counter(), began, 0.0
+
+        def left() -> float:
+            return max(0.0, (budget - (perf_counter() - began)) * (1 - LOOKING))
+
+        for _ in range(WIDTHS):
+            choice = self.choose(left())
+            if self._numbers(choice) in self.speeds or perf_counter() - start > MEASURING * budget:
+                break
+            self.speeds[self._numbers(choice)], first = self._time(choice.config, budget)
+            start, compiled = start + first, max(compiled, first)
+            began = max(began, perf_counter() - budget / 2)
+        choice = self.choose(left())
+        pace = speed(self._numbers(choice), self.speeds)
+        train = choice.config.train
+        most = math.inf if train.epochs is None else train.epochs * self.size.characters
+        read = min(left() * pace, most)
+        iterations = max(1, int(read / (train.batch * train.length * self.per_id)))
+        config = replace(choice.config, train=replace(train, iterations=iterations))
+        reasons = self._reasons(choice, pace, read, compiled, late=began - asked)
+        return Plan(config, tuple(reasons), began)
+
+    def _numbers(self, choice: Choice) -> int:
+        assert not isinstance(choice.config.model, NgramConfig)
+        return parameter_count(choice.config.model, len(self.vocabulary))
+
+    def _time(self, config: RunConfig, budget: float) -> tuple[float, float]:
+        """Return characters a second, and the seconds by which the first update took longer."""
+        model, train = config.model, config.train
+        assert not isinstance(model, NgramConfig)
+        learner = create_learner(model, train, len(self.vocabulary), config.engine, config.dtype)
+        ids = _beginning(config, self.text, self.vocabulary, self.size.characters)
+        lanes = open_batches(ids, train)
+
+        def update() -> float:
+            began = perf_counter()
+            inputs, targets, fresh = lanes.next()
+            if fresh:
+                learner.reset()
+            float(learner.update(inputs, targets, 0.0))
+            return perf_counter() - began
+
+        first = update()
+        if not self.speeds:
+            first += self._start(config, learner, ids[:9])
+        timed = [update(), update()]
+        while sum(timed) < min(SECONDS, MEASURING * budget / WIDTHS):
+            timed.append(update())
+        mean = sum(timed) / len(timed)
+        return train.batch * train.length * self.per_id / mean, max(0.0, first - mean)
+
+    def _start(self, config: RunConfig, learner: Learner, ids: Ids) -> float:
+        """Do once what the run will look with, so that it has been compiled; returns seconds."""
+        began = perf_counter()
+        engine = pick_engine(config.engine, config.model, config.train)
+        model = create_model(config.model, learner.arrays(), self.vocabulary, engine, config.dtype)
+        evaluate(model, ids)
+        deque(generate(model, config.watch.sample, length=1))
+        return perf_counter() - began
+
+    def _reasons(
+        self, choice: Choice, pace: float, read: float, compiled: float, late: float
+    ) -> Iterator[tuple[str, str]]:
+        minutes = self.config.train.minutes
+        shown = f"{minutes:g} minute{'' if minutes == 1 else 's'}, {float(f'{pace:.2g}'):,.0f}"
+        passes = f"{times(read / self.size.characters)} through the text"
+        if choice.config.train.epochs == read / self.size.characters:
+            passes = f"{choice.config.train.epochs:.0f} passes take {read / pace:.0f} s; "
+            passes += "more would learn it by heart"
+        yield "time", f"{shown} characters/s here: {passes}"
+        yield from choice.reasons
+        if compiled > COMPILED:
+            end = f"; to leave half the time, the end is {late:.0f} s later" if late else ""
+            yield "note", f"starting took {compiled:.0f} s: the first time, it compiles{end}"

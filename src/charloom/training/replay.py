@@ -1,0 +1,174 @@
+"""The historic runs again: the same walk through the text, and the figures side by side.
+
+The historic programs print the loss *summed* over the T characters of a step, smoothed:
+
+    s = 0.999 s + 0.001 loss, from s = -log(1/V) T
+
+Nothing else in charloom shows that figure. Divided by T it is the smoothed loss in nats per
+character that training shows.
+"""
+
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass
+from statistics import median
+from time import perf_counter
+
+from charloom.config import Dtype, Engine, ModelConfig
+from charloom.data.batches import Lanes
+from charloom.data.known_texts import load_corpus
+from charloom.data.vocabulary import Vocabulary
+from charloom.errors import CharloomError
+from charloom.models.engines import create_learner, pick_engine
+from charloom.presets import preset
+from charloom.training.state import SMOOTHING
+
+PUBLISHED = {  # iteration -> figure, for an edition of the text of 45,106 to 45,121 characters
+    "min-char-rnn": {99_900: 34.083777},
+    "min-char-lstm": {99_800: 9.844710, 999_800: 5.165326, 10_096_200: 2.487097},
+}
+PRINT_EVERY = 100
+
+
+@dataclass(frozen=True)
+class Program:
+    """A program begins, on N characters of which V are different, T in a step."""
+
+    preset: str
+    N: int
+    V: int
+    T: int
+    engine: str
+    dtype: Dtype
+
+
+@dataclass(frozen=True)
+class Printed:
+    """What a program prints at each hundredth iteration, of which the first is number 0.
+
+    `smooth_sum` includes the loss of that iteration; `seconds` have passed since iteration 0,
+    in which code may have been compiled.
+    """
+
+    iteration: int
+    smooth_sum: float
+    seconds: float
+
+
+@dataclass(frozen=True)
+class Figure:
+    """A published figure and what was printed at that iteration, None where it was not reached."""
+
+    iteration: int
+    published: float
+    printed: Printed | None
+
+
+@dataclass(frozen=True)
+class Finished:
+    """A program has ended, `seconds` of updates after its iteration 0."""
+
+    program: Program
+    seconds: float
+    figures: tuple[Figure, ...]
+
+
+@dataclass(frozen=True)
+class Speed:
+    """Microseconds of an update, reference and compiled engine taking turns: n figures each."""
+
+    preset: str
+    reference: tuple[float, ...]
+    compiled: tuple[float, ...]
+
+    @property
+    def ratios(self) -> tuple[float, ...]:
+        """How many times faster the compiled engine is, turn by turn."""
+        return tuple(r / c for r, c in zip(self.reference, self.compiled, strict=True))
+
+    @property
+    def ratio(self) -> float:
+        """Their median."""
+        return median(self.ratios)
+
+
+def replay(
+    iterations: int = 100_000, engine: Engine = "auto", seed: int = 0
+) -> Iterator[Program | Printed | Finished | Speed]:
+    """Run min-char-rnn, then min-char-lstm, on the whole Constitution; then compare engines.
+
+    `iterations` are those of each; `seed` draws the first weights. Arithmetic is float32, in
+    the reference engine float64. Raises CharloomError.
+    """
+    if iterations < 1:
+        raise CharloomError(f"iterations is {iterations}, but it must be at least 1")
+    for name in PUBLISHED:
+        yield from _run(_Walk(name, engine, seed), iterations)
+    for name in PUBLISHED:
+        yield measure_speed(name)
+
+
+def _run(walk: "_Walk", iterations: int) -> Iterator[Program | Printed | Finished]:
+    yield walk.program
+    reached: dict[int, Printed] = {}
+    published = PUBLISHED[walk.program.preset]
+    walk.advance(1)
+    walk.seconds = 0.0
+    for n in range(0, iterations, PRINT_EVERY):
+        if n:
+            walk.advance(PRINT_EVERY)
+        printed = Printed(n, walk.smooth_sum, walk.seconds)
+        if n in published:
+            reached[n] = printed
+        yield printed
+    walk.advance((iterations - 1) % PRINT_EVERY)
+    figures = tuple(Figure(n, figure, reached.get(n)) for n, figure in published.items())
+    yield Finished(walk.program, walk.seconds, figures)
+
+
+def measure_speed(name: str, turns: int = 9) -> Speed:
+    """Time a preset's updates on the Constitution: reference (float64), compiled (float32).
+
+    The engines take turns, A B A B, at 20 and 400 updates (about 50 ms each); a first turn of
+    each is not counted. Each goes on with its own training.
+    """
+    sides = [(_Walk(name, "reference", 0), 20), (_Walk(name, "compiled", 0), 400)]
+    times: list[list[float]] = [[], []]
+    for _ in range(turns + 1):
+        for (walk, updates), taken in zip(sides, times, strict=True):
+            before = walk.seconds
+            walk.advance(updates)
+            taken.append(1e6 * (walk.seconds - before) / updates)
+    reference, compiled = (tuple(taken[1:]) for taken in times)
+    return Speed(name, reference, compiled)
+
+
+class _Walk:
+    """A program on its way through the text: its loss so far, and the seconds that took."""
+
+    def __init__(self, name: str, engine: Engine, seed: int) -> None:
+        text = load_corpus("us-constitution")
+        vocabulary = Vocabulary.from_text(text)
+        N, V = len(text), len(vocabulary)
+        model, train = preset(name).model, preset(name).train
+        assert isinstance(model, ModelConfig)  # no n-gram model has a published figure
+        picked = pick_engine(engine, model, train)
+        dtype: Dtype = "float64" if picked == "reference" else "float32"
+        self.program = Program(name, N, V, train.length, picked, dtype)
+        self.smooth_sum = math.log(V) * train.length
+        self.seconds = 0.0
+        self._rate = train.learning_rate
+        self._lanes = Lanes(vocabulary.encode(text), train.batch, train.length)
+        self._learner = create_learner(model, train, V, engine, dtype, seed)
+
+    def advance(self, updates: int) -> None:
+        began = perf_counter()
+        update, next_batch, rate = self._learner.update, self._lanes.next, self._rate
+        share, smooth_sum = (1 - SMOOTHING) * self.program.T, self.smooth_sum
+        for _ in range(updates):
+            inputs, targets, fresh = next_batch()
+            if fresh:
+                self._learner.reset()
+            smooth_sum = SMOOTHING * smooth_sum + share * float(update(inputs, targets, rate))
+        self.smooth_sum = smooth_sum
+        self.seconds += perf_counter() - began

@@ -1,0 +1,95 @@
+"""What a run writes on the way. A disk that is full or gone for a while does not end it."""
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from time import perf_counter
+from typing import Any
+
+from charloom.errors import CharloomError
+from charloom.runs.arrays import Array
+from charloom.runs.meta import Meta
+from charloom.runs.run import Run
+
+PATIENCE = 600.0  # seconds for which a run goes on while it cannot save
+RETRY = 5.0  # seconds between two tries
+
+
+class Keeper:
+    """Writes into a run folder; what cannot be written now waits, and is tried again.
+
+    `news` gathers sentences on that. The first checkpoint must succeed, and a failure that
+    lasts longer than PATIENCE is raised: CharloomError.
+    """
+
+    def __init__(self, run: Run) -> None:
+        self.news: list[str] = []
+        self.error = ""  # the newest
+        self._run = run
+        self._lines: list[Mapping[str, Any]] = []
+        self._has_saved = False
+        self._since: float | None = None  # the first failure of those that have no end yet
+        self._tried = 0.0
+
+    @property
+    def failing(self) -> bool:
+        """Whether the newest checkpoint is still to be written."""
+        return self._since is not None
+
+    def is_time(self) -> bool:
+        """Whether a save that has failed should be tried again."""
+        return self.failing and perf_counter() - self._tried > RETRY
+
+    def log(self, record: Mapping[str, Any]) -> None:
+        """Add a line of metrics, after those that still wait."""
+        self._lines.append(record)
+        self._attempt(self._write_lines)
+
+    def forget(self, step: int) -> None:
+        """Drop the lines of metrics after `step`. Raises CharloomError."""
+        self._lines = [line for line in self._lines if line["step"] <= step]
+        self._run.truncate_metrics(step)
+
+    def write_sample(self, step: int, text: str) -> None:
+        """Keep a sample; where that fails it is lost, but for what is shown of it."""
+        self._attempt(lambda: self._run.write_sample(step, text))
+
+    def append_generated(self, step: int, loss: float, text: str) -> None:
+        """Append a sample to generated.txt, as `write_sample` does."""
+        self._attempt(lambda: self._run.append_generated(step, loss, text))
+
+    def save(self, arrays: Mapping[str, Array], meta: Meta) -> Path | None:
+        """Write a checkpoint, with the metrics up to it; None where that failed."""
+        self._tried = perf_counter()
+        saved: list[Path] = []
+
+        def write() -> None:
+            self._write_lines()
+            saved.append(self._run.save(arrays, meta))
+
+        self._attempt(write)
+        if not saved:
+            return None
+        if self._since is not None:
+            self.news.append(f"saved again, at step {meta.step:,}")
+        self._has_saved, self._since = True, None
+        return saved[0]
+
+    def _write_lines(self) -> None:
+        while self._lines:
+            self._run.append_metrics(self._lines[0])
+            del self._lines[0]
+
+    def _attempt(self, write: Callable[[], object]) -> None:
+        try:
+            write()
+        except CharloomError as error:
+            self.error = f"{error}, then resume"
+            if not self._has_saved:
+                raise CharloomError(self.error) from error
+            if self._since is None:
+                self._since = self._tried = perf_counter()
+                self.news.append(
+                    f"{error}; training goes on, and tries again for {PATIENCE / 60:g} minutes"
+                )
+            elif perf_counter() - self._since > PATIENCE:
+                raise CharloomError(self.error) from error
