@@ -1,17 +1,50 @@
-"""The one exception for what a user can mend, and its exit statuses."""
+"""The one exception for what a user can mend: its kinds, its facts, its exit statuses."""
+
+from typing import Literal
+
+Code = Literal[
+    "bad-setting",  # a setting out of range, or one that does not go with another
+    "missing-library",  # an extra of charloom is not installed
+    "no-text",  # nothing to read, or too little of it
+    "not-text",  # a file in another encoding, packed, or binary
+    "changed-text",  # not the text that a run began with
+    "unknown-character",  # one that the vocabulary does not have
+    "not-found",  # no file, folder, run, checkpoint or known text of that name
+    "unreadable",  # a file or folder that cannot be read
+    "unwritable",  # a file or folder that cannot be written, or a full disk
+    "taken",  # a folder that holds something already
+    "busy",  # another process is at it
+    "damaged",  # a file whose contents are not what was saved
+    "newer-format",  # a file of a later version of charloom
+    "other-settings",  # a checkpoint or run with other settings than asked for
+    "unsupported",  # an engine, model or device that cannot do what is asked
+    "bad-array",  # ids or arrays of a wrong shape, type or range
+    "bad-model",  # a model that predicts NaN, or nothing at all
+    "diverged",  # training that broke again and again
+    "process-lost",  # another process of the same run is gone or silent
+]
 
 
 class CharloomError(ValueError):
     """What went wrong with what the user gave, and what to do next.
 
-    The message is one line that names the file, option or character at fault; the
-    command line prints it alone and exits with `status`.
+    The message is one line that names the file, option or character at fault; the command line
+    prints it alone and exits with `status`. Programs look at `code`, which stays when messages
+    change, and at `facts`, the values that the message names ("field", "path", "position").
     """
 
     status = 2
 
+    def __init__(self, message: str, code: Code = "bad-setting", **facts: object) -> None:
+        super().__init__(message)
+        self.code = code
+        self.facts = facts
+
 
 class DivergedError(CharloomError):
-    """A network broke again and again: with these settings it does not learn."""
+    """Training diverged again and again: with these settings the model does not learn."""
 
     status = 3
+
+    def __init__(self, message: str, **facts: object) -> None:
+        super().__init__(message, "diverged", **facts)

@@ -48,7 +48,7 @@ class _Commands(LazyGroup):
                 sys.stdout.flush()
         except CharloomError as error:
             click.echo(f"charloom: {error}", err=True)
-            ctx.exit(error.status)
+            raise SystemExit(error.status) from error
         except MemoryError:
             click.echo("charloom: the memory is full: take a smaller --hidden or --batch", err=True)
             ctx.exit(CharloomError.status)

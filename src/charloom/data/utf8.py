@@ -30,7 +30,7 @@ class NotTextError(CharloomError):
     """A file that is no text; `why` says so in two words."""
 
     def __init__(self, message: str, why: str) -> None:
-        super().__init__(message)
+        super().__init__(message, "not-text", why=why)
         self.why = why
 
 

@@ -4,7 +4,7 @@ import json
 import unicodedata
 from collections.abc import Collection, Iterable
 from dataclasses import dataclass, field
-from typing import ClassVar, Self
+from typing import Any, ClassVar, Self
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -21,15 +21,18 @@ class UnknownCharacterError(CharloomError):
     """
 
     def __init__(self, character: str, position: int) -> None:
-        super().__init__(character, position)
+        super().__init__(
+            f"character {position + 1:,} of the text is {describe(character)}, which the model has "
+            "never seen: leave it out, or train on text that has it",
+            "unknown-character",
+            character=character,
+            position=position,
+        )
         self.character = character
         self.position = position
 
-    def __str__(self) -> str:
-        return (
-            f"character {self.position + 1:,} of the text is {describe(self.character)}, which "
-            "the model has never seen: leave it out, or train on text that has it"
-        )
+    def __reduce__(self) -> tuple[Any, ...]:
+        return type(self), (self.character, self.position)
 
 
 @dataclass(frozen=True)
