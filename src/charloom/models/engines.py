@@ -84,6 +84,26 @@ class Learner(Protocol):
         """Take weights alone, or all that `arrays` gave. Raises CharloomError on a misfit."""
 
 
+@runtime_checkable
+class LendsModel(Protocol):
+    """A learner that can be read with as it stands."""
+
+    def model(self, vocabulary: Alphabet) -> LanguageModel:
+        """Return the model as it is now, without a copy of its weights.
+
+        Valid until the next update; reading with it changes nothing of the learner.
+        """
+
+
+@runtime_checkable
+class ReportsGradientNorm(Protocol):
+    """A learner that knows how long its last gradient was."""
+
+    @property
+    def gradient_norm(self) -> float | None:
+        """The norm of the last update's gradient before clipping; None if it was not computed."""
+
+
 def pick_engine(
     engine: Engine, model: NetworkConfig | NgramConfig, train: TrainConfig | None = None
 ) -> Engine:
