@@ -25,7 +25,7 @@ torch = pytest.importorskip("torch")
 pytestmark = pytest.mark.torch
 
 import rank_tasks  # noqa: E402
-from charloom import torchnet  # noqa: E402
+from charloom.models import torchnet  # noqa: E402
 from charloom.models.torchnet import devices  # noqa: E402
 from charloom.models.torchnet.ranks import lanes_of  # noqa: E402
 from rank_tasks import unpacked  # noqa: E402
