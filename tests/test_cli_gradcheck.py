@@ -7,7 +7,7 @@ from click.testing import CliRunner
 
 from charloom.cli.gradcheck import CELLS, gradcheck
 from charloom.config import ModelConfig
-from charloom.models.reference import stack
+from charloom.models.reference import network
 from charloom.models.weights import Weights, weight_shapes
 
 
@@ -41,7 +41,7 @@ def test_the_table_names_every_weight_and_says_that_all_passed() -> None:
 def test_a_wrong_gradient_is_named_and_ends_with_status_1(
     options: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    right = stack.backward
+    right = network.backward
 
     def wrong(config: ModelConfig, *rest: Any) -> Weights:
         gradients = right(config, *rest)
@@ -49,7 +49,7 @@ def test_a_wrong_gradient_is_named_and_ends_with_status_1(
             gradients["layer1.Wh"].flat[np.argmax(np.abs(gradients["layer1.Wh"]))] *= 1.001
         return gradients
 
-    monkeypatch.setattr(stack, "backward", wrong)
+    monkeypatch.setattr(network, "backward", wrong)
     monkeypatch.setattr("charloom.cli.gradcheck.CELLS", ("rnn", "gru"))
     result = CliRunner().invoke(gradcheck, options)
     assert result.exit_code == 1

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from charloom.config import ModelConfig
-from charloom.models.reference import gradcheck, stack
+from charloom.models.reference import gradcheck, network
 from charloom.models.reference.gradcheck import check_gradients, numerical_gradient, relative_error
 from charloom.models.weights import Weights, parameter_count, weight_shapes
 
@@ -37,7 +37,7 @@ def test_one_wrong_number_in_a_gradient_is_found(
     cell: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     config = ModelConfig(cell=cell, layers=2, hidden=3, embedding=2)
-    right = stack.backward
+    right = network.backward
     for name in weight_shapes(config, 5):
 
         def wrong(*arguments: Any, name: str = name) -> Weights:
@@ -45,7 +45,7 @@ def test_one_wrong_number_in_a_gradient_is_found(
             gradients[name].flat[np.argmax(np.abs(gradients[name]))] *= 1.0001
             return gradients
 
-        monkeypatch.setattr(gradcheck.stack, "backward", wrong)
+        monkeypatch.setattr(gradcheck.network, "backward", wrong)
         found = [row.name for row in check_gradients(config) if row.relative_error > 1e-6]
         assert found == [name]
 

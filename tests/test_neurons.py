@@ -12,7 +12,8 @@ from charloom.config import ModelConfig, NgramConfig, TransformerConfig
 from charloom.data.vocabulary import Vocabulary
 from charloom.errors import CharloomError
 from charloom.models.ngram import NgramModel
-from charloom.models.reference import ReferenceModel, ReferenceTransformer, stack
+from charloom.models.reference import ReferenceModel, ReferenceTransformer
+from charloom.models.reference.network import forward, zero_states
 from charloom.models.weights import initial_weights
 
 VOCABULARY = Vocabulary(tuple(sorted("\n ,.'\"()12ABCabcdefgh")))
@@ -113,8 +114,8 @@ def test_states_read_in_lanes_are_those_of_a_pass_through_the_whole(cell, monkey
     monkeypatch.setattr(cells, "LANE_LENGTH", 500)
     monkeypatch.setattr(cells, "PIECE", 1000)
     found = cells.read_states(model, ids)
-    start = stack.zero_states(config, 1)
-    _, _, cache = stack.forward(config, model.weights, ids[:, None], start)
+    start = zero_states(config, 1)
+    _, _, cache = forward(config, model.weights, ids[:, None], start)
     T = len(ids)
     shown = [np.tanh(c[2][:T, 0]) if cell == "lstm" else c[1][:T, 0] for c in cache.cells]
     assert T > 2000

@@ -10,7 +10,8 @@ from charloom.errors import CharloomError
 from charloom.models.dropout import dropout_mask
 from charloom.models.engines import LanguageModel, Learner
 from charloom.models.optimizers import SLOTS
-from charloom.models.reference import ReferenceLearner, ReferenceModel, stack
+from charloom.models.reference import ReferenceLearner, ReferenceModel
+from charloom.models.reference.network import forward
 from charloom.models.reference.operations import cross_entropy
 from charloom.models.weights import initial_weights
 
@@ -111,7 +112,7 @@ def test_loss_has_no_dropout_and_update_has_the_masks_of_its_number() -> None:
     inputs, targets = batch(9)
     assert learner.loss(inputs, targets) == plain.loss(inputs, targets)
     masks = [dropout_mask(11, 4, layer, (B, 6), 0.5, "float64") for layer in (0, 1, 2)]
-    logits, _, _ = stack.forward(model, learner.weights, inputs.T, learner.states, masks)
+    logits, _, _ = forward(model, learner.weights, inputs.T, learner.states, masks)
     loss = learner.update(inputs, targets, 0.1)
     assert loss == cross_entropy(logits, targets.T)[0]
     assert loss != plain.update(inputs, targets, 0.1)

@@ -8,7 +8,7 @@ import pytest
 
 from charloom.config import ModelConfig, TrainConfig
 from charloom.data.vocabulary import Vocabulary
-from charloom.models.reference import ReferenceLearner, stack
+from charloom.models.reference import ReferenceLearner, network
 from charloom.models.reference.operations import (
     add_product_gradient,
     cross_entropy,
@@ -65,13 +65,13 @@ def test_loss_gradients_and_state_are_those_of_pytorch(
     for w in weights.values():
         w += rng.normal(0, 0.3, w.shape)
     states = tuple(
-        tuple(rng.normal(size=s.shape) for s in state) for state in stack.zero_states(config, B)
+        tuple(rng.normal(size=s.shape) for s in state) for state in network.zero_states(config, B)
     )
     ids, targets = rng.integers(0, V, (2, 9, B))
 
-    logits, after, cache = stack.forward(config, weights, ids, states)
+    logits, after, cache = network.forward(config, weights, ids, states)
     loss, dlogits = cross_entropy(logits, targets)
-    gradients = stack.backward(config, weights, dlogits / targets.size, cache)
+    gradients = network.backward(config, weights, dlogits / targets.size, cache)
 
     twin = torch_twin(torch, config, weights)
     one_hot = torch.eye(V, dtype=torch.float64)

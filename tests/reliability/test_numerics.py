@@ -262,7 +262,7 @@ class Bench:
 
             self.patch.setattr(self.learner, "_losses_and_gradients", wrong)
         else:
-            right = reference_learner.stack.backward
+            right = reference_learner.network.backward
             name, place = self.place([*self.shapes])
 
             def wrong(*arguments):
@@ -270,7 +270,7 @@ class Bench:
                 gradients[name][place] = value
                 return gradients
 
-            self.patch.setattr(reference_learner.stack, "backward", wrong)
+            self.patch.setattr(reference_learner.network, "backward", wrong)
 
     def spoil_weight(self, value):
         """Infinity only where it is multiplied: in a bias it is a unit that is always full."""

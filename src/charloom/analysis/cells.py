@@ -13,7 +13,7 @@ from charloom.config import ModelConfig, NetworkConfig, NgramConfig, Transformer
 from charloom.errors import CharloomError
 from charloom.evaluation import windows
 from charloom.models.engines import Ids, LanguageModel
-from charloom.models.reference import ReferenceModel, stack
+from charloom.models.reference import ReferenceModel, network
 from charloom.models.reference.transformer import ReferenceTransformer
 from charloom.models.weights import Array
 
@@ -77,11 +77,11 @@ def _read_network(model: ReferenceModel, ids: Ids) -> States:
     values = np.empty((N, L * H), np.float16)
     left, right = ({name: np.zeros((L, H)) for name in names} for _ in range(2))
     lanes, length, new_from = _lanes(N)
-    state = stack.zero_states(config, len(lanes), "float32")
+    state = network.zero_states(config, len(lanes), "float32")
     step = max(1, PIECE // (len(lanes) * H))
     for t in range(0, length, step):
         places = lanes[:, None] + np.arange(t, min(t + step, length))  # (B, T)
-        _, state, cache = stack.forward(config, weights, ids[places].T, state)
+        _, state, cache = network.forward(config, weights, ids[places].T, state)
         new = (places >= new_from).T  # (T, B)
         for layer, cell in enumerate(cache.cells):
             values[places.T[new], layer * H : (layer + 1) * H] = _shown(config, cell, new)

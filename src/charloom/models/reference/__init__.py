@@ -6,7 +6,7 @@ Read the files in this order:
 2. ``rnn.py``             the vanilla network: the whole idea of backpropagation through time
 3. ``lstm.py``            the same with a memory cell behind gates
 4. ``gru.py``             the same with two gates and no separate memory
-5. ``stack.py``           embedding, layers, dropout and head: from characters to gradients
+5. ``network.py``         embedding, layers, dropout and head: from characters to gradients
 6. ``../optimizers.py``   what is done with the gradients
 7. ``learner.py``         one update of training, from beginning to end
 8. ``gradcheck.py``       how one knows that the gradients are right

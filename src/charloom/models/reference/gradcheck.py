@@ -12,7 +12,7 @@ import numpy as np
 
 from charloom.config import ModelConfig
 from charloom.models.dropout import dropout_mask
-from charloom.models.reference import stack
+from charloom.models.reference import network
 from charloom.models.reference.operations import cross_entropy
 from charloom.models.weights import Array, Weights, weight_shapes
 
@@ -72,7 +72,7 @@ def check_gradients(
     rng = np.random.default_rng(seed)
     shapes = weight_shapes(config, vocabulary_size)
     weights: Weights = {name: rng.normal(0, 0.5, shape) for name, shape in shapes.items()}
-    states = stack.zero_states(config, batch)
+    states = network.zero_states(config, batch)
     for array in (array for state in states for array in state):
         array[...] = rng.normal(0, 0.5, array.shape)
     ids, targets = rng.integers(0, vocabulary_size, (2, length, batch))
@@ -82,12 +82,12 @@ def check_gradients(
     ]
 
     def loss() -> float:
-        logits, _, _ = stack.forward(config, weights, ids, states, masks)
+        logits, _, _ = network.forward(config, weights, ids, states, masks)
         return cross_entropy(logits, targets)[0]
 
-    logits, _, cache = stack.forward(config, weights, ids, states, masks)
+    logits, _, cache = network.forward(config, weights, ids, states, masks)
     _, dlogits = cross_entropy(logits, targets)
-    gradients = stack.backward(config, weights, dlogits / targets.size, cache)
+    gradients = network.backward(config, weights, dlogits / targets.size, cache)
     return [
         GradientCheck(name, relative_error(gradients[name], numerical_gradient(loss, w)), w.size)
         for name, w in weights.items()

@@ -6,7 +6,7 @@ import numpy as np
 
 from charloom.config import ModelConfig
 from charloom.data.vocabulary import Vocabulary
-from charloom.models.reference import stack
+from charloom.models.reference import network
 from charloom.models.reference.operations import Ids, log_softmax
 from charloom.models.weights import Array, Weights, check_weights
 
@@ -26,16 +26,16 @@ class ReferenceModel:
         self.weights: Weights = {name: np.array(w, np.float64) for name, w in weights.items()}
         self.vocabulary = vocabulary
 
-    def start(self, lanes: int) -> stack.States:
+    def start(self, lanes: int) -> network.States:
         """Return the state before any character, for `lanes` independent texts."""
-        return stack.zero_states(self.config, lanes)
+        return network.zero_states(self.config, lanes)
 
-    def step(self, ids: Ids, state: stack.States) -> tuple[Array, stack.States]:
+    def step(self, ids: Ids, state: network.States) -> tuple[Array, network.States]:
         """Read ids (B,): log-probabilities (B, V) of the next character, and the state after."""
         log_p, state = self.log_probs(ids[:, np.newaxis], state)
         return log_p[:, 0], state
 
-    def log_probs(self, ids: Ids, state: stack.States) -> tuple[Array, stack.States]:
+    def log_probs(self, ids: Ids, state: network.States) -> tuple[Array, network.States]:
         """Read ids (B, T): (B, T, V), entry t the log-probabilities after ids[:, : t + 1]."""
-        logits, state, _ = stack.forward(self.config, self.weights, ids.T, state)
+        logits, state, _ = network.forward(self.config, self.weights, ids.T, state)
         return log_softmax(logits).swapaxes(0, 1), state

@@ -9,7 +9,7 @@ from charloom.config import ModelConfig, TrainConfig
 from charloom.errors import CharloomError
 from charloom.models.dropout import dropout_mask
 from charloom.models.optimizers import Optimizer
-from charloom.models.reference import stack
+from charloom.models.reference import network
 from charloom.models.reference.operations import Ids, cross_entropy
 from charloom.models.weights import Array, Weights, check_shapes, check_weights, initial_weights
 
@@ -37,7 +37,7 @@ class ReferenceLearner:
         drawn = initial_weights(model, vocabulary_size, self.seed)
         self.weights: Weights = {name: w.astype(dtype) for name, w in drawn.items()}
         self.optimizer = Optimizer(train, self.weights)
-        self.states: stack.States
+        self.states: network.States
         self.reset()
 
     @np.errstate(over="ignore", invalid="ignore")  # what came of it is looked at
@@ -50,7 +50,7 @@ class ReferenceLearner:
         Raises CharloomError where the shapes are not (B, T) or an id is not in [0, V).
         """
         self._check(inputs, targets)
-        logits, states, cache = stack.forward(
+        logits, states, cache = network.forward(
             self.model, self.weights, inputs.T, self.states, self._masks()
         )
         loss, dlogits = cross_entropy(logits, targets.T)
@@ -58,7 +58,7 @@ class ReferenceLearner:
             return loss
         if self.train.reduction == "mean":
             dlogits /= targets.size
-        gradients = stack.backward(self.model, self.weights, dlogits, cache)
+        gradients = network.backward(self.model, self.weights, dlogits, cache)
         if not self.optimizer.step(self.weights, gradients, learning_rate):
             return math.nan
         self.states = states
@@ -67,7 +67,7 @@ class ReferenceLearner:
     def loss(self, inputs: Ids, targets: Ids) -> float:
         """Return the loss of (B, T) from the carried state, without dropout; nothing changes."""
         self._check(inputs, targets)
-        logits, _, _ = stack.forward(self.model, self.weights, inputs.T, self.states)
+        logits, _, _ = network.forward(self.model, self.weights, inputs.T, self.states)
         return cross_entropy(logits, targets.T)[0]
 
     @property
@@ -77,7 +77,7 @@ class ReferenceLearner:
 
     def reset(self) -> None:
         """Forget the carried state."""
-        self.states = stack.zero_states(self.model, self.train.batch, self.dtype)
+        self.states = network.zero_states(self.model, self.train.batch, self.dtype)
 
     def arrays(self) -> dict[str, Array]:
         """Return weights, optimiser slots, updates made, carried state and dropout seed.
@@ -90,7 +90,7 @@ class ReferenceLearner:
             arrays |= {f"optimizer.{slot}.{name}": array for name, array in named.items()}
         arrays["optimizer.updates"] = np.array([self.optimizer.updates], np.int64)
         for layer, state in enumerate(self.states):
-            names = stack.STATE_NAMES[self.model.cell]
+            names = network.STATE_NAMES[self.model.cell]
             arrays |= {
                 f"state.layer{layer}.{n}": array for n, array in zip(names, state, strict=True)
             }
