@@ -6,9 +6,9 @@ import json
 import numpy as np
 
 from charloom.runs import checkpoint
-from charloom.runs.arrays import Expected
 from charloom.runs.checkpoint import MANIFEST, save
 from charloom.runs.meta import Best, Meta
+from charloom.runs.tensors import Expected
 
 
 def arrays_of(step):

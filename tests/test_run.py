@@ -20,9 +20,9 @@ from charloom.config import DataConfig, ModelConfig, NgramConfig, RunConfig, Tra
 from charloom.data.text import read_text
 from charloom.data.vocabulary import Vocabulary
 from charloom.errors import CharloomError
-from charloom.runs.arrays import expected_arrays
 from charloom.runs.meta import Best, Meta
 from charloom.runs.run import Corpus, Run, list_runs
+from charloom.runs.tensors import expected_arrays
 
 TEXT = "Half a league, half a league,\nhalf a league onward.\n" * 4
 

@@ -22,9 +22,9 @@ from charloom.models.engines import LanguageModel, Learner, create_learner, crea
 from charloom.models.torchnet import new_network, window_model  # noqa: E402
 from charloom.models.torchnet.network import Dropout  # noqa: E402
 from charloom.models.weights import initial_weights, weight_shapes  # noqa: E402
-from charloom.runs.arrays import expected_arrays  # noqa: E402
 from charloom.runs.checkpoint import steps  # noqa: E402
 from charloom.runs.run import Run  # noqa: E402
+from charloom.runs.tensors import expected_arrays  # noqa: E402
 from small_runs import NEVER, outcome, play, played, write_text  # noqa: E402
 
 pytestmark = pytest.mark.torch

@@ -26,10 +26,10 @@ from charloom.errors import CharloomError
 from charloom.evaluation import evaluate
 from charloom.generation.sampling import generate
 from charloom.runs import checkpoint
-from charloom.runs.arrays import to_bytes
 from charloom.runs.checkpoint import FILES, MANIFEST
 from charloom.runs.open import open_model
 from charloom.runs.run import Run
+from charloom.runs.tensors import to_bytes
 from charloom.training.loop import train
 from checkpoints import (
     arrays_of,

@@ -13,9 +13,9 @@ from hypothesis import strategies as st
 from charloom import files
 from charloom.errors import CharloomError
 from charloom.runs import checkpoint
-from charloom.runs.arrays import Expected
 from charloom.runs.checkpoint import FILES, MANIFEST, read, read_newest, save, steps
 from charloom.runs.meta import Best, Meta
+from charloom.runs.tensors import Expected
 
 EXPECTED = {"head.W": Expected(("int64",), (3,))}
 NAMES = (*FILES, MANIFEST)

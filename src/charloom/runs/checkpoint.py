@@ -27,8 +27,8 @@ import msgspec
 from charloom.errors import CharloomError
 from charloom.files import plain_size, read_json, sync_folder, write_file
 from charloom.models.weights import STATE_PREFIXES
-from charloom.runs.arrays import Array, Expected, read_arrays, to_bytes
 from charloom.runs.meta import Count, Meta
+from charloom.runs.tensors import Array, Expected, read_arrays, to_bytes
 
 FILES = ("model.safetensors", "state.safetensors", "meta.json")
 MANIFEST = "MANIFEST.json"

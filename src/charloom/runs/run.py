@@ -44,9 +44,9 @@ from charloom.files import (
 )
 from charloom.progress import Tell, say_nothing
 from charloom.runs import checkpoint, metrics
-from charloom.runs.arrays import Array, expected_arrays
 from charloom.runs.checkpoint import Checkpoint
 from charloom.runs.meta import Meta
+from charloom.runs.tensors import Array, expected_arrays
 
 _LARGEST_VOCABULARY = 2**26  # bytes: all of Unicode, or 256,000 tokens, as JSON in ASCII is smaller
 

@@ -6,9 +6,9 @@ from time import perf_counter
 from typing import Any
 
 from charloom.errors import CharloomError
-from charloom.runs.arrays import Array
 from charloom.runs.meta import Meta
 from charloom.runs.run import Run
+from charloom.runs.tensors import Array
 
 PATIENCE = 600.0  # seconds for which a run goes on while it cannot save
 RETRY = 5.0  # seconds between two tries

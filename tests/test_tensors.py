@@ -8,7 +8,7 @@ from charloom.config import Cell, Dtype, ModelConfig, NgramConfig, Optimizer, Ru
 from charloom.data.vocabulary import Vocabulary
 from charloom.models.engines import create_learner
 from charloom.models.ngram import NgramModel
-from charloom.runs.arrays import expected_arrays
+from charloom.runs.tensors import expected_arrays
 
 
 @pytest.mark.parametrize("engine", ["reference", "compiled"])
