@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from charloom.config import SampleConfig
-from charloom.data.subwords import Tokens
+from charloom.data.subwords import Subwords
 from charloom.errors import CharloomError
 from charloom.generation import sampling
 from charloom.generation.copy_limit import CopyLimit
@@ -193,7 +193,7 @@ def test_a_limit_below_one_and_tokens_are_refused():
     with pytest.raises(CharloomError, match="max-copy is 0"):
         CopyLimit(SOURCE, 0)
     model = History()
-    model.vocabulary = object.__new__(Tokens)
+    model.vocabulary = object.__new__(Subwords)
     with pytest.raises(CharloomError, match="writes tokens"):
         generate(model, SampleConfig(), "a", 5, CopyLimit(SOURCE, 5))
 

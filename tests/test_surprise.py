@@ -182,7 +182,7 @@ class EveryTokenAlike:
 @pytest.fixture(scope="module")
 def tokens():
     library = pytest.importorskip("tokenizers")
-    from charloom.data.subwords import Tokens
+    from charloom.data.subwords import Subwords
 
     tokenizer = library.Tokenizer(library.models.BPE())
     tokenizer.pre_tokenizer = library.pre_tokenizers.ByteLevel(add_prefix_space=False)
@@ -192,7 +192,7 @@ def tokens():
         vocab_size=270, initial_alphabet=alphabet, special_tokens=["<|end|>"], show_progress=False
     )
     tokenizer.train_from_iterator(["half a league, half a league\n"] * 9, trainer)
-    return Tokens.adapt(tokenizer.to_str(), begin=["<|end|>"])
+    return Subwords.adapt(tokenizer.to_str(), begin=["<|end|>"])
 
 
 @pytest.mark.parametrize("text", ["half a league\nonward", "Dämmerung €5, 東京", "€"])

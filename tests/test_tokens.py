@@ -11,7 +11,7 @@ pytest.importorskip("tokenizers")
 from tokenizers import Regex, Tokenizer, decoders, models, normalizers, pre_tokenizers, trainers
 
 from charloom.data import subwords as tokens_module
-from charloom.data.subwords import Tokens
+from charloom.data.subwords import Subwords
 from charloom.data.vocabulary import UnknownCharacterError, Vocabulary
 from charloom.errors import CharloomError
 
@@ -62,7 +62,7 @@ def sentence_piece(normalizer=None, pre_tokenizer=None, **more):
 
 
 def adapted(tokenizer, *begin):
-    return Tokens.adapt(tokenizer.to_str(), begin)
+    return Subwords.adapt(tokenizer.to_str(), begin)
 
 
 GPT2 = adapted(byte_level(), 0)
@@ -153,7 +153,7 @@ def test_only_a_special_token_begins_a_text(candidates, begin):
 
 def test_it_says_what_it_was_made_from_and_tokenizers_opens_that_too():
     document = GPT2.to_json()
-    again = Tokens.from_json(document)
+    again = Subwords.from_json(document)
     assert again == GPT2
     assert document.isascii()
     assert len(again) == len(GPT2) == byte_level().get_vocab_size()
@@ -225,7 +225,7 @@ def test_ids_out_of_range_are_refused():
 
 
 @pytest.mark.parametrize("document", ["", "[]", "{}", '{"model": 1}', "[" * 10_000])
-@pytest.mark.parametrize("read", [Tokens.from_json, Tokens.adapt])
+@pytest.mark.parametrize("read", [Subwords.from_json, Subwords.adapt])
 def test_what_is_no_tokenizer_is_refused_in_a_line(document, read):
     with pytest.raises(CharloomError, match=r"^no tokenizer\.json") as caught:
         read(document)
@@ -235,7 +235,7 @@ def test_what_is_no_tokenizer_is_refused_in_a_line(document, read):
 def test_what_a_document_leaves_out_is_not_there():
     document = json.loads(byte_level().to_str())
     least = {"model": document["model"], "pre_tokenizer": document["pre_tokenizer"]}
-    for read in (Tokens.from_json, Tokens.adapt):
+    for read in (Subwords.from_json, Subwords.adapt):
         assert read(json.dumps(least)).decode([300, 301])
 
 
@@ -243,7 +243,7 @@ def test_a_hole_among_the_ids_and_an_empty_token_end_a_text():
     document = json.loads(byte_level().to_str())
     V = len(document["model"]["vocab"])
     document["model"]["vocab"]["hole"] = V + 1
-    tokens = Tokens.adapt(json.dumps(document))
+    tokens = Subwords.adapt(json.dumps(document))
     assert len(tokens) == V + 2
     assert tokens.special[V]
     assert not tokens.special[V + 1]
@@ -259,4 +259,4 @@ def test_both_alphabets_have_the_same_face():
         assert alphabet.unknown(set(TEXT)) == ""
         assert len(alphabet.prompt("")) == 1
     names = {n for n in dir(Vocabulary) if re.match("[a-z]", n)} - {"from_text", "from_alphabet"}
-    assert names <= {*dir(Tokens), *Tokens.__annotations__}
+    assert names <= {*dir(Subwords), *Subwords.__annotations__}

@@ -212,8 +212,7 @@ def _baselines(
     """What needs no training, from the first text that was learned."""
     alphabet, notes, train, seen = {*held.content}, [], "", 0.0
     for run in runs:
-        if isinstance(run.vocabulary, Vocabulary):
-            alphabet |= {*run.vocabulary.characters}
+        alphabet |= {*run.vocabulary.characters}
     if texts:
         source = texts[0]
         train, seen = source.end(MOST), source.seen

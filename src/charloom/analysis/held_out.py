@@ -8,8 +8,8 @@ from typing import Literal, NamedTuple
 from charloom.analysis.overlap import overlap
 from charloom.config import PretrainedConfig
 from charloom.data.dataset import fewest_characters
-from charloom.data.subwords import Alphabet
 from charloom.data.text import Split, split_text
+from charloom.data.tokenizer import Tokenizer
 from charloom.errors import CharloomError
 from charloom.models.engines import Ids
 from charloom.runs.run import Run
@@ -36,7 +36,7 @@ class Learned:
     `seen` is the share of the text to score that stands in it.
     """
 
-    vocabulary: Alphabet
+    vocabulary: Tokenizer
     ids: Ids
     names: list[str]
     seen: float = 0.0
@@ -51,7 +51,7 @@ class Learned:
             yield decode(self.vocabulary, self.ids[start : start + CHUNK])
 
 
-def decode(vocabulary: Alphabet, ids: Ids) -> str:
+def decode(vocabulary: Tokenizer, ids: Ids) -> str:
     """Return the text of ids (N,); of a character that a token cuts in two, a sign for that."""
     return vocabulary.utf8(ids).decode(errors="replace")
 

@@ -13,7 +13,6 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from charloom.data.subwords import Alphabet
 from charloom.errors import CharloomError
 from charloom.evaluation import chunk_length
 from charloom.models.engines import Ids, LanguageModel
@@ -135,7 +134,7 @@ def surprise(model: LanguageModel, text: str | Ids, passages: int = 8) -> Surpri
             f"a text of {len(ids)} {vocabulary.unit} surprises nobody: give a longer one"
         )
     nats, guesses, probabilities = _read(model, ids)
-    whole, lengths = vocabulary.decode(ids), _lengths(vocabulary, ids)
+    whole, lengths = vocabulary.decode(ids), vocabulary.lengths[ids]
     begins = np.flatnonzero(lengths[1:])
     if not len(begins):
         raise CharloomError("a text of no whole character cannot be scored: give a longer one")
@@ -208,12 +207,6 @@ def _read(model: LanguageModel, ids: Ids) -> tuple[Floats, NDArray[np.int32], Fl
         parts.append((-np.take_along_axis(log_p, wanted, 1)[:, 0], best.astype(np.int32), p))
     nats, guesses, probabilities = (np.concatenate(part) for part in zip(*parts, strict=True))
     return nats, guesses, probabilities
-
-
-def _lengths(vocabulary: Alphabet, ids: Ids) -> NDArray[np.int32]:
-    """How many characters each of ids (N,) stands for."""
-    lengths = vocabulary.lengths
-    return np.ones(len(ids), np.int32) if lengths is None else lengths[ids]
 
 
 def _whole_words(text: str, start: int, end: int, first: int) -> tuple[int, int]:

@@ -8,7 +8,7 @@ from charloom.cli.text import echo_json, table
 from charloom.errors import CharloomError
 
 if TYPE_CHECKING:
-    from charloom.data.subwords import Alphabet
+    from charloom.data.tokenizer import Tokenizer
     from charloom.models.engines import Ids
     from charloom.runs.run import Run
 
@@ -72,7 +72,7 @@ def _held_out(run: "Run") -> "dict[str, Ids]":
     return texts
 
 
-def _read(name: str, vocabulary: "Alphabet") -> "Ids":
+def _read(name: str, vocabulary: "Tokenizer") -> "Ids":
     from charloom.data.text import read_text
     from charloom.data.token_file import map_text
     from charloom.data.vocabulary import UnknownCharacterError

@@ -87,7 +87,6 @@ def sample(context: click.Context, /, run: str, prompt: str, as_json: bool, **va
 
 def _limit(run: str, most: int) -> "CopyLimit":
     from charloom.analysis.texts import training_text
-    from charloom.data.subwords import Tokens
     from charloom.generation.copy_limit import CopyLimit
     from charloom.runs.open import is_pretrained
     from charloom.runs.run import Run
@@ -97,7 +96,7 @@ def _limit(run: str, most: int) -> "CopyLimit":
             f"--max-copy needs what a model learned from, and {run} has no text of its own"
         )
     opened = Run.open(run)
-    if isinstance(opened.vocabulary, Tokens):
+    if opened.vocabulary.unit == "tokens":
         raise CharloomError(f"--max-copy counts characters, and {run} writes tokens: leave it out")
     return CopyLimit(training_text(opened), most)
 

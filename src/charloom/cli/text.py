@@ -8,7 +8,7 @@ from typing import Any
 import click
 import msgspec
 
-from charloom.data.subwords import Alphabet
+from charloom.data.tokenizer import Tokenizer
 from charloom.formatting import LN2 as LN2
 from charloom.formatting import count as count
 from charloom.formatting import duration as duration
@@ -46,7 +46,7 @@ def table(header: Sequence[str], rows: Sequence[Sequence[str]], left: int = 1) -
     )
 
 
-def alphabet(vocabulary: Alphabet) -> str:
+def alphabet(vocabulary: Tokenizer) -> str:
     """Return in few words what the ids of a text stand for."""
     known = "different" if vocabulary.unit == "characters" else "known tokens"
     return f"{len(vocabulary):,} {known}"

@@ -8,13 +8,10 @@ from pathlib import Path
 from typing import Self
 
 import msgspec
-import numpy as np
 
 from charloom.config import NgramConfig, RunConfig
-from charloom.data.subwords import Alphabet
 from charloom.data.text import Text, file_states, read_text, split_text
 from charloom.data.token_file import (
-    CHUNK,
     Files,
     Form,
     Ids,
@@ -25,7 +22,7 @@ from charloom.data.token_file import (
     write_ids,
     write_sums,
 )
-from charloom.data.vocabulary import Vocabulary
+from charloom.data.tokenizer import Tokenizer
 from charloom.errors import CharloomError
 from charloom.files import plain_size, read_bytes
 from charloom.progress import Tell, say_nothing
@@ -70,7 +67,9 @@ class Parts:
 class CorpusText:
     """The text of one run folder. What was read a moment ago is not read twice."""
 
-    def __init__(self, path: Path, config: RunConfig, vocabulary: Alphabet, corpus: Corpus) -> None:
+    def __init__(
+        self, path: Path, config: RunConfig, vocabulary: Tokenizer, corpus: Corpus
+    ) -> None:
         self._path, self._corpus = path, corpus
         self._split = split_text(corpus.characters, config.data, fewest_characters(config))
         held_out = self._split.validation, self._split.test
@@ -134,7 +133,10 @@ class CorpusText:
             self.prepare(say_nothing)
         assert self._ids is not None
         (ids, notes), self._ids = self._ids, None
-        split, begins = self._split, [0, *_places(self._form, ids), len(ids)]
+        split, begins = (
+            self._split,
+            [0, *self._form.vocabulary.find(ids, self._form.cuts), len(ids)],
+        )
         parts = [ids[start:end] for start, end in pairwise(begins)]
         train, rest = parts[0], parts[1:]
         validation = rest.pop(0) if split.validation else None
@@ -210,20 +212,6 @@ def fewest_characters(config: RunConfig) -> int:
     if isinstance(config.model, NgramConfig):
         return 1
     return config.train.batch * (config.train.length + 2)
-
-
-def _places(form: Form, ids: Ids) -> tuple[int, ...]:
-    """Return where in ids (N,) each part but the first begins."""
-    if isinstance(form.vocabulary, Vocabulary):
-        return form.cuts
-    lengths, begin = form.vocabulary.lengths, len(form.vocabulary.begin)
-    found, before = [], 0
-    for start in range(0, len(ids), CHUNK):
-        after = before + np.cumsum(lengths[ids[start : start + CHUNK]])
-        here = [cut for cut in form.cuts if before <= cut < after[-1]]
-        found += [start + int(np.searchsorted(after, cut, "right")) - begin for cut in here]
-        before = int(after[-1])
-    return tuple(found)
 
 
 def _absolute(source: str) -> str:

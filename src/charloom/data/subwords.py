@@ -10,12 +10,12 @@ import json
 import re
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Self
+from typing import Any, ClassVar, Literal, Self
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from charloom.data.vocabulary import UnknownCharacterError, Vocabulary, describe
+from charloom.data.vocabulary import UnknownCharacterError, describe
 from charloom.errors import CharloomError
 from charloom.files import one_line
 
@@ -29,7 +29,7 @@ Json = Any
 
 
 @dataclass(frozen=True)
-class Tokens:
+class Subwords:
     """V tokens, as the document of Hugging Face's `tokenizers`, a tokenizer.json, says.
 
     `lengths` (V,) is how many characters each token stands for: those that begin in it. The
@@ -39,7 +39,8 @@ class Tokens:
     Raises CharloomError where `document` is not that, or `tokenizers` is not installed.
     """
 
-    unit = "tokens"  # what ids stand for
+    unit: ClassVar[Literal["tokens"]] = "tokens"
+    characters: ClassVar[tuple[str, ...]] = ()
 
     document: str = field(repr=False)
     lengths: NDArray[np.int32] = field(init=False, repr=False, compare=False)
@@ -136,14 +137,29 @@ class Tokens:
         """Ids (N,) -> text; bytes that are no UTF-8 become U+FFFD. Raises as `utf8` does."""
         return self.utf8(ids).decode(errors="replace")
 
-    def decoder(self) -> "TokenDecoder":
+    def decoder(self) -> "SubwordDecoder":
         """Return what decodes one text that comes a piece at a time."""
-        return TokenDecoder(self)
+        return SubwordDecoder(self)
 
     def count(self, ids: NDArray[np.integer]) -> int:
         """Return how many characters ids (N,) stand for."""
         steps = range(0, len(ids), _PIECE)
         return sum(int(self.lengths[ids[start : start + _PIECE]].sum()) for start in steps)
+
+    def find(self, ids: NDArray[np.integer], cuts: Sequence[int]) -> tuple[int, ...]:
+        """Return where in ids (N,), a text's, each of `cuts` is, a place between characters.
+
+        `begin` stands before the first character of each part of a text.
+        """
+        found, before = [], 0
+        for start in range(0, len(ids), _PIECE):
+            after = before + np.cumsum(self.lengths[ids[start : start + _PIECE]])
+            here = [cut for cut in cuts if before <= cut < after[-1]]
+            found += [
+                start + int(np.searchsorted(after, cut, "right")) - len(self.begin) for cut in here
+            ]
+            before = int(after[-1])
+        return tuple(found)
 
     def unknown(self, alphabet: Collection[str]) -> str:
         """Name one of the characters in `alphabet` that cannot be told; empty where all can."""
@@ -160,13 +176,13 @@ class Tokens:
         return UnknownCharacterError(text[position], position)
 
 
-class TokenDecoder:
+class SubwordDecoder:
     """Ids to text as they come: a character is handed over when its last byte has come.
 
     `ended` says that a special token has; what follows it is left out.
     """
 
-    def __init__(self, tokens: Tokens) -> None:
+    def __init__(self, tokens: Subwords) -> None:
         self.ended = False
         self._tokens = tokens
         self._utf8 = codecs.getincrementaldecoder("utf-8")("replace")
@@ -180,9 +196,6 @@ class TokenDecoder:
         return self._utf8.decode(
             self._tokens.utf8(ids[: ends[0]] if len(ends) else ids), self.ended
         )
-
-
-Alphabet = Vocabulary | Tokens  # what a model reads and writes
 
 
 def _load(document: str) -> Any:

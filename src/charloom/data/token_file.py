@@ -25,9 +25,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from charloom.data.sources import changed
-from charloom.data.subwords import Alphabet
 from charloom.data.text import START, Place, Text
-from charloom.data.vocabulary import UnknownCharacterError, Vocabulary
+from charloom.data.tokenizer import Tokenizer
+from charloom.data.vocabulary import UnknownCharacterError
 from charloom.errors import CharloomError
 from charloom.files import plain_size, read_json, replace_file, sync_folder
 from charloom.progress import Meter, Tell, say_nothing
@@ -66,7 +66,7 @@ class _Mark(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 class Form(NamedTuple):
     """What `ids.npy` must be: N ids of a vocabulary, whose text has that SHA-256."""
 
-    vocabulary: Alphabet
+    vocabulary: Tokenizer
     characters: int
     sha256: str
     cuts: tuple[int, ...] = ()  # characters before each part but the first
@@ -79,7 +79,7 @@ class Form(NamedTuple):
 
     def filling(self, size: int) -> "Form":
         """Return the form of a file of so many bytes, which say how many tokens there are."""
-        if isinstance(self.vocabulary, Vocabulary):
+        if self.vocabulary.unit == "characters":
             return self
         return self._replace(tokens=max(0, size - HEADER) // self.dtype.itemsize)
 
@@ -223,7 +223,7 @@ def write_sums(folder: Path, sums: Sums) -> None:
     replace_file(folder / "ids.json", document + b"\n")
 
 
-def map_text(text: Text, vocabulary: Alphabet, tell: Tell = say_nothing) -> Ids:
+def map_text(text: Text, vocabulary: Tokenizer, tell: Tell = say_nothing) -> Ids:
     """Encode a text into a file without a name; raises UnknownCharacterError and CharloomError."""
     form = Form(vocabulary, text.characters, text.sha256)
     try:
@@ -290,7 +290,7 @@ def _write(
 
 def _pieces(text: Text, form: Form, start: Place) -> Iterator[tuple[str, Place | None]]:
     """The text from `start` on with the place behind each piece; for tokens, whole parts of it."""
-    if isinstance(form.vocabulary, Vocabulary):
+    if form.vocabulary.unit == "characters":
         yield from text.walk(start)
         return
     content = text.content

@@ -2,9 +2,9 @@
 
 import json
 import unicodedata
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass, field
-from typing import Any, ClassVar, Self
+from typing import Any, ClassVar, Literal, Self
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -42,10 +42,10 @@ class Vocabulary:
     Raises CharloomError where `characters` are not that.
     """
 
-    unit = "characters"  # what ids stand for
-    lengths: ClassVar[None] = None  # each is one character
+    unit: ClassVar[Literal["characters"]] = "characters"
 
     characters: tuple[str, ...]
+    lengths: NDArray[np.int32] = field(init=False, repr=False, compare=False)
     _ids: NDArray[np.int32] = field(init=False, repr=False, compare=False)
     _codes: NDArray[np.uint32] = field(init=False, repr=False, compare=False)
 
@@ -55,6 +55,7 @@ class Vocabulary:
         # Code point -> id. The last entry, one past the largest character, stands for all above it.
         ids = np.full(int(codes.max(initial=0)) + 2, -1, np.int32)
         ids[codes] = np.arange(len(codes), dtype=np.int32)
+        object.__setattr__(self, "lengths", np.ones(len(codes), np.int32))
         object.__setattr__(self, "_codes", codes)
         object.__setattr__(self, "_ids", ids)
 
@@ -135,13 +136,17 @@ class Vocabulary:
         """Ids (N,) -> the text in UTF-8; raises as `decode` does."""
         return self.decode(ids).encode()
 
-    def decoder(self) -> "Decoder":
+    def decoder(self) -> "CharacterDecoder":
         """Return what decodes one text that comes a piece at a time."""
-        return Decoder(self)
+        return CharacterDecoder(self)
 
     def count(self, ids: NDArray[np.integer]) -> int:
         """Return how many characters ids (N,) stand for: N."""
         return len(ids)
+
+    def find(self, ids: NDArray[np.integer], cuts: Sequence[int]) -> tuple[int, ...]:
+        """Return where in ids (N,) each of `cuts` is, a place between characters: there."""
+        return tuple(cuts)
 
     def decode(self, ids: ArrayLike) -> str:
         """Ids (N,) -> text of N characters; raises IndexError where one is not in [0, V)."""
@@ -154,7 +159,7 @@ class Vocabulary:
 
 
 @dataclass(frozen=True)
-class Decoder:
+class CharacterDecoder:
     """Ids to text as they come; `ended` is for tokens, some of which say that a text ends."""
 
     _vocabulary: Vocabulary

@@ -3,9 +3,8 @@
 import numpy as np
 
 from charloom.config import SampleConfig
-from charloom.data.subwords import Alphabet
 from charloom.data.suffix_array import Continuations
-from charloom.data.vocabulary import Vocabulary
+from charloom.data.tokenizer import Tokenizer
 from charloom.errors import CharloomError
 from charloom.generation.draw import draw, weights_of
 from charloom.models.weights import Array
@@ -40,7 +39,7 @@ class CopyLimit:
 
     def redraw(
         self,
-        vocabulary: Alphabet,
+        vocabulary: Tokenizer,
         written: str,
         log_probs: Array,
         config: SampleConfig,
@@ -51,7 +50,6 @@ class CopyLimit:
 
         That is -1 where no other is left. Raises what `charloom.generation.draw.draw` raises.
         """
-        assert isinstance(vocabulary, Vocabulary)
         if self.within(written, vocabulary.characters[drawn]):
             return drawn
         after = self._continuations.after(written[-self.most :])

@@ -14,8 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from charloom.config import SampleConfig
-from charloom.data.subwords import TokenDecoder, Tokens
-from charloom.data.vocabulary import Decoder
+from charloom.data.tokenizer import Decoder
 from charloom.errors import CharloomError
 from charloom.evaluation import chunk_length
 from charloom.generation.copy_limit import CopyLimit
@@ -106,7 +105,7 @@ def _write(
     for name, value, least in (("length", length, 0), ("count", count, 1)):
         if value < least:
             raise CharloomError(f"{name} is {value}, but it must be at least {least}")
-    if limit is not None and isinstance(model.vocabulary, Tokens):
+    if limit is not None and model.vocabulary.unit == "tokens":
         raise CharloomError(
             "max-copy counts characters, and this model writes tokens: leave it out"
         )
@@ -196,7 +195,7 @@ class _Text:
     def __init__(
         self,
         stops: tuple[str, ...],
-        decoder: Decoder | TokenDecoder,
+        decoder: Decoder,
         left: int,
         prompt: str,
         memory: int,

@@ -24,8 +24,7 @@ from charloom.config import (
     TrainConfig,
     TransformerConfig,
 )
-from charloom.data.subwords import Alphabet
-from charloom.data.vocabulary import Vocabulary
+from charloom.data.tokenizer import Tokenizer
 from charloom.distributed import place
 from charloom.errors import CharloomError
 from charloom.models.weights import STATE_PREFIXES, Array
@@ -43,7 +42,7 @@ class LanguageModel(Protocol):
     """
 
     @property
-    def vocabulary(self) -> Alphabet:
+    def vocabulary(self) -> Tokenizer:
         """The characters or tokens that ids stand for."""
 
     def start(self, lanes: int) -> State:
@@ -88,7 +87,7 @@ class Learner(Protocol):
 class LendsModel(Protocol):
     """A learner that can be read with as it stands."""
 
-    def model(self, vocabulary: Alphabet) -> LanguageModel:
+    def model(self, vocabulary: Tokenizer) -> LanguageModel:
         """Return the model as it is now, without a copy of its weights.
 
         Valid until the next update; reading with it changes nothing of the learner.
@@ -189,7 +188,7 @@ def create_learner(
 def create_model(
     config: NetworkConfig | NgramConfig,
     arrays: Mapping[str, NDArray[Any]],
-    vocabulary: Alphabet,
+    vocabulary: Tokenizer,
     engine: Engine = "auto",
     dtype: Dtype = "float32",
 ) -> LanguageModel:
@@ -204,7 +203,6 @@ def create_model(
         pretrained: LanguageModel
         pretrained = load_torchnet().create_model(config, weights, vocabulary, dtype)
         return pretrained
-    assert isinstance(vocabulary, Vocabulary)  # tokens are those of pretrained models
     if isinstance(config, NgramConfig):
         from charloom.models.ngram import NgramModel
 

@@ -30,8 +30,9 @@ from charloom.config import PretrainedConfig, RunConfig
 from charloom.data.dataset import Corpus as Corpus
 from charloom.data.dataset import CorpusText
 from charloom.data.dataset import Parts as Parts
-from charloom.data.subwords import Alphabet, Tokens
+from charloom.data.subwords import Subwords
 from charloom.data.text import Text
+from charloom.data.tokenizer import Tokenizer
 from charloom.data.vocabulary import Vocabulary
 from charloom.errors import CharloomError
 from charloom.files import (
@@ -59,7 +60,9 @@ Which = Literal["best", "latest"] | int
 class Run:
     """One run folder: make it with `create`, find it again with `open`."""
 
-    def __init__(self, path: Path, config: RunConfig, vocabulary: Alphabet, corpus: Corpus) -> None:
+    def __init__(
+        self, path: Path, config: RunConfig, vocabulary: Tokenizer, corpus: Corpus
+    ) -> None:
         self.path = path
         self.config = config
         self.vocabulary = vocabulary
@@ -74,7 +77,7 @@ class Run:
         cls,
         path: str | Path,
         config: RunConfig,
-        vocabulary: Alphabet,
+        vocabulary: Tokenizer,
         text: Text,
         tell: Tell = say_nothing,
     ) -> Self:
@@ -111,7 +114,7 @@ class Run:
         config = read_json(path / "config.json", RunConfig)
         corpus = read_json(path / "corpus.json", Corpus)
         document = read_bytes(path / "vocabulary.json", _LARGEST_VOCABULARY)
-        kind = Tokens if isinstance(config.model, PretrainedConfig) else Vocabulary
+        kind = Subwords if isinstance(config.model, PretrainedConfig) else Vocabulary
         try:
             vocabulary = kind.from_json(document.decode("ascii"))
         except (CharloomError, UnicodeDecodeError) as error:

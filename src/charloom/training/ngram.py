@@ -5,7 +5,6 @@ from collections.abc import Iterator
 from time import perf_counter
 
 from charloom.config import NgramConfig
-from charloom.data.vocabulary import Vocabulary
 from charloom.evaluation import Score, evaluate
 from charloom.generation.sampling import generate
 from charloom.models.ngram import NgramModel
@@ -19,7 +18,6 @@ def fit(run: Run, config: NgramConfig, saved: Checkpoint | None) -> Iterator[Eve
     """Count, score, write a sample and save; a run that is `saved` already is left as it is."""
     began, score = perf_counter(), None
     parts, vocabulary = run.read_parts(), run.vocabulary
-    assert isinstance(vocabulary, Vocabulary)
     if saved is None:
         model = NgramModel.fit(parts.train, vocabulary, config)
         yield Started(run, "counts", model.parameter_count, parts, 0, 1, parts.notes)

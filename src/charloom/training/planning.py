@@ -14,8 +14,8 @@ from typing import NamedTuple
 from charloom.config import NgramConfig, PretrainedConfig, RunConfig, replace
 from charloom.data.batches import check_fits, open_batches
 from charloom.data.dataset import fewest_characters
-from charloom.data.subwords import Alphabet
 from charloom.data.text import Text, read_text, split_text
+from charloom.data.tokenizer import Tokenizer
 from charloom.data.vocabulary import Vocabulary
 from charloom.errors import CharloomError
 from charloom.evaluation import evaluate
@@ -105,9 +105,9 @@ def plan(
     return planner.measured(60 * minutes, began, tell)
 
 
-def _vocabulary(config: RunConfig, text: Text) -> Alphabet:
+def _vocabulary(config: RunConfig, text: Text) -> Tokenizer:
     """The characters of the text, or what the weights that it begins with were trained on."""
-    vocabulary: Alphabet
+    vocabulary: Tokenizer
     if config.start is not None:
         start, vocabulary = config.start, Run.open(config.start).vocabulary
     elif isinstance(config.model, PretrainedConfig):
@@ -123,15 +123,17 @@ def _vocabulary(config: RunConfig, text: Text) -> Alphabet:
     return vocabulary
 
 
-def _beginning(config: RunConfig, text: Text, vocabulary: Alphabet, characters: int) -> Ids:
+def _beginning(config: RunConfig, text: Text, vocabulary: Tokenizer, characters: int) -> Ids:
     """The first ids of the training text, which has so many characters: enough for some steps."""
     enough = MANY * fewest_characters(config)
     return vocabulary.encode(text.head(min(characters, enough)))
 
 
-def _ids(config: RunConfig, text: Text, vocabulary: Alphabet, characters: int) -> tuple[int, float]:
+def _ids(
+    config: RunConfig, text: Text, vocabulary: Tokenizer, characters: int
+) -> tuple[int, float]:
     """How many ids the training text has, or else enough, and how many characters one is."""
-    if isinstance(vocabulary, Vocabulary):
+    if vocabulary.unit == "characters":
         return characters, 1.0
     ids = _beginning(config, text, vocabulary, characters)
     return len(ids), vocabulary.count(ids) / max(1, len(ids))
@@ -145,7 +147,7 @@ class _Planner:
         config: RunConfig,
         given: Collection[str] | None,
         text: Text,
-        vocabulary: Alphabet,
+        vocabulary: Tokenizer,
         characters: int,
     ) -> None:
         self.config, self.given, self.text = config, given, text

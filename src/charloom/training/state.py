@@ -6,7 +6,7 @@ import numpy as np
 
 from charloom.config import RunConfig, differences
 from charloom.data.batches import Batches
-from charloom.data.subwords import Alphabet
+from charloom.data.tokenizer import Tokenizer
 from charloom.errors import CharloomError
 from charloom.models.engines import Ids, Learner
 from charloom.runs.checkpoint import Checkpoint
@@ -31,7 +31,7 @@ class Standing:
         config: RunConfig,
         learner: Learner,
         lanes: Batches,
-        vocabulary: Alphabet,
+        vocabulary: Tokenizer,
         ids: Ids,
     ) -> None:
         """Begin with a learner that is to learn ids (N,)."""

@@ -9,7 +9,6 @@ from charloom.config import (
     PretrainedConfig,
     TransformerConfig,
 )
-from charloom.data.vocabulary import Vocabulary
 from charloom.errors import CharloomError
 from charloom.files import replace_file
 from charloom.formats.onnx.comparison import TOLERANCE, Comparison, compare
@@ -53,7 +52,6 @@ def export_onnx(run: Run, path: Path, replace: bool = False) -> Exported:
     from charloom.formats.onnx.session import OnnxModel
 
     weights = run.load_weights()
-    assert isinstance(run.vocabulary, Vocabulary)
     content = contents(run.config, weights, run.vocabulary)
     own = create_model(network, weights, run.vocabulary, dtype=run.config.dtype)
     found = compare(OnnxModel(content), own)

@@ -8,7 +8,7 @@ from onnx import TensorProto, ValueInfoProto, helper
 
 from charloom import __version__
 from charloom.config import ModelConfig, RunConfig, TransformerConfig, replace
-from charloom.data.vocabulary import Vocabulary
+from charloom.data.tokenizer import Tokenizer
 from charloom.formats.onnx import recurrent, transformer
 from charloom.formats.onnx.graph import AFTER, Graph
 from charloom.models.weights import Weights, state_shapes
@@ -39,7 +39,7 @@ _ABOUT_ATTENTION = {
 }
 
 
-def contents(config: RunConfig, weights: Weights, vocabulary: Vocabulary) -> bytes:
+def contents(config: RunConfig, weights: Weights, vocabulary: Tokenizer) -> bytes:
     """Return a file, with numbers in float32, of a run whose model is recurrent or a transformer.
 
     Of the settings of the run, names of files are left out.

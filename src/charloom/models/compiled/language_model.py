@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
 from charloom.config import ModelConfig, SampleConfig
-from charloom.data.vocabulary import Vocabulary
+from charloom.data.tokenizer import Tokenizer
 from charloom.errors import CharloomError
 from charloom.models.compiled.arrays import (
     Packed,
@@ -45,7 +45,7 @@ class CompiledModel:
         self,
         config: ModelConfig,
         weights: Mapping[str, Array],
-        vocabulary: Vocabulary,
+        vocabulary: Tokenizer,
         dtype: DTypeLike = np.float32,
     ) -> None:
         V = len(vocabulary)

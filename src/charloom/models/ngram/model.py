@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from charloom.config import NgramConfig, SampleConfig
-from charloom.data.vocabulary import Vocabulary
+from charloom.data.tokenizer import Tokenizer
 from charloom.errors import CharloomError
 from charloom.models.ngram.smoothing import Counts, Integers, smooth
 
@@ -55,7 +55,7 @@ class NgramModel:
     """
 
     def __init__(
-        self, config: NgramConfig, vocabulary: Vocabulary, count: Integers, trie: "Trie"
+        self, config: NgramConfig, vocabulary: Tokenizer, count: Integers, trie: "Trie"
     ) -> None:
         self.config = config
         self.vocabulary = vocabulary
@@ -63,7 +63,7 @@ class NgramModel:
         self._count = count
 
     @classmethod
-    def fit(cls, ids: NDArray[np.integer], vocabulary: Vocabulary, config: NgramConfig) -> Self:
+    def fit(cls, ids: NDArray[np.integer], vocabulary: Tokenizer, config: NgramConfig) -> Self:
         """Count the n-grams of every length up to `config.order` in ids (N,).
 
         Takes time and memory in proportion to N x order. Raises CharloomError where ids are
@@ -81,7 +81,7 @@ class NgramModel:
 
     @classmethod
     def from_arrays(
-        cls, config: NgramConfig, vocabulary: Vocabulary, arrays: Mapping[str, NDArray[Any]]
+        cls, config: NgramConfig, vocabulary: Tokenizer, arrays: Mapping[str, NDArray[Any]]
     ) -> Self:
         """Open what `arrays` gave; raises CharloomError where they are not such counts."""
         from charloom.models.ngram import kernels

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 import numpy as np
 
 from charloom.config import ModelConfig
-from charloom.data.vocabulary import Vocabulary
+from charloom.data.tokenizer import Tokenizer
 from charloom.models.reference import network
 from charloom.models.reference.operations import Ids, log_softmax
 from charloom.models.weights import Array, Weights, check_weights
@@ -19,7 +19,7 @@ class ReferenceModel:
     """
 
     def __init__(
-        self, config: ModelConfig, weights: Mapping[str, Array], vocabulary: Vocabulary
+        self, config: ModelConfig, weights: Mapping[str, Array], vocabulary: Tokenizer
     ) -> None:
         check_weights(weights, config, len(vocabulary))
         self.config = config

@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 
 from charloom.config import TransformerConfig
-from charloom.data.vocabulary import Vocabulary
+from charloom.data.tokenizer import Tokenizer
 from charloom.models.reference.operations import Ids, log_softmax, sigmoid
 from charloom.models.weights import Array, Weights, check_weights, state_shapes
 
@@ -41,7 +41,7 @@ class ReferenceTransformer:
     """
 
     def __init__(
-        self, config: TransformerConfig, weights: Mapping[str, Array], vocabulary: Vocabulary
+        self, config: TransformerConfig, weights: Mapping[str, Array], vocabulary: Tokenizer
     ) -> None:
         check_weights(weights, config, len(vocabulary))
         self.config = config

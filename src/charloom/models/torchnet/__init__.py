@@ -18,8 +18,7 @@ from charloom.config import (
     TrainConfig,
     TransformerConfig,
 )
-from charloom.data.subwords import Alphabet, Tokens
-from charloom.data.vocabulary import Vocabulary
+from charloom.data.tokenizer import Tokenizer
 from charloom.distributed import place
 from charloom.errors import CharloomError
 from charloom.models.torchnet import ranks
@@ -99,7 +98,7 @@ def _own_learner(create: ranks.Create, share: Share | None = None) -> TorchLearn
 def create_model(
     config: NetworkConfig,
     weights: Mapping[str, Array],
-    vocabulary: Alphabet,
+    vocabulary: Tokenizer,
     dtype: Dtype = "float32",
 ) -> TorchModel | WindowModel | PretrainedModel:
     """Return a model that predicts with these weights; raises CharloomError on a misfit."""
@@ -107,9 +106,7 @@ def create_model(
     network = new_network(config, len(vocabulary), dtype)
     network.put(weights)
     if isinstance(network, PretrainedNetwork):
-        assert isinstance(vocabulary, Tokens)
         return PretrainedModel(network.model, vocabulary, network.config.context)
-    assert isinstance(vocabulary, Vocabulary)
     if isinstance(network, TransformerNetwork) and network.config.mixer == "attention":
         return WindowModel(network, vocabulary)
     return TorchModel(network, vocabulary)

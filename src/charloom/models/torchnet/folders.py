@@ -21,7 +21,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from charloom.data.subwords import Tokens
+from charloom.data.subwords import Subwords
 from charloom.errors import CharloomError
 from charloom.files import one_line
 
@@ -73,7 +73,7 @@ def _digest(files: tuple[tuple[Path, int, int], ...]) -> str:
     return found.hexdigest()
 
 
-def read_tokens(folder: str | Path) -> Tokens:
+def read_tokens(folder: str | Path) -> Subwords:
     """Read a folder's tokenizer; raises CharloomError."""
     folder = Path(folder)
     _there(folder)
@@ -93,7 +93,7 @@ def read_tokens(folder: str | Path) -> Tokens:
             f"{folder} has no tokenizer.json, nor vocab.json and merges.txt: {_LOOK}"
         )
     try:
-        return Tokens.adapt(document, [*_firsts(names, _read(folder / "config.json"))])
+        return Subwords.adapt(document, [*_firsts(names, _read(folder / "config.json"))])
     except CharloomError as error:
         raise CharloomError(f"{folder}: {error}: {_LOOK}") from None
 

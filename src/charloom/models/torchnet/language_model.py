@@ -4,7 +4,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from charloom.data.vocabulary import Vocabulary
+from charloom.data.tokenizer import Tokenizer
 from charloom.errors import CharloomError
 from charloom.models.torchnet.devices import send
 from charloom.models.torchnet.network import Network, State
@@ -16,7 +16,7 @@ Ids = NDArray[np.integer]
 class TorchModel:
     """The `LanguageModel` protocol over a `Network`, which it takes with its weights."""
 
-    def __init__(self, network: Network, vocabulary: Vocabulary) -> None:
+    def __init__(self, network: Network, vocabulary: Tokenizer) -> None:
         self.network, self.vocabulary = network.requires_grad_(False), vocabulary
         self.config = network.config
         self.device = network.device()

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from charloom.config import PretrainedConfig, TrainConfig, replace
-from charloom.data.subwords import Tokens
+from charloom.data.tokenizer import Tokenizer
 from charloom.errors import CharloomError
 from charloom.models.torchnet import folders
 from charloom.models.torchnet.devices import pick_device, send
@@ -209,7 +209,7 @@ class PretrainedModel:
     are read again, and it goes on from there, as charloom's own transformers do.
     """
 
-    def __init__(self, model: nn.Module, vocabulary: Tokens, context: int) -> None:
+    def __init__(self, model: nn.Module, vocabulary: Tokenizer, context: int) -> None:
         self.vocabulary, self.context = vocabulary, context
         self._model = model.requires_grad_(False)
         self._device = next(model.parameters()).device

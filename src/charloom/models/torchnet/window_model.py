@@ -10,7 +10,7 @@ from numpy.lib.stride_tricks import sliding_window_view
 from numpy.typing import NDArray
 from torch import Tensor
 
-from charloom.data.vocabulary import Vocabulary
+from charloom.data.tokenizer import Tokenizer
 from charloom.errors import CharloomError
 from charloom.models.torchnet.attention import attend
 from charloom.models.torchnet.devices import numpy_name, send
@@ -59,7 +59,7 @@ class WindowModel:
     reading. `log_probs` reads all windows of a piece at once, for they are known beforehand.
     """
 
-    def __init__(self, network: TransformerNetwork, vocabulary: Vocabulary) -> None:
+    def __init__(self, network: TransformerNetwork, vocabulary: Tokenizer) -> None:
         """Take a network with its weights."""
         self.network, self.vocabulary = network.requires_grad_(False), vocabulary
         self.config = network.config
