@@ -17,7 +17,7 @@ from charloom.config import WatchConfig, replace
 from charloom.errors import CharloomError
 from charloom.evaluation import Score
 from charloom.runs import checkpoint, metrics
-from charloom.runs.meta import Losses, Setback
+from charloom.runs.meta import Losses, Rollback
 from charloom.runs.run import Run
 from charloom.training import loop as training
 from charloom.training import monitor as watch
@@ -320,7 +320,7 @@ def another(value, fresh):
         case int() | float():
             return value + 1
         case list():
-            return [*value, Setback(at=7, to=5, loss="nan")]
+            return [*value, Rollback(at=7, to=5, loss="nan")]
         case dict():
             return {}
         case msgspec.Struct():

@@ -202,8 +202,8 @@ def test_nan_on_one_rank_is_seen_by_all(nest, tmp_path, source, trials):
         assert nest.run(2, *command(source, out, 100), out=said, hooks=hooks) == [0, 0]
         assert "the network broke at step" in said.read_text()
         assert bits(out)[0] == 100
-        assert len(Run.open(out).checkpoint("latest").meta.setbacks) == 1
-    trials.result("one setback, then to the end")
+        assert len(Run.open(out).checkpoint("latest").meta.rollbacks) == 1
+    trials.result("one rollback, then to the end")
 
 
 @pytest.mark.reliability("F5", "an exception on one rank: all leave")

@@ -13,7 +13,15 @@ from charloom.config import ModelConfig, NetworkConfig, NgramConfig
 from charloom.formatting import LN2, count
 from charloom.models.weights import parameter_count
 from charloom.runs.run import Run
-from charloom.training.trend import APART, RISEN, Look, best_look, history, longer, trend
+from charloom.training.trend import (
+    APART,
+    RISEN,
+    Evaluation,
+    best_evaluation,
+    history,
+    longer,
+    trend,
+)
 
 Tone = Literal["good", "advice", "warning"]
 TOGETHER = 1.03  # held-out loss is at most so much above that in training: nothing is by heart
@@ -44,7 +52,7 @@ class _Case:
     run: Run
     model: NetworkConfig
     curve: Curve
-    seen: list[Look]
+    seen: list[Evaluation]
     read: float
 
 
@@ -66,7 +74,7 @@ def diagnose(run: Run) -> tuple[Finding, ...]:
     return told or (_unknown(case),)
 
 
-def _looks(run: Run) -> list[Look]:
+def _looks(run: Run) -> list[Evaluation]:
     """The looks at held-out text, of lines that hold all that a look has."""
     numbers = {"loss", "seconds"}
     whole = [
@@ -132,7 +140,7 @@ def _trend(case: _Case) -> Finding | None:
 
 
 def _turned(case: _Case) -> Finding:
-    best, last = best_look(case.seen), case.seen[-1]
+    best, last = best_evaluation(case.seen), case.seen[-1]
     return Finding(
         "turned",
         "warning",
@@ -225,7 +233,7 @@ def _swings(case: _Case) -> Finding | None:
     """Rises on the way to the best, as of a learning rate that is too high."""
     if not case.seen:
         return None
-    way = case.seen[: case.seen.index(best_look(case.seen)) + 1]
+    way = case.seen[: case.seen.index(best_evaluation(case.seen)) + 1]
     pairs = list(pairwise(way))
     rises = [after for before, after in pairs if after.held_out > RISEN * before.held_out]
     if len(rises) < max(FEWEST_RISES, RISES * len(pairs)):

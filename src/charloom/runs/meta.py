@@ -32,7 +32,7 @@ class Losses(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
     gradient_norm: float | None = None
 
 
-class Setback(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+class Rollback(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """A return from step `at`, where the network broke, to the checkpoint of step `to`.
 
     `loss` is what showed it, as text: JSON has no NaN. From `to` on the learning rate is half.
@@ -59,5 +59,5 @@ class Meta(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True
     schedule: dict[str, float] = {}
     losses: Losses | None = None
     due: bool = False
-    setbacks: list[Setback] = []
+    rollbacks: list[Rollback] = msgspec.field(default_factory=list, name="setbacks")
     config: RunConfig | None = None  # in checkpoints from before there was none

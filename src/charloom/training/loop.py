@@ -18,22 +18,22 @@ from charloom.models.engines import create_learner, pick_engine
 from charloom.models.weights import parameter_count
 from charloom.runs import checkpoint
 from charloom.runs.checkpoint import Checkpoint
-from charloom.runs.meta import Setback
+from charloom.runs.meta import Rollback
 from charloom.runs.open import first_weights
 from charloom.runs.run import Run
 from charloom.signals import Interrupted, Signals
 from charloom.training.cadence import most_steps
 from charloom.training.divergence import Divergence, Guard
 from charloom.training.events import Evaluated, Event, Finished, Progress, Saved, Started, Warned
-from charloom.training.monitor import Watch
+from charloom.training.monitor import Monitor
 from charloom.training.ngram import fit
-from charloom.training.state import Standing
+from charloom.training.state import TrainState
 from charloom.training.time_budget import Deadline, Pace
-from charloom.training.trend import Look, history, outlook, turned
-from charloom.training.writer import RETRY, Keeper
+from charloom.training.trend import Evaluation, history, outlook, turned
+from charloom.training.writer import RETRY, RunWriter
 
 TICK = 0.25  # seconds between two reports of progress
-SETBACKS = 3  # times that a run goes back to a checkpoint and halves its rate
+ROLLBACKS = 3  # times that a run goes back to a checkpoint and halves its rate
 
 
 def train(run: Run, resume: bool = False, began: float | None = None) -> Iterator[Event]:
@@ -80,19 +80,19 @@ class _Trainer:
         began: float | None = None,
     ) -> None:
         config, V = run.config, len(run.vocabulary)
-        self.run, self.model, self.signals, self.keeper = run, model, Signals(), Keeper(run)
+        self.run, self.model, self.signals, self.writer = run, model, Signals(), RunWriter(run)
         self.parts = run.read_parts()
         lanes = open_batches(self.parts.train, config.train)
         self.most = most_steps(config.train, lanes.steps_per_epoch)
         self.learner = create_learner(
             model, config.train, V, config.engine, config.dtype, None, run.vocabulary.lengths
         )
-        self.now = Standing(config, self.learner, lanes, run.vocabulary, self.parts.train)
-        self.watch = Watch(run, self.parts.validation, self.now, self.keeper)
-        self.notes = [*self.parts.notes, *self.watch.notes]
+        self.now = TrainState(config, self.learner, lanes, run.vocabulary, self.parts.train)
+        self.monitor = Monitor(run, self.parts.validation, self.now, self.writer)
+        self.notes = [*self.parts.notes, *self.monitor.notes]
         self.deadline: Deadline | None = None
         if config.train.minutes is not None:
-            minutes, every = config.train.minutes, self.watch.every
+            minutes, every = config.train.minutes, self.monitor.every
             self.deadline = Deadline(60 * minutes, every, self.now.total)
         self.told_at = perf_counter()  # the last report
         self.score: Score | None = None
@@ -103,7 +103,7 @@ class _Trainer:
             self.began -= saved.meta.seconds
         elif (weights := first_weights(config)) is not None:
             self.learner.load(weights)
-        self.keeper.forget(self.now.looked)
+        self.writer.forget(self.now.looked)
         self._recall()
         if saved is None:
             self.saved_step = -1
@@ -128,7 +128,7 @@ class _Trainer:
         while (now.due or now.step < now.total) and not self.signals.caught:
             with suppress(Interrupted):
                 if not now.due:
-                    self._advance(self.watch.next())
+                    self._advance(self.monitor.next())
                     self._replan()
                 yield from self._look()
             yield from self._tell()
@@ -195,16 +195,16 @@ class _Trainer:
     def _go_back(self, found: Divergence) -> Iterator[Event]:
         """Go on from the newest checkpoint with half the learning rate."""
         now = self.now
-        known, rate = now.setbacks, now.schedule.rate(now.step)
+        known, rate = now.rollbacks, now.schedule.rate(now.step)
         what = f"the network broke at step {found.step:,}, with a loss of {found.loss:.4g}"
-        if len(known) == SETBACKS:
+        if len(known) == ROLLBACKS:
             raise DivergedError(
-                f"{what} at learning rate {rate:.3g}, and half the rate, {SETBACKS} times, did not "
-                "help: train anew with a lower --learning-rate, or with --clip-norm 1"
+                f"{what} at learning rate {rate:.3g}, and half the rate, {ROLLBACKS} times, did "
+                "not help: train anew with a lower --learning-rate, or with --clip-norm 1"
             )
         now.restore(self.run.checkpoint("latest"))
-        now.set_back([*known, Setback(at=found.step, to=now.step, loss=repr(found.loss))])
-        self.keeper.forget(now.looked)
+        now.set_rollbacks([*known, Rollback(at=found.step, to=now.step, loss=repr(found.loss))])
+        self.writer.forget(now.looked)
         self._recall()
         rate = now.schedule.rate(now.step)
         text = f"{what}: back to step {now.step:,}, with half the learning rate, {rate:.3g}"
@@ -214,7 +214,7 @@ class _Trainer:
     def _recall(self) -> None:
         """Take up what belongs to the checkpoint that has been restored."""
         self.seen = history(self.run.metrics())
-        self.watch.untold = [s for s in self.now.setbacks if s.to == self.now.step]
+        self.monitor.untold = [s for s in self.now.rollbacks if s.to == self.now.step]
         self.saved_step = self.now.step
         train = self.run.config.train
         self.guard = Guard(self.learner, train.batch * train.length)
@@ -222,35 +222,35 @@ class _Trainer:
 
     def _look(self) -> Iterator[Event]:
         """Do what is due after this step. None of it touches the learner."""
-        now, watch, best, score, text = self.now, self.watch, False, None, None
-        every = watch.every
+        now, monitor, best, score, text = self.now, self.monitor, False, None, None
+        every = monitor.every
         now.due = True  # until it is certain that no signal breaks it off
-        if watch.scores():
+        if monitor.scores():
             with self._noting("evaluate"), self.signals.at_once():
-                score = watch.score()
+                score = monitor.score()
             self._see(score)
-        if watch.samples():
+        if monitor.samples():
             with self._noting("sample"), self.signals.at_once():
-                text = watch.sample()
+                text = monitor.sample()
         now.due = False
         if score is not None:
             self.score, best = score, now.note_best(score.nats)
             yield Evaluated(now.step, score, best)
-        if score is not None or watch.is_due(every.log):
-            watch.log(self._seconds(), score)
+        if score is not None or monitor.is_due(every.log):
+            monitor.log(self._seconds(), score)
         if text is not None:
-            yield watch.keep_sample(text)
-        saving = watch.is_due(every.save)
-        if saving and watch.held_out is None:
+            yield monitor.keep_sample(text)
+        saving = monitor.is_due(every.save)
+        if saving and monitor.held_out is None:
             best = now.note_best(now.losses.smooth)
-        if saving or (best and every.save) or self.signals.save or self.keeper.is_time():
+        if saving or (best and every.save) or self.signals.save or self.writer.is_time():
             with self._noting("save"):
                 saved = [*self._save(best)]
             yield from saved
 
     def _see(self, score: Score) -> None:
         """End here, where held-out loss has clearly turned."""
-        look = Look(self.now.step, self._seconds() / 60, score.nats, math.nan)
+        look = Evaluation(self.now.step, self._seconds() / 60, score.nats, math.nan)
         self.seen.append(look)
         if self.deadline and self.now.step < self.now.total and turned(self.seen):
             self.turned = True
@@ -273,7 +273,7 @@ class _Trainer:
     def _write(self, best: bool) -> Iterator[Event]:
         now = self.now
         self.signals.save = False
-        path = self.keeper.save(self.learner.arrays(), now.meta(self._seconds()))
+        path = self.writer.save(self.learner.arrays(), now.meta(self._seconds()))
         if path is not None:
             self.saved_step = now.step
             yield Saved(now.step, path, best)
@@ -288,7 +288,7 @@ class _Trainer:
                 sleep(RETRY)
             yield from self._write(best=False)
             if self.saved_step != self.now.step and self.signals.caught:
-                raise CharloomError(self.keeper.error)
+                raise CharloomError(self.writer.error)
 
     def _started(self) -> Started:
         return Started(
@@ -303,9 +303,9 @@ class _Trainer:
 
     def _tell(self) -> Iterator[Event]:
         now = self.now
-        for text in self.keeper.news:
+        for text in self.writer.news:
             yield Warned(now.step, text)
-        self.keeper.news.clear()
+        self.writer.news.clear()
         late = perf_counter() - self.told_at > TICK / 2
         if self.told_count and (late or now.step == now.total):
             yield self._progress()

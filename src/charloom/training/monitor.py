@@ -6,32 +6,32 @@ from charloom.config import NgramConfig, replace
 from charloom.evaluation import Score, evaluate
 from charloom.generation.sampling import generate
 from charloom.models.engines import Ids, LanguageModel, create_model, pick_engine
-from charloom.runs.meta import Setback
+from charloom.runs.meta import Rollback
 from charloom.runs.run import Run
 from charloom.training.cadence import intervals
 from charloom.training.events import Sampled
-from charloom.training.state import Standing
-from charloom.training.writer import Keeper
+from charloom.training.state import TrainState
+from charloom.training.writer import RunWriter
 
 
-class Watch:
+class Monitor:
     """Looks at the network of a run as its settings say; `every` says when.
 
-    `notes` are sentences on what is not looked at. `untold` are setbacks that are still to
+    `notes` are sentences on what is not looked at. `untold` are rollbacks that are still to
     stand in metrics.jsonl.
     """
 
-    def __init__(self, run: Run, held_out: Ids | None, now: Standing, keeper: Keeper) -> None:
+    def __init__(self, run: Run, held_out: Ids | None, now: TrainState, writer: RunWriter) -> None:
         config, size = run.config, 0 if held_out is None else len(held_out)
         self.every, scored = intervals(config.train, config.watch, now.total, size)
         self.held_out = None if held_out is None or not self.every.evaluate else held_out[:scored]
         self.notes: list[str] = []
-        self.untold: list[Setback] = []
+        self.untold: list[Rollback] = []
         if held_out is not None and self.held_out is not None and scored < size:
             part, whole = map(run.vocabulary.count, (self.held_out, held_out))
             how = f"on the way the first {part:,} of {whole:,} held-out characters are scored"
             self.notes.append(f"{how}; `charloom evaluate` scores all")
-        self._run, self._now, self._keeper = run, now, keeper
+        self._run, self._now, self._writer = run, now, writer
 
     def next(self) -> int:
         """Return the step after which something is due."""
@@ -72,10 +72,10 @@ class Watch:
         now, watch = self._now, self._run.config.watch
         if watch.sample_at_best:
             now.losses.sampled = now.losses.smooth
-        self._keeper.write_sample(now.step, text)
+        self._writer.write_sample(now.step, text)
         share = now.losses.smooth / now.first_loss
         if watch.write_below is not None and share < watch.write_below:
-            self._keeper.append_generated(now.step, now.losses.smooth, text)
+            self._writer.append_generated(now.step, now.losses.smooth, text)
         return Sampled(now.step, text)
 
     def log(self, seconds: float, score: Score | None) -> None:
@@ -93,7 +93,7 @@ class Watch:
         record |= {} if norm is None else {"gradient_norm": norm}
         record |= {"validation": score.nats} if score else {}
         record |= {"setbacks": msgspec.to_builtins(self.untold)} if self.untold else {}
-        self._keeper.log(record)
+        self._writer.log(record)
         now.losses.sum, now.losses.count, self.untold = 0.0, 0, []
 
     def _model(self) -> LanguageModel:

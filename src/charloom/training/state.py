@@ -10,7 +10,7 @@ from charloom.data.tokenizer import Tokenizer
 from charloom.errors import CharloomError
 from charloom.models.engines import Ids, Learner
 from charloom.runs.checkpoint import Checkpoint
-from charloom.runs.meta import Best, Losses, Meta, Setback
+from charloom.runs.meta import Best, Losses, Meta, Rollback
 from charloom.runs.run import versions
 from charloom.training.cadence import total_steps
 from charloom.training.schedules import Schedule
@@ -18,7 +18,7 @@ from charloom.training.schedules import Schedule
 SMOOTHING = 0.999  # of the loss, as in min-char-rnn
 
 
-class Standing:
+class TrainState:
     """A learner, its place in the text, and what is remembered of its losses.
 
     `first_loss` is that of guessing, ln V; `per_id` how many characters an id of the text stands
@@ -39,7 +39,7 @@ class Standing:
         self.per_id = vocabulary.count(ids) / len(ids)
         self.first_loss = math.log(len(vocabulary)) / self.per_id
         self.versions = versions()
-        self.setbacks: list[Setback] = []
+        self.rollbacks: list[Rollback] = []
         self.step, self.due = 0, False
         self.losses = Losses(smooth=self.first_loss)
         self.best: Best | None = None
@@ -97,14 +97,14 @@ class Standing:
             schedule=self.schedule.state(),
             losses=self.losses,
             due=self.due,
-            setbacks=self.setbacks,
+            rollbacks=self.rollbacks,
             config=self._config,
         )
 
-    def set_back(self, setbacks: list[Setback]) -> None:
+    def set_rollbacks(self, rollbacks: list[Rollback]) -> None:
         """Take note of returns to checkpoints: after each the learning rate is half."""
-        self.setbacks = setbacks
-        self.schedule.halvings = len(setbacks)
+        self.rollbacks = rollbacks
+        self.schedule.halvings = len(rollbacks)
 
     def restore(self, saved: Checkpoint) -> list[str]:
         """Go to where a checkpoint was made; returns notes on what may differ from then.
@@ -126,7 +126,7 @@ class Standing:
         self.total = self.schedule.total or self.total
         self.step, self.due = meta.step, meta.due
         self.best, self.losses = meta.best, meta.losses
-        self.set_back(meta.setbacks)
+        self.set_rollbacks(meta.rollbacks)
         return [
             f"saved by {name} {then}, now {now}: last bits may differ"
             for name, now in self.versions.items()

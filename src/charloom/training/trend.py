@@ -15,7 +15,7 @@ TIMES = (0.5, 1, 3, 10, 30, 60, 180, 480)  # minutes to suggest
 Trend = Literal["risen", "improving", "level"]
 
 
-class Look(NamedTuple):
+class Evaluation(NamedTuple):
     """One evaluation, after `step` updates and `minutes`: losses in nats per character.
 
     `training` is the mean over the updates since the look before.
@@ -27,20 +27,22 @@ class Look(NamedTuple):
     training: float
 
 
-def history(metrics: Iterable[Mapping[str, Any]]) -> list[Look]:
+def history(metrics: Iterable[Mapping[str, Any]]) -> list[Evaluation]:
     """Return the evaluations that the lines of metrics.jsonl tell of."""
-    found: list[Look] = []
+    found: list[Evaluation] = []
     losses: list[float] = []
     for line in metrics:
         losses.append(line["loss"])
         if "validation" in line:
             nats = math.inf if line["validation"] is None else line["validation"]
-            found.append(Look(line["step"], line["seconds"] / 60, nats, sum(losses) / len(losses)))
+            found.append(
+                Evaluation(line["step"], line["seconds"] / 60, nats, sum(losses) / len(losses))
+            )
             losses = []
     return found
 
 
-def turned(seen: list[Look]) -> bool:
+def turned(seen: list[Evaluation]) -> bool:
     """Whether held-out loss has clearly turned: it is well above its best, again and again."""
     if not seen:
         return False
@@ -49,22 +51,22 @@ def turned(seen: list[Look]) -> bool:
     return len(after) == PATIENCE and min(after) > ABOVE * seen[best].held_out
 
 
-def trend(seen: list[Look]) -> Trend | None:
+def trend(seen: list[Evaluation]) -> Trend | None:
     """Say what held-out loss has come to: risen, improving or level; None where too few looked."""
     if len(seen) < FEWEST or math.isinf(seen[-1].held_out):
         return None
-    if seen[-1].held_out > RISEN * best_look(seen).held_out:
+    if seen[-1].held_out > RISEN * best_evaluation(seen).held_out:
         return "risen"
     return "improving" if _gain(seen) > IMPROVING else "level"
 
 
-def outlook(seen: list[Look], minutes: float) -> str | None:
+def outlook(seen: list[Evaluation], minutes: float) -> str | None:
     """Return in a sentence or two what a run of so many minutes has come to."""
     match trend(seen):
         case None:
             return None
         case "risen":
-            best = best_look(seen)
+            best = best_evaluation(seen)
             early = best.minutes < 0.1
             since = f"second {60 * best.minutes:.0f}" if early else f"minute {best.minutes:.1f}"
             return (
@@ -85,16 +87,16 @@ def longer(minutes: float) -> float:
     return next((time for time in TIMES if time >= 2 * minutes), 2 * minutes)
 
 
-def best_look(seen: list[Look]) -> Look:
+def best_evaluation(seen: list[Evaluation]) -> Evaluation:
     """Return the look with the lowest held-out loss; there must be one."""
     return seen[_best(seen)]
 
 
-def _best(seen: list[Look]) -> int:
+def _best(seen: list[Evaluation]) -> int:
     return min(range(len(seen)), key=lambda i: seen[i].held_out)
 
 
-def _gain(seen: list[Look]) -> float:
+def _gain(seen: list[Evaluation]) -> float:
     """The share by which held-out loss fell in the second half of the updates.
 
     Not less: the end is flat in any run whose learning rate goes to 0.

@@ -14,7 +14,7 @@ PATIENCE = 600.0  # seconds for which a run goes on while it cannot save
 RETRY = 5.0  # seconds between two tries
 
 
-class Keeper:
+class RunWriter:
     """Writes into a run folder; what cannot be written now waits, and is tried again.
 
     `news` gathers sentences on that. The first checkpoint must succeed, and a failure that

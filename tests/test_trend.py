@@ -2,11 +2,11 @@ import math
 
 import pytest
 
-from charloom.training.trend import Look, history, outlook, turned
+from charloom.training.trend import Evaluation, history, outlook, turned
 
 
-def seen(*held_out: float) -> list[Look]:
-    return [Look(i, i / 2, nats, nats) for i, nats in enumerate(held_out, 1)]
+def seen(*held_out: float) -> list[Evaluation]:
+    return [Evaluation(i, i / 2, nats, nats) for i, nats in enumerate(held_out, 1)]
 
 
 def test_history_is_read_from_the_lines_of_metrics() -> None:
@@ -15,7 +15,7 @@ def test_history_is_read_from_the_lines_of_metrics() -> None:
         {"step": 2, "seconds": 6.0, "loss": 2.0, "validation": 2.5},
         {"step": 3, "seconds": 9.0, "loss": 1.0, "validation": None},
     ]
-    assert history(lines) == [Look(2, 0.1, 2.5, 3.0), Look(3, 0.15, math.inf, 1.0)]
+    assert history(lines) == [Evaluation(2, 0.1, 2.5, 3.0), Evaluation(3, 0.15, math.inf, 1.0)]
 
 
 @pytest.mark.parametrize(
@@ -38,7 +38,7 @@ def test_losses_have_turned_where_the_last_four_are_clearly_above_the_best(
 
 
 def test_when_it_rose_is_told_in_seconds_where_minutes_say_nothing() -> None:
-    short = [Look(i, i / 60, nats, nats) for i, nats in enumerate([2.0, 1.5, 1.7, 1.8], 1)]
+    short = [Evaluation(i, i / 60, nats, nats) for i, nats in enumerate([2.0, 1.5, 1.7, 1.8], 1)]
     assert "has risen since second 2:" in str(outlook(short, 0.1))
     assert "has risen since minute 1.0:" in str(outlook(seen(2.0, 1.5, 1.7, 1.8), 3))
 

@@ -25,7 +25,7 @@ from charloom.errors import CharloomError, DivergedError
 from charloom.evaluation import Score, evaluate
 from charloom.models.reference import ReferenceLearner
 from charloom.runs.checkpoint import steps
-from charloom.runs.meta import Best, Setback
+from charloom.runs.meta import Best, Rollback
 from charloom.runs.run import Run
 from charloom.training import loop as training
 from charloom.training import monitor as watching
@@ -469,16 +469,16 @@ def test_a_loss_that_is_no_number_leads_back_to_the_checkpoint_before(
         )
     ]
     assert machine.rates == [0.2] * 9 + [0.1] * (STEPS - 6)
-    setback = Setback(at=9, to=6, loss=repr(bad))
-    assert run.checkpoint("latest").meta.setbacks == [setback]
+    rollback = Rollback(at=9, to=6, loss=repr(bad))
+    assert run.checkpoint("latest").meta.rollbacks == [rollback]
     lines = run.metrics()
     assert [line["step"] for line in lines] == list(range(1, STEPS + 1))
     told = {line["step"]: line["setbacks"] for line in lines if "setbacks" in line}
-    assert told == {7: [msgspec.to_builtins(setback)]}
+    assert told == {7: [msgspec.to_builtins(rollback)]}
     assert events[-1].reason == "done"
 
 
-def test_what_was_broken_off_after_a_setback_goes_on_with_half_the_rate(
+def test_what_was_broken_off_after_a_rollback_goes_on_with_half_the_rate(
     tmp_path, source, monkeypatch, stop_at
 ):
     outcomes = []
@@ -502,7 +502,7 @@ def test_what_was_broken_off_after_a_setback_goes_on_with_half_the_rate(
             play(run, resume=True)
         outcomes.append(outcome(run))
     assert outcomes[0] == outcomes[1]
-    assert len(outcomes[0]["meta"]["setbacks"]) == 1
+    assert len(outcomes[0]["meta"]["rollbacks"]) == 1
 
 
 def test_a_network_that_breaks_a_fourth_time_is_given_up(tmp_path, source, monkeypatch):
@@ -513,7 +513,7 @@ def test_a_network_that_breaks_a_fourth_time_is_given_up(tmp_path, source, monke
     ):
         play(run)
     assert DivergedError.status == 3
-    assert len(run.checkpoint("latest").meta.setbacks) == 3
+    assert len(run.checkpoint("latest").meta.rollbacks) == 3
     assert all(math.isfinite(line["loss"]) for line in run.metrics())
 
 
