@@ -8,8 +8,8 @@ from hypothesis import strategies as st
 
 from charloom import evaluation
 from charloom.data.vocabulary import Vocabulary
-from charloom.errors import CharloomError
 from charloom.evaluation import Score, character_nats, chunk_length, evaluate
+from expect import refused
 
 
 class Bigram:
@@ -99,7 +99,7 @@ def test_perplexity_too_large_for_a_float_is_infinite():
 @pytest.mark.parametrize("N", [0, 1])
 def test_a_text_without_a_character_to_predict_is_refused(N):
     ids = np.zeros(N, np.int32)
-    with pytest.raises(CharloomError, match=f"text of {N} characters"):
+    with refused("no-text", characters=N):
         evaluate(random_bigram(), ids)
     assert character_nats(random_bigram(), ids).shape == (0,)
 
@@ -128,7 +128,7 @@ def test_long_texts_are_cut_into_lanes_by_their_length(N, lanes):
 
 
 def test_lanes_below_one_are_refused():
-    with pytest.raises(CharloomError, match="lanes is 0"):
+    with refused("bad-setting", field="lanes"):
         evaluate(random_bigram(), random_ids(10), lanes=0)
 
 

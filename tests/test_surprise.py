@@ -72,7 +72,7 @@ def test_the_mean_is_what_evaluate_says(text, seed):
 def test_the_mean_is_what_evaluate_says_of_a_text_that_it_reads_in_lanes(monkeypatch):
     text = "ab ba\nabab " * 3000
     model = counting(text, order=3)
-    monkeypatch.setattr("charloom.analysis.surprise.chunk_length", lambda *_: 1000)
+    monkeypatch.setattr("charloom.evaluation.chunk_length", lambda *_: 1000)
     assert surprise(model, text).mean == pytest.approx(
         evaluate(model, model.vocabulary.encode(text)).nats
     )

@@ -3,27 +3,32 @@
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from charloom.errors import CharloomError
 from charloom.models.engines import Ids, LanguageModel, State
+from charloom.models.weights import Array
 
 MAX_LANES = 32
-LANE_LENGTH = 8192  # a text is cut into lanes only where each has at least this many characters
-WARM_UP = 256  # characters that a lane reads, unscored, before its own
+LANE_LENGTH = 8192  # ids: a text is cut into lanes only if each has at least so many
+WARM_UP = 256  # ids that a lane reads, unscored, before its own
 
 
 @dataclass(frozen=True)
 class Score:
     """`nats` is the mean loss per character over the `characters` that were predicted.
 
-    It is infinite where the model held a character that came to be impossible.
+    It is infinite if the model held a character that came to be impossible.
     """
 
     nats: float
     characters: int
+
+    def __repr__(self) -> str:
+        return f"Score(nats={self.nats:.4f}, bits={self.bits:.4f}, characters={self.characters})"
 
     @property
     def bits(self) -> float:
@@ -39,14 +44,37 @@ class Score:
             return math.inf
 
 
+class Windows(NamedTuple):
+    """Stretches of a text that are read side by side, each after some of the one before it.
+
+    Window b is the `length` places from starts[b] on, and those from own[b, 0] on belong to it
+    alone: `starts` (B,), `own` (B, 1).
+    """
+
+    starts: NDArray[np.intp]
+    length: int
+    own: NDArray[np.intp]
+
+
+class Piece(NamedTuple):
+    """Of B windows the next T ids: their `places` (B, T) in the text, and what is predicted.
+
+    `log_probs` (B, T, V) are of the id after each; `state` is that after the last.
+    """
+
+    places: NDArray[np.intp]
+    log_probs: Array
+    state: State
+
+
 def evaluate(
     model: LanguageModel, ids: Ids, state: State = None, lanes: int | None = None
 ) -> Score:
     """Score every character of `ids` (N,) but the first.
 
     Of a model of tokens the mean is over the characters that they stand for, so that it compares
-    with one of characters. There are other ways to tell the same text in tokens, and their
-    probability counts for nothing here: the figure is, if anything, unkind to tokens.
+    with one of characters. The same text can be written in other tokens, too, and their
+    probability counts for nothing here: the figure is, if anything, too high for tokens.
 
     With one lane each is predicted from all the characters before it. With more, the text
     is cut into as many pieces that are read side by side, which is faster; each piece but
@@ -54,39 +82,41 @@ def evaluate(
     before it. With an LSTM and a GRU of 128 units, trained, on 111,540 characters of Tiny
     Shakespeare the default of 13 lanes moved the mean by less than 1e-7 nats; n-grams are
     exact; a network whose state is chaotic (random weights of deviation 0.3) was off by 0.004.
-    Every character is scored exactly once either way. Left to itself, a text below 16,384
+    Every character is scored exactly once either way. By default a text below 16,384
     characters is read in one lane, a longer one in one lane for every 8,192 characters, up
     to 32.
 
     `state` is what one lane has read before `ids` (then there is only one); None is nothing.
-    Raises CharloomError where N < 2.
+    Raises CharloomError if N < 2.
     """
     N = len(ids)
     if N < 2:
         raise CharloomError(
             f"a text of {N} characters cannot be scored: give one of at least two, "
-            "a character and the one to predict from it"
+            "a character and the one to predict from it",
+            "no-text",
+            characters=N,
         )
     if state is not None:
         lanes = 1
     if lanes is None:
         lanes = max(1, min(MAX_LANES, N // LANE_LENGTH))
-    starts, length = windows(N - 1, lanes)
-    # A lane scores what lies beyond the end of the lane before it.
-    scored_from = np.append(0, starts[:-1] + length)[:, None]
+    cut = windows(N - 1, lanes)
     total = 0.0
-    for places, nats in _nats(model, ids, starts, length, state):
-        total += float(nats.sum(where=places >= scored_from))
+    for piece in read_windows(model, ids, cut, state):
+        total += float(_nats(piece, ids).sum(where=piece.places >= cut.own))
     characters = model.vocabulary.count(ids[1:])
     if not characters:
-        raise CharloomError("a text of no whole character cannot be scored: give a longer one")
+        raise CharloomError(
+            "a text of no whole character cannot be scored: give a longer one", "no-text"
+        )
     return Score(total / characters, characters)
 
 
 def character_nats(model: LanguageModel, ids: Ids) -> NDArray[np.float64]:
     """Ids (N,) -> nats (N - 1,): the loss of each character but the first, given all before it."""
-    parts = _nats(model, ids, np.zeros(1, np.intp), len(ids) - 1, None)
-    return np.concatenate([np.empty(0), *(nats[0] for _, nats in parts)])
+    nats = [_nats(piece, ids)[0] for piece in read_windows(model, ids)]
+    return np.concatenate([np.empty(0), *nats])
 
 
 def chunk_length(lanes: int, vocabulary_size: int) -> int:
@@ -98,27 +128,26 @@ def chunk_length(lanes: int, vocabulary_size: int) -> int:
     return max(1, min(max(2**20 // vocabulary_size, 2**7), 2**13) // lanes)
 
 
-def windows(count: int, lanes: int) -> tuple[NDArray[np.intp], int]:
-    """Return the starts (B,) and the one length of the windows that cover range(count).
-
-    Each reaches at least WARM_UP back into the one before it.
-    """
+def windows(count: int, lanes: int) -> Windows:
+    """Cut range(count) into windows, each of which reaches at least WARM_UP back into the last."""
     if lanes < 1:
-        raise CharloomError(f"lanes is {lanes}, but it must be at least 1")
+        raise CharloomError(f"lanes is {lanes}, but it must be at least 1", field="lanes")
     if count <= WARM_UP:
         lanes = 1
-    piece = -(-(count - WARM_UP) // lanes)
-    length = piece + WARM_UP
-    return np.minimum(np.arange(lanes) * piece, count - length), length
+    step = -(-(count - WARM_UP) // lanes)
+    length = step + WARM_UP
+    starts = np.minimum(np.arange(lanes) * step, count - length)
+    return Windows(starts, length, np.append(0, starts[:-1] + length)[:, None])
 
 
-def _nats(
-    model: LanguageModel, ids: Ids, starts: NDArray[np.intp], length: int, state: State
-) -> Iterator[tuple[NDArray[np.intp], NDArray[np.float64]]]:
-    """Read `length` characters from each of `starts` (B,), a piece of T of them at a time.
+def read_windows(
+    model: LanguageModel, ids: Ids, cut: Windows | None = None, state: State = None
+) -> Iterator[Piece]:
+    """Read ids (N,) with one lane for each window, a piece at a time; `state` (B) is where from.
 
-    Yields the places (B, T) in `ids` of what was read and the loss (B, T) of what follows each.
+    By default there is one window: all but the last id, which there is nothing to predict after.
     """
+    starts, length, _ = cut or windows(len(ids) - 1, 1)
     B = len(starts)
     if state is None:
         state = model.start(B)
@@ -126,5 +155,10 @@ def _nats(
     for t in range(0, length, step):
         places = starts[:, None] + np.arange(t, min(t + step, length))
         log_probs, state = model.log_probs(ids[places], state)
-        wanted = ids[places + 1][:, :, None]
-        yield places, -np.take_along_axis(log_probs, wanted, axis=2)[:, :, 0].astype(np.float64)
+        yield Piece(places, log_probs, state)
+
+
+def _nats(piece: Piece, ids: Ids) -> NDArray[np.float64]:
+    """Return the loss (B, T) of the id after each that was read."""
+    wanted = ids[piece.places + 1][:, :, None]
+    return -np.take_along_axis(piece.log_probs, wanted, axis=2)[:, :, 0].astype(np.float64)

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from charloom.config import ModelConfig, NetworkConfig, NgramConfig, TransformerConfig
 from charloom.errors import CharloomError
-from charloom.evaluation import windows
+from charloom.evaluation import Windows, windows
 from charloom.models.engines import Ids, LanguageModel
 from charloom.models.reference import ReferenceModel, network
 from charloom.models.reference.transformer import ReferenceTransformer
@@ -76,13 +76,13 @@ def _read_network(model: ReferenceModel, ids: Ids) -> States:
     names, L, H, N = GATE_NAMES[config.cell], config.layers, config.hidden, len(ids)
     values = np.empty((N, L * H), np.float16)
     left, right = ({name: np.zeros((L, H)) for name in names} for _ in range(2))
-    lanes, length, new_from = _lanes(N)
+    lanes, length, own = _windows(N)
     state = network.zero_states(config, len(lanes), "float32")
     step = max(1, PIECE // (len(lanes) * H))
     for t in range(0, length, step):
         places = lanes[:, None] + np.arange(t, min(t + step, length))  # (B, T)
         _, state, cache = network.forward(config, weights, ids[places].T, state)
-        new = (places >= new_from).T  # (T, B)
+        new = (places >= own).T  # (T, B)
         for layer, cell in enumerate(cache.cells):
             values[places.T[new], layer * H : (layer + 1) * H] = _shown(config, cell, new)
             for name, gate in zip(names, _gates(config, cell), strict=True):
@@ -115,16 +115,14 @@ def _read_scanned(model: ReferenceTransformer, ids: Ids) -> States:
     """minGRU and minLSTM, one character of all lanes at a time: h is the state itself."""
     L, D, N = model.config.layers, model.config.width, len(ids)
     values = np.empty((N, L * D), np.float16)
-    lanes, length, new_from = _lanes(N)
+    lanes, length, own = _windows(N)
     state = model.start(len(lanes))
     for t in range(length):
         _, state = model.step(ids[lanes + t], state)
-        new = lanes + t >= new_from[:, 0]
+        new = lanes + t >= own[:, 0]
         values[(lanes + t)[new]] = np.concatenate(state, axis=1)[new]
     return States("h", L, values, {}, {}, bounded=False)
 
 
-def _lanes(N: int) -> tuple[NDArray[np.intp], int, NDArray[np.intp]]:
-    """Where lanes begin (B,), how much each reads, and from where on (B, 1) it is its own."""
-    lanes, length = windows(N, max(1, min(MAX_LANES, N // LANE_LENGTH)))
-    return lanes, length, np.append(0, lanes[:-1] + length)[:, None]
+def _windows(N: int) -> Windows:
+    return windows(N, max(1, min(MAX_LANES, N // LANE_LENGTH)))

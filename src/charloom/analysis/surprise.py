@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from charloom.errors import CharloomError
-from charloom.evaluation import chunk_length
+from charloom.evaluation import read_windows
 from charloom.models.engines import Ids, LanguageModel
 
 GUESSES = 5  # of the likeliest that are kept for each span
@@ -191,14 +191,11 @@ def line_of(text: str, place: int) -> int:
 
 def _read(model: LanguageModel, ids: Ids) -> tuple[Floats, NDArray[np.int32], Floats]:
     """Nats (N - 1,) of ids[1:], and the likeliest ids (N - 1, K) with their probabilities."""
-    V, N = len(model.vocabulary), len(ids)
-    K, step = min(GUESSES, V), chunk_length(1, V)
+    K = min(GUESSES, len(model.vocabulary))
     parts: list[Sequence[NDArray[np.number]]] = []
-    state = model.start(1)
-    for t in range(0, N - 1, step):
-        wanted = ids[t + 1 : t + 1 + step, None].astype(np.int64)
-        rows, state = model.log_probs(ids[None, t : t + len(wanted)], state)
-        log_p = rows[0].astype(np.float64)
+    for piece in read_windows(model, ids):
+        wanted = ids[piece.places[0] + 1, None].astype(np.int64)
+        log_p = piece.log_probs[0].astype(np.float64)
         best = np.argpartition(-log_p, K - 1, axis=1)[:, :K]
         best = np.sort(best, axis=1)  # of equals the first
         order = np.argsort(-np.take_along_axis(log_p, best, 1), axis=1, kind="stable")

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from charloom.config import SampleConfig
 from charloom.data.tokenizer import Decoder
 from charloom.errors import CharloomError
-from charloom.evaluation import chunk_length
+from charloom.evaluation import Windows, read_windows
 from charloom.generation.copy_limit import CopyLimit
 from charloom.generation.draw import draw
 from charloom.models.engines import Ids, LanguageModel, State
@@ -166,9 +166,10 @@ def _sound(model: LanguageModel, drawn: Ids, texts: "list[_Text]", limit: "CopyL
 
 def _read(model: LanguageModel, ids: Ids, state: State) -> State:
     """Return the state after ids (B, T)."""
-    step = chunk_length(len(ids), len(model.vocabulary))
-    for t in range(0, ids.shape[1], step):
-        state = model.log_probs(ids[:, t : t + step], state)[1]
+    B, T = ids.shape
+    starts = T * np.arange(B)
+    for piece in read_windows(model, ids.ravel(), Windows(starts, T, starts[:, None]), state):
+        state = piece.state
     return state
 
 
