@@ -5,7 +5,7 @@ import json
 import pytest
 from click.testing import CliRunner
 
-from charloom.analysis.texts import gather, generated, held_out_text, training_text
+from charloom.analysis.inputs import gather, generated, held_out_text, training_text
 from charloom.cli import charloom
 from charloom.config import DataConfig, NgramConfig, RunConfig
 from charloom.data.known_texts import load_corpus

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from charloom.analysis.keywords import keywords
-from charloom.analysis.words import (
+from charloom.analysis.word_counts import (
     Frequencies,
     common_english,
     frequencies,

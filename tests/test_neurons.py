@@ -5,9 +5,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from charloom.analysis import cells
-from charloom.analysis.features import FEWEST, features, varies
+from charloom.analysis import activations
 from charloom.analysis.neurons import APART, correlations, neurons
+from charloom.analysis.text_features import FEWEST, features, varies
 from charloom.config import ModelConfig, NgramConfig, TransformerConfig
 from charloom.data.vocabulary import Vocabulary
 from charloom.errors import CharloomError
@@ -111,9 +111,9 @@ def test_what_drives_a_cell_are_its_highest_and_lowest_places_apart():
 def test_states_read_in_lanes_are_those_of_a_pass_through_the_whole(cell, monkeypatch):
     config, weights = network(cell, layers=2, hidden=5)
     model, ids = ReferenceModel(config, weights, VOCABULARY), VOCABULARY.encode(prose(5, 120))
-    monkeypatch.setattr(cells, "LANE_LENGTH", 500)
-    monkeypatch.setattr(cells, "PIECE", 1000)
-    found = cells.read_states(model, ids)
+    monkeypatch.setattr(activations, "LANE_LENGTH", 500)
+    monkeypatch.setattr(activations, "PIECE", 1000)
+    found = activations.read_states(model, ids)
     start = zero_states(config, 1)
     _, _, cache = forward(config, model.weights, ids[:, None], start)
     T = len(ids)
@@ -137,7 +137,7 @@ def test_gates_that_are_always_open_or_closed_are_said_to_be():
         weights[name][...] = 0
     weights["layer0.b"][:H] = -5  # the input gate is closed, the forget gate open, the output half
     weights["layer0.b"][H : 2 * H] = 5
-    states = cells.read_states(
+    states = activations.read_states(
         ReferenceModel(config, weights, VOCABULARY), VOCABULARY.encode(prose())
     )
     shares = {name: (states.left[name].mean(), states.right[name].mean()) for name in "ifo"}

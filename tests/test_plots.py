@@ -16,7 +16,7 @@ from charloom.cli import charloom
 from charloom.cli.plot import free_file
 from charloom.config import NgramConfig, replace
 from charloom.errors import CharloomError
-from charloom.report.plots.lines import BUCKETS, Line, outline, smooth
+from charloom.report.plots.smoothing import BUCKETS, Line, outline, smooth
 from charloom.report.plots.style import LIGHT, Look, short
 from charloom.runs.run import Run
 from charloom.training.planning import new_run
@@ -86,7 +86,7 @@ def test_lines_of_metrics_that_are_old_or_odd_are_read(tmp_path):
 
 def drawn(path, *curves, **look):
     pytest.importorskip("matplotlib")
-    from charloom.report.plots.files import write_plot
+    from charloom.report.plots.images import write_plot
 
     write_plot(path, curves, Look(**look))
     return path.read_bytes()
@@ -174,7 +174,7 @@ def test_runs_are_drawn_over_one_another(folder, tmp_path, axis, log):
 @pytest.mark.parametrize("log_y", [False, True])
 def test_bits_stand_beside_nats_at_the_same_height(log_y):
     pytest.importorskip("matplotlib")
-    from charloom.report.plots.drawing import draw
+    from charloom.report.plots.figure import draw
 
     points = [point(k + 1, held_out=2.0 - k / 100) for k in range(101)]
     figure = draw([curve_of(points)], Look(log_y=log_y))
@@ -188,7 +188,7 @@ def test_bits_stand_beside_nats_at_the_same_height(log_y):
 
 def test_the_first_losses_do_not_press_the_rest_together():
     pytest.importorskip("matplotlib")
-    from charloom.report.plots.drawing import draw
+    from charloom.report.plots.figure import draw
 
     points = [point(k, training=1 + 9 / k) for k in range(1, 401)]
     (axes,) = draw([curve_of(points)], Look()).axes
@@ -229,7 +229,7 @@ def test_a_setback_is_marked(tmp_path):
 
 def test_svg_for_a_page_has_its_colours_and_no_others(folder):
     pytest.importorskip("matplotlib")
-    from charloom.report.plots.files import inline_svg
+    from charloom.report.plots.images import inline_svg
 
     found = [curve(Run.open(folder / name)) for name in ("lstm", "gru")]
     text = inline_svg(found, Look(), "here", 'loss of "<x>" & y')

@@ -22,8 +22,8 @@ from charloom.config import (
 from charloom.errors import CharloomError
 from charloom.presets import preset
 from charloom.report import gather
-from charloom.report.page import _curves, _surprises
-from charloom.report.reproduce import command, flags, meta_of
+from charloom.report.pages.report import _curves, _surprises
+from charloom.report.reproduction import command, flags, meta_of
 from charloom.runs.run import Run
 from charloom.training.planning import new_run
 from charloom.training.recipe import BASE, TRANSFORMER

@@ -9,7 +9,15 @@ from time import perf_counter
 from typing import Literal, NamedTuple
 
 from charloom.analysis.baselines import baselines
-from charloom.analysis.held_out import KNOWN, HeldOut, Learned, Part, learned, own_text, warning
+from charloom.analysis.contamination import (
+    KNOWN,
+    HeldOut,
+    Learned,
+    Part,
+    learned,
+    own_text,
+    warning,
+)
 from charloom.config import NgramConfig, SampleConfig
 from charloom.data.text import Text
 from charloom.data.token_file import map_text

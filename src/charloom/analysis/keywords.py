@@ -5,7 +5,7 @@ from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from charloom.analysis.words import (
+from charloom.analysis.word_counts import (
     LONGEST_PHRASE,
     Frequencies,
     common_english,

@@ -13,9 +13,9 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from charloom.analysis.cells import REFUSED, States, is_recurrent, read_states
-from charloom.analysis.features import features, varies
+from charloom.analysis.activations import REFUSED, States, is_recurrent, read_states
 from charloom.analysis.surprise import line_of
+from charloom.analysis.text_features import features, varies
 from charloom.errors import CharloomError
 from charloom.models.engines import LanguageModel
 from charloom.runs.open import open_model

@@ -56,7 +56,7 @@ def plot(
     but for --json without --out.
     """
     from charloom.analysis.curves import curve, names, rows
-    from charloom.report.plots.files import write_plot
+    from charloom.report.plots.images import write_plot
     from charloom.report.plots.style import Look
     from charloom.runs.run import Run
 

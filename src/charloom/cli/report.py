@@ -28,7 +28,7 @@ def report(runs: tuple[str, ...], out: Path | None, text: str | None, as_json: b
     from charloom.data.text import read_text
     from charloom.files import write_output
     from charloom.report import gather, report_page
-    from charloom.report.gathering import document
+    from charloom.report.contents import document
     from charloom.runs.run import Run
 
     opened = [Run.open(path) for path in dict.fromkeys(runs)]

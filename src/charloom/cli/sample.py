@@ -86,7 +86,7 @@ def sample(context: click.Context, /, run: str, prompt: str, as_json: bool, **va
 
 
 def _limit(run: str, most: int) -> "CopyLimit":
-    from charloom.analysis.texts import training_text
+    from charloom.analysis.inputs import training_text
     from charloom.generation.copy_limit import CopyLimit
     from charloom.runs.open import is_pretrained
     from charloom.runs.run import Run

@@ -8,9 +8,9 @@ import click
 from charloom.cli.text import count, echo_json, printable, table
 
 if TYPE_CHECKING:
+    from charloom.analysis.inputs import Material
     from charloom.analysis.keywords import Keyword, Keywords
-    from charloom.analysis.texts import Material
-    from charloom.analysis.words import Frequencies
+    from charloom.analysis.word_counts import Frequencies
 
 
 @click.command()
@@ -43,9 +43,9 @@ def keywords(
     it is less. Lost is what the text has less of than the source, above 6.63. Invented are words
     that are not in the source; a word is taken for real where it is in the source or the list.
     """
+    from charloom.analysis.inputs import gather
     from charloom.analysis.keywords import ENGLISH
     from charloom.analysis.keywords import keywords as study
-    from charloom.analysis.texts import gather
 
     material = gather(name, **options)
     general = None if against is None else _read(against)
@@ -66,7 +66,7 @@ def keywords(
 
 
 def _read(name: str) -> "Frequencies":
-    from charloom.analysis.words import frequencies
+    from charloom.analysis.word_counts import frequencies
     from charloom.data.text import read_text
 
     text = read_text([name])

@@ -43,7 +43,7 @@ def neurons(
     it stand the passages that drive the cell highest and lowest, and how often gates are nearly
     closed or open. After Karpathy, Johnson & Fei-Fei 2015, arXiv 1506.02078.
     """
-    from charloom.analysis.cells import REFUSED
+    from charloom.analysis.activations import REFUSED
     from charloom.analysis.neurons import neurons as look
 
     opened = open_run(run)

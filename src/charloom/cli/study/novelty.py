@@ -8,8 +8,8 @@ import click
 from charloom.cli.text import count, echo_json, printable, table
 
 if TYPE_CHECKING:
+    from charloom.analysis.inputs import Material
     from charloom.analysis.novelty import Novelty
-    from charloom.analysis.texts import Material
 
 _LENGTHS = (1, 2, 3, 4, 5, 8, 10, 15, 20, 30, 50)
 _LONGEST_SHOWN = 400  # characters of a passage
@@ -34,8 +34,8 @@ def novelty(name: str, as_json: bool, **options: Any) -> None:
     as many again as of theirs are in the source and 5 in 100 of all more; or where its longest
     copy is more than twice as long as theirs, and 10 characters longer.
     """
+    from charloom.analysis.inputs import gather
     from charloom.analysis.novelty import novelty as study
-    from charloom.analysis.texts import gather
 
     material = gather(name, **options)
     found = study(material.text, material.source, material.human)

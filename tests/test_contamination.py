@@ -5,8 +5,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from charloom.analysis import overlap as module
-from charloom.analysis.overlap import WINDOW, overlap
+from charloom.analysis import contamination as module
+from charloom.analysis.contamination import WINDOW, overlap
 
 
 def noise(count: int, seed: int) -> str:

@@ -8,13 +8,13 @@ from charloom.analysis.curves import Axis, Curve, Value
 from charloom.analysis.surprise import difference
 from charloom.formatting import LN2, duration, printable, short_number
 from charloom.progress import Tell, say_nothing
-from charloom.report.gathering import Report, Subject
+from charloom.report.contents import Report, Subject
 from charloom.report.pages import page
 from charloom.report.pages.neurons import neurons_view
 from charloom.report.pages.surprise import surprise_view
-from charloom.report.plots.files import inline_svg
+from charloom.report.pages.tables import comparison_view, keywords_view, novelty_view
+from charloom.report.plots.images import inline_svg
 from charloom.report.plots.style import LIGHT, Look
-from charloom.report.views import comparison_view, keywords_view, novelty_view
 
 WIDE, NARROW = (9.0, 4.0), (3.9, 3.2)  # inches: the figures of a page, and those of a phone
 

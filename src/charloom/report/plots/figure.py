@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any
 from charloom.analysis.curves import Axis, Curve, Value, spread
 from charloom.errors import CharloomError
 from charloom.formatting import LN2, count
-from charloom.report.plots.lines import Line, outline, smooth
-from charloom.report.plots.marks import mark_samples, mark_setbacks, strip
+from charloom.report.plots.annotations import mark_samples, mark_setbacks, strip
+from charloom.report.plots.smoothing import Line, outline, smooth
 from charloom.report.plots.style import Look, plain_style, thousands
 
 if TYPE_CHECKING:

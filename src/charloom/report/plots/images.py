@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from charloom.analysis.curves import Curve
 from charloom.errors import CharloomError
 from charloom.files import write_output
-from charloom.report.plots.drawing import draw
+from charloom.report.plots.figure import draw
 from charloom.report.plots.style import LIGHT, Look, Palette, plain_style
 
 if TYPE_CHECKING:

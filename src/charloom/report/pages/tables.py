@@ -8,7 +8,7 @@ from charloom.analysis.comparison import Comparison, Entry, verdict
 from charloom.analysis.keywords import Keyword, Keywords
 from charloom.analysis.novelty import Copy, Novelty
 from charloom.formatting import duration, printable, short_number
-from charloom.report.studies import Part, Studies
+from charloom.report.contents import Part, Studies
 
 LENGTHS = (1, 2, 3, 4, 5, 8, 10, 15, 20, 30, 50)  # of passages whose share is shown
 LONGEST = 600  # characters of a copied passage
