@@ -21,7 +21,7 @@ def test_every_gradient_is_the_slope_of_the_loss(
     config = ModelConfig(cell=cell, layers=layers, hidden=4, embedding=embedding)
     rows = check_gradients(config, dropout=dropout)
     assert [row.name for row in rows] == list(weight_shapes(config, 5))
-    assert sum(row.numbers for row in rows) == parameter_count(config, 5)
+    assert sum(row.parameters for row in rows) == parameter_count(config, 5)
     for row in rows:
         assert row.relative_error <= 1e-6, row
 

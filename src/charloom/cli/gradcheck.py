@@ -53,7 +53,7 @@ def gradcheck(context: click.Context, as_json: bool) -> None:
 def _check(cell: Cell, inputs: str, layers: int) -> list[Row]:
     config = ModelConfig(cell=cell, layers=layers, hidden=4, embedding=INPUTS[inputs])
     return [
-        Row(cell, inputs, layers, check.name, check.numbers, check.relative_error)
+        Row(cell, inputs, layers, check.name, check.parameters, check.relative_error)
         for check in check_gradients(config)
     ]
 

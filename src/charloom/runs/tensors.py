@@ -17,8 +17,8 @@ from safetensors.numpy import save
 from charloom.config import NgramConfig, RunConfig
 from charloom.errors import CharloomError
 from charloom.files import one_line, plain_size
-from charloom.models.optimizers import SLOTS
-from charloom.models.weights import check_names, state_shapes, weight_shapes
+from charloom.models.learner_arrays import state_array_shapes
+from charloom.models.weights import check_names, weight_shapes
 
 _LARGEST_HEADER = 2**20  # bytes: 256 layers under Adam need a fifth of it
 _NUMPY_NAMES = {
@@ -51,16 +51,10 @@ def expected_arrays(config: RunConfig, vocabulary_size: int) -> dict[str, Expect
     if isinstance(model, NgramConfig):
         counts = Expected(("uint8", "uint16", "uint32"), (None,))
         return dict.fromkeys(("character", "count", "children"), counts)
-    weights = weight_shapes(model, vocabulary_size)
-    shapes = dict(weights)
-    for slot in SLOTS[config.train.optimizer]:
-        shapes |= {f"optimizer.{slot}.{name}": shape for name, shape in weights.items()}
-    carried = state_shapes(model, config.train.batch)
-    shapes |= {f"state.{name}": shape for name, shape in carried.items()}
-    floats = {name: Expected((config.dtype,), shape) for name, shape in shapes.items()}
-    if config.train.precision == "fp16":
-        floats["optimizer.scale"] = Expected(("float32",), (3,))
-    return floats | dict.fromkeys(("optimizer.updates", "rng.seed"), Expected(("int64",), (1,)))
+    dtypes = {"optimizer.updates": "int64", "rng.seed": "int64", "optimizer.scale": "float32"}
+    shapes = weight_shapes(model, vocabulary_size)
+    shapes |= state_array_shapes(model, config.train, vocabulary_size)
+    return {n: Expected((dtypes.get(n, config.dtype),), shape) for n, shape in shapes.items()}
 
 
 def to_bytes(arrays: Mapping[str, Array]) -> bytes:

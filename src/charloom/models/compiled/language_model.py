@@ -24,6 +24,7 @@ from charloom.models.compiled.products import FEW
 from charloom.models.compiled.sampler import generate
 from charloom.models.compiled.threads import Team, available_threads
 from charloom.models.draw_kernel import filters
+from charloom.models.learner_arrays import check_ids
 from charloom.models.weights import GATES, Array, check_weights
 
 Ids = NDArray[np.integer]
@@ -75,7 +76,7 @@ class CompiledModel:
 
         Raises CharloomError where an id is not in [0, V).
         """
-        self._check(ids)
+        check_ids(ids, len(self.vocabulary))
         B, T = ids.shape
         out = np.empty((B, T, len(self.vocabulary)), self._dtype)
         after = tuple(np.empty_like(array) for array in state)
@@ -109,7 +110,7 @@ class CompiledModel:
 
         Raises CharloomError where predictions are not finite or an id is not in [0, V).
         """
-        self._check(ids)
+        check_ids(ids, len(self.vocabulary))
         shard = self._shard(ids[np.newaxis], state)
         drawn = np.empty(uniforms.shape, np.int32)
         scratch = np.empty((2, len(self.vocabulary)))
@@ -122,11 +123,6 @@ class CompiledModel:
                 "go back to an earlier checkpoint"
             ) from None
         return drawn, tuple(array[:, 0].copy() for array in carried(shard))
-
-    def _check(self, ids: Ids) -> None:
-        V = len(self.vocabulary)
-        if ids.size and not (ids.min() >= 0 and ids.max() < V):
-            raise CharloomError(f"ids must be from 0 to {V - 1}")
 
     def _pack(self, T: int, B: int) -> Packed:
         """Return the weights packed for T steps of B lanes, which is done once."""

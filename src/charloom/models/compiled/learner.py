@@ -31,8 +31,9 @@ from charloom.models.compiled.products import aligned
 from charloom.models.compiled.threads import Team, available_threads
 from charloom.models.dropout import dropout_mask
 from charloom.models.jit import entry
+from charloom.models.learner_arrays import check_arrays
 from charloom.models.optimizers import SLOTS
-from charloom.models.weights import Array, check_shapes, check_weights, initial_weights
+from charloom.models.weights import Array, initial_weights
 
 Ids = NDArray[np.integer]
 
@@ -161,12 +162,8 @@ class CompiledLearner:
         zero, no updates made. Raises CharloomError, having changed nothing, where a name is
         missing or unknown, a shape does not fit, or a weight is not finite.
         """
+        check_arrays(arrays, self._model, self._train, self._V)
         views = self.arrays()
-        names = named_views(self._flat, self._model, self._V).keys()
-        check_weights({n: a for n, a in arrays.items() if n in names}, self._model, self._V)
-        if arrays.keys() != names:
-            shapes = {name: view.shape for name, view in views.items()}
-            check_shapes(arrays, shapes, "saved training state")
         for slot in self._slots:
             slot[...] = 0
         self.reset()

@@ -1,4 +1,4 @@
-"""The reference engine: the maths of recurrent networks in plain NumPy, written to be read.
+"""Ids in, losses and gradients out: the maths of recurrent networks in plain NumPy, to be read.
 
 Read the files in this order:
 
@@ -6,14 +6,18 @@ Read the files in this order:
 2. ``rnn.py``             the vanilla network: the whole idea of backpropagation through time
 3. ``lstm.py``            the same with a memory cell behind gates
 4. ``gru.py``             the same with two gates and no separate memory
-5. ``network.py``         embedding, layers, dropout and head: from characters to gradients
+5. ``network.py``         embedding, layers, dropout and head: from ids to every gradient
 6. ``../optimizers.py``   what is done with the gradients
 7. ``learner.py``         one update of training, from beginning to end
 8. ``gradcheck.py``       how one knows that the gradients are right
 9. ``language_model.py``  the trained network as a predictor of the next character
 10. ``transformer.py``    a network without a loop over time, as a predictor only
 
-Letters are shapes everywhere: B lanes (texts read side by side), T time (characters in one
+From ``charloom train`` to a gradient: ``cli/train.py`` calls ``training/loop.py``, which makes a
+learner with ``models/engines.py`` and calls its `update`, here in ``learner.py``; that calls
+`backward` in ``network.py``, which calls that of ``rnn.py``, ``lstm.py`` or ``gru.py``.
+
+Letters are shapes everywhere: B lanes (the sequences of a batch), T time (characters in one
 step), V characters in the vocabulary, D width of an input, H hidden units, L layers. Time is
 the first axis here, (T, B, ...), so that ``x[t]`` is what all lanes read at time t. The
 gradient of the loss with respect to ``X`` is called ``dX``.

@@ -1,8 +1,8 @@
-"""Are the gradients right? Move each weight a little, both ways, and watch the loss.
+"""Check the gradients: move each parameter a little, both ways, and compare the loss.
 
 By definition dL/dw is the limit of (L(w + step) - L(w - step)) / (2 step). `backward` is
-correct where it agrees with that quotient for every number of every weight: slow, but it
-needs nothing except the forward pass, so a mistake in `backward` has nowhere to hide.
+correct if it agrees with that quotient for every parameter: slow, but it needs only the
+forward pass, so a mistake in `backward` has nowhere to hide.
 """
 
 from collections.abc import Callable
@@ -18,24 +18,24 @@ from charloom.models.weights import Array, Weights, weight_shapes
 
 
 class GradientCheck(NamedTuple):
-    """How far one weight's gradient is from the differences of the loss.
+    """How far the gradient of one weight array is from the differences of the loss.
 
     `relative_error` is |d - n| / (|d| + |n|) for the gradient d, the numerical gradient n and
     the Euclidean norm of the whole array: 0 is perfect, 1 is a wrong sign, and 1e-6 allows for
-    what central differences in float64 cannot resolve. The quotient is not taken number by
-    number, since a number whose gradient is next to 0 would show rounding and nothing else.
+    what central differences in float64 cannot resolve. Single parameters are not compared:
+    one whose gradient is next to 0 would show rounding and nothing else.
     """
 
     name: str
     relative_error: float
-    numbers: int
+    parameters: int
 
 
 def numerical_gradient(f: Callable[[], float], array: Array, step: float = 1e-5) -> Array:
-    """Gradient of f() with respect to the float64 `array` that it reads, by central differences.
+    """Return the gradient of f() for the float64 `array` that it reads, by central differences.
 
-    Each number is moved by +-step and put back. The quotient is wrong by the order of step^2
-    (the curve between the two points) plus 1e-16 / step (rounding of the loss).
+    Each element is moved by +-step and put back. The error is of the order of step^2 (the
+    curvature between the two points) plus 1e-16 / step (the rounding of the loss).
     """
     gradient = np.empty_like(array)
     for place in np.ndindex(array.shape):
@@ -50,7 +50,7 @@ def numerical_gradient(f: Callable[[], float], array: Array, step: float = 1e-5)
 
 
 def relative_error(d: Array, n: Array) -> float:
-    """|d - n| / (|d| + |n|) in the Euclidean norm; 0 where both are 0."""
+    """Return |d - n| / (|d| + |n|) in the Euclidean norm; 0 if both are 0."""
     scale = float(np.linalg.norm(d) + np.linalg.norm(n))
     return float(np.linalg.norm(d - n)) / scale if scale else 0.0
 
@@ -65,9 +65,9 @@ def check_gradients(
 ) -> list[GradientCheck]:
     """Check every weight of the network that `config` describes, in float64.
 
-    Weights and carried state are drawn from N(0, 1/4), biases too, whatever the config starts
-    them at: at zero, terms that are wrong could vanish. Two forward passes for each number,
-    so keep the sizes small.
+    Weights, biases and carried state are drawn from N(0, 1/4), not as training starts them: at
+    zero, wrong terms could vanish. It takes two forward passes for each parameter, so keep
+    the sizes small.
     """
     rng = np.random.default_rng(seed)
     shapes = weight_shapes(config, vocabulary_size)

@@ -1,13 +1,14 @@
-"""The gated recurrent unit (Cho et al. 2014), in the form of cuDNN and PyTorch.
+"""The gated recurrent unit (Cho et al. 2014, equations 5 to 8) and its gradients.
 
     r = sigmoid(x Wxr + h[t-1] Whr + br)          how much of the past the candidate sees
     z = sigmoid(x Wxz + h[t-1] Whz + bz)          how much of the past stays as it is
     n = tanh   (x Wxn + r (h[t-1] Whn) + bn)      the candidate
     h[t] = (1 - z) n + z h[t-1]
 
-The reset gate r acts after the recurrent product, not before it as in the paper: so the three
-products with h[t-1] can be one. x (T, B, D); h and every gate (T, B, H). The three matrices
-stand side by side in the order r, z, n: Wx (D, 3H), Wh (H, 3H), b (3H,).
+The reset gate r acts after the recurrent product, as in cuDNN and PyTorch, not before it as in
+the paper, so that the three products with h[t-1] are one. x (T, B, D); h and every gate
+(T, B, H). The three matrices stand side by side in the order r, z, n: Wx (D, 3H), Wh (H, 3H),
+b (3H,).
 """
 
 from typing import Any
@@ -54,7 +55,7 @@ def backward(
     T, B, H = dout.shape
     dWx, dWh = np.zeros_like(Wx), np.zeros_like(Wh)
     dax, dah = np.empty((2, T, B, 3 * H), Wh.dtype)
-    dh = np.zeros((B, H), Wh.dtype)  # nothing comes back from beyond T
+    dh = np.zeros((B, H), Wh.dtype)  # no gradient from beyond T
     for t in reversed(range(T)):
         dh = dh + dout[t]  # h[t] went up and on to t + 1
         dz = dh * (h[t - 1] - n[t])
@@ -70,6 +71,6 @@ def backward(
 
         add_product_gradient(dWx, x[t], dax[t])
         dWh += h[t - 1].T @ dah[t]
-        dh = dh * z[t] + dah[t] @ Wh.T  # to h[t - 1], straight and through the gates
+        dh = dh * z[t] + dah[t] @ Wh.T  # to h[t - 1], directly and through the gates
     dx = None if is_ids(x) else dax @ Wx.T
     return dx, dWx, dWh, dax.sum(axis=(0, 1))

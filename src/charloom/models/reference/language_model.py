@@ -12,18 +12,25 @@ from charloom.models.weights import Array, Weights, check_weights
 
 
 class ReferenceModel:
-    """The `LanguageModel` protocol in plain NumPy, float64 whatever the weights come in.
+    """The `LanguageModel` protocol in plain NumPy, in float64 whatever the weights come in.
 
-    It keeps a copy of the weights. A state is, layer by layer, the tuple of its arrays
-    (B, H): (h,), and (h, c) for an LSTM. Raises CharloomError where the weights do not fit.
+    It keeps a copy of the weights, unless `copy` is False and they are float64 already. A state
+    is, layer by layer, the tuple of its arrays (B, H): (h,), and (h, c) for an LSTM.
+    Raises CharloomError if the weights do not fit the config.
     """
 
     def __init__(
-        self, config: ModelConfig, weights: Mapping[str, Array], vocabulary: Tokenizer
+        self,
+        config: ModelConfig,
+        weights: Mapping[str, Array],
+        vocabulary: Tokenizer,
+        copy: bool = True,
     ) -> None:
         check_weights(weights, config, len(vocabulary))
         self.config = config
-        self.weights: Weights = {name: np.array(w, np.float64) for name, w in weights.items()}
+        self.weights: Weights = {
+            name: np.array(w, np.float64, copy=copy or None) for name, w in weights.items()
+        }
         self.vocabulary = vocabulary
 
     def start(self, lanes: int) -> network.States:

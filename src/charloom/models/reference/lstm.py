@@ -1,4 +1,5 @@
-"""Long short-term memory (Hochreiter & Schmidhuber 1997; forget gate: Gers et al. 2000).
+"""Long short-term memory (Hochreiter & Schmidhuber 1997; forget gate: Gers et al. 2000), with
+its gradients, in the form of Zaremba, Sutskever & Vinyals 2014, section 3.1.
 
     i = sigmoid(x Wxi + h[t-1] Whi + bi)      how much of the candidate is written
     f = sigmoid(x Wxf + h[t-1] Whf + bf)      how much of the memory is kept
@@ -55,7 +56,7 @@ def backward(
     T, B, H = dout.shape
     dWx, dWh = np.zeros_like(Wx), np.zeros_like(Wh)
     da = np.empty((T, B, 4 * H), Wh.dtype)
-    dh, dc = np.zeros((2, B, H), Wh.dtype)  # nothing comes back from beyond T
+    dh, dc = np.zeros((2, B, H), Wh.dtype)  # no gradient from beyond T
     for t in reversed(range(T)):
         dh = dh + dout[t]  # h[t] went up and on to t + 1
         tanh_c = np.tanh(c[t])
@@ -71,6 +72,6 @@ def backward(
         add_product_gradient(dWx, x[t], da[t])
         dWh += h[t - 1].T @ da[t]
         dh = da[t] @ Wh.T  # to h[t - 1]
-        dc = dc * f[t]  # to c[t - 1], by no matrix: why an LSTM's memory lasts
+        dc = dc * f[t]  # to c[t - 1], through no matrix: why an LSTM's memory lasts
     dx = None if is_ids(x) else da @ Wx.T
     return dx, dWx, dWh, da.sum(axis=(0, 1))

@@ -1,10 +1,10 @@
-"""The whole network: embedding, layers of cells with dropout after each, and the head.
+"""The whole network, forward and backward: embedding, layers of cells with dropout, and head.
 
     x = embedding[ids]                   or the ids themselves, which stand for one-hot vectors
     x = cell(x) * mask                   layer by layer, the mask the same at every time
-    logits = x W + b                     softmax(logits) are the odds of the next character
+    logits = x W + b                     softmax(logits) are the probabilities of what comes next
 
-The cells differ only in what happens at one time step; everything here is the same for all.
+Cells differ in what happens at one time step (rnn.py, lstm.py, gru.py); all else is here.
 """
 
 from collections.abc import Sequence
@@ -19,7 +19,6 @@ from charloom.models.reference.operations import Ids
 from charloom.models.weights import Array, Weights
 
 CELLS: dict[str, ModuleType] = {"rnn": rnn, "lstm": lstm, "gru": gru}
-STATE_NAMES = {"rnn": ("h",), "lstm": ("h", "c"), "gru": ("h",)}
 
 States = tuple[tuple[Array, ...], ...]  # one layer's state after another, each array (B, H)
 Masks = Sequence[Array]  # (B, H) for each layer; empty for no dropout
@@ -36,10 +35,8 @@ class Cache(NamedTuple):
 
 def zero_states(config: ModelConfig, lanes: int, dtype: str = "float64") -> States:
     """Return the states before any character."""
-    names = STATE_NAMES[config.cell]
-    return tuple(
-        tuple(np.zeros((lanes, config.hidden), dtype) for _ in names) for _ in range(config.layers)
-    )
+    shape = (2 if config.cell == "lstm" else 1, lanes, config.hidden)  # h, and an LSTM's c
+    return tuple(tuple(np.zeros(shape, dtype)) for _ in range(config.layers))
 
 
 def forward(
@@ -47,9 +44,9 @@ def forward(
 ) -> tuple[Array, States, Cache]:
     """Read ids (T, B) after `states`; return logits (T, B, V), the states after, and the cache.
 
-    Dropout acts on what a layer hands up, never on what it hands on in time (Zaremba,
-    Sutskever & Vinyals 2014), and drops the same units all through a step (Gal & Ghahramani
-    2016).
+    Dropout acts on what a layer passes up, never on what it passes on in time (Zaremba,
+    Sutskever & Vinyals 2014, section 3.2), and drops the same units at every time of a step
+    (Gal & Ghahramani 2016, section 4.2).
     """
     cell = CELLS[config.cell]
     x: Any = weights["embedding"][ids] if config.embedding else ids
@@ -66,7 +63,11 @@ def forward(
 
 
 def backward(config: ModelConfig, weights: Weights, dlogits: Array, cache: Cache) -> Weights:
-    """Gradient of every weight, by its name, from dlogits (T, B, V)."""
+    """Return the gradient of every weight, by its name, from dlogits (T, B, V).
+
+    logits = x W + b gives dW = sum over t of x[t]^T dlogits[t], db = sum of dlogits[t], and
+    dx = dlogits W^T, which goes down through the layers.
+    """
     cell = CELLS[config.cell]
     d = {name: np.zeros_like(w) for name, w in weights.items()}
     for top, dlogit in zip(cache.top, dlogits, strict=True):

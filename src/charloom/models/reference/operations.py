@@ -1,4 +1,4 @@
-"""What all cells share: the input product, the sigmoid, the softmax and the loss."""
+"""What all cells share: the product with the input, the sigmoid, the softmax and the loss."""
 
 from typing import TypeGuard
 
@@ -16,11 +16,10 @@ def is_ids(x: Array | Ids) -> TypeGuard[Ids]:
 
 
 def product(x: Array | Ids, W: Array) -> Array:
-    """The product x W: vectors (B, D) or ids (B,), times a matrix (D, N), give (B, N).
+    """Return the product x W of vectors (B, D) or ids (B,) with a matrix (D, N): (B, N).
 
-    A one-hot vector is 0 but for a 1 at its character's place, so its product with W is that
-    row of W: looking the row up gives the same number, bit for bit, and skips V - 1 products
-    with 0.
+    A one-hot vector is 1 at its character's place and 0 elsewhere, so its product with W is that
+    row of W: looking it up gives the same bits and saves V - 1 products with 0.
     """
     return W[x] if is_ids(x) else x @ W
 
@@ -28,8 +27,8 @@ def product(x: Array | Ids, W: Array) -> Array:
 def add_product_gradient(dW: Array, x: Array | Ids, dy: Array) -> None:
     """Add x^T dy to dW in place: what y = x W, with dy (B, N), adds to the gradient of W.
 
-    For one-hot x this adds each lane's dy to its character's row. `np.add.at` and not
-    ``dW[x] += dy``, which would count two lanes that read the same character once.
+    For one-hot x this adds each lane's dy to its character's row, with `np.add.at`, because
+    ``dW[x] += dy`` would count only one of two lanes that read the same character.
     """
     if is_ids(x):
         np.add.at(dW, x, dy)
@@ -38,14 +37,14 @@ def add_product_gradient(dW: Array, x: Array | Ids, dy: Array) -> None:
 
 
 def sigmoid(a: Array) -> Array:
-    """1 / (1 + exp(-a)), in the equal form that cannot overflow."""
+    """Return 1 / (1 + exp(-a)), in an equal form that cannot overflow."""
     return (1 + np.tanh(a / 2)) / 2
 
 
 def log_softmax(logits: Array) -> Array:
-    """Logarithm of softmax, log(exp(logits) / sum(exp(logits))), over the last axis, V wide.
+    """Return log(exp(logits) / sum(exp(logits))) over the last axis, V wide.
 
-    Subtracting the largest changes nothing in the quotient and keeps exp from overflowing.
+    Subtracting the largest logit leaves the quotient as it is and keeps exp from overflowing.
     """
     shifted = logits - logits.max(axis=-1, keepdims=True)
     log_p: Array = shifted - np.log(np.exp(shifted).sum(axis=-1, keepdims=True))
@@ -53,7 +52,7 @@ def log_softmax(logits: Array) -> Array:
 
 
 def cross_entropy(logits: Array, targets: Ids) -> tuple[float, Array]:
-    """Loss of logits (T, B, V) against targets (T, B), and the logits' gradient (T, B, V).
+    """Return the loss of logits (T, B, V) against targets (T, B), and dlogits (T, B, V).
 
     The loss is the mean of -log p(target), in nats per character. The gradient is that of
     the *sum*: p - 1 at the target and p elsewhere, for p = softmax(logits).

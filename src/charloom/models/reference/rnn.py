@@ -1,13 +1,14 @@
-"""The vanilla recurrent network (Elman 1990), trained through time (Werbos 1990).
+"""The vanilla recurrent network (Elman 1990) and its gradients through time (Werbos 1990).
 
     h[t] = tanh(x[t] Wx + h[t-1] Wh + b)
 
 x (T, B, D), h (T, B, H), Wx (D, H), Wh (H, H), b (H,). Vectors are rows, one for each lane, so
-a matrix stands on the right: Wx is the transpose of what the post about these nets calls Wxh.
+matrices multiply from the right: Wx is the transpose of Wxh in "The Unreasonable Effectiveness
+of Recurrent Neural Networks" (Karpathy 2015).
 
-Unrolled over T steps this is a deep network, as deep as T, with the same weights at every depth.
-Backpropagation is the chain rule from its last line to its first: where `forward` makes y of x,
-`backward` makes dx of dy, and what was used twice gets the sum of both gradients.
+Unrolled over time this is a network of depth T with the same weights at every depth.
+Backpropagation is the chain rule from its last line to its first: `forward` computes y from x,
+`backward` computes dx from dy, and what was used twice gets the sum of both gradients.
 """
 
 from typing import Any
@@ -26,8 +27,7 @@ def forward(
 ) -> tuple[Array, State, Cache]:
     """Read x, vectors (T, B, D) or ids (T, B) of one-hot vectors, after the state (h (B, H),).
 
-    Returns the outputs h (T, B, H), the state after the last of them, and what `backward`
-    needs to remember.
+    Returns the outputs h (T, B, H), the state after the last, and what `backward` needs.
     """
     T, B = x.shape[:2]
     h = np.empty((T + 1, B, len(Wh)), Wh.dtype)
@@ -43,13 +43,12 @@ def backward(
     """Go through the same lines from the last to the first; dout (T, B, H) comes from above.
 
     Returns dx (T, B, D) for the layer below (None for ids: there is none), dWx, dWh and db.
-    All T steps used the same weights, so a weight's gradient is the sum of what each step
-    asks for.
+    Every time step used the same weights, so a weight's gradient is the sum over all of them.
     """
     x, h = cache
     dWx, dWh = np.zeros_like(Wx), np.zeros_like(Wh)
-    da = np.empty_like(dout)  # a = x Wx + h Wh + b, what tanh is taken of
-    dh = np.zeros_like(dout[0])  # nothing comes back from beyond T: here the past is cut off
+    da = np.empty_like(dout)  # of a = x Wx + h Wh + b, which goes into tanh
+    dh = np.zeros_like(dout[0])  # no gradient from beyond T: backpropagation is truncated here
     for t in reversed(range(len(x))):
         dh = dh + dout[t]  # h[t] went two ways: up, and on to t + 1
         da[t] = dh * (1 - h[t] ** 2)  # tanh' = 1 - tanh^2

@@ -1,13 +1,13 @@
-"""A transformer reads: blocks that mix over time, then over the numbers of each time.
+"""A transformer's forward pass: blocks that mix over time, then over the width at each time.
 
     x[t] = embedding[ids[t]] + position[t]
     x = x + mix(norm(x) Wx) Wo               block by block
     x = x + gelu(norm(x) W1) W2
-    logits = norm(x) embedding^T             the embedding read the other way round
+    logits = norm(x) embedding^T             the embedding, transposed, is the head
 
-It predicts and does not train: the gradients are PyTorch's business, whose forward pass is held
-to this one. Lanes are the first axis here, x (B, T, D), for time is no loop: but for the cells
-of the last section, all of it is done at every time at once. N heads, d = D / N.
+It predicts but does not train: gradients are left to PyTorch, and tests compare the torch
+engine's forward pass with this one. Lanes are the first axis, x (B, T, D), because there is no
+loop over time except in minGRU and minLSTM. N heads of width d = D / N.
 """
 
 import math
@@ -29,15 +29,15 @@ erf = np.frompyfunc(math.erf, 1, 1)  # NumPy has none
 
 
 class ReferenceTransformer:
-    """The `LanguageModel` protocol in plain NumPy, float64 whatever the weights come in.
+    """The `LanguageModel` protocol in plain NumPy, in float64 whatever the weights come in.
 
     With attention a state is the window: the characters that the next one is predicted from.
-    When it holds the context's C, all but the last C // 2 are dropped, those get the positions
-    0, 1, ..., and it grows again: so each character is predicted from at least C // 2 before it
-    (or all there are) and at most C, and every one of them has been at one place for a while,
-    where its keys and values can be kept. Here they are not: each call reads the window anew.
+    When it holds C characters, all but the last C // 2 are dropped, these get the positions
+    0, 1, ..., and it grows again. So each character is predicted from at least C // 2 before it
+    (or all there are) and at most C, whose positions seldom change: an engine can keep their
+    keys and values. Here they are not kept: each call reads the whole window.
 
-    It keeps a copy of the weights. Raises CharloomError where they do not fit.
+    It keeps a copy of the weights. Raises CharloomError if they do not fit the config.
     """
 
     def __init__(
@@ -79,9 +79,10 @@ class ReferenceTransformer:
 def forward(
     config: TransformerConfig, weights: Weights, ids: Ids, state: State
 ) -> tuple[Array, State]:
-    """Read ids (B, T): logits (B, T, V). With attention they stand at the positions from 0 on;
-    a recurrent mixer goes on from `state`, h (B, D) of each layer, which is returned as it is
-    after them.
+    """Read ids (B, T); return logits (B, T, V) and the state after.
+
+    With attention the ids have the positions 0, 1, ... and the state is empty. A recurrent mixer
+    goes on from `state`, h (B, D) of each layer.
     """
     after = []
     x = weights["embedding"][ids]
@@ -103,9 +104,9 @@ def forward(
 
 
 def norm(x: Array, scale: Array) -> Array:
-    """Layer norm without bias: (x - mean) / sqrt(variance + epsilon) * scale, over D.
+    """Layer norm without bias (Ba, Kiros & Hinton 2016), over the last axis, D wide.
 
-    Ba, Kiros & Hinton 2016.
+    (x - mean) / sqrt(variance + epsilon) * scale
     """
     mean = x.mean(axis=-1, keepdims=True)
     variance = np.square(x - mean).mean(axis=-1, keepdims=True)
@@ -114,32 +115,36 @@ def norm(x: Array, scale: Array) -> Array:
 
 
 def gelu(x: Array) -> Array:
-    """Each number times the chance that a normal one is below it (Hendrycks & Gimpel 2016)."""
+    """Return x times the probability that a normal number is below x (Hendrycks & Gimpel 2016).
+
+    gelu(x) = x (1 + erf(x / sqrt(2))) / 2
+    """
     below: Array = (1 + erf(x / math.sqrt(2)).astype(np.float64)) / 2
     return x * below
 
 
 def attention(columns: Array, heads: int, rotary: bool) -> Array:
-    """Queries, keys and values (B, T, 3D) -> what the heads take, side by side (B, T, D).
+    """Queries, keys and values (B, T, 3D) -> the heads' outputs side by side (B, T, D).
 
-    o[t] = sum over s <= t of softmax(q[t] k[s] / sqrt(d))[s] v[s]       (Vaswani et al. 2017)
+    o[t] = sum over s <= t of softmax(q[t] k[s] / sqrt(d))[s] v[s]
+    (Vaswani et al. 2017, equation 1)
     """
     B, T, _ = columns.shape
     q, k, v = columns.reshape(B, T, 3, heads, -1).transpose(2, 0, 3, 1, 4)  # each (B, N, T, d)
     if rotary:
         q, k = rotate(q), rotate(k)
     scores = q @ k.swapaxes(-1, -2) / math.sqrt(q.shape[-1])  # (B, N, T, T)
-    scores[..., ~np.tri(T, dtype=bool)] = -np.inf  # no look ahead
+    scores[..., ~np.tri(T, dtype=bool)] = -np.inf  # t sees no later s
     o = np.exp(log_softmax(scores)) @ v
     out: Array = o.swapaxes(1, 2).reshape(B, T, -1)
     return out
 
 
 def rotate(x: Array) -> Array:
-    """Turn the points of x (B, N, T, d) by angles that grow with t (Su et al. 2021, "RoFormer").
+    """Rotate the points of x (B, N, T, d) by angles that grow with t (Su et al. 2021, "RoFormer").
 
-    Point i is (x[i], x[i + d/2]), and at t it turns by t 10000^(-2i/d). Products of a query and
-    a key then depend on how far apart they are, and not on where.
+    Point i is (x[i], x[i + d/2]); at t it turns by t 10000^(-2i/d). Products of a query and a
+    key then depend on their distance alone, not on their positions.
     """
     T, d = x.shape[-2:]
     angle = np.outer(np.arange(T), 10000.0 ** (-2 * np.arange(d // 2) / d))
@@ -154,7 +159,7 @@ def rotate(x: Array) -> Array:
 
 
 def mingru(columns: Array, h: Array) -> Array:
-    """minGRU (Feng et al. 2024): z and n (B, T, 2D) and h before them (B, D) -> h (B, T, D).
+    """minGRU (Feng et al. 2024, section 3.1): z and n (B, T, 2D), h (B, D) -> h (B, T, D).
 
     h[t] = (1 - sigmoid(z)) h[t-1] + sigmoid(z) n
     """
@@ -163,11 +168,11 @@ def mingru(columns: Array, h: Array) -> Array:
 
 
 def minlstm(columns: Array, h: Array) -> Array:
-    """minLSTM (Feng et al. 2024): f, i and n (B, T, 3D) and h before them (B, D) -> h (B, T, D).
+    """minLSTM (Feng et al. 2024, section 3.2): f, i, n (B, T, 3D), h (B, D) -> h (B, T, D).
 
     h[t] = (sigmoid(f) h[t-1] + sigmoid(i) n) / (sigmoid(f) + sigmoid(i))
 
-    A share p / (p + q) is sigmoid(log p - log q), which is no 0 / 0 where both are tiny.
+    p / (p + q) is computed as sigmoid(log p - log q), which is not 0 / 0 if both are tiny.
     """
     f, i, n = np.split(columns, 3, axis=-1)
     odds = np.logaddexp(0, -i) - np.logaddexp(0, -f)  # log sigmoid(f) - log sigmoid(i)
@@ -175,7 +180,7 @@ def minlstm(columns: Array, h: Array) -> Array:
 
 
 def run(a: Array, b: Array, h: Array) -> Array:
-    """h[t] = a[t] h[t-1] + b[t], step by step; a, b (B, T, D), h before them (B, D)."""
+    """Return h[t] = a[t] h[t-1] + b[t] (B, T, D), step by step; a, b (B, T, D), h (B, D) before."""
     out = np.empty_like(b)
     for t in range(b.shape[1]):
         h = out[:, t] = a[:, t] * h + b[:, t]

@@ -5,7 +5,7 @@ import torch
 from numpy.typing import NDArray
 
 from charloom.data.tokenizer import Tokenizer
-from charloom.errors import CharloomError
+from charloom.models.learner_arrays import check_ids
 from charloom.models.torchnet.devices import send
 from charloom.models.torchnet.network import Network, State
 from charloom.models.weights import Array
@@ -36,8 +36,6 @@ class TorchModel:
 
         Raises CharloomError where an id is not in [0, V).
         """
-        V = self.network.vocabulary_size
-        if ids.size and not (ids.min() >= 0 and ids.max() < V):
-            raise CharloomError(f"ids must be from 0 to {V - 1}")
+        check_ids(ids, self.network.vocabulary_size)
         logits, state = self.network(send(ids.astype(np.int64), self.device), state)
         return logits.log_softmax(-1).cpu().numpy(), state

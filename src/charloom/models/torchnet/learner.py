@@ -15,11 +15,12 @@ from torch import Tensor
 from charloom.config import TrainConfig
 from charloom.errors import CharloomError
 from charloom.files import one_line
+from charloom.models.learner_arrays import check_arrays, check_batch
 from charloom.models.torchnet.devices import autocast, compiled, send
 from charloom.models.torchnet.network import Dropout, Masks, Network, State
 from charloom.models.torchnet.optimizers import Gradients, Optimizer
 from charloom.models.torchnet.scaling import LossScale
-from charloom.models.weights import Array, check_shapes, check_weights, state_shapes, weight_shapes
+from charloom.models.weights import Array, state_shapes
 
 Ids = NDArray[np.integer]
 
@@ -184,7 +185,7 @@ class TorchLearner:
         zero, no updates made. Raises CharloomError, having changed nothing, where a name is
         missing or unknown, a shape does not fit, or a weight is not finite.
         """
-        self._check_arrays(arrays)
+        check_arrays(arrays, self.network.config, self.train, self.network.vocabulary_size)
         self.network.put(arrays)
         self.optimizer = Optimizer(self.train, self.layout)
         self.scale = self.scale and LossScale(self.device)
@@ -239,29 +240,7 @@ class TorchLearner:
         return targets.numel() if characters is None else characters[targets].sum()
 
     def _send(self, inputs: Ids, targets: Ids) -> tuple[Tensor, Tensor]:
-        """Check ids (B, T), where they still are in the host's memory, and send them."""
-        B, V = self.share.count, self.network.vocabulary_size
-        if inputs.ndim != 2 or len(inputs) != B or not inputs.size or inputs.shape != targets.shape:
-            raise CharloomError(
-                f"inputs have shape {inputs.shape} and targets {targets.shape}, "
-                f"but both must be (B, T) with B = {B}, the batch of the training settings"
-            )
-        both = np.stack([inputs, targets]).astype(np.int64)
-        if both.min() < 0 or both.max() >= V:
-            raise CharloomError(f"an id lies outside 0 to {V - 1}: encode with this vocabulary")
-        ids, goals = send(both, self.device)
+        """Check ids (B, T) while they are in the host's memory, and send them."""
+        check_batch(inputs, targets, self.share.count, self.network.vocabulary_size)
+        ids, goals = send(np.stack([inputs, targets]).astype(np.int64), self.device)
         return ids, goals
-
-    def _check_arrays(self, arrays: Mapping[str, Array]) -> None:
-        config, V = self.network.config, self.network.vocabulary_size
-        check_weights({n: a for n, a in arrays.items() if n in self.layout}, config, V)
-        rest = {name: array for name, array in arrays.items() if name not in self.layout}
-        if rest:
-            shapes: dict[str, tuple[int, ...]]
-            shapes = dict.fromkeys(("optimizer.updates", "rng.seed"), (1,))
-            shapes |= {"optimizer.scale": (3,)} if self.scale is not None else {}
-            shapes |= {f"state.{name}": shape for name, shape in self.state_shapes.items()}
-            for slot in self.optimizer.slots:
-                weights = weight_shapes(config, V)
-                shapes |= {f"optimizer.{slot}.{name}": s for name, s in weights.items()}
-            check_shapes(rest, shapes, "training state")
