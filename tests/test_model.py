@@ -5,11 +5,13 @@ from importlib.util import find_spec
 import pytest
 
 from charloom.config import ModelConfig, NgramConfig, TrainConfig, TransformerConfig
+from charloom.data.vocabulary import Vocabulary
 from charloom.distributed import Place
-from charloom.errors import CharloomError
 from charloom.models import engines as module
-from charloom.models.engines import create_learner, pick_engine
+from charloom.models.engines import create_learner, create_model, pick_engine
+from charloom.models.reference import ReferenceModel
 from charloom.runs.open import is_pretrained
+from expect import refused
 
 LSTM, TRANSFORMER, TRAIN = ModelConfig(), TransformerConfig(), TrainConfig()
 
@@ -45,7 +47,7 @@ def test_auto_is_pytorch_in_several_processes(monkeypatch) -> None:
     for ranks in (2, 1):  # of several, one may be all that is left
         monkeypatch.setattr(module, "place", lambda n=ranks: Place(0, n, 0, "127.0.0.1", 29500))
         assert pick_engine("auto", LSTM, TRAIN) == "torch"
-        with pytest.raises(CharloomError, match="several processes"):
+        with refused("unsupported", asked="several processes"):
             pick_engine("compiled", LSTM, TRAIN)
 
 
@@ -66,7 +68,7 @@ def test_an_engine_that_is_asked_for_is_taken(engine) -> None:
     ],
 )
 def test_an_engine_that_cannot_do_it_says_what(engine, model, train, what) -> None:
-    with pytest.raises(CharloomError, match=f"the {engine} engine cannot do {what}: .* torch"):
+    with refused("unsupported", engine=engine, asked=what):
         pick_engine(engine, model, train)
 
 
@@ -84,10 +86,27 @@ def test_an_ngram_model_needs_no_pytorch() -> None:
     assert pick_engine("auto", NgramConfig()) != "torch"
 
 
-def test_where_pytorch_is_missing_the_error_says_how_to_install_it(monkeypatch) -> None:
+def test_where_pytorch_is_missing_the_error_names_it(monkeypatch) -> None:
     monkeypatch.setitem(sys.modules, "torch", None)
-    with pytest.raises(CharloomError, match=r"pip install 'charloom\[torch\]'"):
+    with refused("missing-library", library="torch"):
         create_learner(TRANSFORMER, TRAIN, 9)
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [("vocabulary_size", 0), ("vocabulary_size", -1), ("engine", "gpu"), ("dtype", "float16")],
+)
+def test_a_wrong_argument_is_refused_when_a_learner_is_asked_for(field, value) -> None:
+    with refused("bad-setting", field=field):
+        create_learner(LSTM, TRAIN, **({"vocabulary_size": 9} | {field: value}))
+
+
+def test_what_a_learner_saved_is_enough_for_a_model() -> None:
+    learner = create_learner(ModelConfig(hidden=3), TRAIN, 5, "reference", "float64", seed=1)
+    model = create_model(
+        ModelConfig(hidden=3), learner.arrays(), Vocabulary(tuple("abcde")), "reference"
+    )
+    assert isinstance(model, ReferenceModel)
 
 
 @pytest.mark.parametrize(

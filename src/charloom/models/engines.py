@@ -1,7 +1,7 @@
-"""The two faces every model shows, and the one place that picks an engine.
+"""The protocols of models and learners, and the one place that picks an engine to make them.
 
-Both protocols are structural: nothing inherits from them. Shapes: B lanes, T time,
-V characters in the vocabulary. Losses are mean nats per character.
+Protocols are structural: nothing inherits from them. Shapes: B batch, T time, V vocabulary.
+Losses are mean nats per character.
 """
 
 import os
@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from importlib.util import find_spec
 from pathlib import Path
 from types import ModuleType
-from typing import Any, Protocol, runtime_checkable
+from typing import Any, Protocol, get_args, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,7 +20,6 @@ from charloom.config import (
     ModelConfig,
     NetworkConfig,
     NgramConfig,
-    PretrainedConfig,
     TrainConfig,
     TransformerConfig,
 )
@@ -37,8 +36,8 @@ State = Any
 class LanguageModel(Protocol):
     """What the sampler, evaluation and studies read text with.
 
-    A state belongs to the model that made it and is never changed in place: an older one
-    can be gone back to.
+    A state belongs to the model that made it and is never changed in place, so that one can
+    go back to an older one.
     """
 
     @property
@@ -49,38 +48,40 @@ class LanguageModel(Protocol):
         """Return the state before any character, for `lanes` independent texts."""
 
     def step(self, ids: Ids, state: State) -> tuple[Array, State]:
-        """ids (B,) -> log-probabilities (B, V) of the next character, and the state after."""
+        """Read ids (B,): log-probabilities (B, V) of the next character, and the state after."""
 
     def log_probs(self, ids: Ids, state: State) -> tuple[Array, State]:
-        """ids (B, T) -> (B, T, V): entry t is the distribution after reading ids[:, : t + 1]."""
+        """Read ids (B, T): (B, T, V), entry t the log-probabilities after ids[:, : t + 1]."""
 
 
 @runtime_checkable
 class Learner(Protocol):
-    """What the training loop drives. Five methods are the ceiling."""
+    """What the training loop drives: a model with its gradients and its optimiser."""
 
     def update(self, inputs: Ids, targets: Ids, learning_rate: float) -> float:
-        """One step on (B, T) inputs and targets; the state is carried on to the next.
+        """Take one step on inputs and targets (B, T), and carry the state on to the next.
 
-        Returns the loss before the step, in mean nats per character; NaN where the loss is
-        finite but a number of its gradient is not. Where what it returns is NaN or infinite,
-        weights, optimiser slots and the count of updates are as they were; of the carried
-        state nothing is promised.
+        Returns the loss before the step, with dropout, in mean nats per character; NaN if the
+        loss is finite but its gradient is not. If it returns NaN or infinity, weights, optimiser
+        slots and the count of updates are as before; the carried state may not be.
+        Raises CharloomError if the shapes are not (B, T) or an id is not in [0, V).
         """
 
     def loss(self, inputs: Ids, targets: Ids) -> float:
-        """Return the loss that `update` would, without dropout; nothing changes."""
+        """Return the loss of (B, T) from the carried state, without dropout; nothing changes."""
 
     def reset(self) -> None:
         """Forget the carried state."""
 
     def arrays(self) -> dict[str, Array]:
-        """Return views of all there is to save: weights by their name, the rest under
-        ``optimizer.``, ``state.`` and ``rng.``. Valid until the next update; not to be written to.
+        """Return all that is to be saved, for reading, valid until the next update.
+
+        Weights have their names; the training state is under ``optimizer.``, ``state.`` and
+        ``rng.`` (`learner_arrays.state_array_shapes`).
         """
 
     def load(self, arrays: Mapping[str, Array]) -> None:
-        """Take weights alone, or all that `arrays` gave. Raises CharloomError on a misfit."""
+        """Take weights alone, or all that `arrays` gave; raises CharloomError on a misfit."""
 
 
 @runtime_checkable
@@ -106,13 +107,14 @@ class ReportsGradientNorm(Protocol):
 def pick_engine(
     engine: Engine, model: NetworkConfig | NgramConfig, train: TrainConfig | None = None
 ) -> Engine:
-    """Resolve "auto": the one place that decides.
+    """Resolve "auto"; `train` is None for a model that only reads.
 
-    Recurrent networks are computed by the compiled engine, but where PyTorch is at hand and finds
-    a GPU, or where `train` asks for what only PyTorch does, by that; so is everything else, but
-    for the reading of transformers where it is not installed, which the reference engine does.
-    Raises CharloomError where an engine cannot do what it is to do.
+    The compiled engine computes recurrent networks, and the torch engine all else. The torch
+    engine also trains recurrent networks if it finds a GPU or if `train` asks for what it alone
+    can do. The reference engine reads transformers if PyTorch is not installed.
+    Raises CharloomError if there is no such engine, or if it cannot do what is asked.
     """
+    _require_one_of("engine", engine, Engine)
     readable = isinstance(model, TransformerConfig) and train is None
     known = isinstance(model, ModelConfig | NgramConfig)
     wanted = _needs_torch(train) if known else "this model"
@@ -122,24 +124,35 @@ def pick_engine(
         return "torch" if wanted or (train and has_gpu()) else "compiled"
     if engine == "torch" or not wanted or (engine == "reference" and readable):
         return engine
-    raise CharloomError(f"the {engine} engine cannot do {wanted}: leave out --engine, or say torch")
+    raise CharloomError(
+        f"the {engine} engine cannot do {wanted}: leave out --engine, or choose torch",
+        "unsupported",
+        engine=engine,
+        asked=wanted,
+    )
 
 
 def _needs_torch(train: TrainConfig | None) -> str:
-    """Name what is asked for that only PyTorch does; empty where nothing is."""
+    """Name the first thing asked for that only PyTorch does; empty if nothing is."""
     if train is None:
         return ""
-    several = "several processes" if place() else ""  # one is left of them, or more
     asked = {
+        "several processes": place() is not None,  # of several, one may be all that is left
         f"--precision {train.precision}": train.precision != "full",
         "--accumulate": train.accumulate > 1,
         "--compile": train.compile,
     }
-    return several or next((name for name, given in asked.items() if given), "")
+    return next((name for name, given in asked.items() if given), "")
+
+
+def _require_one_of(field: str, value: str, kind: Any) -> None:
+    if value not in get_args(kind):
+        choices = ", ".join(get_args(kind))
+        raise CharloomError(f"{field} is {value!r}, but it must be one of {choices}", field=field)
 
 
 def has_torch() -> bool:
-    """Whether PyTorch is installed; it is not loaded to find out."""
+    """Whether PyTorch is installed, found out without loading it."""
     return find_spec("torch") is not None
 
 
@@ -165,10 +178,17 @@ def create_learner(
 ) -> Learner:
     """Return a fresh learner; `seed`, by default `train.seed`, draws weights and dropout.
 
-    `characters` (V,) is how many each id stands for; None is one each. Of a pretrained model the
-    weights are 0 until they are loaded (with LoRA, that is what adapters add).
-    Raises CharloomError where the engine is not installed or cannot do it.
+    `characters` (V,) is how many each id stands for; None is one each. The weights of a pretrained
+    model are 0 until they are loaded (with LoRA, what the adapters add is 0).
+    Raises CharloomError if a setting is out of range, or if the engine is not installed or cannot
+    do what is asked.
     """
+    _require_one_of("dtype", dtype, Dtype)
+    if vocabulary_size < 1:
+        raise CharloomError(
+            f"vocabulary size is {vocabulary_size}, but it must be at least 1",
+            field="vocabulary_size",
+        )
     match pick_engine(engine, model, train), model:
         case "reference", ModelConfig():
             from charloom.models.reference import ReferenceLearner
@@ -194,20 +214,15 @@ def create_model(
 ) -> LanguageModel:
     """Return a model that predicts with a copy of these weights (or an n-gram's counts).
 
-    Of all that a learner's `arrays` gave, it takes the weights.
-    Raises CharloomError where they do not fit the config or the engine is not installed.
+    `arrays` may be all that a learner's `arrays` gave: the weights are taken.
+    Raises CharloomError if they do not fit the config or the engine is not installed.
     """
     weights = {name: a for name, a in arrays.items() if not name.startswith(STATE_PREFIXES)}
-    if isinstance(config, PretrainedConfig):
-        pick_engine(engine, config)
-        pretrained: LanguageModel
-        pretrained = load_torchnet().create_model(config, weights, vocabulary, dtype)
-        return pretrained
-    if isinstance(config, NgramConfig):
-        from charloom.models.ngram import NgramModel
-
-        return NgramModel.from_arrays(config, vocabulary, arrays)
     match pick_engine(engine, config), config:
+        case _, NgramConfig():
+            from charloom.models.ngram import NgramModel
+
+            return NgramModel.from_arrays(config, vocabulary, weights)
         case "reference", ModelConfig():
             from charloom.models.reference import ReferenceModel
 
@@ -226,7 +241,7 @@ def create_model(
 
 
 def load_torchnet() -> ModuleType:
-    """Load the engine that needs PyTorch; raises CharloomError where that is not installed."""
+    """Load the torch engine; raises CharloomError if PyTorch is not installed."""
     # Threads of PyTorch's that spin for milliseconds while they wait take ten times as long on a
     # machine that is busy; those that sleep at once, three times on one that is not (LOG.md).
     os.environ.setdefault("GOMP_SPINCOUNT", "10000")
@@ -234,7 +249,9 @@ def load_torchnet() -> ModuleType:
         import torch  # noqa: F401
     except ImportError:
         raise CharloomError(
-            "this needs PyTorch, which is not installed: pip install 'charloom[torch]'"
+            "this needs PyTorch, which is not installed: pip install 'charloom[torch]'",
+            "missing-library",
+            library="torch",
         ) from None
     from charloom.models import torchnet
 

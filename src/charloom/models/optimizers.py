@@ -1,9 +1,9 @@
-"""How weights move, given their gradients: five optimisers and two ways to clip.
+"""Gradients in, moved weights out: five optimisers and two ways to clip.
 
-This is the arithmetic as one reads it, over named arrays and in place; the compiled engine
-has the same formulas fused into its kernels and is tested against these. A rule is a function
-of one weight array w, its gradient dw of the same shape, and that array's own slots: what the
-optimiser remembers of earlier gradients, zero at the start.
+This is the arithmetic as one reads it, over named arrays and in place; the other engines have
+the same formulas and are tested against these. A rule is a function of one weight array w, its
+gradient dw of the same shape, and that array's own slots: what the optimiser remembers of
+earlier gradients, zero at the start.
 """
 
 import math
@@ -27,7 +27,7 @@ class Optimizer:
     """The rule that `config.optimizer` names, with its slots and the count of updates made.
 
     `slots` maps a slot's name, then a weight's name, to an array shaped like that weight.
-    `norm` is that of the last gradient, before it was clipped; None where that is not computed.
+    `norm` is that of the last gradient before clipping; None if norms are not clipped.
     """
 
     def __init__(self, config: TrainConfig, weights: Weights) -> None:
@@ -42,8 +42,8 @@ class Optimizer:
     def step(self, weights: Weights, gradients: Weights, learning_rate: float) -> bool:
         """Clip the gradients (norm first, then values) and move the weights, both in place.
 
-        Returns whether it moved. It does not, and no weight, slot or count changes, where a
-        number of the gradients, or their norm where that is clipped, is NaN or infinite.
+        Returns whether it moved. If a gradient, or the norm that is to be clipped, is NaN or
+        infinite, it does not, and no weight, slot or count changes.
         """
         if self.config.clip_norm is not None:
             self.norm = clip_norm(gradients, self.config.clip_norm)
@@ -79,8 +79,8 @@ class Optimizer:
 def clip_norm(gradients: Weights, limit: float) -> float:
     """Scale all gradients by one factor, so that their common norm is at most `limit`.
 
-    The norm is Euclidean, over every number of every array (Pascanu, Mikolov & Bengio 2013,
-    algorithm 1). Returns the norm from before.
+    The norm is Euclidean, over all elements of all arrays (Pascanu, Mikolov & Bengio 2013,
+    algorithm 1). Returns the norm before clipping.
     """
     squares = (np.square(dw, dtype=np.float64) for dw in gradients.values())
     norm = math.sqrt(sum(float(np.sum(square)) for square in squares))
@@ -91,7 +91,7 @@ def clip_norm(gradients: Weights, limit: float) -> float:
 
 
 def clip_value(gradients: Weights, limit: float) -> None:
-    """Move each number of the gradients that lies outside +-limit to that bound."""
+    """Move each element of the gradients that is outside +-limit to that bound."""
     for dw in gradients.values():
         np.clip(dw, -limit, limit, out=dw)
 
@@ -102,7 +102,7 @@ def sgd(w: Array, dw: Array, rate: float) -> None:
 
 
 def adagrad(w: Array, dw: Array, memory: Array, rate: float) -> None:
-    """Adagrad (Duchi, Hazan & Singer 2011) as min-char-rnn has it, epsilon within the root.
+    """Adagrad (Duchi, Hazan & Singer 2011) as in min-char-rnn, with epsilon under the root.
 
     memory += dw^2;  w -= rate dw / sqrt(memory + 1e-8)
     """
@@ -111,7 +111,7 @@ def adagrad(w: Array, dw: Array, memory: Array, rate: float) -> None:
 
 
 def rmsprop(w: Array, dw: Array, square: Array, rate: float, decay: float) -> None:
-    """RMSProp (Tieleman & Hinton 2012) as char-rnn has it, epsilon outside the root.
+    """RMSProp (Tieleman & Hinton 2012) as in char-rnn, with epsilon outside the root.
 
     square = decay square + (1 - decay) dw^2;  w -= rate dw / (sqrt(square) + 1e-8)
     """
@@ -122,7 +122,7 @@ def rmsprop(w: Array, dw: Array, square: Array, rate: float, decay: float) -> No
 def adam(
     w: Array, dw: Array, m: Array, v: Array, rate: float, beta1: float, beta2: float, updates: int
 ) -> None:
-    """Adam (Kingma & Ba 2015, algorithm 1); `updates` counts this one, so it starts at 1.
+    """Adam (Kingma & Ba 2015, algorithm 1); `updates` counts from 1, this one included.
 
     m = beta1 m + (1 - beta1) dw;     m_hat = m / (1 - beta1^updates)
     v = beta2 v + (1 - beta2) dw^2;   v_hat = v / (1 - beta2^updates)
@@ -136,11 +136,11 @@ def adam(
 
 
 def decay_weights(w: Array, rate: float, weight_decay: float) -> None:
-    """AdamW's decay (Loshchilov & Hutter 2019, algorithm 2), made before Adam's own move.
+    """AdamW's decay (Loshchilov & Hutter 2019, algorithm 2), before Adam's own move.
 
-    w -= rate weight_decay w, for matrices (the embedding is one); biases are left alone:
-    a bias has no input to multiply, so shrinking it does not make the network smoother.
-    The rate multiplies the decay, as in PyTorch, so that a schedule acts on both.
+    w -= rate weight_decay w, for matrices, embeddings included, but not for biases: a bias
+    multiplies no input, so a smaller one does not make the network smoother. The rate
+    multiplies the decay, as in PyTorch, so that a schedule acts on both.
     """
     if w.ndim > 1:
         w -= rate * weight_decay * w

@@ -2,7 +2,7 @@
 
 Of a recurrent network:
 
-    embedding (V, D)         only where config.embedding > 0; otherwise inputs are one-hot, D = V
+    embedding (V, D)         only if config.embedding > 0; otherwise inputs are one-hot and D = V
     layerN.Wx (D, G*H)       D is the input's width at layer 0 and H above
     layerN.Wh (H, G*H)
     layerN.b  (G*H,)
@@ -16,18 +16,19 @@ n = tanh(x Wxn + bn + r * (h Whn)): PyTorch's and cuDNN's form with one bias.
 Of a transformer of width D and context C, whose head is the embedding:
 
     embedding (V, D)
-    position (C, D)          only where positions are learned
-    layerN.norm1 (D,)        scales of a layer norm without bias, before the mixer
+    position (C, D)          only if positions are learned
+    layerN.norm1 (D,)        the scale of a layer norm without bias, before the mixer
     layerN.Wx (D, G*D)       attention: queries, keys, values; minGRU: z n; minLSTM: f i n
-    layerN.Wo (D, D)         the end of the mixer's branch
+    layerN.Wo (D, D)         from the mixer back to the residual branch
     layerN.norm2 (D,)
     layerN.W1 (D, 4D)
     layerN.W2 (4D, D)
     norm (D,)
 
-Of a pretrained model: the names and shapes that its config holds.
+Of a pretrained model, the config holds the names and shapes.
 """
 
+import math
 from collections.abc import Collection, Mapping
 
 import numpy as np
@@ -41,11 +42,11 @@ Weights = dict[str, Array]
 
 GATES = {"rnn": 1, "lstm": 4, "gru": 3}
 MIXER_COLUMNS = {"attention": 3, "mingru": 2, "minlstm": 3}  # of Wx, each D wide
-STATE_PREFIXES = ("optimizer.", "state.", "rng.")  # of what a learner saves beside its weights
+STATE_PREFIXES = ("optimizer.", "state.", "rng.")  # of what a learner saves besides its weights
 
 
 def weight_shapes(config: NetworkConfig, vocabulary_size: int) -> dict[str, tuple[int, ...]]:
-    """Name and shape of every weight, in the order in which engines keep them."""
+    """Return the name and shape of every weight, in the order in which engines keep them."""
     match config:
         case ModelConfig():
             return _recurrent_shapes(config, vocabulary_size)
@@ -92,7 +93,7 @@ def _transformer_shapes(
 
 
 def state_shapes(config: NetworkConfig, batch: int) -> dict[str, tuple[int, ...]]:
-    """Name and shape of the state that is carried from step to step: lanes first."""
+    """Return the name and shape of each array that is carried from step to step, batch first."""
     if isinstance(config, ModelConfig):
         parts, width = "hc" if config.cell == "lstm" else "h", config.hidden
     elif isinstance(config, TransformerConfig) and config.mixer != "attention":
@@ -103,44 +104,39 @@ def state_shapes(config: NetworkConfig, batch: int) -> dict[str, tuple[int, ...]
 
 
 def parameter_count(config: NetworkConfig, vocabulary_size: int) -> int:
-    """How many numbers the network learns."""
+    """Return how many parameters the network has."""
     return sum(int(np.prod(s)) for s in weight_shapes(config, vocabulary_size).values())
 
 
 def initial_weights(
     config: ModelConfig | TransformerConfig, vocabulary_size: int, seed: int
 ) -> Weights:
-    """Float64 weights to start from: a pure function of the config, V and the seed."""
-    if isinstance(config, TransformerConfig):
-        return _initial_transformer(config, vocabulary_size, seed)
+    """Return float64 weights to start from: a pure function of the config, V and the seed."""
     rng = np.random.default_rng(seed)
+    vector = np.zeros if isinstance(config, ModelConfig) else np.ones  # a bias, or a norm's scale
     weights: Weights = {}
     for name, shape in weight_shapes(config, vocabulary_size).items():
         if len(shape) == 1:
-            weights[name] = np.zeros(shape)
-            continue
-        one_hot = name == "layer0.Wx" and not config.embedding
-        fan_in = 1 if name == "embedding" else config.hidden if one_hot else shape[0]
-        std = 1 / np.sqrt(fan_in) if config.init_std is None else config.init_std
-        weights[name] = rng.normal(0.0, 1.0, shape) * std
-    if config.cell == "lstm":
+            weights[name] = vector(shape)
+        else:
+            weights[name] = rng.normal(0.0, 1.0, shape) * _initial_std(config, name, shape[0])
+    if isinstance(config, ModelConfig) and config.cell == "lstm":
         H = config.hidden
         for layer in range(config.layers):
             weights[f"layer{layer}.b"][H : 2 * H] = config.forget_bias
     return weights
 
 
-def _initial_transformer(config: TransformerConfig, vocabulary_size: int, seed: int) -> Weights:
-    rng = np.random.default_rng(seed)
-    weights: Weights = {}
-    for name, shape in _transformer_shapes(config, vocabulary_size).items():
-        if len(shape) == 1:
-            weights[name] = np.ones(shape)
-            continue
+def _initial_std(config: ModelConfig | TransformerConfig, name: str, fan_in: int) -> float:
+    """Return the standard deviation of a matrix's first values, as the configs describe them."""
+    if isinstance(config, TransformerConfig):
         ends_branch = name.endswith((".Wo", ".W2"))
-        std = config.init_std / (np.sqrt(2 * config.layers) if ends_branch else 1)
-        weights[name] = rng.normal(0.0, 1.0, shape) * std
-    return weights
+        return config.init_std / (math.sqrt(2 * config.layers) if ends_branch else 1)
+    if config.init_std is not None:
+        return config.init_std
+    if name == "layer0.Wx" and not config.embedding:  # one-hot inputs: one column counts
+        fan_in = config.hidden
+    return 1.0 if name == "embedding" else 1 / math.sqrt(fan_in)
 
 
 def check_weights(
@@ -153,7 +149,7 @@ def check_weights(
     check_shapes(weights, weight_shapes(config, vocabulary_size), where)
     for name, weight in weights.items():
         if not np.isfinite(weight).all():
-            raise CharloomError(f"{where}: {name} holds NaN or infinity")
+            raise CharloomError(f"{where}: {name} has NaN or infinity", "bad-array", name=name)
 
 
 def check_shapes(
@@ -162,23 +158,31 @@ def check_shapes(
     """Raise CharloomError unless there is exactly one array of each name and shape."""
     check_names(arrays, shapes, where)
     for name, shape in shapes.items():
-        if arrays[name].shape != shape:
+        if (found := arrays[name].shape) != shape:
             raise CharloomError(
-                f"{where}: {name} has shape {arrays[name].shape}, but the settings need {shape}"
+                f"{where}: {name} has shape {found}, but the settings need {shape}",
+                "bad-array",
+                name=name,
+                found=found,
+                needed=shape,
             )
 
 
 def check_names(found: Collection[str], wanted: Collection[str], where: str) -> None:
-    """Raise CharloomError unless both hold the same names."""
-    missing, unknown = ({*wanted} - {*found}, {*found} - {*wanted})
+    """Raise CharloomError unless both have the same names."""
+    missing, unknown = sorted({*wanted} - {*found}), sorted({*found} - {*wanted})
     if missing or unknown:
         raise CharloomError(
-            f"{where}: not what the settings ask for "
-            f"(missing: {_listed(missing)}; unknown: {_listed(unknown)})"
+            f"{where}: not the arrays that the settings need "
+            f"(missing: {_listed(missing)}; unknown: {_listed(unknown)})",
+            "bad-array",
+            missing=missing,
+            unknown=unknown,
         )
 
 
-def _listed(names: Collection[str], most: int = 12) -> str:
-    shown = [name if name.isprintable() and len(name) < 80 else "..." for name in sorted(names)]
-    rest = [f"and {len(shown) - most:,} more"] if len(shown) > most else []
-    return ", ".join(shown[:most] + rest) or "none"
+def _listed(names: list[str]) -> str:
+    """Join at most 12 names, which may come from a damaged file, in one line."""
+    shown = [name if name.isprintable() and len(name) < 80 else "..." for name in names[:12]]
+    rest = [f"and {len(names) - 12:,} more"] if len(names) > 12 else []
+    return ", ".join(shown + rest) or "none"
