@@ -12,7 +12,6 @@ from pathlib import Path
 
 import pytest
 
-from charloom.errors import CharloomError
 from charloom.runs.run import Run
 
 TINY = ("--hidden", "8", "--layers", "1", "--batch", "4", "--length", "16", "--engine", "reference")
@@ -122,43 +121,6 @@ def test_the_bar_goes_by_the_clock_where_that_ends_the_run(
     with console.capture() as capture:
         console.print(_bar(progress, 99, minutes))
     assert capture.get().rstrip().endswith(said)
-
-
-def test_without_a_length_a_run_has_the_minutes_of_the_recipe() -> None:
-    from charloom.cli.settings import configure
-    from charloom.config import TrainConfig, replace
-    from charloom.training.recipe import BASE, MINUTES
-
-    def train(**values: object) -> TrainConfig:
-        return configure({"sources": ("x",), **values}).train
-
-    assert train().minutes == train(iterations=None).minutes == MINUTES
-    assert train(minutes=1.5).minutes == 1.5
-    assert train(iterations=9).minutes is None
-    assert train(epochs=9.0, batch=3) == replace(BASE.train, epochs=9.0, batch=3)
-    assert train(preset="min-char-rnn").minutes is None
-    assert train(preset="min-char-rnn", minutes=2.0).minutes == 2.0
-    assert train(model="ngram").minutes is None
-
-
-def test_a_transformer_reads_windows_as_long_as_what_it_looks_back_over() -> None:
-    from charloom.cli.settings import configure
-    from charloom.config import TransformerConfig
-    from charloom.training.recipe import TRANSFORMER
-
-    def both(**values: object) -> tuple[int, int]:
-        config = configure({"sources": ("x",), "model": "transformer", **values})
-        assert isinstance(config.model, TransformerConfig)
-        assert config.train.learning_rate == TRANSFORMER.learning_rate
-        return config.model.context, config.train.length
-
-    assert both() == (64, 64)
-    assert both(context=32) == both(length=32) == (32, 32)
-    assert both(context=48, length=16) == (48, 16)
-    with pytest.raises(CharloomError, match="--length 49 is more than the 48 characters"):
-        both(context=48, length=49)
-    mingru = configure({"sources": ("x",), "model": "mingru", "length": 500})
-    assert mingru.train.length == 500
 
 
 def test_with_iterations_what_is_chosen_follows_from_the_text_alone(place: Path) -> None:

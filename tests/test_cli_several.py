@@ -1,10 +1,10 @@
 import pytest
 
 from charloom.cli import several
-from charloom.cli.settings import configure
 from charloom.cli.several import begun
 from charloom.distributed import Place
 from charloom.errors import CharloomError
+from charloom.training import settings
 from charloom.training.planning import new_run
 from charloom.training.recipe import CHOSEN
 from small_runs import write_text
@@ -26,6 +26,10 @@ def run(tmp_path):
     made = configure(given(tmp_path) | chosen)
     assert made != asked
     return new_run(tmp_path / "run", made)
+
+
+def configure(values):
+    return settings.configure(values["sources"], {n: values[n] for n in values if n != "sources"})
 
 
 def given(folder, **more):

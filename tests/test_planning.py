@@ -12,9 +12,8 @@ from charloom.data.text import Text
 from charloom.errors import CharloomError
 from charloom.models.weights import initial_weights, parameter_count
 from charloom.training import planning
-from charloom.training.planning import LOOKING, WIDTHS, new_run, plan
-from charloom.training.recipe import BASE, PASSES, READ
-from charloom.training.recipe import WIDTHS as TABLE
+from charloom.training.planning import EVALUATING_SHARE, MODELS_TIMED, new_run, plan
+from charloom.training.recipe import BASE, PASSES, READ, WIDTHS
 
 NIGHT = "It was a dark and stormy night; the rain fell.\n" * 20_000
 TEXT = Text.from_string(NIGHT, "night")
@@ -84,15 +83,15 @@ def test_what_is_chosen_has_been_timed_and_fills_the_time(machine: Machine, minu
     began = machine.now - 1.0
     config, _, _ = planned(machine, asked(minutes))
     assert hidden(config) in machine.timed
-    assert len(machine.timed) <= WIDTHS
+    assert len(machine.timed) <= MODELS_TIMED
     assert config.train.minutes == minutes
     left = 60 * minutes - (machine.now - began)
     updates = config.train.iterations * machine.cost(config.model)
-    assert updates == pytest.approx(left * (1 - LOOKING), rel=0.01)
+    assert updates == pytest.approx(left * (1 - EVALUATING_SHARE), rel=0.01)
     read = config.train.iterations * config.train.batch * config.train.length
     assert (
         read >= 0.99 * READ * parameter_count(config.model, DIFFERENT)
-        or hidden(config) == TABLE[0].hidden
+        or hidden(config) == WIDTHS[0].hidden
     )
     assert machine.now - began < 1.0 + 0.1 * 60 * minutes
     assert machine.rates == {0.0}
@@ -174,7 +173,7 @@ def test_a_small_text_can_be_learned(machine: Machine, characters: int, tmp_path
 
 
 def test_a_step_that_does_not_fit_is_refused(machine: Machine, tmp_path: Path) -> None:
-    with pytest.raises(CharloomError, match="give more text"):
+    with pytest.raises(CharloomError):
         plan(asked(batch=80_000, length=64), {"batch", "length"}, TEXT, machine.now)
 
 

@@ -9,7 +9,6 @@ import report_pages
 from charloom.analysis.curves import curve
 from charloom.cli import charloom
 from charloom.cli.options import given
-from charloom.cli.settings import configure
 from charloom.cli.train import train as train_command
 from charloom.config import (
     DataConfig,
@@ -27,6 +26,7 @@ from charloom.report.reproduction import command, flags, meta_of
 from charloom.runs.run import Run
 from charloom.training.planning import new_run
 from charloom.training.recipe import BASE, TRANSFORMER
+from charloom.training.settings import configure
 from report_pages import EVIL, NAME, TEXT, report, runs
 from small_runs import TRAIN, config_of, write_text
 
@@ -50,7 +50,9 @@ WATCHED = {
 def asked(words):
     """The settings that `charloom train` makes of words on the command line."""
     with train_command.make_context("train", [*words]) as context:
-        return configure(given(context) | {"sources": context.params["sources"]})
+        values = given(context)
+        del values["sources"]
+        return configure(context.params["sources"], values)
 
 
 def again(config):

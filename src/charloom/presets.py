@@ -313,7 +313,9 @@ PRESETS: dict[str, Preset] = {preset.name: preset for preset in _ALL}
 
 
 def preset(name: str) -> RunConfig:
-    """Return the settings of the program of that name; raises CharloomError where it is unknown."""
+    """Return the settings of the program of that name; raises CharloomError if it is unknown."""
     if name not in PRESETS:
-        raise CharloomError(f"there is no preset {name!r}: the known ones are {', '.join(PRESETS)}")
+        raise CharloomError(
+            f"there is no preset {name!r}: the known ones are {', '.join(PRESETS)}", field="preset"
+        )
     return PRESETS[name].config

@@ -1,29 +1,22 @@
 """`charloom compare`: runs of any kind side by side on one text, and what they have to beat."""
 
-from collections.abc import Iterator, Sequence
-from functools import partial
+from collections.abc import Sequence
 from os.path import commonpath
 from pathlib import Path
 from shutil import get_terminal_size
 from textwrap import TextWrapper
-from time import perf_counter
 from typing import TYPE_CHECKING
 
 import click
 
 from charloom.cli.text import duration, echo_json, nats_and_bits, printable, table
-from charloom.errors import CharloomError, DivergedError
+from charloom.errors import CharloomError
 
 if TYPE_CHECKING:
     from charloom.analysis.comparison import Comparison, Entry
-    from charloom.config import RunConfig
-    from charloom.data.text import Text
     from charloom.progress import Tell
-    from charloom.training.events import Event, Finished
+    from charloom.training.events import Finished
 
-KINDS = ("ngram", "rnn", "lstm", "gru")
-PATTERN = "compare-{text}"  # of the folder in runs/ that --budget trains in
-GIVEN = ("sources", "model", "minutes")  # all else is chosen
 WIDEST = 96  # columns of a sentence
 LEGEND = (
     "gzip looks back over 32 KB alone; all three compressors go on learning while they read",
@@ -124,100 +117,46 @@ def _compare(names: Sequence[str], text: str | None, tell: "Tell") -> "Compariso
 
 
 def _train_all(sources: Sequence[str], minutes: float, lines: _Lines) -> tuple[list[Path], int]:
-    """Train one of each kind; returns their folders, and the exit status where one was stopped."""
-    from charloom.cli.train import free_folder
-    from charloom.data.text import read_text, split_text
-
-    for name in sources:
-        if Path(name, "config.json").exists():
-            raise CharloomError(f"{name} is a run, and --budget is for a text: leave it out")
-    text = read_text(sources, lines.status)
-    configs = {kind: _config(kind, sources, minutes) for kind in _kinds(lines)}
-    if split_text(text.characters, configs["ngram"].data, 1).validation is None:
-        raise CharloomError(
-            f"{text.name} has {text.characters:,} characters, too few to hold some out: give more"
-        )
-    home = free_folder(configs["ngram"], PATTERN)
-    lines.write(
-        f"one of each kind learns {text.name}, {minutes:g} minutes for each network and a moment "
-        f"to count:\nabout {duration(60 * minutes * (len(configs) - 1))} in all, in {home}\n"
-    )
-    trained: list[Path] = []
-    for kind, config in configs.items():
-        finished = _train(home / kind, config, text, lines)
-        if finished is not None:
-            trained.append(home / kind)
-            if finished.signal is not None:
-                return trained, 128 + finished.signal
-    return trained, 0
-
-
-def _kinds(lines: _Lines) -> list[str]:
-    from charloom.models.engines import has_torch
-
-    if has_torch():
-        return [*KINDS, "transformer"]
-    lines.write("no transformer: it needs PyTorch, pip install 'charloom[torch]'")
-    return [*KINDS]
-
-
-def _config(kind: str, sources: Sequence[str], minutes: float) -> "RunConfig":
-    """Return what `charloom train SOURCE... --model KIND --minutes MINUTES` starts from."""
-    from charloom.cli.settings import configure
-
-    timed = {} if kind == "ngram" else {"minutes": minutes}
-    return configure({"sources": tuple(sources), "model": kind, **timed})
-
-
-def _train(path: Path, config: "RunConfig", text: "Text", lines: _Lines) -> "Finished | None":
-    """Train a run as `charloom train` does; None where the text is too short for its kind."""
-    from charloom.config import NgramConfig
-    from charloom.data.dataset import fewest_characters
-    from charloom.data.text import split_text
-    from charloom.training.loop import train
-    from charloom.training.planning import new_run, plan
-
-    began = perf_counter()
-    lines.status(path.name)
-    if not isinstance(config.model, NgramConfig):
-        tell = partial(lines.status, f"{path.name:12}")
-        config, _, began = plan(config, GIVEN, text, began, tell)
-    if split_text(text.characters, config.data, fewest_characters(config)).validation is None:
-        lines.write(f"{path.name:12} left out: the text is too short for it")
-        return None
-    try:
-        return _follow(path.name, train(new_run(path, config, text), began=began), lines)
-    except DivergedError as error:
-        lines.write(f"{path.name:12} left out: {error}")
-        return None
-
-
-def _follow(kind: str, events: "Iterator[Event]", lines: _Lines) -> "Finished | None":
-    """Show a run to its end, in a line."""
+    """Train one of each kind; returns their folders, and the exit status if a signal came."""
+    from charloom.training.each_kind import LeftOut, plan_each_kind, train_each_kind
     from charloom.training.events import Evaluated, Finished, Progress, Warned
 
-    spent, loss = "", ""
-    for event in events:
+    series = plan_each_kind(sources, minutes, lines.status)
+    if "transformer" not in series.kinds:
+        lines.write("no transformer: it needs PyTorch, pip install 'charloom[torch]'")
+    lines.write(
+        f"one model of each kind learns {series.text.name}, {minutes:g} minutes for each network "
+        f"and a moment to count:\nabout {duration(60 * minutes * (len(series.kinds) - 1))} in all, "
+        f"in {series.home}\n"
+    )
+    trained: list[Path] = []
+    spent = loss = ""
+    for kind, event in train_each_kind(series, lines.status):
         match event:
             case Evaluated():
-                loss = f"held-out {nats_and_bits(event.score.nats)}"
+                loss = f"validation loss {nats_and_bits(event.score.nats)}"
             case Progress():
                 spent = duration(event.seconds)
             case Warned():
                 lines.write(f"{kind:12} note: {event.text}")
+            case LeftOut():
+                lines.write(f"{kind:12} left out: {event.why}")
             case Finished():
-                return _end(kind, event, lines)
+                trained.append(event.path)
+                _end(kind, event, lines)
+                if event.signal is not None:
+                    return trained, 128 + event.signal
+                spent = loss = ""
         lines.status(f"{kind:12}", spent, loss)
-    return None
+    return trained, 0
 
 
-def _end(kind: str, finished: "Finished", lines: _Lines) -> "Finished":
+def _end(kind: str, finished: "Finished", lines: _Lines) -> None:
     best = finished.best.loss if finished.best else None
-    loss = "" if best is None else f", held-out {nats_and_bits(best)}"
+    loss = "" if best is None else f", validation loss {nats_and_bits(best)}"
     lines.write(f"{kind:12} {duration(finished.seconds)}{loss}")
     if finished.signal is not None:
         lines.write(f"stopped, and saved: `charloom resume {finished.path}` goes on with it")
-    return finished
 
 
 def _echo_json(comparison: "Comparison") -> None:

@@ -8,18 +8,7 @@ import click
 import msgspec
 from click.core import ParameterSource
 
-from charloom.config import NetworkConfig, NgramConfig, TransformerConfig, replace
-from charloom.errors import CharloomError
-from charloom.training.recipe import BASE
-
-Model = NetworkConfig | NgramConfig
-KINDS: dict[str, tuple[Model, dict[str, Any]]] = {
-    **{cell: (BASE.model, {"cell": cell}) for cell in ("rnn", "lstm", "gru")},
-    "ngram": (NgramConfig(), {}),
-    "transformer": (TransformerConfig(), {"mixer": "attention"}),
-    "mingru": (TransformerConfig(), {"mixer": "mingru"}),
-    "minlstm": (TransformerConfig(), {"mixer": "minlstm"}),
-}  # what --model names: settings to start from, and what makes them that model's
+from charloom.config import replace
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -134,27 +123,3 @@ def changed(config: Any, values: dict[str, Any]) -> Any:
     """Return settings with those of `values` that are among its fields."""
     known = {name: values[name] for name in config.__struct_fields__ if name in values}
     return replace(config, **known)
-
-
-def changed_model(model: Model, kind: str | None, values: dict[str, Any]) -> Model:
-    """Return the model's settings with `values`, of another `kind` where one is given.
-
-    Raises CharloomError where a value belongs to a model of another kind.
-    """
-    if kind is not None:
-        base, changes = KINDS[kind]
-        model = replace(model if type(model) is type(base) else base, **changes)
-    own = model.__struct_fields__
-    for base, _ in KINDS.values():
-        for name in values.keys() & {*base.__struct_fields__}.difference(own):
-            raise CharloomError(
-                f"--{name.replace('_', '-')} is for --model {_kinds(name)}: leave it out"
-            )
-    changed_config: Model = changed(model, values)
-    return changed_config
-
-
-def _kinds(field: str) -> str:
-    """Name the models that have such a setting."""
-    names = [kind for kind, (base, _) in KINDS.items() if field in base.__struct_fields__]
-    return " or ".join([", ".join(names[:-1]), names[-1]] if len(names) > 1 else names)

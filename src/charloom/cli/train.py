@@ -1,7 +1,5 @@
 """`charloom train`: from a text to a run."""
 
-import itertools
-import re
 from pathlib import Path
 from time import perf_counter
 from typing import Any
@@ -9,21 +7,17 @@ from typing import Any
 import click
 
 from charloom.cli.options import (
-    KINDS,
     Section,
     SectionedCommand,
     given,
     option,
     options,
 )
-from charloom.cli.settings import SHAPE, configure
-from charloom.cli.text import model_kind
-from charloom.config import (
-    NgramConfig,
-    RunConfig,
-    TransformerConfig,
-)
-from charloom.training.recipe import BASE, CHOSEN, MINUTES
+from charloom.cli.several import begun
+from charloom.config import NgramConfig, TransformerConfig
+from charloom.distributed import place
+from charloom.training.recipe import BASE, CHOSEN
+from charloom.training.settings import KINDS, MINUTES, configure
 
 _MODEL = Section(
     "Model",
@@ -217,48 +211,24 @@ def train(context: click.Context, /, **_: Any) -> None:
     preset has its own; the word none there turns a thing off.
     """
     began, values = perf_counter(), given(context)
-    config = configure(values)
+    sources, out = values.pop("sources"), values.pop("out", None)
     from charloom.cli.plain import open_view
     from charloom.training.tensorboard import check, recorded
 
-    record = context.params["tensorboard"]
+    record = values.pop("tensorboard", False)
     if record:
         check()
 
     with open_view() as view:
-        from charloom.cli.several import begun
-
-        again = begun(context.params["out"], config, values)
-        view.status("going on from the last checkpoint" if again else "reading the text")
-        from charloom.data.text import read_text
         from charloom.training.loop import train as start
-        from charloom.training.planning import new_run, plan
+        from charloom.training.planning import prepare
 
+        again = begun(out, configure(sources, values), values) if place() else None
         if again:
-            again.prepare(view.status)
-            events = start(again, resume=True, began=began)
-            context.exit(view.follow(recorded(events, again.path) if record else events))
-        text = read_text(config.data.sources, view.status)
-        out = context.params["out"] or free_folder(config)
-        planned = config.preset is None or config.train.minutes is not None
-        if planned and not isinstance(config.model, NgramConfig):
-            fixed = None if config.preset else {*values, *(SHAPE if config.start else ())}
-            config, view.reasons, began = plan(config, fixed, text, began, view.status)
-        run = new_run(out, config, text, view.status)
-        run.prepare(view.status)
-        events = start(run, began=began)
+            view.status("going on from the last checkpoint")
+            run = again
+            run.prepare(view.status)
+        else:
+            run, view.reasons, began = prepare(sources, values, out, tell=view.status, began=began)
+        events = start(run, resume=again is not None, began=began)
         context.exit(view.follow(recorded(events, run.path) if record else events))
-
-
-def free_folder(config: RunConfig, pattern: str = "{text}-{model}") -> Path:
-    """Return the first of runs/TEXT-MODEL, runs/TEXT-MODEL-2, ... that is not there yet."""
-    source = config.data.sources[0]
-    text = source.removeprefix("corpus:")
-    if source == "-":
-        text = "stdin"
-    elif not source.startswith("corpus:"):
-        text = Path(source).resolve().stem
-    wanted = pattern.format(text=text, model=config.preset or model_kind(config.model))
-    name = re.sub(r"[^\w.]+", "-", wanted).strip("-.")
-    names = itertools.chain([name], (f"{name}-{n}" for n in itertools.count(2)))
-    return next(path for name in names if not (path := Path("runs", name)).exists())

@@ -6,10 +6,10 @@ that might be chosen (recipe.py says which) on the text itself.
 
 import math
 from collections import deque
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 from time import perf_counter
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from charloom.config import NgramConfig, PretrainedConfig, RunConfig, replace
 from charloom.data.batches import check_fits, open_batches
@@ -32,21 +32,22 @@ from charloom.models.weights import parameter_count
 from charloom.progress import Tell, say_nothing
 from charloom.runs.run import Run
 from charloom.training.recipe import Choice, Size, choose, speed, times
+from charloom.training.settings import SHAPE, configure, default_folder
 
-EPOCHS = 10  # where the end of the run is left open, but with these bounds
-FEWEST, MOST = 4_000_000, 100_000_000  # characters read
-LOOKING = 0.07  # of the time goes into looks: the share that is planned for at the beginning
-MEASURING = 0.08  # of the time may go into measuring
-SECONDS = 0.25  # that one model is timed for, at most: two updates at least
-WIDTHS = 3  # models that are timed, at most
-MANY = 16  # characters of the text to look at, for each that a step needs
-COMPILED = 2.0  # seconds of a first update, above which it has been compiling
+EPOCHS_IF_OPEN = 10  # of a run that nothing ends, within these bounds
+FEWEST_READ, MOST_READ = 4_000_000, 100_000_000  # characters
+EVALUATING_SHARE = 0.07  # of the time, planned for evaluations, samples and checkpoints
+MEASURING_SHARE = 0.08  # of the time, at most
+TIMING_SECONDS = 0.25  # for one model, at most: two updates at least
+MODELS_TIMED = 3  # at most
+STEPS_OF_TEXT = 16  # of the first characters of the text, to measure with
+COMPILING_SECONDS = 2.0  # of a first update, above which it has been compiling
 
 
 class Plan(NamedTuple):
-    """Settings with `iterations` that fit the minutes, and (what, why) in a line each.
+    """Settings that say when the run ends, and (what, why) in a line each.
 
-    The minutes count from `began`, a reading of perf_counter.
+    Minutes count from `began`, a reading of perf_counter.
     """
 
     config: RunConfig
@@ -54,28 +55,55 @@ class Plan(NamedTuple):
     began: float
 
 
+class Prepared(NamedTuple):
+    """A run that is ready to train: `train(run, began=began)`, with the reasons of its plan."""
+
+    run: Run
+    reasons: tuple[tuple[str, str], ...]
+    began: float
+
+
+def prepare(
+    sources: Sequence[str],
+    given: Mapping[str, Any],
+    out: str | Path | None = None,
+    *,
+    text: Text | None = None,
+    tell: Tell = say_nothing,
+    began: float | None = None,
+) -> Prepared:
+    """Begin a run on a text with what is `given` (see `configure`), the rest chosen for it.
+
+    `out` is a new folder, by default runs/TEXT-MODEL; `text` is that of the sources, if it has
+    been read already. Minutes count from `began`, a reading of perf_counter; None is now. Raises
+    CharloomError, and then makes no folder.
+    """
+    began = perf_counter() if began is None else began
+    config = configure(sources, given)
+    if text is None:
+        tell("reading the text")
+        text = read_text(sources, tell)
+    folder = default_folder(config) if out is None else Path(out)
+    kept = None if config.preset else {*given, *(SHAPE if config.start else ())}
+    config, reasons, began = plan(config, kept, text, began, tell)
+    run = Run.create(folder, config, _vocabulary(config, text), text, tell)
+    run.prepare(tell)
+    return Prepared(run, reasons, began)
+
+
 def new_run(
     path: str | Path, config: RunConfig, text: Text | None = None, tell: Tell = say_nothing
 ) -> Run:
-    """Begin a run folder for the text that `config` names, read anew unless it is given.
+    """Begin a run folder with these settings, for the text that they name.
 
-    Where only minutes are given, the speed is measured and tells the iterations. Where nothing
-    says how long, the run is 10 epochs long, but 4 million characters at least and 100 million
-    at most. Raises CharloomError, and then makes no folder.
+    Only the number of iterations is chosen, if there is none. Raises CharloomError, and then
+    makes no folder.
     """
     text = read_text(config.data.sources, tell) if text is None else text
+    if config.train.iterations is None:
+        config = plan(config, None, text, perf_counter(), tell).config
     vocabulary = _vocabulary(config, text)
-    if not isinstance(config.model, NgramConfig):
-        split = split_text(text.characters, config.data, fewest_characters(config))
-        train, N = config.train, split.train.stop
-        ids, per_id = _ids(config, text, vocabulary, N)
-        check_fits(ids, train.batch, train.length, vocabulary.unit)
-        if train.minutes is not None and train.iterations is None:
-            config = plan(config, None, text, perf_counter()).config
-        elif train.iterations is None and train.epochs is None:
-            characters = min(max(EPOCHS * N, FEWEST), MOST)
-            iterations = math.ceil(characters / (train.batch * train.length * per_id))
-            config = replace(config, train=replace(train, iterations=iterations))
+    _check_fits(config, text, vocabulary)
     return Run.create(path, config, vocabulary, text, tell)
 
 
@@ -86,23 +114,44 @@ def plan(
     began: float,
     tell: Tell = say_nothing,
 ) -> Plan:
-    """Choose what is not `given` for this text, and how many updates fit the minutes.
+    """Resolve "auto": choose what is not `given` for this text, and when the run ends.
 
-    `given` are names of settings; None takes the settings as they are and looks for the length
-    alone. The minutes count from `began`, a reading of perf_counter; where half of them is over
-    before the first update, for something had to be compiled, that half is left all the same.
-    Without minutes nothing is measured: the same text and settings give the same plan. Raises
-    CharloomError.
+    `given` are names of settings; None takes the settings as they are. A run with minutes gets
+    the iterations that fit into them, counted from `began`, a reading of perf_counter: the speed
+    of this machine is measured. If half of the time is over before the first update, because
+    something had to be compiled, that half is left all the same. Otherwise nothing is measured:
+    the same text and settings give the same plan. A run that nothing ends reads its text ten
+    times, but 4 million characters at least and 100 million at most. Raises CharloomError.
     """
-    assert not isinstance(config.model, NgramConfig)
+    if isinstance(config.model, NgramConfig):
+        return Plan(config, (), began)
     vocabulary = _vocabulary(config, text)
-    N = split_text(text.characters, config.data, 3).train.stop
+    if given is None:
+        _check_fits(config, text, vocabulary)
+    fewest = 3 if given is not None else fewest_characters(config)
+    N = split_text(text.characters, config.data, fewest).train.stop
     planner = _Planner(config, given, text, vocabulary, N)
-    minutes = config.train.minutes
-    if minutes is None:
+    train = config.train
+    if train.minutes is not None:
+        found = planner.measured(60 * train.minutes, began, tell)
+    elif train.iterations is None and train.epochs is None:
+        characters = min(max(EPOCHS_IF_OPEN * N, FEWEST_READ), MOST_READ)
+        steps = math.ceil(characters / (train.batch * train.length * planner.per_id))
+        found = Plan(replace(config, train=replace(train, iterations=steps)), (), began)
+    else:
         choice = planner.choose(None)
-        return Plan(choice.config, choice.reasons, began)
-    return planner.measured(60 * minutes, began, tell)
+        found = Plan(choice.config, choice.reasons, began)
+    _check_fits(found.config, text, vocabulary)
+    return found
+
+
+def _check_fits(config: RunConfig, text: Text, vocabulary: Tokenizer) -> None:
+    """Raise CharloomError if the training text is too short for one step."""
+    if not isinstance(config.model, NgramConfig):
+        train = config.train
+        N = split_text(text.characters, config.data, fewest_characters(config)).train.stop
+        ids, _ = _ids(config, text, vocabulary, N)
+        check_fits(ids, train.batch, train.length, vocabulary.unit)
 
 
 def _vocabulary(config: RunConfig, text: Text) -> Tokenizer:
@@ -117,15 +166,17 @@ def _vocabulary(config: RunConfig, text: Text) -> Tokenizer:
         return Vocabulary.from_alphabet(text.alphabet, text.characters)
     if unknown := vocabulary.unknown(text.alphabet):
         raise CharloomError(
-            f"{start} has never seen {unknown} of the characters of this text: take them out, or "
-            "train without --from"
+            f"{start} does not know {unknown} of the characters of this text: take them out, or "
+            "train without --from",
+            "unknown-character",
+            path=start,
         )
     return vocabulary
 
 
 def _beginning(config: RunConfig, text: Text, vocabulary: Tokenizer, characters: int) -> Ids:
     """The first ids of the training text, which has so many characters: enough for some steps."""
-    enough = MANY * fewest_characters(config)
+    enough = STEPS_OF_TEXT * fewest_characters(config)
     return vocabulary.encode(text.head(min(characters, enough)))
 
 
@@ -167,11 +218,14 @@ class _Planner:
         start, asked, compiled = perf_counter(), began, 0.0
 
         def left() -> float:
-            return max(0.0, (budget - (perf_counter() - began)) * (1 - LOOKING))
+            return max(0.0, (budget - (perf_counter() - began)) * (1 - EVALUATING_SHARE))
 
-        for _ in range(WIDTHS):
+        for _ in range(MODELS_TIMED):
             choice = self.choose(left())
-            if self._numbers(choice) in self.speeds or perf_counter() - start > MEASURING * budget:
+            if (
+                self._numbers(choice) in self.speeds
+                or perf_counter() - start > MEASURING_SHARE * budget
+            ):
                 break
             self.speeds[self._numbers(choice)], first = self._time(choice.config, budget)
             start, compiled = start + first, max(compiled, first)
@@ -210,7 +264,7 @@ class _Planner:
         if not self.speeds:
             first += self._start(config, learner, ids[:9])
         timed = [update(), update()]
-        while sum(timed) < min(SECONDS, MEASURING * budget / WIDTHS):
+        while sum(timed) < min(TIMING_SECONDS, MEASURING_SHARE * budget / MODELS_TIMED):
             timed.append(update())
         mean = sum(timed) / len(timed)
         return train.batch * train.length * self.per_id / mean, max(0.0, first - mean)
@@ -235,6 +289,6 @@ class _Planner:
             passes += "more would learn it by heart"
         yield "time", f"{shown} characters/s here: {passes}"
         yield from choice.reasons
-        if compiled > COMPILED:
+        if compiled > COMPILING_SECONDS:
             end = f"; to leave half the time, the end is {late:.0f} s later" if late else ""
             yield "note", f"starting took {compiled:.0f} s: the first time, it compiles{end}"

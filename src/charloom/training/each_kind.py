@@ -1,0 +1,91 @@
+"""One run of each kind of model on one text, for `compare --budget` to put side by side."""
+
+from collections.abc import Iterator, Sequence
+from functools import partial
+from pathlib import Path
+from time import perf_counter
+from typing import Any, NamedTuple
+
+from charloom.data.text import Text, read_text, split_text
+from charloom.errors import CharloomError
+from charloom.models.engines import has_torch
+from charloom.progress import Tell, say_nothing
+from charloom.training.events import Event, Finished
+from charloom.training.loop import train
+from charloom.training.planning import prepare
+from charloom.training.settings import configure, free_folder
+
+KINDS = ("ngram", "rnn", "lstm", "gru")
+WITH_TORCH = ("transformer",)
+
+
+class Series(NamedTuple):
+    """Runs to train, in folders of `home` named after their `kinds`; minutes are for each."""
+
+    sources: tuple[str, ...]
+    text: Text
+    kinds: tuple[str, ...]
+    minutes: float
+    home: Path
+
+
+class LeftOut(NamedTuple):
+    """A kind without a model to compare, and why."""
+
+    why: str
+
+
+def plan_each_kind(sources: Sequence[str], minutes: float, tell: Tell = say_nothing) -> Series:
+    """Return the runs to train on a text; raises CharloomError if it is too short to compare on."""
+    for name in sources:
+        if Path(name, "config.json").exists():
+            raise CharloomError(
+                f"{name} is a run, and --budget is for a text: leave it out", path=name
+            )
+    text = read_text(sources, tell)
+    data = configure(sources, {"model": "ngram"}).data
+    if split_text(text.characters, data, 1).validation is None:
+        raise CharloomError(
+            f"{text.name} has {text.characters:,} characters, too few for a validation part: "
+            "give more",
+            "no-text",
+            found=text.characters,
+        )
+    kinds = KINDS + (WITH_TORCH if has_torch() else ())
+    return Series(tuple(sources), text, kinds, minutes, free_folder(sources, "compare-{text}"))
+
+
+def train_each_kind(
+    series: Series, tell: Tell = say_nothing
+) -> Iterator[tuple[str, Event | LeftOut]]:
+    """Train the runs one after the other, and pass on each kind's events.
+
+    Those that a signal stops are followed by no other. A kind is left out if its training
+    diverges, or if the text is too short for it. Raises CharloomError.
+    """
+    for kind in series.kinds:
+        for event in _train(series, kind, partial(_tell_of, kind, tell)):
+            yield kind, event
+        if isinstance(event, Finished) and event.signal is not None:
+            return
+
+
+def _tell_of(kind: str, tell: Tell, text: str) -> None:
+    tell(f"{kind:12} {text}")
+
+
+def _train(series: Series, kind: str, tell: Tell) -> Iterator[Event | LeftOut]:
+    began = perf_counter()
+    tell("")
+    given: dict[str, Any] = {"model": kind}
+    given |= {} if kind == "ngram" else {"minutes": series.minutes}
+    folder = series.home / kind
+    try:
+        run, _, began = prepare(
+            series.sources, given, folder, text=series.text, tell=tell, began=began
+        )
+        yield from train(run, began=began)
+    except CharloomError as error:
+        if error.code not in ("diverged", "no-text"):
+            raise
+        yield LeftOut(str(error))
