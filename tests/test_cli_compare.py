@@ -14,10 +14,11 @@ from charloom import cli
 from charloom.analysis import comparison as library
 from charloom.config import NgramConfig, replace
 from charloom.data.known_texts import load_corpus
-from charloom.errors import DivergedError
+from charloom.errors import Code, DivergedError
 from charloom.runs.run import Run
 from charloom.training import each_kind, planning
 from charloom.training.events import Event, Finished
+from expect import check, error_of
 from small_runs import NEVER, config_of, played
 
 CONTENT = load_corpus("us-constitution")[:4000]
@@ -51,18 +52,22 @@ def test_the_table_marks_baselines_and_a_sentence_says_who_is_ahead(
     result = charloom("runs/gru", "runs/ngram")
     assert result.exit_code == 0, result.output
     about, where, _, header, *lines = result.stdout.splitlines()
-    assert about == "text  law.txt: 400 characters, held out of training (validation)"
+    assert about.startswith("text  law.txt: 400 characters")
+    assert "validation" in about
     assert where == "runs  in runs"
-    titles = ["nats", "bits", "perplexity", "parameters", "trained", "chars/s"]
+    titles = ["run", "model", "nats", "bits", "perplexity", "parameters", "trained", "chars/s"]
     assert header.split() == titles
-    rows, said = lines[: lines.index("")], lines[lines.index("") + 1 :]
+    rows, below = lines[: lines.index("")], lines[lines.index("") + 1 :]
     assert len(rows) == 2 + 13
     assert sum(" baseline " in row for row in rows) == 13
     (gru,) = (row for row in rows if row.startswith("gru "))
     assert re.fullmatch(r"gru +gru 2 x 4 +(\d+\.\d{3} +){2}\d+\.\d\d +[\d,]+ +0:\d\d +[\d,]+", gru)
-    assert said[0].startswith("No network beats ")
-    assert "runs/gru, the best" in " ".join(said)
-    assert "chars/s: characters a second when sampling on this machine" in " ".join(said)
+    (ngram,) = (row for row in rows if row.startswith("ngram "))
+    best = min(rows, key=lambda row: float(re.split("  +", row)[2]))
+    ahead = float(re.split("  +", gru)[3]) - float(re.split("  +", best)[3])
+    found = re.findall(r"\d\.\d{3}", " ".join(below))
+    assert float(found[1]) == pytest.approx(ahead, abs=0.002)
+    assert "runs/gru" in " ".join(below)
 
 
 def test_json_has_all_of_it(home: Path, tmp_path: Path) -> None:
@@ -89,8 +94,8 @@ def test_json_has_all_of_it(home: Path, tmp_path: Path) -> None:
         "seen",
     }
     assert rows["xz"]["kind"] == "baseline"
-    assert document["notes"][0].startswith("all of this text stands word for word")
-    assert "has learned from this very text" in document["verdict"]
+    assert document["notes"]
+    assert document["verdict"].startswith(runs[0])
 
 
 def test_what_was_learned_and_what_cannot_be_read_is_shown(home: Path, tmp_path: Path) -> None:
@@ -103,32 +108,32 @@ def test_what_was_learned_and_what_cannot_be_read_is_shown(home: Path, tmp_path:
     assert result.exit_code == 0
     assert re.search(r"runs/ngram \* +ngram 8 +\d", result.stdout, re.M)
     assert re.search(r"/small +ngram 2$", result.stdout, re.M)
-    said = " ".join(result.stdout.split())
-    assert (
-        f"note {small.path} cannot read this text: character 1 of the text is {CONTENT[0]!r}"
-        in said
-    )
-    assert "note all of this text stands word for word in what" in said
+    notes = " ".join(result.stdout.split()).split(" note ")
+    assert any(str(small.path) in note and repr(CONTENT[0]) in note for note in notes)
+    assert any(run in note for note in notes)
 
 
 @pytest.mark.parametrize(
-    ("arguments", "said"),
+    ("arguments", "code"),
     [
-        (("law.txt",), "law.txt is no run folder: .*--budget MINUTES"),
-        (("nothing",), "nothing is no run folder"),
-        (("runs/gru", "--budget", "1"), "runs/gru is a run, and --budget is for a text"),
-        (("short.txt", "--budget", "1"), "short.txt has 100 characters, too few"),
-        (("law.txt", "--budget", "0"), "0.0 is not in the range x>0"),
+        (("law.txt",), "not-found"),
+        (("nothing",), "not-found"),
+        (("runs/gru", "--budget", "1"), "bad-setting"),
+        (("short.txt", "--budget", "1"), "no-text"),
+        (("law.txt", "--budget", "0"), None),
     ],
 )
-def test_what_cannot_be_compared_is_refused_with_a_reason(
-    home: Path, monkeypatch: pytest.MonkeyPatch, arguments: tuple[str, ...], said: str
+def test_what_cannot_be_compared_is_refused(
+    home: Path, monkeypatch: pytest.MonkeyPatch, arguments: tuple[str, ...], code: Code | None
 ) -> None:
     monkeypatch.chdir(home)
     Path("short.txt").write_text(CONTENT[:100])
     result = charloom(*arguments)
     assert result.exit_code == 2
-    assert re.search(said, result.stderr)
+    if code is None:  # click's own
+        assert "--budget" in result.stderr
+    else:
+        check(error_of(result), code)
     assert not Path("runs", "compare-law").exists()
 
 
@@ -159,14 +164,14 @@ def test_a_budget_trains_one_of_each_kind_and_compares_them(
     Path("law.txt").write_text(CONTENT)
     result = charloom("law.txt", "--budget", "2")
     assert result.exit_code == 0, result.output
-    said = result.stderr
-    assert "no transformer: it needs PyTorch, pip install 'charloom[torch]'" in said
-    assert "2 minutes for each network" in said
-    assert "about 6:00 in all, in runs/compare-law" in said
+    told = result.stderr
+    assert "pip install 'charloom[torch]'" in told
+    assert "6:00" in told
+    assert "runs/compare-law" in told
     assert [config.model.cell for config, _ in timed] == ["rnn", "lstm", "gru"]
     assert all(config.train.minutes == 2 for config, _ in timed)
     for kind in ("ngram", "rnn", "lstm", "gru"):
-        assert re.search(rf"^{kind} +0:\d\d, validation loss \d\.\d\d\d nats, ", said, re.M)
+        assert re.search(rf"^{kind} +0:\d\d, .* \d\.\d\d\d nats, ", told, re.M)
         assert re.search(rf"^{kind} .* \d\.\d{{3}} ", result.stdout, re.M)
     assert "runs  in runs/compare-law" in result.stdout
     before = sorted(Path("runs/compare-law").rglob("*"))
@@ -186,7 +191,7 @@ def test_a_signal_ends_it_and_a_broken_network_is_left_out(
 
     def train(run: Run, **more: Any) -> Iterator[Event]:
         if run.path.name == "rnn":
-            raise DivergedError("the network broke")
+            raise DivergedError("loss is NaN")
         for event in real(run, **more):
             if isinstance(event, Finished) and run.path.name == "lstm":
                 event = Finished("interrupted", signal.SIGTERM, 1, 5, 1.0, None, None, run.path, 1)
@@ -195,7 +200,7 @@ def test_a_signal_ends_it_and_a_broken_network_is_left_out(
     monkeypatch.setattr(each_kind, "train", train)
     result = charloom("law.txt", "--budget", "1")
     assert result.exit_code == 128 + signal.SIGTERM
-    assert "rnn          left out: the network broke" in result.stderr
-    assert "`charloom resume runs/compare-law/lstm` goes on with it" in result.stderr
+    assert re.search("^rnn .*loss is NaN$", result.stderr, re.M)
+    assert "`charloom resume runs/compare-law/lstm`" in result.stderr
     assert not Path("runs/compare-law/gru").exists()
     assert result.stdout == ""

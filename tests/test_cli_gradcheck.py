@@ -1,64 +1,65 @@
-from typing import Any
+from dataclasses import replace
 
 import msgspec
-import numpy as np
 import pytest
 from click.testing import CliRunner
 
-from charloom.cli.gradcheck import CELLS, gradcheck
+from charloom.cli.gradcheck import gradcheck
 from charloom.config import ModelConfig
-from charloom.models.reference import network
-from charloom.models.weights import Weights, weight_shapes
+from charloom.models.reference import gradcheck as library
+from charloom.models.reference.gradcheck import CellCheck
+from charloom.models.weights import weight_shapes
 
 
-def test_every_weight_of_every_cell_in_one_to_three_layers_passes() -> None:
-    result = CliRunner().invoke(gradcheck, ["--json"])
-    assert result.exit_code == 0
-    document = msgspec.json.decode(result.stdout)
-    assert document["passed"]
-    assert all(row["relative_error"] <= 1e-6 for row in document["rows"])
-    assert CELLS == ("rnn", "lstm", "gru")
-    found = {(r["cell"], r["inputs"], r["layers"], r["name"]) for r in document["rows"]}
-    assert found == {
+@pytest.fixture(scope="module")
+def checks() -> list[CellCheck]:
+    return library.check_cells()
+
+
+def test_every_weight_of_every_cell_in_one_to_three_layers_passes(checks: list[CellCheck]) -> None:
+    assert all(check.relative_error <= 1e-6 for check in checks)
+    assert {(c.cell, c.inputs, c.layers, c.name) for c in checks} == {
         (cell, inputs, layers, name)
-        for cell in CELLS
+        for cell in ("rnn", "lstm", "gru")
         for layers in (1, 2, 3)
         for inputs, embedding in (("one-hot", 0), ("embedded", 3))
         for name in weight_shapes(ModelConfig(cell=cell, layers=layers, embedding=embedding), 5)
     }
 
 
-def test_the_table_names_every_weight_and_says_that_all_passed() -> None:
+def test_the_table_names_every_weight_and_the_worst_error(
+    checks: list[CellCheck], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(library, "check_cells", lambda: checks)
     result = CliRunner().invoke(gradcheck, [])
     assert result.exit_code == 0
     words = result.stdout.split()
     for name in weight_shapes(ModelConfig(layers=3, embedding=3), 5):
         assert words.count(name) >= 3  # once for each cell
-    assert "passed: " in result.stdout
+    worst = max(check.relative_error for check in checks)
+    assert f"passed: {len(checks)} " in result.stdout
+    assert f"{worst:.1e}" in words
 
 
 @pytest.mark.parametrize("options", [[], ["--json"]])
 def test_a_wrong_gradient_is_named_and_ends_with_status_1(
-    options: list[str], monkeypatch: pytest.MonkeyPatch
+    options: list[str], checks: list[CellCheck], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    right = network.backward
-
-    def wrong(config: ModelConfig, *rest: Any) -> Weights:
-        gradients = right(config, *rest)
-        if config.cell == "gru" and config.layers == 2:
-            gradients["layer1.Wh"].flat[np.argmax(np.abs(gradients["layer1.Wh"]))] *= 1.001
-        return gradients
-
-    monkeypatch.setattr(network, "backward", wrong)
-    monkeypatch.setattr("charloom.cli.gradcheck.CELLS", ("rnn", "gru"))
+    wrong = [
+        replace(check, relative_error=2e-6)
+        if (check.cell, check.layers, check.name) == ("gru", 2, "layer1.Wh")
+        else check
+        for check in checks
+    ]
+    monkeypatch.setattr(library, "check_cells", lambda: wrong)
     result = CliRunner().invoke(gradcheck, options)
     assert result.exit_code == 1
     if options:
         document = msgspec.json.decode(result.stdout)
-        bad = [row for row in document["rows"] if row["relative_error"] > 1e-6]
+        bad = [row for row in document["rows"] if row["relative_error"] > document["threshold"]]
         assert not document["passed"]
         assert {(r["cell"], r["layers"], r["name"]) for r in bad} == {("gru", 2, "layer1.Wh")}
         assert len(bad) == 2  # one-hot and embedded
     else:
-        assert "FAILED: " in result.stdout
-        assert "layer1.Wh, gru in 2 layers" in " ".join(result.stdout.split())
+        assert result.stdout.count("2e-06 FAILED") == 2
+        assert "(layer1.Wh, gru " in " ".join(result.stdout.split())

@@ -1,4 +1,4 @@
-"""How figures, durations and models are put into words, on a terminal and on a page."""
+"""How figures, durations and models are written, on a terminal and on a page."""
 
 from charloom.config import (
     ModelConfig,
@@ -12,7 +12,7 @@ LN2 = 0.6931471805599453
 
 
 def duration(seconds: float) -> str:
-    """Return minutes and seconds, with hours where there are any: 0:07, 12:05, 3:02:11."""
+    """Return minutes and seconds, with hours if there are any: 0:07, 12:05, 3:02:11."""
     minutes, second = divmod(round(seconds), 60)
     hours, minute = divmod(minutes, 60)
     return f"{hours}:{minute:02d}:{second:02d}" if hours else f"{minute}:{second:02d}"
@@ -24,13 +24,13 @@ def count(number: int, noun: str) -> str:
 
 
 def extent(name: str, read: int, whole: int) -> str:
-    """Return which text was read, and how much of it, in characters."""
+    """Return the name of a text and how many of its characters were read."""
     part = "" if read == whole else f"the first {read:,} of "
     return f"{name}: {part}{count(whole, 'character')}"
 
 
 def speed(per_second: float) -> str:
-    """Return characters a second to three digits: more would only flicker."""
+    """Return characters per second to three digits; more would only flicker."""
     return f"{float(f'{per_second:.3g}'):,.0f} characters/s"
 
 
@@ -53,21 +53,7 @@ def model_kind(model: NetworkConfig | NgramConfig) -> str:
 
 
 def model_name(model: NetworkConfig | NgramConfig) -> str:
-    """Return a model's kind and size in few words."""
-    match model:
-        case NgramConfig():
-            smoothing = "" if model.smoothing == "none" else f", {model.smoothing}"
-            return f"ngram of order {model.order}{smoothing}"
-        case ModelConfig():
-            return f"{model_kind(model)}, {count(model.layers, 'layer')} of {model.hidden}"
-        case TransformerConfig():
-            return f"{model_kind(model)}, {count(model.layers, 'layer')} of {model.width}"
-        case PretrainedConfig():
-            return model_kind(model) + (f", LoRA of rank {model.lora}" if model.lora else "")
-
-
-def model_label(model: NetworkConfig | NgramConfig) -> str:
-    """Return a model's kind and size as a table has room for them: lstm 2 x 128."""
+    """Return a model's kind and size: lstm 2 x 128 is two layers of 128 units."""
     match model:
         case NgramConfig():
             smoothing = "" if model.smoothing == "kneser-ney" else f", {model.smoothing}"
@@ -81,7 +67,7 @@ def model_label(model: NetworkConfig | NgramConfig) -> str:
 
 
 def printable(text: str) -> str:
-    """Return a text with what would move the cursor, all but line ends, made visible."""
+    """Return a text whose control characters, except line ends, are made visible."""
     return "".join(c if c.isprintable() or c == "\n" else "·" for c in text.expandtabs(4))
 
 

@@ -14,7 +14,7 @@ import pytest
 from warm import Warm
 
 from charloom.cli.plain import PlainView
-from charloom.cli.reader import BEHIND
+from charloom.cli.reader import BEHIND_BYTES
 from charloom.evaluation import Score
 from charloom.runs import checkpoint, metrics
 from charloom.runs.run import Run
@@ -102,7 +102,7 @@ def test_what_waits_for_a_reader_is_bounded(place):
             view.progress = Progress(step, 10**4, 1.0, step, 2.0, 2.0, 0.1, 9.0, 1.0, None)
             view._recent.append((1, 2.0))
             view.move(view.progress)
-        assert BEHIND < view.reader._size < BEHIND + 2**12
+        assert BEHIND_BYTES < view.reader._size < BEHIND_BYTES + 2**12
         view.end(end)
         said = b""
         while b"charloom runs show" not in said:

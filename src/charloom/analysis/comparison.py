@@ -24,7 +24,7 @@ from charloom.data.token_file import map_text
 from charloom.data.vocabulary import Vocabulary
 from charloom.errors import CharloomError
 from charloom.evaluation import Score, evaluate
-from charloom.formatting import model_label
+from charloom.formatting import model_name
 from charloom.generation.sampling import generate
 from charloom.models.engines import LanguageModel
 from charloom.models.weights import parameter_count
@@ -243,7 +243,7 @@ def _names(run: Run | Path) -> tuple[str, str]:
     """The run's folder, and its model's kind and size."""
     if not isinstance(run, Run):
         return str(run), str(json.loads((run / "config.json").read_bytes())["model_type"])
-    return str(run.path), model_label(run.config.model)
+    return str(run.path), model_name(run.config.model)
 
 
 def _parameters(run: Run | Path, model: LanguageModel) -> int | None:

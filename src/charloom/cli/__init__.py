@@ -1,6 +1,6 @@
-"""The command line: one file a command, each imported when it is asked for.
+"""Command-line arguments in; calls to the library, and what they return on a terminal, out.
 
-A command parses, calls the library, and shows. `charloom --help` imports click and no more.
+One file a command, imported when it is asked for: `charloom --help` imports click alone.
 """
 
 import io
@@ -17,30 +17,30 @@ from charloom.cli.lazy import LazyGroup
 from charloom.distributed import place
 from charloom.errors import CharloomError
 
-COMMANDS = {  # in the order of the river; the names of files here, and of what they define
-    "train": "Train a model on your text, and watch it learn.",
-    "resume": "Go on with a run that was stopped, to the very same bits.",
-    "sample": "Let a run write.",
-    "evaluate": "Say how well a run predicts held-out text, or any other.",
-    "compare": "Put runs side by side on one text, and simple baselines beside them.",
+COMMANDS = {  # in the order of use; each is the name of a file here and of a function in it
+    "train": "Train a model on your text.",
+    "resume": "Continue an interrupted run, exactly as if it had not stopped.",
+    "sample": "Generate text with a run.",
+    "evaluate": "Measure how well a run predicts a text.",
+    "compare": "Compare runs and simple baselines on one text.",
     "study": "See what a run learned: novelty, keywords, surprise, neurons.",
-    "plot": "Draw the curves of runs, as PNG or SVG.",
-    "report": "Write one page that shows what runs learned.",
-    "export": "Write a run as an ONNX file, for other programs.",
+    "plot": "Plot the loss of runs as PNG or SVG.",
+    "report": "Write an HTML page that shows what runs learned.",
+    "export": "Export a run as an ONNX file.",
     "runs": "List runs, or show one.",
-    "replay": "Run the historic programs, their published figures beside ours.",
-    "gradcheck": "Check the gradients of every cell.",
-    "presets": "Show the historic programs that --preset knows.",
-    "corpora": "List the texts known by name.",
+    "replay": "Repeat published runs of historic programs.",
+    "gradcheck": "Check the gradients of every cell numerically.",
+    "presets": "Show the historic programs for --preset.",
+    "corpora": "List the texts that are known by name.",
 }
-INTERRUPTED = 128 + signal.SIGINT  # what shells report of a program that a signal ended
+INTERRUPTED_STATUS = 128 + signal.SIGINT  # what shells report of a program that a signal ended
 
 
 class _Commands(LazyGroup):
     package, known = "charloom.cli", COMMANDS
 
     def invoke(self, ctx: click.Context) -> Any:
-        """Run the command; what the user can mend, or wants, ends it without a traceback."""
+        """Run the command; end it without a traceback if it is the user who can act."""
         warnings.showwarning = _show_warning  # type: ignore[assignment]
         try:
             result = super().invoke(ctx)
@@ -50,10 +50,10 @@ class _Commands(LazyGroup):
             click.echo(f"charloom: {error}", err=True)
             raise SystemExit(error.status) from error
         except MemoryError:
-            click.echo("charloom: the memory is full: take a smaller --hidden or --batch", err=True)
+            click.echo("charloom: out of memory: use a smaller --hidden or --batch", err=True)
             ctx.exit(CharloomError.status)
         except KeyboardInterrupt:
-            ctx.exit(INTERRUPTED)
+            ctx.exit(INTERRUPTED_STATUS)
         except BrokenPipeError:
             close_stdout()
             ctx.exit()
@@ -61,7 +61,7 @@ class _Commands(LazyGroup):
 
 
 def close_stdout() -> None:
-    """Send what is still to be written to a reader that has gone nowhere, and silently."""
+    """Discard, silently, what is still to be written to a reader that has gone."""
     os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
@@ -81,12 +81,12 @@ def charloom() -> None:
 
 
 def _leave(number: int, _frame: Any) -> None:
-    """End as by the signal, but not before what stands open has been closed."""
+    """Exit with the status of the signal, closing first what is open."""
     sys.exit(128 + number)
 
 
 def main() -> None:
-    """Run the `charloom` command; its text is UTF-8 whatever the locale."""
+    """Run the `charloom` command; its output is UTF-8 in any locale."""
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         if signal.getsignal(number) in (signal.SIG_DFL, signal.default_int_handler):
             signal.signal(number, _leave)

@@ -1,4 +1,4 @@
-"""`charloom compare`: runs of any kind side by side on one text, and what they have to beat."""
+"""`charloom compare`: runs of any kind and simple baselines on one text."""
 
 from collections.abc import Sequence
 from os.path import commonpath
@@ -9,31 +9,36 @@ from typing import TYPE_CHECKING
 
 import click
 
-from charloom.cli.text import duration, echo_json, nats_and_bits, printable, table
+from charloom.cli.text import echo_json, table
 from charloom.errors import CharloomError
+from charloom.formatting import duration, nats_and_bits, printable
 
 if TYPE_CHECKING:
     from charloom.analysis.comparison import Comparison, Entry
     from charloom.progress import Tell
     from charloom.training.events import Finished
 
-WIDEST = 96  # columns of a sentence
+MAX_COLUMNS = 96  # of a sentence
 LEGEND = (
-    "gzip looks back over 32 KB alone; all three compressors go on learning while they read",
-    "chars/s: characters a second when sampling on this machine, the median of five turns",
+    "gzip looks back over 32 KB only; all three compressors keep learning while they read",
+    "chars/s: characters generated per second on this machine, the median of five turns",
 )
-HEADER = ("", "", "nats", "bits", "perplexity", "parameters", "trained", "chars/s")
+HEADER = ("run", "model", "nats", "bits", "perplexity", "parameters", "trained", "chars/s")
 
 
 @click.command()
 @click.argument("names", nargs=-1, required=True, metavar="RUN... | FILE...")
-@click.option("--text", metavar="FILE", help="Score this, and not what the runs held out.")
+@click.option(
+    "--text",
+    metavar="FILE",
+    help="Compare on this text, not on the runs' own.",
+)
 @click.option(
     "--budget",
     type=click.FloatRange(0, min_open=True),
     metavar="MINUTES",
-    help="First train one of each kind on FILE: a moment for an n-gram model, and so many minutes "
-    "EACH for rnn, lstm, gru and, with PyTorch, a transformer.",
+    help="First train one model of each kind on FILE: an n-gram model, and for so many minutes "
+    "EACH an rnn, lstm, gru and, with PyTorch, transformer.",
 )
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON document.")
 @click.pass_context
@@ -44,15 +49,15 @@ def compare(
     budget: float | None,
     as_json: bool,
 ) -> None:
-    """Put runs side by side on one text, and simple baselines beside them.
+    """Compare runs and simple baselines on one text.
 
-    The text is what the runs held out, which must be the same for all, or --text (a file, a
-    folder, - for standard input, or corpus:NAME). RUN can be a folder with a causal language
-    model in Hugging Face's format, too. With --budget there is no run yet, but a FILE to train on.
+    The text is the validation part of the runs' text, which must be the same for all, or --text
+    (a file, a folder, - for standard input, or corpus:NAME). RUN can also be a folder with a
+    causal language model in Hugging Face's format. With --budget, give a FILE to train on.
 
-    Lower is better. Baselines need no training: all characters equally likely (uniform), how often
-    each one comes (unigram), counts of 1 to 8 characters in a row (n-gram), and what the held-out
-    text adds to the training text once both are compressed (gzip, bz2, xz).
+    Lower is better. The baselines need no training: all characters equally likely (uniform), the
+    frequency of each (unigram), counts of 2 to 8 characters in a row (n-gram), and how much the
+    text adds to the training text when both are compressed (gzip, bz2, xz).
     """
     with _Lines() as lines:
         if budget is not None:
@@ -69,10 +74,7 @@ def compare(
 
 
 class _Lines:
-    """Progress on standard error: a line for what is done, and one that changes for what is not.
-
-    Where that is no terminal, there is no line that changes.
-    """
+    """Progress on standard error: lines that stay, and on a terminal a last one that changes."""
 
     def __init__(self) -> None:
         from rich.console import Console
@@ -108,8 +110,10 @@ def _compare(names: Sequence[str], text: str | None, tell: "Tell") -> "Compariso
     for name in names:
         if not Path(name).is_dir():
             raise CharloomError(
-                f"{name} is no run folder: name one of those in `charloom runs`, or train on a "
-                "text with --budget MINUTES"
+                f"{name} is not a run: name one that `charloom runs` lists, or give "
+                "--budget MINUTES to train on a text",
+                "not-found",
+                path=name,
             )
     unique = dict.fromkeys(map(Path, names))
     opened = [path if is_pretrained(path) else Run.open(path) for path in unique]
@@ -156,7 +160,7 @@ def _end(kind: str, finished: "Finished", lines: _Lines) -> None:
     loss = "" if best is None else f", validation loss {nats_and_bits(best)}"
     lines.write(f"{kind:12} {duration(finished.seconds)}{loss}")
     if finished.signal is not None:
-        lines.write(f"stopped, and saved: `charloom resume {finished.path}` goes on with it")
+        lines.write(f"interrupted: `charloom resume {finished.path}` continues it")
 
 
 def _echo_json(comparison: "Comparison") -> None:
@@ -185,13 +189,13 @@ def _show(comparison: "Comparison") -> None:
     rows += [(_short(u.name, home), u.model, *[""] * 6) for u in comparison.unread]
     header, *body = table(HEADER, rows, left=2).splitlines()
     kinds = [entry.kind for entry in comparison.entries] + ["run"] * len(comparison.unread)
-    held = f", held out of training ({comparison.part})" if comparison.part else ""
-    about = [f"text  {printable(comparison.text)}: {comparison.characters:,} characters{held}"]
+    part = f", the {comparison.part} part" if comparison.part else ""
+    about = [f"text  {printable(comparison.text)}: {comparison.characters:,} characters{part}"]
     about += [f"runs  in {home}"] if home else []
     click.echo("\n".join(about) + f"\n\n{click.style(header, dim=True)}")
     for line, kind in zip(body, kinds, strict=True):
         click.echo(click.style(line, dim=kind == "baseline"))
-    width = min(WIDEST, get_terminal_size().columns)
+    width = min(MAX_COLUMNS, get_terminal_size().columns)
     # A path stays whole, to be copied.
     wrapped = TextWrapper(width, break_long_words=False, break_on_hyphens=False)
     click.echo("\n" + wrapped.fill(verdict(comparison)))
@@ -201,9 +205,9 @@ def _show(comparison: "Comparison") -> None:
 
 
 def _notes(comparison: "Comparison") -> list[str]:
-    notes = [f"{u.name} cannot read this text: {u.why}" for u in comparison.unread]
+    notes = [f"{u.name} cannot read the text: {u.why}" for u in comparison.unread]
     if any(entry.nats == float("inf") for entry in comparison.entries):
-        notes.append("inf: a character came that the model held to be impossible")
+        notes.append("inf: the model rules out a character that occurs in the text")
     return [*notes, *comparison.notes, *LEGEND]
 
 
@@ -224,7 +228,7 @@ def _row(entry: "Entry", home: str) -> tuple[str, ...]:
 
 
 def _home(comparison: "Comparison") -> str:
-    """The folder that all runs lie in; empty where there is none."""
+    """Return the folder of all runs, empty if there is no common one."""
     names = [entry.name for entry in comparison.entries if entry.kind == "run"]
     names += [unread.name for unread in comparison.unread]
     try:

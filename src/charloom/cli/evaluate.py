@@ -1,5 +1,6 @@
 """`charloom evaluate`: how well a run predicts a text."""
 
+import math
 from typing import TYPE_CHECKING
 
 import click
@@ -18,19 +19,19 @@ if TYPE_CHECKING:
 @click.argument("files", nargs=-1, metavar="[FILE]...")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON document.")
 def evaluate(run: str, files: tuple[str, ...], as_json: bool) -> None:
-    """Say how well RUN predicts text that it was not trained on.
+    """Measure how well RUN predicts text that it was not trained on.
 
-    That is the end of its own text, which was held out; or each FILE (a folder, - for
-    standard input, or corpus:NAME). Lower is better, and comparable between models only
-    where the text is the same. RUN can be a folder with a causal language model in Hugging
-    Face's format, too.
+    Without FILE, that is the validation part of its own text, and the test part if there is one.
+    FILE is a file, a folder, - for standard input, or corpus:NAME. Lower is better; figures of
+    two models compare only if the text is the same. RUN can also be a folder with a causal
+    language model in Hugging Face's format.
     """
     from charloom.evaluation import evaluate as score
     from charloom.runs.open import is_pretrained, open_model
     from charloom.runs.run import Run
 
     if is_pretrained(run) and not files:
-        raise CharloomError(f"{run} is a model that has no text of its own: name a FILE to score")
+        raise CharloomError(f"{run} is a model without a text of its own: name a FILE", "no-text")
     opened: str | Run = run if is_pretrained(run) else Run.open(run)
     model = open_model(opened)
     texts = {name: _read(name, model.vocabulary) for name in files}
@@ -38,17 +39,12 @@ def evaluate(run: str, files: tuple[str, ...], as_json: bool) -> None:
         texts = texts or _held_out(opened)
     for name, ids in texts.items():
         if len(ids) < 2:
-            raise CharloomError(f"{name} has {len(ids)} character: two at least can be scored")
+            raise CharloomError(f"{name} is too short to score: it needs 2 characters", "no-text")
     scores = {name: score(model, ids) for name, ids in texts.items()}
     if as_json:
+        fields = ("characters", "nats", "bits", "perplexity")
         rows = [
-            {
-                "text": name,
-                "characters": s.characters,
-                "nats": s.nats,
-                "bits": s.bits,
-                "perplexity": s.perplexity,
-            }
+            {"text": name} | {field: getattr(s, field) for field in fields}
             for name, s in scores.items()
         ]
         echo_json({"run": run, "scores": rows})
@@ -59,8 +55,8 @@ def evaluate(run: str, files: tuple[str, ...], as_json: bool) -> None:
     ]
     header = ("text", "nats/character", "bits/character", "perplexity", "characters")
     click.echo(table(header, figures))
-    if any(s.nats == float("inf") for s in scores.values()):
-        click.echo("inf: a character came that the model held to be impossible", err=True)
+    if math.inf in {s.nats for s in scores.values()}:
+        click.echo("inf: the model rules out a character that occurs in the text", err=True)
 
 
 def _held_out(run: "Run") -> "dict[str, Ids]":
@@ -68,7 +64,7 @@ def _held_out(run: "Run") -> "dict[str, Ids]":
     held_out = {"validation": parts.validation, "test": parts.test}
     texts: dict[str, Ids] = {name: ids for name, ids in held_out.items() if ids is not None}
     if not texts:
-        raise CharloomError(f"{run.path} held no text out of training: name a FILE to score")
+        raise CharloomError(f"{run.path} has no validation or test part: name a FILE", "no-text")
     return texts
 
 
@@ -84,4 +80,6 @@ def _read(name: str, vocabulary: "Tokenizer") -> "Ids":
         return map_text(text, vocabulary)
     except UnknownCharacterError as error:
         line = text.head(error.position).count("\n") + 1
-        raise CharloomError(f"{name}, line {line:,}: {error}") from None
+        raise CharloomError(
+            f"{name}, line {line:,}: {error}", "unknown-character", **error.facts, line=line
+        ) from None

@@ -1,34 +1,36 @@
-"""`charloom export`: a run for other programs."""
+"""`charloom export`: a run as a file for other programs."""
 
 from pathlib import Path
 
 import click
 
-from charloom.cli.text import count, model_name
+from charloom.cli.text import labelled, sized
+from charloom.formatting import count
 
 
 @click.command()
 @click.argument("run", metavar="RUN")
-@click.option("--onnx", is_flag=True, required=True, help="As an ONNX file: the one format.")
-@click.option("--out", metavar="FILE", help="Where it goes.  [the run's name, and .onnx]")
-@click.option("--force", is_flag=True, help="Replace a file that is there.")
+@click.option("--onnx", is_flag=True, required=True, help="Write an ONNX file: the only format.")
+@click.option("--out", metavar="FILE", help="The file to write.  [the run's name, and .onnx]")
+@click.option("--force", is_flag=True, help="Replace a file that exists.")
 def export(run: str, onnx: bool, out: str | None, force: bool) -> None:
-    """Write RUN as a file for other programs, and check that it writes the same text.
+    """Export RUN for other programs, and check that they generate the same text.
 
-    Characters and a state go in, log-probabilities and the next state come out. The vocabulary
-    and the settings are in the file, which says in words how it is used.
+    The model takes characters and a state, and returns log-probabilities and the next state. The
+    file also holds the vocabulary, the settings, and a description of how to use it.
     """
     from charloom.formats.onnx import export_onnx
     from charloom.runs.run import Run
 
     opened = Run.open(run)
-    path = Path(out or f"{opened.path.resolve().name}.onnx")
-    done = export_onnx(opened, path, force)
-    model, dtype = model_name(opened.config.model), opened.config.dtype
+    done = export_onnx(opened, Path(out or f"{opened.path.resolve().name}.onnx"), force)
+    dtype = opened.config.dtype
     rounded = "" if dtype == "float32" else f", rounded from {dtype}"
-    click.echo(f"file   {done.path}: {count(done.size, 'byte')}")
-    click.echo(f"model  {model}: {count(done.parameters, 'number')}, in float32{rounded}")
-    click.echo(
-        f"check  onnxruntime writes the same {done.comparison.characters} characters as charloom,\n"
-        f"       and its log-probabilities are within {done.comparison.difference:.1e} nats"
-    )
+    same, difference = done.comparison.characters, done.comparison.difference
+    rows = [
+        ("file", f"{done.path}: {count(done.size, 'byte')}"),
+        ("model", f"{sized(opened.config.model, done.parameters)}, in float32{rounded}"),
+        ("check", f"onnxruntime generates the same {same} characters as charloom;"),
+        ("", f"its log-probabilities differ by {difference:.1e} nats at most"),
+    ]
+    click.echo("\n".join(labelled(rows)))

@@ -1,4 +1,4 @@
-"""Commands that are imported when they are asked for."""
+"""Groups of commands that are imported when they are asked for."""
 
 from collections.abc import Mapping
 from importlib import import_module
@@ -7,9 +7,9 @@ import click
 
 
 class LazyGroup(click.Group):
-    """A group whose command NAME is the function NAME of the file NAME in `package`.
+    """A group whose command NAME is the function NAME of the module `package`.NAME.
 
-    `known` are those names, each with its line of help, in the order in which they are listed.
+    `known` are those names with their line of help, in the order in which they are listed.
     """
 
     package = ""

@@ -1,4 +1,4 @@
-"""The live view of training: some lines at the bottom of the terminal, drawn again and again."""
+"""Training at the bottom of a terminal: some lines that are redrawn as it goes."""
 
 import math
 from io import StringIO
@@ -10,17 +10,18 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
-from charloom.cli.text import LN2, duration, printable, speed
-from charloom.cli.view import View, header, summary
+from charloom.cli.summary import header, summary
+from charloom.cli.view import View
+from charloom.formatting import LN2, duration, printable, speed
 from charloom.training.events import Evaluated, Finished, Progress, Sampled, Started, Warned
 
-WIDEST = 100  # columns: lines that are longer than this are hard to read
+MAX_COLUMNS = 100  # longer lines are hard to read
 SAMPLE_LINES = 8
-OTHER_LINES = 10  # of the view, beside the sample
+OTHER_LINES = 10  # of the view, besides the sample
 
 
 class LiveView(View):
-    """Bar, losses and newest sample, at most four times a second, in one write each."""
+    """Bar, losses and newest sample, in one write each time."""
 
     def __init__(self, out: TextIO) -> None:
         super().__init__(out)
@@ -31,7 +32,7 @@ class LiveView(View):
         self._status = ""
 
     def __exit__(self, *error: Any) -> None:
-        """Leave the last figures where they are; what was said before the first is wiped."""
+        """Leave the last figures in place; wipe a status that came before the first."""
         if self.started is None:
             self._draw(Group())
         super().__exit__(*error)
@@ -42,13 +43,13 @@ class LiveView(View):
         self._redraw()
 
     def begin(self, started: Started) -> None:
-        """Write the header above, and say what takes its time at first."""
+        """Write the header above, and say what takes a while at first."""
         if started.step == started.total:
             self._status = ""
         elif started.engine == "compiled" and not self._minutes():  # planning has compiled
-            self._status = "compiling the model, which takes some seconds the first time"
+            self._status = "compiling the model, which takes a few seconds the first time"
         else:
-            self._status = "making the first steps"
+            self._status = "running the first steps"
         self._draw(Group())
         self._print(*(Text(line) for line in header(started, self.reasons)), Text())
         self._redraw()
@@ -77,7 +78,7 @@ class LiveView(View):
         if self.reader.is_behind:
             return
         lines: list[RenderableType] = []
-        width = min(self._console.width, WIDEST) - 1
+        width = min(self._console.width, MAX_COLUMNS) - 1
         if self.progress is not None:
             lines += [_bar(self.progress, width, self._minutes()), Text(), self._losses(), Text()]
             lines += [_pace(self.progress), Text()]
@@ -98,10 +99,10 @@ class LiveView(View):
         table.add_column(justify="right")
         table.add_column(style="dim", no_wrap=True, overflow="ellipsis")
         table.add_row("", Text("nats", "dim"), Text("bits", "dim"), "per character")
-        table.add_row("training", *_both(self.training_loss()), "")
+        table.add_row("training loss", *_both(self.training_loss()), "")
         if self.evaluated is not None:
             figures = _both(self.evaluated.score.nats, "bold")
-            table.add_row("held-out", *figures, _when(self.evaluated, self.best))
+            table.add_row("validation loss", *figures, _when(self.evaluated, self.best))
         return table
 
     def _print(self, *lines: Text) -> None:
@@ -117,14 +118,14 @@ class LiveView(View):
         rows = sum(max(1, math.ceil(cells / width)) for cells in self._drawn)
         up = f"\x1b[{min(rows, height)}F" if rows else ""
         with self._console.capture() as capture:
-            self._console.print(frame, width=min(width, WIDEST) - 1, end="")
+            self._console.print(frame, width=min(width, MAX_COLUMNS) - 1, end="")
         lines = capture.get().splitlines()[: height - 1]
         self._drawn = [cell_len(Text.from_ansi(line).plain) for line in lines]
         self.reader.write(up + "".join(f"{line}\x1b[K\n" for line in lines) + "\x1b[J")
 
 
 def _bar(progress: Progress, width: int, minutes: float | None) -> Table:
-    """How far it is: in steps, or in time where that is what ends it."""
+    """Show how far training is: in steps, or in time if that is what ends it."""
     done, total = progress.step, progress.total
     words = f"step {done:,} of {total:,}"
     if progress.left is not None:
@@ -157,16 +158,16 @@ def _pace(progress: Progress) -> Text:
     words = (
         f"learning rate {progress.rate:.3g}",
         speed(progress.speed),
-        f"{progress.epoch:.1f} times through the text",
+        f"epoch {progress.epoch:.1f}",
     )
     return Text("   ".join(words), "dim", no_wrap=True, overflow="ellipsis")
 
 
 def _sample(console: Console, sampled: Sampled, width: int, most: int) -> list[Text]:
-    """The first lines of a sample, framed at its left; none where the terminal is too low."""
+    """Return the first lines of a sample, framed at the left; none if the terminal is too low."""
     if most < 2:
         return []
     text = Text(printable(sampled.text).strip("\n"))
     lines = text.wrap(console, max(1, width - 2))[:most]
-    title = Text(f"it wrote at step {sampled.step:,}", "dim")
+    title = Text(f"sample at step {sampled.step:,}", "dim")
     return [title, *(Text.assemble(("│ ", "dim"), line) for line in lines)]

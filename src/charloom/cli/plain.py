@@ -1,14 +1,16 @@
-"""Training as lines of text, where standard output is no terminal; and which view suits it."""
+"""Training as lines of text; and which view suits standard output."""
 
 import sys
 from time import perf_counter
 from typing import TextIO
 
-from charloom.cli.text import LN2, duration, is_plain, printable, speed
-from charloom.cli.view import View, header, summary
+from charloom.cli.summary import header, summary
+from charloom.cli.text import is_plain
+from charloom.cli.view import View
+from charloom.formatting import LN2, duration, printable, speed
 from charloom.training.events import Evaluated, Finished, Progress, Sampled, Started, Warned
 
-QUIET = 10  # seconds without an evaluation after which a plain line is written all the same
+QUIET_SECONDS = 10  # without an evaluation, after which a line is written all the same
 
 
 def open_view() -> View:
@@ -30,7 +32,7 @@ class PlainView(View):
         self._shown: tuple[Evaluated | None, Sampled | None] = (None, None)
 
     def status(self, text: str) -> None:
-        """Write a line: what is being done may take its time."""
+        """Write a line: what is being done may take a while."""
         self.reader.write(f"{text} ...\n")
 
     def begin(self, started: Started) -> None:
@@ -39,7 +41,7 @@ class PlainView(View):
 
     def move(self, progress: Progress) -> None:
         """Write a line if there is something new to say."""
-        quiet = perf_counter() - self._written_at > QUIET
+        quiet = perf_counter() - self._written_at > QUIET_SECONDS
         news = quiet or self._shown != (self.evaluated, self.sampled)
         if news and not self.reader.is_behind:
             self._write_line(progress)
@@ -57,14 +59,14 @@ class PlainView(View):
         self.reader.write(gap + "\n".join(summary(self.started, finished)) + "\n")
 
     def _write_line(self, progress: Progress) -> None:
-        losses = f"training {_short(self.training_loss())}"
+        losses = f"training loss {_short(self.training_loss())}"
         if self.evaluated and self.evaluated is not self._shown[0]:
-            losses += f", held-out {_short(self.evaluated.score.nats)}"
+            losses += f", validation loss {_short(self.evaluated.score.nats)}"
         left = "" if progress.left is None else f", {duration(progress.left)} left"
         timed = self.started is not None and self.started.run.config.train.minutes
         total = f"about {progress.total:,}" if timed else f"{progress.total:,}"
         self.reader.write(
-            f"step {progress.step:,} of {total}: {losses}, rate {progress.rate:.3g}, "
+            f"step {progress.step:,} of {total}: {losses}, learning rate {progress.rate:.3g}, "
             f"{speed(progress.speed)}{left}\n"
         )
         self._shown = (self.evaluated, self._shown[1])
@@ -74,7 +76,7 @@ class PlainView(View):
         if self.sampled is not self._shown[1] and self.sampled is not None:
             lines = printable(self.sampled.text).splitlines()
             block = "\n".join(f"    {line}".rstrip() for line in lines)
-            self.reader.write(f"  wrote at step {self.sampled.step:,}:\n{block}\n")
+            self.reader.write(f"  sample at step {self.sampled.step:,}:\n{block}\n")
             self._shown = (self._shown[0], self.sampled)
 
 

@@ -1,4 +1,4 @@
-"""`charloom presets`: the historic programs by name."""
+"""`charloom presets`: the historic programs."""
 
 import click
 from rich.console import Console
@@ -10,11 +10,11 @@ from charloom.presets import PRESETS, Preset
 
 
 @click.command()
-@click.option("--json", "as_json", is_flag=True, help="Print one JSON document, settings and all.")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON document, with all settings.")
 def presets(as_json: bool) -> None:
-    """Show the historic programs that --preset knows.
+    """Show the historic programs that `train --preset NAME` repeats.
 
-    With each: what is exactly as it was there, and what differs.
+    For each: what is exactly as it was in the program, and what differs.
     """
     if as_json:
         echo_json([*PRESETS.values()])
@@ -28,6 +28,6 @@ def presets(as_json: bool) -> None:
 def _description(preset: Preset) -> Text:
     return Text.assemble(
         (f"{preset.source}\n", "dim"),
-        f"Kept: {preset.kept}\n",
+        f"Same: {preset.kept}\n",
         f"Differs: {preset.differs}",
     )

@@ -1,4 +1,4 @@
-"""Whoever reads standard output. A thread writes to it: one that hangs holds up nothing."""
+"""Writing to standard output in a thread, so that a reader that hangs holds up nothing."""
 
 import os
 import select
@@ -9,18 +9,18 @@ from typing import TextIO
 
 from charloom.cli import close_stdout
 
-BEHIND = 2**14  # bytes that wait to be written, above which a reader does not keep up
-PATIENCE = 3.0  # seconds that a reader is waited for at the end
+BEHIND_BYTES = 2**14  # more than this waits to be written: the reader does not keep up
+PATIENCE_SECONDS = 3.0  # that the end waits for the reader
 
 
 class Reader:
     """The other side of a pipe, a terminal or a file, which may be stopped, slow or gone.
 
-    The bytes go past the buffer of the stream, whose lock a thread that hangs would hold.
+    Bytes bypass the buffer of the stream, because a thread that hangs would hold its lock.
     """
 
     def __init__(self, out: TextIO | None) -> None:
-        """Take the stream; None is nobody."""
+        """Take the stream, None if there is none."""
         self._out = out
         self._waiting: deque[bytes] = deque()
         self._size = 0
@@ -30,10 +30,10 @@ class Reader:
     @property
     def is_behind(self) -> bool:
         """Whether so much waits that what can be left out should be."""
-        return self._size > BEHIND
+        return self._size > BEHIND_BYTES
 
     def write(self, text: str) -> None:
-        """Let the text be written, as soon as it can be; does not wait for that."""
+        """Queue the text to be written; does not wait for that."""
         if self._out is None or not text:
             return
         content = text.encode(self._out.encoding, self._out.errors or "strict")
@@ -46,9 +46,9 @@ class Reader:
             self._thread.start()
 
     def wait(self) -> None:
-        """Wait until all is written, a few seconds at most."""
+        """Wait until all is written, for a few seconds at most."""
         with self._change:
-            self._change.wait_for(lambda: not self._size, PATIENCE)
+            self._change.wait_for(lambda: not self._size, PATIENCE_SECONDS)
 
     def _write_on(self) -> None:
         signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())  # they are for training

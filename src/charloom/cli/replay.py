@@ -1,4 +1,4 @@
-"""`charloom replay`: the historic runs again, the published figures beside ours."""
+"""`charloom replay`: the historic runs again, beside their published figures."""
 
 import math
 from dataclasses import asdict
@@ -14,7 +14,7 @@ from charloom.config import Engine
 from charloom.training import replay as library
 from charloom.training.replay import Figure, Finished, Printed, Program, Speed
 
-LINES = 10  # of progress for each program, where there is no terminal
+PROGRESS_LINES = 10  # for each program, if standard error is no terminal
 
 
 @click.command()
@@ -22,19 +22,29 @@ LINES = 10  # of progress for each program, where there is no terminal
     "--iterations",
     type=click.IntRange(1),
     default=100_000,
-    show_default=True,
-    help="Updates of each program.",
+    metavar="N",
+    help="Steps of each program.  [100000]",
 )
-@click.option("--engine", type=click.Choice(get_args(Engine)), default="auto", show_default=True)
 @click.option(
-    "--seed", type=click.IntRange(0), default=0, show_default=True, help="Draws the first weights."
+    "--engine",
+    type=click.Choice(get_args(Engine)),
+    default="auto",
+    metavar="NAME",
+    help="auto, compiled, torch or reference.  [auto]",
+)
+@click.option(
+    "--seed",
+    type=click.IntRange(0),
+    default=0,
+    metavar="N",
+    help="Draws the initial weights.  [0]",
 )
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON document.")
 def replay(iterations: int, engine: Engine, seed: int, as_json: bool) -> None:
-    """Run min-char-rnn and min-char-lstm as they were, and compare.
+    """Repeat the published runs of min-char-rnn and min-char-lstm.
 
-    Both learn the whole Constitution, as in the published runs, and their smoothed loss is
-    shown beside ours. Then the reference engine and the compiled one are timed in turns.
+    Both are trained on the whole Constitution, as they were then, and their published smoothed
+    loss is shown beside ours. Then the reference and the compiled engine are timed in turns.
     """
     finished: list[Finished] = []
     speeds: list[Speed] = []
@@ -63,7 +73,7 @@ class _Live:
     def __init__(self, iterations: int) -> None:
         self._console = Console(stderr=True, highlight=False)
         self._iterations = iterations
-        self._line_every = max(1, iterations // LINES // 100) * 100
+        self._line_every = max(1, iterations // PROGRESS_LINES // 100) * 100
         self._program = ""
         loss = TextColumn("summed loss {task.fields[loss]:.2f}")
         columns = (TextColumn("{task.description}"), BarColumn(), loss, TimeRemainingColumn())
@@ -99,10 +109,10 @@ class _Live:
 def _show(finished: list[Finished], speeds: list[Speed], seed: int) -> None:
     rows = [(run.program.preset, *_figure(figure)) for run in finished for figure in run.figures]
     times = [(speed.preset, *_times(speed)) for speed in speeds]
-    click.echo("Smoothed loss, summed over a step\n")
+    click.echo("Smoothed loss, summed over the characters of a step\n")
     click.echo(table(("", "iteration", "published", "charloom", "seconds"), rows))
     click.echo("\n" + click.wrap_text(_note([run.program for run in finished], seed)) + "\n")
-    click.echo(f"Time of one update, median of {len(speeds[0].ratios)} turns A B A B\n")
+    click.echo(f"Time of one step, median of {len(speeds[0].ratios)} alternating turns\n")
     click.echo(table(("", "reference, µs", "compiled, µs", "times faster"), times))
 
 
@@ -121,9 +131,9 @@ def _times(speed: Speed) -> tuple[str, ...]:
 def _note(programs: list[Program], seed: int) -> str:
     first, lengths = programs[0], " and ".join(str(program.T) for program in programs)
     return (
-        f"This is the figure that the historic programs print: the loss summed over the {lengths} "
-        "characters of a step, smoothed by 0.999 and 0.001. Divided by those it is nats per "
-        f"character. They learned an edition of some 45,110 characters, here it is {first.N:,}, "
+        f"The historic programs print the loss summed over the {lengths} characters of a step, "
+        "smoothed by 0.999 and 0.001; divided by those characters, it is nats per character. They "
+        f"were trained on an edition of about 45,110 characters; this one has {first.N:,}, "
         f"{first.V} of them different. They had no seed; this is seed {seed}, and figures differ "
-        f"from one to the next. Engine: {first.engine}, {first.dtype}."
+        f"from seed to seed. Engine: {first.engine}, {first.dtype}."
     )

@@ -1,4 +1,4 @@
-"""`charloom resume`: go on with a run that was stopped."""
+"""`charloom resume`: continue a run that was interrupted."""
 
 from pathlib import Path
 from time import perf_counter
@@ -13,15 +13,15 @@ from charloom.errors import CharloomError
 @click.option(
     "--tensorboard/--no-tensorboard",
     default=None,
-    help="Write event files into RUN/tensorboard.  [if it is there]",
+    help="Write TensorBoard event files to RUN/tensorboard.  [if it exists]",
 )
 @click.pass_context
 def resume(context: click.Context, run: str, tensorboard: bool | None) -> None:
-    """Go on with RUN from its newest whole checkpoint.
+    """Continue RUN from its latest checkpoint.
 
-    It ends where it was going to end, with the same weights to the last bit as if it had
-    never stopped; one with minutes has what is left of them. A run that has ended is left as
-    it is.
+    It ends where it would have ended, with the same parameters, to the last bit, as if it had
+    never been interrupted; with --minutes, it gets the time that was left. A run that is
+    complete stays as it is.
     """
     began = perf_counter()
     from charloom.cli.plain import open_view
@@ -40,10 +40,9 @@ def resume(context: click.Context, run: str, tensorboard: bool | None) -> None:
 
 
 def recording(path: Path, asked: bool | None) -> bool:
-    """Whether to write event files: where nobody says, if there are some already.
+    """Whether to write event files: if `asked` is None, only if the run has some already.
 
-    Then a tensorboardX that is missing stops nobody from going on; raises CharloomError where
-    they were asked for.
+    Raises CharloomError if they were asked for and tensorboardX is missing.
     """
     from charloom.training.tensorboard import FOLDER, check
 
@@ -54,6 +53,6 @@ def recording(path: Path, asked: bool | None) -> bool:
     except CharloomError as error:
         if asked:
             raise
-        click.echo(f"charloom: {path / FOLDER} is not gone on with: {error}", err=True)
+        click.echo(f"charloom: {path / FOLDER} is not continued: {error}", err=True)
         return False
     return True

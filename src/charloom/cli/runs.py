@@ -7,16 +7,17 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from charloom.cli.text import alphabet, count, duration, echo_json, model_name, nats_and_bits, table
+from charloom.cli.text import alphabet, echo_json, labelled, sized, table
 from charloom.config import NgramConfig
 from charloom.errors import CharloomError
+from charloom.formatting import LN2, count, duration, model_name, nats_and_bits
 
 if TYPE_CHECKING:
     from charloom.runs.run import Run
 
-HOME = "runs"  # where `train` puts a run that was given no other place
-LINES = 20  # of a table of losses
-LARGEST_SAMPLE = 2**24  # bytes
+HOME = "runs"  # the folder for a run that was given no --out
+LOSS_ROWS = 20  # of the table of losses, at most
+MAX_SAMPLE_BYTES = 2**24
 
 
 class _ListByDefault(click.Group):
@@ -29,7 +30,7 @@ class _ListByDefault(click.Group):
 
 @click.group(cls=_ListByDefault)
 def runs() -> None:
-    """List runs (which `charloom runs` alone does too), or show one."""
+    """List runs, which is what `charloom runs` alone does, or show one."""
 
 
 @runs.command("list")
@@ -44,7 +45,7 @@ def list_(folder: str | None, as_json: bool) -> None:
     if as_json:
         echo_json(rows)
     elif rows:
-        header = ("run", "model", "steps", "held-out nats", "bits", "last trained")
+        header = ("run", "model", "steps", "validation nats", "bits", "last trained")
         click.echo(table(header, [_line(row) for row in rows], left=2))
         for row in rows:
             if "error" in row:
@@ -54,11 +55,11 @@ def list_(folder: str | None, as_json: bool) -> None:
         click.echo(f"no runs in {where}: `charloom train SOURCE` makes one", err=True)
 
 
-@runs.command()
-@click.argument("run")
+@runs.command(short_help="Show one run.")
+@click.argument("run", metavar="RUN")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON document.")
 def show(run: str, as_json: bool) -> None:
-    """Show one run: text, model, losses, checkpoints, and what it wrote last."""
+    """Show RUN: its text, model, losses, checkpoints and latest sample."""
     from charloom.files import read_bytes
     from charloom.runs.checkpoint import steps
     from charloom.runs.run import Run
@@ -74,15 +75,15 @@ def show(run: str, as_json: bool) -> None:
             | {"checkpoints": checkpoints, "metrics": metrics}
         )
         return
-    click.echo("\n".join(_facts(opened, row, checkpoints)))
+    click.echo("\n".join(labelled(_facts(opened, row, checkpoints))))
     click.echo("\n" + _losses(metrics))
     if (newest := max((opened.path / "samples").glob("[0-9]*.txt"), default=None)) is not None:
-        sample = read_bytes(newest, LARGEST_SAMPLE)
-        click.echo(f"\nit wrote at step {int(newest.stem):,}:\n\n{sample.decode(errors='replace')}")
+        sample = read_bytes(newest, MAX_SAMPLE_BYTES).decode(errors="replace")
+        click.echo(f"\nsample at step {int(newest.stem):,}:\n\n{sample}")
 
 
 def _describe(path: Path) -> dict[str, Any]:
-    """The summary of a run; of one that is damaged, what is wrong with it."""
+    """Return the summary of a run, or what is wrong with it."""
     from charloom.runs.run import Run
 
     try:
@@ -92,14 +93,13 @@ def _describe(path: Path) -> dict[str, Any]:
 
 
 def _summary(run: "Run") -> dict[str, Any]:
-    """What the list says of a run: stable names, for programs too."""
+    """Return what the list says of a run, under names that programs rely on."""
     from charloom.models.weights import parameter_count
 
-    metrics = run.metrics()
+    metrics, model = run.metrics(), run.config.model
     newest = metrics[-1] if metrics else {}
-    losses = [(_held_out(m), m["step"]) for m in metrics if "validation" in m]
+    losses = [(_validation(record), record["step"]) for record in metrics if "validation" in record]
     best = min(losses, default=(None, None))
-    model = run.config.model
     return {
         "run": str(run.path),
         "text": run.corpus.name,
@@ -116,8 +116,8 @@ def _summary(run: "Run") -> dict[str, Any]:
     }
 
 
-def _held_out(record: dict[str, Any]) -> float:
-    """The loss of a line of metrics; null is infinite there."""
+def _validation(record: dict[str, Any]) -> float:
+    """Return the validation loss of a line of metrics, where null is infinite."""
     return math.inf if record["validation"] is None else record["validation"]
 
 
@@ -134,49 +134,45 @@ def _line(row: dict[str, Any]) -> tuple[str, ...]:
     return row["run"], row["model"], f"{row['steps']:,}", *both, _when(row["last_trained"])
 
 
-def _facts(run: "Run", row: dict[str, Any], checkpoints: list[int]) -> list[str]:
+def _facts(run: "Run", row: dict[str, Any], checkpoints: list[int]) -> list[tuple[str, str]]:
     train, corpus = run.config.train, run.corpus
+    size = f"{count(corpus.characters, 'character')}, {alphabet(run.vocabulary)}"
+    took = f"{count(row['steps'], 'step')} in {duration(row['seconds'])}"
     facts = [
-        f"run         {run.path}" + (f", preset {row['preset']}" if row["preset"] else ""),
-        f"text        {corpus.name}: {corpus.characters:,} characters, "
-        f"{alphabet(run.vocabulary)}; from {', '.join(corpus.sources)}",
-        f"model       {row['model']}"
-        + (f": {count(row['parameters'], 'number')}" if row["parameters"] else ""),
+        ("run", f"{run.path}" + (f", preset {row['preset']}" if row["preset"] else "")),
+        ("text", f"{corpus.name}: {size}; from {', '.join(corpus.sources)}"),
+        ("model", sized(run.config.model, row["parameters"])),
+        ("trained", f"{took}, until {_when(row['last_trained'])}"),
     ]
     if row["parameters"]:
-        facts.append(
-            f"steps       of {train.batch} x {train.length} characters, {train.optimizer}, "
-            f"learning rate {train.learning_rate:g}, {train.schedule}"
-        )
-    facts.append(
-        f"trained     {count(row['steps'], 'step')} in {duration(row['seconds'])}, "
-        f"until {_when(row['last_trained'])}"
-    )
+        rate = f"learning rate {train.learning_rate:g}, {train.schedule} schedule"
+        facts += [
+            ("batches", f"batch size {train.batch}, sequence length {train.length}"),
+            ("optimizer", f"{train.optimizer}, {rate}"),
+        ]
     if row["validation"] is not None:
-        loss = nats_and_bits(row["validation"])
-        facts.append(f"held-out    {loss}, the lowest, at step {row['best_step']:,}")
+        loss = f"{nats_and_bits(row['validation'])} at step {row['best_step']:,}"
+        facts.append(("validation", f"lowest loss {loss}"))
     saved = ", ".join(f"{step:,}" for step in checkpoints) or "none"
-    return [*facts, f"checkpoints {saved}"]
+    return [*facts, ("checkpoints", saved)]
 
 
 def _losses(metrics: list[dict[str, Any]]) -> str:
-    """A table of the losses: all that were measured on held-out text, thinned out."""
-    records = [m for m in metrics if "validation" in m] or metrics
-    every = -(-len(records) // LINES) or 1
-    lines = [
+    """Return a table of the losses at every evaluation, thinned out."""
+    records = [record for record in metrics if "validation" in record] or metrics
+    every = -(-len(records) // LOSS_ROWS) or 1
+    rows = [
         (
-            f"{m['step']:,}",
-            *_both(m.get("loss")),
-            *_both(_held_out(m) if "validation" in m else None),
+            f"{record['step']:,}",
+            *_both(record.get("loss")),
+            *_both(_validation(record) if "validation" in record else None),
         )
-        for m in records[::-1][::every][::-1]
+        for record in records[::-1][::every][::-1]
     ]
-    return table(("step", "training nats", "bits", "held-out nats", "bits"), lines, left=0)
+    return table(("step", "training nats", "bits", "validation nats", "bits"), rows, left=0)
 
 
 def _both(nats: float | None) -> tuple[str, str]:
-    from charloom.cli.text import LN2
-
     return ("", "") if nats is None else (f"{nats:.4f}", f"{nats / LN2:.4f}")
 
 

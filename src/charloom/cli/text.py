@@ -1,26 +1,21 @@
-"""How figures, tables and documents are written."""
+"""How tables, labelled lines and JSON documents are printed."""
 
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from io import StringIO
 from typing import Any
 
 import click
 import msgspec
 
+from charloom.config import NetworkConfig, NgramConfig, PretrainedConfig
 from charloom.data.tokenizer import Tokenizer
-from charloom.formatting import LN2 as LN2
-from charloom.formatting import count as count
-from charloom.formatting import duration as duration
-from charloom.formatting import model_kind as model_kind
-from charloom.formatting import model_name as model_name
-from charloom.formatting import nats_and_bits as nats_and_bits
-from charloom.formatting import printable as printable
-from charloom.formatting import speed as speed
+from charloom.formatting import count, model_name
 
 
 def is_plain() -> bool:
-    """Whether what is printed goes to a file or another program, not to a terminal."""
+    """Whether standard output is a file or another program, not a terminal."""
     out = sys.stdout
     return out is None or not out.isatty() or os.environ.get("TERM") in ("dumb", "unknown")
 
@@ -30,23 +25,40 @@ def echo_json(document: Any) -> None:
     click.echo(msgspec.json.format(msgspec.json.encode(document), indent=2))
 
 
-def table(header: Sequence[str], rows: Sequence[Sequence[str]], left: int = 1) -> str:
+def table(header: Sequence[str], rows: Iterable[Sequence[str]], left: int = 1) -> str:
     """Return aligned lines: the first `left` columns to the left, figures to the right.
 
-    Nothing is cut, so that the output can be searched and cut by other programs.
+    Nothing is wrapped or cut, so that other programs can search it.
     """
-    lines = [header, *rows]
-    widths = [max(len(line[i]) for line in lines) for i in range(len(header))]
-    return "\n".join(
-        "  ".join(
-            cell.ljust(width) if i < left else cell.rjust(width)
-            for i, (cell, width) in enumerate(zip(line, widths, strict=True))
-        ).rstrip()
-        for line in lines
-    )
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
+    grid = Table(box=None, padding=(0, 2, 0, 0), pad_edge=False)
+    for i, name in enumerate(header):
+        grid.add_column(Text(name), justify="left" if i < left else "right", no_wrap=True)
+    for row in rows:
+        grid.add_row(*map(Text, row))
+    console = Console(file=StringIO(), width=10_000, color_system=None)
+    with console.capture() as capture:
+        console.print(grid)
+    return "\n".join(line.rstrip() for line in capture.get().splitlines())
+
+
+def labelled(rows: Sequence[tuple[str, str]], indent: int = 0) -> list[str]:
+    """Return a line for each label and its text, the texts one below the other."""
+    width = max(len(label) for label, _ in rows)
+    return [f"{'':{indent}}{label:{width}}  {text}" for label, text in rows]
 
 
 def alphabet(vocabulary: Tokenizer) -> str:
-    """Return in few words what the ids of a text stand for."""
-    known = "different" if vocabulary.unit == "characters" else "known tokens"
-    return f"{len(vocabulary):,} {known}"
+    """Return in few words how many characters or tokens a vocabulary has."""
+    different = "different" if vocabulary.unit == "characters" else "tokens in the vocabulary"
+    return f"{len(vocabulary):,} {different}"
+
+
+def sized(model: NetworkConfig | NgramConfig, parameters: int | None) -> str:
+    """Return a model's name, what its figures are, and how many parameters it has, if known."""
+    meaning = " (order)" if isinstance(model, NgramConfig) else " (layers x units)"
+    name = model_name(model) + ("" if isinstance(model, PretrainedConfig) else meaning)
+    return name if parameters is None else f"{name}: {count(parameters, 'parameter')}"

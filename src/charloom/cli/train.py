@@ -1,4 +1,4 @@
-"""`charloom train`: from a text to a run."""
+"""`charloom train`: train a model on a text."""
 
 from pathlib import Path
 from time import perf_counter
@@ -23,11 +23,11 @@ _MODEL = Section(
     "Model",
     BASE.model,
     {
-        "hidden": "rnn, lstm, gru: units H in a layer.",
-        "layers": "Layers, one above the other; a transformer has 4.",
+        "hidden": "rnn, lstm, gru: hidden size H, the units of a layer.",
+        "layers": "Number of layers L; a transformer has 4.",
         "embedding": "rnn, lstm, gru: width of the learned input vectors; 0 is one-hot inputs.",
-        "init_std": "Weights start as N(0, this squared); auto is 1 / fan-in.",
-        "forget_bias": "What the bias of an LSTM's forget gate starts at.",
+        "init_std": "Initial weights are N(0, X^2); auto is N(0, 1/fan-in).",
+        "forget_bias": "lstm: initial bias of the forget gate.",
     },
     unset="auto",
     chosen=CHOSEN,
@@ -36,105 +36,106 @@ _TRANSFORMER = Section(
     "Model",
     TransformerConfig(),
     {
-        "width": "transformer, mingru, minlstm: numbers D that stand for a character.",
-        "heads": "transformer: heads that attend side by side.",
-        "context": "transformer: characters it looks back over; also --length.",
-        "positions": "transformer: learned or rotary.",
+        "width": "transformer, mingru, minlstm: width D of the embedding and of each layer.",
+        "heads": "transformer: attention heads.",
+        "context": "transformer: characters it looks back over; sets --length, too.",
+        "positions": "transformer: learned or rotary positions.",
     },
 )
 _NGRAM = Section(
     "Model",
     NgramConfig(),
     {
-        "order": "Characters in an n-gram, the predicted one counted.",
-        "smoothing": "kneser-ney, witten-bell, or none: a plain Markov chain.",
+        "order": "ngram: length of the longest n-grams, with the predicted character.",
+        "smoothing": "ngram: kneser-ney, witten-bell, or none, for a plain Markov chain.",
     },
 )
 _LENGTH = Section(
-    "How long",
+    "Duration",
     BASE.train,
     {
-        "iterations": "End after so many steps. What is chosen then follows from the text alone, "
-        "and the same command learns the same.",
-        "epochs": "End after so many passes through the text; the same goes for it.",
+        "iterations": "Stop after N steps. Nothing is measured: the same command repeats the "
+        "same run.",
+        "epochs": "Stop after X passes through the training text; repeatable, too.",
     },
 )
 _DATA = Section(
     "Text",
     BASE.data,
     {
-        "validation": "Share at the end that is held out, to measure on.",
-        "test": "Share after that, which training never looks at.",
+        "validation": "Share at the end of the text for the validation loss.",
+        "test": "Share after that for the test loss.",
     },
 )
 _STEP = Section(
-    "Steps",
+    "Optimization",
     BASE.train,
     {
-        "batch": "Places B of the text that are read side by side.",
-        "batches": "lanes are read on and on; windows lie anywhere, and each begins from nothing.",
-        "length": "Characters T that the gradient reaches back over.",
+        "batch": "Batch size B: sequences read side by side in a step.",
+        "batches": "lanes: each sequence continues its predecessor and keeps its state; windows: "
+        "each is at a random place and starts from a zero state.",
+        "length": "Sequence length T: characters that the gradient reaches back over.",
         "optimizer": "sgd, adagrad, rmsprop, adam or adamw.",
-        "learning_rate": "The rate where it is highest.",
-        "schedule": "Of the rate: constant, step, exponential, cosine, one-cycle or plateau.",
-        "warmup": "Iterations over which the rate climbs from 0.",
-        "decay_factor": "step, exponential, plateau: what the rate is multiplied by.",
+        "learning_rate": "Learning rate, at the peak of the schedule.",
+        "schedule": "constant, step, exponential, cosine, one-cycle or plateau.",
+        "warmup": "Steps over which the learning rate rises from 0.",
+        "decay_factor": "step, exponential, plateau: factor of each cut of the learning rate.",
         "decay_every": "step, exponential: epochs between two cuts.",
         "decay_after": "step, exponential: epochs before the first cut.",
-        "final_rate": "cosine, one-cycle, plateau: the lowest rate, a share of the highest.",
-        "window": "plateau: iterations that a mean loss is taken over.",
-        "patience": "plateau: windows without a new lowest mean before a cut.",
-        "clip_value": "Cut each number of the gradient to plus or minus this.",
-        "clip_norm": "Scale the gradient down to this norm.",
-        "reduction": "Whether the gradient is of the mean or the sum of a step's losses.",
-        "dropout": "Share of a layer's outputs that is dropped, the same all through a step.",
-        "weight_decay": "adamw: how strongly weights are drawn to 0.",
-        "beta1": "adam, adamw: memory of the gradient.",
-        "beta2": "adam, adamw: memory of its square.",
-        "decay": "rmsprop: memory of the gradient's square.",
-        "seed": "Draws the first weights and the dropout.",
+        "final_rate": "cosine, one-cycle, plateau: lowest learning rate, as a share of the peak.",
+        "window": "plateau: steps over which the loss is averaged.",
+        "patience": "plateau: windows without a new lowest average before a cut.",
+        "clip_value": "Clip each element of the gradient to plus or minus X.",
+        "clip_norm": "Scale the gradient down to a norm of X.",
+        "reduction": "Gradient of the mean or of the sum of a step's losses.",
+        "dropout": "Share of each layer's outputs set to 0, the same ones all through a step.",
+        "weight_decay": "adamw: weight decay.",
+        "beta1": "adam, adamw: decay of the mean gradient.",
+        "beta2": "adam, adamw: decay of the mean squared gradient.",
+        "decay": "rmsprop: decay of the mean squared gradient.",
+        "seed": "Draws the initial weights and the dropout.",
     },
     chosen=CHOSEN,
 )
 _WATCH = Section(
-    "On the way (changes nothing of what is learned; 0 is never)",
+    "Monitoring (no effect on what is learned; 0 is never)",
     BASE.watch,
     {
-        "evaluate_every": "Iterations between two looks at held-out text.",
-        "checkpoint_every": "Iterations between two checkpoints.",
-        "keep": "Newest checkpoints that stay, beside the best.",
-        "sample_every": "Iterations between two samples.",
+        "evaluate_every": "Steps between two evaluations.",
+        "checkpoint_every": "Steps between two checkpoints.",
+        "keep": "Latest checkpoints to keep, besides the best.",
+        "sample_every": "Steps between two samples.",
         "sample_length": "Characters in a sample.",
-        "sample_at_best": "Draw a sample only at a new lowest smoothed loss.",
-        "sample_below": "... and once that is below this share of the loss at the start.",
+        "sample_at_best": "Sample only at each new lowest smoothed loss,",
+        "sample_below": "... once that is below this share of the initial loss.",
     },
     unset="auto",
 )
 _WRITE = Section(
     _WATCH.title,
     BASE.watch,
-    {"write_below": "Below this share, also append samples to samples/generated.txt."},
+    {"write_below": "Below this share, append samples to samples/generated.txt, too."},
 )
 _SAMPLE = Section(
     _WATCH.title,
     BASE.watch.sample,
-    {"temperature": "Of samples: below 1 is safer, above is wilder."},
+    {"temperature": "Of samples: below 1 is safer, above 1 is wilder."},
 )
 _ENGINE = Section(
     "Engine",
     BASE,
     {
-        "engine": "What computes: auto, compiled, torch or reference.",
-        "dtype": "Of weights: float32 or float64.",
+        "engine": "auto, compiled, torch or reference.",
+        "dtype": "float32 or float64, of the parameters.",
     },
 )
 _TORCH = Section(
     "Engine",
     BASE.train,
     {
-        "precision": "torch: of products: full, bf16 or fp16.",
-        "accumulate": "torch: parts of the batch, one after the other, where memory is short.",
-        "compile": "torch: let torch.compile make kernels.",
+        "precision": "torch: full, bf16 or fp16, of matrix products.",
+        "accumulate": "torch: parts that a batch is computed in, to save memory.",
+        "compile": "torch: use torch.compile.",
     },
 )
 
@@ -146,46 +147,46 @@ _TORCH = Section(
     "--out",
     type=click.Path(path_type=Path),
     metavar="RUN",
-    help="A new folder.  [runs/TEXT-MODEL]",
+    help="A new folder to save to.  [runs/TEXT-MODEL]",
 )
 @option(
     "Run",
     "--preset",
     metavar="NAME",
-    help="Start from the settings of a program of old: see `charloom presets`.",
+    help="Use the settings of a historic program: see `charloom presets`.",
 )
 @option(
     "Run",
     "--from",
     "start",
     metavar="RUN",
-    help="Begin with the best weights of RUN, and with its model and characters; all else anew. "
-    "Or a folder with a causal language model in Hugging Face's format.",
+    help="Start a new run with the model, vocabulary and best weights of RUN, or of a causal "
+    "language model in a folder in Hugging Face's format.",
 )
 @option(
     "Run",
     "--lora",
     type=click.IntRange(1),
     metavar="RANK",
-    help="With --from FOLDER: train adapters of this rank alone; its weights stay as they are.",
+    help="With --from FOLDER: train LoRA adapters of this rank only.",
 )
 @option(
     "Model",
     "--model",
     type=click.Choice([*KINDS]),
     metavar="NAME",
-    help="rnn, lstm, gru; ngram, which counts; with PyTorch transformer, mingru, minlstm.  [lstm]",
+    help="rnn, lstm, gru or ngram; with PyTorch transformer, mingru or minlstm.  [lstm]",
 )
 @options(_MODEL)
 @options(_TRANSFORMER)
 @options(_NGRAM)
 @option(
-    "How long",
+    _LENGTH.title,
     "--minutes",
     type=float,
     metavar="X",
-    help="End when so much time is over, reading and compiling and all: the speed of this machine "
-    f"is measured, and what is [chosen] below suits it.  [{MINUTES:g}]",
+    help="Stop after X minutes, with reading and compiling. The speed of this machine is measured, "
+    f"and the settings marked [chosen] are chosen for it.  [{MINUTES:g}]",
 )
 @options(_LENGTH)
 @options(_DATA)
@@ -193,22 +194,22 @@ _TORCH = Section(
 @options(_WATCH)
 @options(_WRITE)
 @options(_SAMPLE)
-@option(_WATCH.title, "--greedy", is_flag=True, help="Of samples: always the likeliest character.")
+@option(_WATCH.title, "--greedy", is_flag=True, help="Of samples: the same as --temperature 0.")
 @option(
     _WATCH.title,
     "--tensorboard",
     is_flag=True,
-    help="Write event files into RUN/tensorboard, too; resume goes on with them.",
+    help="Write TensorBoard event files to RUN/tensorboard, too.",
 )
 @options(_ENGINE)
 @options(_TORCH)
 @click.pass_context
 def train(context: click.Context, /, **_: Any) -> None:
-    """Train a model on a text, and watch it learn.
+    """Train a model on a text.
 
     SOURCE is a file, a folder, - for standard input, or corpus:NAME (`charloom corpora`).
-    Ctrl-C saves, and `charloom resume RUN` goes on. Brackets hold the defaults, where no
-    preset has its own; the word none there turns a thing off.
+    Ctrl-C saves and stops; `charloom resume RUN` continues. Defaults are in brackets, unless a
+    preset has its own; `none` turns an option off.
     """
     began, values = perf_counter(), given(context)
     sources, out = values.pop("sources"), values.pop("out", None)
@@ -225,7 +226,7 @@ def train(context: click.Context, /, **_: Any) -> None:
 
         again = begun(out, configure(sources, values), values) if place() else None
         if again:
-            view.status("going on from the last checkpoint")
+            view.status("resuming from the last checkpoint")
             run = again
             run.prepare(view.status)
         else:

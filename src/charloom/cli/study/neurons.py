@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from charloom.cli.study.reading import known_to, open_run, read
-from charloom.cli.text import count, echo_json, is_plain, model_name, printable, table
+from charloom.cli.text import echo_json, is_plain, table
 from charloom.errors import CharloomError
+from charloom.formatting import count, model_name, printable
 
 if TYPE_CHECKING:
     from charloom.analysis.neurons import Cell, Drive, Neurons

@@ -5,7 +5,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from charloom.cli.text import count, echo_json, printable, table
+from charloom.cli.text import echo_json, table
+from charloom.formatting import count, printable
 
 if TYPE_CHECKING:
     from charloom.analysis.inputs import Material

@@ -7,9 +7,8 @@ from typing import TYPE_CHECKING
 
 import click
 
-from charloom.cli.text import printable
 from charloom.errors import CharloomError
-from charloom.formatting import extent
+from charloom.formatting import extent, printable
 
 if TYPE_CHECKING:
     from charloom.runs.run import Run

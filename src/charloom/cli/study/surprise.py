@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from charloom.cli.study.reading import Reading, known_to, open_run, read
-from charloom.cli.text import LN2, echo_json, is_plain, nats_and_bits, printable, table
+from charloom.cli.text import echo_json, is_plain, table
+from charloom.formatting import LN2, nats_and_bits, printable
 
 if TYPE_CHECKING:
     from rich.text import Text

@@ -6,15 +6,20 @@ forward pass, so a mistake in `backward` has nowhere to hide.
 """
 
 from collections.abc import Callable
-from typing import NamedTuple
+from dataclasses import dataclass
+from typing import NamedTuple, get_args
 
 import numpy as np
 
-from charloom.config import ModelConfig
+from charloom.config import Cell, ModelConfig
 from charloom.models.dropout import dropout_mask
 from charloom.models.reference import network
 from charloom.models.reference.operations import cross_entropy
 from charloom.models.weights import Array, Weights, weight_shapes
+
+THRESHOLD = 1e-6  # relative error that central differences in float64 explain
+EMBEDDINGS = {"one-hot": 0, "embedded": 3}
+LAYERS = (1, 2, 3)
 
 
 class GradientCheck(NamedTuple):
@@ -91,4 +96,29 @@ def check_gradients(
     return [
         GradientCheck(name, relative_error(gradients[name], numerical_gradient(loss, w)), w.size)
         for name, w in weights.items()
+    ]
+
+
+@dataclass(frozen=True)
+class CellCheck:
+    """A GradientCheck of one weight, and of which network it is."""
+
+    cell: Cell
+    inputs: str
+    layers: int
+    name: str
+    numbers: int
+    relative_error: float
+
+
+def check_cells() -> list[CellCheck]:
+    """Check small networks of every cell, of one-hot and embedded inputs, of 1 to 3 layers."""
+    return [
+        CellCheck(cell, inputs, layers, check.name, check.parameters, check.relative_error)
+        for cell in get_args(Cell)
+        for inputs, embedding in EMBEDDINGS.items()
+        for layers in LAYERS
+        for check in check_gradients(
+            ModelConfig(cell=cell, layers=layers, hidden=4, embedding=embedding)
+        )
     ]
