@@ -242,10 +242,10 @@ def test_the_command_says_what_it_wrote_and_checked(run: Run, tmp_path: Path) ->
     assert (result.returncode, result.stderr) == (0, "")
     file, model, *check = result.stdout.splitlines()
     assert file == f"file   brigade.onnx: {(tmp_path / 'brigade.onnx').stat().st_size:,} bytes"
-    assert model.startswith("model  lstm, 2 layers of 4: ")
-    assert model.endswith(" numbers, in float32, rounded from float64")
-    assert check[0] == "check  onnxruntime writes the same 600 characters as charloom,"
-    assert re.fullmatch(r" {7}and its log-probabilities are within \d\.\de-0[67] nats", check[1])
+    assert "lstm 2 x 4 " in model
+    assert model.endswith(" 707 parameters, in float32, rounded from float64")
+    assert " 600 characters" in check[0]
+    assert re.search(r" \d\.\de-0[67] nats", check[1])
     again = charloom(str(run.path), "--onnx", cwd=tmp_path)
     assert again.returncode == 2
     assert again.stderr.startswith("charloom: brigade.onnx is there already")
