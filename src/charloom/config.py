@@ -1,4 +1,4 @@
-"""Frozen settings, checked when they are made or read.
+"""Frozen settings, which refuse wrong values when they are made or read.
 
 One struct for each question: what is the model, where is the text, how is it trained,
 what is looked at on the way, how are characters drawn. `RunConfig` holds them together
@@ -6,9 +6,22 @@ and is what a run folder's ``config.json`` contains.
 """
 
 import math
-from typing import Any, Literal, TypeVar
+from functools import cache
+from types import UnionType
+from typing import (
+    Annotated,
+    Any,
+    Literal,
+    Never,
+    TypeVar,
+    Union,
+    get_args,
+    get_origin,
+    get_type_hints,
+)
 
 import msgspec
+from msgspec import Meta
 
 from charloom.errors import CharloomError
 
@@ -23,23 +36,56 @@ Smoothing = Literal["kneser-ney", "witten-bell", "none"]
 C = TypeVar("C", bound=msgspec.Struct)
 
 
-class _Config(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    def _require(self, condition: bool, field: str, rule: str) -> None:
-        if not condition:
-            value = getattr(self, field)
-            raise CharloomError(f"{field.replace('_', '-')} is {value!r}, but it must be {rule}")
+Size = Annotated[int, Meta(ge=1, le=65536)]
+Layers = Annotated[int, Meta(ge=1, le=256)]
+Positive = Annotated[int, Meta(ge=1)]
+Whole = Annotated[int, Meta(ge=0)]
+Seed = Annotated[int, Meta(ge=0, le=2**63 - 1)]
+Above0 = Annotated[float, Meta(gt=0)]
+AtLeast0 = Annotated[float, Meta(ge=0)]
+Share = Annotated[float, Meta(ge=0, le=1)]
+Factor = Annotated[float, Meta(gt=0, le=1)]
+BelowOne = Annotated[float, Meta(ge=0, le=0.9999)]
 
-    def _require_range(
-        self, field: str, low: float, high: float = math.inf, *, open_low: bool = False
-    ) -> None:
-        value = getattr(self, field)
-        if value is None:
-            return
-        above = value > low if open_low else value >= low
-        bound = f"above {low:g}" if open_low else f"at least {low:g}"
-        if high < math.inf:
-            bound += f" and at most {high:g}"
-        self._require(math.isfinite(value) and above and value <= high, field, bound)
+
+class _Config(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """Settings that hold no wrong value, however they are made: CharloomError says which."""
+
+    def __post_init__(self) -> None:
+        for field, hint in _hints(type(self)).items():
+            value = getattr(self, field)
+            try:
+                right = msgspec.convert(value, hint)
+            except msgspec.ValidationError:
+                self._refuse(field, _rule(hint))
+            if isinstance(value, float) and not math.isfinite(value):
+                self._refuse(field, "finite")
+            if right != value:  # a list for a tuple
+                msgspec.structs.force_setattr(self, field, right)
+
+    def _refuse(self, field: str, rule: str) -> Never:
+        value, name = getattr(self, field), field.replace("_", "-")
+        raise CharloomError(f"{name} is {value!r}, but it must be {rule}", field=field)
+
+
+@cache
+def _hints(config: type[_Config]) -> dict[str, Any]:
+    return get_type_hints(config, include_extras=True)
+
+
+def _rule(hint: Any) -> str:
+    """Say which values a type hint allows."""
+    kinds = {int: "a whole number", float: "a number", str: "a text", bool: "true or false"}
+    if get_origin(hint) is Annotated:
+        kind, meta = get_args(hint)
+        words = {"at least": meta.ge, "above": meta.gt, "at most": meta.le}
+        bounds = [f"{word} {bound:,}" for word, bound in words.items() if bound is not None]
+        return f"{kinds[kind]}, {' and '.join(bounds)}"
+    if get_origin(hint) is Literal:
+        return " or ".join(get_args(hint))
+    if get_origin(hint) in (Union, UnionType):
+        return " or ".join("none" if arg is type(None) else _rule(arg) for arg in get_args(hint))
+    return kinds.get(hint, f"a {getattr(hint, '__name__', hint)}")
 
 
 class ModelConfig(_Config, frozen=True, tag_field="kind", tag="recurrent"):
@@ -52,19 +98,11 @@ class ModelConfig(_Config, frozen=True, tag_field="kind", tag="recurrent"):
     """
 
     cell: Cell = "lstm"
-    layers: int = 1
-    hidden: int = 128
-    embedding: int = 0
-    init_std: float | None = None
-    forget_bias: float = 1.0
-
-    def __post_init__(self) -> None:
-        self._require(self.cell in ("rnn", "lstm", "gru"), "cell", "rnn, lstm or gru")
-        self._require_range("layers", 1, 256)
-        self._require_range("hidden", 1, 65536)
-        self._require_range("embedding", 0, 65536)
-        self._require_range("init_std", 0)
-        self._require_range("forget_bias", -100, 100)
+    layers: Layers = 1
+    hidden: Size = 128
+    embedding: Annotated[int, Meta(ge=0, le=65536)] = 0
+    init_std: AtLeast0 | None = None
+    forget_bias: Annotated[float, Meta(ge=-100, le=100)] = 1.0
 
 
 class TransformerConfig(_Config, frozen=True, tag_field="kind", tag="transformer"):
@@ -79,29 +117,20 @@ class TransformerConfig(_Config, frozen=True, tag_field="kind", tag="transformer
     """
 
     mixer: Mixer = "attention"
-    layers: int = 4
-    width: int = 128
-    heads: int = 4
-    context: int = 64
+    layers: Layers = 4
+    width: Size = 128
+    heads: Size = 4
+    context: Annotated[int, Meta(ge=2, le=2**20)] = 64
     positions: Literal["learned", "rotary"] = "rotary"  # Su et al. 2021
-    init_std: float = 0.02
+    init_std: AtLeast0 = 0.02
 
     def __post_init__(self) -> None:
-        self._require(
-            self.mixer in ("attention", "mingru", "minlstm"), "mixer", "attention, mingru, minlstm"
-        )
-        self._require(self.positions in ("learned", "rotary"), "positions", "learned or rotary")
-        self._require_range("layers", 1, 256)
-        self._require_range("width", 1, 65536)
-        self._require_range("heads", 1, 65536)
-        self._require_range("context", 2, 2**20)
-        self._require(self.init_std is not None, "init_std", "a number")
-        self._require_range("init_std", 0)
-        attends = self.mixer == "attention"
-        whole = not attends or self.width % self.heads == 0
-        self._require(whole, "heads", f"a divisor of the width, {self.width}")
-        even = not attends or self.positions != "rotary" or self.width // self.heads % 2 == 0
-        self._require(even, "heads", "such that width / heads is even, for rotary positions")
+        super().__post_init__()
+        if self.mixer == "attention":
+            if self.width % self.heads:
+                self._refuse("heads", f"a divisor of the width, {self.width}")
+            if self.positions == "rotary" and self.width // self.heads % 2:
+                self._refuse("heads", "such that width / heads is even, for rotary positions")
 
 
 class PretrainedConfig(_Config, frozen=True, tag_field="kind", tag="pretrained"):
@@ -116,27 +145,15 @@ class PretrainedConfig(_Config, frozen=True, tag_field="kind", tag="pretrained")
     architecture: dict[str, Any]
     shapes: dict[str, tuple[int, ...]]
     sha256: str
-    context: int
-    lora: int = 0
-
-    def __post_init__(self) -> None:
-        self._require_range("context", 2, 2**24)
-        self._require_range("lora", 0, 4096)
+    context: Annotated[int, Meta(ge=2, le=2**24)]
+    lora: Annotated[int, Meta(ge=0, le=4096)] = 0
 
 
 class NgramConfig(_Config, frozen=True, tag_field="kind", tag="ngram"):
     """Counts of the `order` - 1 characters before and the one that follows."""
 
-    order: int = 8
+    order: Annotated[int, Meta(ge=1, le=16)] = 8
     smoothing: Smoothing = "kneser-ney"
-
-    def __post_init__(self) -> None:
-        self._require_range("order", 1, 16)
-        self._require(
-            self.smoothing in ("kneser-ney", "witten-bell", "none"),
-            "smoothing",
-            "kneser-ney, witten-bell or none",
-        )
 
 
 class DataConfig(_Config, frozen=True):
@@ -147,13 +164,13 @@ class DataConfig(_Config, frozen=True):
     """
 
     sources: tuple[str, ...] = ()
-    validation: float = 0.1
-    test: float = 0.0
+    validation: Annotated[float, Meta(ge=0, le=0.9)] = 0.1
+    test: Annotated[float, Meta(ge=0, le=0.9)] = 0.0
 
     def __post_init__(self) -> None:
-        self._require_range("validation", 0, 0.9)
-        self._require_range("test", 0, 0.9)
-        self._require(self.validation + self.test <= 0.9, "test", "0.9 at most with validation")
+        super().__post_init__()
+        if self.validation + self.test > 0.9:
+            self._refuse("test", "at most 0.9 together with validation")
 
 
 class TrainConfig(_Config, frozen=True):
@@ -166,67 +183,52 @@ class TrainConfig(_Config, frozen=True):
     and `iterations`, where they are given too, are what is planned for that time.
     """
 
-    batch: int = 32
-    length: int = 64
-    minutes: float | None = None
-    iterations: int | None = None
-    epochs: float | None = None
+    batch: Positive = 32
+    length: Positive = 64
+    minutes: Above0 | None = None
+    iterations: Positive | None = None
+    epochs: Above0 | None = None
     optimizer: Optimizer = "adamw"
-    learning_rate: float = 0.003
+    learning_rate: Annotated[float, Meta(ge=0, le=1000)] = 0.003
     reduction: Literal["mean", "sum"] = "mean"
-    clip_value: float | None = None
-    clip_norm: float | None = None
-    weight_decay: float = 0.0  # adamw only: Loshchilov & Hutter 2019
-    beta1: float = 0.9  # adam, adamw
-    beta2: float = 0.999  # adam, adamw
-    decay: float = 0.95  # rmsprop: char-rnn's smoothing of the squared gradient
-    dropout: float = 0.0  # share of each layer's outputs, the same all through a step
+    clip_value: Above0 | None = None
+    clip_norm: Above0 | None = None
+    weight_decay: AtLeast0 = 0.0  # adamw only: Loshchilov & Hutter 2019
+    beta1: BelowOne = 0.9  # adam, adamw
+    beta2: BelowOne = 0.999  # adam, adamw
+    decay: BelowOne = 0.95  # rmsprop: char-rnn's smoothing of the squared gradient
+    dropout: BelowOne = 0.0  # share of each layer's outputs, the same all through a step
     schedule: ScheduleName = "constant"
-    warmup: int = 0  # iterations over which the rate climbs from 0
-    decay_factor: float = 0.5  # step, exponential, plateau: what the rate is multiplied by
-    decay_every: float = 1.0  # step, exponential: epochs between two such cuts
-    decay_after: float = 0.0  # step, exponential: epochs before the first
-    final_rate: float = 0.0  # cosine, one-cycle, plateau: the rate's floor, a share of its peak
-    patience: int = 10  # plateau: windows without a new best before a cut
-    window: int = 1000  # plateau: iterations in a window
-    seed: int = 0
+    warmup: Whole = 0  # iterations over which the rate climbs from 0
+    decay_factor: Annotated[float, Meta(gt=0, le=1)] = (
+        0.5  # step, exponential, plateau: what the rate is multiplied by
+    )
+    decay_every: Above0 = 1.0  # step, exponential: epochs between two such cuts
+    decay_after: AtLeast0 = 0.0  # step, exponential: epochs before the first
+    final_rate: Share = 0.0  # cosine, one-cycle, plateau: the rate's floor, a share of its peak
+    patience: Positive = 10  # plateau: windows without a new best before a cut
+    window: Positive = 1000  # plateau: iterations in a window
+    seed: Seed = 0
     batches: Literal["lanes", "windows"] = "lanes"  # streams side by side, or anywhere in the text
     precision: Literal["full", "bf16", "fp16"] = "full"  # torch only: of products, not of weights
-    accumulate: int = 1  # torch only: parts of the batch that are computed one after another
+    accumulate: Positive = 1  # torch only: parts of the batch that are computed one after another
     compile: bool = False  # torch only: torch.compile
-
-    def __post_init__(self) -> None:
-        for field in ("batch", "length", "patience", "window", "accumulate"):
-            self._require_range(field, 1)
-        for field in ("warmup", "weight_decay", "decay_after"):
-            self._require_range(field, 0)
-        self._require_range("seed", 0, 2**63 - 1)
-        for field in ("minutes", "iterations", "epochs", "clip_value", "clip_norm", "decay_every"):
-            self._require_range(field, 0, open_low=True)
-        self._require_range("learning_rate", 0, 1000)
-        self._require_range("decay_factor", 0, 1, open_low=True)
-        self._require_range("final_rate", 0, 1)
-        for field in ("beta1", "beta2", "decay", "dropout"):
-            self._require_range(field, 0, 0.9999)
 
 
 class SampleConfig(_Config, frozen=True):
     """How characters are drawn. `temperature` 0 takes the likeliest (greedy)."""
 
-    temperature: float = 1.0
-    top_k: int = 0  # keep the k likeliest; 0 keeps all
-    top_p: float = 1.0  # keep the likeliest that together reach p (Holtzman et al. 2020)
-    min_p: float = 0.0  # drop what is below this share of the likeliest (Nguyen et al. 2024)
+    temperature: AtLeast0 = 1.0
+    top_k: Whole = 0  # keep the k likeliest; 0 keeps all
+    top_p: Share = 1.0  # keep the likeliest that together reach p (Holtzman et al. 2020)
+    min_p: Share = 0.0  # drop what is below this share of the likeliest (Nguyen et al. 2024)
     stop: tuple[str, ...] = ()
-    seed: int | None = None
+    seed: Whole | None = None
 
     def __post_init__(self) -> None:
-        self._require_range("temperature", 0)
-        self._require_range("top_k", 0)
-        self._require_range("top_p", 0, 1)
-        self._require_range("min_p", 0, 1)
-        self._require_range("seed", 0)
-        self._require("" not in self.stop, "stop", "text that is not empty")
+        super().__post_init__()
+        if "" in self.stop:
+            self._refuse("stop", "text that is not empty")
 
 
 class WatchConfig(_Config, frozen=True):
@@ -238,22 +240,15 @@ class WatchConfig(_Config, frozen=True):
     `write_below` times that loss are also appended to one file, with the time.
     """
 
-    evaluate_every: int | None = None
-    checkpoint_every: int | None = None
-    sample_every: int | None = None
+    evaluate_every: Whole | None = None
+    checkpoint_every: Whole | None = None
+    sample_every: Whole | None = None
     sample_at_best: bool = False
-    sample_below: float = 1.0
-    write_below: float | None = None
-    sample_length: int = 200
+    sample_below: AtLeast0 = 1.0
+    write_below: AtLeast0 | None = None
+    sample_length: Whole = 200
     sample: SampleConfig = SampleConfig(seed=0)
-    keep: int = 2  # newest checkpoints that stay on disk, beside the best
-
-    def __post_init__(self) -> None:
-        for field in ("evaluate_every", "checkpoint_every", "sample_every", "sample_length"):
-            self._require_range(field, 0)
-        self._require_range("sample_below", 0)
-        self._require_range("write_below", 0)
-        self._require_range("keep", 1)
+    keep: Positive = 2  # newest checkpoints that stay on disk, beside the best
 
 
 NetworkConfig = ModelConfig | TransformerConfig | PretrainedConfig  # what a Learner trains

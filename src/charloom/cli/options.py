@@ -2,7 +2,7 @@
 
 import types
 from collections.abc import Callable, Collection
-from typing import Any, Literal, NamedTuple, TypeVar, get_args, get_origin, get_type_hints
+from typing import Any, Literal, NamedTuple, TypeVar, Union, get_args, get_origin, get_type_hints
 
 import click
 import msgspec
@@ -107,7 +107,7 @@ def _parameter_type(hint: Any, unset: str) -> tuple[Any, str]:
     """Return what reads the value of an option, and what stands for it in the help."""
     if get_origin(hint) is Literal:
         return click.Choice(get_args(hint)), "NAME"
-    if get_origin(hint) is types.UnionType:
+    if get_origin(hint) in (types.UnionType, Union):
         number, _none = get_args(hint)
         return _number_or(unset, number), f"{_LETTER[number]}|{unset}"
     return hint, _LETTER[hint]
