@@ -17,6 +17,7 @@ from charloom.generation.draw import draw as reference_draw
 from charloom.generation.sampling import generate_many
 from charloom.models.compiled import CompiledLearner, CompiledModel
 from charloom.models.compiled.activations import exp, sigmoid, tanh
+from charloom.models.compiled.network import loss_and_gradient, pack_weights, read, shard_loss
 from charloom.models.compiled.optimizers import move, rule
 from charloom.models.compiled.products import (
     BLOCK,
@@ -27,8 +28,8 @@ from charloom.models.compiled.products import (
     pack_back,
     packed_size,
     product,
-    unpacked,
 )
+from charloom.models.compiled.sampler import generate
 from charloom.models.draw_kernel import draw
 from charloom.models.jit import kernel
 from charloom.models.optimizers import SLOTS
@@ -229,6 +230,24 @@ def test_the_number_of_threads_changes_no_bit(monkeypatch):
     assert losses[0] == losses[1] == losses[2]
 
 
+def test_few_lanes_and_many_run_the_same_machine_code():
+    vocabulary = Vocabulary.from_text("".join(map(chr, range(97, 97 + V))))
+    model = ModelConfig(cell="lstm", hidden=10)
+    counts = []
+    for batch, length in ((18, 7), (1, 1), (1, 7), (5, 1)):
+        train = TrainConfig(batch=batch, length=length)
+        learner = CompiledLearner(model, train, V)
+        for step in batches(train, 2):
+            learner.update(*step, 0.1)
+            learner.loss(*step)
+        reader = CompiledModel(model, initial_weights(model, V, 0), vocabulary)
+        reader.log_probs(step[0], reader.start(batch))
+        generate_many(reader, SampleConfig(), "a", 5, batch)
+        kernels = (loss_and_gradient, shard_loss, read, generate, pack_weights)
+        counts.append([len(kernel.signatures) for kernel in kernels])
+    assert counts == counts[:1] * 4
+
+
 def test_another_length_keeps_the_carried_state():
     model, train = ModelConfig(hidden=10), TrainConfig(batch=2, length=6, optimizer="adagrad")
     reference, compiled = both(model, train)
@@ -348,7 +367,7 @@ def test_products_are_numpys(M, K, N, one_row, turn, packs, dtype):
     base = rng.normal(size=(1 if one_row else M, N)).astype(dtype)
     expected = base.astype(np.float64) + a.astype(np.float64) @ w.astype(np.float64)
     tolerance = 1e-4 if dtype == "float32" else 1e-12
-    packed = np.full(packed_size(K, N, dtype), np.nan, dtype) if packs else unpacked()
+    packed = np.full(packed_size(K, N, dtype) if packs else 0, np.nan, dtype)
     out = np.full((M, N), np.nan, dtype)
     multiply(out, base, a, w, packed, turn)
     np.testing.assert_allclose(out, expected, atol=tolerance)

@@ -14,7 +14,7 @@ from numpy.typing import DTypeLike, NDArray
 from charloom.config import ModelConfig
 from charloom.models.compiled.gru import Gru
 from charloom.models.compiled.lstm import Lstm
-from charloom.models.compiled.products import BLOCK, FEW, aligned, packed_size, unpacked
+from charloom.models.compiled.products import BLOCK, FEW, aligned, packed_size
 from charloom.models.compiled.rnn import Rnn
 from charloom.models.weights import GATES, Array, parameter_count
 
@@ -35,7 +35,7 @@ class Packed(NamedTuple):
     """Weights as products take them (see products.py), for lanes and steps of one number."""
 
     Wx0: Array  # the embedding's way into layer 0; empty without one
-    Wx: Array  # (L - 1, packed), or `unpacked` where there are few rows, as the next two
+    Wx: Array  # (L - 1, packed), or (L - 1, 0) where there are few rows, as the next two
     Wh: Array  # (L, packed)
     head_W: Array
 
@@ -70,8 +70,8 @@ class Scratch(NamedTuple):
     seen: NDArray[np.uint8]  # (V,) 1 where an id occurs in the last ids
     dH: Array  # (T, B, H) gradient of a layer's outputs
     rows: Array  # (3, B, H)
-    packed: Array  # one matrix, packed to go back, or `unpacked` where there are few rows
-    packed_Wh: Array  # the same memory, or `unpacked` for few lanes
+    packed: Array  # one matrix, packed to go back, or empty where there are few rows
+    packed_Wh: Array  # the same memory, or empty for few lanes
     packed_Wx0: Array
     panel: Array  # a part of one, see `gradient_product`
 
@@ -123,7 +123,7 @@ def new_packed(config: ModelConfig, V: int, T: int, B: int, dtype: DTypeLike) ->
     L, H, E, G = config.layers, config.hidden, config.embedding, GATES[config.cell]
 
     def make(rows: int, count: int, K: int, N: int) -> Array:
-        return unpacked(count) if rows < FEW else aligned((count, packed_size(K, N, dtype)), dtype)
+        return aligned((count, packed_size(K, N, dtype) if rows >= FEW else 0), dtype)
 
     enter = make(FEW, 1, E, G * H)[0] if E else aligned((0,), dtype)
     climb, recur = make(T * B, L - 1, H, G * H), make(B, L, H, G * H)
@@ -184,10 +184,10 @@ def new_scratch(config: ModelConfig, V: int, B: int, T: int, dtype: DTypeLike) -
     H, E, GH = config.hidden, config.embedding, GATES[config.cell] * config.hidden
     seen, dH, rows = np.zeros(V, np.uint8), aligned((T, B, H), dtype), aligned((3, B, H), dtype)
     back = max(packed_size(K, N, dtype) for K, N in ((GH, H), (V, H)))
-    packed = aligned((back,), dtype) if T * B >= FEW else unpacked()
+    packed = aligned((back if T * B >= FEW else 0,), dtype)
     packed_Wx0 = aligned((packed_size(GH, E, dtype),), dtype)
     panel = aligned((packed_size(BLOCK, 0, dtype),), dtype)
-    packed_Wh = packed if B >= FEW else unpacked()
+    packed_Wh = packed if B >= FEW else packed[:0]
     return Scratch(seen, dH, rows, packed, packed_Wh, packed_Wx0, panel)
 
 

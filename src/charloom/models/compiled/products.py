@@ -17,14 +17,12 @@ Multiplication".
 from typing import Any
 
 import numpy as np
-from numba.core import types
-from numba.extending import overload
 from numpy.typing import DTypeLike
 
 from charloom.models.compiled.layouts import copy_columns, transpose_rows
 from charloom.models.compiled.tiles import WIDTHS, dots, tile_last, tile_many, tile_row, tile_some
 from charloom.models.compiled.vectors import ROWS, VECTOR_BYTES
-from charloom.models.jit import OPTIONS, kernel
+from charloom.models.jit import kernel
 from charloom.models.weights import Array
 
 FEW = 4  # rows below which packing does not pay
@@ -55,57 +53,20 @@ def _panel(left: int, width: int) -> int:
     return 2 if left > width else 1
 
 
-def unpacked(*shape: int) -> Array:
-    """Make what stands in place of packed weights (..., 0) for products of fewer rows than FEW."""
-    return np.zeros((*shape, 0), np.uint8)
-
-
+@kernel
 def pack(packed: Any, w: Any) -> None:
-    """Lay out w (K, N) for `product` in packed (P,), a flat buffer; nothing if `unpacked`."""
-
-
-def pack_back(packed: Any, w: Any) -> None:
-    """Lay out the transpose of w (N, K) for `back_product` in packed (P,), or nothing."""
-
-
-def product(out: Any, base: Any, a: Any, w: Any, packed: Any, turn: int) -> None:
-    """out (M, N) = base (M, N) or (1, >= N) + a (M, K) @ w (K, N), given w by `pack`, too.
-
-    `out` may be `base`, but shares memory with nothing else. `out`, `base` and `w` have
-    contiguous rows. If `packed` is `unpacked`, w is read row by row, and where `turn` is odd from
-    its end to its beginning: where weights outgrow the first-level cache, what a step read last
-    the next still finds.
-    """
-
-
-def back_product(out: Any, base: Any, a: Any, w: Any, packed: Any, turn: int) -> None:
-    """out (M, N) = base + a (M, K) @ w (N, K).T, given w by `pack_back`, too; as `product`.
-
-    If `packed` is `unpacked`, each number is a dot product of contiguous rows, and `out` is not
-    `base`.
-    """
-
-
-@overload(pack, jit_options=OPTIONS)
-def _pack(packed: Any, w: Any) -> Any:
-    def nothing(packed: Any, w: Any) -> None:
-        pass
-
-    def panels(packed: Any, w: Any) -> None:
+    """Lay out w (K, N) for `product` in packed (P,), a flat buffer; nothing if that is empty."""
+    if packed.size:
         K, N = w.shape
         width = VECTOR_BYTES // packed.itemsize
         for j in range(0, N, 2 * width):
             copy_columns(w, packed, 0, j, j * K, _panel(N - j, width) * width)
 
-    return _chosen(packed, nothing, panels)
 
-
-@overload(pack_back, jit_options=OPTIONS)
-def _pack_back(packed: Any, w: Any) -> Any:
-    def nothing(packed: Any, w: Any) -> None:
-        pass
-
-    def panels(packed: Any, w: Any) -> None:
+@kernel
+def pack_back(packed: Any, w: Any) -> None:
+    """Lay out the transpose of w (N, K) for `back_product` in packed (P,), as `pack`."""
+    if packed.size:
         N, K = w.shape
         width = VECTOR_BYTES // packed.itemsize
         for j in range(0, N, 2 * width):
@@ -113,25 +74,37 @@ def _pack_back(packed: Any, w: Any) -> Any:
             for column in range(0, C, width):
                 transpose_rows(w, packed, j + column, 0, j * K + column, C)
 
-    return _chosen(packed, nothing, panels)
+
+@kernel
+def product(out: Any, base: Any, a: Any, w: Any, packed: Any, turn: int) -> None:
+    """out (M, N) = base (M, N) or (1, >= N) + a (M, K) @ w (K, N), given w by `pack`, too.
+
+    `out` may be `base`, but shares memory with nothing else. `out`, `base` and `w` have
+    contiguous rows. If `packed` is empty, w is read row by row, and where `turn` is odd from
+    its end to its beginning: where weights outgrow the first-level cache, what a step read last
+    the next still finds.
+    """
+    if packed.size:
+        _many(out, base, a, packed)
+    else:
+        _few(out, base, a, w, turn)
 
 
-@overload(product, jit_options=OPTIONS)
-def _product(out: Any, base: Any, a: Any, w: Any, packed: Any, turn: int) -> Any:
-    return _chosen(packed, _few, _many)
+@kernel
+def back_product(out: Any, base: Any, a: Any, w: Any, packed: Any, turn: int) -> None:
+    """out (M, N) = base + a (M, K) @ w (N, K).T, given w by `pack_back`, too; as `product`.
+
+    If `packed` is empty, each number is a dot product of contiguous rows, and `out` is not
+    `base`.
+    """
+    if packed.size:
+        _many(out, base, a, packed)
+    else:
+        _few_back(out, base, a, w, turn)
 
 
-@overload(back_product, jit_options=OPTIONS)
-def _back_product(out: Any, base: Any, a: Any, w: Any, packed: Any, turn: int) -> Any:
-    return _chosen(packed, _few_back, _many)
-
-
-def _chosen(packed: Any, few: Any, many: Any) -> Any:
-    """Choose by the type of `packed`, so that what is not needed is not compiled."""
-    return few if packed.dtype == types.uint8 else many
-
-
-def _many(out: Any, base: Any, a: Any, w: Any, packed: Any, turn: int) -> None:
+@kernel
+def _many(out: Any, base: Any, a: Any, packed: Any) -> None:
     N, K = out.shape[1], a.shape[1]
     width = VECTOR_BYTES // out.itemsize
     for j in range(0, N, 2 * width):
@@ -154,7 +127,8 @@ def _rows(out: Any, base: Any, a: Any, packed: Any, j: int, panel: int, vectors:
         i += 1
 
 
-def _few(out: Any, base: Any, a: Any, w: Any, packed: Any, turn: int) -> None:
+@kernel
+def _few(out: Any, base: Any, a: Any, w: Any, turn: int) -> None:
     M, N = out.shape
     width = VECTOR_BYTES // out.itemsize
     n = (N + width - 1) // width
@@ -171,7 +145,8 @@ def _few(out: Any, base: Any, a: Any, w: Any, packed: Any, turn: int) -> None:
                 tile_row(out, base, a, w, i, j, back, vectors)
 
 
-def _few_back(out: Any, base: Any, a: Any, w: Any, packed: Any, turn: int) -> None:
+@kernel
+def _few_back(out: Any, base: Any, a: Any, w: Any, turn: int) -> None:
     M, N = out.shape
     width = VECTOR_BYTES // out.itemsize
     if N < width:
