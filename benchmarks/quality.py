@@ -20,7 +20,8 @@ from typing import NamedTuple
 
 from charloom.config import DataConfig, ModelConfig, TrainConfig, replace
 from charloom.data.batches import Ids, Lanes
-from charloom.data.text import read_text, split_text
+from charloom.data.dataset import split_text
+from charloom.data.text import read_text
 from charloom.data.vocabulary import Vocabulary
 from charloom.evaluation import evaluate
 from charloom.models.engines import LanguageModel, create_model
@@ -147,7 +148,7 @@ def train_charloom(task: Task, minutes: float, seed: int) -> Result:
         )
         seconds = time.perf_counter() - began
         run = Run.open(path)
-        assert (run.read_parts().validation == task.held_out).all()
+        assert (run.dataset().validation == task.held_out).all()
         last = run.checkpoint("latest")
         model = create_model(run.config.model, last.weights, run.vocabulary)
         end = score(model, task.held_out)

@@ -77,7 +77,7 @@ def tuned(request, home):
 def test_training_lowers_the_loss(tuned, home):
     run, _ = tuned
     before, after = open_model(home / "model"), open_model(run)
-    held_out = run.read_parts().validation
+    held_out = run.dataset().validation
     assert evaluate(after, held_out).nats < evaluate(before, held_out).nats - 0.01
     lines = run.metrics()
     assert lines[-1]["loss"] < lines[0]["loss"]
@@ -93,28 +93,28 @@ def test_the_parts_are_the_same_text_as_those_of_any_other_run(home, tmp_path):
     ]
     told = []
     for run in runs:
-        parts, vocabulary = run.read_parts(), run.vocabulary
+        parts, vocabulary = run.dataset(), run.vocabulary
         three = (parts.train, parts.validation, parts.test)
         told.append([vocabulary.decode(part) for part in three])
         for part, text in zip(three, told[-1], strict=True):
             np.testing.assert_array_equal(part, vocabulary.whole(text))
     assert told[0] == told[1]
     assert "".join(told[0]) == CONTENT
-    assert len(runs[0].read_parts().train) < len(runs[1].read_parts().train) / 2
+    assert len(runs[0].dataset().train) < len(runs[1].dataset().train) / 2
 
 
 def test_ids_are_kept_as_small_numbers_and_checked(home, tmp_path):
     run = new_run(tmp_path / "run", settings(home))
-    whole = np.array(run.read_parts().train)  # which lies in a file that is about to change
+    whole = np.array(run.dataset().train)  # which lies in a file that is about to change
     path = run.path / "ids.npy"
     assert np.load(path).dtype == np.uint16
     (run.path / "ids.json").unlink()
-    np.testing.assert_array_equal(Run.open(run.path).read_parts().train, whole)
+    np.testing.assert_array_equal(Run.open(run.path).dataset().train, whole)
     content = bytearray(path.read_bytes())
     content[200] ^= 1
     for damaged in (content, content[:-2], content[:-1], content + b"\0\0", b""):
         path.write_bytes(damaged)
-        parts = Run.open(run.path).read_parts()
+        parts = Run.open(run.path).dataset()
         assert "damaged" in parts.notes[0]
         np.testing.assert_array_equal(parts.train, whole)
 
@@ -124,7 +124,7 @@ def test_a_text_that_can_be_read_once_is_kept_as_its_tokens(home, tmp_path):
     run = new_run(tmp_path / "run", config, Text.from_string(CONTENT, "standard input"))
     again = Run.open(run.path)
     assert again.read_text().content == CONTENT
-    parts = again.read_parts()
+    parts = again.dataset()
     assert run.vocabulary.decode(parts.train) + run.vocabulary.decode(parts.validation) == CONTENT
 
 
@@ -201,7 +201,7 @@ def test_adapters_are_what_peft_reads(home, tmp_path):
     peft.LoraConfig(r=4, **alpha).save_pretrained(tmp_path)
     base = transformers.AutoModelForCausalLM.from_pretrained(home / "model", local_files_only=True)
     theirs = peft.PeftModel.from_pretrained(base, tmp_path).eval()
-    ids = run.read_parts().validation[None, :20].astype(np.int64)
+    ids = run.dataset().validation[None, :20].astype(np.int64)
     with torch.no_grad():
         expected = theirs(torch.tensor(ids)).logits.log_softmax(-1).numpy()
     model = open_model(run)
@@ -331,7 +331,7 @@ def test_a_text_of_too_few_tokens_is_refused_before_a_folder_is_made(home, tmp_p
 
 def test_progress_counts_characters(tuned):
     run, events = tuned
-    parts = run.read_parts()
+    parts = run.dataset()
     per_id = run.vocabulary.count(parts.train) / len(parts.train)
     last = run.metrics()[-1]
     steps = TRAIN.batch * TRAIN.length * last["step"]
@@ -391,7 +391,7 @@ def test_for_some_minutes_the_speed_is_measured(home, charloom):
     assert run.config.train.iterations
     shown = re.search(r"([\d.,]+) times through the text", made.stdout)
     train = run.config.train
-    passes = train.iterations * train.batch * train.length / len(run.read_parts().train)
+    passes = train.iterations * train.batch * train.length / len(run.dataset().train)
     assert passes == pytest.approx(float(shown[1].replace(",", "")), rel=0.1, abs=0.1)
 
 

@@ -919,7 +919,7 @@ def test_a_run_with_minutes_and_epochs_ends_with_the_sooner(tmp_path, source, mo
         Machine(monkeypatch, lambda _, seconds=seconds: seconds)
         config = config_of(source, train=timed(1.0, 10), watch=LIGHT)
         run = new_run(tmp_path / name, config)
-        epochs = 40 / Lanes(run.read_parts().train, TRAIN.batch, TRAIN.length).steps_per_epoch
+        epochs = 40 / Lanes(run.dataset().train, TRAIN.batch, TRAIN.length).steps_per_epoch
         run = new_run(tmp_path / f"{name}-e", replace(config, train=timed(1.0, 10, epochs=epochs)))
         finished = play(run)[-1]
         assert (finished.reason, finished.step) == ("done", pytest.approx(end, abs=3))

@@ -168,7 +168,7 @@ def test_a_small_text_can_be_learned(machine: Machine, characters: int, tmp_path
     text = Text.from_string(NIGHT[:characters], "small")
     config, _, _ = planned(machine, asked(), text)
     run = new_run(tmp_path / "run", config, text)
-    parts = run.read_parts()
+    parts = run.dataset()
     assert (parts.validation is None) == (characters < 200)
 
 

@@ -358,7 +358,7 @@ def test_a_run_inside_the_folder_that_it_learns_from_keeps_the_text(tmp_path, so
 
 def test_the_parts_are_the_text_cut_as_the_settings_say(tmp_path, source):
     run = new(tmp_path / "run", source, train=TrainConfig(batch=2, length=4))
-    parts = run.read_parts()
+    parts = run.dataset()
     held_out = int(0.1 * len(TEXT))
     assert run.vocabulary.decode(parts.train) == TEXT[:-held_out]
     assert run.vocabulary.decode(parts.validation) == TEXT[-held_out:]

@@ -9,7 +9,7 @@ import msgspec
 
 from charloom.errors import CharloomError
 
-_LARGEST_JSON = 2**20  # bytes
+_JSON_BYTES = 2**20  # at most
 
 T = TypeVar("T")
 
@@ -23,22 +23,25 @@ def plain_size(path: Path) -> int:
     try:
         status = path.lstat()
     except FileNotFoundError:
-        raise CharloomError(f"{path} is missing: restore it from a copy") from None
+        raise CharloomError(
+            f"{path} is missing: restore it from a copy", "not-found", path=str(path)
+        ) from None
     except OSError as error:
-        raise CharloomError(f"{path} cannot be read: {error.strerror}") from None
+        raise _unreadable(path, error) from None
     if not stat.S_ISREG(status.st_mode):
-        raise CharloomError(f"{path} is a link, a folder or a device, not a plain file: remove it")
+        problem = f"{path} is a link, a folder or a device, not a plain file: remove it"
+        raise CharloomError(problem, "damaged", path=str(path))
     return status.st_size
 
 
-def read_json(path: Path, kind: type[T], largest: int = _LARGEST_JSON) -> T:
+def read_json(path: Path, kind: type[T], largest: int = _JSON_BYTES) -> T:
     """Decode a plain JSON file strictly as `kind`; raises CharloomError that names the fault."""
     content = read_bytes(path, largest)
     try:
         return msgspec.json.decode(content, type=kind)
     except (ValueError, RecursionError, OverflowError) as error:
-        reason = one_line(error)
-        raise CharloomError(f"{path} is damaged ({reason}): restore it from a copy") from None
+        problem = f"{path} is damaged ({one_line(error)}): restore it from a copy"
+        raise CharloomError(problem, "damaged", path=str(path)) from None
 
 
 def one_line(error: Exception) -> str:
@@ -51,11 +54,17 @@ def one_line(error: Exception) -> str:
 def read_bytes(path: Path, largest: int) -> bytes:
     """Read a plain file of at most `largest` bytes; raises CharloomError."""
     if plain_size(path) > largest:
-        raise CharloomError(f"{path} is damaged (larger than {largest:,} bytes)")
+        problem = f"{path} is damaged: it is larger than {largest:,} bytes"
+        raise CharloomError(problem, "damaged", path=str(path))
     try:
         return path.read_bytes()
     except OSError as error:
-        raise CharloomError(f"{path} cannot be read: {error.strerror}") from None
+        raise _unreadable(path, error) from None
+
+
+def _unreadable(path: Path, error: OSError) -> CharloomError:
+    problem = f"{path} cannot be read: {error.strerror}"
+    return CharloomError(problem, "unreadable", path=str(path))
 
 
 def write_file(path: Path, content: bytes) -> None:
@@ -76,11 +85,12 @@ def replace_file(path: Path, content: bytes) -> None:
 
 
 def write_output(path: Path, content: bytes) -> None:
-    """Write what a user asked for, whole or not at all; raises CharloomError where it cannot be."""
+    """Write a file that a user asked for, whole or not at all; raises CharloomError."""
     try:
         replace_file(path, content)
     except OSError as error:
-        raise CharloomError(f"cannot write {path} ({error.strerror}): name another file") from None
+        problem = f"cannot write {path} ({error.strerror}): name another file"
+        raise CharloomError(problem, "unwritable", path=str(path)) from None
 
 
 def sync_folder(folder: Path) -> None:

@@ -1,13 +1,13 @@
-"""Saying how far a long piece of work has come."""
+"""Telling how far a long piece of work has come."""
 
 from collections.abc import Callable
 from time import perf_counter
 
 Tell = Callable[[str], None]
 
-LONG = 100_000_000  # bytes: what is shorter is over before anybody asks
-PAUSE = 1.0  # seconds between two lines, at least
-SHARE = 0.02  # of the whole between two lines, at least
+LONG_BYTES = 100_000_000  # what is shorter is over before anybody asks
+TELL_SECONDS = 1.0  # between two lines, at least
+TELL_SHARE = 0.02  # of the whole between two lines, at least
 
 
 def say_nothing(_: str) -> None:
@@ -15,17 +15,17 @@ def say_nothing(_: str) -> None:
 
 
 class Meter:
-    """Tells "reading the text: 312 MB of 1.1 GB" about once a second, of a long text alone."""
+    """Tells "reading the text: 312 MB of 1.1 GB" about once a second, of long texts only."""
 
     def __init__(self, tell: Tell, what: str, total: int) -> None:
         self._tell, self._what, self._total = tell, what, total
         self._told_at, self._told = perf_counter(), 0
 
     def move(self, done: int) -> None:
-        """Take note that so many bytes are done."""
-        if self._total < LONG or done - self._told < SHARE * self._total:
+        """Note that so many bytes are done."""
+        if self._total < LONG_BYTES or done - self._told < TELL_SHARE * self._total:
             return
-        if perf_counter() - self._told_at >= PAUSE:
+        if perf_counter() - self._told_at >= TELL_SECONDS:
             self._tell(f"{self._what}: {_size(done)} of {_size(self._total)}")
             self._told_at, self._told = perf_counter(), done
 

@@ -22,7 +22,7 @@ import pytest
 from shell import Shell
 
 from charloom.config import DataConfig
-from charloom.data.text import split_text
+from charloom.data.dataset import split_text
 from charloom.runs.run import Run
 
 NGRAM = ["--model", "ngram", "--order", "2", "--sample-length", "20"]
@@ -511,7 +511,7 @@ def test_what_is_learned_and_what_is_held_out_are_those_slices(shell, tmp_path):
     shares = ["--validation", "0.2", "--test", "0.1"]
     ended = shell.run("train", tmp_path / "text", "--out", tmp_path / "run", *NGRAM, *shares)
     assert ended.status == 0
-    parts = Run.open(tmp_path / "run").read_parts()
+    parts = Run.open(tmp_path / "run").dataset()
     whole = [int(i) for part in (parts.train, parts.validation, parts.test) for i in part]
     assert whole == [*range(1000)]
     assert [len(part) for part in (parts.train, parts.validation, parts.test)] == [700, 200, 100]

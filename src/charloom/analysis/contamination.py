@@ -9,8 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from charloom.config import PretrainedConfig
-from charloom.data.dataset import fewest_characters
-from charloom.data.text import Split, split_text
+from charloom.data.dataset import Split, fewest_characters, split_text
 from charloom.data.tokenizer import Tokenizer
 from charloom.errors import CharloomError
 from charloom.models.engines import Ids
@@ -78,7 +77,7 @@ def own_text(runs: Sequence[Run]) -> HeldOut:
     split = _split(first)
     if split.validation is None and split.test is None:
         raise CharloomError(f"{first.path} held no text out of training: give --text FILE")
-    parts = first.read_parts()
+    parts = first.dataset()
     part: Part = "validation" if split.test is None else "test"
     ids = parts.validation if split.test is None else parts.test
     assert ids is not None
@@ -98,7 +97,7 @@ def learned(runs: Sequence[Run | Path], text: str) -> tuple[list[Learned], list[
             for one in _lineage(run):
                 key = one.corpus.sha256, _split(one).train.stop
                 if key not in found:
-                    found[key] = Learned(one.vocabulary, one.read_parts().train, [])
+                    found[key] = Learned(one.vocabulary, one.dataset().train, [])
                 if name not in found[key].names:  # it may go on with the text of the one before
                     found[key].names.append(name)
         except CharloomError as error:

@@ -34,7 +34,7 @@ class Material:
 
 def training_text(run: Run) -> str:
     """Return the part of its text that a run learns from; raises CharloomError if too long."""
-    ids = run.read_parts().train
+    ids = run.dataset().train
     characters = run.vocabulary.count(ids)
     if characters > LARGEST:
         raise CharloomError(
@@ -46,7 +46,7 @@ def training_text(run: Run) -> str:
 
 def held_out_text(run: Run) -> str:
     """Return what was held out of training, validation and test; "" where nothing was."""
-    parts = run.read_parts()
+    parts = run.dataset()
     held_out = (part for part in (parts.validation, parts.test) if part is not None)
     return "".join(map(run.vocabulary.decode, held_out))
 

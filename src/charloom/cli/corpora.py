@@ -9,17 +9,13 @@ from charloom.cli.text import echo_json, table
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON document.")
 def corpora(as_json: bool) -> None:
     """List the texts known by name: `charloom train corpus:NAME`."""
-    from charloom.data.known_texts import corpora as known
+    from charloom.data.known_texts import KNOWN_TEXTS
 
     if as_json:
-        echo_json(known())
+        echo_json(KNOWN_TEXTS)
         return
     rows = [
-        (
-            f"corpus:{corpus.name}",
-            corpus.title,
-            f"{corpus.characters:,}" if corpus.characters else "varies",
-        )
-        for corpus in known()
+        (f"corpus:{text.name}", text.title, f"{text.characters:,}" if text.characters else "varies")
+        for text in KNOWN_TEXTS
     ]
     click.echo(table(("name", "text", "characters"), rows, left=2))

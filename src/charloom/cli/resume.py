@@ -34,7 +34,7 @@ def resume(context: click.Context, run: str, tensorboard: bool | None) -> None:
 
         opened = Run.open(run)
         record = recording(opened.path, tensorboard)
-        opened.prepare(view.status)
+        opened.dataset(view.status)
         events = train(opened, resume=True, began=began)
         context.exit(view.follow(recorded(events, opened.path) if record else events))
 

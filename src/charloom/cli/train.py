@@ -228,7 +228,7 @@ def train(context: click.Context, /, **_: Any) -> None:
         if again:
             view.status("resuming from the last checkpoint")
             run = again
-            run.prepare(view.status)
+            run.dataset(view.status)
         else:
             run, view.reasons, began = prepare(sources, values, out, tell=view.status, began=began)
         events = start(run, resume=again is not None, began=began)

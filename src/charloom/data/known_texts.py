@@ -7,15 +7,15 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from charloom.errors import CharloomError
+from charloom.errors import CharloomError, Code
 
 
 @dataclass(frozen=True)
-class Corpus:
+class KnownText:
     """A text known by name.
 
-    `source` says where it comes from. `characters` is None where that depends on the Python
-    that runs. `url` and `sha256` (hexadecimal, of the file's bytes) are those of a download.
+    `source` says where it comes from. `characters` is None if that depends on the Python that
+    runs. `url` and `sha256` (hexadecimal, of the file's bytes) are those of a download.
     """
 
     name: str
@@ -27,27 +27,27 @@ class Corpus:
     sha256: str = ""
 
 
-_CORPORA = (
-    Corpus(
+KNOWN_TEXTS = (
+    KnownText(
         name="us-constitution",
         title="The Constitution of the United States with its 27 amendments",
         licence="public domain (law)",
         source="part of charloom",
         characters=45_224,
     ),
-    Corpus(
+    KnownText(
         name="python-manual",
         title="The language reference of Python, as shown by help()",
         licence="PSF-2.0",
         source="pydoc_data.topics of the Python that runs",
     ),
-    Corpus(
+    KnownText(
         name="python-source",
         title="The source of Python's standard library, without its tests",
         licence="PSF-2.0",
         source="the .py files of the Python that runs",
     ),
-    Corpus(
+    KnownText(
         name="tiny-shakespeare",
         title="Tiny Shakespeare: 40,000 lines of his plays, chosen by Karpathy",
         licence="public domain",
@@ -60,26 +60,21 @@ _CORPORA = (
 )
 
 
-def corpora() -> tuple[Corpus, ...]:
-    """Return the texts known by name."""
-    return _CORPORA
-
-
-def load_corpus(name: str, known: Sequence[Corpus] = _CORPORA) -> str:
+def load_corpus(name: str, known: Sequence[KnownText] = KNOWN_TEXTS) -> str:
     """Return the text of that name, with LF line ends.
 
-    A download is kept in the user's cache folder (or that named by the environment variable
-    ``CHARLOOM_CACHE``) and its hash is checked at every use. Raises CharloomError where the
-    name is unknown or the text cannot be had.
+    A download is kept in the user's cache folder (or the one in the environment variable
+    ``CHARLOOM_CACHE``) and its hash is checked at every use. Raises CharloomError if the name is
+    unknown or the text cannot be had.
     """
-    for corpus in known:
-        if corpus.name == name:
-            break
-    else:
-        names = ", ".join(corpus.name for corpus in known)
-        raise CharloomError(f"there is no corpus {name!r}: the known ones are {names}")
-    if corpus.url:
-        return _download(corpus)
+    text = next((text for text in known if text.name == name), None)
+    if text is None:
+        names = ", ".join(text.name for text in known)
+        raise CharloomError(
+            f"there is no corpus {name!r}: the known ones are {names}", "not-found", name=name
+        )
+    if text.url:
+        return _download(text)
     return {
         "us-constitution": _us_constitution,
         "python-manual": _python_manual,
@@ -96,16 +91,25 @@ def _python_manual() -> str:
         from pydoc_data.topics import topics
     except ImportError:
         raise CharloomError(
-            "this Python comes without its manual (pydoc_data): take corpus:python-source"
+            "this Python comes without its manual (pydoc_data): take corpus:python-source",
+            "not-found",
+            name="python-manual",
         ) from None
     return "\n\n".join(topic.strip("\n") for topic in topics.values()) + "\n"
 
 
 def _python_source() -> str:
     folder = Path(sysconfig.get_paths()["stdlib"])
-    modules = [_read_module(path) for path in sorted(_modules(folder))]
+    modules: list[str] = []
+    for path in sorted(_modules(folder)):
+        with tokenize.open(path) as file:  # honours a coding line
+            modules.append(file.read())
     if not modules:
-        raise CharloomError(f"this Python has no .py files in {folder}: take corpus:python-manual")
+        raise CharloomError(
+            f"this Python has no .py files in {folder}: take corpus:python-manual",
+            "not-found",
+            name="python-source",
+        )
     return "\n".join(modules)
 
 
@@ -116,36 +120,38 @@ def _modules(folder: Path) -> Iterator[Path]:
         yield from (Path(parent, name) for name in files if name.endswith(".py"))
 
 
-def _read_module(path: Path) -> str:
-    with tokenize.open(path) as file:  # honours a coding line
-        return file.read()
-
-
-def _download(corpus: Corpus) -> str:
+def _download(text: KnownText) -> str:
     import pooch  # brings requests: only now
 
     pooch.get_logger().setLevel("WARNING")
-    path = Path(
-        os.environ.get("CHARLOOM_CACHE") or pooch.os_cache("charloom"), f"{corpus.name}.txt"
-    )
+    folder = os.environ.get("CHARLOOM_CACHE") or pooch.os_cache("charloom")
+    path = Path(folder, f"{text.name}.txt")
     try:
-        pooch.retrieve(corpus.url, f"sha256:{corpus.sha256}", fname=path.name, path=path.parent)
+        pooch.retrieve(text.url, f"sha256:{text.sha256}", fname=path.name, path=path.parent)
         return path.read_text("utf-8")
     except (OSError, ValueError) as error:
-        raise CharloomError(_why_failed(corpus, error, path)) from None
+        raise _failed(text, error, path) from None
 
 
-def _why_failed(corpus: Corpus, error: OSError | ValueError, path: Path) -> str:
+def _failed(text: KnownText, error: OSError | ValueError, path: Path) -> CharloomError:
     # requests' errors are OSErrors too, but without a number; pooch words PermissionError anew.
+    code: Code = "unreadable"
     if isinstance(error, ValueError):
-        reason, cure = "what came is cut short or another text: its SHA-256 is wrong", "try again"
+        code, reason = "damaged", "what came has another SHA-256, so it is cut short or changed"
+        cure = "try again"
     elif isinstance(error, PermissionError) or error.errno is not None:
         reason = f"{path.parent} cannot be written to ({error.strerror or 'Permission denied'})"
-        cure = "name another folder in the environment variable CHARLOOM_CACHE"
+        code, cure = "unwritable", "name another folder in the environment variable CHARLOOM_CACHE"
     else:
         reason = "no connection"
         if (response := getattr(error, "response", None)) is not None:
             response.close()  # pooch leaves it open
             reason = f"the server says {response.status_code}"
         cure = f"check the internet connection, or save the file as {path}"
-    return f"cannot download corpus:{corpus.name} from {corpus.url}: {reason}; {cure}"
+    return CharloomError(
+        f"cannot download corpus:{text.name} from {text.url}: {reason}; {cure}",
+        code,
+        name=text.name,
+        url=text.url,
+        path=str(path),
+    )

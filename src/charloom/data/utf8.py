@@ -2,8 +2,8 @@
 
 import codecs
 import shlex
+from collections import Counter
 from collections.abc import Iterator
-from dataclasses import dataclass
 from typing import BinaryIO
 
 from charloom.errors import CharloomError
@@ -11,6 +11,9 @@ from charloom.errors import CharloomError
 CHUNK = 1 << 20  # bytes read at once
 
 STDIN = "standard input"
+
+# Counts of what was changed: "marks" that were removed, "CRLF" and "lone CR" that became LF.
+Changes = Counter[str]
 
 _MARKS = {  # byte-order marks; UTF-32's little-endian one begins with UTF-16's, so it comes first
     b"\xff\xfe\x00\x00": "UTF-32",
@@ -20,27 +23,10 @@ _MARKS = {  # byte-order marks; UTF-32's little-endian one begins with UTF-16's,
 }
 _PACKED = {
     b"\x1f\x8b": ("a gzip archive", "unpack it with gunzip"),
-    b"PK\x03\x04": ("a ZIP archive (DOCX, ODT and EPUB are such too)", "save it as plain text"),
-    b"%PDF-": ("a PDF", "turn it into text, for instance with pdftotext"),
+    b"PK\x03\x04": ("a ZIP archive (or DOCX, ODT or EPUB)", "save it as plain text"),
+    b"%PDF-": ("a PDF", "convert it to text, for instance with pdftotext"),
 }
 _HEAD = max(map(len, [*_MARKS, *_PACKED]))
-
-
-class NotTextError(CharloomError):
-    """A file that is no text; `why` says so in two words."""
-
-    def __init__(self, message: str, why: str) -> None:
-        super().__init__(message, "not-text", why=why)
-        self.why = why
-
-
-@dataclass
-class Changes:
-    """What was removed and turned: byte-order marks, and line ends that were CRLF or lone CR."""
-
-    marks: int = 0
-    crlf: int = 0
-    cr: int = 0
 
 
 def decode(
@@ -48,8 +34,9 @@ def decode(
 ) -> Iterator[tuple[str, int]]:
     """Yield the text in pieces that are not empty, with the offset in bytes behind each.
 
-    `file` stands at `offset`, which is 0 or one that was yielded: the pieces from there are
-    the rest of the text. Counts in `changes`. Raises NotTextError, with `label` as the name.
+    `file` is at `offset`, which is 0 or one that was yielded: the pieces from there are the rest
+    of the text. Counts in `changes`. Raises CharloomError that names `label` if it is not text;
+    its fact `why` says in two words what it is.
     """
     at_start, empty, lines, held, rest = offset == 0, offset == 0, 1, "", b""
     head = file.read(_HEAD) if at_start else b""
@@ -57,19 +44,19 @@ def decode(
     while True:
         chunk = head + file.read(CHUNK)
         if (nul := chunk.find(0)) >= 0:
-            raise _not_text(offset + len(rest) + nul, label)
+            raise _binary(offset + len(rest) + nul, label)
         data, final, head = rest + chunk, not chunk, b""
         try:
             text, used = codecs.utf_8_decode(data, "strict", final)
         except UnicodeDecodeError as error:
             _refuse_nul(file, offset + len(data), label)
-            before = _with_lf(held + data[: error.start].decode(), Changes())
+            before = _with_lf(held + data[: error.start].decode(), Counter())
             where = offset + error.start, lines + before.count("\n")
             raise _not_utf8(error, *where, label) from None
         rest, offset = data[used:], offset + used
         if at_start and text:
             at_start = False
-            changes.marks += text.startswith("\ufeff")
+            changes["marks"] += text.startswith("\ufeff")
             text = text.removeprefix("\ufeff")
         text, held = held + text, ""
         if text.endswith("\r") and not final:  # its LF may come with the next chunk
@@ -82,49 +69,56 @@ def decode(
         if final:
             break
     if empty:
-        raise NotTextError(f"{label} is empty: give a file with text in it", "empty")
+        raise _not_text(f"{label} is empty: give a file with text in it", "empty", label)
 
 
 def _with_lf(text: str, changes: Changes) -> str:
     if "\r" not in text:
         return text
     crlf = text.count("\r\n")
-    changes.crlf += crlf
-    changes.cr += text.count("\r") - crlf
+    changes["CRLF"] += crlf
+    changes["lone CR"] += text.count("\r") - crlf
     return text.replace("\r\n", "\n").replace("\r", "\n")
+
+
+def _not_text(message: str, why: str, label: str, **facts: object) -> CharloomError:
+    return CharloomError(message, "not-text", why=why, path=label, **facts)
 
 
 def _refuse_other_kinds(head: bytes, label: str) -> None:
     for mark, encoding in _MARKS.items():
         if head.startswith(mark):
-            raise NotTextError(
-                f"{label} looks like {encoding}, but text is read as UTF-8: "
-                f"{_convert(encoding, label)}",
-                "not UTF-8",
-            )
+            cure = _convert(encoding, label)
+            message = f"{label} looks like {encoding}, but text is read as UTF-8: {cure}"
+            raise _not_text(message, "not UTF-8", label, encoding=encoding)
     for start, (kind, cure) in _PACKED.items():
         if head.startswith(start):
-            raise NotTextError(f"{label} is {kind}, not text: {cure}", "not text")
+            raise _not_text(f"{label} is {kind}, not text: {cure}", "not text", label)
 
 
 def _refuse_nul(file: BinaryIO, offset: int, label: str) -> None:
-    """Say of a file with NUL bytes that it is no text, whatever else is wrong before them."""
+    """A file with NUL bytes is not text, even if something else is wrong before them."""
     while chunk := file.read(CHUNK):
         if (nul := chunk.find(0)) >= 0:
-            raise _not_text(offset + nul, label)
+            raise _binary(offset + nul, label)
         offset += len(chunk)
 
 
-def _not_text(offset: int, label: str) -> NotTextError:
-    problem = f"{label} is not text: byte 0x00 at offset {offset:,}; give a plain text file"
-    return NotTextError(problem, "not text")
+def _binary(offset: int, label: str) -> CharloomError:
+    message = f"{label} is not text: byte 0x00 at offset {offset:,}; give a plain text file"
+    return _not_text(message, "not text", label, offset=offset, byte=0)
 
 
-def _not_utf8(error: UnicodeDecodeError, offset: int, line: int, label: str) -> NotTextError:
-    return NotTextError(
-        f"{label} is not UTF-8: byte 0x{error.object[error.start]:02X} at offset {offset:,}, in "
-        f"line {line:,} ({error.reason}); {_convert('WINDOWS-1252', label)}, or what else it is in",
+def _not_utf8(error: UnicodeDecodeError, offset: int, line: int, label: str) -> CharloomError:
+    byte = error.object[error.start]
+    return _not_text(
+        f"{label} is not UTF-8: byte 0x{byte:02X} at offset {offset:,}, in line {line:,} "
+        f"({error.reason}); {_convert('WINDOWS-1252', label)}, or from the encoding it is in",
         "not UTF-8",
+        label,
+        offset=offset,
+        line=line,
+        byte=byte,
     )
 
 

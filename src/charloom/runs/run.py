@@ -28,8 +28,7 @@ import msgspec
 from charloom import __version__
 from charloom.config import PretrainedConfig, RunConfig
 from charloom.data.dataset import Corpus as Corpus
-from charloom.data.dataset import CorpusText
-from charloom.data.dataset import Parts as Parts
+from charloom.data.dataset import Dataset
 from charloom.data.subwords import Subwords
 from charloom.data.text import Text
 from charloom.data.tokenizer import Tokenizer
@@ -70,7 +69,7 @@ class Run:
         self.checkpoints = path / "checkpoints"
         self._metrics = path / "metrics.jsonl"
         self._samples = path / "samples"
-        self._text = CorpusText(path, config, vocabulary, corpus)
+        self._dataset = Dataset(path, config, vocabulary, corpus)
 
     @classmethod
     def create(
@@ -96,7 +95,7 @@ class Run:
                 (path / folder).mkdir()
             for name, content in contents.items():
                 write_file(path / name, content)
-            run._text.begin(text, tell)
+            run._dataset.begin(text, tell)
             replace_file(path / "config.json", _pretty(config))  # whole, or there is no run
             sync_folder(path.parent)
         except OSError as error:
@@ -158,21 +157,15 @@ class Run:
 
     def read_text(self) -> Text:
         """Read the text again; raises CharloomError unless it is the one the run began with."""
-        return self._text.read()
+        return self._dataset.read()
 
-    def prepare(self, tell: Tell = say_nothing) -> None:
-        """Do what takes long in `read_parts` now, and let `tell` hear how far it has come.
+    def dataset(self, tell: Tell = say_nothing) -> Dataset:
+        """Return the text as ids, cut into parts; they are written when this is first called.
 
-        Raises CharloomError as that does.
+        `tell` hears how far that has come. Raises CharloomError if the text is another now, or if
+        another process is writing the ids.
         """
-        self._text.prepare(tell)
-
-    def read_parts(self) -> Parts:
-        """Return the text as ids, cut; they are made in the folder when this is first called.
-
-        Raises CharloomError where the text is another now, or where another process is at it.
-        """
-        return self._text.parts()
+        return self._dataset.open(tell)
 
     def append_metrics(self, record: Mapping[str, Any]) -> None:
         """Add one line; a number that JSON does not have, NaN or an infinity, becomes null."""

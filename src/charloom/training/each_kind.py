@@ -6,7 +6,8 @@ from pathlib import Path
 from time import perf_counter
 from typing import Any, NamedTuple
 
-from charloom.data.text import Text, read_text, split_text
+from charloom.data.dataset import split_text
+from charloom.data.text import Text, read_text
 from charloom.errors import CharloomError
 from charloom.models.engines import has_torch
 from charloom.progress import Tell, say_nothing

@@ -7,9 +7,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
+from charloom.data.dataset import Dataset
 from charloom.evaluation import Score
 from charloom.runs.meta import Best
-from charloom.runs.run import Parts, Run
+from charloom.runs.run import Run
 
 
 @dataclass(frozen=True)
@@ -23,7 +24,7 @@ class Started:
     run: Run
     engine: str
     parameters: int
-    parts: Parts
+    parts: Dataset
     step: int
     total: int
     notes: tuple[str, ...]

@@ -81,7 +81,7 @@ class _Trainer:
     ) -> None:
         config, V = run.config, len(run.vocabulary)
         self.run, self.model, self.signals, self.writer = run, model, Signals(), RunWriter(run)
-        self.parts = run.read_parts()
+        self.parts = run.dataset()
         lanes = open_batches(self.parts.train, config.train)
         self.most = most_steps(config.train, lanes.steps_per_epoch)
         self.learner = create_learner(

@@ -17,7 +17,7 @@ from charloom.training.events import Evaluated, Event, Finished, Sampled, Saved,
 def fit(run: Run, config: NgramConfig, saved: Checkpoint | None) -> Iterator[Event]:
     """Count, score, write a sample and save; a run that is `saved` already is left as it is."""
     began, score = perf_counter(), None
-    parts, vocabulary = run.read_parts(), run.vocabulary
+    parts, vocabulary = run.dataset(), run.vocabulary
     if saved is None:
         model = NgramModel.fit(parts.train, vocabulary, config)
         yield Started(run, "counts", model.parameter_count, parts, 0, 1, parts.notes)

@@ -13,8 +13,8 @@ from typing import Any, NamedTuple
 
 from charloom.config import NgramConfig, PretrainedConfig, RunConfig, replace
 from charloom.data.batches import check_fits, open_batches
-from charloom.data.dataset import fewest_characters
-from charloom.data.text import Text, read_text, split_text
+from charloom.data.dataset import fewest_characters, split_text
+from charloom.data.text import Text, read_text
 from charloom.data.tokenizer import Tokenizer
 from charloom.data.vocabulary import Vocabulary
 from charloom.errors import CharloomError
@@ -87,7 +87,7 @@ def prepare(
     kept = None if config.preset else {*given, *(SHAPE if config.start else ())}
     config, reasons, began = plan(config, kept, text, began, tell)
     run = Run.create(folder, config, _vocabulary(config, text), text, tell)
-    run.prepare(tell)
+    run.dataset(tell)
     return Prepared(run, reasons, began)
 
 

@@ -48,7 +48,7 @@ def read(run: "Run | None", path: str, name: str | None, length: int | None) -> 
 def _held_out(run: "Run | None", path: str, length: int | None) -> Reading:
     if run is None:
         raise CharloomError(f"{path} is a model that has no text of its own: name a TEXT to read")
-    parts = run.read_parts()
+    parts = run.dataset()
     ids = parts.validation if parts.validation is not None else parts.test
     if ids is None:
         raise CharloomError(f"{path} held no text out of training: name a TEXT to read")

@@ -5,14 +5,17 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from charloom.config import DataConfig, RunConfig, TrainConfig
-from charloom.data import dataset as corpus_module
+from charloom.data import dataset
+from charloom.data.dataset import split_text
 from charloom.data.sources import File
 from charloom.data.token_file import alone
-from charloom.errors import CharloomError
 from charloom.runs.run import Run
 from charloom.training.planning import new_run
+from expect import refused
 
 TEXT = "Half a league, half a league,\nhalf a league onward.\n" * 4
 SETTINGS = TrainConfig(batch=2, length=4, iterations=1)
@@ -33,7 +36,7 @@ def new(folder, *sources):
 @pytest.fixture
 def run(tmp_path, source):
     run = new(tmp_path / "run", source)
-    run.read_parts()
+    run.dataset()
     return run
 
 
@@ -43,7 +46,7 @@ def whole(run, parts):
 
 def reopened(run):
     found = Run.open(run.path)
-    parts = found.read_parts()
+    parts = found.dataset()
     assert whole(found, parts) == TEXT
     return parts
 
@@ -62,7 +65,7 @@ def reads(monkeypatch):
 def test_ids_are_made_once_and_the_text_is_not_read_again(tmp_path, source, reads):
     run = new(tmp_path / "run", source)
     assert not (run.path / "ids.npy").exists()
-    parts = run.read_parts()
+    parts = run.dataset()
     assert reads == ["poem.txt"] * 2  # once for the characters, once for the ids
     again = reopened(run)
     assert reads == ["poem.txt"] * 2
@@ -72,13 +75,11 @@ def test_ids_are_made_once_and_the_text_is_not_read_again(tmp_path, source, read
     assert not again.train.flags.writeable
 
 
-def test_what_was_prepared_is_not_checked_twice(run, monkeypatch):
+def test_an_open_run_does_not_check_its_ids_twice(run, monkeypatch):
     found = Run.open(run.path)
-    found.prepare()
-    monkeypatch.setattr(corpus_module, "open_ids", None)
-    assert whole(found, found.read_parts()) == TEXT
-    with pytest.raises(TypeError):
-        found.read_parts()
+    found.dataset()
+    monkeypatch.setattr(dataset, "open_ids", None)
+    assert whole(found, found.dataset()) == TEXT
 
 
 def test_a_file_that_was_touched_is_read_again_once(run, source, reads):
@@ -91,18 +92,19 @@ def test_a_file_that_was_touched_is_read_again_once(run, source, reads):
 
 def test_a_text_that_has_changed_is_refused_although_its_ids_are_there(run, source):
     source.write_bytes(source.read_bytes().replace(b"onward", b"upward"))
-    with pytest.raises(CharloomError, match=r"poem\.txt is not the text .*: it has as many"):
-        Run.open(run.path).read_parts()
+    N = len(TEXT)
+    with refused("changed-text", path=str(source), characters=N, learned=N):
+        Run.open(run.path).dataset()
 
 
 def test_a_text_that_is_gone_is_done_without(run, source):
     source.unlink()
     parts = reopened(run)
     assert parts.notes[:-1] == ("removed a byte-order mark", "turned 8 CRLF line ends into LF")
-    assert "is not there any more (there is no file or folder" in parts.notes[-1]
+    assert str(source) in parts.notes[-1]
     (run.path / "ids.npy").write_bytes(b"")
-    with pytest.raises(CharloomError, match=r"cannot be read again: there is no file .*poem\.txt"):
-        Run.open(run.path).read_parts()
+    with refused("not-found", path=str(source)):
+        Run.open(run.path).dataset()
 
 
 @pytest.mark.parametrize("damage", ["cut", "an id", "link", "missing", "sums"])
@@ -117,7 +119,7 @@ def test_damaged_ids_are_made_anew(run, damage, reads):
     elif damage == "link":
         path.symlink_to("/dev/zero")
     notes = reopened(run).notes
-    assert ("made anew from the text" in notes[-1]) == (damage not in ("missing", "sums"))
+    assert (str(path) in notes[-1]) == (damage not in ("missing", "sums"))
     assert path.read_bytes() == data
     assert not path.is_symlink()
     assert len(reads) == (1 if damage == "sums" else 2)
@@ -132,19 +134,19 @@ def test_of_a_folder_all_files_are_looked_at(tmp_path, reads):
     (folder / "image.png").write_bytes(b"\x89PNG\0")
     run = new(tmp_path / "run", folder)
     content = run.read_text().content
-    run.read_parts()
+    run.dataset()
     reads.clear()
     for change in (lambda: None, (folder / ".hidden").touch):
         change()
-        Run.open(run.path).read_parts()
+        Run.open(run.path).dataset()
         assert reads == []
     (folder / "image.png").write_bytes(b"\x89PNG\0\0")
     found = Run.open(run.path)
-    assert whole(found, found.read_parts()) == content
+    assert whole(found, found.dataset()) == content
     assert set(reads) == {"a.txt", "b.txt", "image.png"}
     (folder / "c.txt").write_text("more")
-    with pytest.raises(CharloomError, match="is not the text"):
-        Run.open(run.path).read_parts()
+    with refused("changed-text", path=str(folder)):
+        Run.open(run.path).dataset()
 
 
 @pytest.fixture
@@ -170,8 +172,8 @@ def test_a_text_that_is_lost_is_refused(piped, damage):
     path.unlink()
     if damage == "an id":
         path.write_bytes(data[:-1] + bytes([data[-1] ^ 1]))
-    for read in (Run.open(piped.path).read_parts, Run.open(piped.path).read_text):
-        with pytest.raises(CharloomError, match=r"ids\.npy is .*: restore the file from a copy"):
+    for read in (Run.open(piped.path).dataset, Run.open(piped.path).read_text):
+        with refused("damaged" if damage == "an id" else "not-found", path=str(path)):
             read()
 
 
@@ -184,8 +186,8 @@ def test_a_run_of_before_that_kept_a_copy_of_the_text_is_opened(piped):
         reopened(piped)
         assert (piped.path / "ids.npy").exists()
     (piped.path / "corpus.txt").write_text(TEXT.upper())
-    with pytest.raises(CharloomError, match=r"corpus\.txt is not the text"):
-        Run.open(piped.path).read_parts()
+    with refused("changed-text", path=str(piped.path / "corpus.txt")):
+        Run.open(piped.path).dataset()
 
 
 def test_a_run_in_the_folder_that_it_learns_from_does_not_read_itself(tmp_path, source):
@@ -200,17 +202,17 @@ def test_ids_are_read_from_a_folder_that_cannot_be_written_to(run, source, monke
     def refuse(*_):
         raise PermissionError
 
-    monkeypatch.setattr(corpus_module, "write_sums", refuse)
-    monkeypatch.setattr(corpus_module, "write_ids", refuse)
+    monkeypatch.setattr(dataset, "write_checksums", refuse)
+    monkeypatch.setattr(dataset, "write_ids", refuse)
     os.utime(source)
     reopened(run)
 
 
 def test_while_another_process_makes_the_ids_nobody_else_does(tmp_path, source):
     run = new(tmp_path / "run", source)
-    with alone(run.path), pytest.raises(CharloomError, match="another process is reading"):
-        run.prepare()
-    run.prepare()
+    with alone(run.path), refused("busy", path=str(run.path)):
+        run.dataset()
+    run.dataset()
     with alone(run.path):
         reopened(run)
 
@@ -218,9 +220,57 @@ def test_while_another_process_makes_the_ids_nobody_else_does(tmp_path, source):
 def test_a_source_whose_name_is_no_text_is_refused_before_there_is_a_folder(tmp_path):
     path = tmp_path / os.fsdecode(b"caf\xe9.txt")
     path.write_text(TEXT)
-    with pytest.raises(CharloomError, match=r"caf\\udce9\.txt' holds bytes .*: rename it"):
+    with refused("unsupported", path=str(path)):
         new(tmp_path / "run", path)
     assert not (tmp_path / "run").exists()
     (tmp_path / "folder").mkdir()
     path.rename(tmp_path / "folder" / path.name)
     reopened(new(tmp_path / "run", tmp_path / "folder"))
+
+
+parts = st.floats(0, 0.45)
+
+
+@given(st.integers(0, 5000), parts, parts, st.integers(3, 300))
+def test_parts_follow_one_another_and_cover_the_text(characters, validation, test, minimum):
+    split = split_text(characters, DataConfig(validation=validation, test=test), minimum)
+    held = [part for part in (split.validation, split.test) if part is not None]
+    ends = [0]
+    for part in (split.train, *held):
+        assert part.start == ends[-1]
+        ends.append(part.stop)
+    assert ends[-1] == characters
+    assert all(part.stop - part.start >= 16 for part in held)
+    assert not held or split.train.stop >= minimum
+    left_out = 0
+    for share, part in ((validation, split.validation), (test, split.test)):
+        left_out += part is None and share > 0
+        if part is not None:
+            assert part.stop - part.start == int(characters * share)
+    assert len(split.notes) == left_out
+
+
+def test_the_usual_split_is_nine_tenths_and_one():
+    split = split_text(1_115_394, DataConfig(), 66)
+    assert split.train == slice(0, 1_003_855)
+    assert split.validation == slice(1_003_855, 1_115_394)
+    assert (split.test, split.notes) == (None, ())
+
+
+def test_the_smallest_parts_are_sixteen_held_out_and_the_minimum_for_training():
+    config = DataConfig(validation=0.16)
+    assert split_text(100, config, 84).validation == slice(84, 100)
+    assert split_text(100, config, 85).validation is None
+    assert split_text(99, config, 3).validation is None
+
+
+def test_a_text_too_short_to_split_says_so():
+    split = split_text(1000, DataConfig(validation=0.01), 66)
+    assert (split.train, split.validation) == (slice(0, 1000), None)
+    assert all(word in split.notes[0] for word in ("validation", "1%", "1,000", "10", "16"))
+    split = split_text(1000, DataConfig(validation=0.1, test=0.2), 800)
+    assert (split.train, split.validation) == (slice(0, 900), slice(900, 1000))
+    assert all(word in split.notes[0] for word in ("test", "700", "1,000", "800"))
+    split = split_text(1000, DataConfig(validation=0.1), 1002)
+    assert split.train == slice(0, 1000)
+    assert all(word in split.notes[0] for word in ("validation", "900", "1,002"))
