@@ -65,6 +65,7 @@ def test_what_is_given_stands_beside_the_preset() -> None:
     config = settings(preset="char-rnn", model="gru", hidden=7, greedy=True, engine="reference")
     assert config.model == ModelConfig(cell="gru", layers=2, hidden=7, init_std=0.0462)
     assert (config.watch.sample.temperature, config.engine) == (0.0, "reference")
+    assert settings(seed=7).watch == BASE.watch
     assert settings(model="ngram", order=3).model == NgramConfig(order=3)
 
 

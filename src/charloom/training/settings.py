@@ -15,6 +15,7 @@ from charloom.config import (
     NgramConfig,
     PretrainedConfig,
     RunConfig,
+    SampleConfig,
     TrainConfig,
     TransformerConfig,
     WatchConfig,
@@ -155,11 +156,11 @@ def _length(
     return minutes
 
 
-def _sample(base: WatchConfig, given: Mapping[str, Any]) -> Any:
+def _sample(base: WatchConfig, given: Mapping[str, Any]) -> SampleConfig:
     if given.get("greedy") and "temperature" in given:
         raise CharloomError("greedy is temperature 0: give one of them", field="greedy")
-    greedy = {"temperature": 0.0} if given.get("greedy") else {}
-    return _changed(base.sample, {**given, **greedy})
+    temperature = 0.0 if given.get("greedy") else given.get("temperature", base.sample.temperature)
+    return replace(base.sample, temperature=temperature)
 
 
 def _one_window(
