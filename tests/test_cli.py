@@ -225,8 +225,8 @@ def test_a_folder_without_text_is_refused(folder: Path) -> None:
     ("arguments", "code"),
     [
         ("sample run --prompt Ω", "unknown-character"),
-        ("train corpus:us-constitution --out run", "taken"),
-        ("train corpus:us-constitution --out .", "taken"),
+        ("train corpus:us-constitution --iterations 1 --out run", "taken"),
+        ("train corpus:us-constitution --iterations 1 --out .", "taken"),
         ("evaluate run other", "not-found"),
         ("sample run --top-p 3", "bad-setting"),
         ("train corpus:us-constitution --from other", "not-found"),
