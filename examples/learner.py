@@ -1,4 +1,4 @@
-"""The loop itself, in Python: batches in, losses out, then read and write with what was learned.
+"""A training loop of your own: batches in, losses out, then text.
 
 python examples/learner.py
 """
@@ -13,7 +13,7 @@ from charloom.models.engines import create_model
 text = load_corpus("us-constitution")
 vocabulary = charloom.Vocabulary.from_text(text)
 ids = vocabulary.encode(text)
-train_ids, held_out = ids[:40_000], ids[40_000:]
+train_ids, validation_ids = ids[:40_000], ids[40_000:]
 
 model = charloom.ModelConfig(cell="gru", layers=1, hidden=96)
 train = charloom.TrainConfig(optimizer="adamw", learning_rate=0.01, batch=16, length=50)
@@ -27,7 +27,7 @@ for step in range(601):
     loss = learner.update(inputs, targets, train.learning_rate)
     if step % 100 == 0:
         reader = create_model(model, learner.arrays(), vocabulary)
-        score = evaluate(reader, held_out)
-        print(f"{step:4}  training {loss:.3f}  held-out {score.nats:.3f} nats per character")
+        score = evaluate(reader, validation_ids)
+        print(f"{step:4}  training {loss:.3f}  validation {score.nats:.3f} nats per character")
 
 print("".join(generate(reader, charloom.SampleConfig(temperature=0.7, seed=1), "The ", 300)))
