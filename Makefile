@@ -18,8 +18,8 @@ browser:  ## Install Debian's chromium, for the tests of pages (as root)
 	apt-get update -qq
 	apt-get install -y -qq --no-install-recommends chromium
 
-torture: .venv/installed-test  ## Run all reliability trials, most of an hour; prints a table
-	$(BIN)/pytest tests/reliability tests/test_fine_tuning.py tests/test_replay.py --full -n 2 --dist worksteal
+torture: .venv/installed-test  ## Run all trials and 1000 examples a property, most of an hour; prints a table
+	$(BIN)/pytest -m 'torture or reliability or hypothesis' --full -n 2 --dist worksteal
 
 bench: .venv/installed  ## Measure speed against PyTorch, the reference engine and plain Python
 	$(BIN)/python benchmarks/run.py

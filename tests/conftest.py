@@ -4,15 +4,17 @@ import signal
 import pytest
 from hypothesis import settings
 
-# An example may be the first to need a kernel, and then waits for its compilation.
-settings.register_profile("charloom", deadline=None)
-settings.load_profile("charloom")
+# No deadline: an example may be the first to need a kernel, and then waits for its compilation.
+settings.register_profile("test", deadline=None, max_examples=50, derandomize=True)
+settings.register_profile("full", deadline=None, max_examples=1000)
 
 os.environ.setdefault("GOMP_SPINCOUNT", "10000")  # as model.load_torchnet, before any test
 
 
 def pytest_addoption(parser):
-    parser.addoption("--full", action="store_true", help="make all trials of tests/reliability")
+    parser.addoption(
+        "--full", action="store_true", help="all trials, and 1000 examples of each property"
+    )
 
 
 def pytest_collection_modifyitems(config, items):
@@ -24,8 +26,9 @@ def pytest_collection_modifyitems(config, items):
             item.add_marker(pytest.mark.skip(reason="only in `make torture`"))
 
 
-def pytest_configure():
-    """Take signals as a terminal would send them: nohup, or a shell's &, lets them be ignored."""
+def pytest_configure(config):
+    """Take signals as a terminal would send them: under nohup or a shell's & they are ignored."""
+    settings.load_profile("full" if config.getoption("--full") else "test")
     signal.signal(signal.SIGINT, signal.default_int_handler)
     for number in (signal.SIGHUP, signal.SIGTERM):
         signal.signal(number, signal.SIG_DFL)

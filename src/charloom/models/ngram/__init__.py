@@ -1,4 +1,4 @@
-"""Character n-grams: counted in one pass, smoothed, and read like any other model."""
+"""Ids in, log-probabilities out, by counting: n-grams, smoothed, read like any other model."""
 
 from charloom.models.ngram.model import NgramModel
 

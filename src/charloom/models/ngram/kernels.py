@@ -1,7 +1,7 @@
-"""Growing, linking and reading the trie of n-grams, compiled by numba.
+"""The trie of n-grams, compiled by numba: how it is counted, linked and read.
 
 Nodes are n-grams, numbered by length, then parent, then last character; 0 is the empty one.
-The first C of them are contexts: shorter than the model's order, so that they may have children.
+The first C nodes are contexts: shorter than the model's order, so they may have children.
 """
 
 from typing import NamedTuple
@@ -17,7 +17,7 @@ Floats = NDArray[np.float64]
 
 
 class Trie(NamedTuple):
-    """All that reading needs: n-grams by number, and the two terms of the smoothing."""
+    """What reading needs: n-grams by number, and the two terms of the smoothing."""
 
     first: Integers  # (C + 1,) the children of context h are first[h] .. first[h + 1] - 1
     character: Integers  # (M,) the n-gram's last character
@@ -28,7 +28,7 @@ class Trie(NamedTuple):
 
 @kernel
 def positions_by_character(ids: Integers, V: int) -> Integers:
-    """Sort the positions (N,) of ids (N,) by their character, stably: a counting sort."""
+    """Return the positions (N,) of ids (N,), sorted stably by character: a counting sort."""
     place = np.zeros(V + 1, np.int64)
     for c in ids:
         place[c + 1] += 1
@@ -46,10 +46,10 @@ def lengthen(
 ) -> tuple[Integers, Integers, Integers]:
     """Count every n-gram of `length` together with the character that follows it.
 
-    gram (N,) holds at i the rank of ids[i : i + length] among the `grams` distinct ones, and is
-    overwritten with the ranks at length + 1. Returns how many children each n-gram has (grams,),
+    gram[i] of gram (N,) is the rank of ids[i : i + length] among the `grams` different ones; it is
+    overwritten with the rank at length + 1. Returns how many children each n-gram has (grams,),
     and the character and count of each child. A parent meets its children in sorted order,
-    because the positions come sorted by character.
+    because `positions` are sorted by character.
     """
     last = np.full(grams, -1, np.int32)
     children = np.zeros(grams, np.int32)
@@ -93,7 +93,7 @@ def child(first: Integers, character: Integers, node: int, c: int) -> int:
 
 @kernel
 def link(first: Integers, character: Integers) -> Integers:
-    """Return each n-gram's suffix (M,); -1 where the trie does not hold it.
+    """Return each n-gram's suffix (M,); -1 if the trie does not have it.
 
     suffix(hc) = suffix(h)c, and a shorter n-gram has a lower number.
     """
@@ -107,7 +107,7 @@ def link(first: Integers, character: Integers) -> Integers:
 
 @kernel
 def follow(trie: Trie, context: int, c: int) -> int:
-    """Return the context after `c`: the longest one seen that the text so far ends with."""
+    """Return the context after `c`: the longest known one that the text so far ends with."""
     node = child(trie.first, trie.character, context, c)
     while node < 0 and context > 0:
         context = trie.suffix[context]

@@ -1,4 +1,4 @@
-"""The n-gram model: which character came how often after the last few?"""
+"""The n-gram model: how often each character came after the last few."""
 
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, Self
@@ -9,7 +9,9 @@ from numpy.typing import NDArray
 from charloom.config import NgramConfig, SampleConfig
 from charloom.data.tokenizer import Tokenizer
 from charloom.errors import CharloomError
+from charloom.models.learner_arrays import check_ids
 from charloom.models.ngram.smoothing import Counts, Integers, smooth
+from charloom.models.weights import check_names
 
 if TYPE_CHECKING:  # numba is loaded when a model is made
     from charloom.models.ngram.kernels import Trie
@@ -23,25 +25,25 @@ LARGEST = 2**31 - 1  # n-grams are numbered by int32
 class NgramModel:
     """Predicts each character from the `config.order` - 1 before it, by counting.
 
-    `fit` counts a text and `from_arrays` opens what `arrays` saved. Otherwise it is read as any
-    LanguageModel is. Log-probabilities are natural, float64, and every distribution sums to 1.
+    `fit` counts a text, `from_arrays` opens what `arrays` saved; it is read like any
+    LanguageModel. Log-probabilities are natural, float64, and every distribution sums to 1.
 
-    A state (B,) holds one number for each lane: the longest context of at most order - 1
-    characters that the training text has and the text so far ends with. That is the empty one
-    at the start and after a character never seen. It stands for all that the last order - 1
-    characters can say, because nothing was counted after longer contexts. (One that stands only
-    at the very end of the training text was followed by nothing: its suffix predicts instead.)
+    A state (B,) is one context for each lane: the longest one of at most order - 1 characters
+    that is in the training text and that the text so far ends with. At the start, and after a
+    character never seen, it is the empty one. No more is needed, because nothing was counted
+    after longer contexts. (Nothing followed the very end of the training text: a context that
+    is only there is replaced by its suffix.)
 
     Smoothing:
 
     - "kneser-ney", interpolated modified Kneser-Ney (Chen & Goodman 1999), and "witten-bell"
       (Witten & Bell 1991, method C, interpolated) give every character of the vocabulary a
       probability above 0.
-    - "none" is the plain Markov chain: counts in the longest context seen, and nothing else. What
-      never came there has probability 0, log-probability -inf.
+    - "none" is the plain Markov chain: the counts in the longest known context and nothing else.
+      What never came there has probability 0, log-probability -inf.
 
-    Kneser-Ney at order 8 is the choice to start with. Nats per character on the last tenth of
-    a text after fitting the rest, Kneser-Ney / Witten-Bell:
+    Kneser-Ney at order 8 is the default. Nats per character on the last tenth of a text after
+    fitting the rest, Kneser-Ney / Witten-Bell:
 
         order                                5            6            7            8           10
         US Constitution, 45 KB     1.103/1.169  1.068/1.195  1.062/1.248  1.057/1.306  1.049/1.403
@@ -49,9 +51,9 @@ class NgramModel:
         Tiny Shakespeare, 1.1 MB   1.561/1.669  1.523/1.698  1.517/1.779  1.519/1.876  1.522/2.047
         War and Peace, 3.2 MB      1.351/1.370  1.277/1.326  1.252/1.355  1.249/1.423  1.251/1.591
 
-    Kneser-Ney is the better of the two at all of these, and an order that is too high hardly
-    harms it: in the shorter contexts it counts a character by how many longer ones it was seen
-    in. Witten-Bell trusts any context that was seen once as far as one half.
+    Kneser-Ney is better in all of these, and too high an order hardly harms it: in shorter
+    contexts it counts in how many longer ones a character was seen. Witten-Bell gives half of
+    the probability to what followed a context that was seen once.
     """
 
     def __init__(
@@ -59,31 +61,31 @@ class NgramModel:
     ) -> None:
         self.config = config
         self.vocabulary = vocabulary
-        self.trie = trie  # for what else is compiled: kernels.follow and kernels.predict
+        self.trie = trie  # for other kernels, which call kernels.follow and kernels.predict
         self._count = count
 
     @classmethod
     def fit(cls, ids: NDArray[np.integer], vocabulary: Tokenizer, config: NgramConfig) -> Self:
         """Count the n-grams of every length up to `config.order` in ids (N,).
 
-        Takes time and memory in proportion to N x order. Raises CharloomError where ids are
-        not of one dimension, none at all, or not in [0, V).
+        Time and memory grow with N x order. Raises CharloomError unless ids are of one dimension,
+        at least one, and in [0, V).
         """
         V = len(vocabulary)
         if ids.ndim != 1 or ids.size == 0:
-            raise CharloomError(f"ids have shape {ids.shape}: an n-gram model counts (N,), N > 0")
-        if ids.min() < 0 or ids.max() >= V:
             raise CharloomError(
-                f"ids go from {ids.min()} to {ids.max()}, but the vocabulary has {V} characters: "
-                "encode the text with this vocabulary"
+                f"ids have shape {ids.shape}: an n-gram model counts (N,), N > 0",
+                "bad-array",
+                found=ids.shape,
             )
+        check_ids(ids, V)
         return cls.from_arrays(config, vocabulary, _count(_owned(ids), V, config.order))
 
     @classmethod
     def from_arrays(
         cls, config: NgramConfig, vocabulary: Tokenizer, arrays: Mapping[str, NDArray[Any]]
     ) -> Self:
-        """Open what `arrays` gave; raises CharloomError where they are not such counts."""
+        """Open what `arrays` gave; raises CharloomError if they are not such counts."""
         from charloom.models.ngram import kernels
 
         _check_arrays(arrays, len(vocabulary))
@@ -105,12 +107,12 @@ class NgramModel:
         return self._count.size - 1
 
     def arrays(self) -> Arrays:
-        """Return the counts, each array in the smallest unsigned type that holds it.
+        """Return the counts, each array in the smallest unsigned type that fits.
 
-        The n-grams come by length, then parent (the n-gram without its last character), then
-        last character: `character` (n,) is that one and `count` (n,) how often the n-gram was
-        seen. `children` (C,) is how many n-grams continue each context: first the empty one,
-        then all that are shorter than the order.
+        N-grams are sorted by length, then parent (the n-gram without its last character), then
+        last character: `character` (n,) is the last one and `count` (n,) how often the n-gram was
+        seen. `children` (C,) is how many n-grams continue each context: the empty one, then all
+        that are shorter than the order.
         """
         values = {
             "character": self.trie.character[1:],
@@ -124,14 +126,14 @@ class NgramModel:
         return np.zeros(lanes, np.int32)
 
     def step(self, ids: NDArray[np.integer], state: State) -> tuple[NDArray[np.float64], State]:
-        """Read ids (B,) -> log-probabilities (B, V) of the next character, and the state after."""
+        """Read ids (B,): log-probabilities (B, V) of the next character, and the state after."""
         log_probs, state = self.log_probs(ids[:, None], state)
         return log_probs[:, 0], state
 
     def log_probs(
         self, ids: NDArray[np.integer], state: State
     ) -> tuple[NDArray[np.float64], State]:
-        """Read ids (B, T) -> (B, T, V): entry t is the distribution after ids[:, : t + 1]."""
+        """Read ids (B, T): (B, T, V), entry t the log-probabilities after ids[:, : t + 1]."""
         from charloom.models.ngram import kernels
 
         out = np.empty((*ids.shape, len(self.vocabulary)))
@@ -153,7 +155,7 @@ class NgramModel:
 
 
 def _owned(values: NDArray[np.integer]) -> Integers:
-    """Copy to the one type that the kernels are compiled for: int32, in C order, writeable."""
+    """Copy to the type that the kernels are compiled for: int32, in C order, writeable."""
     return np.array(values, np.int32, order="C")
 
 
@@ -178,41 +180,46 @@ def _number(children: Integers, order: int, size: int) -> tuple[Integers, list[i
     levels = [0, 1]
     for _ in range(order):
         levels.append(int(first[min(levels[-1], children.size)]))
-    _require(levels[-2:] == [children.size, size], "children do not add up to the n-grams")
+    whole = levels[-2:] == [children.size, size]
+    _require(whole, "children", "does not add up to the n-grams")
     return first.astype(np.int32), levels
 
 
 def _check_arrays(arrays: Mapping[str, NDArray[Any]], V: int) -> None:
-    """Names, types, shapes and the range of every value."""
+    """Check names, types, shapes and the range of every value."""
     expected = {"character": (0, V - 1), "count": (1, LARGEST), "children": (0, V)}
-    _require(set(arrays) == set(expected), f"its arrays are {', '.join(sorted(arrays)) or 'none'}")
+    check_names(arrays, expected, "n-gram model")
     for name, (low, high) in expected.items():
         values = arrays[name]
-        _require(
-            values.ndim == 1 and values.dtype.kind in "iu" and values.size > 0,
-            f"{name} is {values.dtype} of shape {values.shape}",
-        )
+        integers = values.ndim == 1 and values.dtype.kind in "iu" and values.size > 0
+        _require(integers, name, f"is {values.dtype} of shape {values.shape}")
         if values.size >= LARGEST:
-            raise CharloomError(f"there are {values.size:,} n-grams: choose a lower order")
-        _require(values.min() >= low and values.max() <= high, f"{name} is not in {low} to {high}")
+            raise CharloomError(
+                f"there are {values.size:,} n-grams: choose a lower order", field="order"
+            )
+        inside = values.min() >= low and values.max() <= high
+        _require(inside, name, f"is not in {low} to {high}")
     sizes = arrays["character"].size, arrays["count"].size
-    _require(sizes[0] == sizes[1], f"there are {sizes[0]} characters but {sizes[1]} counts")
+    _require(sizes[0] == sizes[1], "count", f"has {sizes[1]} values for {sizes[0]} characters")
 
 
 def _check_counts(counts: Counts, character: Integers) -> None:
-    """Sorted children, a suffix for every n-gram, and counts that some text can have."""
+    """Check that children are sorted, every n-gram has its suffix, and some text has the counts."""
     siblings = counts.parent[1:] == counts.parent[:-1]
-    _require(bool((np.diff(character[1:])[siblings] > 0).all()), "characters are not sorted")
-    _require(bool((counts.suffix >= 0).all()), "an n-gram is there without its suffix")
+    _require((np.diff(character[1:])[siblings] > 0).all(), "character", "is not sorted")
+    _require((counts.suffix >= 0).all(), "character", "has an n-gram without its suffix")
     C = counts.contexts
     for longer in counts.after(counts.count), counts.before(counts.count)[:C]:
-        # A context is followed by a character each time but at the text's end; likewise before.
+        # A context is followed by a character each time except at the text's end; likewise before.
         missing = counts.count[:C] - longer
-        _require(bool(np.isin(missing, (0, 1)).all()), "counts contradict one another")
+        _require(np.isin(missing, (0, 1)).all(), "count", "contradicts itself")
 
 
-def _require(condition: bool, problem: str) -> None:
+def _require(condition: bool | np.bool_, array: str, problem: str) -> None:
     if not condition:
         raise CharloomError(
-            f"the n-gram model is damaged or of another order or text: {problem}; fit it again"
+            f"the n-gram model is damaged, or of another order or text: {array} {problem}; "
+            "fit it again",
+            "damaged",
+            array=array,
         )

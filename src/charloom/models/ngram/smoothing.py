@@ -1,9 +1,9 @@
-"""From counts to probabilities: every smoothing as one recursion with two terms.
+"""Counts in, probabilities out: every smoothing as one recursion with two terms.
 
     P(c | h) = weight(hc) + backoff(h) P(c | h without its first character)
 
-down to the empty context, whose own suffix is the uniform distribution 1/V. So nothing that
-reads the model knows which smoothing it has.
+down to the empty context, whose own suffix is the uniform distribution 1/V. What reads the
+model need not know which smoothing it has.
 """
 
 from dataclasses import dataclass
@@ -20,7 +20,7 @@ Floats = NDArray[np.float64]
 
 @dataclass(frozen=True)
 class Counts:
-    """How often each n-gram was seen. Node 0 is the empty one; the first C are contexts."""
+    """How often each n-gram was seen. Node 0 is the empty one; the first C nodes are contexts."""
 
     count: Integers  # (M,)
     parent: Integers  # (M - 1,) of node 1 on: the n-gram without its last character
@@ -44,7 +44,7 @@ class Counts:
 
 
 def smooth(counts: Counts, smoothing: Smoothing) -> tuple[Floats, Floats]:
-    """Return weight (M,), whose entry 0 means nothing, and backoff (C,)."""
+    """Return weight (M,), whose entry 0 is unused, and backoff (C,)."""
     if smoothing == "none":
         return _markov(counts)
     if smoothing == "witten-bell":
@@ -53,7 +53,7 @@ def smooth(counts: Counts, smoothing: Smoothing) -> tuple[Floats, Floats]:
 
 
 def _markov(counts: Counts) -> tuple[Floats, Floats]:
-    """P(c | h) = n(hc) / n(h.); where h was never followed by anything, its suffix decides."""
+    """P(c | h) = n(hc) / n(h.), or P(c | suffix of h) if nothing ever followed h."""
     total = counts.after(counts.count)
     return _shares(counts, counts.count.astype(np.float64), np.zeros_like(total), total)
 
@@ -74,8 +74,8 @@ def _kneser_ney(counts: Counts) -> tuple[Floats, Floats]:
 
     P(c | h) = (a(hc) - D(a(hc)) + (sum of D(a(hx)) over x) P(c | suffix of h)) / a(h.)
 
-    where a is the count at the model's order and, below it, the number of different characters
-    that came before (see `_adjusted`). D depends on the length too (see `discounts`).
+    with a the count for n-grams of the model's order, and for shorter ones the number of
+    different characters before them (`_adjusted`). D depends on the length too (`discounts`).
     """
     adjusted = _adjusted(counts)
     discount = np.zeros(adjusted.size)
@@ -86,21 +86,21 @@ def _kneser_ney(counts: Counts) -> tuple[Floats, Floats]:
 
 
 def _adjusted(counts: Counts) -> Integers:
-    """Return a(w) = N1+(.w) + n(w) - n(.w) for each n-gram w (M,), n(.w) being the sum of n(xw).
+    """Return a(w) = N1+(.w) + n(w) - n(.w) for each n-gram w (M,); n(.w) is the sum of n(xw).
 
-    Where w is shorter than the order, n(w) - n(.w) is 1 if w opens the text and else 0: that
-    start counts as one more character before it. The longest have no xw, which leaves n(w).
+    If w is shorter than the order, n(w) - n(.w) is 1 if w begins the text, else 0: the text's
+    start counts as one more character before it. The longest have no xw, so a(w) = n(w).
     """
     different = counts.before(np.ones(counts.count.size))
     return (different + counts.count - counts.before(counts.count)).astype(np.int32)
 
 
 def discounts(adjusted: Integers) -> Floats:
-    """Return D(0) = 0, D(1), D(2) and D(3), which serves all above, for n-grams of one length.
+    """Return D(0) = 0, D(1), D(2) and D(3), the last for all counts above 2, of one length.
 
-    Chen & Goodman 1999: Y = n1 / (n1 + 2 n2), D(k) = k - (k + 1) Y n(k+1) / n(k), with
-    n(k) the number of n-grams counted k times. A short text, or the few single characters, may
-    have no n(k) or leave nothing to take off: then 0.5, 1 and 1.5, KenLM's values for that case.
+    Chen & Goodman 1999: Y = n1 / (n1 + 2 n2), D(k) = k - (k + 1) Y n(k+1) / n(k),
+    with n(k) the number of n-grams counted k times. If an n(k) is 0 or a D(k) is not above 0, as
+    in short texts or among single characters, they are 0.5, 1 and 1.5, as in KenLM.
     """
     n = np.bincount(np.minimum(adjusted, 5), minlength=6)[1:5].astype(np.float64)
     if n.all():
@@ -114,7 +114,7 @@ def discounts(adjusted: Integers) -> Floats:
 def _shares(
     counts: Counts, kept: Floats, passed_on: Floats, total: Floats
 ) -> tuple[Floats, Floats]:
-    """Divide by the context's total; one that nothing follows passes everything on."""
+    """Divide by the context's total; a context that nothing follows passes everything on."""
     weight = np.zeros(counts.count.size)
     weight[1:] = kept[1:] / total[counts.parent]
     empty = total == 0

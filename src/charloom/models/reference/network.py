@@ -46,7 +46,7 @@ def forward(
 
     Dropout acts on what a layer passes up, never on what it passes on in time (Zaremba,
     Sutskever & Vinyals 2014, section 3.2), and drops the same units at every time of a step
-    (Gal & Ghahramani 2016, section 4.2).
+    (Gal & Ghahramani 2016, section 4.1).
     """
     cell = CELLS[config.cell]
     x: Any = weights["embedding"][ids] if config.embedding else ids
