@@ -1,4 +1,4 @@
-"""What an ONNX file holds: the network as a graph, its state outside it, and what it is."""
+"""The contents of an ONNX file: the network as a graph without state, and its documentation."""
 
 from typing import TypeGuard
 
@@ -40,9 +40,9 @@ _ABOUT_ATTENTION = {
 
 
 def contents(config: RunConfig, weights: Weights, vocabulary: Tokenizer) -> bytes:
-    """Return a file, with numbers in float32, of a run whose model is recurrent or a transformer.
+    """Return the file of a run with a recurrent network or a transformer, in float32.
 
-    Of the settings of the run, names of files are left out.
+    The settings of the run are in it, without the names of files.
     """
     network, graph = config.model, Graph()
     assert isinstance(network, Network)
@@ -88,7 +88,7 @@ def _value(name: str, shape: Shape, kind: int = TensorProto.FLOAT) -> ValueInfoP
 
 
 def _states(network: Network) -> dict[str, Shape]:
-    """Name and shape of what is carried: in attention, keys and values of P characters."""
+    """Return the name and shape of each state; attention's are keys and values of P characters."""
     if _attends(network):
         cache = ("B", network.heads, "P", network.width // network.heads)
         layers = range(network.layers)

@@ -1,4 +1,4 @@
-"""An ONNX graph as it is written down: one node after another, and the constants they read."""
+"""An ONNX graph under construction: its nodes, one after another, and the constants they read."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -7,18 +7,18 @@ import numpy as np
 from numpy.typing import ArrayLike
 from onnx import NodeProto, TensorProto, helper, numpy_helper
 
-AFTER = ".after"  # behind the name of a state: what the next call has as its input
+AFTER = ".after"  # ends the name of a state that is the next call's input
 
 
 class Graph:
-    """Nodes and constants; whatever is computed has a name, which is handed on to other nodes."""
+    """Nodes and constants; every value has a name, by which other nodes read it."""
 
     def __init__(self) -> None:
         self.nodes: list[NodeProto] = []
         self.constants: list[TensorProto] = []
 
     def constant(self, value: ArrayLike, name: str = "") -> str:
-        """Add an array, floats as float32 and whole numbers as int64; return its name."""
+        """Add an array, floats as float32 and integers as int64; return its name."""
         array = np.asarray(value)
         array = array.astype(np.float32 if array.dtype.kind == "f" else np.int64)
         name = name or f"constant{len(self.constants)}"
@@ -26,7 +26,7 @@ class Graph:
         return name
 
     def add(self, operator: str, *inputs: str, name: str = "", **attributes: Any) -> str:
-        """Add a node with one output; return the name of that."""
+        """Add a node with one output; return the output's name."""
         name = name or f"{operator}{len(self.nodes)}"
         self.add_several(operator, inputs, [name], **attributes)
         return name

@@ -1,8 +1,8 @@
 """A recurrent network as ONNX's own operators RNN, LSTM and GRU.
 
-Where our matrices have a gate's columns, theirs have its rows; their gates come in the order
-i o f g and z r n; and they have two biases, of which the second is zero here. Their GRU with
-`linear_before_reset` is ours: h[t] = (1 - z) n + z h[t-1], the reset after the recurrent product.
+ONNX has a gate in rows, we have it in columns. Its gates are in the order i o f g and z r n. It has
+two biases; the second is zero here. Its GRU with `linear_before_reset` is ours:
+h[t] = (1 - z) n + z h[t-1], with the reset after the recurrent product.
 """
 
 from typing import Any
@@ -18,9 +18,9 @@ _ATTRIBUTES: dict[str, dict[str, Any]] = {"rnn": {}, "lstm": {}, "gru": {"linear
 
 
 def add_network(graph: Graph, config: ModelConfig, weights: Weights) -> str:
-    """Add what leads from `ids` (B, T) to logits (B, T, V); return the name of those.
+    """Add the nodes from `ids` (B, T) to logits (B, T, V); return the name of the logits.
 
-    Each state (B, H) is an input, and an output with ``.after`` behind its name.
+    Each state (B, H) is an input, and an output with ``.after`` at the end of its name.
     """
     if config.embedding:
         x = graph.add("Gather", graph.constant(weights["embedding"], "embedding"), "ids")
@@ -40,7 +40,7 @@ def _add_layer(graph: Graph, config: ModelConfig, weights: Weights, layer: str, 
     W, R, b = (_by_gate(weights[f"{layer}.{name}"], config.cell) for name in ("Wx", "Wh", "b"))
     arrays = {"W": W.T, "R": R.T, "B": np.concatenate([b, np.zeros_like(b)])}
     constants = [graph.constant(array[np.newaxis], f"{layer}.{n}") for n, array in arrays.items()]
-    direction = graph.constant([0])  # the axis along which another would read backwards
+    direction = graph.constant([0])  # the axis of directions, of which there is one
     states = [f"{layer}.{part}" for part in ("hc" if config.cell == "lstm" else "h")]
     before = [graph.add("Unsqueeze", state, direction) for state in states]
     after = [f"{state}.last" for state in states]

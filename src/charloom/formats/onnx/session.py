@@ -1,4 +1,4 @@
-"""An ONNX file read by onnxruntime, behind the face that every model shows."""
+"""An ONNX file as a language model, computed by onnxruntime."""
 
 from typing import NamedTuple
 
@@ -12,7 +12,7 @@ from charloom.models.weights import Array
 
 
 class State(NamedTuple):
-    """What the file's states hold, and in attention the ids (B, P) that they come from."""
+    """The arrays of the file's states and, for attention, the ids (B, P) that they come from."""
 
     ids: NDArray[np.int64]
     arrays: tuple[Array, ...]
@@ -21,8 +21,7 @@ class State(NamedTuple):
 class OnnxModel:
     """The `LanguageModel` protocol over the bytes of a file that charloom wrote.
 
-    Where attention has filled its context C, the last C // 2 characters are read again from the
-    beginning, and it goes on from there.
+    When attention has filled its context C, it starts anew with the last C // 2 characters.
     """
 
     def __init__(self, contents: bytes) -> None:

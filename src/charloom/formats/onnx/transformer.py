@@ -5,8 +5,8 @@
     x = x + gelu(norm(x) W1) W2
     logits = norm(x) embedding^T
 
-P characters come before the T of `ids`, as the length of the keys tells. B lanes, N heads of
-d numbers each.
+P characters were read before the T of `ids`: P is the length of the keys. B batch, N heads of
+width d.
 """
 
 from collections.abc import Callable
@@ -19,15 +19,15 @@ from charloom.formats.onnx.graph import AFTER, Graph
 from charloom.models.weights import Weights
 
 EPSILON = 1e-5  # of the norms
-PLACES = "places"  # of the T characters, from P on
+PLACES = "places"  # of the T characters: P, P + 1, ...
 
 Mix = Callable[[str, str], str]  # layer, x Wx (B, T, G*D) -> (B, T, D)
 
 
 def add_network(graph: Graph, config: TransformerConfig, weights: Weights) -> str:
-    """Add what leads from `ids` (B, T) to logits (B, T, V); return the name of those.
+    """Add the nodes from `ids` (B, T) to logits (B, T, V); return the name of the logits.
 
-    Each state is an input, and an output with ``.after`` behind its name.
+    Each state is an input, and an output with ``.after`` at the end of its name.
     """
     for name, weight in weights.items():
         graph.constant(weight, name)
@@ -45,7 +45,7 @@ def add_network(graph: Graph, config: TransformerConfig, weights: Weights) -> st
 
 
 def _add_block(graph: Graph, mix: Mix, layer: str, x: str) -> str:
-    """Read x (B, T, D); return what the block makes of it, of that shape."""
+    """Add a block that reads x (B, T, D); return the name of its output (B, T, D)."""
     columns = graph.add("MatMul", _norm(graph, x, f"{layer}.norm1"), f"{layer}.Wx")
     x = graph.add("Add", x, graph.add("MatMul", mix(layer, columns), f"{layer}.Wo"))
     inner = graph.add("MatMul", _norm(graph, x, f"{layer}.norm2"), f"{layer}.W1")
@@ -57,14 +57,14 @@ def _norm(graph: Graph, x: str, scale: str) -> str:
 
 
 def _gelu(graph: Graph, x: str) -> str:
-    """x (1 + erf(x / sqrt 2)) / 2 (Hendrycks & Gimpel 2016): the operator came with opset 20."""
+    """x (1 + erf(x / sqrt 2)) / 2 (Hendrycks & Gimpel 2016): ONNX's own came with opset 20."""
     erf = graph.add("Erf", graph.add("Mul", x, graph.constant(np.sqrt(0.5))))
     half = graph.add("Mul", x, graph.constant(0.5))
     return graph.add("Mul", half, graph.add("Add", erf, graph.constant(1.0)))
 
 
 class _Attention:
-    """Each of the T characters looks at itself and those before it, P of which came earlier."""
+    """Each of the T characters attends to itself and all before it, P of them in earlier calls."""
 
     def __init__(self, graph: Graph, config: TransformerConfig) -> None:
         self._graph = graph
@@ -83,7 +83,7 @@ class _Attention:
         self._turn = self._rotary(config.context, d) if config.positions == "rotary" else None
 
     def __call__(self, layer: str, columns: str) -> str:
-        """Queries, keys and values (B, T, 3D) -> what the heads take, side by side (B, T, D)."""
+        """Queries, keys and values (B, T, 3D) -> the heads' outputs side by side (B, T, D)."""
         add = self._graph.add
         heads = add("Transpose", add("Reshape", columns, self._cut), perm=[2, 0, 3, 1, 4])
         q, k, v = (add("Gather", heads, part) for part in self._parts)  # each (B, N, T, d)
@@ -97,7 +97,7 @@ class _Attention:
         return add("Reshape", taken, self._joined)
 
     def _rotary(self, context: int, d: int) -> tuple[str, str]:
-        """Cosines and sines (T, d / 2) of the angles place * 10000^(-2i/d): Su et al. 2021."""
+        """Cosines and sines (T, d / 2) of the angles place * 10000^(-2i/d) (Su et al. 2021)."""
         angles = np.outer(np.arange(context), 10000.0 ** (-2 * np.arange(d // 2) / d))
         tables = {"cosines": np.cos(angles), "sines": np.sin(angles)}
         constants = [self._graph.constant(table, name) for name, table in tables.items()]
@@ -105,7 +105,7 @@ class _Attention:
         return cos, sin
 
     def _turned(self, x: str) -> str:
-        """Turn each number of the first half of x (B, N, T, d) with its like in the second."""
+        """Rotate the points (x[i], x[i + d/2]) of x (B, N, T, d)."""
         assert self._turn
         add, (cos, sin) = self._graph.add, self._turn
         first, second = f"{x}.first", f"{x}.second"
@@ -146,14 +146,14 @@ class _Recurrence:
         return outputs[1]
 
     def _odds(self, f: str, i: str) -> str:
-        """Return y, with sigmoid(y) = s(i) / (s(f) + s(i)), s the sigmoid: log s(i) - log s(f)."""
+        """Return log s(i) - log s(f) for the sigmoid s: its sigmoid is s(i) / (s(f) + s(i))."""
         add = self._graph.add
         costs = (add("Softplus", add("Neg", gate)) for gate in (f, i))  # -log sigmoid
         return add("Sub", *costs)
 
 
 def _step() -> GraphProto:
-    """What Scan does at each t: h[t] = a[t] h[t-1] + b[t], carried on and put out."""
+    """Return what Scan does at each t: h[t] = a[t] h[t-1] + b[t], carried on and returned."""
     before, a, b, carried, out = (
         helper.make_tensor_value_info(name, TensorProto.FLOAT, ("B", "D"))
         for name in ("before", "a", "b", "carried", "out")
