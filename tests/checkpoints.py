@@ -25,12 +25,17 @@ def expected_of(arrays):
     return {name: Expected((str(a.dtype),), a.shape) for name, a in arrays.items()}
 
 
-def read(path, arrays=None):
-    return checkpoint.read(path, expected_of(arrays_of(0) if arrays is None else arrays))
+def read(path, arrays=None, **how):
+    arrays = arrays_of(0) if arrays is None else arrays
+    return checkpoint.read(path, expected_of(arrays), **how)
 
 
 def read_newest(folder, arrays=None):
     return checkpoint.read_newest(folder, expected_of(arrays_of(0) if arrays is None else arrays))
+
+
+def read_best(folder):
+    return checkpoint.read_best(folder, expected_of(arrays_of(0)))
 
 
 def meta_of(step, best=None):

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 
 import pytest
 from click.testing import Result
@@ -19,6 +20,7 @@ def refused(code: Code, **facts: object) -> Iterator[pytest.ExceptionInfo[Charlo
 
 def check(error: BaseException | None, code: Code, **facts: object) -> None:
     assert isinstance(error, CharloomError)
+    facts = {name: str(fact) if isinstance(fact, Path) else fact for name, fact in facts.items()}
     assert (error.code, error.facts) == (code, error.facts | facts), error
     assert "\n" not in str(error)
 

@@ -1,4 +1,3 @@
-import contextlib
 import json
 import os
 import shutil
@@ -15,19 +14,22 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as st_numpy
 
 from charloom.errors import CharloomError
-from charloom.files import replace_file
+from charloom.files import replace_file, write_file
 from charloom.runs import checkpoint
 from charloom.runs.checkpoint import FILES, MANIFEST, find, save, steps
 from charloom.runs.meta import Best, Losses, Meta
 from checkpoints import (
+    arrays_of,
     forge,
     is_step,
     meta_of,
     read,
+    read_best,
     read_newest,
     same_arrays,
     save_step,
 )
+from expect import refused
 
 
 @pytest.fixture
@@ -47,7 +49,7 @@ DTYPES = ["f4", "f8", "i8", "u1", "u2", "u4"]
 NAMES = st.text("abcxyz.0123", min_size=1, max_size=12).map("layer0.".__add__)
 
 
-@settings(max_examples=40)
+@settings(max_examples=20)
 @given(
     st.dictionaries(
         NAMES,
@@ -83,7 +85,7 @@ def test_weights_are_kept_apart_from_the_state_of_training(folder):
 FINITE = st.floats(allow_nan=False, allow_infinity=False)
 
 
-@settings(max_examples=40)
+@settings(max_examples=20)
 @given(FINITE, FINITE, FINITE, st.one_of(st.none(), FINITE))
 def test_meta_comes_back_exactly(smooth, total, best, sampled):
     meta = Meta(
@@ -102,14 +104,14 @@ def test_meta_comes_back_exactly(smooth, total, best, sampled):
 # ---- damage
 
 
-def damaged_copies(pristine, tmp_path):
-    """Each way to harm one file by one change, on a fresh copy each time."""
+def damaged_copies(pristine, tmp_path, every):
+    """A fresh copy each time, of which one file is cut or has a bit flipped at every n-th byte."""
     copy = tmp_path / pristine.name
     for name in (*FILES, MANIFEST):
         content = (pristine / name).read_bytes()
-        changes = [content[:n] for n in range(len(content))]
+        changes = [content[:n] for n in range(0, len(content), every)]
         changes += [content + b"\0", content + b"\n"]
-        for at in range(len(content)):
+        for at in range(0, len(content), every):
             flipped = bytearray(content)
             flipped[at] ^= 1 << at % 8
             changes.append(bytes(flipped))
@@ -120,27 +122,27 @@ def damaged_copies(pristine, tmp_path):
             yield name, changed, copy
 
 
-def test_every_truncation_and_a_flipped_bit_in_every_byte_is_refused(pristine, tmp_path):
-    accepted, messages, count = [], [], 0
-    for name, changed, copy in damaged_copies(pristine, tmp_path):
+def test_truncations_and_flipped_bits_are_refused(pristine, tmp_path, request):
+    every = 1 if request.config.getoption("--full") else 7
+    accepted, named, count = [], [], 0
+    for name, changed, copy in damaged_copies(pristine, tmp_path, every):
         count += 1
         try:
             read(copy)
-        except CharloomError as error:
-            messages.append(str(error))
-        else:
             accepted.append((name, changed))
-    assert all(str(copy) in message and "\n" not in message for message in messages)
+        except CharloomError as error:
+            named.append(Path(error.facts["path"]))
+    assert all(copy in (path, path.parent) for path in named)
     # White space after the manifest's JSON is no damage: it says the same.
     assert accepted == [(MANIFEST, (pristine / MANIFEST).read_bytes() + b"\n")]
-    assert count > 1500
+    assert count > 1500 / every
 
 
 @pytest.mark.parametrize("name", [*FILES, MANIFEST])
 def test_a_missing_file_is_named(folder, name):
     path = save_step(folder, 5)
     (path / name).unlink()
-    with pytest.raises(CharloomError, match=f"{name} is missing"):
+    with refused("not-found", path=path / name):
         read(path)
 
 
@@ -148,14 +150,14 @@ def test_a_missing_file_is_named(folder, name):
 def test_files_of_two_checkpoints_cannot_be_mixed(folder, name):
     one, two = save_step(folder, 5), save_step(folder, 6)
     shutil.copy(one / name, two / name)
-    with pytest.raises(CharloomError, match="is damaged"):
+    with refused("damaged", path=two / name):
         read(two)
 
 
 def test_a_checkpoint_under_the_name_of_another_is_refused(folder):
     path = save_step(folder, 5)
     path.rename(folder / "00000009")
-    with pytest.raises(CharloomError, match="holds step 5"):
+    with refused("damaged", path=folder / "00000009"):
         read(folder / "00000009")
 
 
@@ -176,18 +178,18 @@ def test_only_plain_files_are_opened(folder, tmp_path, name, kind):
         os.mkfifo(path / name)
     else:
         (path / name).mkdir()
-    with pytest.raises(CharloomError, match="not a plain file"):
+    with refused("damaged", path=path / name):
         read(path)
 
 
 def test_a_linked_checkpoint_or_folder_of_them_is_refused(folder, tmp_path):
     path = save_step(folder, 5)
     (folder / "00000006").symlink_to(path)
-    with pytest.raises(CharloomError, match="no checkpoint folder"):
+    with refused("damaged", path=folder / "00000006"):
         read(folder / "00000006")
     assert steps(folder) == [5]
     (tmp_path / "linked").symlink_to(folder)
-    with pytest.raises(CharloomError, match="is a link"):
+    with refused("damaged", path=tmp_path / "linked"):
         read_newest(tmp_path / "linked")
 
 
@@ -203,7 +205,7 @@ def test_a_linked_checkpoint_or_folder_of_them_is_refused(folder, tmp_path):
 def test_the_manifest_lists_the_three_files_and_nothing_else(folder, files):
     path = save_step(folder, 5)
     (path / MANIFEST).write_text(json.dumps({"format": 1, "files": files}))
-    with pytest.raises(CharloomError, match="nothing else"):
+    with refused("damaged", path=path / MANIFEST):
         read(path)
 
 
@@ -220,14 +222,14 @@ def test_the_manifest_lists_the_three_files_and_nothing_else(folder, files):
 def test_a_manifest_that_is_none_is_refused(folder, manifest):
     path = save_step(folder, 5)
     (path / MANIFEST).write_bytes(manifest)
-    with pytest.raises(CharloomError, match=f"{MANIFEST} is damaged"):
+    with refused("damaged", path=path / MANIFEST):
         read(path)
 
 
 def test_a_format_of_the_future_is_refused_by_its_number(folder):
     path = save_step(folder, 5)
     (path / MANIFEST).write_text('{"format": 2, "shards": [], "files": {}}')
-    with pytest.raises(CharloomError, match="has format 2, but this charloom reads format 1"):
+    with refused("newer-format", path=path, found=2):
         read(path)
 
 
@@ -270,27 +272,9 @@ HOSTILE = {
 def test_hostile_arrays_with_a_matching_manifest_are_refused(folder, name, content):
     path = save_step(folder, 5)
     forge(path, name, content)
-    with pytest.raises(CharloomError, match=name):
+    with pytest.raises(CharloomError) as caught:
         read(path)
-
-
-@settings(max_examples=300)
-@given(data=st.data())
-def test_mutated_arrays_with_a_matching_manifest_never_crash(pristine, data):
-    with tempfile.TemporaryDirectory() as parent:
-        path = Path(parent, pristine.name)
-        shutil.copytree(pristine, path)
-        content = bytearray((path / FILES[0]).read_bytes())
-        for _ in range(data.draw(st.integers(1, 4))):
-            at = data.draw(st.integers(0, len(content) - 1))
-            content[at] = data.draw(st.integers(0, 255))
-        forge(path, FILES[0], bytes(content))
-        try:
-            found = read(path)
-        except CharloomError:
-            return
-        held = sum(array.nbytes for array in found.weights.values())
-        assert held <= len(content)
+    assert name in str(caught.value)
 
 
 @pytest.mark.parametrize(
@@ -300,14 +284,14 @@ def test_mutated_arrays_with_a_matching_manifest_never_crash(pristine, data):
 def test_a_meta_that_is_none_is_refused_even_with_a_matching_manifest(folder, meta):
     path = save_step(folder, 5)
     forge(path, "meta.json", meta)
-    with pytest.raises(CharloomError, match=r"meta\.json is damaged"):
+    with refused("damaged", path=path / "meta.json"):
         read(path)
 
 
 def test_json_larger_than_it_can_be_is_not_read(folder):
     path = save_step(folder, 5)
     forge(path, "meta.json", b" " * (2**20 + 1))
-    with pytest.raises(CharloomError, match="larger than"):
+    with refused("damaged", path=path / "meta.json"):
         read(path)
 
 
@@ -320,9 +304,9 @@ def test_a_damaged_newest_checkpoint_gives_way_to_the_one_before_and_it_is_said(
     (newest / "meta.json").write_bytes(b"")
     found = read_newest(folder)
     assert is_step(found, 5)
-    assert len(found.notes) == 1
-    assert "00000006/meta.json is damaged" in found.notes[0]
-    assert found.notes[0].endswith("used 00000005 instead")
+    (note,) = found.notes
+    assert str(newest / "meta.json") in note
+    assert found.path.name in note
 
 
 def test_an_undamaged_newest_checkpoint_comes_without_notes(folder):
@@ -332,10 +316,11 @@ def test_an_undamaged_newest_checkpoint_comes_without_notes(folder):
 
 
 def test_nothing_to_read_is_an_error_of_one_line(folder):
-    with pytest.raises(CharloomError, match="holds no checkpoint"):
+    with refused("not-found", path=folder):
         read_newest(folder)
-    (save_step(folder, 5) / MANIFEST).unlink()
-    with pytest.raises(CharloomError, match=r"no checkpoint in .* is whole: .*is missing"):
+    path = save_step(folder, 5)
+    (path / MANIFEST).unlink()
+    with refused("not-found", path=path / MANIFEST):
         read_newest(folder)
 
 
@@ -388,7 +373,7 @@ def test_saving_a_step_again_replaces_it(folder, damaged):
 def test_a_file_in_the_way_of_a_checkpoint_is_not_removed(folder):
     save_step(folder, 4)
     (folder / "00000005").write_text("mine")
-    with pytest.raises(CharloomError, match="cannot save"):
+    with refused("unwritable", path=folder / "00000005"):
         save_step(folder, 5)
     assert (folder / "00000005").read_text() == "mine"
     assert is_step(read_newest(folder), 4)
@@ -404,11 +389,72 @@ def test_checkpoints_from_after_the_new_step_go(folder):
 def test_a_damaged_one_keeps_no_place_from_one_that_is_whole(folder):
     for step in (1, 2, 3):
         path = save_step(folder, step, keep=3)
-    (path / "state.safetensors").write_bytes(
-        bytes(path.joinpath("state.safetensors").stat().st_size)
-    )
+    (path / "state.safetensors").write_bytes(b"short")
     save_step(folder, 4, keep=2)
     assert steps(folder) == [2, 4]
+
+
+def test_a_save_hashes_no_checkpoint_that_this_process_has_verified(folder, monkeypatch):
+    verified = []
+    verify = checkpoint.verify
+    monkeypatch.setattr(checkpoint, "verify", lambda path: verified.append(path) or verify(path))
+    for step in (1, 2, 3, 4):
+        save_step(folder, step, best=1, keep=3)
+    assert not verified
+    checkpoint._verified.clear()  # as in a new process
+    for step in (5, 6):
+        save_step(folder, step, best=1, keep=3)
+    assert sorted(path.name for path in verified) == ["00000001", "00000003", "00000004"]
+    assert steps(folder) == [1, 4, 5, 6]
+
+
+def test_what_cannot_be_read_back_is_no_checkpoint(folder, monkeypatch):
+    save_step(folder, 5)
+
+    def rotting(path, blocks):
+        written = write_file(path, blocks)
+        if path.name == FILES[1]:
+            path.write_bytes(path.read_bytes()[:-1] + b"x")
+        return written
+
+    monkeypatch.setattr(checkpoint, "write_file", rotting)
+    with refused("unwritable", path=folder / "00000006"):
+        save_step(folder, 6)
+    assert [path.name for path in folder.iterdir()] == ["00000005"]
+
+
+# ---- the best, and weights alone
+
+
+def test_the_best_is_read_without_the_arrays_of_the_newest(folder):
+    for step in (1, 2, 3):
+        newest = save_step(folder, step, best=1)
+    (newest / "model.safetensors").write_bytes(b"")
+    found = read_best(folder)
+    assert is_step(found, 1)
+    assert found.notes == ()
+
+
+def test_a_damaged_best_gives_way_to_the_best_before_it_and_it_is_said(folder):
+    for step, best in ((1, 1), (2, 1), (3, 3)):
+        newest = save_step(folder, step, best=best, keep=3)
+    (newest / "model.safetensors").write_bytes(b"")
+    found = read_best(folder)
+    assert is_step(found, 1)
+    assert str(newest) in found.notes[0]
+
+
+@pytest.mark.parametrize("name", [*FILES, MANIFEST])
+def test_weights_are_read_whatever_has_become_of_the_training_state(folder, name):
+    path = save_step(folder, 5)
+    (path / name).write_bytes(b"")
+    if name == "state.safetensors":
+        found = read(path, weights_only=True)
+        assert same_arrays(found.weights, {n: arrays_of(5)[n] for n in found.weights})
+        assert found.state == {}
+    else:
+        with refused("damaged", path=path / name):
+            read(path, weights_only=True)
 
 
 def test_a_damaged_best_is_not_kept(folder):
@@ -436,8 +482,9 @@ def test_nothing_is_written_where_too_little_is_free(folder, monkeypatch):
     usage = shutil.disk_usage(folder)
     monkeypatch.setattr(shutil, "disk_usage", lambda _: usage._replace(free=100))
     monkeypatch.setattr(checkpoint, "write_file", None)
-    with pytest.raises(CharloomError, match=r"00000006 \(No space.*: [\d,]+ bytes.* 100 are free"):
+    with refused("unwritable", path=folder / "00000006", free=100) as caught:
         save_step(folder, 6)
+    assert caught.value.facts["needed"] > 100
     assert sorted(folder.rglob("*")) == before
 
 
@@ -449,59 +496,9 @@ def test_an_old_one_that_cannot_be_removed_is_named_and_the_new_one_is_there(fol
             raise PermissionError(13, "Permission denied")
 
     monkeypatch.setattr(shutil, "rmtree", refuse)
-    with pytest.raises(CharloomError, match=r"00000006 is saved, but an older .*Permission denied"):
+    with refused("unwritable", path=folder):
         save_step(folder, 6, keep=1)
     assert is_step(read_newest(folder), 6)
-
-
-EVENTS = st.lists(
-    st.one_of(
-        st.tuples(st.just("save"), st.integers(1, 3), st.booleans()),
-        st.tuples(st.just("fail"), st.integers(0, 12), st.booleans()),
-        st.tuples(st.just("damage"), st.integers(0, 9), st.sampled_from((*FILES, MANIFEST))),
-    ),
-    max_size=12,
-)
-
-
-@settings(max_examples=60)
-@given(events=EVENTS, keep=st.integers(1, 3))
-def test_whatever_happens_the_newest_whole_one_can_be_read(events, keep):
-    """Saves, failed saves, damage, and going on from what is left: never none is left."""
-    with tempfile.TemporaryDirectory() as parent:
-        folder = Path(parent, "checkpoints")
-        save_step(folder, 0, best=0, keep=keep)
-        whole, best = {0}, 0
-        for kind, number, detail in events:
-            now = max(whole)
-            if kind == "damage":
-                others = [s for s in steps(folder) if s in whole and len(whole) > 1]
-                if others:
-                    step = others[number % len(others)]
-                    (folder / f"{step:08d}" / detail).write_bytes(b"")
-                    whole.discard(step)
-                continue
-            step = now + (number if kind == "save" else 1)
-            best = step if detail else best
-            if kind == "save":
-                save_step(folder, step, best=best, keep=keep)
-                whole.add(step)
-            else:
-                with failing_fsync(number) as failed:
-                    try:
-                        save_step(folder, step, best=best, keep=keep)
-                    except CharloomError:
-                        assert failed
-                with contextlib.suppress(CharloomError):
-                    read(folder / f"{step:08d}")
-                    whole.add(step)
-            there = steps(folder)
-            whole &= set(there)
-            assert is_step(read_newest(folder), max(whole))
-            if kind == "save":
-                assert there[-1] == step
-                assert len(there) <= keep + 1
-                assert not list(folder.glob(".*"))
 
 
 class failing_fsync:  # noqa: N801 -- used as a function
@@ -532,9 +529,10 @@ def test_a_save_that_fails_says_what_is_needed_and_leaves_what_was_there(folder,
     save_step(folder, 5)
     with (
         failing_fsync(number) as failed,
-        pytest.raises(CharloomError, match=r"No space left .*: [\d,]+ bytes are needed and [\d,]+"),
+        refused("unwritable", path=folder / "00000006") as caught,
     ):
         save_step(folder, 6)
+    assert isinstance(caught.value.__cause__, OSError)
     assert failed == [number]
     # The sixth is that of the folder the new one has been renamed into: old and new are there.
     assert is_step(read_newest(folder), 6 if number == 5 else 5)

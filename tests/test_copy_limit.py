@@ -8,12 +8,12 @@ from hypothesis import strategies as st
 
 from charloom.config import SampleConfig
 from charloom.data.subwords import Subwords
-from charloom.errors import CharloomError
 from charloom.generation import sampling
 from charloom.generation.copy_limit import CopyLimit
 from charloom.generation.draw import draw, filter_probs
 from charloom.generation.sampling import generate, generate_ids, generate_many
-from test_sampling import History, Script
+from expect import refused
+from toy_models import History, Script
 
 INF = math.inf
 SOURCE = "a bad cab fed a dead bee\na deaf cad bade a fab bed\n" * 3
@@ -98,7 +98,7 @@ def test_the_size_of_chunks_does_not_matter(monkeypatch, grow_below):
     config, limits = SampleConfig(seed=4, stop=("dada", "fed a f")), [CopyLimit(SOURCE, 7)] * 2
     texts = generate_many(Parrot(), config, "", 400, 3, limits[0])
     redrawn, limits[1].redrawn = limits[0].redrawn, 0
-    monkeypatch.setattr(sampling, "GROW_BELOW", grow_below)
+    monkeypatch.setattr(sampling, "GROW_BELOW_SECONDS", grow_below)
     assert generate_many(Parrot(), config, "", 400, 3, limits[1]) == texts
     assert limits[1].redrawn == redrawn > 3
 
@@ -190,11 +190,11 @@ def test_characters_of_the_source_that_the_model_does_not_know_do_not_matter():
 
 
 def test_a_limit_below_one_and_tokens_are_refused():
-    with pytest.raises(CharloomError, match="max-copy is 0"):
+    with refused("bad-setting", field="max_copy"):
         CopyLimit(SOURCE, 0)
     model = History()
     model.vocabulary = object.__new__(Subwords)
-    with pytest.raises(CharloomError, match="writes tokens"):
+    with refused("unsupported", field="max_copy"):
         generate(model, SampleConfig(), "a", 5, CopyLimit(SOURCE, 5))
 
 

@@ -10,11 +10,8 @@ import sys
 from pathlib import Path
 from types import SimpleNamespace
 
-import msgspec
 import numpy as np
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
 from charloom.config import DataConfig, ModelConfig, NgramConfig, RunConfig, TrainConfig
 from charloom.data.text import read_text
@@ -23,6 +20,7 @@ from charloom.errors import CharloomError
 from charloom.runs.meta import Best, Meta
 from charloom.runs.run import Corpus, Run, list_runs
 from charloom.runs.tensors import expected_arrays
+from expect import refused
 
 TEXT = "Half a league, half a league,\nhalf a league onward.\n" * 4
 
@@ -98,7 +96,7 @@ def test_a_second_run_in_the_same_folder_is_refused_and_nothing_is_lost(run, sou
     save(run, 3)
     run.append_metrics({"step": 3})
     before = contents(run.path)
-    with pytest.raises(CharloomError, match="already holds a run: resume it or choose another"):
+    with refused("taken", path=run.path):
         new(run.path, source)
     assert contents(run.path) == before
 
@@ -110,13 +108,13 @@ def test_what_a_kill_left_of_a_beginning_is_no_run_and_gives_way_to_one(tmp_path
         shutil.copytree(whole.path, begun)
         (begun / "config.json").rename(begun / name)
         (begun / "config.json").unlink(missing_ok=True)
-        with pytest.raises(CharloomError, match=r"no config\.json"):
+        with refused("not-found", path=begun):
             Run.open(begun)
         new(begun, source)
         assert Run.open(begun).config == whole.config
     (begun / "config.json").unlink()
     (begun / "samples" / "mine.txt").write_text("mine")
-    with pytest.raises(CharloomError, match="Directory not empty"):
+    with refused("unwritable", path=begun):
         new(begun, source)
     assert (begun / "samples" / "mine.txt").read_text() == "mine"
 
@@ -124,14 +122,14 @@ def test_what_a_kill_left_of_a_beginning_is_no_run_and_gives_way_to_one(tmp_path
 def test_a_folder_with_other_files_is_refused_and_nothing_is_lost(tmp_path, source):
     (tmp_path / "mine").mkdir()
     (tmp_path / "mine" / "letters.txt").write_text("dear")
-    with pytest.raises(CharloomError, match="is not empty"):
+    with refused("taken", path=tmp_path / "mine"):
         new(tmp_path / "mine", source)
     assert contents(tmp_path / "mine") == {"letters.txt": b"dear"}
 
 
 @pytest.mark.parametrize("where", ["poem.txt", "poem.txt/run", "x" * 300])
 def test_a_path_that_can_be_no_folder_is_an_error_of_one_line(tmp_path, source, where):
-    with pytest.raises(CharloomError, match=r"cannot begin a run in .*: choose another folder"):
+    with refused("unwritable", path=tmp_path / where):
         new(tmp_path / where, source)
     assert source.read_text() == TEXT
 
@@ -151,11 +149,10 @@ def test_each_damaged_file_is_named(run, tmp_path, name, harm):
     elif harm == "link":
         (tmp_path / "outside").write_bytes(content)
         path.symlink_to(tmp_path / "outside")
-    with pytest.raises(CharloomError) as caught:
+    code = "not-found" if harm == "missing" else "damaged"
+    missing = harm == "missing" and name == "config.json"  # without it, there is no run
+    with refused(code, path=run.path if missing else path):
         Run.open(run.path)
-    assert name in str(caught.value)
-    assert str(run.path) in str(caught.value)
-    assert "\n" not in str(caught.value)
 
 
 @pytest.mark.parametrize(
@@ -173,78 +170,22 @@ def test_settings_out_of_their_range_are_refused_before_anything_is_made(run, ol
     path = run.path / "config.json"
     assert old in path.read_text()
     path.write_text(path.read_text().replace(old, new))
-    with pytest.raises(CharloomError, match=r"config\.json is damaged"):
+    with refused("damaged", path=path):
         Run.open(run.path)
 
 
 @pytest.mark.parametrize("characters", [["b", "a"], ["a", "a"], ["ab"], ["\ud800"], [1], {"a": 1}])
 def test_a_vocabulary_that_is_none_is_refused(run, characters):
     (run.path / "vocabulary.json").write_text(json.dumps(characters))
-    with pytest.raises(CharloomError, match=r"vocabulary\.json is damaged"):
+    with refused("damaged", path=run.path / "vocabulary.json"):
         Run.open(run.path)
 
 
 def test_what_is_no_run_folder_says_so(tmp_path):
-    with pytest.raises(CharloomError, match="there is no run folder"):
+    with refused("not-found", path=tmp_path / "nowhere"):
         Run.open(tmp_path / "nowhere")
-    with pytest.raises(CharloomError, match=r"no run folder: it has no config\.json"):
+    with refused("not-found", path=tmp_path):
         Run.open(tmp_path)
-
-
-# ---- metrics
-
-
-JSON_VALUES = st.one_of(st.integers(-(2**53), 2**53), st.floats(allow_nan=False), st.text())
-
-
-@settings(max_examples=50)
-@given(
-    values=st.lists(st.dictionaries(st.text(min_size=1), JSON_VALUES, max_size=3), max_size=4),
-    cut=st.integers(0, 60),
-)
-def test_a_line_cut_short_is_ignored_and_all_before_it_are_read(tmp_path_factory, values, cut):
-    folder = tmp_path_factory.mktemp("metrics")
-    run = Run(folder, RunConfig(), Vocabulary(("a", "b")), Corpus("", (), 0, ""))
-    records = [value | {"step": step} for step, value in enumerate(values)]
-    for record in records:
-        run.append_metrics(record)
-    path = folder / "metrics.jsonl"
-    content = path.read_bytes() if records else b""
-    kept = content[: max(0, len(content) - cut)]
-    path.write_bytes(kept)
-    lines = kept.count(b"\n")
-    expected = [json.loads(msgspec.json.encode(record)) for record in records[:lines]]
-    assert run.metrics() == expected
-
-
-def test_infinities_are_null_in_metrics(run):
-    run.append_metrics({"step": 1, "validation": float("inf"), "loss": float("nan")})
-    assert run.metrics() == [{"step": 1, "validation": None, "loss": None}]
-
-
-@pytest.mark.parametrize("line", [b"{", b"[1]", b"{}", b'{"step": "1"}', b"[" * 99_999, b"\xff"])
-def test_a_damaged_line_of_metrics_is_named(run, line):
-    run.append_metrics({"step": 1})
-    with (run.path / "metrics.jsonl").open("ab") as file:
-        file.write(line + b"\n")
-    run.append_metrics({"step": 3})
-    with pytest.raises(CharloomError, match=r"metrics\.jsonl is damaged in line 2"):
-        run.metrics()
-
-
-def test_truncating_metrics_keeps_the_lines_up_to_the_step_as_they_are(run):
-    for step in (1, 5, 10, 15):
-        run.append_metrics({"step": step, "loss": 1 / 3})
-    lines = (run.path / "metrics.jsonl").read_bytes().splitlines(keepends=True)
-    with (run.path / "metrics.jsonl").open("ab") as file:
-        file.write(b'{"step": 1')
-    run.truncate_metrics(10)
-    assert (run.path / "metrics.jsonl").read_bytes() == b"".join(lines[:3])
-
-
-def test_a_run_without_metrics_has_none(run):
-    run.truncate_metrics(0)
-    assert run.metrics() == []
 
 
 # ---- samples
@@ -273,7 +214,7 @@ def test_the_best_the_latest_and_any_step_can_be_asked_for(run):
     assert run.checkpoint(3).meta.step == 3
     assert run.load_weights("latest")["head.b"].max() == 4
     assert run.load_weights()["head.b"].max() == 2
-    with pytest.raises(CharloomError, match="has no checkpoint 1: it has 2, 3, 4"):
+    with refused("not-found", step=1, found=[2, 3, 4]):
         run.load_weights(1)
 
 
@@ -287,21 +228,21 @@ def test_a_damaged_best_gives_way_to_the_latest_with_a_warning(run):
     for step in (1, 2, 3):
         path = save(run, step, best=1)
     (path.parent / "00000001" / "meta.json").write_bytes(b"{}")
-    with pytest.warns(UserWarning, match="used 00000003, the latest, instead of the best"):
+    with pytest.warns(UserWarning, match="00000001.*00000003"):
         assert run.load_weights()["head.b"].max() == 3
-    with pytest.raises(CharloomError, match=r"00000001/meta\.json is damaged"):
+    with refused("damaged", path=path.parent / "00000001" / "meta.json"):
         run.load_weights(1)
 
 
 def test_a_damaged_latest_gives_way_with_a_warning(run):
     save(run, 1)
     (save(run, 2) / "MANIFEST.json").unlink()
-    with pytest.warns(UserWarning, match="used 00000001 instead"):
+    with pytest.warns(UserWarning, match="00000002.*00000001"):
         assert run.load_weights("latest")["head.b"].max() == 1
 
 
 def test_a_run_that_has_saved_nothing_says_so(run):
-    with pytest.raises(CharloomError, match="holds no checkpoint"):
+    with refused("not-found", path=run.checkpoints):
         run.load_weights()
 
 
@@ -316,24 +257,20 @@ def test_a_relative_source_is_found_from_any_working_directory(tmp_path, source,
     assert Run.open("../run").read_text().content == TEXT
 
 
-@pytest.mark.parametrize(
-    ("changed", "said"),
-    [
-        (TEXT + "x", f"it has {len(TEXT) + 1:,} characters, not {len(TEXT):,}"),
-        ("h" + TEXT[1:], f"it has as many \\({len(TEXT):,}\\) others"),
-    ],
-)
-def test_a_text_that_has_changed_is_refused_with_the_difference(run, source, changed, said):
+@pytest.mark.parametrize("changed", [TEXT + "x", "h" + TEXT[1:]])
+def test_a_text_that_has_changed_is_refused(run, source, changed):
     source.write_text(changed)
-    with pytest.raises(CharloomError, match=said) as caught:
+    with pytest.raises(CharloomError) as caught:
         Run.open(run.path).read_text()
     assert str(source) in str(caught.value)
 
 
 def test_a_text_that_is_gone_is_named_with_where_its_place_stands(run, source):
     source.unlink()
-    with pytest.raises(CharloomError, match=r"no file or folder .*poem\.txt.*corpus\.json"):
+    with pytest.raises(CharloomError) as caught:
         Run.open(run.path).read_text()
+    assert str(source) in str(caught.value)
+    assert str(run.path / "corpus.json") in str(caught.value)
 
 
 def test_a_text_from_standard_input_is_kept(tmp_path, monkeypatch):
@@ -346,8 +283,9 @@ def test_a_text_from_standard_input_is_kept(tmp_path, monkeypatch):
     assert again.sha256 == first.sha256
     assert again.name == "standard input"
     (run.path / "ids.npy").write_bytes(b"\xff")
-    with pytest.raises(CharloomError, match=r"ids\.npy is damaged"):
+    with pytest.raises(CharloomError) as caught:
         Run.open(run.path).read_text()
+    assert str(run.path / "ids.npy") in str(caught.value)
 
 
 def test_a_run_inside_the_folder_that_it_learns_from_keeps_the_text(tmp_path, source):
@@ -386,7 +324,7 @@ def test_a_second_trainer_is_refused_until_the_first_is_gone_even_by_kill(run):
     )
     with first:
         assert first.stdout.readline() == "locked\n"
-        with pytest.raises(CharloomError, match=f"trained by process {first.pid}"), run.lock():
+        with refused("busy", path=run.path, process=f"{first.pid}"), run.lock():
             pass
         first.send_signal(signal.SIGKILL)
         first.wait()
@@ -408,14 +346,14 @@ def test_nothing_is_written_through_a_link_out_of_the_folder(run, tmp_path, name
     else:
         outside.write_text("mine")
     path.symlink_to(outside)
-    with pytest.raises(CharloomError, match="is a link"), run.lock():
+    with refused("damaged", path=path), run.lock():
         pass
     assert outside.is_dir() or outside.read_text() == "mine"
 
 
 def test_a_pipe_in_place_of_the_metrics_is_not_waited_for(run):
     os.mkfifo(run.path / "metrics.jsonl")
-    with pytest.raises(CharloomError, match="not a plain file"), run.lock():
+    with refused("damaged", path=run.path / "metrics.jsonl"), run.lock():
         pass
 
 
@@ -454,18 +392,5 @@ def test_runs_are_listed_wherever_they_lie_and_damaged_ones_too(tmp_path, source
     (tmp_path / "other" / "config.json").write_text("{}")
     assert list_runs(tmp_path) == [tmp_path / "a" / "deep", tmp_path / "b"]
     assert list_runs(tmp_path / "b") == [tmp_path / "b"]
-    with pytest.raises(CharloomError, match="there is no folder"):
+    with refused("not-found", path=tmp_path / "nowhere"):
         list_runs(tmp_path / "nowhere")
-
-
-def test_a_full_disk_is_an_error_of_one_line(run, monkeypatch):
-    class Full(io.RawIOBase):
-        def seek(self, *_):
-            return 0
-
-        def write(self, data):
-            return len(data) - 1
-
-    monkeypatch.setattr(Path, "open", lambda *_, **__: Full())
-    with pytest.raises(CharloomError, match=r"cannot write .*metrics\.jsonl \(No space left"):
-        run.append_metrics({"step": 1})

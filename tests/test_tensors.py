@@ -3,12 +3,16 @@ from typing import get_args
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as st_numpy
+from safetensors.numpy import save
 
 from charloom.config import Cell, Dtype, ModelConfig, NgramConfig, Optimizer, RunConfig, TrainConfig
 from charloom.data.vocabulary import Vocabulary
 from charloom.models.engines import create_learner
 from charloom.models.ngram import NgramModel
-from charloom.runs.tensors import expected_arrays
+from charloom.runs.tensors import expected_arrays, to_blocks
 
 
 @pytest.mark.parametrize("engine", ["reference", "compiled"])
@@ -41,3 +45,24 @@ def test_the_largest_settings_cost_nothing_to_look_at():
     expected = expected_arrays(RunConfig(model=model), 1_114_112)
     assert expected["layer255.Wh"].shape == (65536, 4 * 65536)
     assert len(expected) == 3 * (3 * 256 + 3) + 2 * 256 + 2
+
+
+NAMES = st.text(min_size=1, max_size=9)
+ARRAYS = st_numpy.arrays(
+    st.sampled_from(["f4", "f8", "i8", "u1", "u2", "u4"]),
+    st_numpy.array_shapes(max_dims=3, min_side=0),
+)
+
+
+@settings(max_examples=50)
+@given(st.dictionaries(NAMES, ARRAYS, max_size=5))
+def test_the_bytes_are_those_of_the_safetensors_library(arrays):
+    assert b"".join(to_blocks(arrays)) == save(arrays)
+
+
+def test_a_large_array_is_not_copied_and_one_in_another_order_is_saved_as_it_looks():
+    large = np.random.default_rng(0).normal(size=(300, 400))
+    assert b"".join(to_blocks({"a": large})) == save({"a": large})
+    _, first, *_ = to_blocks({"a": large})
+    assert np.shares_memory(np.asarray(first), large)
+    assert b"".join(to_blocks({"a": large.T})) == save({"a": large.T.copy()})

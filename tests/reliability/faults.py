@@ -7,7 +7,6 @@ JSON object a line: what was injected where, what became of the process, and wha
 """
 
 import ctypes
-import itertools
 import json
 import os
 import re
@@ -80,7 +79,7 @@ def traced(act, *options):
         try:
             act()
         except CharloomError as error:
-            os.write(say, str(error).encode())
+            os.write(say, error.code.encode())
             os._exit(1)
         except BaseException as error:
             os.write(say, repr(error).encode())
@@ -108,7 +107,7 @@ def traced(act, *options):
 
 
 def trials(scenario, parent, fault, every):
-    """Inject `fault` at every `every`-th call; yield what came of it."""
+    """Inject `fault` at every `every`-th call and the last; yield what came of it."""
     scenario = SCENARIOS[scenario]
     template = parent / "template" / "checkpoints"
     template.parent.mkdir()
@@ -122,7 +121,8 @@ def trials(scenario, parent, fault, every):
         calls = [call for call in calls if call in ("openat", "write", "fsync", "close")]
     seen = Counter()
     places = [(call, seen.update([call]) or seen[call]) for call in calls]
-    for k, (call, number) in itertools.islice(enumerate(places), 0, None, every):
+    for k in sorted({*range(0, len(places), every), len(places) - 1}):
+        call, number = places[k]
         folder = parent / f"{k}" / "checkpoints"
         shutil.copytree(template.parent, folder.parent)
         place = f"inject={call}:{fault}:when={number}"

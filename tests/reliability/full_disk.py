@@ -40,27 +40,27 @@ def save_with(folder, blocks, deceived):
     filler.write_bytes(b"x" * (free - PAGE * blocks))
     true, answers, written = shutil.disk_usage(folder), [], []
 
-    def write(path, content):
+    def write(path, blocks):
         written.append(path.name)
-        write_file(path, content)
+        return write_file(path, blocks)
 
     def usage(path):
         answers.append(path)
         return true._replace(free=2**40) if deceived and len(answers) == 1 else true
 
-    said = ""
+    facts = {}
     with patch.object(shutil, "disk_usage", usage), patch.object(checkpoint, "write_file", write):
         try:
             save(folder, ARRAYS, meta_of(6), 1)
         except CharloomError as error:
-            said = str(error)
+            facts = {"code": error.code} | {k: error.facts[k] for k in ("needed", "free")}
     found = read_newest(folder, expected_of(ARRAYS))
     same = all(
         array.tobytes() == ARRAYS[name].tobytes()
         for name, array in (found.weights | found.state).items()
     )
     return {
-        "said": said,
+        "facts": facts,
         "free": true.free,
         "deceived": deceived,
         "written": written,

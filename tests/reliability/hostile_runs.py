@@ -1,4 +1,4 @@
-"""Run folders as an attacker would make them, each with what the refusal must say.
+"""Run folders as an attacker would make them, each with how it must be refused.
 
     python hostile_runs.py FOLDER FRIENDLY
 
@@ -125,118 +125,121 @@ def renamed(name):
 
 
 HERE = "checkpoints/00000010/"
-META, CONFIG = "meta.json is damaged", "config.json is damaged"
-PLAIN = "not a plain file"
+# What is said of each: the code of the error, and a name that its message holds.
+LIST, META, CONFIG = ("damaged", MANIFEST), ("damaged", "meta.json"), ("damaged", "config.json")
+WEIGHTS, VOCABULARY = ("damaged", MODEL), ("damaged", "vocabulary.json")
+NONE = "not-found", "checkpoints"
 EVERY = [chr(code) for code in range(0x110000) if not 0xD800 <= code < 0xE000]
 
 CASES = {
-    "manifest with a path up": (listing(LISTED | {"../../outside": LISTED[MODEL]}), "nothing else"),
-    "manifest with an absolute path": (listing({"/etc/passwd": LISTED[MODEL]}), "nothing else"),
-    "manifest with one file less": (listing({n: LISTED[n] for n in FILES[:2]}), "nothing else"),
+    "manifest with a path up": (listing(LISTED | {"../../outside": LISTED[MODEL]}), LIST),
+    "manifest with an absolute path": (listing({"/etc/passwd": LISTED[MODEL]}), LIST),
+    "manifest with one file less": (listing({n: LISTED[n] for n in FILES[:2]}), LIST),
     "manifest with a name twice": (
         manifest(b'{"format":1,"files":' + json.dumps(LISTED).encode() + b',"files":{}}'),
-        "nothing else",
+        LIST,
     ),
-    "manifest with another size": (sized(7), "was saved with 7"),
-    "manifest with a negative size": (sized(-1), f"{MANIFEST} is damaged"),
-    "manifest with a huge size": (sized(10**30), f"{MANIFEST} is damaged"),
-    "manifest with NaN": (manifest(b'{"format":NaN}'), f"{MANIFEST} is damaged"),
-    "manifest 100,000 deep": (manifest(b'{"files":' * 100_000), f"{MANIFEST} is damaged"),
-    "manifest in no encoding": (manifest(b"\xff" * 99), f"{MANIFEST} is damaged"),
-    "manifest of 2 MiB": (manifest(b" " * 2**21), "larger than"),
-    "manifest of the future": (manifest(b'{"format":2,"files":[]}'), "has format 2, but"),
-    "manifest of no format": (manifest(b'{"files":{}}'), "missing required field `format`"),
-    "manifest that is a link": (link(HERE + MANIFEST), PLAIN),
-    "manifest that is a pipe": (instead(HERE + MANIFEST, os.mkfifo), PLAIN),
-    "weights that are a link": (link(HERE + MODEL), PLAIN),
-    "weights that are a pipe": (instead(HERE + MODEL, os.mkfifo), PLAIN),
-    "weights that are a device": (instead(HERE + MODEL, device), PLAIN),
-    "weights that are a folder": (instead(HERE + MODEL, os.mkdir), PLAIN),
+    "manifest with another size": (sized(7), WEIGHTS),
+    "manifest with a negative size": (sized(-1), LIST),
+    "manifest with a huge size": (sized(10**30), LIST),
+    "manifest with NaN": (manifest(b'{"format":NaN}'), LIST),
+    "manifest 100,000 deep": (manifest(b'{"files":' * 100_000), LIST),
+    "manifest in no encoding": (manifest(b"\xff" * 99), LIST),
+    "manifest of 2 MiB": (manifest(b" " * 2**21), LIST),
+    "manifest of the future": (manifest(b'{"format":2,"files":[]}'), ("newer-format", "00000010")),
+    "manifest of no format": (manifest(b'{"files":{}}'), LIST),
+    "manifest that is a link": (link(HERE + MANIFEST), ("damaged", MANIFEST)),
+    "manifest that is a pipe": (instead(HERE + MANIFEST, os.mkfifo), ("damaged", MANIFEST)),
+    "weights that are a link": (link(HERE + MODEL), ("damaged", MODEL)),
+    "weights that are a pipe": (instead(HERE + MODEL, os.mkfifo), ("damaged", MODEL)),
+    "weights that are a device": (instead(HERE + MODEL, device), ("damaged", MODEL)),
+    "weights that are a folder": (instead(HERE + MODEL, os.mkdir), ("damaged", MODEL)),
     "weights that are a pickle": (
         forged(
             MODEL, b"\x80\x04\x95\x1b\0\0\0\0\0\0\0\x8c\x02os\x8c\x06system\x93\x8c\x02id\x85R."
         ),
-        f"{MODEL} is damaged",
+        WEIGHTS,
     ),
-    "weights that are a zip": (forged(MODEL, b"PK\x03\x04" + bytes(60)), f"{MODEL} is damaged"),
+    "weights that are a zip": (forged(MODEL, b"PK\x03\x04" + bytes(60)), WEIGHTS),
     "weights that are NumPy's": (
         forged(MODEL, b"\x93NUMPY\1\0v\0{'descr':'|O'}"),
-        f"{MODEL} is damaged",
+        WEIGHTS,
     ),
-    "weights and a zip": (appended(b"PK\x05\x06" + bytes(18)), f"{MODEL} is damaged"),
-    "state that is a link": (link(HERE + STATE), PLAIN),
-    "state of no arrays": (forged(STATE, b"\2\0\0\0\0\0\0\0{}"), "not what the settings ask for"),
+    "weights and a zip": (appended(b"PK\x05\x06" + bytes(18)), WEIGHTS),
+    "state that is a link": (link(HERE + STATE), ("damaged", STATE)),
+    "state of no arrays": (forged(STATE, b"\2\0\0\0\0\0\0\0{}"), ("bad-array", STATE)),
     "meta of a negative step": (meta('"step":10', '"step":-10'), META),
     "meta with a huge best step": (
         meta('"best":{"step":10', '"best":{"step":1' + "0" * 300),
-        "meta",
+        META,
     ),
     "meta with a place before the text": (
         meta('"position":', '"position":-'),
-        "meta.json is damaged",
+        META,
     ),
     "meta with codes for the terminal": (meta('"3.', r'"\u001b[31m3.'), META),
     "meta with a loss of 1e999": (
         meta('"smooth":', '"smooth":1e999,"sum":'),
-        "meta.json is damaged",
+        META,
     ),
-    "checkpoint that is a link": (link("checkpoints/00000010"), "holds no checkpoint"),
-    "checkpoints that are a link": (link("checkpoints"), "is a link"),
-    "checkpoint in Arabic digits": (renamed("٠٠٠٠٠٠١٠"), "holds no checkpoint"),
-    "checkpoint of 200 digits": (renamed("1" * 200), "holds no checkpoint"),
-    "checkpoint of another step": (renamed("00000011"), "holds step 10"),
-    "width 10^9": (config('"hidden": 4', '"hidden": 1000000000'), "at most 65536"),
+    "checkpoint that is a link": (link("checkpoints/00000010"), NONE),
+    "checkpoints that are a link": (link("checkpoints"), ("damaged", "checkpoints")),
+    "checkpoint in Arabic digits": (renamed("٠٠٠٠٠٠١٠"), NONE),
+    "checkpoint of 200 digits": (renamed("1" * 200), NONE),
+    "checkpoint of another step": (renamed("00000011"), ("damaged", "00000011")),
+    "width 10^9": (config('"hidden": 4', '"hidden": 1000000000'), CONFIG),
     "width 10^400": (
         config('"hidden": 4', f'"hidden": {10**400}'),
-        "config.json is d",
+        CONFIG,
     ),
-    "256 layers of 65536": (bomb, "not what the settings ask for"),
+    "256 layers of 65536": (bomb, ("bad-array", MODEL)),
     "config that names a function": (
         config('"hidden": 4', '"hidden": 4, "__reduce__": "os.system"'),
-        "unknown field `__reduce__`",
+        CONFIG,
     ),
     "config with codes for the terminal": (
         config('"hidden": 4', r'"hidden": 4, "\u001b[31m": 1'),
-        "unknown field `?[31m`",
+        CONFIG,
     ),
     "config that names a module": (
         config('"recurrent"', '"os.system"'),
-        "os.system",
+        CONFIG,
     ),
     "config with NaN": (config("0.05", "NaN"), CONFIG),
-    "config of another type": (config("float32", "float64"), "ask for float64"),
-    "config that is a link": (link("config.json"), PLAIN),
-    "config that is a pipe": (instead("config.json", os.mkfifo), PLAIN),
-    "vocabulary with a character twice": (characters(lambda c: [c[0], *c]), "vocabulary.json is d"),
-    "vocabulary with half a character": (characters(lambda c: [*c, "\ud800"]), "lone surrogate"),
-    "vocabulary with a word": (characters(lambda c: [*c, "zz"]), "is not one character"),
-    "vocabulary with one more": (characters(lambda c: [*c, "é"]), "the settings ask for"),
-    "vocabulary of all characters": (characters(lambda _: EVERY), "the settings ask for"),
+    "config of another type": (config("float32", "float64"), ("bad-array", MODEL)),
+    "config that is a link": (link("config.json"), ("damaged", "config.json")),
+    "config that is a pipe": (instead("config.json", os.mkfifo), ("damaged", "config.json")),
+    "vocabulary with a character twice": (characters(lambda c: [c[0], *c]), VOCABULARY),
+    "vocabulary with half a character": (characters(lambda c: [*c, "\ud800"]), VOCABULARY),
+    "vocabulary with a word": (characters(lambda c: [*c, "zz"]), VOCABULARY),
+    "vocabulary with one more": (characters(lambda c: [*c, "é"]), ("bad-array", MODEL)),
+    "vocabulary of all characters": (characters(lambda _: EVERY), ("bad-array", MODEL)),
     "vocabulary 900 deep": (
         characters(lambda _: json.loads("[" * 900 + "]" * 900)),
-        "not one char",
+        VOCABULARY,
     ),
     "corpus with a length of 1e400": (
         edited("corpus.json", '"characters": ', '"characters": 1e400, "x":'),
-        "corpus.json is damaged",
+        ("damaged", "corpus.json"),
     ),
-    "corpus.txt that is a link": (link("corpus.txt"), PLAIN),
+    "corpus.txt that is a link": (link("corpus.txt"), ("damaged", "corpus.txt")),
     "corpus.txt that is another": (
         edited("corpus.txt", "league", "legion"),
-        "is not the text",
+        ("changed-text", "corpus.txt"),
     ),
 }
 
 
 def look(path):
-    """Open a run as `sample` and `resume` do; return what is said, or nothing."""
+    """Open a run as `sample` and `resume` do; return the code and text of what is said, or none."""
     try:
         run = Run.open(path)
         run.load_weights()
+        run.checkpoint("latest")
         run.read_text()
     except CharloomError as error:
-        return str(error)
-    return ""
+        return error.code, str(error)
+    return "", ""
 
 
 def mark(name):
@@ -245,14 +248,16 @@ def mark(name):
 
 
 def main(folder, friendly):
-    assert look(friendly) == ""
-    assert "no run folder" in look(folder / "nothing there")
+    assert look(friendly) == ("", "")
+    assert look(folder / "nothing there")[0] == "not-found"
     paths = sorted(folder.iterdir())
     mark(BEGIN)
     results = []
     for path in paths:
         began = time.process_time()
-        results.append({"name": path.name, "said": look(path), "cpu": time.process_time() - began})
+        code, text = look(path)
+        cpu = time.process_time() - began
+        results.append({"name": path.name, "code": code, "text": text, "cpu": cpu})
     mark(END)
     for result in results:
         print(json.dumps(result))

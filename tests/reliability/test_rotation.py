@@ -116,9 +116,12 @@ class History:
                 self.save(self.step + 1, second, fsync)
             case "rot":
 
-                def write(path, content):
-                    flipped = bytes([content[0] ^ 1]) + content[1:]
-                    files.write_file(path, flipped if path.name == first else content)
+                def write(path, blocks):
+                    written = files.write_file(path, blocks)
+                    if path.name == first:
+                        content = path.read_bytes()
+                        path.write_bytes(bytes([content[0] ^ 1]) + content[1:])
+                    return written
 
                 assert not self.save(self.step + 1, second, write=write)
             case "damage":

@@ -1,4 +1,4 @@
-"""A limit to copying, for the sampler: never more than so many characters from a source."""
+"""A limit to copying, for the sampler: at most so many characters in a row from a source."""
 
 import numpy as np
 
@@ -11,19 +11,19 @@ from charloom.models.weights import Array
 
 
 class CopyLimit:
-    """Never more than `most` characters in a row from `source`.
+    """At most `most` characters in a row from `source`.
 
-    A character drawn that would make it more is drawn anew, by the same settings, from those
-    that would not. So up to there a text is the very one that it is without the limit. What was
-    written before counts, the prompt too: of a prompt's own characters nothing is changed, but
-    none is added to a passage that began in it. Where nothing is left to draw the text ends.
-    `redrawn` counts characters drawn anew, and `ended` the texts that ended so.
-    Raises CharloomError where `most` < 1 or the source is too long.
+    A character that would make it more is drawn again, with the same settings, from those that
+    would not. So up to there a text is the same as without the limit. The text before counts, the
+    prompt too: the prompt itself is not changed, but a passage that began in it is not continued
+    beyond the limit. If no character is left to draw, the text ends. `redrawn` counts characters
+    that were drawn again, and `ended` the texts that ended so.
+    Raises CharloomError if `most` < 1 or the source is too long.
     """
 
     def __init__(self, source: str, most: int) -> None:
         if most < 1:
-            raise CharloomError(f"max-copy is {most}, but it must be at least 1")
+            raise CharloomError(f"max-copy is {most}, but it must be at least 1", field="max_copy")
         self.most, self.redrawn, self.ended = most, 0, 0
         self._continuations = Continuations(source, most)
 
@@ -46,9 +46,9 @@ class CopyLimit:
         u: float,
         drawn: int,
     ) -> int:
-        """Return the id that was drawn with u, or if that may not stand after `written` another.
+        """Return `drawn`, or, if it may not stand after `written`, another id; -1 if none may.
 
-        That is -1 where no other is left. Raises what `charloom.generation.draw.draw` raises.
+        `u` is what it was drawn with. Raises what `charloom.generation.draw.draw` raises.
         """
         if self.within(written, vocabulary.characters[drawn]):
             return drawn
@@ -64,9 +64,9 @@ class CopyLimit:
 
 
 def _rest(log_probs: Array, config: SampleConfig, u: float, drawn: int) -> float:
-    """Return where u lies in the share of the id that was drawn with it: in [0, 1), as fresh.
+    """Return where u is within the share of the id that was drawn with it, from 0 to 1.
 
-    Of a u that led to this id nothing else is known, so that is evenly spread, too.
+    All that is known of u is that it led to this id, so this is uniform, too.
     """
     sums = np.cumsum(weights_of(log_probs, config))
     below = sums[drawn - 1] if drawn else 0.0

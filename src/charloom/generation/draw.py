@@ -14,17 +14,17 @@ def filter_probs(log_probs: Array, config: SampleConfig) -> NDArray[np.float64]:
     In this order, which is that of Hugging Face's transformers, all in float64:
 
     1. Weights: ``exp((log_probs - max) / temperature)``, so that the likeliest has 1.
-       Temperature 0 gives 1 to the likeliest, the lowest id where several are, and 0 to others.
-    2. Ranks: descending `log_probs`, and the lower id first where they are equal.
+       Temperature 0 gives 1 to the likeliest, of equals the lowest id, and 0 to others.
+    2. Ranks: descending `log_probs`, and of equals the lower id first.
     3. top-k: exactly the first k ranks stay; 0, or k >= V, keeps all.
     4. top-p (Holtzman et al. 2020): a rank stays while the weights before it, added up in the
        order of ranks, are < top_p times that sum over all; so the fewest stay that reach
        top_p. The first always stays; top_p = 1 keeps all.
     5. min-p (Nguyen et al. 2024): weights >= min_p stay, which is a share of the likeliest's.
-    6. What has gone has weight 0, and the rest is divided by its sum.
+    6. What is left out has weight 0, and the rest is divided by its sum.
 
     Only differences within `log_probs` matter; -inf is a character that cannot come. Raises
-    CharloomError where one is NaN or +inf, or all are -inf.
+    CharloomError if one is NaN or +inf, or all are -inf.
     """
     weights = weights_of(log_probs, config)
     probs: NDArray[np.float64] = weights / weights.sum()
@@ -32,11 +32,15 @@ def filter_probs(log_probs: Array, config: SampleConfig) -> NDArray[np.float64]:
 
 
 def weights_of(log_probs: Array, config: SampleConfig) -> NDArray[np.float64]:
-    """Do what `filter_probs` does, but for the dividing."""
+    """Return the weights (V,) of `filter_probs`, before they are divided by their sum."""
     scores = np.asarray(log_probs, np.float64)
     highest = scores.max()
     if not np.isfinite(highest):
-        raise CharloomError(_problem(highest))
+        what = "rules every character out" if highest == -np.inf else f"predicts {highest}"
+        raise CharloomError(
+            f"the model {what}: its weights are damaged, go back to an earlier checkpoint",
+            "bad-model",
+        )
     if config.temperature == 0:
         weights: NDArray[np.float64] = np.zeros(len(scores))
         weights[scores.argmax()] = 1.0
@@ -54,18 +58,12 @@ def weights_of(log_probs: Array, config: SampleConfig) -> NDArray[np.float64]:
     return weights
 
 
-def _problem(highest: float) -> str:
-    what = "rules every character out" if highest == -np.inf else f"predicts {highest}"
-    return f"the model {what}: its weights are damaged, go back to an earlier checkpoint"
-
-
 def draw(log_probs: Array, config: SampleConfig, u: float) -> int:
     """log_probs (V,) and u in [0, 1) -> id, drawn from `filter_probs`: the inverse CDF.
 
-    With the weights of `filter_probs` (before they are divided) added up in the order of
-    ids, it is the first id whose sum is > u times the sum over all. That id has a weight
-    above 0, and there always is one: the sum is at least 1, so u times it rounds to less.
-    Raises what `filter_probs` raises.
+    With the weights of `filter_probs` added up in the order of ids, it is the first id whose sum
+    is > u times the sum over all. That id has a weight above 0, and there always is one: the sum
+    is at least 1, so u times it rounds to less. Raises what `filter_probs` raises.
     """
     sums = np.cumsum(weights_of(log_probs, config))
     return int(np.searchsorted(sums, u * sums[-1], side="right"))

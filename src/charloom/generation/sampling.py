@@ -8,6 +8,7 @@ depends on the number of lanes).
 
 import time
 from collections.abc import Iterator
+from functools import partial
 from typing import Protocol, runtime_checkable
 
 import numpy as np
@@ -21,8 +22,8 @@ from charloom.generation.copy_limit import CopyLimit
 from charloom.generation.draw import draw
 from charloom.models.engines import Ids, LanguageModel, State
 
-LONGEST_CHUNK = 1024  # characters drawn before anything is looked at
-GROW_BELOW = 0.05  # seconds that a chunk may take for the next to be longer
+LONGEST_CHUNK = 1024  # characters that are drawn in one call
+GROW_BELOW_SECONDS = 0.05  # a chunk that took less is followed by a longer one
 
 
 @runtime_checkable
@@ -36,7 +37,7 @@ class FastSampler(Protocol):
         uniforms: NDArray[np.float64],
         config: SampleConfig,
     ) -> tuple[Ids, State]:
-        """Do what the function `generate_ids` does with this model, and raise what it raises."""
+        """Return what the function `generate_ids` does, and raise what it raises."""
 
 
 def generate_ids(
@@ -67,13 +68,12 @@ def generate(
     length: int = 200,
     limit: CopyLimit | None = None,
 ) -> Iterator[str]:
-    """Write on from `prompt`, and hand over pieces of the text as they come.
+    """Yield pieces of a text that goes on from `prompt`, as they are drawn.
 
-    `length` counts characters after the prompt, which is not part of what is handed over.
-    The text ends before the first of the stop strings to be complete, and where a model of
-    tokens says that it does; it is shorter than `length` only then, or where `limit` leaves
-    nothing to write. An empty prompt is a new line, as far as the model knows: see
-    `Vocabulary.prompt`.
+    `length` counts the characters after the prompt, which is not repeated. The text ends before
+    the first stop string to be complete, and where a model of tokens ends it; it is shorter than
+    `length` only then, or if `limit` leaves nothing to draw. An empty prompt is a new line to the
+    model: see `Vocabulary.prompt`.
     Raises CharloomError: UnknownCharacterError for the prompt, what `draw` raises, and for a
     limit with a model of tokens.
     """
@@ -88,7 +88,7 @@ def generate_many(
     count: int = 1,
     limit: CopyLimit | None = None,
 ) -> list[str]:
-    """Return `count` texts, written side by side; see `generate`, which gives the first."""
+    """Return `count` texts, drawn side by side; see `generate`, which gives the first."""
     pieces = _write(model, config, prompt, length, count, limit)
     return ["".join(parts) for parts in zip(*pieces, strict=True)] or [""] * count
 
@@ -101,13 +101,15 @@ def _write(
     count: int,
     limit: CopyLimit | None,
 ) -> Iterator[list[str]]:
-    """Check and encode at once, so that errors come before the first piece is asked for."""
+    """Check and encode now, so that errors are raised before the first piece is asked for."""
     for name, value, least in (("length", length, 0), ("count", count, 1)):
         if value < least:
-            raise CharloomError(f"{name} is {value}, but it must be at least {least}")
+            raise CharloomError(f"{name} is {value}, but it must be at least {least}", field=name)
     if limit is not None and model.vocabulary.unit == "tokens":
         raise CharloomError(
-            "max-copy counts characters, and this model writes tokens: leave it out"
+            "max-copy counts characters, and this model generates tokens: leave it out",
+            "unsupported",
+            field="max_copy",
         )
     memory = limit.most if limit else 1
     decoders = [model.vocabulary.decoder() for _ in range(count)]
@@ -124,6 +126,9 @@ def _stream(
 ) -> Iterator[list[str]]:
     """Yield the next piece of each of the texts until all have ended."""
     count = len(texts)
+    draw_ids = (
+        model.generate_ids if isinstance(model, FastSampler) else partial(generate_ids, model)
+    )
     state = _read(model, np.tile(prompt[:-1], (count, 1)), model.start(count))
     ids = np.repeat(prompt[-1:], count)
     rngs = np.random.default_rng(config.seed).spawn(count)
@@ -134,7 +139,7 @@ def _stream(
         more = max(0, chunk - uniforms.shape[1])
         uniforms = np.hstack([uniforms, np.stack([rng.random(more) for rng in rngs])])
         began = time.perf_counter()
-        drawn, after = _generate_ids(model, ids, state, uniforms[:, :chunk], config)
+        drawn, after = draw_ids(ids, state, uniforms[:, :chunk], config)
         sound = chunk if limit is None else _sound(model, drawn, texts, limit)
         elapsed = time.perf_counter() - began
         if sound:
@@ -150,7 +155,7 @@ def _stream(
             yield [text.add(row[sound:chunk]) for text, row in zip(texts, drawn, strict=True)]
         uniforms = uniforms[:, chunk:]
         ids, state = np.maximum(drawn[:, chunk - 1], 0), after
-        if elapsed < GROW_BELOW:
+        if elapsed < GROW_BELOW_SECONDS:
             chunk = min(4 * chunk, LONGEST_CHUNK)
 
 
@@ -173,24 +178,11 @@ def _read(model: LanguageModel, ids: Ids, state: State) -> State:
     return state
 
 
-def _generate_ids(
-    model: LanguageModel,
-    ids: Ids,
-    state: State,
-    uniforms: NDArray[np.float64],
-    config: SampleConfig,
-) -> tuple[Ids, State]:
-    if not isinstance(model, FastSampler):
-        return generate_ids(model, ids, state, uniforms, config)
-    return model.generate_ids(ids, state, uniforms, config)
-
-
 class _Text:
-    """One text on its way out, which holds back what may be the beginning of a stop string.
+    """A text that is being generated; what may begin a stop string is held back.
 
-    `left` is how many characters are still to come, at most; 0 when the text has ended. `written`
-    ends with the last characters drawn, at least `memory` where there are so many, and before
-    them is the prompt.
+    `left` is how many characters may still come; 0 when the text has ended. `written` is the end
+    of the prompt and what was drawn after it, of which at least `memory` characters are kept.
     """
 
     def __init__(
@@ -206,10 +198,7 @@ class _Text:
         self._held = ""
 
     def add(self, ids: Ids) -> str:
-        """Take the next ids and return the characters that are sure to be part of the text.
-
-        An id of -1 says that it ends.
-        """
+        """Take the next ids, -1 if it ends, and return the characters that are sure to stay."""
         if not self.left:
             return ""
         known = ids[ids >= 0]
@@ -219,20 +208,18 @@ class _Text:
         self.written = (self.written + piece)[-self._memory :]
         text = self._held + piece
         places = [(text.find(stop), len(stop)) for stop in self._stops]
-        # The first to be complete, and the longest of those that end together.
+        # The first stop string to be complete, and the longest of those that end together.
         found = min(((at + n, at) for at, n in places if at >= 0), default=None)
         if found:
             self.left = 0
             return text[: found[1]]
-        keep = (
-            0 if not self.left else max((_overlap(text, stop) for stop in self._stops), default=0)
-        )
-        sure = len(text) - keep
+        held = (_overlap(text, stop) for stop in self._stops if self.left)
+        sure = len(text) - max(held, default=0)
         self._held = text[sure:]
         return text[:sure]
 
 
 def _overlap(text: str, stop: str) -> int:
-    """Return how many characters at the end of `text` are the beginning of `stop`."""
+    """Return how many characters at the end of `text` begin `stop`."""
     most = min(len(stop) - 1, len(text))
     return next((n for n in range(most, 0, -1) if text.endswith(stop[:n])), 0)

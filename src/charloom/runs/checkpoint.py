@@ -1,16 +1,16 @@
-"""Checkpoints: one folder for each, which is whole or is not there.
+"""Checkpoints: one folder for each, which is complete or absent.
 
     checkpoints/00012000/model.safetensors    weights alone
                          state.safetensors    optimiser, carried state, generators
-                         meta.json            where the run stood: `Meta`
+                         meta.json            what else the next step follows from: `Meta`
                          MANIFEST.json        each file's size and SHA-256, written last
 
-A checkpoint is written into a temporary folder beside, file by file to the disk, and then
-renamed; older ones go only when the new one has been read back. So a power cut at any moment
-leaves the old or the new (the order that Pillai et al. 2014, "All File Systems Are Not Created
-Equal", found missing in many programs). Reading believes no file before its size and SHA-256
-are those of the manifest, and no array that the settings do not ask for; it opens only the
-four names above, and runs nothing.
+A checkpoint is written into a temporary folder beside the others, file by file to the disk, read
+back, and then renamed; only then are older ones removed. So a power cut at any moment leaves the
+old or the new (the order that Pillai et al. 2014, "All File Systems Are Not Created Equal", found
+missing in many programs). Reading believes no file before its size and SHA-256 are those of the
+manifest, and no array that the settings do not ask for; it opens only the four names above, and
+runs nothing.
 """
 
 import errno
@@ -18,32 +18,45 @@ import hashlib
 import os
 import re
 import shutil
-from collections.abc import Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import msgspec
 
-from charloom.errors import CharloomError
-from charloom.files import plain_size, read_json, sync_folder, write_file
+from charloom.errors import CharloomError, Code
+from charloom.files import (
+    Block,
+    damaged,
+    plain_size,
+    read_json,
+    refuse_link,
+    sync_folder,
+    unreadable,
+    write_file,
+)
 from charloom.models.weights import STATE_PREFIXES
 from charloom.runs.meta import Count, Meta
-from charloom.runs.tensors import Array, Expected, read_arrays, to_bytes
+from charloom.runs.tensors import Array, Expected, read_arrays, to_blocks
 
-FILES = ("model.safetensors", "state.safetensors", "meta.json")
+FILES = MODEL, STATE, META = "model.safetensors", "state.safetensors", "meta.json"
 MANIFEST = "MANIFEST.json"
 FORMAT = 1
 
 _TEMPORARY = ".saving-"
 _ASIDE = ".old"  # a checkpoint that gives way to one of the same step, until that is in place
 _NAME = re.compile(r"([0-9]{8,18})(?:\.old)?")
+_CURE = "delete the checkpoint"
+
+_verified: dict[Path, list[tuple[int, int]]] = {}  # by this process: sizes and times of files
 
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """A checkpoint that has been read, is whole, and holds the arrays that were expected.
+    """A checkpoint that has been read, is complete, and holds the arrays that were expected.
 
-    `notes` are sentences on what was passed over to find it.
+    `state` is empty if weights alone were asked for. `notes` are sentences on those that were
+    passed over to find it.
     """
 
     path: Path
@@ -66,31 +79,43 @@ class _Manifest(_Format, frozen=True):
     files: dict[str, _File] = {}
 
 
-class _NewerFormatError(CharloomError):
-    pass
-
-
 def save(folder: Path, arrays: Mapping[str, Array], meta: Meta, keep: int) -> Path:
     """Write one checkpoint into `folder`, then remove all but the `keep` newest and the best.
 
-    Damaged ones are removed too, and not counted. Returns its path. Raises CharloomError where
-    it cannot be written: what was there before is then still there.
+    Damaged ones are removed too, and not counted. Returns its path. Raises CharloomError if it
+    cannot be written: what was there before is then still there.
     """
     final = folder / f"{meta.step:08d}"
     temporary = folder / f"{_TEMPORARY}{final.name}"
-    contents = _contents(arrays, meta)
-    needed = sum(map(len, contents.values()))
+    state, weights = _split(arrays)
+    files: dict[str, list[Block]] = {
+        MODEL: [*to_blocks({name: arrays[name] for name in weights})],
+        STATE: [*to_blocks({name: arrays[name] for name in state})],
+        META: [msgspec.json.encode(meta)],
+    }
+    needed = sum(len(block) for blocks in files.values() for block in blocks)
     try:
         _prepare(folder, needed)
         temporary.mkdir()
-        for name, content in contents.items():
-            write_file(temporary / name, content)
+        listed = {name: _File(*write_file(temporary / name, files[name])) for name in FILES}
+        files[MANIFEST] = [msgspec.json.encode(_Manifest(FORMAT, listed))]
+        write_file(temporary / MANIFEST, files[MANIFEST])
         sync_folder(temporary)
+        for name, blocks in files.items():
+            _read_back(temporary / name, blocks)
         _publish(temporary, final)
         sync_folder(folder)
-        verify(final)
+        _verified[final] = _stamps(final)
     except OSError as error:
-        raise CharloomError(_why_unsaved(final, error, needed)) from error
+        free = shutil.disk_usage(folder).free if folder.is_dir() else 0
+        raise CharloomError(
+            f"cannot save {final} ({error.strerror or error}): {needed:,} bytes are needed and "
+            f"{free:,} are free; earlier checkpoints are still there: solve that",
+            "unwritable",
+            path=str(final),
+            needed=needed,
+            free=free,
+        ) from error
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
     _rotate(final, meta, keep)
@@ -98,103 +123,141 @@ def save(folder: Path, arrays: Mapping[str, Array], meta: Meta, keep: int) -> Pa
 
 
 def steps(folder: Path) -> list[int]:
-    """Return the steps of all checkpoints in `folder`, whole or not, in ascending order."""
+    """Return the steps of all checkpoints in `folder`, complete or not, in ascending order."""
     return sorted({_step(path) for path in _checkpoints(folder)})
 
 
 def find(folder: Path, step: int) -> Path:
-    """Return the path of the checkpoint of a step, whole or not; raises CharloomError."""
+    """Return the path of the checkpoint of a step, complete or not; raises CharloomError."""
     for path in _checkpoints(folder):
         if _step(path) == step:
             return path
-    there = ", ".join(map(str, steps(folder)[-12:])) or "none"
-    raise CharloomError(f"{folder} has no checkpoint {step}: it has {there}")
+    there = steps(folder)
+    listed = ", ".join(map(str, there[-12:])) or "none"
+    raise CharloomError(
+        f"{folder} has no checkpoint {step}: it has {listed}", "not-found", step=step, found=there
+    )
 
 
-def read(path: Path, expected: Mapping[str, Expected]) -> Checkpoint:
-    """Read one checkpoint; raises CharloomError, with what is wrong, unless it is whole.
+def read(path: Path, expected: Mapping[str, Expected], *, weights_only: bool = False) -> Checkpoint:
+    """Read one checkpoint; raises CharloomError, with what is wrong, unless it is complete.
 
-    `expected` are the arrays that it must hold, those of `expected_arrays`.
+    `expected` are the arrays that it must hold, those of `expected_arrays`. With `weights_only`
+    the training state is not looked at, so it may be damaged.
     """
-    verify(path)
-    meta = read_json(path / "meta.json", Meta)
-    if meta.step != _step(path):
-        raise CharloomError(
-            f"{path} is damaged: it holds step {meta.step}, so it was renamed or copied from "
-            "elsewhere; give it back its name, or delete it"
-        )
-    state = {name: e for name, e in expected.items() if name.startswith(STATE_PREFIXES)}
-    weights = {name: e for name, e in expected.items() if name not in state}
+    verify(path, (MODEL, META) if weights_only else FILES)
+    meta = _meta(path)
+    state, weights = _split(expected)
     return Checkpoint(
         path,
         meta,
-        read_arrays(path / "model.safetensors", weights),
-        read_arrays(path / "state.safetensors", state),
+        read_arrays(path / MODEL, {name: expected[name] for name in weights}),
+        {} if weights_only else read_arrays(path / STATE, {name: expected[name] for name in state}),
     )
 
 
-def read_newest(folder: Path, expected: Mapping[str, Expected]) -> Checkpoint:
-    """Read the newest whole checkpoint in `folder`, with a note on each damaged one before it.
+def read_newest(
+    folder: Path, expected: Mapping[str, Expected], *, weights_only: bool = False
+) -> Checkpoint:
+    """Read the newest complete checkpoint in `folder`, with a note on each damaged one before it.
 
-    Raises CharloomError where there is none, and where a newer charloom wrote a newer one:
-    to go on from an older would in the end remove it.
+    Raises CharloomError if there is none, and if a newer charloom wrote a newer one: to go on
+    from an older would in the end remove it.
     """
-    notes: list[str] = []
-    for path in _checkpoints(folder):
-        try:
-            found = read(path, expected)
-        except _NewerFormatError:
-            raise
-        except CharloomError as error:
-            notes.append(str(error))
-            continue
-        return replace(found, notes=tuple(f"{note}; used {path.name} instead" for note in notes))
-    if notes:
-        raise CharloomError(f"no checkpoint in {folder} is whole: {notes[0]}")
-    raise CharloomError(f"{folder} holds no checkpoint: the run has not saved one yet")
+    return _first(_checkpoints(folder), folder, expected, weights_only)
 
 
-def verify(path: Path) -> None:
-    """Raise CharloomError unless the folder's files are those of its manifest, to the byte."""
+def read_best(
+    folder: Path, expected: Mapping[str, Expected], *, weights_only: bool = False
+) -> Checkpoint:
+    """Read the best checkpoint in `folder`: the one that the newest meta.json names.
+
+    If it is damaged, the best that was known before, or the newest, is read and a note says so.
+    Raises CharloomError as `read_newest` does.
+    """
+    return _first(_best_first(folder), folder, expected, weights_only)
+
+
+def verify(path: Path, names: Collection[str] = FILES) -> None:
+    """Raise CharloomError unless these files are what the manifest says, to the byte."""
     if path.is_symlink() or not path.is_dir():
-        raise CharloomError(f"{path} is no checkpoint folder: remove it")
+        raise CharloomError(f"{path} is no checkpoint folder: remove it", "damaged", path=str(path))
     if (written := read_json(path / MANIFEST, _Format).format) != FORMAT:
-        kind = _NewerFormatError if written > FORMAT else CharloomError
-        raise kind(
+        code: Code = "newer-format" if written > FORMAT else "damaged"
+        raise CharloomError(
             f"{path} has format {written}, but this charloom reads format {FORMAT}: "
-            "use the version that wrote it, or move that folder away"
+            "use the version that wrote it, or move that folder away",
+            code,
+            path=str(path),
+            found=written,
         )
     manifest = read_json(path / MANIFEST, _Manifest)
     if set(manifest.files) != set(FILES):
-        raise CharloomError(
-            f"{path / MANIFEST} is damaged: it must list {', '.join(FILES)} and nothing else; "
-            "delete the checkpoint"
-        )
-    for name in FILES:
+        raise damaged(path / MANIFEST, f"it must list {', '.join(FILES)} and no other", _CURE)
+    for name in names:
         _verify_file(path / name, manifest.files[name])
 
 
-def _contents(arrays: Mapping[str, Array], meta: Meta) -> dict[str, bytes]:
-    """File name -> content, the manifest last."""
-    state = {name for name in arrays if name.startswith(STATE_PREFIXES)}
-    files = {
-        "model.safetensors": to_bytes({n: a for n, a in arrays.items() if n not in state}),
-        "state.safetensors": to_bytes({n: a for n, a in arrays.items() if n in state}),
-        "meta.json": msgspec.json.encode(meta),
-    }
-    listed = {n: _File(len(c), hashlib.sha256(c).hexdigest()) for n, c in files.items()}
-    return files | {MANIFEST: msgspec.json.encode(_Manifest(FORMAT, listed))}
+def _split(names: Iterable[str]) -> tuple[list[str], list[str]]:
+    """Return the names of arrays of the training state, and of the others, the weights."""
+    state = [name for name in names if name.startswith(STATE_PREFIXES)]
+    return state, [name for name in names if name not in {*state}]
 
 
-def _why_unsaved(path: Path, error: OSError, needed: int) -> str:
-    try:
-        free = shutil.disk_usage(path.parent).free
-    except OSError:
-        free = 0
-    return (
-        f"cannot save {path} ({error.strerror or error}): {needed:,} bytes are needed and {free:,} "
-        "are free; what was saved before is still there: mend that"
+def _meta(path: Path) -> Meta:
+    """Read a checkpoint's meta.json, which has been verified."""
+    meta = read_json(path / META, Meta)
+    if meta.step != _step(path):
+        reason = f"it holds step {meta.step}, so it was renamed or copied from elsewhere"
+        raise damaged(path, reason, "give it back its name, or delete it")
+    return meta
+
+
+def _first(
+    paths: Iterable[Path], folder: Path, expected: Mapping[str, Expected], weights_only: bool
+) -> Checkpoint:
+    """Read the first of these checkpoints that is complete, each tried once."""
+    passed: dict[Path, CharloomError] = {}
+    for path in paths:
+        if path in passed:
+            continue
+        try:
+            found = read(path, expected, weights_only=weights_only)
+        except CharloomError as error:
+            if error.code == "newer-format":
+                raise
+            passed[path] = error
+            continue
+        notes = (f"{problem}; used {path.name} instead" for problem in passed.values())
+        return replace(found, notes=tuple(notes))
+    for first in passed.values():
+        message = f"no checkpoint in {folder} is complete: {first}"
+        raise CharloomError(message, first.code, **first.facts)
+    raise CharloomError(
+        f"{folder} holds no checkpoint: the run has not saved one yet",
+        "not-found",
+        path=str(folder),
     )
+
+
+def _best_first(folder: Path) -> Iterator[Path]:
+    """Yield the best checkpoint, as the newest says, as the one before says ...; then all."""
+    paths = _checkpoints(folder)
+    for path in paths:
+        try:
+            verify(path, (META,))
+            best = _meta(path).best
+            yield path if best is None else find(folder, best.step)
+        except CharloomError:
+            yield path  # for who reads it to say what is wrong
+    yield from paths
+
+
+def _read_back(path: Path, blocks: Iterable[Block]) -> None:
+    """Raise OSError unless a file holds what was just written."""
+    with path.open("rb") as file:
+        if not all(file.read(len(block)) == bytes(block) for block in blocks) or file.read(1):
+            raise OSError(errno.EIO, "it cannot be read back as it was written")
 
 
 def _prepare(folder: Path, needed: int) -> None:
@@ -214,10 +277,10 @@ def _prepare(folder: Path, needed: int) -> None:
 
 
 def _publish(temporary: Path, final: Path) -> None:
-    """Rename, so that a kill in between leaves a whole checkpoint under one name or the other."""
+    """Rename, so that a kill in between leaves a complete checkpoint under one of both names."""
     aside = final.with_name(final.name + _ASIDE)
-    old_is_whole = final.exists() and _is_whole(final)
-    if old_is_whole:
+    put_aside = final.exists() and _is_complete(final)
+    if put_aside:
         shutil.rmtree(aside, ignore_errors=True)
         final.rename(aside)
     elif final.exists():
@@ -225,16 +288,16 @@ def _publish(temporary: Path, final: Path) -> None:
     try:
         temporary.rename(final)
     except OSError:
-        if old_is_whole:
+        if put_aside:
             aside.rename(final)
         raise
 
 
 def _rotate(final: Path, meta: Meta, keep: int) -> None:
-    """Remove old checkpoints, and those after this step: they belong to another course of events.
+    """Remove old checkpoints, and those after this step: training has gone back before them.
 
-    A damaged one keeps no place from one that is whole. What does not have a checkpoint's name
-    is not touched.
+    A damaged one takes no place from one that is complete. What does not have a checkpoint's
+    name is not touched.
     """
     folder, best = final.parent, meta.best.step if meta.best else -1
     kept = {meta.step}  # it has been read back
@@ -242,29 +305,31 @@ def _rotate(final: Path, meta: Meta, keep: int) -> None:
         for path in _checkpoints(folder):
             step = _step(path)
             wanted = step < meta.step and (len(kept) < keep or step == best)
-            if wanted and step not in kept and _is_whole(path):
+            if wanted and step not in kept and _is_complete(path):
                 kept.add(step)
             elif path != final:
                 shutil.rmtree(path)
+                _verified.pop(path, None)
         sync_folder(folder)
     except OSError as error:
         raise CharloomError(
             f"{final} is saved, but an older checkpoint beside it cannot be removed "
-            f"({error.strerror or error}): mend that"
+            f"({error.strerror or error}): solve that",
+            "unwritable",
+            path=str(folder),
         ) from error
 
 
 def _checkpoints(folder: Path) -> list[Path]:
     """All folders with a checkpoint's name, newest first; one put aside after its successor."""
+    refuse_link(folder)
     try:
-        if folder.is_symlink():
-            raise CharloomError(f"{folder} is a link: put the folder itself in its place")
-        if not folder.is_dir():
-            return []
         with os.scandir(folder) as found:
             names = [e.name for e in found if _is_name(e.name) and e.is_dir(follow_symlinks=False)]
+    except (FileNotFoundError, NotADirectoryError):
+        return []
     except OSError as error:
-        raise CharloomError(f"{folder} cannot be read: {error.strerror}") from None
+        raise unreadable(folder, error) from None
     return sorted(map(folder.joinpath, names), key=lambda path: (-_step(path), path.name))
 
 
@@ -278,24 +343,32 @@ def _step(path: Path) -> int:
     return int(match[1]) if match else -1
 
 
-def _is_whole(path: Path) -> bool:
+def _is_complete(path: Path) -> bool:
+    """Whether a checkpoint is undamaged; one that this process has verified is not hashed again."""
     try:
-        verify(path)
-    except CharloomError:
+        stamps = _stamps(path)
+        if _verified.get(path) != stamps:
+            verify(path)
+            _verified[path] = stamps
+    except (CharloomError, OSError):
         return False
     return True
+
+
+def _stamps(path: Path) -> list[tuple[int, int]]:
+    """Return the size and the time of last change of each file. Raises OSError."""
+    found = [(path / name).lstat() for name in (*FILES, MANIFEST)]
+    return [(status.st_size, status.st_mtime_ns) for status in found]
 
 
 def _verify_file(path: Path, expected: _File) -> None:
     size = plain_size(path)
     if size != expected.bytes:
-        raise CharloomError(
-            f"{path} is damaged: it has {size:,} bytes, but was saved with {expected.bytes:,}"
-        )
+        raise damaged(path, f"it has {size:,} bytes, but was saved with {expected.bytes:,}", _CURE)
     try:
         with path.open("rb") as file:
             digest = hashlib.file_digest(file, "sha256").hexdigest()
     except OSError as error:
-        raise CharloomError(f"{path} cannot be read: {error.strerror}") from None
+        raise unreadable(path, error) from None
     if digest != expected.sha256:
-        raise CharloomError(f"{path} is damaged: its content is not what was saved")
+        raise damaged(path, "its content is not what was saved", _CURE)

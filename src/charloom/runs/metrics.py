@@ -56,7 +56,8 @@ def lines(path: Path) -> list[Line]:
     found: list[Line] = []
     for number, line in enumerate(whole, 1):
         if (record := _record(line)) is None:
-            raise CharloomError(f"{path} is damaged in line {number}: delete that line")
+            message = f"{path} is damaged in line {number}: delete that line"
+            raise CharloomError(message, "damaged", path=str(path), line=number)
         found.append((line, record))
     return found
 

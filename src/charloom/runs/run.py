@@ -1,11 +1,11 @@
-"""A run is a folder of plain files (DESIGN.md, contract 3); this is its door.
+"""A run is a folder of plain files.
 
     config.json      what was asked: a `RunConfig`
     vocabulary.json  the characters; of a model of tokens, its tokenizer.json
     corpus.json      the text's name, sources, length and SHA-256: a `Corpus`
-    ids.npy          the text as ids, made when it is first read, and ids.json: see ids.py
-    metrics.jsonl    one object a line, by step
-    samples/         STEP.txt, what it wrote at that step; generated.txt, what was worth keeping
+    ids.npy          the text as ids, made when it is first read, and ids.json: see token_file.py
+    metrics.jsonl    one object a line, by step: see metrics.py
+    samples/         STEP.txt, generated at that step; generated.txt, those of a low loss
     checkpoints/     see checkpoint.py
 
 `config.json` is written last and never again: a folder without it is no run.
@@ -17,7 +17,6 @@ import platform
 import warnings
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import replace
 from datetime import datetime
 from importlib.metadata import version
 from pathlib import Path
@@ -35,13 +34,18 @@ from charloom.data.tokenizer import Tokenizer
 from charloom.data.vocabulary import Vocabulary
 from charloom.errors import CharloomError
 from charloom.files import (
+    damaged,
+    one_line,
     plain_size,
     read_bytes,
     read_json,
+    refuse_link,
     replace_file,
     sync_folder,
+    unreadable,
     write_file,
 )
+from charloom.formatting import model_name
 from charloom.progress import Tell, say_nothing
 from charloom.runs import checkpoint, metrics
 from charloom.runs.checkpoint import Checkpoint
@@ -57,7 +61,10 @@ Which = Literal["best", "latest"] | int
 
 
 class Run:
-    """One run folder: make it with `create`, find it again with `open`."""
+    """One run folder: make it with `create`, find it again with `open`.
+
+    `config`, `vocabulary` and `corpus` are what its files hold; `checkpoints` is their folder.
+    """
 
     def __init__(
         self, path: Path, config: RunConfig, vocabulary: Tokenizer, corpus: Corpus
@@ -70,6 +77,11 @@ class Run:
         self._metrics = path / "metrics.jsonl"
         self._samples = path / "samples"
         self._dataset = Dataset(path, config, vocabulary, corpus)
+
+    def __repr__(self) -> str:
+        saved = checkpoint.steps(self.checkpoints)
+        where = f"step {saved[-1]}" if saved else "untrained"
+        return f"Run({str(self.path)!r}, {model_name(self.config.model)}, {where})"
 
     @classmethod
     def create(
@@ -84,32 +96,30 @@ class Run:
         path = Path(path)
         corpus = Corpus.of(text, config.data.sources)
         run = cls(path, config, vocabulary, corpus)
-        contents = {
-            "vocabulary.json": vocabulary.to_json().encode(),
-            "corpus.json": _pretty(corpus),
-        }
         try:
             _clear_folder(path)
             path.mkdir(parents=True, exist_ok=True)
-            for folder in ("checkpoints", "samples"):
-                (path / folder).mkdir()
-            for name, content in contents.items():
-                write_file(path / name, content)
+            for folder in run.checkpoints, run._samples:
+                folder.mkdir()
+            write_file(path / "vocabulary.json", [vocabulary.to_json().encode()])
+            write_file(path / "corpus.json", [_pretty(corpus)])
             run._dataset.begin(text, tell)
             replace_file(path / "config.json", _pretty(config))  # whole, or there is no run
             sync_folder(path.parent)
         except OSError as error:
             raise CharloomError(
-                f"cannot begin a run in {path} ({error.strerror}): choose another folder"
+                f"cannot begin a run in {path} ({error.strerror}): choose another folder",
+                "unwritable",
+                path=str(path),
             ) from error
         return run
 
     @classmethod
     def open(cls, path: str | Path) -> Self:
-        """Open a run; raises CharloomError that names the file where one is missing or damaged."""
+        """Open a run; raises CharloomError that names a file that is missing or damaged."""
         path = Path(path)
         if "config.json" not in _names(path):
-            raise CharloomError(f"{path} is no run folder: it has no config.json")
+            raise _no_run(path, f"{path} is no run folder: it has no config.json")
         config = read_json(path / "config.json", RunConfig)
         corpus = read_json(path / "corpus.json", Corpus)
         document = read_bytes(path / "vocabulary.json", _LARGEST_VOCABULARY)
@@ -117,14 +127,12 @@ class Run:
         try:
             vocabulary = kind.from_json(document.decode("ascii"))
         except (CharloomError, UnicodeDecodeError) as error:
-            raise CharloomError(
-                f"{path / 'vocabulary.json'} is damaged ({error}): restore it from a copy"
-            ) from None
+            raise damaged(path / "vocabulary.json", one_line(error)) from None
         return cls(path, config, vocabulary, corpus)
 
     @contextmanager
     def lock(self) -> Iterator[None]:
-        """Hold the folder for one trainer; raises CharloomError where another process has it.
+        """Hold the folder for one trainer; raises CharloomError if another process has it.
 
         The kernel drops the lock with the process that holds it, however that ends.
         """
@@ -139,7 +147,10 @@ class Run:
                 file.seek(0)
                 holder = file.read(20).strip() or "unknown"
                 raise CharloomError(
-                    f"{self.path} is being trained by process {holder}: wait for it or stop it"
+                    f"{self.path} is being trained by process {holder}: wait for it or stop it",
+                    "busy",
+                    path=str(self.path),
+                    process=holder,
                 ) from None
             file.truncate(0)
             file.write(f"{os.getpid()}\n")
@@ -147,10 +158,9 @@ class Run:
             yield
 
     def _refuse_links(self, lock: Path) -> None:
-        """Nothing is written through a link out of the folder, nor into a pipe."""
+        """Raise CharloomError if a write would leave the folder by a link, or enter a pipe."""
         for folder in (self._samples, self.checkpoints):
-            if folder.is_symlink():
-                raise CharloomError(f"{folder} is a link: put the folder itself in its place")
+            refuse_link(folder)
         for file in (lock, self._metrics, self._samples / "generated.txt"):
             if file.exists() or file.is_symlink():
                 plain_size(file)
@@ -162,30 +172,30 @@ class Run:
     def dataset(self, tell: Tell = say_nothing) -> Dataset:
         """Return the text as ids, cut into parts; they are written when this is first called.
 
-        `tell` hears how far that has come. Raises CharloomError if the text is another now, or if
+        Progress is reported to `tell`. Raises CharloomError if the text is another now, or if
         another process is writing the ids.
         """
         return self._dataset.open(tell)
 
     def append_metrics(self, record: Mapping[str, Any]) -> None:
-        """Add one line; a number that JSON does not have, NaN or an infinity, becomes null."""
+        """Add one line; NaN and infinities, which JSON does not have, become null."""
         with _writing(self._metrics):
             metrics.append(self._metrics, record)
 
     def metrics(self) -> list[dict[str, Any]]:
-        """Return what was measured, in the order of steps; a line cut short at the end is left out.
+        """Return what was measured, by step, without a line that was cut short at the end.
 
-        Raises CharloomError where a line before the last is damaged.
+        Raises CharloomError if a line before the last is damaged.
         """
         return [record for _, record in metrics.lines(self._metrics)]
 
     def truncate_metrics(self, step: int) -> None:
-        """Forget what was measured after `step`: it is about to be measured again."""
+        """Remove what was measured after `step`: it is about to be measured again."""
         with _writing(self._metrics):
             metrics.truncate(self._metrics, step)
 
     def write_sample(self, step: int, text: str) -> Path:
-        """Keep what was written at `step`; returns the file."""
+        """Write what was generated at `step` to a file; returns its path."""
         path = self._samples / f"{step:08d}.txt"
         with _writing(path):
             self._samples.mkdir(exist_ok=True)
@@ -200,52 +210,49 @@ class Run:
             file.write(f"---- {now}, step {step}, loss {loss:.6f} ----\n{text}\n\n".encode())
 
     def save(self, arrays: Mapping[str, Array], meta: Meta) -> Path:
-        """Write a checkpoint, and the metrics up to it through to the disk; returns its path."""
+        """Write the metrics up to here through to the disk, then a checkpoint; returns its path.
+
+        Raises CharloomError.
+        """
         if self._metrics.exists():
             with _writing(self._metrics), self._metrics.open("rb") as file:
                 os.fsync(file.fileno())
         return checkpoint.save(self.checkpoints, arrays, meta, self.config.watch.keep)
 
-    def checkpoint(self, which: Which = "best") -> Checkpoint:
-        """Read a checkpoint: the best on held-out text, the latest, or that of a step.
+    def checkpoint(self, which: Which = "best", *, weights_only: bool = False) -> Checkpoint:
+        """Read a checkpoint: the one of the lowest validation loss, the latest, or that of a step.
 
-        Where the best or the latest is damaged, another is read and its notes say so; a step
-        that was asked for by its number is read or refused. Raises CharloomError.
+        If the best or the latest is damaged, another is read and its notes say so; a step that
+        was asked for by its number is read or refused. Raises CharloomError.
         """
         expected = expected_arrays(self.config, len(self.vocabulary))
         if isinstance(which, int):
-            return checkpoint.read(checkpoint.find(self.checkpoints, which), expected)
-        latest = checkpoint.read_newest(self.checkpoints, expected)
-        best = latest.meta.best
-        if which == "latest" or best is None or best.step == latest.meta.step:
-            return latest
-        try:
-            return checkpoint.read(checkpoint.find(self.checkpoints, best.step), expected)
-        except CharloomError as error:
-            note = f"{error}; used {latest.path.name}, the latest, instead of the best"
-            return replace(latest, notes=(*latest.notes, note))
+            path = checkpoint.find(self.checkpoints, which)
+            return checkpoint.read(path, expected, weights_only=weights_only)
+        read = checkpoint.read_best if which == "best" else checkpoint.read_newest
+        return read(self.checkpoints, expected, weights_only=weights_only)
 
     def load_weights(self, which: Which = "best") -> dict[str, Array]:
-        """Return the arrays of the model alone; warns where a damaged checkpoint was passed over.
+        """Return the arrays of the model alone; warns if a damaged checkpoint was passed over.
 
-        Raises CharloomError as `checkpoint` does.
+        The training state is not read. Raises CharloomError as `checkpoint` does.
         """
-        found = self.checkpoint(which)
+        found = self.checkpoint(which, weights_only=True)
         for note in found.notes:
             warnings.warn(note, stacklevel=2)
         return found.weights
 
 
 def versions() -> dict[str, str]:
-    """Return what else the last bits of a training run depend on."""
+    """Return the versions that the last bits of a training run depend on."""
     numerics = {name: version(name) for name in ("numpy", "numba")}
     return {"charloom": __version__, "python": platform.python_version()} | numerics
 
 
 def list_runs(folder: str | Path) -> list[Path]:
-    """Return the run folders in and below `folder`, whole or damaged, in the order of names."""
+    """Return the run folders in and below `folder`, complete or damaged, in the order of names."""
     if not Path(folder).is_dir():
-        raise CharloomError(f"there is no folder {folder}: check the name")
+        raise _no_run(folder, f"there is no folder {folder}: check the name")
     found: list[Path] = []
     for parent, folders, files in os.walk(folder):
         folders[:] = sorted(name for name in folders if not name.startswith("."))
@@ -257,13 +264,16 @@ def list_runs(folder: str | Path) -> list[Path]:
 
 def _names(folder: Path) -> list[str]:
     try:
-        return [path.name for path in folder.iterdir()]
+        return [entry.name for entry in folder.iterdir()]
     except (FileNotFoundError, NotADirectoryError):
-        raise CharloomError(
-            f"there is no run folder {folder}: `charloom runs` lists those below"
-        ) from None
+        message = f"there is no run folder {folder}: `charloom runs` lists those below"
+        raise _no_run(folder, message) from None
     except OSError as error:
-        raise CharloomError(f"{folder} cannot be read: {error.strerror}") from None
+        raise unreadable(folder, error) from None
+
+
+def _no_run(path: str | Path, message: str) -> CharloomError:
+    return CharloomError(message, "not-found", path=str(path))
 
 
 @contextmanager
@@ -271,7 +281,8 @@ def _writing(path: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        raise CharloomError(f"cannot write {path} ({error.strerror}): mend that") from error
+        message = f"cannot write {path} ({error.strerror}): solve that"
+        raise CharloomError(message, "unwritable", path=str(path)) from error
 
 
 def _pretty(struct: msgspec.Struct) -> bytes:
@@ -281,9 +292,10 @@ def _pretty(struct: msgspec.Struct) -> bytes:
 def _clear_folder(path: Path) -> None:
     """Make room for a run: only what a kill left of another's beginning is removed."""
     names = {entry.name for entry in path.iterdir()} if path.is_dir() else set()
-    if "config.json" in names:
-        raise CharloomError(f"{path} already holds a run: resume it or choose another folder")
     if names - _BEGINNING:
-        raise CharloomError(f"{path} is not empty: choose a folder that is new or empty")
+        what = (
+            "already holds a run: resume it" if "config.json" in names else "is not empty: empty it"
+        )
+        raise CharloomError(f"{path} {what} or choose another folder", "taken", path=str(path))
     for name in names:
         (path / name).rmdir() if (path / name).is_dir() else (path / name).unlink()

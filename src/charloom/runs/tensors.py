@@ -1,34 +1,37 @@
 """Arrays on disk: which ones the settings of a run ask for, and files that hold just those.
 
 A safetensors file is a JSON header, which names a dtype, a shape and a place for each array,
-and then the numbers. The header is believed only where it says what the settings say, so no
+and then the arrays' bytes. The header is believed only if it says what the settings say, so no
 array is allocated that the run does not ask for and the file does not hold.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import msgspec
 import numpy as np
 from numpy.typing import NDArray
 from safetensors import SafetensorError, safe_open
-from safetensors.numpy import save
 
 from charloom.config import NgramConfig, RunConfig
 from charloom.errors import CharloomError
-from charloom.files import one_line, plain_size
+from charloom.files import Block, damaged, one_line, plain_size
 from charloom.models.learner_arrays import state_array_shapes
 from charloom.models.weights import check_names, weight_shapes
 
 _LARGEST_HEADER = 2**20  # bytes: 256 layers under Adam need a fifth of it
-_NUMPY_NAMES = {
-    "F32": "float32",
-    "F64": "float64",
-    "I64": "int64",
-    "U8": "uint8",
-    "U16": "uint16",
-    "U32": "uint32",
+_BLOCK = 2**18  # bytes that are written at once
+_DTYPES = {  # in the order in which safetensors files hold them
+    "int64": "I64",
+    "float64": "F64",
+    "float32": "F32",
+    "uint32": "U32",
+    "uint16": "U16",
+    "uint8": "U8",
 }
+_NUMPY_NAMES = {theirs: name for name, theirs in _DTYPES.items()}
+_CURE = "delete its folder"
 
 Array = NDArray[Any]
 
@@ -57,31 +60,47 @@ def expected_arrays(config: RunConfig, vocabulary_size: int) -> dict[str, Expect
     return {n: Expected((dtypes.get(n, config.dtype),), shape) for n, shape in shapes.items()}
 
 
-def to_bytes(arrays: Mapping[str, Array]) -> bytes:
-    """Return the contents of a file that holds these arrays."""
-    # safetensors copies memory as it lies: what is no C-ordered block would be saved scrambled.
-    return save({name: np.ascontiguousarray(array) for name, array in arrays.items()})
+def to_blocks(arrays: Mapping[str, Array]) -> Iterator[Block]:
+    """Yield the bytes of a safetensors file with these arrays, a block of their memory at a time.
+
+    They are those of `safetensors.numpy.save`, which makes them all at once in memory. (Its
+    `save_file` tells no error number of a full disk, and the file is the owner's alone.)
+    """
+    order = sorted(arrays, key=lambda name: ([*_DTYPES].index(str(arrays[name].dtype)), name))
+    header, end = {}, 0
+    for name in order:
+        begin, end = end, end + arrays[name].nbytes
+        entry = {"dtype": _DTYPES[str(arrays[name].dtype)], "shape": arrays[name].shape}
+        header[name] = entry | {"data_offsets": (begin, end)}
+    text = msgspec.json.encode(header)
+    text += b" " * (-len(text) % 8)
+    yield len(text).to_bytes(8, "little") + text
+    for name in order:
+        content = np.ascontiguousarray(arrays[name]).reshape(-1).view(np.uint8).data
+        yield from (content[at : at + _BLOCK] for at in range(0, len(content), _BLOCK))
 
 
 def read_arrays(path: Path, expected: Mapping[str, Expected]) -> dict[str, Array]:
     """Read a file that holds the `expected` arrays and no others, without NaN or infinity.
 
-    Raises CharloomError, before anything is allocated where it is the header that is wrong.
+    Raises CharloomError; if the header is wrong, before anything is allocated.
     """
     _check_header_size(path)
     try:
         with safe_open(path, framework="numpy") as file:
             check_names(file.keys(), expected, str(path))
             for name, wanted in expected.items():
-                _check_header(file.get_slice(name), wanted, f"{path}: {name}")
+                _check_header(file.get_slice(name), wanted, path, name)
             arrays = {name: file.get_tensor(name) for name in expected}
     except MemoryError:
-        raise CharloomError(f"{path} is too large for the free memory: free some") from None
+        message = f"{path} is too large for the free memory: free some"
+        raise CharloomError(message, "unreadable", path=str(path)) from None
     except (SafetensorError, OSError, OverflowError) as error:
-        raise CharloomError(f"{path} is damaged ({one_line(error)}): delete its folder") from None
+        raise damaged(path, one_line(error), _CURE) from None
     for name, array in arrays.items():
         if array.dtype.kind == "f" and not np.isfinite(array).all():
-            raise CharloomError(f"{path}: {name} holds NaN or infinity: delete its folder")
+            message = f"{path}: {name} holds NaN or infinity: {_CURE}"
+            raise CharloomError(message, "damaged", path=str(path), array=name)
     return arrays
 
 
@@ -89,21 +108,22 @@ def _check_header_size(path: Path) -> None:
     with path.open("rb") as file:
         header = int.from_bytes(file.read(8), "little")
     if header > min(_LARGEST_HEADER, plain_size(path) - 8):
-        raise CharloomError(
-            f"{path} is damaged: its header claims {header:,} bytes; delete its folder"
-        )
+        raise damaged(path, f"its header claims {header:,} bytes", _CURE)
 
 
-def _check_header(header: Any, wanted: Expected, where: str) -> None:
-    """Raise CharloomError unless safetensors' slice, which holds no numbers yet, fits."""
+def _check_header(header: Any, wanted: Expected, path: Path, name: str) -> None:
+    """Raise CharloomError unless safetensors' slice, which has read no array yet, fits."""
     dtype, shape = header.get_dtype(), header.get_shape()
     pairs = zip(shape, wanted.shape, strict=False)
     fits = len(shape) == len(wanted.shape) and all(w in (None, n) for n, w in pairs)
     if not fits or _NUMPY_NAMES.get(dtype) not in wanted.dtypes:
         sizes = "x".join("?" if n is None else f"{n}" for n in wanted.shape)
         raise CharloomError(
-            f"{where} is of type {_NUMPY_NAMES.get(dtype, dtype)} and shape "
-            f"{'x'.join(map(str, shape[:4]))}, but the settings ask for "
+            f"{path}: {name} is of type {_NUMPY_NAMES.get(dtype, dtype)} and shape "
+            f"{'x'.join(map(str, shape[:4]))}, but the settings need "
             f"{' or '.join(wanted.dtypes)} and {sizes}: restore config.json and vocabulary.json, "
-            "or delete its folder"
+            f"or {_CURE}",
+            "bad-array",
+            path=str(path),
+            array=name,
         )
