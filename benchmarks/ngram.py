@@ -1,7 +1,7 @@
-"""Fitting and sampling an n-gram model, against a plain chain of dicts and Counters.
+"""The speed of fitting and sampling an n-gram model, against a plain chain of dicts and Counters.
 
-The chain counts contexts of order - 1 characters alone; NgramModel counts all shorter ones
-too, and smooths them.
+The chain counts only contexts of order - 1 characters; NgramModel counts all shorter ones too,
+and smooths them.
 """
 
 import random
@@ -25,7 +25,7 @@ from common import (
 )
 
 ORDER = NgramConfig().order
-CHARACTERS = 50_000  # sampled in a turn
+CHARACTERS = 50_000  # sampled each turn
 OTHER = "dict of Counters"
 
 Chain = dict[str, Counter[str]]
@@ -64,7 +64,7 @@ def fit_chain(text: str) -> Chain:
 
 
 def write(chain: Chain, start: str, length: int, rng: random.Random) -> str:
-    """Write on from `start`, and begin again there where nothing is known to follow."""
+    """Generate from `start` on, and again from there when nothing is known to follow."""
     written: list[str] = []
     context = start
     for _ in range(length):

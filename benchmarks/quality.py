@@ -1,11 +1,11 @@
-"""Held-out loss after so many minutes: `charloom train TEXT --minutes X` against PyTorch.
+"""Validation loss after a number of minutes: `charloom train TEXT --minutes X` against PyTorch.
 
 Both sides train on the first nine tenths of one text, with the same threads, one after the
-other, and are scored on all of the last tenth, in one lane with the state carried: at the end,
-and at the best of the looks that each took on the way, which flatters both a little.
+other, and are scored on the whole last tenth, read in one piece: at the end, and at their best
+evaluation, which is a little too low for both, because it was chosen on the same text.
 
-charloom's minutes are those of its command, with all it does. PyTorch's clock counts updates
-alone: not its import, nor the measuring of its speed, nor its looks at held-out text.
+charloom's minutes are those of the whole command. PyTorch's count updates only: not its import,
+nor the measuring of its speed, nor its evaluations.
 """
 
 import copy
@@ -39,7 +39,7 @@ from common import (
     walk,
 )
 
-LOOKS = 10  # of PyTorch at held-out text
+EVALS_PER_RUN = 10  # of PyTorch
 MODEL = ModelConfig(cell="lstm", layers=1, hidden=256, embedding=128)
 PLAIN = TrainConfig(
     batch=32, length=64, learning_rate=0.003, clip_norm=1.0, weight_decay=0.01, schedule="cosine"
@@ -55,11 +55,11 @@ class Task(NamedTuple):
     model: ModelConfig
     vocabulary: Vocabulary
     train: Ids
-    held_out: Ids
+    validation: Ids
 
 
 class Result(NamedTuple):
-    """Nats per held-out character at the end and at the best look; what that took."""
+    """Validation loss in nats at the end and at the best evaluation; seconds and updates."""
 
     end: float
     best: float
@@ -79,7 +79,7 @@ def show(options: Options) -> None:
     task = read_task(options.text, model)
     chosen = sides(options.side)
     cells = [row for minutes in options.minutes for row in compare(task, minutes, chosen, options)]
-    title = f"quality: {task.name}, {len(task.held_out):,} characters held out, "
+    title = f"quality: {task.name}, {len(task.validation):,} validation characters, "
     columns = ("", "nats, best", "nats, end", "bits, best", "bits, end", "seconds", "updates")
     print_table(f"{title}{options.threads} threads, {options.seeds} seeds", columns, cells)
 
@@ -107,7 +107,7 @@ def read_task(source: str, model: ModelConfig) -> Task:
 def compare(
     task: Task, minutes: float, chosen: dict[str, Side], options: Options
 ) -> list[list[str]]:
-    """Run every side with one seed, then with the next; return a row of the table for each."""
+    """Run every side with one seed, then with the next; return a row of the table for each side."""
     results: dict[str, list[Result]] = {name: [] for name in chosen}
     for seed in range(options.seeds):
         for name, side in chosen.items():
@@ -131,12 +131,12 @@ def figures(results: list[Result]) -> list[str]:
     ]
 
 
-def score(model: LanguageModel, held_out: Ids) -> float:
-    return evaluate(model, held_out, lanes=1).nats
+def score(model: LanguageModel, validation: Ids) -> float:
+    return evaluate(model, validation, lanes=1).nats
 
 
 def train_charloom(task: Task, minutes: float, seed: int) -> Result:
-    """Run the command itself, and score the checkpoints that it left."""
+    """Run the command itself, and score the checkpoints that it saved."""
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder, "run")
         command = ["train", task.source, "--minutes", f"{minutes:g}", "--seed", f"{seed}"]
@@ -148,42 +148,42 @@ def train_charloom(task: Task, minutes: float, seed: int) -> Result:
         )
         seconds = time.perf_counter() - began
         run = Run.open(path)
-        assert (run.dataset().validation == task.held_out).all()
+        assert (run.dataset().validation == task.validation).all()
         last = run.checkpoint("latest")
         model = create_model(run.config.model, last.weights, run.vocabulary)
-        end = score(model, task.held_out)
-        return Result(end, score(open_model(run), task.held_out), seconds, last.meta.step)
+        end = score(model, task.validation)
+        return Result(end, score(open_model(run), task.validation), seconds, last.meta.step)
 
 
 def train_torch(recipe: TrainConfig, task: Task, minutes: float, seed: int) -> Result:
-    """Measure the speed, plan the steps, train; after each look plan what is left anew."""
+    """Measure the speed, plan the steps, train; after each evaluation plan the rest anew."""
     from pytorch import Predictor, Trainer
 
     train, V = replace(recipe, seed=seed), len(task.vocabulary)
     budget, busy, step = 60 * minutes, 0.0, 0
-    steps = max(LOOKS, int(budget / seconds_an_update(train, task)))
+    steps = max(EVALS_PER_RUN, int(budget / seconds_an_update(train, task)))
     learner, lanes = Trainer(task.model, train, V), Lanes(task.train, train.batch, train.length)
     network, best, at_best = learner.network, math.inf, None
     while step < steps:
         schedule = Schedule(replace(train, warmup=min(100, steps // 10)), steps, 1)
-        until = min(steps, step + math.ceil(steps / LOOKS))
+        until = min(steps, step + math.ceil(steps / EVALS_PER_RUN))
         began = time.perf_counter()
         walk(learner, lanes, map(schedule.rate, range(step, until)))
         step = until
         busy += time.perf_counter() - began
-        loss = evaluate(Predictor(network, task.vocabulary), task.held_out).nats
+        loss = evaluate(Predictor(network, task.vocabulary), task.validation).nats
         if loss < best:
             best, at_best = loss, copy.deepcopy(network)
         if step < steps:
             steps = step + max(1, int((budget - busy) * step / busy))
     assert at_best is not None
-    end = score(Predictor(network, task.vocabulary), task.held_out)
-    best = end if loss == best else score(Predictor(at_best, task.vocabulary), task.held_out)
+    end = score(Predictor(network, task.vocabulary), task.validation)
+    best = end if loss == best else score(Predictor(at_best, task.vocabulary), task.validation)
     return Result(end, best, busy, step)
 
 
 def seconds_an_update(train: TrainConfig, task: Task) -> float:
-    """Measure a network that is thrown away."""
+    """Measure the seconds that an update takes, with a network that is thrown away."""
     from pytorch import Trainer
 
     learner = Trainer(task.model, train, len(task.vocabulary))

@@ -99,7 +99,7 @@ def test_quality_scores_a_side_on_the_last_tenth(
     text = tmp_path / "text.txt"
     text.write_text("It was a dark and stormy night; " * 200, "utf-8")
     lines = bench("quality", "--text", str(text), "--minutes", "0.005", "--side", side)
-    assert any("640 characters held out" in line for line in lines)
+    assert any("640 validation characters" in line for line in lines)
     found = rows(lines, "0.005 minutes, ")
     assert [row[0].strip() for row in found] == [f"0.005 minutes, {name}" for name in named]
     for row in found:
