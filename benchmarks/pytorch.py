@@ -11,8 +11,8 @@ from torch import Tensor, nn
 from torch.nn.functional import cross_entropy, log_softmax, softmax
 
 from charloom.config import ModelConfig, TrainConfig
+from charloom.data.tokenizer import Ids
 from charloom.data.vocabulary import Vocabulary
-from charloom.models.engines import Ids
 from charloom.models.weights import Array
 
 State = Tensor | tuple[Tensor, Tensor] | None

@@ -19,9 +19,10 @@ from pathlib import Path
 from typing import NamedTuple
 
 from charloom.config import DataConfig, ModelConfig, TrainConfig, replace
-from charloom.data.batches import Ids, Lanes
+from charloom.data.batches import Lanes
 from charloom.data.dataset import split_text
 from charloom.data.text import read_text
+from charloom.data.tokenizer import Ids
 from charloom.data.vocabulary import Vocabulary
 from charloom.evaluation import evaluate
 from charloom.models.engines import LanguageModel, create_model

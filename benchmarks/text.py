@@ -8,8 +8,8 @@ import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
-from charloom.data.batches import Ids
 from charloom.data.text import Text, read_text
+from charloom.data.tokenizer import Ids
 from charloom.data.vocabulary import Vocabulary
 from common import Options, Row, by_rate, print_rows, rates, taking_turns, texts
 

@@ -8,8 +8,9 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from charloom.data.tokenizer import Ids
 from charloom.errors import CharloomError
-from charloom.models.engines import Ids, LanguageModel, State
+from charloom.models.engines import LanguageModel, State
 from charloom.models.weights import Array
 
 MAX_LANES = 32

@@ -10,9 +10,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from charloom.config import ModelConfig, NetworkConfig, NgramConfig, TransformerConfig
+from charloom.data.tokenizer import Ids
 from charloom.errors import CharloomError
 from charloom.evaluation import Windows, windows
-from charloom.models.engines import Ids, LanguageModel
+from charloom.models.engines import LanguageModel
 from charloom.models.reference import ReferenceModel, network
 from charloom.models.reference.transformer import ReferenceTransformer
 from charloom.models.weights import Array

@@ -16,9 +16,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from charloom.config import NgramConfig
+from charloom.data.tokenizer import Ids
 from charloom.data.vocabulary import Vocabulary
 from charloom.evaluation import evaluate
-from charloom.models.engines import Ids
 from charloom.models.ngram import NgramModel
 from charloom.progress import Tell, say_nothing
 

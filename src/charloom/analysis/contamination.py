@@ -10,9 +10,8 @@ from numpy.typing import NDArray
 
 from charloom.config import PretrainedConfig
 from charloom.data.dataset import Split, fewest_characters, split_text
-from charloom.data.tokenizer import Tokenizer
+from charloom.data.tokenizer import Ids, Tokenizer
 from charloom.errors import CharloomError
-from charloom.models.engines import Ids
 from charloom.runs.run import Run
 
 Part = Literal["validation", "test"]

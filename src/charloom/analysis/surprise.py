@@ -13,9 +13,10 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from charloom.data.tokenizer import Ids
 from charloom.errors import CharloomError
 from charloom.evaluation import read_windows
-from charloom.models.engines import Ids, LanguageModel
+from charloom.models.engines import LanguageModel
 
 GUESSES = 5  # of the likeliest that are kept for each span
 PASSAGE = 24  # characters of a passage, before it is widened to whole words

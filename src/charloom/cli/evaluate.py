@@ -9,8 +9,7 @@ from charloom.cli.text import echo_json, table
 from charloom.errors import CharloomError
 
 if TYPE_CHECKING:
-    from charloom.data.tokenizer import Tokenizer
-    from charloom.models.engines import Ids
+    from charloom.data.tokenizer import Ids, Tokenizer
     from charloom.runs.run import Run
 
 

@@ -1,15 +1,12 @@
 """Ids to inputs and targets: streams walked side by side, or windows drawn anywhere."""
 
 from collections.abc import Mapping
-from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from charloom.config import TrainConfig
+from charloom.data.tokenizer import Ids
 from charloom.errors import CharloomError
-
-Ids = NDArray[np.integer[Any]]
 
 
 class Lanes:

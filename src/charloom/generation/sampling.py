@@ -15,12 +15,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from charloom.config import SampleConfig
-from charloom.data.tokenizer import Decoder
+from charloom.data.tokenizer import Decoder, Ids
 from charloom.errors import CharloomError
 from charloom.evaluation import Windows, read_windows
 from charloom.generation.copy_limit import CopyLimit
 from charloom.generation.draw import draw
-from charloom.models.engines import Ids, LanguageModel, State
+from charloom.models.engines import LanguageModel, State
 
 LONGEST_CHUNK = 1024  # characters that are drawn in one call
 GROW_BELOW_SECONDS = 0.05  # a chunk that took less is followed by a longer one

@@ -23,12 +23,11 @@ from charloom.config import (
     TrainConfig,
     TransformerConfig,
 )
-from charloom.data.tokenizer import Tokenizer
+from charloom.data.tokenizer import Ids, Tokenizer
 from charloom.distributed import place
 from charloom.errors import CharloomError
 from charloom.models.weights import STATE_PREFIXES, Array
 
-Ids = NDArray[np.integer]
 State = Any
 
 

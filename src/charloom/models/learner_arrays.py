@@ -2,15 +2,11 @@
 
 from collections.abc import Mapping
 
-import numpy as np
-from numpy.typing import NDArray
-
 from charloom.config import NetworkConfig, TrainConfig
+from charloom.data.tokenizer import Ids
 from charloom.errors import CharloomError
 from charloom.models.optimizers import SLOTS
 from charloom.models.weights import Array, check_shapes, check_weights, state_shapes, weight_shapes
-
-Ids = NDArray[np.integer]
 
 
 def state_array_shapes(

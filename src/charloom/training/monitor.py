@@ -3,9 +3,10 @@
 import msgspec
 
 from charloom.config import NgramConfig, replace
+from charloom.data.tokenizer import Ids
 from charloom.evaluation import Score, evaluate
 from charloom.generation.sampling import generate
-from charloom.models.engines import Ids, LanguageModel, create_model, pick_engine
+from charloom.models.engines import LanguageModel, create_model, pick_engine
 from charloom.runs.meta import Rollback
 from charloom.runs.run import Run
 from charloom.training.cadence import intervals

@@ -15,13 +15,12 @@ from charloom.config import NgramConfig, PretrainedConfig, RunConfig, replace
 from charloom.data.batches import check_fits, open_batches
 from charloom.data.dataset import fewest_characters, split_text
 from charloom.data.text import Text, read_text
-from charloom.data.tokenizer import Tokenizer
+from charloom.data.tokenizer import Ids, Tokenizer
 from charloom.data.vocabulary import Vocabulary
 from charloom.errors import CharloomError
 from charloom.evaluation import evaluate
 from charloom.generation.sampling import generate
 from charloom.models.engines import (
-    Ids,
     Learner,
     create_learner,
     create_model,

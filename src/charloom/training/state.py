@@ -6,9 +6,9 @@ import numpy as np
 
 from charloom.config import RunConfig, differences
 from charloom.data.batches import Batches
-from charloom.data.tokenizer import Tokenizer
+from charloom.data.tokenizer import Ids, Tokenizer
 from charloom.errors import CharloomError
-from charloom.models.engines import Ids, Learner
+from charloom.models.engines import Learner
 from charloom.runs.checkpoint import Checkpoint
 from charloom.runs.meta import Best, Losses, Meta, Rollback
 from charloom.runs.run import versions

@@ -6,8 +6,8 @@ import numpy as np
 import onnxruntime
 from numpy.typing import NDArray
 
+from charloom.data.tokenizer import Ids
 from charloom.data.vocabulary import Vocabulary
-from charloom.models.engines import Ids
 from charloom.models.weights import Array
 
 

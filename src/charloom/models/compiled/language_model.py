@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
 from charloom.config import ModelConfig, SampleConfig
-from charloom.data.tokenizer import Tokenizer
+from charloom.data.tokenizer import Ids, Tokenizer
 from charloom.errors import CharloomError
 from charloom.models.compiled.arrays import (
     Packed,
@@ -27,7 +27,6 @@ from charloom.models.draw_kernel import filters
 from charloom.models.learner_arrays import check_ids
 from charloom.models.weights import GATES, Array, check_weights
 
-Ids = NDArray[np.integer]
 State = tuple[Array, ...]  # h and, for an LSTM, c: each (L, B, H)
 
 PIECE = 2**20  # numbers in the gates of one pass: what the buffers' size follows from

@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from charloom.config import ModelConfig, TrainConfig
+from charloom.data.tokenizer import Ids
 from charloom.errors import CharloomError
 from charloom.models.compiled.arrays import (
     Packed,
@@ -34,8 +35,6 @@ from charloom.models.jit import entry
 from charloom.models.learner_arrays import check_arrays
 from charloom.models.optimizers import SLOTS
 from charloom.models.weights import Array, initial_weights
-
-Ids = NDArray[np.integer]
 
 SHARD = 16  # lanes that one thread takes; fixed, so that no result depends on the machine
 

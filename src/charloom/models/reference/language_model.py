@@ -5,9 +5,9 @@ from collections.abc import Mapping
 import numpy as np
 
 from charloom.config import ModelConfig
-from charloom.data.tokenizer import Tokenizer
+from charloom.data.tokenizer import Ids, Tokenizer
 from charloom.models.reference import network
-from charloom.models.reference.operations import Ids, log_softmax
+from charloom.models.reference.operations import log_softmax
 from charloom.models.weights import Array, Weights, check_weights
 
 

@@ -6,13 +6,13 @@ from collections.abc import Mapping
 import numpy as np
 
 from charloom.config import ModelConfig, TrainConfig
-from charloom.data.tokenizer import Tokenizer
+from charloom.data.tokenizer import Ids, Tokenizer
 from charloom.models.dropout import dropout_mask
 from charloom.models.learner_arrays import check_arrays, check_batch
 from charloom.models.optimizers import Optimizer
 from charloom.models.reference import network
 from charloom.models.reference.language_model import ReferenceModel
-from charloom.models.reference.operations import Ids, cross_entropy
+from charloom.models.reference.operations import cross_entropy
 from charloom.models.weights import Array, Weights, initial_weights, state_shapes
 
 

@@ -14,8 +14,8 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from charloom.config import ModelConfig
+from charloom.data.tokenizer import Ids
 from charloom.models.reference import gru, lstm, rnn
-from charloom.models.reference.operations import Ids
 from charloom.models.weights import Array, Weights
 
 CELLS: dict[str, ModuleType] = {"rnn": rnn, "lstm": lstm, "gru": gru}

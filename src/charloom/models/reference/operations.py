@@ -3,11 +3,9 @@
 from typing import TypeGuard
 
 import numpy as np
-from numpy.typing import NDArray
 
+from charloom.data.tokenizer import Ids
 from charloom.models.weights import Array
-
-Ids = NDArray[np.integer]
 
 
 def is_ids(x: Array | Ids) -> TypeGuard[Ids]:

@@ -15,7 +15,8 @@ from typing import Any
 
 import numpy as np
 
-from charloom.models.reference.operations import Ids, add_product_gradient, is_ids, product
+from charloom.data.tokenizer import Ids
+from charloom.models.reference.operations import add_product_gradient, is_ids, product
 from charloom.models.weights import Array
 
 State = tuple[Array, ...]  # (h,)

@@ -17,8 +17,8 @@ from typing import Any
 import numpy as np
 
 from charloom.config import TransformerConfig
-from charloom.data.tokenizer import Tokenizer
-from charloom.models.reference.operations import Ids, log_softmax, sigmoid
+from charloom.data.tokenizer import Ids, Tokenizer
+from charloom.models.reference.operations import log_softmax, sigmoid
 from charloom.models.weights import Array, Weights, check_weights, state_shapes
 
 State = tuple[Any, ...]  # attention: the window's ids (B, n); else h (B, D) of each layer

@@ -2,15 +2,12 @@
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 
-from charloom.data.tokenizer import Tokenizer
+from charloom.data.tokenizer import Ids, Tokenizer
 from charloom.models.learner_arrays import check_ids
 from charloom.models.torchnet.devices import send
 from charloom.models.torchnet.network import Network, State
 from charloom.models.weights import Array
-
-Ids = NDArray[np.integer]
 
 
 class TorchModel:

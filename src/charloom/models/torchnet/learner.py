@@ -9,10 +9,10 @@ from typing import Any
 import numpy as np
 import torch
 import torch.nn.functional as F  # noqa: N812
-from numpy.typing import NDArray
 from torch import Tensor
 
 from charloom.config import TrainConfig
+from charloom.data.tokenizer import Ids
 from charloom.errors import CharloomError
 from charloom.files import one_line
 from charloom.models.learner_arrays import check_arrays, check_batch
@@ -21,8 +21,6 @@ from charloom.models.torchnet.network import Dropout, Masks, Network, State
 from charloom.models.torchnet.optimizers import Gradients, Optimizer
 from charloom.models.torchnet.scaling import LossScale
 from charloom.models.weights import Array, state_shapes
-
-Ids = NDArray[np.integer]
 
 
 @dataclass(frozen=True)

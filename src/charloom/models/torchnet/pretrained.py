@@ -12,14 +12,12 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from charloom.config import PretrainedConfig, TrainConfig, replace
-from charloom.data.tokenizer import Tokenizer
+from charloom.data.tokenizer import Ids, Tokenizer
 from charloom.errors import CharloomError
 from charloom.models.torchnet import folders
 from charloom.models.torchnet.devices import pick_device, send
 from charloom.models.torchnet.network import Dropout, Layout, Masks, Network, State
 from charloom.models.weights import Array, check_shapes
-
-Ids = NDArray[np.integer]
 
 CONTEXT = 1024  # tokens that are looked back over, at most: they cost memory and time
 LORA_ALPHA = 32  # adapters are scaled by this over their rank (Schulman et al. 2025)

@@ -20,9 +20,9 @@ from typing import NoReturn
 import msgspec
 import numpy as np
 import torch
-from numpy.typing import NDArray
 
 from charloom.config import Dtype, NetworkConfig, TrainConfig
+from charloom.data.tokenizer import Ids
 from charloom.distributed import place
 from charloom.errors import CharloomError
 from charloom.models.torchnet.devices import pick_device
@@ -31,7 +31,6 @@ from charloom.models.torchnet.team import Team
 from charloom.models.weights import Array
 from charloom.signals import STOPPING
 
-Ids = NDArray[np.integer]
 Build = Callable[["Create", Share], TorchLearner]
 
 COMPARED = 100  # updates between two comparisons of the replicas

@@ -7,17 +7,14 @@ from typing import NamedTuple
 import numpy as np
 import torch
 from numpy.lib.stride_tricks import sliding_window_view
-from numpy.typing import NDArray
 from torch import Tensor
 
-from charloom.data.tokenizer import Tokenizer
+from charloom.data.tokenizer import Ids, Tokenizer
 from charloom.errors import CharloomError
 from charloom.models.torchnet.attention import attend
 from charloom.models.torchnet.devices import numpy_name, send
 from charloom.models.torchnet.transformer import Mix, TransformerNetwork
 from charloom.models.weights import Array
-
-Ids = NDArray[np.integer]
 
 PIECE = 2**21  # numbers in the widest array of one pass
 
