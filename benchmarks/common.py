@@ -16,7 +16,7 @@ from rich.console import Console
 from rich.table import Table
 
 from charloom.config import ModelConfig, SampleConfig
-from charloom.data.batches import Lanes
+from charloom.data.batches import Streams
 from charloom.data.text import Text, read_text
 from charloom.data.vocabulary import Vocabulary
 from charloom.generation.sampling import generate
@@ -141,7 +141,7 @@ def fresh_model(config: ModelConfig, vocabulary: Vocabulary, engine: Engine) -> 
     return create_model(config, initial_weights(config, len(vocabulary), 0), vocabulary, engine)
 
 
-def walk(learner: Learner, lanes: Lanes, rates: Iterable[float]) -> None:
+def walk(learner: Learner, lanes: Streams, rates: Iterable[float]) -> None:
     """Update once with each learning rate, going on through the text from call to call."""
     for rate in rates:
         inputs, targets, fresh = lanes.next()

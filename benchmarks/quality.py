@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from charloom.config import DataConfig, ModelConfig, TrainConfig, replace
-from charloom.data.batches import Lanes
+from charloom.data.batches import Streams
 from charloom.data.dataset import split_text
 from charloom.data.text import read_text
 from charloom.data.tokenizer import Ids
@@ -163,7 +163,7 @@ def train_torch(recipe: TrainConfig, task: Task, minutes: float, seed: int) -> R
     train, V = replace(recipe, seed=seed), len(task.vocabulary)
     budget, busy, step = 60 * minutes, 0.0, 0
     steps = max(EVALS_PER_RUN, int(budget / seconds_an_update(train, task)))
-    learner, lanes = Trainer(task.model, train, V), Lanes(task.train, train.batch, train.length)
+    learner, lanes = Trainer(task.model, train, V), Streams(task.train, train.batch, train.length)
     network, best, at_best = learner.network, math.inf, None
     while step < steps:
         schedule = Schedule(replace(train, warmup=min(100, steps // 10)), steps, 1)
@@ -188,7 +188,7 @@ def seconds_an_update(train: TrainConfig, task: Task) -> float:
     from pytorch import Trainer
 
     learner = Trainer(task.model, train, len(task.vocabulary))
-    lanes = Lanes(task.train, train.batch, train.length)
+    lanes = Streams(task.train, train.batch, train.length)
     for updates in (3, 20):  # the first few are slower
         began = time.perf_counter()
         walk(learner, lanes, [train.learning_rate] * updates)

@@ -10,7 +10,7 @@ from itertools import product
 import numpy as np
 
 from charloom.config import Cell, ModelConfig, TrainConfig
-from charloom.data.batches import Lanes
+from charloom.data.batches import Streams
 from charloom.models.engines import create_learner
 from common import (
     VOCABULARY,
@@ -53,7 +53,7 @@ def row(config: ModelConfig, options: Options) -> Row:
     # As many updates as take a quarter of a second or so.
     updates = 1 if options.tiny else max(1, 24 * 128**2 // (config.layers * config.hidden**2))
     ids = np.random.default_rng(0).integers(len(VOCABULARY), size=2**20, dtype=np.int32)
-    lanes = [Lanes(ids, TRAIN.batch, TRAIN.length) for _ in learners]
+    lanes = [Streams(ids, TRAIN.batch, TRAIN.length) for _ in learners]
     rate = [TRAIN.learning_rate] * updates
     sides = [partial(walk, *side, rate) for side in zip(learners, lanes, strict=True)]
     characters = updates * TRAIN.batch * TRAIN.length

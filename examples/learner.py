@@ -4,7 +4,7 @@ python examples/learner.py
 """
 
 import charloom
-from charloom.data.batches import Lanes
+from charloom.data.batches import Streams
 from charloom.data.known_texts import load_corpus
 from charloom.evaluation import evaluate
 from charloom.generation.sampling import generate
@@ -18,7 +18,7 @@ train_ids, validation_ids = ids[:40_000], ids[40_000:]
 model = charloom.ModelConfig(cell="gru", layers=1, hidden=96)
 train = charloom.TrainConfig(optimizer="adamw", learning_rate=0.01, batch=16, length=50)
 learner = charloom.create_learner(model, train, len(vocabulary), seed=1)
-lanes = Lanes(train_ids, train.batch, train.length)
+lanes = Streams(train_ids, train.batch, train.length)
 
 for step in range(601):
     inputs, targets, fresh = lanes.next()  # (B, T) each; targets are inputs shifted by one

@@ -89,7 +89,7 @@ def signal_during_update(count, number=signal.SIGTERM):
     """Send this process a signal during the update that comes after so many from now."""
     left = count
 
-    class Stopping(batches.Lanes):
+    class Stopping(batches.Streams):
         def next(self):
             nonlocal left
             left -= 1
@@ -97,7 +97,7 @@ def signal_during_update(count, number=signal.SIGTERM):
                 signal.raise_signal(number)
             return super().next()
 
-    with mock.patch.object(batches, "Lanes", Stopping):
+    with mock.patch.object(batches, "Streams", Stopping):
         yield
 
 

@@ -20,7 +20,7 @@ from charloom.config import (
     replace,
 )
 from charloom.data import batches
-from charloom.data.batches import Lanes
+from charloom.data.batches import Streams
 from charloom.errors import CharloomError, DivergedError
 from charloom.evaluation import Score, evaluate
 from charloom.models.reference import ReferenceLearner
@@ -50,7 +50,7 @@ def stop_at(monkeypatch):
     """Send this process a signal during the update that comes after so many of this session."""
 
     def arrange(count, number=signal.SIGTERM):
-        class Stopping(batches.Lanes):
+        class Stopping(batches.Streams):
             def next(self):
                 arranged["left"] -= 1
                 if arranged["left"] == 0:
@@ -58,7 +58,7 @@ def stop_at(monkeypatch):
                 return super().next()
 
         arranged = {"left": count}
-        monkeypatch.setattr(batches, "Lanes", Stopping)
+        monkeypatch.setattr(batches, "Streams", Stopping)
 
     yield arrange
     monkeypatch.undo()
@@ -919,7 +919,7 @@ def test_a_run_with_minutes_and_epochs_ends_with_the_sooner(tmp_path, source, mo
         Machine(monkeypatch, lambda _, seconds=seconds: seconds)
         config = config_of(source, train=timed(1.0, 10), watch=LIGHT)
         run = new_run(tmp_path / name, config)
-        epochs = 40 / Lanes(run.dataset().train, TRAIN.batch, TRAIN.length).steps_per_epoch
+        epochs = 40 / Streams(run.dataset().train, TRAIN.batch, TRAIN.length).steps_per_epoch
         run = new_run(tmp_path / f"{name}-e", replace(config, train=timed(1.0, 10, epochs=epochs)))
         finished = play(run)[-1]
         assert (finished.reason, finished.step) == ("done", pytest.approx(end, abs=3))

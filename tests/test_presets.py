@@ -10,7 +10,7 @@ from click.testing import CliRunner
 from charloom import CharloomError, RunConfig, Vocabulary, create_learner
 from charloom.cli.presets import presets as command
 from charloom.config import ModelConfig, NgramConfig, TransformerConfig, WatchConfig, replace
-from charloom.data.batches import Lanes
+from charloom.data.batches import Streams
 from charloom.data.known_texts import load_corpus
 from charloom.models.ngram import NgramModel
 from charloom.models.weights import Array, Weights
@@ -218,7 +218,7 @@ def test_min_char_rnn_makes_the_updates_of_the_program_it_is_named_after(engine:
         network("min-char-rnn"), train, len(vocabulary), engine, "float64", seed=1
     )
     program = as_columns(learner.arrays())
-    lanes, p = Lanes(ids, train.batch, train.length), 0
+    lanes, p = Streams(ids, train.batch, train.length), 0
     for step in range(5):
         if p + 25 + 1 >= len(ids) or step == 0:
             program.h, p = np.zeros((100, 1)), 0

@@ -1,19 +1,21 @@
 import json
-import re
 
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from expect import refused
+
 pytest.importorskip("tokenizers")
 
-from tokenizers import Regex, Tokenizer, decoders, models, normalizers, pre_tokenizers, trainers
+from tokenizers import Regex, decoders, models, normalizers, pre_tokenizers, trainers
+from tokenizers import Tokenizer as TheirTokenizer
 
-from charloom.data import subwords as tokens_module
+from charloom.data import subwords as subwords
 from charloom.data.subwords import Subwords
-from charloom.data.vocabulary import UnknownCharacterError, Vocabulary
-from charloom.errors import CharloomError
+from charloom.data.tokenizer import Tokenizer
+from charloom.data.vocabulary import Vocabulary
 
 TEXT = (
     "Half a league, half a league,\nHalf a league onward,\n\nAll in the valley of Death\n"
@@ -28,7 +30,7 @@ LLAMA3 = (
 
 def byte_level(before=None, **settings):
     """Return a tokenizer of GPT-2's kind, trained on TEXT; its end-of-text has id 0."""
-    tokenizer = Tokenizer(models.BPE())
+    tokenizer = TheirTokenizer(models.BPE())
     split = pre_tokenizers.ByteLevel(**({"add_prefix_space": False} | settings))
     tokenizer.pre_tokenizer = pre_tokenizers.Sequence([before, split]) if before else split
     tokenizer.decoder = decoders.ByteLevel()
@@ -52,7 +54,7 @@ def sentence_piece(normalizer=None, pre_tokenizer=None, **more):
         byte_fallback=True,
         **more,
     )
-    tokenizer = Tokenizer(model)
+    tokenizer = TheirTokenizer(model)
     if normalizer:
         tokenizer.normalizer = normalizer
     if pre_tokenizer:
@@ -158,7 +160,7 @@ def test_it_says_what_it_was_made_from_and_tokenizers_opens_that_too():
     assert document.isascii()
     assert len(again) == len(GPT2) == byte_level().get_vocab_size()
     np.testing.assert_array_equal(again.begin, GPT2.begin)
-    theirs = Tokenizer.from_str(document)
+    theirs = TheirTokenizer.from_str(document)
     assert theirs.encode(TEXT).ids == GPT2.whole(TEXT).tolist()
     assert theirs.decode(GPT2.whole(TEXT)) == TEXT
 
@@ -169,8 +171,8 @@ def test_a_long_text_is_encoded_in_pieces_to_the_tokens_of_the_whole(pattern, mo
     tokens = adapted(byte_level(before, use_regex=pattern is None), 0)
     text = TEXT * 40
     whole = tokens._tokenizer.encode(text, add_special_tokens=False).ids
-    monkeypatch.setattr(tokens_module, "_PIECE", 50)
-    assert len([*tokens_module._pieces(text)]) > 40
+    monkeypatch.setattr(subwords, "_PIECE", 50)
+    assert len([*subwords._pieces(text)]) > 40
     assert tokens.encode(text).tolist() == whole
 
 
@@ -197,25 +199,22 @@ def test_a_tokenizer_that_does_not_give_the_text_back_names_the_character():
     tokenizer = byte_level()
     tokenizer.normalizer = normalizers.Lowercase()
     tokens = adapted(tokenizer)
-    with pytest.raises(UnknownCharacterError, match="character 5 of the text is 'B'") as caught:
+    with refused("unknown-character", character="B", position=4):
         tokens.encode("ab\nцBcd")
-    assert (caught.value.character, caught.value.position) == ("B", 4)
     assert tokens.unknown("abc") == ""
-    assert tokens.unknown("abCD") == "'C' (U+0043 LATIN CAPITAL LETTER C)"
+    assert tokens.unknown("abCD").startswith("'C'")
 
 
 def test_a_text_of_which_the_end_is_lost_names_the_first_character_of_that():
     tokenizer = byte_level()
     tokenizer.normalizer = normalizers.Strip()
-    with pytest.raises(UnknownCharacterError) as caught:
+    with refused("unknown-character", position=2):
         adapted(tokenizer).encode("ab \n")
-    assert caught.value.position == 2
 
 
 def test_half_a_character_is_unknown():
-    with pytest.raises(UnknownCharacterError) as caught:
+    with refused("unknown-character", position=2):
         GPT2.encode("ab\ud800")
-    assert caught.value.position == 2
 
 
 def test_ids_out_of_range_are_refused():
@@ -227,9 +226,8 @@ def test_ids_out_of_range_are_refused():
 @pytest.mark.parametrize("document", ["", "[]", "{}", '{"model": 1}', "[" * 10_000])
 @pytest.mark.parametrize("read", [Subwords.from_json, Subwords.adapt])
 def test_what_is_no_tokenizer_is_refused_in_a_line(document, read):
-    with pytest.raises(CharloomError, match=r"^no tokenizer\.json") as caught:
+    with refused("damaged"):
         read(document)
-    assert "\n" not in str(caught.value)
 
 
 def test_what_a_document_leaves_out_is_not_there():
@@ -249,14 +247,26 @@ def test_a_hole_among_the_ids_and_an_empty_token_end_a_text():
     assert not tokens.special[V + 1]
 
 
-def test_both_alphabets_have_the_same_face():
-    characters = Vocabulary.from_text(TEXT)
-    for alphabet in (characters, GPT2):
-        ids = alphabet.whole(TEXT)
-        assert alphabet.utf8(ids) == TEXT.encode()
-        assert alphabet.decoder().add(alphabet.encode(TEXT)) == TEXT
-        assert alphabet.count(ids) == len(TEXT)
-        assert alphabet.unknown(set(TEXT)) == ""
-        assert len(alphabet.prompt("")) == 1
-    names = {n for n in dir(Vocabulary) if re.match("[a-z]", n)} - {"from_text", "from_alphabet"}
-    assert names <= {*dir(Subwords), *Subwords.__annotations__}
+@pytest.mark.parametrize("kind", ["characters", "tokens"])
+def test_both_alphabets_are_a_tokenizer(kind):
+    alphabet: Tokenizer = GPT2 if kind == "tokens" else Vocabulary.from_text(TEXT)
+    ids = alphabet.whole(TEXT)
+    assert alphabet.unit == kind
+    assert alphabet.utf8(ids) == TEXT.encode()
+    assert alphabet.decoder().add(alphabet.encode(TEXT)) == TEXT
+    assert alphabet.lengths[ids].sum() == alphabet.count(ids) == len(TEXT)
+    assert alphabet.unknown(set(TEXT)) == ""
+    assert len(alphabet.prompt("")) == 1
+    assert len(alphabet.characters) in (0, len(alphabet))
+
+
+@pytest.mark.parametrize("kind", ["characters", "tokens"])
+def test_a_cut_is_found_among_the_ids_of_the_parts(kind, monkeypatch):
+    monkeypatch.setattr(subwords, "_PIECE", 7)
+    alphabet: Tokenizer = GPT2 if kind == "tokens" else Vocabulary.from_text(TEXT)
+    parts = TEXT[:50], TEXT[50:51], TEXT[51:]
+    ids = np.concatenate([alphabet.whole(part) for part in parts])
+    cuts = alphabet.find(ids, (50, 51))
+    assert [alphabet.decode(part) for part in np.split(ids, cuts)] == [*parts]
+    for part, text in zip(np.split(ids, cuts), parts, strict=True):
+        np.testing.assert_array_equal(part, alphabet.whole(text))

@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 
 from charloom.data.vocabulary import UnknownCharacterError, Vocabulary
 from charloom.errors import CharloomError
+from expect import refused
 
 texts = st.text(st.characters(exclude_categories=["Cs"]))
 
@@ -40,10 +41,10 @@ def test_encoding_finds_the_first_unknown_character(known, text):
     if not unknown:
         assert vocabulary.decode(vocabulary.encode(text)) == text
         return
-    with pytest.raises(UnknownCharacterError) as caught:
+    position = unknown[0]
+    with refused("unknown-character", character=text[position], position=position) as caught:
         vocabulary.encode(text)
-    assert caught.value.position == unknown[0]
-    assert caught.value.character == text[unknown[0]]
+    assert (caught.value.character, caught.value.position) == (text[position], position)
 
 
 def test_ids_follow_code_points():
@@ -55,9 +56,9 @@ def test_ids_follow_code_points():
 
 def test_every_unicode_scalar_makes_a_vocabulary():
     text = "".join(map(chr, [*range(0xD800), *range(0xE000, 0x110000)]))
-    vocabulary = Vocabulary.from_text(text)
-    assert len(vocabulary) == 1_112_064
-    assert vocabulary.decode(vocabulary.encode(text[::-1])) == text[::-1]
+    vocabulary = Vocabulary(tuple(text))
+    np.testing.assert_array_equal(vocabulary.encode(text), np.arange(1_112_064))
+    assert vocabulary.decode(np.arange(1_112_064)) == text
 
 
 def test_long_text_is_encoded_across_chunks():
@@ -67,9 +68,8 @@ def test_long_text_is_encoded_across_chunks():
     np.testing.assert_array_equal(
         Vocabulary.from_text(text).encode(text), np.tile(np.arange(7), 40_000)
     )
-    with pytest.raises(UnknownCharacterError) as caught:
+    with refused("unknown-character", character="!", position=280_000):
         Vocabulary.from_text(text).encode(text + "!" + text + "?")
-    assert (caught.value.character, caught.value.position) == ("!", 280_000)
 
 
 @pytest.mark.parametrize(
@@ -83,12 +83,10 @@ def test_long_text_is_encoded_across_chunks():
     ],
 )
 def test_the_error_for_an_unknown_character_shows_it_and_is_one_line(character, shown):
-    with pytest.raises(UnknownCharacterError) as caught:
+    with refused("unknown-character", position=2) as caught:
         Vocabulary.from_text("abc").encode("ab" + character)
-    message = str(caught.value)
-    assert shown in message
-    assert "character 3 of the text" in message
-    assert message.isprintable()
+    assert shown in str(caught.value)
+    assert str(caught.value).isprintable()
 
 
 def test_the_error_survives_pickling():
@@ -97,13 +95,10 @@ def test_the_error_survives_pickling():
     assert str(error) == str(UnknownCharacterError("x", 7))
 
 
-@pytest.mark.parametrize(
-    ("text", "names"), [("", "empty"), ("a", "1 characters"), ("\n" * 1234, "1,234 characters")]
-)
-def test_text_of_fewer_than_two_distinct_characters_is_refused(text, names):
-    with pytest.raises(CharloomError, match="nothing to learn") as caught:
+@pytest.mark.parametrize("text", ["", "a", "\n" * 1234])
+def test_text_of_fewer_than_two_distinct_characters_is_refused(text):
+    with refused("no-text", characters=len(text)):
         Vocabulary.from_text(text)
-    assert names in str(caught.value)
 
 
 @pytest.mark.parametrize(
@@ -127,11 +122,11 @@ def test_text_of_fewer_than_two_distinct_characters_is_refused(text, names):
     ],
 )
 def test_a_document_that_is_no_vocabulary_is_refused(document):
-    with pytest.raises(CharloomError, match="vocabulary"):
+    with refused("damaged"):
         Vocabulary.from_json(document)
 
 
-@given(st.text(max_size=40) | st.recursive(st.text(max_size=2), st.lists).map(json.dumps))
+@given(st.text(max_size=40) | st.lists(st.text(max_size=2)).map(json.dumps))
 def test_any_document_is_read_or_refused(document):
     try:
         vocabulary = Vocabulary.from_json(document)
@@ -142,7 +137,7 @@ def test_any_document_is_read_or_refused(document):
 
 @pytest.mark.parametrize("ids", [[-1], [3], [0, 1, 2, 2**40]])
 def test_decoding_refuses_ids_outside_the_vocabulary(ids):
-    with pytest.raises(IndexError, match="V is 3"):
+    with pytest.raises(IndexError):
         Vocabulary.from_text("abc").decode(ids)
 
 

@@ -222,14 +222,14 @@ def test_an_hour_of_sleep_changes_no_bit_and_is_forgotten(tmp_path, source, tria
 
 def asleep(clock, monkeypatch):
     """Let the next update take an hour."""
-    update = batches.Lanes.next
+    update = batches.Streams.next
 
     def once(lanes):
         clock.ahead += 3600
-        monkeypatch.setattr(batches.Lanes, "next", update)
+        monkeypatch.setattr(batches.Streams, "next", update)
         return update(lanes)
 
-    monkeypatch.setattr(batches.Lanes, "next", once)
+    monkeypatch.setattr(batches.Streams, "next", once)
 
 
 # ---- G10: the run folder goes away

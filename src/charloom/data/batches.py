@@ -9,19 +9,19 @@ from charloom.data.tokenizer import Ids
 from charloom.errors import CharloomError
 
 
-class Lanes:
+class Streams:
     """A text cut into B contiguous streams of S = N // B characters, read T at a time.
 
-    Lane b starts at character b * S. One lane is exactly the walk of min-char-rnn
-    (Karpathy 2015). `position` is where in each lane the next step begins; `epoch` counts
-    the times that the walk has gone back to the start.
+    Stream b starts at character b * S. One stream is exactly the walk of min-char-rnn (Karpathy
+    2015). `position` is where in each stream the next step begins; `epoch` counts the returns to
+    the start.
     """
 
     def __init__(self, ids: Ids, batch: int, length: int) -> None:
         """Take ids (N,) of any integer type; raises CharloomError as `check_fits` does."""
         check_fits(len(ids), batch, length)
         self._stream = len(ids) // batch
-        self._lanes = np.asarray(ids)[: batch * self._stream].reshape(batch, self._stream)
+        self._ids = np.asarray(ids)[: batch * self._stream].reshape(batch, self._stream)
         self._length = length
         self.position = 0
         self.epoch = 0
@@ -41,19 +41,22 @@ class Lanes:
             self.epoch += 1
         start, end = self.position, self.position + self._length
         self.position = end
-        return self._lanes[:, start:end], self._lanes[:, start + 1 : end + 1], start == 0
+        return self._ids[:, start:end], self._ids[:, start + 1 : end + 1], start == 0
 
     def cursor(self) -> dict[str, int]:
         """Return the place in the walk, for `seek`."""
         return {"position": self.position, "epoch": self.epoch}
 
     def seek(self, cursor: Mapping[str, int]) -> None:
-        """Go to a place that `cursor` gave; raises CharloomError where it is outside the text."""
+        """Go to a place that `cursor` gave; raises CharloomError if it is outside the text."""
         position, epoch = cursor.get("position", -1), cursor.get("epoch", -1)
         if not (0 <= position <= self._stream and epoch >= 0):
             raise CharloomError(
-                f"cannot go on from {dict(cursor)!r}: the text has {self._stream:,} characters a "
-                "lane; give the text and the batch that the run began with"
+                f"cannot go on from {dict(cursor)!r}: each of the {len(self._ids):,} sequences of "
+                f"a batch is cut from {self._stream:,} characters; give the text and the batch "
+                "size that the run began with",
+                "damaged",
+                cursor=dict(cursor),
             )
         self.position, self.epoch = position, epoch
 
@@ -61,8 +64,8 @@ class Lanes:
 class Windows:
     """B windows of T characters a step, each beginning anywhere in the text (nanoGPT).
 
-    Where they begin is a pure function of the seed and the number of the step. `epoch` counts
-    how often as many characters as the text has have been read.
+    Where they begin is a pure function of the seed and the number of the step. An epoch is as
+    many characters as the text has; `position` counts the steps so far.
     """
 
     def __init__(self, ids: Ids, batch: int, length: int, seed: int) -> None:
@@ -70,16 +73,16 @@ class Windows:
         check_fits(len(ids), batch, length)
         self._ids, self._batch, self._length, self._seed = ids, batch, length, seed
         self._offsets = np.arange(length + 1)
-        self.position = 0  # steps so far
+        self.position = 0
 
     @property
     def steps_per_epoch(self) -> int:
-        """Steps in which as many characters are read as the text has."""
+        """Steps that read as many characters as the text has."""
         return max(1, len(self._ids) // (self._batch * self._length))
 
     @property
     def epoch(self) -> int:
-        """How often so many characters have been read as the text has."""
+        """How often as many characters have been read as the text has."""
         return self.position // self.steps_per_epoch
 
     def next(self) -> tuple[Ids, Ids, bool]:
@@ -95,36 +98,41 @@ class Windows:
         return {"position": self.position}
 
     def seek(self, cursor: Mapping[str, int]) -> None:
-        """Go to a place that `cursor` gave; raises CharloomError where it is none."""
+        """Go to a place that `cursor` gave; raises CharloomError if it is none."""
         position = cursor.get("position", -1)
         if position < 0:
-            raise CharloomError(f"cannot go on from {dict(cursor)!r}: it names no step")
+            problem = f"cannot go on from {dict(cursor)!r}: it names no step"
+            raise CharloomError(problem, "damaged", cursor=dict(cursor))
         self.position = position
 
 
-Batches = Lanes | Windows
+Batches = Streams | Windows
 
 
 def open_batches(ids: Ids, config: TrainConfig) -> Batches:
-    """Return what hands out ids (N,) as the settings say; raises CharloomError."""
+    """Return the batches of ids (N,) that the settings ask for; raises CharloomError."""
     if config.batches == "windows":
         return Windows(ids, config.batch, config.length, config.seed)
-    return Lanes(ids, config.batch, config.length)
+    return Streams(ids, config.batch, config.length)
 
 
 def check_fits(count: int, batch: int, length: int, unit: str = "characters") -> None:
-    """Raise CharloomError where so many characters, or other units, are too few for one step.
+    """Raise CharloomError if so many characters, or other units, are too few for one step.
 
-    Each lane needs T + 2 characters: min-char-rnn's `p + T + 1 >= N` leaves the last one out.
+    Each sequence needs T + 2: min-char-rnn's `p + T + 1 >= N` leaves the last one out.
     """
     needed = batch * (length + 2)
     if count >= needed:
         return
-    most = {"batch": count // (length + 2), "length": count // batch - 2}
-    cures = [f"lower {name} to at most {value:,}" for name, value in most.items() if value > 0]
+    fits = {"batch": count // (length + 2), "length": max(0, count // batch - 2)}
+    cures = [f"lower {name} to at most {value:,}" for name, value in fits.items() if value > 0]
     if not cures and count >= 3:
         cures = ["lower both batch and length"]
     raise CharloomError(
         f"the training text has {count:,} {unit}, but a step of batch {batch:,} x length "
-        f"{length:,} needs {needed:,}: {' or '.join([*cures, 'give more text'])}"
+        f"{length:,} needs {needed:,}: {' or '.join([*cures, 'give more text'])}",
+        "no-text",
+        found=count,
+        needed=needed,
+        **fits,
     )

@@ -1,8 +1,7 @@
-"""Tokens to ids and back: the alphabet of a model that somebody else trained.
+"""Subwords to ids and back: the alphabet of a model that somebody else trained.
 
-A token is a string of bytes; the bytes of a text's tokens, one after another, are its UTF-8.
-How many characters a token stands for is how many of them begin in it, so that a loss over
-tokens can be said for each character.
+A token is a string of bytes; those of a text's tokens, one after another, are its UTF-8. A token
+stands for the characters that begin in it, so that a loss over tokens has a mean per character.
 """
 
 import codecs
@@ -15,6 +14,7 @@ from typing import Any, ClassVar, Literal, Self
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from charloom.data.tokenizer import Ids
 from charloom.data.vocabulary import UnknownCharacterError, describe
 from charloom.errors import CharloomError
 from charloom.files import one_line
@@ -30,20 +30,18 @@ Json = Any
 
 @dataclass(frozen=True)
 class Subwords:
-    """V tokens, as the document of Hugging Face's `tokenizers`, a tokenizer.json, says.
+    """A Tokenizer of V tokens, as a tokenizer.json of Hugging Face's `tokenizers` has them.
 
-    `lengths` (V,) is how many characters each token stands for: those that begin in it. The
-    lengths of a text's tokens add up to the length of the text. `special` (V,) marks those that
-    stand for no bytes at all and end a text; `begin` (0,) or (1,) is the one that is read before
-    a text.
-    Raises CharloomError where `document` is not that, or `tokenizers` is not installed.
+    `special` (V,) marks tokens that stand for no bytes and end a text; `begin` (0,) or (1,) is
+    the one that is read before a text. Raises CharloomError if `document` is not that, or
+    `tokenizers` is not installed.
     """
 
     unit: ClassVar[Literal["tokens"]] = "tokens"
     characters: ClassVar[tuple[str, ...]] = ()
 
     document: str = field(repr=False)
-    lengths: NDArray[np.int32] = field(init=False, repr=False, compare=False)
+    lengths: NDArray[np.int32] = field(init=False, repr=False, compare=False)  # (V,)
     special: NDArray[np.bool_] = field(init=False, repr=False, compare=False)
     begin: NDArray[np.int32] = field(init=False, repr=False, compare=False)
     _bytes: list[bytes] = field(init=False, repr=False, compare=False)
@@ -75,11 +73,10 @@ class Subwords:
 
     @classmethod
     def adapt(cls, document: str, begin: Sequence[str | int | None] = ()) -> Self:
-        """Take a model's own tokenizer.json, and names or ids of what may begin a text.
+        """Take a model's own tokenizer.json, without what would change a text.
 
-        The first of those that is a special token is read before a text. What would change a text
-        is taken out: cutting and padding, and the space that some put before the first word.
-        Raises CharloomError.
+        That is cutting, padding, and the space that some put before the first word. The first of
+        `begin`, names or ids, that is a special token is read before a text. Raises CharloomError.
         """
         known = json.loads(_load(document).to_str())
         known |= {"truncation": None, "padding": None, "post_processor": None}
@@ -93,11 +90,11 @@ class Subwords:
 
     @classmethod
     def from_json(cls, document: str) -> Self:
-        """Read what `to_json` wrote; raises CharloomError where it is not a tokenizer."""
+        """Read what `to_json` wrote; raises CharloomError if it is not a tokenizer."""
         return cls(document)
 
     def to_json(self) -> str:
-        """Return a tokenizer.json, in ASCII, that `tokenizers` opens too."""
+        """Return a tokenizer.json, in ASCII."""
         return self.document
 
     def __len__(self) -> int:
@@ -122,12 +119,12 @@ class Subwords:
         return np.concatenate([self.begin, self.encode(text)])
 
     def prompt(self, text: str) -> NDArray[np.int32]:
-        """Return the ids (N,), one at least, that a text which goes on from `text` is read from."""
+        """Return the ids (N,), at least one, of a prompt; an empty one becomes a line break."""
         ids = self.whole(text)
         return ids if len(ids) else self.encode("\n")
 
     def utf8(self, ids: ArrayLike) -> bytes:
-        """Ids (N,) -> the text in UTF-8; raises IndexError where one is not in [0, V)."""
+        """Ids (N,) -> the text in UTF-8; raises IndexError if one is not in [0, V)."""
         places = np.asarray(ids, np.intp)
         if places.size and (places.min() < 0 or places.max() >= len(self)):
             raise IndexError(f"ids go from {places.min()} to {places.max()}, but V is {len(self)}")
@@ -138,7 +135,7 @@ class Subwords:
         return self.utf8(ids).decode(errors="replace")
 
     def decoder(self) -> "SubwordDecoder":
-        """Return what decodes one text that comes a piece at a time."""
+        """Return a decoder for a text that comes a piece at a time."""
         return SubwordDecoder(self)
 
     def count(self, ids: NDArray[np.integer]) -> int:
@@ -146,23 +143,21 @@ class Subwords:
         steps = range(0, len(ids), _PIECE)
         return sum(int(self.lengths[ids[start : start + _PIECE]].sum()) for start in steps)
 
-    def find(self, ids: NDArray[np.integer], cuts: Sequence[int]) -> tuple[int, ...]:
+    def find(self, ids: Ids, cuts: Sequence[int]) -> tuple[int, ...]:
         """Return where in ids (N,), a text's, each of `cuts` is, a place between characters.
 
         `begin` stands before the first character of each part of a text.
         """
-        found, before = [], 0
+        found, before = list[int](), 0
         for start in range(0, len(ids), _PIECE):
             after = before + np.cumsum(self.lengths[ids[start : start + _PIECE]])
             here = [cut for cut in cuts if before <= cut < after[-1]]
-            found += [
-                start + int(np.searchsorted(after, cut, "right")) - len(self.begin) for cut in here
-            ]
+            found += (start + np.searchsorted(after, here, "right") - len(self.begin)).tolist()
             before = int(after[-1])
         return tuple(found)
 
     def unknown(self, alphabet: Collection[str]) -> str:
-        """Name one of the characters in `alphabet` that cannot be told; empty where all can."""
+        """Name a character of `alphabet` that cannot be encoded; empty if all can."""
         try:
             self.encode("".join(sorted(alphabet)))
         except UnknownCharacterError as error:
@@ -177,9 +172,9 @@ class Subwords:
 
 
 class SubwordDecoder:
-    """Ids to text as they come: a character is handed over when its last byte has come.
+    """A Decoder of tokens: a character is complete with its last byte.
 
-    `ended` says that a special token has; what follows it is left out.
+    A special token ends the text; what follows it is left out.
     """
 
     def __init__(self, tokens: Subwords) -> None:
@@ -193,9 +188,8 @@ class SubwordDecoder:
             return ""
         ends = np.flatnonzero(self._tokens.special[ids])
         self.ended = len(ends) > 0
-        return self._utf8.decode(
-            self._tokens.utf8(ids[: ends[0]] if len(ends) else ids), self.ended
-        )
+        before = ids[: ends[0]] if self.ended else ids
+        return self._utf8.decode(self._tokens.utf8(before), self.ended)
 
 
 def _load(document: str) -> Any:
@@ -203,16 +197,18 @@ def _load(document: str) -> Any:
         from tokenizers import Tokenizer
     except ImportError:
         raise CharloomError(
-            "tokens need a library that is not installed: pip install 'charloom[gpt2]'"
+            "tokens need a library that is not installed: pip install 'charloom[gpt2]'",
+            "missing-library",
+            name="tokenizers",
         ) from None
     try:
         return Tokenizer.from_str(document)
     except Exception as error:  # it raises no other kind
-        raise CharloomError(f"no tokenizer.json ({one_line(error)})") from None
+        raise CharloomError(f"no tokenizer.json ({one_line(error)})", "damaged") from None
 
 
 def _names(part: Json) -> set[str]:
-    """The types of all that a part of a tokenizer.json is put together from."""
+    """Return the types of all that a part of a tokenizer.json is put together from."""
     if isinstance(part, list):
         return set().union(*map(_names, part))
     if not isinstance(part, dict):
@@ -221,7 +217,7 @@ def _names(part: Json) -> set[str]:
 
 
 def _without_space(part: Json) -> Json:
-    """A normalizer or pre-tokenizer that puts nothing before the first word."""
+    """Return a normalizer or pre-tokenizer that puts nothing before the first word."""
     if isinstance(part, list):
         return [p for p in map(_without_space, part) if p is not None]
     if not isinstance(part, dict):
@@ -240,11 +236,9 @@ def _without_space(part: Json) -> Json:
 
 
 def _beginning(place: int, token: str) -> Json:
-    """The post-processor that puts a token before the text."""
-    text, special = (
-        {"Sequence": {"id": "A", "type_id": 0}},
-        {"SpecialToken": {"id": token, "type_id": 0}},
-    )
+    """Return the post-processor that puts a token before the text."""
+    text = {"Sequence": {"id": "A", "type_id": 0}}
+    special = {"SpecialToken": {"id": token, "type_id": 0}}
     return {
         "type": "TemplateProcessing",
         "single": [special, text],
@@ -262,21 +256,21 @@ def _pieces(text: str) -> Iterator[str]:
 
 
 def _byte_level(token: str) -> bytes:
-    """A token whose characters stand for bytes, as in GPT-2's vocab.json (Radford et al. 2019)."""
+    """Read a token whose characters stand for bytes, as in GPT-2's vocab.json (Radford 2019)."""
     if all(character in _BYTES for character in token):
         return bytes(_BYTES[character] for character in token)
     return token.encode()
 
 
 def _plain(token: str) -> bytes:
-    """A token as SentencePiece writes it: its sign for a space, <0x0A> for a byte."""
+    """Read a token as SentencePiece writes it: its sign for a space, <0x0A> for a byte."""
     if found := _BYTE.fullmatch(token):
         return bytes([int(found[1], 16)])
     return token.replace("\u2581", " ").encode()
 
 
 def _byte_characters() -> dict[str, int]:
-    """GPT-2's character for each byte: itself where it can be seen, the next from U+0100 else."""
+    """Return GPT-2's character for each byte: its own if visible, else the next from U+0100."""
     seen = [*range(ord("!"), ord("~") + 1), *range(0xA1, 0xAD), *range(0xAE, 0x100)]
     others = [byte for byte in range(256) if byte not in seen]
     return {chr(b): b for b in seen} | {chr(0x100 + i): b for i, b in enumerate(others)}

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from charloom.errors import CharloomError
 
-LARGEST = 2**25  # characters of all texts together: sorting takes about 75 bytes for each
+LARGEST = 2**25  # characters in all: sorting takes about 75 bytes for each
 
 Places = NDArray[np.int32]
 Wide = NDArray[np.signedinteger[Any]]
@@ -22,8 +22,8 @@ Wide = NDArray[np.signedinteger[Any]]
 class Matches(NamedTuple):
     """For each place of a text (m,), the longest passage from there that the source holds too."""
 
-    length: Places  # (m,) characters; 0 where the source has not even the first
-    place: Places  # (m,) where such a passage begins in the source; -1 where length is 0
+    length: Places  # (m,) characters; 0 if the source has not even the first
+    place: Places  # (m,) where such a passage begins in the source; -1 if length is 0
 
 
 def suffix_array(text: str, depth: int | None = None) -> Places:
@@ -31,7 +31,7 @@ def suffix_array(text: str, depth: int | None = None) -> Places:
 
     The order is that of code points. With `depth`, no more than so many characters of each need
     be in order. With `pydivsufsort` installed it is found in a fifth of the time. Raises
-    CharloomError where the text is longer than 33,554,432 characters.
+    CharloomError if the text is longer than 33,554,432 characters.
     """
     ids, V = _ids(text)
     return _sorted(ids, V, depth)
@@ -43,7 +43,7 @@ def match(text: str, source: str) -> Matches:
     Those are the matching statistics of Chang & Lawler 1994. Both texts are sorted as one; the
     longest match is with one of the two suffixes of the source that stand next to the place's
     own, and one character on it is shorter by 1 at most, so that each is compared only once
-    (Kasai et al. 2001). Raises CharloomError where both together are too long.
+    (Kasai et al. 2001). Raises CharloomError if both together are too long.
     """
     if not text or not source:
         return Matches(np.zeros(len(text), np.int32), np.full(len(text), -1, np.int32))
@@ -87,8 +87,11 @@ def _ids(*texts: str) -> tuple[NDArray[np.int32], int]:
     total = sum(map(len, texts)) + len(texts) - 1
     if total > LARGEST:
         raise CharloomError(
-            f"{total:,} characters cannot be searched for copies: {LARGEST:,} at most, take a "
-            "part of the text"
+            f"{total:,} characters are too many to search for copies: take a part of the text, "
+            f"at most {LARGEST:,}",
+            "unsupported",
+            characters=total,
+            limit=LARGEST,
         )
     codes = [np.frombuffer(t.encode("utf-32-le", "surrogatepass"), "<u4") for t in texts]
     highest = max((int(part.max()) for part in codes if len(part)), default=0)

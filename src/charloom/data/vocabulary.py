@@ -1,4 +1,4 @@
-"""Characters to ids and back: the alphabet of a model."""
+"""Characters to ids and back: the alphabet of a model that charloom trains."""
 
 import json
 import unicodedata
@@ -9,6 +9,7 @@ from typing import Any, ClassVar, Literal, Self
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from charloom.data.tokenizer import Ids
 from charloom.errors import CharloomError
 
 _CHUNK = 1 << 16  # characters encoded at once: the pieces in between stay in the cache
@@ -37,15 +38,15 @@ class UnknownCharacterError(CharloomError):
 
 @dataclass(frozen=True)
 class Vocabulary:
-    """V distinct characters in the order of their code points; an id is a place in that order.
+    """A Tokenizer of V different characters; an id is a place in the order of their code points.
 
-    Raises CharloomError where `characters` are not that.
+    Raises CharloomError if `characters` are not in that order.
     """
 
     unit: ClassVar[Literal["characters"]] = "characters"
 
     characters: tuple[str, ...]
-    lengths: NDArray[np.int32] = field(init=False, repr=False, compare=False)
+    lengths: NDArray[np.int32] = field(init=False, repr=False, compare=False)  # (V,), ones
     _ids: NDArray[np.int32] = field(init=False, repr=False, compare=False)
     _codes: NDArray[np.uint32] = field(init=False, repr=False, compare=False)
 
@@ -61,14 +62,14 @@ class Vocabulary:
 
     @classmethod
     def from_text(cls, text: str) -> Self:
-        """Return the characters of `text`; raises CharloomError where it has fewer than two."""
+        """Return the characters of `text`; raises CharloomError if it has fewer than two."""
         return cls.from_alphabet(set(text), len(text))
 
     @classmethod
     def from_alphabet(cls, alphabet: Collection[str], count: int) -> Self:
-        """Return the characters of a text of `count` characters, `alphabet` the different ones.
+        """Return the vocabulary of a text of `count` characters, `alphabet` the different ones.
 
-        Raises CharloomError where they are fewer than two.
+        Raises CharloomError if they are fewer than two.
         """
         characters = tuple(sorted(alphabet))
         if len(characters) < 2:
@@ -76,27 +77,23 @@ class Vocabulary:
             if characters:
                 held = f"{count:,} characters, all of them {describe(characters[0])}"
             raise CharloomError(
-                f"the text is {held}: there is nothing to learn, give one with more to it"
+                f"the text is {held}: there is nothing to learn, give one with more to it",
+                "no-text",
+                characters=count,
             )
         return cls(characters)
 
-    def unknown(self, alphabet: Collection[str]) -> str:
-        """Name the first of what is in `alphabet` and not here; empty where all is here."""
-        others = sorted({*alphabet} - {*self.characters})
-        more = f" and {len(others) - 1:,} more" if len(others) > 1 else ""
-        return describe(others[0]) + more if others else ""
-
     @classmethod
     def from_json(cls, document: str) -> Self:
-        """Read what `to_json` wrote; raises CharloomError where it is not a vocabulary."""
+        """Read what `to_json` wrote; raises CharloomError if it is not a vocabulary."""
         try:
             characters = json.loads(document)
         except (ValueError, RecursionError) as error:
-            raise CharloomError(
-                f"the vocabulary is not JSON ({error}): the file is damaged"
-            ) from None
+            problem = f"the vocabulary is not JSON ({error}): the file is damaged"
+            raise CharloomError(problem, "damaged") from None
         if not isinstance(characters, list):
-            raise CharloomError("the vocabulary is not a list of characters: the file is damaged")
+            problem = "the vocabulary is not a list of characters: the file is damaged"
+            raise CharloomError(problem, "damaged")
         return cls(tuple(characters))
 
     def to_json(self) -> str:
@@ -106,14 +103,19 @@ class Vocabulary:
     def __len__(self) -> int:
         return len(self.characters)
 
+    def unknown(self, alphabet: Collection[str]) -> str:
+        """Name the first of `alphabet` that is not here; empty if all are."""
+        others = sorted({*alphabet} - {*self.characters})
+        more = f" and {len(others) - 1:,} more" if len(others) > 1 else ""
+        return describe(others[0]) + more if others else ""
+
     def encode(self, text: str) -> NDArray[np.int32]:
         """Text of N characters -> ids (N,); raises UnknownCharacterError."""
         ids = np.empty(len(text), np.int32)
         for start in range(0, len(text), _CHUNK):
             chunk = text[start : start + _CHUNK].encode("utf-32-le", "surrogatepass")
-            codes = np.frombuffer(chunk, "<u4")
             part = ids[start : start + _CHUNK]
-            np.take(self._ids, codes, out=part, mode="clip")
+            np.take(self._ids, np.frombuffer(chunk, "<u4"), out=part, mode="clip")
             if part.min() < 0:
                 position = start + int(np.argmax(part < 0))
                 raise UnknownCharacterError(text[position], position)
@@ -124,32 +126,16 @@ class Vocabulary:
         return self.encode(text)
 
     def prompt(self, text: str) -> NDArray[np.int32]:
-        """Return the ids (N,), one at least, that a text which goes on from `text` is read from.
+        """Return the ids (N,), at least one, of a prompt; raises UnknownCharacterError.
 
-        An empty one is a new line, as far as can be told: a line break, or a space where there is
-        none here, or else the first character. Raises UnknownCharacterError.
+        An empty one becomes a line break, or if there is none here a space, or else the first
+        character: a new line, as far as the model knows.
         """
         known = [c for c in ("\n", " ") if c in self.characters]
         return self.encode(text or (known or self.characters)[0])
 
-    def utf8(self, ids: ArrayLike) -> bytes:
-        """Ids (N,) -> the text in UTF-8; raises as `decode` does."""
-        return self.decode(ids).encode()
-
-    def decoder(self) -> "CharacterDecoder":
-        """Return what decodes one text that comes a piece at a time."""
-        return CharacterDecoder(self)
-
-    def count(self, ids: NDArray[np.integer]) -> int:
-        """Return how many characters ids (N,) stand for: N."""
-        return len(ids)
-
-    def find(self, ids: NDArray[np.integer], cuts: Sequence[int]) -> tuple[int, ...]:
-        """Return where in ids (N,) each of `cuts` is, a place between characters: there."""
-        return tuple(cuts)
-
     def decode(self, ids: ArrayLike) -> str:
-        """Ids (N,) -> text of N characters; raises IndexError where one is not in [0, V)."""
+        """Ids (N,) -> text of N characters; raises IndexError if one is not in [0, V)."""
         places = np.asarray(ids)
         if places.dtype.kind not in "iu":
             places = places.astype(np.intp)
@@ -157,13 +143,29 @@ class Vocabulary:
             raise IndexError(f"ids go from {places.min()} to {places.max()}, but V is {len(self)}")
         return str(np.ascontiguousarray(self._codes[places], "<u4").data, "utf-32-le")
 
+    def utf8(self, ids: ArrayLike) -> bytes:
+        """Ids (N,) -> the text in UTF-8; raises as `decode` does."""
+        return self.decode(ids).encode()
+
+    def decoder(self) -> "CharacterDecoder":
+        """Return a decoder for a text that comes a piece at a time."""
+        return CharacterDecoder(self)
+
+    def count(self, ids: NDArray[np.integer]) -> int:
+        """Return how many characters ids (N,) stand for: N."""
+        return len(ids)
+
+    def find(self, ids: Ids, cuts: Sequence[int]) -> tuple[int, ...]:
+        """Return `cuts`: each character is an id."""
+        return tuple(cuts)
+
 
 @dataclass(frozen=True)
 class CharacterDecoder:
-    """Ids to text as they come; `ended` is for tokens, some of which say that a text ends."""
+    """A Decoder of characters, none of which ends a text."""
 
     _vocabulary: Vocabulary
-    ended: bool = False
+    ended: ClassVar[bool] = False
 
     def add(self, ids: NDArray[np.integer]) -> str:
         """Take the next ids (N,) and return their characters."""
@@ -178,11 +180,12 @@ def _check(characters: Iterable[object]) -> None:
         elif "\ud800" <= character <= "\udfff":
             problem = f"{describe(character)} is half a character, a lone surrogate"
         elif character <= previous:
-            problem = f"{describe(character)} is not above {describe(previous)} before it"
+            problem = f"{describe(character)} must come before {describe(previous)}"
         else:
             previous = character
             continue
-        raise CharloomError(f"entry {place} of the vocabulary is wrong: {problem}")
+        message = f"entry {place} of the vocabulary is wrong: {problem}"
+        raise CharloomError(message, "damaged", entry=place)
 
 
 def describe(character: str) -> str:

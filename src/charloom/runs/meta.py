@@ -47,7 +47,7 @@ class Meta(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True
     """Where a run stood: all that the next update and the next line of metrics follow from.
 
     `seconds` were spent in training, by the `versions` of what computes. `cursor` and `schedule`
-    are those of Lanes and Schedule; an n-gram model has neither, nor losses. `due` says that what
+    are those of Streams and Schedule; an n-gram model has neither, nor losses. `due` says that what
     is looked at after this step is still to be looked at. `config` is that of the run.
     """
 

@@ -165,7 +165,7 @@ def _given_width(model: ModelConfig) -> Width:
 
 
 def _lanes(train: TrainConfig, given: Collection[str], characters: int) -> TrainConfig:
-    """Lanes and length, each of which must fit: a lane has T + 2 characters at least."""
+    """Batch size and sequence length that both fit: a sequence needs T + 2 characters at least."""
     row = next(row for row in reversed(STEPS) if characters >= row.characters)
     length = train.length if "length" in given else row.length
     batch = train.batch if "batch" in given else min(row.batch, characters // (length + 2))

@@ -15,7 +15,7 @@ from statistics import median
 from time import perf_counter
 
 from charloom.config import Dtype, Engine, ModelConfig
-from charloom.data.batches import Lanes
+from charloom.data.batches import Streams
 from charloom.data.known_texts import load_corpus
 from charloom.data.vocabulary import Vocabulary
 from charloom.errors import CharloomError
@@ -158,7 +158,7 @@ class _Walk:
         self.smooth_sum = math.log(V) * train.length
         self.seconds = 0.0
         self._rate = train.learning_rate
-        self._lanes = Lanes(vocabulary.encode(text), train.batch, train.length)
+        self._lanes = Streams(vocabulary.encode(text), train.batch, train.length)
         self._learner = create_learner(model, train, V, engine, dtype, seed)
 
     def advance(self, updates: int) -> None:
