@@ -98,12 +98,12 @@ def test_what_waits_for_a_reader_is_bounded(place):
     with PlainView(os.fdopen(writing, "w")) as view:
         view.started = started
         for step in range(1, 10_000):
-            view.evaluated = Evaluated(step, score, False)
+            view.show(Evaluated(step, score, False))
             view.progress = Progress(step, 10**4, 1.0, step, 2.0, 2.0, 0.1, 9.0, 1.0, None)
             view._recent.append((1, 2.0))
-            view.move(view.progress)
+            view.show(view.progress)
         assert BEHIND_BYTES < view.reader._size < BEHIND_BYTES + 2**12
-        view.end(end)
+        view.show(end)
         said = b""
         while b"charloom runs show" not in said:
             said += os.read(reading, 2**16)

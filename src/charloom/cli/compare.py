@@ -9,14 +9,13 @@ from typing import TYPE_CHECKING
 
 import click
 
-from charloom.cli.text import echo_json, table
+from charloom.cli.text import echo_json, progress, table
 from charloom.errors import CharloomError
 from charloom.formatting import duration, nats_and_bits, printable
 
 if TYPE_CHECKING:
     from charloom.analysis.comparison import Comparison, Entry
     from charloom.progress import Tell
-    from charloom.training.events import Finished
 
 MAX_COLUMNS = 96  # of a sentence
 LEGEND = (
@@ -59,46 +58,18 @@ def compare(
     frequency of each (unigram), counts of 2 to 8 characters in a row (n-gram), and how much the
     text adds to the training text when both are compressed (gzip, bz2, xz).
     """
-    with _Lines() as lines:
+    with progress() as (write, tell):
         if budget is not None:
-            trained, status = _train_all(names, budget, lines)
+            trained, status = _train_all(names, budget, write, tell)
             if status:
                 context.exit(status)
             names = tuple(map(str, trained))
-            lines.write("")
-        comparison = _compare(names, text, lines.status)
+            write("")
+        comparison = _compare(names, text, tell)
     if as_json:
         _echo_json(comparison)
     else:
         _show(comparison)
-
-
-class _Lines:
-    """Progress on standard error: lines that stay, and on a terminal a last one that changes."""
-
-    def __init__(self) -> None:
-        from rich.console import Console
-
-        self._console = Console(
-            stderr=True, highlight=False, markup=False, emoji=False, soft_wrap=True
-        )
-        self._status = self._console.status("")
-
-    def __enter__(self) -> "_Lines":
-        if self._console.is_terminal:
-            self._status.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._status.stop()
-
-    def status(self, *words: str) -> None:
-        """Say what is being done."""
-        self._status.update(f"{printable(' '.join(words))} ...")
-
-    def write(self, text: str) -> None:
-        """Write a line that stays."""
-        self._console.print(printable(text))
 
 
 def _compare(names: Sequence[str], text: str | None, tell: "Tell") -> "Comparison":
@@ -120,47 +91,44 @@ def _compare(names: Sequence[str], text: str | None, tell: "Tell") -> "Compariso
     return library(opened, None if text is None else read_text([text], tell), tell)
 
 
-def _train_all(sources: Sequence[str], minutes: float, lines: _Lines) -> tuple[list[Path], int]:
-    """Train one of each kind; returns their folders, and the exit status if a signal came."""
+def _train_all(
+    sources: Sequence[str], minutes: float, write: "Tell", tell: "Tell"
+) -> tuple[list[Path], int]:
+    """Train one of each kind; return their folders, and the exit status if a signal came."""
     from charloom.training.each_kind import LeftOut, plan_each_kind, train_each_kind
     from charloom.training.events import Evaluated, Finished, Progress, Warned
 
-    series = plan_each_kind(sources, minutes, lines.status)
+    series = plan_each_kind(sources, minutes, tell)
     if "transformer" not in series.kinds:
-        lines.write("no transformer: it needs PyTorch, pip install 'charloom[torch]'")
-    lines.write(
-        f"one model of each kind learns {series.text.name}, {minutes:g} minutes for each network "
-        f"and a moment to count:\nabout {duration(60 * minutes * (len(series.kinds) - 1))} in all, "
-        f"in {series.home}\n"
+        write("no transformer: it needs PyTorch, pip install 'charloom[torch]'")
+    write(
+        f"training a model of each kind on {series.text.name}, {minutes:g} minutes for each "
+        f"network:\nabout {duration(60 * minutes * (len(series.kinds) - 1))} in all, in "
+        f"{series.home}\n"
     )
     trained: list[Path] = []
     spent = loss = ""
-    for kind, event in train_each_kind(series, lines.status):
+    for kind, event in train_each_kind(series, tell):
         match event:
             case Evaluated():
-                loss = f"validation loss {nats_and_bits(event.score.nats)}"
+                loss = f", validation loss {nats_and_bits(event.score.nats)}"
             case Progress():
                 spent = duration(event.seconds)
             case Warned():
-                lines.write(f"{kind:12} note: {event.text}")
+                write(f"{kind:12} note: {event.text}")
             case LeftOut():
-                lines.write(f"{kind:12} left out: {event.why}")
+                write(f"{kind:12} left out: {event.why}")
             case Finished():
                 trained.append(event.path)
-                _end(kind, event, lines)
+                if event.best is not None and event.best.loss is not None:
+                    loss = f", validation loss {nats_and_bits(event.best.loss)}"
+                write(f"{kind:12} {duration(event.seconds)}{loss}")
                 if event.signal is not None:
+                    write(f"interrupted: `charloom resume {event.path}` continues it")
                     return trained, 128 + event.signal
                 spent = loss = ""
-        lines.status(f"{kind:12}", spent, loss)
+        tell(f"{kind:12} {spent}{loss}")
     return trained, 0
-
-
-def _end(kind: str, finished: "Finished", lines: _Lines) -> None:
-    best = finished.best.loss if finished.best else None
-    loss = "" if best is None else f", validation loss {nats_and_bits(best)}"
-    lines.write(f"{kind:12} {duration(finished.seconds)}{loss}")
-    if finished.signal is not None:
-        lines.write(f"interrupted: `charloom resume {finished.path}` continues it")
 
 
 def _echo_json(comparison: "Comparison") -> None:

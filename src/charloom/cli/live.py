@@ -13,7 +13,16 @@ from rich.text import Text
 from charloom.cli.summary import header, summary
 from charloom.cli.view import View
 from charloom.formatting import LN2, duration, printable, speed
-from charloom.training.events import Evaluated, Finished, Progress, Sampled, Started, Warned
+from charloom.training.events import (
+    Evaluated,
+    Event,
+    Finished,
+    Progress,
+    Sampled,
+    Saved,
+    Started,
+    Warned,
+)
 
 MAX_COLUMNS = 100  # longer lines are hard to read
 SAMPLE_LINES = 8
@@ -42,37 +51,35 @@ class LiveView(View):
         self._status = text
         self._redraw()
 
-    def begin(self, started: Started) -> None:
-        """Write the header above, and say what takes a while at first."""
+    def show(self, event: Event) -> None:
+        """Draw the newest of everything; write what stays above it, and the summary below."""
+        match event:
+            case Started():
+                self._status = self._first_status(event)
+                self._draw(Group())
+                self._print(*map(Text, header(event, self.reasons)), Text())
+            case Progress():
+                self._status = ""
+            case Warned():
+                self._draw(Group())
+                self._print(Text(f"note   {printable(event.text)}", "yellow"))
+            case Evaluated() | Sampled() | Saved():
+                return  # the next Progress draws it
+            case Finished():
+                self._status = ""
+        self._redraw()
+        if isinstance(event, Finished):
+            assert self.started is not None
+            self._drawn = []
+            first, *rest = summary(self.started, event)
+            self._print(Text(first, "bold"), *map(Text, rest))
+
+    def _first_status(self, started: Started) -> str:
         if started.step == started.total:
-            self._status = ""
-        elif started.engine == "compiled" and not self._minutes():  # planning has compiled
-            self._status = "compiling the model, which takes a few seconds the first time"
-        else:
-            self._status = "running the first steps"
-        self._draw(Group())
-        self._print(*(Text(line) for line in header(started, self.reasons)), Text())
-        self._redraw()
-
-    def move(self, progress: Progress) -> None:
-        """Draw the newest of everything."""
-        self._status = ""
-        self._redraw()
-
-    def warn(self, warned: Warned) -> None:
-        """Write a line above, which stays."""
-        self._draw(Group())
-        self._print(Text(f"note   {printable(warned.text)}", "yellow"))
-        self._redraw()
-
-    def end(self, finished: Finished) -> None:
-        """Leave the last figures, and write the summary below."""
-        self._status = ""
-        self._redraw()
-        self._drawn = []
-        assert self.started is not None
-        first, *rest = summary(self.started, finished)
-        self._print(Text(first, "bold"), *map(Text, rest))
+            return ""
+        if started.engine == "compiled" and not self.minutes:  # planning has compiled
+            return "compiling the model, which takes a few seconds the first time"
+        return "running the first steps"
 
     def _redraw(self) -> None:
         if self.reader.is_behind:
@@ -80,7 +87,7 @@ class LiveView(View):
         lines: list[RenderableType] = []
         width = min(self._console.width, MAX_COLUMNS) - 1
         if self.progress is not None:
-            lines += [_bar(self.progress, width, self._minutes()), Text(), self._losses(), Text()]
+            lines += [_bar(self.progress, width, self.minutes), Text(), self._losses(), Text()]
             lines += [_pace(self.progress), Text()]
         if self._status:
             lines += [Text(f"{self._status} ...", "dim", no_wrap=True, overflow="ellipsis")]
@@ -88,9 +95,6 @@ class LiveView(View):
             most = min(SAMPLE_LINES, self._console.height - OTHER_LINES)
             lines += [*_sample(self._console, self.sampled, width, most), Text()]
         self._draw(Group(*lines))
-
-    def _minutes(self) -> float | None:
-        return self.started.run.config.train.minutes if self.started else None
 
     def _losses(self) -> Table:
         table = Table.grid(padding=(0, 2), pad_edge=False)

@@ -8,7 +8,7 @@ from charloom.cli.summary import header, summary
 from charloom.cli.text import is_plain
 from charloom.cli.view import View
 from charloom.formatting import LN2, duration, printable, speed
-from charloom.training.events import Evaluated, Finished, Progress, Sampled, Started, Warned
+from charloom.training.events import Evaluated, Event, Finished, Progress, Sampled, Started, Warned
 
 QUIET_SECONDS = 10  # without an evaluation, after which a line is written all the same
 
@@ -29,55 +29,53 @@ class PlainView(View):
     def __init__(self, out: TextIO | None) -> None:
         super().__init__(out)
         self._written_at = perf_counter()
-        self._shown: tuple[Evaluated | None, Sampled | None] = (None, None)
+        self._evaluated: Evaluated | None = None  # ... and
+        self._sampled: Sampled | None = None  # still to be written
 
     def status(self, text: str) -> None:
         """Write a line: what is being done may take a while."""
         self.reader.write(f"{text} ...\n")
 
-    def begin(self, started: Started) -> None:
-        """Write the header."""
-        self.reader.write("\n".join(header(started, self.reasons)) + "\n\n")
+    def show(self, event: Event) -> None:
+        """Write the header, a line if there is something new to say, or the summary."""
+        match event:
+            case Started():
+                self.reader.write("\n".join(header(event, self.reasons)) + "\n\n")
+            case Evaluated():
+                self._evaluated = event
+            case Sampled():
+                self._sampled = event
+            case Progress():
+                quiet = perf_counter() - self._written_at > QUIET_SECONDS
+                if (quiet or self._evaluated or self._sampled) and not self.reader.is_behind:
+                    self.reader.write(self._line(event))
+                    self._write_sample()
+                    self._written_at, self._evaluated = perf_counter(), None
+            case Warned():
+                self.reader.write(f"note: {printable(event.text)}\n")
+            case Finished():
+                assert self.started is not None
+                self._write_sample()
+                gap = "\n" if self.progress or self.sampled else ""
+                self.reader.write(gap + "\n".join(summary(self.started, event)) + "\n")
 
-    def move(self, progress: Progress) -> None:
-        """Write a line if there is something new to say."""
-        quiet = perf_counter() - self._written_at > QUIET_SECONDS
-        news = quiet or self._shown != (self.evaluated, self.sampled)
-        if news and not self.reader.is_behind:
-            self._write_line(progress)
-            self._write_sample()
-
-    def warn(self, warned: Warned) -> None:
-        """Write a line."""
-        self.reader.write(f"note: {printable(warned.text)}\n")
-
-    def end(self, finished: Finished) -> None:
-        """Write what is left, and the summary."""
-        self._write_sample()
-        assert self.started is not None
-        gap = "\n" if self.progress or self.sampled else ""
-        self.reader.write(gap + "\n".join(summary(self.started, finished)) + "\n")
-
-    def _write_line(self, progress: Progress) -> None:
+    def _line(self, progress: Progress) -> str:
         losses = f"training loss {_short(self.training_loss())}"
-        if self.evaluated and self.evaluated is not self._shown[0]:
-            losses += f", validation loss {_short(self.evaluated.score.nats)}"
+        if self._evaluated is not None:
+            losses += f", validation loss {_short(self._evaluated.score.nats)}"
         left = "" if progress.left is None else f", {duration(progress.left)} left"
-        timed = self.started is not None and self.started.run.config.train.minutes
-        total = f"about {progress.total:,}" if timed else f"{progress.total:,}"
-        self.reader.write(
-            f"step {progress.step:,} of {total}: {losses}, learning rate {progress.rate:.3g}, "
-            f"{speed(progress.speed)}{left}\n"
+        about = "about " if self.minutes else ""
+        return (
+            f"step {progress.step:,} of {about}{progress.total:,}: {losses}, "
+            f"learning rate {progress.rate:.3g}, {speed(progress.speed)}{left}\n"
         )
-        self._shown = (self.evaluated, self._shown[1])
-        self._written_at = perf_counter()
 
     def _write_sample(self) -> None:
-        if self.sampled is not self._shown[1] and self.sampled is not None:
-            lines = printable(self.sampled.text).splitlines()
+        if self._sampled is not None:
+            lines = printable(self._sampled.text).splitlines()
             block = "\n".join(f"    {line}".rstrip() for line in lines)
-            self.reader.write(f"  sample at step {self.sampled.step:,}:\n{block}\n")
-            self._shown = (self._shown[0], self.sampled)
+            self.reader.write(f"  sample at step {self._sampled.step:,}:\n{block}\n")
+            self._sampled = None
 
 
 def _short(nats: float) -> str:

@@ -1,20 +1,18 @@
 """`charloom replay`: the historic runs again, beside their published figures."""
 
-import math
 from dataclasses import asdict
 from statistics import median
-from typing import Self, get_args
+from typing import get_args
 
 import click
-from rich.console import Console
-from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
-from charloom.cli.text import echo_json, table
+from charloom.cli.text import echo_json, progress, table
 from charloom.config import Engine
+from charloom.formatting import duration
 from charloom.training import replay as library
 from charloom.training.replay import Figure, Finished, Printed, Program, Speed
 
-PROGRESS_LINES = 10  # for each program, if standard error is no terminal
+PROGRESS_LINES = 10  # for each program
 
 
 @click.command()
@@ -48,16 +46,20 @@ def replay(iterations: int, engine: Engine, seed: int, as_json: bool) -> None:
     """
     finished: list[Finished] = []
     speeds: list[Speed] = []
-    with _Live(iterations) as live:
+    name, line_every = "", max(1, iterations // PROGRESS_LINES // 100) * 100
+    with progress() as (write, tell):
         for event in library.replay(iterations, engine, seed):
             match event:
                 case Program():
-                    live.begin(event)
+                    name = event.preset
                 case Printed():
-                    live.move(event)
+                    line = _progress(event, name, iterations)
+                    tell(line)
+                    if event.iteration % line_every == 0:
+                        write(line)
                 case Finished():
-                    live.end()
                     finished.append(event)
+                    tell("comparing the speed of both engines")
                 case Speed():
                     speeds.append(event)
     if as_json:
@@ -67,43 +69,11 @@ def replay(iterations: int, engine: Engine, seed: int, as_json: bool) -> None:
         _show(finished, speeds, seed)
 
 
-class _Live:
-    """Progress on standard error: bars on a terminal, else a line now and then."""
-
-    def __init__(self, iterations: int) -> None:
-        self._console = Console(stderr=True, highlight=False)
-        self._iterations = iterations
-        self._line_every = max(1, iterations // PROGRESS_LINES // 100) * 100
-        self._program = ""
-        loss = TextColumn("summed loss {task.fields[loss]:.2f}")
-        columns = (TextColumn("{task.description}"), BarColumn(), loss, TimeRemainingColumn())
-        self._bars = Progress(
-            *columns, console=self._console, disable=not self._console.is_terminal
-        )
-
-    def __enter__(self) -> Self:
-        self._bars.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._bars.stop()
-
-    def begin(self, program: Program) -> None:
-        self._program = program.preset
-        self._bars.add_task(program.preset, total=self._iterations, loss=math.inf)
-
-    def move(self, printed: Printed) -> None:
-        n, loss = printed.iteration, printed.smooth_sum
-        if self._console.is_terminal:
-            self._bars.update(self._bars.task_ids[-1], completed=n, loss=loss)
-        elif n % self._line_every == 0:
-            self._console.print(
-                f"{self._program} iteration {n:,} of {self._iterations:,}: "
-                f"summed loss {loss:.2f}, {printed.seconds:.1f} s"
-            )
-
-    def end(self) -> None:
-        self._bars.update(self._bars.task_ids[-1], completed=self._iterations)
+def _progress(printed: Printed, name: str, iterations: int) -> str:
+    n, seconds = printed.iteration, printed.seconds
+    left = f", {duration(seconds * (iterations - n) / n)} left" if n else ""
+    loss = f"summed loss {printed.smooth_sum:.2f}, {seconds:.1f} s{left}"
+    return f"{name} iteration {n:,} of {iterations:,}: {loss}"
 
 
 def _show(finished: list[Finished], speeds: list[Speed], seed: int) -> None:

@@ -1,8 +1,9 @@
-"""How tables, labelled lines and JSON documents are printed."""
+"""How tables, labelled lines, progress and JSON documents are printed."""
 
 import os
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from io import StringIO
 from typing import Any
 
@@ -11,7 +12,8 @@ import msgspec
 
 from charloom.config import NetworkConfig, NgramConfig, PretrainedConfig
 from charloom.data.tokenizer import Tokenizer
-from charloom.formatting import count, model_name
+from charloom.formatting import count, model_name, printable
+from charloom.progress import Tell
 
 
 def is_plain() -> bool:
@@ -23,6 +25,22 @@ def is_plain() -> bool:
 def echo_json(document: Any) -> None:
     """Print one JSON document; a number that JSON does not have becomes null."""
     click.echo(msgspec.json.format(msgspec.json.encode(document), indent=2))
+
+
+@contextmanager
+def progress() -> Iterator[tuple[Tell, Tell]]:
+    """Report progress on standard error: what to call for a line, and for what is being done.
+
+    On a terminal, what is being done is a last line that changes; elsewhere it is not shown.
+    """
+    from rich.console import Console
+
+    console = Console(stderr=True, highlight=False, markup=False, emoji=False, soft_wrap=True)
+    with console.status("") as status:
+        yield (
+            lambda text: console.print(printable(text)),
+            lambda text: status.update(f"{printable(text)} ..."),
+        )
 
 
 def table(header: Sequence[str], rows: Iterable[Sequence[str]], left: int = 1) -> str:

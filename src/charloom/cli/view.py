@@ -3,17 +3,18 @@
 Training goes on even if the reader does not: a closed pipe, or a terminal that is stopped or gone.
 """
 
+from abc import ABC, abstractmethod
 from collections import deque
 from collections.abc import Iterator
 from typing import Self, TextIO
 
 from charloom.cli.reader import Reader
-from charloom.training.events import Evaluated, Event, Finished, Progress, Sampled, Started, Warned
+from charloom.training.events import Evaluated, Event, Finished, Progress, Sampled, Started
 
 RECENT_REPORTS = 4  # reports of progress, about a second, that the training loss is averaged over
 
 
-class View:
+class View(ABC):
     """What the plain and the live view share."""
 
     def __init__(self, out: TextIO | None) -> None:
@@ -34,54 +35,41 @@ class View:
         if kind is not KeyboardInterrupt:
             self.reader.wait()
 
+    @abstractmethod
+    def status(self, text: str) -> None:
+        """Say what is being done before the first event."""
+
+    @abstractmethod
+    def show(self, event: Event) -> None:
+        """Show what is new with an event."""
+
     def follow(self, events: Iterator[Event]) -> int:
         """Show a run to its end; return the exit status."""
         for event in events:
             match event:
                 case Started():
                     self.started = event
-                    self.begin(event)
                 case Progress():
-                    self._add(event)
-                    self.move(event)
+                    before = self.progress or self.started
+                    steps = event.step - (before.step if before else 0)
+                    self._recent.append((steps, event.loss))
+                    self.progress = event
                 case Evaluated():
                     self.evaluated = event
                     self.best = event if event.best else self.best
                 case Sampled():
                     self.sampled = event
-                case Warned():
-                    self.warn(event)
-                case Finished():
-                    self.end(event)
-                    return 0 if event.signal is None else 128 + event.signal
+            self.show(event)
+            if isinstance(event, Finished):
+                return 0 if event.signal is None else 128 + event.signal
         raise AssertionError("training ends with Finished")
 
-    def status(self, text: str) -> None:
-        """Say what is being done before the first event."""
-        raise NotImplementedError
-
-    def begin(self, started: Started) -> None:
-        """Say what is going to be trained."""
-        raise NotImplementedError
-
-    def move(self, progress: Progress) -> None:
-        """Show the newest of everything."""
-        raise NotImplementedError
-
-    def warn(self, warned: Warned) -> None:
-        """Say what went wrong while training goes on."""
-        raise NotImplementedError
-
-    def end(self, finished: Finished) -> None:
-        """Show how training ended and what can be done next."""
-        raise NotImplementedError
+    @property
+    def minutes(self) -> float | None:
+        """The time that the run may take, if that is what ends it."""
+        return self.started.run.config.train.minutes if self.started else None
 
     def training_loss(self) -> float:
         """Return the mean loss of the steps of about the last second, in nats."""
         steps = sum(number for number, _ in self._recent)
         return sum(number * loss for number, loss in self._recent) / steps
-
-    def _add(self, progress: Progress) -> None:
-        before = self.progress or self.started
-        self._recent.append((progress.step - (before.step if before else 0), progress.loss))
-        self.progress = progress
