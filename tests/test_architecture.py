@@ -13,7 +13,7 @@ FILES = sorted(ROOT.rglob("*.py"))
 # The order of use: each may import those before it and itself.
 ORDER = (
     *("errors", "files", "progress", "distributed", "signals", "config", "formatting", "presets"),
-    *("data", "models", "evaluation", "runs", "generation", "training", "analysis"),
+    *("data", "models", "evaluation", "runs", "generation", "training", "api", "analysis"),
     *("report", "formats", "cli", "__main__"),
 )
 MOST_AT_THE_TOP = 14  # modules beside the packages

@@ -1,4 +1,10 @@
-"""charloom: small language models on your own text, character by character."""
+"""charloom: small language models on your own text, character by character.
+
+>>> run = charloom.train("novel.txt", minutes=3)
+>>> charloom.load(run).sample("It was", length=300)
+
+See charloom.api, and `dir(charloom)` for the settings and what is below.
+"""
 
 from typing import Any
 
@@ -7,16 +13,22 @@ __version__ = "0.1.0"
 _PUBLIC = {
     "CharloomError": "errors",
     "DataConfig": "config",
+    "Model": "api",
     "ModelConfig": "config",
     "NgramConfig": "config",
+    "Run": "runs.run",
     "RunConfig": "config",
     "SampleConfig": "config",
+    "Score": "evaluation",
     "TrainConfig": "config",
     "TransformerConfig": "config",
-    "WatchConfig": "config",
     "Vocabulary": "data.vocabulary",
+    "WatchConfig": "config",
     "create_learner": "models.engines",
+    "load": "api",
     "open_model": "runs.open",
+    "resume": "api",
+    "train": "api",
 }
 __all__ = [*_PUBLIC]
 
@@ -28,3 +40,7 @@ def __getattr__(name: str) -> Any:
     from importlib import import_module
 
     return getattr(import_module(f"charloom.{_PUBLIC[name]}"), name)
+
+
+def __dir__() -> list[str]:
+    return [*__all__, "__version__"]

@@ -48,7 +48,9 @@ Factor = Annotated[float, Meta(gt=0, le=1)]
 BelowOne = Annotated[float, Meta(ge=0, le=0.9999)]
 
 
-class _Config(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+class _Config(
+    msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True, repr_omit_defaults=True
+):
     """Settings that hold no wrong value, however they are made: CharloomError says which."""
 
     def __post_init__(self) -> None:

@@ -83,6 +83,9 @@ class Run:
         where = f"step {saved[-1]}" if saved else "untrained"
         return f"Run({str(self.path)!r}, {model_name(self.config.model)}, {where})"
 
+    def __fspath__(self) -> str:
+        return str(self.path)
+
     @classmethod
     def create(
         cls,

@@ -1,0 +1,146 @@
+"""The Python door: a text in, a run out; a run in, a model out that generates and is scored.
+
+>>> import charloom
+>>> run = charloom.train("novel.txt", iterations=20)
+>>> model = charloom.load(run)
+>>> text = model.sample("It was", length=300, temperature=0.8, seed=1)
+>>> score = model.evaluate()
+"""
+
+from collections.abc import Callable, Iterator, Sequence
+from itertools import chain
+from os import PathLike, fspath
+from pathlib import Path
+from typing import Any
+
+from charloom.config import Engine, SampleConfig
+from charloom.data.text import read_text
+from charloom.data.token_file import map_text
+from charloom.errors import CharloomError
+from charloom.evaluation import Score
+from charloom.evaluation import evaluate as score_ids
+from charloom.formatting import model_name
+from charloom.generation.sampling import generate
+from charloom.models.engines import LanguageModel
+from charloom.runs.open import is_pretrained, open_model
+from charloom.runs.run import Run
+from charloom.training import loop
+from charloom.training.events import Event
+from charloom.training.planning import prepare
+
+Source = str | PathLike[str]
+
+
+def train(
+    source: Source | Sequence[Source],
+    *,
+    minutes: float | None = None,
+    out: Source | None = None,
+    on_event: Callable[[Event], object] | None = None,
+    **settings: Any,
+) -> Run:
+    """Train a model on a text and return its run.
+
+    `source` is a file, a folder or corpus:NAME, or several of them. `minutes`, 3 by default, and
+    `settings` are the options of `charloom train`: model="gru", hidden=256, iterations=1000,
+    start=run ...; what is not given is chosen for the text. `out` is a new folder, by default
+    runs/TEXT-MODEL. `on_event` is called with each of charloom.training.events; nothing is
+    printed. Ctrl-C ends the training early, with a checkpoint. Raises CharloomError.
+
+    >>> charloom.train("novel.txt", iterations=20, hidden=32, out="runs/small")
+    Run('runs/small', lstm 1 x 32, step 20)
+    """
+    sources = [source] if isinstance(source, str | PathLike) else source
+    given = settings if minutes is None else settings | {"minutes": minutes}
+    folder = None if out is None else Path(out)
+    run, _, began = prepare([fspath(one) for one in sources], given, folder)
+    return _follow(run, loop.train(run, began=began), on_event)
+
+
+def resume(run: Source | Run, *, on_event: Callable[[Event], object] | None = None) -> Run:
+    """Continue a run that was stopped, to the same bits as if it had not been; return it.
+
+    Raises CharloomError.
+
+    >>> charloom.resume("runs/small")
+    Run('runs/small', lstm 1 x 32, step 20)
+    """
+    run = run if isinstance(run, Run) else Run.open(Path(run))
+    return _follow(run, loop.train(run, resume=True), on_event)
+
+
+def load(run: Source | Run, engine: Engine = "auto") -> "Model":
+    """Open the best model of a run, or a model in a folder of Hugging Face's format.
+
+    Raises CharloomError.
+
+    >>> charloom.load("runs/small")
+    Model('runs/small', lstm 1 x 32)
+    """
+    if not isinstance(run, Run):
+        run = Path(run)
+        run = run if is_pretrained(run) else Run.open(run)
+    return Model(open_model(run, engine), run)
+
+
+class Model:
+    """A trained model: it generates text, and says how well it predicts a text.
+
+    `language_model` is what is below (see `charloom.models.engines.LanguageModel`), and `source`
+    is the run, or the folder of Hugging Face's format, that it was loaded from.
+    """
+
+    def __init__(self, language_model: LanguageModel, source: Run | Path) -> None:
+        self.language_model, self.source = language_model, source
+
+    def __repr__(self) -> str:
+        if isinstance(self.source, Run):
+            return f"Model({str(self.source.path)!r}, {model_name(self.source.config.model)})"
+        vocabulary = self.language_model.vocabulary
+        return f"Model({str(self.source)!r}, {len(vocabulary):,} {vocabulary.unit})"
+
+    def sample(self, prompt: str = "", length: int = 200, **settings: Any) -> str:
+        """Return `prompt` and `length` generated characters; see `SampleConfig` for `settings`.
+
+        Raises CharloomError if the model does not know a character of the prompt.
+
+        >>> text = model.sample("It was", length=300, temperature=0.8, seed=1)
+        >>> text[:6], len(text)
+        ('It was', 306)
+        """
+        return "".join(self.stream(prompt, length, **settings))
+
+    def stream(self, prompt: str = "", length: int = 200, **settings: Any) -> Iterator[str]:
+        """Yield pieces of what `sample` returns, as they are generated.
+
+        >>> for piece in model.stream("It was", length=300, seed=1):
+        ...     print(piece, end="")
+        It was...
+        """
+        config = SampleConfig(**settings)
+        return chain([prompt], generate(self.language_model, config, prompt, length))
+
+    def evaluate(self, source: Source | None = None) -> Score:
+        """Score a text, by default the validation part of the run's own.
+
+        `source` is a file, a folder or corpus:NAME. Raises CharloomError.
+
+        >>> model.evaluate("other.txt")
+        Score(nats=..., bits=..., characters=...)
+        """
+        vocabulary = self.language_model.vocabulary
+        ids = None
+        if source is not None:
+            ids = map_text(read_text([fspath(source)]), vocabulary)
+        elif isinstance(self.source, Run):
+            ids = self.source.dataset().validation
+        if ids is None:
+            raise CharloomError(f"{self!r} has no validation part: name a text", "no-text")
+        return score_ids(self.language_model, ids)
+
+
+def _follow(run: Run, events: Iterator[Event], on_event: Callable[[Event], object] | None) -> Run:
+    for event in events:
+        if on_event is not None:
+            on_event(event)
+    return run
