@@ -14,12 +14,12 @@ NETWORKS = list(itertools.product(CELLS, [1, 2, 3], [0, 3]))
 
 
 @pytest.mark.parametrize(("cell", "layers", "embedding"), NETWORKS)
-@pytest.mark.parametrize("dropout", [0.0, 0.4])
-def test_every_gradient_is_the_slope_of_the_loss(
-    cell: str, layers: int, embedding: int, dropout: float
+def test_every_gradient_is_the_slope_of_the_loss_with_dropout_too(
+    cell: str, layers: int, embedding: int
 ) -> None:
+    # Without dropout the same networks are checked in test_cli_gradcheck.py.
     config = ModelConfig(cell=cell, layers=layers, hidden=4, embedding=embedding)
-    rows = check_gradients(config, dropout=dropout)
+    rows = check_gradients(config, dropout=0.4)
     assert [row.name for row in rows] == list(weight_shapes(config, 5))
     assert sum(row.parameters for row in rows) == parameter_count(config, 5)
     for row in rows:
@@ -38,7 +38,7 @@ def test_one_wrong_number_in_a_gradient_is_found(
 ) -> None:
     config = ModelConfig(cell=cell, layers=2, hidden=3, embedding=2)
     right = network.backward
-    for name in weight_shapes(config, 5):
+    for name in weight_shapes(config, 3):
 
         def wrong(*arguments: Any, name: str = name) -> Weights:
             gradients = right(*arguments)
@@ -46,7 +46,11 @@ def test_one_wrong_number_in_a_gradient_is_found(
             return gradients
 
         monkeypatch.setattr(gradcheck.network, "backward", wrong)
-        found = [row.name for row in check_gradients(config) if row.relative_error > 1e-6]
+        found = [
+            row.name
+            for row in check_gradients(config, 3, batch=1, length=2)
+            if row.relative_error > 1e-6
+        ]
         assert found == [name]
 
 
