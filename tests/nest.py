@@ -138,7 +138,7 @@ def _do(rank, asked):
     if asked["start"] == 1:
         command()
         return 0
-    return torchnet.ranks.lead(command) if rank == 0 else torchnet.follow()
+    return torchnet.run_on_ranks(command, rank)
 
 
 def _named(name):

@@ -168,7 +168,7 @@ def record(path):
 
 def compare_always():
     """Compare the replicas after every step."""
-    ranks.COMPARED = 1
+    ranks.UPDATES_PER_COMPARISON = 1
 
 
 def stop_after(step):

@@ -16,7 +16,6 @@ from charloom.config import (  # noqa: E402
     replace,
 )
 from charloom.data.vocabulary import Vocabulary  # noqa: E402
-from charloom.errors import CharloomError  # noqa: E402
 from charloom.generation.sampling import generate_many  # noqa: E402
 from charloom.models.engines import LanguageModel, Learner, create_learner, create_model  # noqa: E402
 from charloom.models.torchnet import new_network, window_model  # noqa: E402
@@ -25,6 +24,7 @@ from charloom.models.weights import initial_weights, weight_shapes  # noqa: E402
 from charloom.runs.checkpoint import steps  # noqa: E402
 from charloom.runs.run import Run  # noqa: E402
 from charloom.runs.tensors import expected_arrays  # noqa: E402
+from expect import refused  # noqa: E402
 from small_runs import NEVER, outcome, play, played, write_text  # noqa: E402
 
 pytestmark = pytest.mark.torch
@@ -155,7 +155,7 @@ def test_the_state_of_a_recurrent_mixer_is_carried_from_step_to_step(mixer):
 
 def test_a_step_longer_than_the_context_is_refused():
     ids = batch(length=T + 1)
-    with pytest.raises(CharloomError, match="9 characters is longer than the context, 8: lower"):
+    with refused("bad-setting", field="length", needed=T, found=T + 1):
         fresh(SMALL).update(*ids, 0.1)
     assert fresh(MIXERS["mingru"]).update(*ids, 0.1) < 3
 
@@ -230,11 +230,10 @@ def test_dropout_drops_as_much_as_it_is_told(config):
     torch.nn.init.zeros_(network.blocks[0].Wo)
     torch.nn.init.zeros_(network.blocks[0].W2)
     ids = torch.zeros(64, T, dtype=torch.int64)
-    masks = network.masks(Dropout(0.25, 3, 0, 64, slice(0, 64)))
     seen = []
-    network.read(ids, 0, [lambda c: c[..., :12]], *masks)
     handle = network.blocks[0].register_forward_pre_hook(lambda _, args: seen.append(args[0]))
-    network(ids, network.start(64), masks)
+    with network.dropping(Dropout(0.25, 3, 0, 64, slice(0, 64))) as masks:
+        network(ids, network.start(64), masks)
     handle.remove()
     values, counts = torch.cat(seen).unique(return_counts=True)
     whole = 2.0 if network.learned else 1.0
@@ -250,8 +249,8 @@ def test_dropout_follows_from_seed_update_and_rows_alone(config):
 
     def logits(seed=3, update=4, first=0):
         torch.rand(5)  # whatever else is drawn
-        masks = network.masks(Dropout(0.5, seed, update, B, slice(first, first + B)))
-        return network(ids, network.start(B), masks)[0]
+        with network.dropping(Dropout(0.5, seed, update, B, slice(first, first + B))) as masks:
+            return network(ids, network.start(B), masks)[0]
 
     assert torch.equal(logits(), logits())
     for other in (logits(seed=4), logits(update=5), logits(first=3)):
@@ -357,9 +356,9 @@ def test_memory_stays_the_same_however_much_is_read():
 def test_ids_outside_the_vocabulary_are_refused(config):
     model = model_of(config)
     for bad in (-1, V):
-        with pytest.raises(CharloomError, match="from 0 to 6"):
+        with refused("bad-array", vocabulary_size=V):
             model.step(np.array([0, bad]), model.start(2))
-        with pytest.raises(CharloomError, match="from 0 to 6"):
+        with refused("bad-array", vocabulary_size=V):
             model.log_probs(np.array([[0, 1, bad]]), model.start(1))
 
 

@@ -1,11 +1,11 @@
-"""How this process was started: by torchrun, as one of several, or plainly."""
+"""How this process was started: by torchrun, as one of several, or alone."""
 
 import os
 import threading
 from contextlib import suppress
 from typing import NamedTuple
 
-LOOK = 0.5  # seconds between two looks for the parent
+POLL_SECONDS = 0.5  # between two checks that the parent is still there
 _PARENT = os.getppid()  # as early as can be: it may die while PyTorch is loaded
 
 
@@ -23,9 +23,9 @@ class Place(NamedTuple):
 
 
 def place() -> Place | None:
-    """Return what torchrun has said in the environment; None where it has not.
+    """Return what torchrun put into the environment; None if torchrun did not start this.
 
-    A variable alone, as WORLD_SIZE may be left over from elsewhere, says nothing.
+    All of its variables must be there: WORLD_SIZE alone may be left over from elsewhere.
     """
     try:
         rank, ranks, local, port = (
@@ -38,17 +38,22 @@ def place() -> Place | None:
 
 
 def end_with_parent(rank: int) -> None:
-    """End this process within a second of its parent's end, whatever its main thread waits for.
+    """End this process within a second of its parent's end, even if its main thread waits.
 
-    So nothing stays behind of what a killed torchrun has started.
+    So a torchrun that is killed leaves no process behind.
     """
-    threading.Thread(target=_look_for_parent, args=(rank,), daemon=True).start()
+
+    def watch() -> None:
+        wait = threading.Event().wait
+        while os.getppid() == _PARENT:
+            wait(POLL_SECONDS)
+        say(rank, "the process that started it has gone")
+        os._exit(1)
+
+    threading.Thread(target=watch, daemon=True).start()
 
 
-def _look_for_parent(rank: int) -> None:
-    wait = threading.Event().wait
-    while os.getppid() == _PARENT:
-        wait(LOOK)
-    with suppress(OSError):  # past what the main thread may be writing
-        os.write(2, f"charloom: rank {rank}: the process that started it has gone\n".encode())
-    os._exit(1)
+def say(rank: int, what: object) -> None:
+    """Write a line to standard error at once, even while another thread is writing to it."""
+    with suppress(OSError):
+        os.write(2, f"charloom: rank {rank}: {what}\n".encode())

@@ -1,6 +1,5 @@
-"""A command that torchrun has started several times: rank 0 runs it, the others help it train."""
+"""A command that torchrun started several times: rank 0 runs it, the others help it train."""
 
-import os
 import sys
 from collections.abc import Callable, Collection
 from pathlib import Path
@@ -10,6 +9,7 @@ import click
 from charloom.config import RunConfig, differences
 from charloom.distributed import Place, end_with_parent, place
 from charloom.errors import CharloomError
+from charloom.models.engines import load_torchnet
 from charloom.runs.run import Run
 from charloom.training.recipe import CHOSEN
 
@@ -17,37 +17,34 @@ TRAINING = ("train", "resume")
 
 
 def run(command: Callable[[], None], here: Place, arguments: Collection[str]) -> None:
-    """Run the command on rank 0; on the others, do what it says, silently."""
+    """Run the command on rank 0; the others help it if it trains, and else end."""
     name = next((word for word in arguments if not word.startswith("-")), "")
     if name not in TRAINING:
         if here.rank == 0:
             command()
         return
     end_with_parent(here.rank)
-    os.environ.setdefault("TORCH_CPP_LOG_LEVEL", "ERROR")  # else a store that goes is a long tale
     try:
-        from charloom.models.engines import load_torchnet
-
         torchnet = load_torchnet()
     except CharloomError as error:
         if here.rank == 0:
             click.echo(f"charloom: {error}", err=True)
         sys.exit(error.status)
-    if here.rank:
-        torchnet.follow()
-    torchnet.ranks.lead(command)
+    torchnet.run_on_ranks(command, here.rank)
 
 
 def begun(out: Path | None, asked: RunConfig, given: Collection[str]) -> Run | None:
-    """Return the run that this very command has begun before, where torchrun starts it again.
+    """Return the run that this very command began before torchrun started it again.
 
-    None where there is none, or where it is no torchrun that starts it. What had been chosen
-    for the run stays. Raises CharloomError where another command has begun it.
+    None if there is none, or if torchrun did not start it. What had been chosen for the run
+    stays. Raises CharloomError if a command with other settings began it.
     """
     if place() is None:
         return None
     if out is None:
-        raise CharloomError("under torchrun give --out RUN: a restart must find the run again")
+        raise CharloomError(
+            "under torchrun give --out RUN: a restart must find the run again", field="out"
+        )
     if not (out / "config.json").exists():
         return None
     run = Run.open(out)
@@ -57,6 +54,9 @@ def begun(out: Path | None, asked: RunConfig, given: Collection[str]) -> Run | N
         changed.append(f"the text was {' '.join(run.config.data.sources)}")
     if changed:
         raise CharloomError(
-            f"{out} holds a run with other settings: {'; '.join(changed)}; choose another folder"
+            f"{out} holds a run with other settings: {'; '.join(changed)}; choose another folder",
+            "other-settings",
+            path=out,
+            changed=changed,
         )
     return run

@@ -1,10 +1,10 @@
 """The engine that needs PyTorch: GPUs, transformers, pretrained models, several processes.
 
-Nothing imports it but model.py, when it is asked for.
+Nothing imports it but engines.py, when it is asked for.
 """
 
-from collections.abc import Mapping
-from typing import NoReturn
+from collections.abc import Callable, Mapping
+from typing import Any, NoReturn
 
 import numpy as np
 import torch
@@ -24,11 +24,10 @@ from charloom.errors import CharloomError
 from charloom.models.torchnet import ranks
 from charloom.models.torchnet.devices import check_precision, pick_device
 from charloom.models.torchnet.folders import read_tokens
-from charloom.models.torchnet.language_model import TorchModel
+from charloom.models.torchnet.language_model import Model, as_model
 from charloom.models.torchnet.learner import Share, TorchLearner
 from charloom.models.torchnet.network import Network
 from charloom.models.torchnet.pretrained import (
-    PretrainedModel,
     PretrainedNetwork,
     config_of,
     open_folder,
@@ -37,7 +36,6 @@ from charloom.models.torchnet.pretrained import (
 )
 from charloom.models.torchnet.recurrent import RecurrentNetwork
 from charloom.models.torchnet.transformer import TransformerNetwork
-from charloom.models.torchnet.window_model import WindowModel
 from charloom.models.weights import Array, check_weights, initial_weights
 
 __all__ = [
@@ -47,6 +45,7 @@ __all__ = [
     "new_network",
     "open_folder",
     "read_tokens",
+    "run_on_ranks",
     "source_weights",
 ]
 
@@ -59,35 +58,37 @@ def create_learner(
     seed: int | None = None,
     characters: NDArray[np.integer] | None = None,
 ) -> TorchLearner | ranks.Leader:
-    """Return a fresh learner, as model.py's `create_learner` does; of several ranks, the leader."""
-    here, counts = place(), None if characters is None else characters.tolist()
-    create = ranks.Create(model, train, vocabulary_size, dtype, seed, counts)
+    """Return a fresh learner, as `engines.create_learner` does; of several ranks, the leader."""
+    here = place()
     if here is None:
-        return _own_learner(create)
+        return _own_learner(model, train, vocabulary_size, dtype, seed, characters)
     if here.rank:
         raise CharloomError(
-            "several processes train by `charloom train` alone: let that be started"
+            "several processes train by `charloom train` alone: let that be started", "unsupported"
         )
-    return ranks.Leader(ranks.team(), _own_learner, create)
+    settings: dict[str, Any] = {"model": model, "vocabulary_size": vocabulary_size, "dtype": dtype}
+    settings |= {"seed": seed, "characters": characters}
+    return ranks.Leader(ranks.team(), _own_learner, train, settings)
 
 
-def follow() -> NoReturn:
-    """Help rank 0 to train until it says stop, and end with its status."""
-    ranks.follow(_own_learner)
+def run_on_ranks(command: Callable[[], object], rank: int) -> NoReturn:
+    """Run a command that trains on rank 0, help it on the others, and end with its status."""
+    ranks.run(command, _own_learner, rank)
 
 
-def _own_learner(create: ranks.Create, share: Share | None = None) -> TorchLearner:
-    model, train, vocabulary_size, dtype = (
-        create.model,
-        create.train,
-        create.vocabulary_size,
-        create.dtype,
-    )
+def _own_learner(
+    model: NetworkConfig,
+    train: TrainConfig,
+    vocabulary_size: int,
+    dtype: Dtype,
+    seed: int | None,
+    characters: NDArray[np.integer] | None,
+    share: Share | None = None,
+) -> TorchLearner:
     check_precision(train, dtype, pick_device())
-    seed = train.seed if create.seed is None else create.seed
+    seed = train.seed if seed is None else seed
     network: Network
     if isinstance(model, PretrainedConfig):
-        characters = None if create.characters is None else np.array(create.characters)
         network = trainable(model, train, vocabulary_size, dtype, seed, characters)
     else:
         network = new_network(model, vocabulary_size, dtype)
@@ -100,16 +101,12 @@ def create_model(
     weights: Mapping[str, Array],
     vocabulary: Tokenizer,
     dtype: Dtype = "float32",
-) -> TorchModel | WindowModel | PretrainedModel:
-    """Return a model that predicts with these weights; raises CharloomError on a misfit."""
+) -> Model:
+    """Return a model that predicts with these weights; raises CharloomError if they do not fit."""
     check_weights(weights, config, len(vocabulary))
     network = new_network(config, len(vocabulary), dtype)
     network.put(weights)
-    if isinstance(network, PretrainedNetwork):
-        return PretrainedModel(network.model, vocabulary, network.config.context)
-    if isinstance(network, TransformerNetwork) and network.config.mixer == "attention":
-        return WindowModel(network, vocabulary)
-    return TorchModel(network, vocabulary)
+    return as_model(network, vocabulary)
 
 
 def new_network(config: NetworkConfig, vocabulary_size: int, dtype: Dtype) -> Network:

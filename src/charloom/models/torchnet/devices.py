@@ -1,7 +1,7 @@
 """Where the arithmetic happens, and how exactly."""
 
-from collections.abc import Callable
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import Any
 
 import numpy as np
@@ -10,8 +10,10 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from charloom.config import TrainConfig
+from charloom.data.tokenizer import Ids
 from charloom.distributed import place
 from charloom.errors import CharloomError
+from charloom.models.learner_arrays import check_ids
 from charloom.models.torchnet.network import Network
 
 HALF = {"bf16": torch.bfloat16, "fp16": torch.float16}
@@ -20,14 +22,18 @@ HALF = {"bf16": torch.bfloat16, "fp16": torch.float16}
 def pick_device() -> torch.device:
     """Return the GPU that PyTorch finds, of several the one for this process, or else the CPU.
 
-    Raises CharloomError where torchrun has started more processes than there are GPUs.
+    Raises CharloomError if torchrun has started more processes than there are GPUs.
     """
     if not torch.cuda.is_available():
         return torch.device("cpu")
     torch.backends.cudnn.allow_tf32 = False  # full precision is full: bf16 is there to be asked for
     if here := place():
         if here.local >= (count := torch.cuda.device_count()):
-            raise CharloomError(f"here are {count} GPUs, but more processes: start one for each")
+            raise CharloomError(
+                f"here are {count} GPUs, but more processes: start one for each",
+                "unsupported",
+                found=count,
+            )
         torch.cuda.set_device(here.local)
     return torch.device("cuda", torch.cuda.current_device())
 
@@ -38,6 +44,20 @@ def send(array: NDArray[Any], device: torch.device) -> Tensor:
     if device.type == "cpu":
         return tensor
     return tensor.pin_memory().to(device, non_blocking=True)
+
+
+def send_ids(ids: Ids, vocabulary_size: int, device: torch.device) -> Tensor:
+    """Copy ids to the device as int64. Raises CharloomError if one is not in [0, V)."""
+    check_ids(ids, vocabulary_size)
+    return send(ids.astype(np.int64, copy=False), device)
+
+
+@contextmanager
+def seeded(seed: int, device: torch.device) -> Iterator[None]:
+    """Let PyTorch's own generators begin at `seed`, and put them back as they were."""
+    with torch.random.fork_rng([device] if device.type == "cuda" else []):
+        torch.manual_seed(seed)
+        yield
 
 
 def numpy_name(tensor: Tensor) -> str:
@@ -53,36 +73,48 @@ def autocast(device: torch.device, train: TrainConfig) -> AbstractContextManager
 
 
 def check_precision(train: TrainConfig, dtype: str, device: torch.device) -> None:
-    """Raise CharloomError where half precision is asked for of what does not have it."""
+    """Raise CharloomError if half precision is asked for of what does not have it."""
     if train.precision == "full":
         return
     what = f"--precision {train.precision}"
     if dtype == "float64":
-        raise CharloomError(f"{what} goes with float32, not with float64: leave one of them out")
+        raise CharloomError(
+            f"{what} goes with float32, not with float64: leave one of them out", field="precision"
+        )
     if train.precision == "fp16" and device.type == "cpu":
-        raise CharloomError(f"{what} needs a GPU, and PyTorch finds none: leave it out")
+        raise CharloomError(
+            f"{what} needs a GPU, and PyTorch finds none: leave it out",
+            "unsupported",
+            field="precision",
+        )
     if device.type == "cpu" and not _multiplies_bf16():
         raise CharloomError(
-            f"{what} gains nothing on this processor, which has no bf16: leave it out"
+            f"{what} gains nothing on this processor, which has no bf16: leave it out",
+            "unsupported",
+            field="precision",
         )
 
 
 def _multiplies_bf16() -> bool:
-    """Say whether the CPU has bf16: without it products are far slower, and an LSTM fails."""
+    """Whether the CPU multiplies bf16: without that an update is far slower, and an LSTM fails.
+
+    oneDNN, which multiplies on x86, needs AVX-512 for it; elsewhere PyTorch's own code does.
+    """
     mkldnn = torch.backends.mkldnn.is_available()  # type: ignore[no-untyped-call]
-    return not mkldnn or bool(torch.ops.mkldnn._is_mkldnn_bf16_supported())
+    return not mkldnn or torch.backends.cpu.get_cpu_capability() not in ("DEFAULT", "AVX2")
 
 
-def compiled(network: Network) -> tuple[Callable[..., Any], type[Exception]]:
-    """Return the network through torch.compile, and what is raised where that fails.
+def compiled(network: Network) -> Callable[..., Any]:
+    """Return the network through torch.compile, which compiles when it is first called.
 
-    It compiles when it is first called. Raises CharloomError where there is nothing to compile.
+    Raises CharloomError if there is nothing to compile.
     """
     if not network.compiles:
         raise CharloomError(
             f"--compile gains nothing for a {type(network).__name__}, whose layers are kernels of "
-            "PyTorch's own: leave it out"
+            "PyTorch's own: leave it out",
+            "unsupported",
+            field="compile",
         )
-    from torch._dynamo.exc import TorchDynamoException
-
-    return torch.compile(network), TorchDynamoException
+    compiled: Callable[..., Any] = torch.compile(network)
+    return compiled

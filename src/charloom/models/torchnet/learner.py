@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any
@@ -12,11 +13,12 @@ import torch.nn.functional as F  # noqa: N812
 from torch import Tensor
 
 from charloom.config import TrainConfig
-from charloom.data.tokenizer import Ids
+from charloom.data.tokenizer import Ids, Tokenizer
 from charloom.errors import CharloomError
 from charloom.files import one_line
 from charloom.models.learner_arrays import check_arrays, check_batch
 from charloom.models.torchnet.devices import autocast, compiled, send
+from charloom.models.torchnet.language_model import Model, as_model
 from charloom.models.torchnet.network import Dropout, Masks, Network, State
 from charloom.models.torchnet.optimizers import Gradients, Optimizer
 from charloom.models.torchnet.scaling import LossScale
@@ -25,9 +27,9 @@ from charloom.models.weights import Array, state_shapes
 
 @dataclass(frozen=True)
 class Share:
-    """Those of a step's B lanes that this process computes.
+    """Those of a step's B rows that this process computes.
 
-    `reduce` sums a flat vector over all processes, in place; None where there is only one.
+    `reduce` sums a flat vector over all processes, in place; None if there is only one.
     """
 
     first: int
@@ -35,14 +37,17 @@ class Share:
     reduce: Callable[[Tensor], None] | None = None
 
 
-def parts(lanes: int, count: int) -> list[slice]:
-    """Cut so many lanes into parts that differ by one at most; raises CharloomError."""
-    if count > lanes:
+def parts(rows: int, count: int) -> list[slice]:
+    """Cut so many rows into parts that differ by one at most; raises CharloomError."""
+    if count > rows:
         raise CharloomError(
-            f"--accumulate {count:,} asks for more parts than there are lanes, {lanes:,}: "
-            "lower it, or raise --batch"
+            f"--accumulate {count:,} asks for more parts than there are sequences, {rows:,}: "
+            "lower it, or raise --batch",
+            field="accumulate",
+            needed=count,
+            found=rows,
         )
-    cuts = [lanes * k // count for k in range(count + 1)]
+    cuts = [rows * k // count for k in range(count + 1)]
     return [slice(*pair) for pair in pairwise(cuts)]
 
 
@@ -51,10 +56,10 @@ class TorchLearner:
 
     `seed`, by default `train.seed`, draws the dropout masks. On a GPU `update` returns a tensor
     that is still being computed, and nothing waits for it; which masks come next follows from a
-    count kept here, that of all calls since `load`. It is only after a step that was refused
-    that this differs from the updates made, until `arrays` is asked for.
+    count kept here, that of all calls since `load`. Only after a step that was refused does
+    this differ from the updates made, until `arrays` is asked for.
 
-    Of the lanes of a step only those of its `share` are given to it. `update`, `loss` and
+    Of the rows of a step only those of its `share` are given to it. `update`, `loss` and
     `arrays` must then be called by all processes alike.
     """
 
@@ -78,10 +83,8 @@ class TorchLearner:
         self.gradients = Gradients(self.layout)
         self.optimizer = Optimizer(train, self.layout)
         self.scale = LossScale(self.device) if train.precision == "fp16" else None
-        self.forward: Callable[..., tuple[Tensor, State]] = network
-        self.compile_error: type[Exception] | tuple[()] = ()
-        if train.compile:
-            self.forward, self.compile_error = compiled(network)
+        self.forward: Callable[..., tuple[Tensor, State]]
+        self.forward = compiled(network) if train.compile else network
         self.updates = 0  # decides on the masks
         self.state: State
         self.reset()
@@ -89,17 +92,14 @@ class TorchLearner:
     def update(self, inputs: Ids, targets: Ids, learning_rate: float) -> float:
         """Take one step on inputs and targets (B, T), and carry the state on.
 
-        Returns the loss before the step, with dropout, in mean nats per character; NaN where
-        the loss is finite but its gradient is not. Where what it returns is NaN or infinite,
+        Returns the loss before the step, with dropout, in mean nats per character; NaN if
+        the loss is finite but its gradient is not. If what it returns is NaN or infinite,
         weights, slots and the count of updates are as they were; the carried state is not.
-        Raises CharloomError where the shapes are not (B, T) or an id is not in [0, V).
+        Raises CharloomError if the shapes are not (B, T) or an id is not in [0, V).
         """
         ids, goals = self._send(inputs, targets)
         self.gradients.flat.zero_()
-        try:
-            states = [self._add_gradients(ids, goals, rows) for rows in self.parts]
-        except self.compile_error as error:
-            raise CharloomError(f"--compile failed ({one_line(error)}): leave it out") from None
+        states = [self._add_gradients(ids, goals, rows) for rows in self.parts]
         self.state = tuple(torch.cat(arrays) for arrays in zip(*states, strict=True))
         if self.share.reduce:
             self.share.reduce(self.gradients.flat)
@@ -112,14 +112,27 @@ class TorchLearner:
         """Forward and backward over some rows of (B, T); return their state after."""
         scale = 1.0 if self.train.reduction == "sum" else 1 / (self.train.batch * ids.shape[1])
         state = tuple(array[rows] for array in self.state)
-        with autocast(self.device, self.train):
-            logits, state = self.forward(ids[rows], state, self._masks(rows))
+        with autocast(self.device, self.train), self._dropping(rows) as masks:
+            logits, state = self._call(ids[rows], state, masks)
         nats = self._nats(logits, targets[rows])
         scaled = nats * scale if self.scale is None else nats * scale * self.scale.scale
         torch.autograd.backward(scaled)
         self.gradients.sums[0] += nats.detach()
         self.gradients.sums[1] += self._characters(targets[rows])
         return tuple(array.detach().to(self.gradients.flat.dtype) for array in state)
+
+    def _call(self, ids: Tensor, state: State, masks: Masks) -> tuple[Tensor, State]:
+        """Call the network, which torch.compile may fail to compile in many ways of its own."""
+        try:
+            return self.forward(ids, state, masks)
+        except Exception as error:
+            if not self.train.compile or isinstance(error, CharloomError):
+                raise
+            raise CharloomError(
+                f"--compile failed ({one_line(error)}): leave it out",
+                "unsupported",
+                field="compile",
+            ) from None
 
     @torch.no_grad()
     def _move(self, learning_rate: float) -> Tensor:
@@ -148,9 +161,13 @@ class TorchLearner:
             self.share.reduce(sums)
         return float(sums[0] / sums[1])
 
+    def model(self, vocabulary: Tokenizer) -> Model:
+        """Return the model as it is now, which shares the weights, as `LendsModel.model`."""
+        return as_model(self.network, vocabulary)
+
     @property
     def gradient_norm(self) -> float | None:
-        """The norm of the last update's gradient before it was clipped; None where unknown."""
+        """The norm of the last update's gradient before it was clipped; None if unknown."""
         return None if self.optimizer.norm is None else float(self.optimizer.norm)
 
     def reset(self) -> None:
@@ -161,7 +178,7 @@ class TorchLearner:
         """Return copies of weights, optimiser slots, updates made, carried state, dropout seed.
 
         They are ``optimizer.SLOT.WEIGHT``, ``optimizer.updates`` (1,), ``state.NAME`` (B, ...)
-        of all lanes, and ``rng.seed`` (1,). Seed and updates determine every mask.
+        of all rows, and ``rng.seed`` (1,). Seed and updates determine every mask.
         """
         arrays = {name: layout.read(layout.parameter) for name, layout in self.layout.items()}
         for slot, named in self.optimizer.slots.items():
@@ -180,7 +197,7 @@ class TorchLearner:
         """Take weights alone, or all that `arrays` gave, cast to this learner's dtype.
 
         With weights alone all else becomes that of a fresh learner: slots and carried state
-        zero, no updates made. Raises CharloomError, having changed nothing, where a name is
+        zero, no updates made. Raises CharloomError, having changed nothing, if a name is
         missing or unknown, a shape does not fit, or a weight is not finite.
         """
         check_arrays(arrays, self.network.config, self.train, self.network.vocabulary_size)
@@ -202,28 +219,28 @@ class TorchLearner:
             self.scale.numbers = send(arrays["optimizer.scale"].astype(np.float32), self.device)
             self.optimizer.moves -= int(arrays["optimizer.scale"][2])
         self.seed = int(arrays["rng.seed"][0])
-        lanes = [arrays[f"state.{name}"][self.rows] for name in self.state_shapes]
-        self.state = tuple(send(array.astype(self.dtype), self.device) for array in lanes)
+        state = (
+            arrays[f"state.{name}"][self.rows].astype(self.dtype) for name in self.state_shapes
+        )
+        self.state = tuple(send(array, self.device) for array in state)
 
     def _whole_state(self) -> State:
-        """Return the carried state of all lanes: each process adds its own to zeros."""
+        """Return the carried state of all rows: each process adds its own to zeros."""
         if self.share.reduce is None:
             return self.state
-        whole = []
-        for array in self.state:
-            lanes = array.new_zeros(self.train.batch, *array.shape[1:])
-            lanes[self.rows] = array
-            self.share.reduce(lanes.view(-1))
-            whole.append(lanes)
-        return tuple(whole)
+        whole = tuple(array.new_zeros(self.train.batch, *array.shape[1:]) for array in self.state)
+        for array, own in zip(whole, self.state, strict=True):
+            array[self.rows] = own
+            self.share.reduce(array.view(-1))
+        return whole
 
-    def _masks(self, rows: slice) -> Masks:
-        """Draw the masks of the next update, for some of this process's lanes."""
+    def _dropping(self, rows: slice) -> AbstractContextManager[Masks]:
+        """Enter to get the masks of the next update, for some of this process's rows."""
         if not self.train.dropout:
-            return ()
-        lanes = slice(self.share.first + rows.start, self.share.first + rows.stop)
+            return nullcontext(())
+        rows = slice(self.share.first + rows.start, self.share.first + rows.stop)
         rate, batch = self.train.dropout, self.train.batch
-        return self.network.masks(Dropout(rate, self.seed, self.updates, batch, lanes))
+        return self.network.dropping(Dropout(rate, self.seed, self.updates, batch, rows))
 
     def _nats(self, logits: Tensor, targets: Tensor) -> Tensor:
         """Sum of -log p(target) over logits (B, T, V)."""

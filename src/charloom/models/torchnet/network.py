@@ -2,6 +2,7 @@
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -11,8 +12,8 @@ from torch import Tensor, nn
 from charloom.config import NetworkConfig
 from charloom.models.weights import Array
 
-State = tuple[Tensor, ...]  # in the order of weights.state_shapes, lanes on axis 0 of each
-Masks = tuple[Any, ...]  # as the network draws them; () for none
+State = tuple[Tensor, ...]  # in the order of weights.state_shapes, B on axis 0 of each
+Masks = tuple[Any, ...]  # what `forward` drops out by; () for nothing
 
 
 def _same(tensor: Tensor) -> Tensor:
@@ -42,7 +43,7 @@ class Layout(NamedTuple):
 class Dropout(NamedTuple):
     """What masks follow from, and from nothing else.
 
-    They are those `rows` of the masks of all the step's `batch` lanes; `update` counts from 0.
+    They are those `rows` of the masks of all the step's `batch` rows; `update` counts from 0.
     """
 
     rate: float
@@ -51,9 +52,15 @@ class Dropout(NamedTuple):
     batch: int
     rows: slice
 
+    @property
+    def torch_seed(self) -> int:
+        """A seed for PyTorch's own generator, whose masks depend on which rows are read at once."""
+        key = self.seed, self.update, self.rows.start
+        return int(np.random.SeedSequence(key).generate_state(1, np.uint64)[0])
+
 
 class Network(nn.Module, ABC):
-    """A network over ids: B lanes, T time, V characters."""
+    """A network over ids: B sequences, T time, V characters."""
 
     config: NetworkConfig
     vocabulary_size: int
@@ -69,8 +76,8 @@ class Network(nn.Module, ABC):
         """Read ids (B, T) int64 after the state: logits (B, T, V), and the state after."""
 
     @abstractmethod
-    def masks(self, dropout: Dropout) -> Masks:
-        """Draw what `forward` multiplies by; the same for equal arguments."""
+    def dropping(self, dropout: Dropout) -> AbstractContextManager[Masks]:
+        """Enter to get what `forward` drops out by, the same for equal arguments."""
 
     @abstractmethod
     def layout(self) -> dict[str, Layout]:

@@ -1,6 +1,6 @@
-"""How weights move, given their gradients: charloom/optimizers.py over PyTorch's tensors.
+"""How weights move, given their gradients: models/optimizers.py over PyTorch's tensors.
 
-Nothing here waits for a GPU: whether a step is made is itself a number on the device, and where
+Nothing here waits for a GPU: whether a step is made is itself a number on the device, and if
 it is not, what is added to weights and slots is 0.
 """
 
@@ -8,6 +8,7 @@ from collections.abc import Mapping
 
 import torch
 from torch import Tensor
+from torch.optim.adamw import adamw
 
 from charloom.config import TrainConfig
 from charloom.models.optimizers import EPSILON, SLOTS
@@ -56,7 +57,7 @@ class Optimizer:
         """Clip the gradients (norm first, then values) and move the weights, both in place.
 
         Returns whether it moved, as a tensor (). It does not, and no weight, slot or count
-        changes, where `sound` is False, or where a number of the gradients, or their norm where
+        changes, if `sound` is False, or if an element of the gradients, or their norm if
         that is clipped, is NaN or infinite.
         """
         config, numbers = self.config, gradients.numbers
@@ -78,21 +79,18 @@ class Optimizer:
         w, slots = self.weights, [[*named.values()] for named in self.slots.values()]
         match self.config.optimizer:
             case "sgd":
-                torch._foreach_add_(w, dw, alpha=-rate)
+                for weight, d in zip(w, dw, strict=True):
+                    weight.add_(d, alpha=-rate)
             case "adagrad":
-                (memory,) = slots
-                torch._foreach_addcmul_(memory, dw, dw)
-                root = torch._foreach_add(memory, EPSILON)
-                torch._foreach_sqrt_(root)
-                torch._foreach_addcdiv_(w, dw, root, value=-rate)
+                for weight, d, memory in zip(w, dw, *slots, strict=True):
+                    memory.addcmul_(d, d)
+                    weight.addcdiv_(d, (memory + EPSILON).sqrt_(), value=-rate)
             case "rmsprop":
-                (square,) = slots
                 decay = self.moves.new_full((), self.config.decay, dtype=w[0].dtype)
-                torch._foreach_mul_(square, decay.masked_fill_(~sound, 1.0))
-                torch._foreach_addcmul_(square, dw, dw, value=1 - self.config.decay)
-                root = torch._foreach_sqrt(square)
-                torch._foreach_add_(root, EPSILON)
-                torch._foreach_addcdiv_(w, dw, root, value=-rate)
+                decay.masked_fill_(~sound, 1.0)
+                for weight, d, square in zip(w, dw, *slots, strict=True):
+                    square.mul_(decay).addcmul_(d, d, value=1 - self.config.decay)
+                    weight.addcdiv_(d, square.sqrt().add_(EPSILON), value=-rate)
             case "adam" | "adamw":
                 m, v = slots
                 self._adam(w, dw, m, v, rate, sound)
@@ -109,16 +107,17 @@ class Optimizer:
         """Adam by PyTorch's own kernel; decay is for matrices."""
         config = self.config
         decay = config.weight_decay if config.optimizer == "adamw" else 0.0
-        update, found = (self.moves + 1).float(), (~sound).float()
         for matrices in (True, False):
             chosen = [k for k, weight in enumerate(w) if (weight.ndim > 1) == matrices]
-            torch._fused_adamw_(
+            adamw(
                 [w[k] for k in chosen],
                 [dw[k] for k in chosen],
                 [m[k] for k in chosen],
                 [v[k] for k in chosen],
                 [],
-                [update] * len(chosen),
+                [*self.moves.float().repeat(len(chosen)).unbind()],
+                fused=True,
+                found_inf=(~sound).float(),
                 lr=rate,
                 beta1=config.beta1,
                 beta2=config.beta2,
@@ -126,7 +125,6 @@ class Optimizer:
                 eps=EPSILON,
                 amsgrad=False,
                 maximize=False,
-                found_inf=found,
             )
 
 

@@ -3,6 +3,8 @@
 import copy
 import inspect
 import json
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -15,7 +17,7 @@ from charloom.config import PretrainedConfig, TrainConfig, replace
 from charloom.data.tokenizer import Ids, Tokenizer
 from charloom.errors import CharloomError
 from charloom.models.torchnet import folders
-from charloom.models.torchnet.devices import pick_device, send
+from charloom.models.torchnet.devices import pick_device, seeded, send_ids
 from charloom.models.torchnet.network import Dropout, Layout, Masks, Network, State
 from charloom.models.weights import Array, check_shapes
 
@@ -52,23 +54,18 @@ class PretrainedNetwork(Network):
         check_shapes(parameters, config.shapes, "the model of config.json")
 
     def forward(self, ids: Tensor, state: State, masks: Masks = ()) -> tuple[Tensor, State]:
-        """Read ids (B, T), each lane from nothing: logits (B, T, W), where W may exceed V."""
-        if not masks:
-            return self.model(ids, use_cache=False).logits, ()
-        # The library draws its own masks, from the one generator that all of PyTorch has.
-        with torch.random.fork_rng([ids.device] if ids.is_cuda else []):
-            torch.manual_seed(int(masks[0]))
+        """Read ids (B, T), each sequence from nothing: logits (B, T, W); W may exceed V."""
+        return self.model(ids, use_cache=False).logits, ()
+
+    @contextmanager
+    def dropping(self, dropout: Dropout) -> Iterator[Masks]:
+        """Let the library draw its own masks, which several ranks do not draw as one does."""
+        with seeded(dropout.torch_seed >> 1, self.device()):
             self.model.train()
             try:
-                return self.model(ids, use_cache=False).logits, ()
+                yield ()
             finally:
                 self.model.eval()
-
-    def masks(self, dropout: Dropout) -> Masks:
-        """Return a seed for the library's masks, which are not one process's on several ranks."""
-        key = (dropout.seed, dropout.update, dropout.rows.start)
-        (seed,) = np.random.SeedSequence(key).generate_state(1, np.uint64)
-        return (torch.tensor(int(seed >> np.uint64(1))),)
 
     def layout(self) -> dict[str, Layout]:
         """Return, by its name, where each weight is that is trained."""
@@ -188,8 +185,7 @@ def _add_adapters(model: nn.Module, rank: int, seed: int) -> None:
     settings = LoraConfig(
         r=rank, lora_alpha=LORA_ALPHA, target_modules="all-linear", fan_in_fan_out=turned
     )
-    with torch.random.fork_rng([]):
-        torch.manual_seed(seed)
+    with seeded(seed, torch.device("cpu")):
         inject_adapter_in_model(settings, model)
 
 
@@ -209,7 +205,7 @@ class PretrainedModel:
 
     def __init__(self, model: nn.Module, vocabulary: Tokenizer, context: int) -> None:
         self.vocabulary, self.context = vocabulary, context
-        self._model = model.requires_grad_(False)
+        self._model = model
         self._device = next(model.parameters()).device
         known = inspect.signature(self._model.forward).parameters
         self._keeps = "logits_to_keep" in known
@@ -234,11 +230,9 @@ class PretrainedModel:
         """Read ids (B, T): (B, T, V), entry t the log-probabilities after ids[:, : t + 1].
 
         Ids that the model has and the vocabulary has not are possible, and so the others do not
-        quite add up to 1. Raises CharloomError where an id is not in [0, V).
+        quite add up to 1. Raises CharloomError if an id is not in [0, V).
         """
         V = len(self.vocabulary)
-        if ids.size and not (ids.min() >= 0 and ids.max() < V):
-            raise CharloomError(f"ids must be from 0 to {V - 1}")
         parts, C = [], self.context
         known, cache = state
         at = 0
@@ -256,7 +250,7 @@ class PretrainedModel:
         """Read ids (B, T) after a cache, which stays as it is; return logits (B, last, W)."""
         asked = {"logits_to_keep": last} if self._keeps else {}
         asked |= {self._cache: _copied(cache), "use_cache": True}
-        out = self._model(send(ids.astype(np.int64), self._device), **asked)
+        out = self._model(send_ids(ids, len(self.vocabulary), self._device), **asked)
         return out.logits[:, -last:], out[self._cache]
 
 

@@ -4,6 +4,7 @@ PyTorch keeps a matrix as the transpose of the contract's, the LSTM's gates in t
 i f g o, and two biases, whose sum is ours: the second stays 0 and is not trained.
 """
 
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 import torch
@@ -89,15 +90,15 @@ class RecurrentNetwork(Network):
         one_hot = self.head_W.new_zeros(*ids.shape, self.vocabulary_size)
         return one_hot.scatter_(2, ids.unsqueeze(2), 1.0)
 
-    def masks(self, dropout: Dropout) -> Masks:
-        """Draw (B, H) for each layer: those of the other engines."""
+    def dropping(self, dropout: Dropout) -> AbstractContextManager[Masks]:
+        """Draw masks (B, H) for each layer: those of the other engines."""
         seed, update, rate, rows = dropout.seed, dropout.update, dropout.rate, dropout.rows
         shape, dtype = (dropout.batch, self.config.hidden), numpy_name(self.head_W)
         drawn = [
             dropout_mask(seed, update, layer, shape, rate, dtype)[rows]
             for layer in range(self.config.layers)
         ]
-        return tuple(send(mask, self.device()) for mask in drawn)
+        return nullcontext(tuple(send(mask, self.device()) for mask in drawn))
 
     def layout(self) -> dict[str, Layout]:
         """Return, by its name in the contract, where each weight is."""

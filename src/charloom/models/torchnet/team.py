@@ -1,84 +1,82 @@
 """The processes that train one run together, and how they talk.
 
-Commands go from rank 0 to each of the others over gloo, gradients are summed over nccl on GPUs
-and over gloo elsewhere. They find one another through the store that torchrun keeps, and there
-make up a name for their group: after a restart torchrun may keep the store, with what the dead
-have written there (PyTorch 2.13's own rendezvous then connects to processes that are gone).
+torchrun starts them, and starts all of them again when one has died. They meet in its store.
+Rank 0 tells the others what to do over gloo; gradients are summed over nccl on GPUs, else over
+gloo. A thread of each takes part in a barrier every half second: PyTorch's monitored barrier
+finds and names a rank that is stopped, or on the far side of a broken network.
 """
 
-import fcntl
 import os
+import signal
 import socket
-import struct
+import threading
 import uuid
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from datetime import timedelta
 from time import monotonic, sleep
-from typing import Any
+from typing import Any, NoReturn
 
-import numpy as np
 import torch
 import torch.distributed as dist
 from torch import Tensor
-from torch.distributed import TCPStore  # type: ignore[attr-defined]
-from torch.distributed.distributed_c10d import PrefixStore, Store
+from torch.distributed import PrefixStore, Store, TCPStore  # type: ignore[attr-defined]
 
-from charloom.distributed import Place
+from charloom.distributed import Place, say
 from charloom.errors import CharloomError
-from charloom.models.torchnet.watchdog import Watchdog, silence
 
-GATHERING = 600.0  # seconds until all have come, at most
-SLACK = 30.0  # seconds that a sum may take longer: the watchdog can say which rank is silent
-PARTING = 5.0  # seconds until all have left, at most
-SIOCGIFADDR = 0x8915  # of Linux: the address of a network interface
-A_YEAR = timedelta(days=365)  # rank 0 may read and evaluate for long: the watchdog looks after it
+MEETING_SECONDS = 600.0  # until all have come, at most
+SILENCE_SECONDS = 120.0  # without a sign of life, after which a rank counts as lost
+SLACK_SECONDS = 30.0  # that a sum may take longer, so that the barrier names the silent rank first
+PULSE_SECONDS = 0.5  # between two barriers
+POLL_SECONDS = 0.02  # between two looks at the store
+GRACE_SECONDS = 2.0  # for the main thread to say itself that another process has gone
+A_YEAR = timedelta(days=365)  # rank 0 may read text and save for long: the barrier looks after it
+
+
+def silence() -> float:
+    """Return SILENCE_SECONDS, or the fewer seconds that tests ask for in CHARLOOM_SILENCE."""
+    return float(os.environ.get("CHARLOOM_SILENCE", SILENCE_SECONDS))
 
 
 class Team:
-    """One process among the others; `place` says which."""
+    """One process among the others; `place` says which, `broken` whether they are out of step."""
 
     def __init__(self, place: Place, device: torch.device) -> None:
-        """Meet the others; raises CharloomError where they do not come, or go again."""
+        """Meet the others. Raises CharloomError if they do not come, or leave again."""
         self.place, self.broken = place, False
-        meet = _gather if place.rank == 0 else _come
+        limit = timedelta(seconds=silence())
         with self._talking():
             store = _connect(place)
-            watchdog = Watchdog(place, _connect(place, hosts=False))
-            group = meet(store, place, watchdog.begin)
-            self._store = PrefixStore(f"charloom/{group}/groups", store)
-            _pick_interface(place)
+            self._store = PrefixStore(_agree(store, place), store)
             dist.init_process_group(
                 "gloo",
                 store=self._store,
                 rank=place.rank,
                 world_size=place.ranks,
-                timeout=A_YEAR,
+                timeout=limit,
             )
+            self._telling = dist.new_group(timeout=A_YEAR, backend="gloo")
             backend = "nccl" if device.type == "cuda" else "gloo"
-            limit = timedelta(seconds=silence() + SLACK)
-            self._summing = dist.new_group(backend=backend, timeout=limit)
+            slack = timedelta(seconds=SLACK_SECONDS)
+            self._summing = dist.new_group(timeout=limit + slack, backend=backend)
+            here = socket.gethostname(), os.getppid()
+            known = [(here, 0)] * place.ranks
+            dist.all_gather_object(known, (here, os.getpid()), self._telling)
+        self._siblings = [pid for where, pid in known if where == here and pid != os.getpid()]
+        threading.Thread(target=self._monitor, args=(limit,), daemon=True).start()
 
-    def send(self, rank: int, message: bytes) -> None:
-        """Send bytes to another rank."""
+    def tell(self, what: Any = None) -> Any:
+        """Return what rank 0 calls this with, on every rank."""
+        message = [what]
         with self._talking():
-            dist.send(torch.tensor([len(message)]), rank)
-            dist.send(_bytes(bytearray(message)), rank)
+            dist.broadcast_object_list(message, 0, self._telling)
+        return message[0]
 
-    def receive(self, rank: int) -> bytes:
-        """Wait for what another rank sends."""
-        size = torch.empty(1, dtype=torch.int64)
+    def share(self, tensor: Tensor) -> None:
+        """Make a tensor in the host's memory what it is on rank 0, in place, on every rank."""
         with self._talking():
-            dist.recv(size, rank)
-            message = bytearray(int(size))
-            dist.recv(_bytes(message), rank)
-        return bytes(message)
-
-    def share(self, array: np.ndarray[Any, Any]) -> None:
-        """Make a C-ordered array what it is on rank 0, on every rank."""
-        if array.size:
-            with self._talking():
-                dist.broadcast(torch.from_numpy(array.reshape(-1).view(np.uint8)), 0)
+            dist.broadcast(tensor, 0, self._telling)
 
     def sum(self, flat: Tensor) -> None:
         """Put the sum over all ranks into a flat tensor, in place."""
@@ -89,9 +87,19 @@ class Team:
         """Whether int64 numbers (n,) are the same on every rank."""
         both = torch.cat((numbers, ~numbers))
         with self._talking():
-            dist.all_reduce(both, dist.ReduceOp.MAX, group=self._summing)
+            dist.all_reduce(both, dist.ReduceOp.MAX, self._summing)
         most, least = both.chunk(2)
         return bool((most == ~least).all())
+
+    def pass_on(self, number: int) -> None:
+        """Let a signal that came to this process come to rank 0, which alone can save."""
+        with suppress(RuntimeError):
+            self._store.set("signal", str(number))
+
+    def part(self) -> None:
+        """Wait until all are about to end, so that none takes another for lost."""
+        with suppress(CharloomError), self._talking():
+            dist.barrier(self._telling)
 
     @contextmanager
     def _talking(self) -> Iterator[None]:
@@ -102,85 +110,71 @@ class Team:
             line = str(error).partition("\n")[0].partition(". ")[0]
             raise CharloomError(
                 f"another process of this run has gone, or does not answer ({line}): start them "
-                "all again, and they go on from the last checkpoint"
+                "all again, and they go on from the last checkpoint",
+                "process-lost",
             ) from None
 
-    def part(self) -> None:
-        """Say that this process is about to end; rank 0 waits a while for all to say so."""
-        with suppress(CharloomError), self._talking():
-            self._store.set(f"parted{self.place.rank}", "")
-            others = [f"parted{rank}" for rank in range(1, self.place.ranks)]
-            deadline = monotonic() + PARTING
-            while self.place.rank == 0 and not self.broken and monotonic() < deadline:
-                if not others or self._store.check(others):
-                    break
-                sleep(0.01)
+    def _monitor(self, limit: timedelta) -> NoReturn:
+        """Look after the other ranks while the main thread computes, and on rank 0 for signals."""
+        passed_on = False
+        try:
+            while True:
+                dist.monitored_barrier(timeout=limit, wait_all_ranks=True)
+                if self.place.rank == 0 and not passed_on and self._store.check(["signal"]):
+                    passed_on = True
+                    os.kill(os.getpid(), int(self._store.get("signal")))
+                sleep(PULSE_SECONDS)
+        except RuntimeError as error:
+            sleep(GRACE_SECONDS * (1 if self.place.rank == 0 else 2))  # rank 0 knows who is silent
+            say(self.place.rank, str(error).partition("\n")[0])
+            for pid in self._siblings:  # torchrun would wait half a minute for one that is stopped
+                with suppress(ProcessLookupError):
+                    os.kill(pid, signal.SIGKILL)
+            os._exit(1)
 
 
-def _bytes(buffer: bytearray) -> Tensor:
-    return torch.frombuffer(buffer, dtype=torch.uint8) if buffer else torch.empty(0)
-
-
-def _connect(place: Place, hosts: bool = True) -> TCPStore:
-    """Connect to the store: torchrun's, or where that keeps none, the one of rank 0."""
+def _connect(place: Place) -> Store:
+    """Connect to the store: torchrun's, or if that keeps none, the one of rank 0."""
     kept = os.environ.get("TORCHELASTIC_USE_AGENT_STORE") == "True"
     return TCPStore(
         place.host,
         place.port,
-        is_master=hosts and place.rank == 0 and not kept,
+        is_master=place.rank == 0 and not kept,
         wait_for_workers=False,
         multi_tenant=True,
     )
 
 
-def _gather(store: Store, place: Place, begin: Callable[[str], None]) -> str:
-    """Name a group, and wait until every other rank that lives has heard of it."""
-    group, missing = uuid.uuid4().hex, dict.fromkeys(range(1, place.ranks), "")
-    begin(group)
-    deadline = monotonic() + GATHERING
-    while missing:
-        for rank, known in [*missing.items()]:
-            name = _read(store, f"charloom/name{rank}")
-            if name and store.check([f"charloom/{group}/{name}"]):
-                del missing[rank]
-            elif name != known:
-                store.set(f"charloom/group/{name}", group)
-                missing[rank] = name
-        if monotonic() > deadline:
-            raise CharloomError(f"rank {next(iter(missing))} has not come for {GATHERING:g} s")
-        sleep(0.02)
-    return group
+def _agree(store: Store, place: Place) -> str:
+    """Return a name that the processes of this very start have in common.
 
-
-def _come(store: Store, place: Place, begin: Callable[[str], None]) -> str:
-    """Make this very process known to the rank 0 that lives, and return the group it names."""
+    torchrun may keep its store over a restart, with what the dead have put there, and PyTorch
+    2.13's own rendezvous would then connect to them. So rank 0 makes up a name, and tells it to
+    the newest process of every other rank until each has answered.
+    """
     name = uuid.uuid4().hex
-    store.set(f"charloom/name{place.rank}", name)
-    deadline = monotonic() + GATHERING
-    while not (group := _read(store, f"charloom/group/{name}")):
-        if monotonic() > deadline:
-            raise CharloomError(f"rank 0 has not come for {GATHERING:g} s")
-        sleep(0.02)
-    begin(group)
-    store.set(f"charloom/{group}/{name}", "heard")
+    others = range(1, place.ranks)
+
+    def complete() -> bool:
+        for key in (f"guest{rank}" for rank in others):
+            if store.check([key]):
+                store.set(store.get(key).decode(), name)
+        return bool(store.check([f"{name}/{rank}" for rank in others]))
+
+    if place.rank == 0:
+        _poll(complete)
+        return name
+    store.set(f"guest{place.rank}", name)
+    _poll(lambda: store.check([name]))
+    group: str = store.get(name).decode()
+    store.set(f"{group}/{place.rank}", "")
     return group
 
 
-def _read(store: Store, key: str) -> str:
-    return str(store.get(key).decode()) if store.check([key]) else ""
-
-
-def _pick_interface(place: Place) -> None:
-    """Let gloo use the network that leads to the store, whatever the host's name stands for."""
-    if "GLOO_SOCKET_IFNAME" in os.environ:
-        return
-    with suppress(OSError), socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as way:
-        way.connect((place.host, place.port))
-        address = socket.inet_aton(way.getsockname()[0])
-        if address[0] == 127:
-            return
-        for _, name in socket.if_nameindex():
-            with suppress(OSError):  # an interface without an address
-                asked = fcntl.ioctl(way, SIOCGIFADDR, struct.pack("256s", name.encode()))
-                if asked[20:24] == address:
-                    os.environ["GLOO_SOCKET_IFNAME"] = name
+def _poll(done: Callable[[], bool]) -> None:
+    """Wait in Python, so that signals are heard."""
+    end = monotonic() + MEETING_SECONDS
+    while not done():
+        if monotonic() > end:
+            raise RuntimeError(f"after {MEETING_SECONDS:g} s some have not come")
+        sleep(POLL_SECONDS)

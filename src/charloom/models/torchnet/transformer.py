@@ -8,10 +8,10 @@
 GPT-2's blocks (Radford et al. 2019) without biases, as nanoGPT has them (Karpathy 2022).
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from functools import partial
 
-import numpy as np
 import torch
 import torch.nn.functional as F  # noqa: N812
 from torch import Tensor, nn
@@ -19,6 +19,7 @@ from torch import Tensor, nn
 from charloom.config import TransformerConfig
 from charloom.errors import CharloomError
 from charloom.models.torchnet.attention import attend, rotary_table, rotate, split_heads
+from charloom.models.torchnet.devices import seeded
 from charloom.models.torchnet.network import Dropout, Layout, Masks, Network, State
 from charloom.models.torchnet.scan import gates, scan
 from charloom.models.weights import state_shapes, weight_shapes
@@ -92,20 +93,20 @@ class TransformerNetwork(Network):
         shapes = state_shapes(self.config, lanes).values()
         return tuple(self.embedding.new_zeros(shape) for shape in shapes)
 
-    def masks(self, dropout: Dropout) -> Masks:
-        """Return the rate; torch's own generator draws, and begins anew here.
+    @contextmanager
+    def dropping(self, dropout: Dropout) -> Iterator[Masks]:
+        """Give the rate; PyTorch's own generator draws, and begins anew here.
 
-        So the masks of a step depend on how its lanes are shared out among processes.
+        So the masks of a step depend on how its rows are shared out among processes.
         """
-        numbers = dropout.seed, dropout.update, dropout.rows.start
-        torch.manual_seed(int(np.random.SeedSequence(numbers).generate_state(1, np.uint64)[0]))
-        return (dropout.rate,)
+        with seeded(dropout.torch_seed, self.device()):
+            yield (dropout.rate,)
 
     def forward(self, ids: Tensor, state: State, masks: Masks = ()) -> tuple[Tensor, State]:
         """Read ids (B, T) int64 after the state: logits (B, T, V), and the state after.
 
         Dropout acts where nanoGPT's does: on the sum of the embeddings, on the weights of
-        attention, and on the end of each branch. Raises CharloomError where T > C.
+        attention, and on the end of each branch. Raises CharloomError if T > C.
         """
         (dropout,) = masks or (0.0,)
         after: list[Tensor] = []
@@ -121,7 +122,10 @@ class TransformerNetwork(Network):
         if length > context:
             raise CharloomError(
                 f"a step of {length:,} characters is longer than the context, {context:,}: "
-                "lower length, or raise context"
+                "lower length, or raise context",
+                field="length",
+                needed=context,
+                found=length,
             )
 
     def read(self, ids: Tensor, at: int, mixes: Sequence[Mix], dropout: float = 0.0) -> Tensor:

@@ -10,9 +10,8 @@ from numpy.lib.stride_tricks import sliding_window_view
 from torch import Tensor
 
 from charloom.data.tokenizer import Ids, Tokenizer
-from charloom.errors import CharloomError
 from charloom.models.torchnet.attention import attend
-from charloom.models.torchnet.devices import numpy_name, send
+from charloom.models.torchnet.devices import numpy_name, send_ids
 from charloom.models.torchnet.transformer import Mix, TransformerNetwork
 from charloom.models.weights import Array
 
@@ -58,9 +57,7 @@ class WindowModel:
 
     def __init__(self, network: TransformerNetwork, vocabulary: Tokenizer) -> None:
         """Take a network with its weights."""
-        self.network, self.vocabulary = network.requires_grad_(False), vocabulary
-        self.config = network.config
-        self.device = network.device()
+        self.network, self.vocabulary, self.config = network, vocabulary, network.config
         self._kept = self.config.context // 2
         self._embedding = network.embedding
 
@@ -71,7 +68,6 @@ class WindowModel:
     @torch.inference_mode()
     def step(self, ids: Ids, state: Window) -> tuple[Array, Window]:
         """Read ids (B,): log-probabilities (B, V) of the next character, and the state after."""
-        self._check(ids)
         before, cache = state
         if before.shape[1] == self.config.context:
             before, cache = before[:, -self._kept :], None
@@ -89,9 +85,8 @@ class WindowModel:
     def log_probs(self, ids: Ids, state: Window) -> tuple[Array, Window]:
         """Read ids (B, T): (B, T, V), entry t the log-probabilities after ids[:, : t + 1].
 
-        Raises CharloomError where an id is not in [0, V).
+        Raises CharloomError if an id is not in [0, V).
         """
-        self._check(ids)
         (B, T), C, n = ids.shape, self.config.context, state.ids.shape[1]
         known = np.concatenate([state.ids, ids], axis=1)
         fresh = C - self._kept  # characters of a window that the one before it did not hold
@@ -144,9 +139,4 @@ class WindowModel:
         return np.asarray(logits.log_softmax(-1).cpu())
 
     def _send(self, ids: Ids) -> Tensor:
-        return send(ids.astype(np.int64, copy=False), self.device)
-
-    def _check(self, ids: Ids) -> None:
-        V = self.network.vocabulary_size
-        if ids.size and not (ids.min() >= 0 and ids.max() < V):
-            raise CharloomError(f"ids must be from 0 to {V - 1}")
+        return send_ids(ids, self.network.vocabulary_size, self.network.device())
