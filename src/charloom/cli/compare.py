@@ -55,7 +55,7 @@ def compare(
     causal language model in Hugging Face's format. With --budget, give a FILE to train on.
 
     Lower is better. The baselines need no training: all characters equally likely (uniform), the
-    frequency of each (unigram), counts of 2 to 8 characters in a row (n-gram), and how much the
+    frequency of each (unigram), counts of 1 to 8 characters in a row (n-gram), and how much the
     text adds to the training text when both are compressed (gzip, bz2, xz).
     """
     with progress() as (write, tell):

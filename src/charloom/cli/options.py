@@ -1,8 +1,8 @@
-"""Options made from the fields of the settings in config.py, and settings from what was given."""
+"""Options made from the fields of settings, and settings changed by what was given."""
 
 import types
 from collections.abc import Callable, Collection
-from typing import Any, Literal, NamedTuple, TypeVar, Union, get_args, get_origin, get_type_hints
+from typing import Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
 
 import click
 import msgspec
@@ -13,20 +13,6 @@ from charloom.config import replace
 F = TypeVar("F", bound=Callable[..., Any])
 
 _LETTER = {int: "N", float: "X"}  # for a value of that type, in the help
-
-
-class Section(NamedTuple):
-    """Options under one heading: fields of the settings `defaults`, with a line of help each.
-
-    `unset` is the word for None, in a field that may be None. Of the fields in `chosen` the help
-    shows no default: they are chosen for each text.
-    """
-
-    title: str
-    defaults: msgspec.Struct
-    help: dict[str, str]
-    unset: str = "none"
-    chosen: Collection[str] = ()
 
 
 class _Option(click.Option):
@@ -68,33 +54,35 @@ def option(heading: str, *names: str, **attributes: Any) -> Callable[[F], F]:
     return click.option(*names, cls=_Option, heading=heading, **attributes)
 
 
-def options(section: Section) -> Callable[[F], F]:
-    """Return a decorator that adds the options of a section.
+def options(
+    heading: str,
+    defaults: msgspec.Struct,
+    texts: dict[str, str],
+    unset: str = "none",
+    chosen: Collection[str] = (),
+) -> Callable[[F], F]:
+    """Return a decorator that adds an option for each field of the settings `defaults` in `texts`.
 
-    They have no default: what is not given is left to the settings that `changed` starts from.
+    `texts` are their lines of help, `unset` is the word for None, and the fields in `chosen` are
+    chosen for each text, so that the help shows no default. What is not on the command line is
+    left to the settings that `changed` starts from.
     """
-    hints = get_type_hints(type(section.defaults))
+    hints = get_type_hints(type(defaults))
 
     def decorate(function: F) -> F:
-        for field in reversed(section.help):
-            function = _option_for(field, hints[field], section)(function)
+        for field, text in reversed(texts.items()):
+            name, default, hint = field.replace("_", "-"), getattr(defaults, field), hints[field]
+            flags = f"--{name}"
+            kind, metavar = _parameter_type(hint, unset)
+            if hint is bool:
+                flags, default = f"--{name}/--no-{name}", "yes" if default else "no"
+            shown = "chosen" if field in chosen else _shown(default, unset)
+            function = option(
+                heading, flags, default=None, type=kind, metavar=metavar, help=f"{text}  [{shown}]"
+            )(function)
         return function
 
     return decorate
-
-
-def _option_for(field: str, hint: Any, section: Section) -> Callable[[F], F]:
-    flag = f"--{field.replace('_', '-')}"
-    default = getattr(section.defaults, field)
-    if hint is bool:
-        names, shown = f"{flag}/--no-{flag[2:]}", "yes" if default else "no"
-        kind = metavar = None
-    else:
-        names, shown = flag, _shown(default, section.unset)
-        kind, metavar = _parameter_type(hint, section.unset)
-    shown = "chosen" if field in section.chosen else shown
-    text = f"{section.help[field]}  [{shown}]"
-    return option(section.title, names, default=None, type=kind, metavar=metavar, help=text)
 
 
 def _shown(default: Any, unset: str) -> str:
@@ -103,8 +91,10 @@ def _shown(default: Any, unset: str) -> str:
     return f"{default:g}" if isinstance(default, float) else f"{default}"
 
 
-def _parameter_type(hint: Any, unset: str) -> tuple[Any, str]:
+def _parameter_type(hint: Any, unset: str) -> tuple[Any, str | None]:
     """Return what reads the value of an option, and what stands for it in the help."""
+    if hint is bool:
+        return None, None
     if get_origin(hint) is Literal:
         return click.Choice(get_args(hint)), "NAME"
     if get_origin(hint) in (types.UnionType, Union):

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from charloom.cli.options import Section, SectionedCommand, changed, given, option, options
+from charloom.cli.options import SectionedCommand, changed, given, option, options
 from charloom.cli.text import echo_json
 from charloom.config import SampleConfig
 from charloom.errors import CharloomError
@@ -15,16 +15,7 @@ if TYPE_CHECKING:
     from charloom.generation.copy_limit import CopyLimit
 
 SEPARATOR = "----"
-_DRAWING = Section(
-    "Sampling",
-    SampleConfig(),
-    {
-        "temperature": "Below 1 is safer, above 1 is wilder; 0 is --greedy.",
-        "top_k": "Draw from the k most likely characters; 0 is all.",
-        "top_p": "Draw from the most likely characters that together reach this probability.",
-        "min_p": "Leave out characters below this share of the highest probability.",
-    },
-)
+SAMPLING = "Sampling"
 
 
 @click.command(cls=SectionedCommand)
@@ -34,10 +25,19 @@ _DRAWING = Section(
 @option("Text", "--stop", multiple=True, metavar="TEXT", help="End before this; repeatable.")
 @option("Text", "--count", default=1, metavar="N", help="Texts, separated by ----.  [1]")
 @option("Text", "--seed", type=int, metavar="N", help="Same seed, same text.  [random]")
-@options(_DRAWING)
-@option(_DRAWING.title, "--greedy", is_flag=True, help="Always take the most likely character.")
+@options(
+    SAMPLING,
+    SampleConfig(),
+    {
+        "temperature": "Below 1 is safer, above 1 is wilder; 0 is --greedy.",
+        "top_k": "Draw from the k most likely characters; 0 is all.",
+        "top_p": "Draw from the most likely characters that together reach this probability.",
+        "min_p": "Leave out characters below this share of the highest probability.",
+    },
+)
+@option(SAMPLING, "--greedy", is_flag=True, help="Always take the most likely character.")
 @option(
-    _DRAWING.title,
+    SAMPLING,
     "--max-copy",
     type=int,
     metavar="N",

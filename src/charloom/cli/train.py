@@ -6,138 +6,14 @@ from typing import Any
 
 import click
 
-from charloom.cli.options import (
-    Section,
-    SectionedCommand,
-    given,
-    option,
-    options,
-)
+from charloom.cli.options import SectionedCommand, given, option, options
 from charloom.cli.several import begun
 from charloom.config import NgramConfig, TransformerConfig
 from charloom.distributed import place
 from charloom.training.recipe import BASE, CHOSEN
 from charloom.training.settings import KINDS, MINUTES, configure
 
-_MODEL = Section(
-    "Model",
-    BASE.model,
-    {
-        "hidden": "rnn, lstm, gru: hidden size H, the units of a layer.",
-        "layers": "Number of layers L; a transformer has 4.",
-        "embedding": "rnn, lstm, gru: width of the learned input vectors; 0 is one-hot inputs.",
-        "init_std": "Initial weights are N(0, X^2); auto is N(0, 1/fan-in).",
-        "forget_bias": "lstm: initial bias of the forget gate.",
-    },
-    unset="auto",
-    chosen=CHOSEN,
-)
-_TRANSFORMER = Section(
-    "Model",
-    TransformerConfig(),
-    {
-        "width": "transformer, mingru, minlstm: width D of the embedding and of each layer.",
-        "heads": "transformer: attention heads.",
-        "context": "transformer: characters it looks back over; sets --length, too.",
-        "positions": "transformer: learned or rotary positions.",
-    },
-)
-_NGRAM = Section(
-    "Model",
-    NgramConfig(),
-    {
-        "order": "ngram: length of the longest n-grams, with the predicted character.",
-        "smoothing": "ngram: kneser-ney, witten-bell, or none, for a plain Markov chain.",
-    },
-)
-_LENGTH = Section(
-    "Duration",
-    BASE.train,
-    {
-        "iterations": "Stop after N steps. Nothing is measured: the same command repeats the "
-        "same run.",
-        "epochs": "Stop after X passes through the training text; repeatable, too.",
-    },
-)
-_DATA = Section(
-    "Text",
-    BASE.data,
-    {
-        "validation": "Share at the end of the text for the validation loss.",
-        "test": "Share after that for the test loss.",
-    },
-)
-_STEP = Section(
-    "Optimization",
-    BASE.train,
-    {
-        "batch": "Batch size B: sequences read side by side in a step.",
-        "batches": "lanes: each sequence continues its predecessor and keeps its state; windows: "
-        "each is at a random place and starts from a zero state.",
-        "length": "Sequence length T: characters that the gradient reaches back over.",
-        "optimizer": "sgd, adagrad, rmsprop, adam or adamw.",
-        "learning_rate": "Learning rate, at the peak of the schedule.",
-        "schedule": "constant, step, exponential, cosine, one-cycle or plateau.",
-        "warmup": "Steps over which the learning rate rises from 0.",
-        "decay_factor": "step, exponential, plateau: factor of each cut of the learning rate.",
-        "decay_every": "step, exponential: epochs between two cuts.",
-        "decay_after": "step, exponential: epochs before the first cut.",
-        "final_rate": "cosine, one-cycle, plateau: lowest learning rate, as a share of the peak.",
-        "window": "plateau: steps over which the loss is averaged.",
-        "patience": "plateau: windows without a new lowest average before a cut.",
-        "clip_value": "Clip each element of the gradient to plus or minus X.",
-        "clip_norm": "Scale the gradient down to a norm of X.",
-        "reduction": "Gradient of the mean or of the sum of a step's losses.",
-        "dropout": "Share of each layer's outputs set to 0, the same ones all through a step.",
-        "weight_decay": "adamw: weight decay.",
-        "beta1": "adam, adamw: decay of the mean gradient.",
-        "beta2": "adam, adamw: decay of the mean squared gradient.",
-        "decay": "rmsprop: decay of the mean squared gradient.",
-        "seed": "Draws the initial weights and the dropout.",
-    },
-    chosen=CHOSEN,
-)
-_WATCH = Section(
-    "Monitoring (no effect on what is learned; 0 is never)",
-    BASE.watch,
-    {
-        "evaluate_every": "Steps between two evaluations.",
-        "checkpoint_every": "Steps between two checkpoints.",
-        "keep": "Latest checkpoints to keep, besides the best.",
-        "sample_every": "Steps between two samples.",
-        "sample_length": "Characters in a sample.",
-        "sample_at_best": "Sample only at each new lowest smoothed loss,",
-        "sample_below": "... once that is below this share of the initial loss.",
-    },
-    unset="auto",
-)
-_WRITE = Section(
-    _WATCH.title,
-    BASE.watch,
-    {"write_below": "Below this share, append samples to samples/generated.txt, too."},
-)
-_SAMPLE = Section(
-    _WATCH.title,
-    BASE.watch.sample,
-    {"temperature": "Of samples: below 1 is safer, above 1 is wilder."},
-)
-_ENGINE = Section(
-    "Engine",
-    BASE,
-    {
-        "engine": "auto, compiled, torch or reference.",
-        "dtype": "float32 or float64, of the parameters.",
-    },
-)
-_TORCH = Section(
-    "Engine",
-    BASE.train,
-    {
-        "precision": "torch: full, bf16 or fp16, of matrix products.",
-        "accumulate": "torch: parts that a batch is computed in, to save memory.",
-        "compile": "torch: use torch.compile.",
-    },
-)
+MONITORING = "Monitoring (no effect on what is learned; 0 is never)"
 
 
 @click.command(cls=SectionedCommand)
@@ -177,32 +53,140 @@ _TORCH = Section(
     metavar="NAME",
     help="rnn, lstm, gru or ngram; with PyTorch transformer, mingru or minlstm.  [lstm]",
 )
-@options(_MODEL)
-@options(_TRANSFORMER)
-@options(_NGRAM)
+@options(
+    "Model",
+    BASE.model,
+    {
+        "hidden": "rnn, lstm, gru: hidden size H, the units of a layer.",
+        "layers": "Number of layers L; a transformer has 4.",
+        "embedding": "rnn, lstm, gru: width of the learned input vectors; 0 is one-hot inputs.",
+        "init_std": "Initial weights are N(0, X^2); auto is N(0, 1/fan-in).",
+        "forget_bias": "lstm: initial bias of the forget gate.",
+    },
+    unset="auto",
+    chosen=CHOSEN,
+)
+@options(
+    "Model",
+    TransformerConfig(),
+    {
+        "width": "transformer, mingru, minlstm: width D of the embedding and of each layer.",
+        "heads": "transformer: attention heads.",
+        "context": "transformer: characters it looks back over; sets --length, too.",
+        "positions": "transformer: learned or rotary positions.",
+    },
+)
+@options(
+    "Model",
+    NgramConfig(),
+    {
+        "order": "ngram: length of the longest n-grams, with the predicted character.",
+        "smoothing": "ngram: kneser-ney, witten-bell, or none, for a plain Markov chain.",
+    },
+)
 @option(
-    _LENGTH.title,
+    "Duration",
     "--minutes",
     type=float,
     metavar="X",
     help="Stop after X minutes, with reading and compiling. The speed of this machine is measured, "
     f"and the settings marked [chosen] are chosen for it.  [{MINUTES:g}]",
 )
-@options(_LENGTH)
-@options(_DATA)
-@options(_STEP)
-@options(_WATCH)
-@options(_WRITE)
-@options(_SAMPLE)
-@option(_WATCH.title, "--greedy", is_flag=True, help="Of samples: the same as --temperature 0.")
+@options(
+    "Duration",
+    BASE.train,
+    {
+        "iterations": "Stop after N steps. Nothing is measured: the same command repeats the "
+        "same run.",
+        "epochs": "Stop after X passes through the training text; repeatable, too.",
+    },
+)
+@options(
+    "Text",
+    BASE.data,
+    {
+        "validation": "Share at the end of the text for the validation loss.",
+        "test": "Share after that for the test loss.",
+    },
+)
+@options(
+    "Optimization",
+    BASE.train,
+    {
+        "batch": "Batch size B: sequences read side by side in a step.",
+        "batches": "lanes: each sequence continues its predecessor and keeps its state; windows: "
+        "each is at a random place and starts from a zero state.",
+        "length": "Sequence length T: characters that the gradient reaches back over.",
+        "optimizer": "sgd, adagrad, rmsprop, adam or adamw.",
+        "learning_rate": "Learning rate, at the peak of the schedule.",
+        "schedule": "constant, step, exponential, cosine, one-cycle or plateau.",
+        "warmup": "Steps over which the learning rate rises from 0.",
+        "decay_factor": "step, exponential, plateau: factor of each cut of the learning rate.",
+        "decay_every": "step, exponential: epochs between two cuts.",
+        "decay_after": "step, exponential: epochs before the first cut.",
+        "final_rate": "cosine, one-cycle, plateau: lowest learning rate, as a share of the peak.",
+        "window": "plateau: steps over which the loss is averaged.",
+        "patience": "plateau: windows without a new lowest average before a cut.",
+        "clip_value": "Clip each element of the gradient to plus or minus X.",
+        "clip_norm": "Scale the gradient down to a norm of X.",
+        "reduction": "Gradient of the mean or of the sum of a step's losses.",
+        "dropout": "Share of each layer's outputs set to 0, the same ones all through a step.",
+        "weight_decay": "adamw: weight decay.",
+        "beta1": "adam, adamw: decay of the mean gradient.",
+        "beta2": "adam, adamw: decay of the mean squared gradient.",
+        "decay": "rmsprop: decay of the mean squared gradient.",
+        "seed": "Draws the initial weights and the dropout.",
+    },
+    chosen=CHOSEN,
+)
+@options(
+    MONITORING,
+    BASE.watch,
+    {
+        "evaluate_every": "Steps between two evaluations.",
+        "checkpoint_every": "Steps between two checkpoints.",
+        "keep": "Latest checkpoints to keep, besides the best.",
+        "sample_every": "Steps between two samples.",
+        "sample_length": "Characters in a sample.",
+        "sample_at_best": "Sample only at each new lowest smoothed loss,",
+        "sample_below": "... once that is below this share of the initial loss.",
+    },
+    unset="auto",
+)
+@options(
+    MONITORING,
+    BASE.watch,
+    {"write_below": "Below this share, append samples to samples/generated.txt, too."},
+)
+@options(
+    MONITORING,
+    BASE.watch.sample,
+    {"temperature": "Of samples: below 1 is safer, above 1 is wilder."},
+)
+@option(MONITORING, "--greedy", is_flag=True, help="Of samples: the same as --temperature 0.")
 @option(
-    _WATCH.title,
+    MONITORING,
     "--tensorboard",
     is_flag=True,
     help="Write TensorBoard event files to RUN/tensorboard, too.",
 )
-@options(_ENGINE)
-@options(_TORCH)
+@options(
+    "Engine",
+    BASE,
+    {
+        "engine": "auto, compiled, torch or reference.",
+        "dtype": "float32 or float64, of the parameters.",
+    },
+)
+@options(
+    "Engine",
+    BASE.train,
+    {
+        "precision": "torch: full, bf16 or fp16, of matrix products.",
+        "accumulate": "torch: parts that a batch is computed in, to save memory.",
+        "compile": "torch: use torch.compile.",
+    },
+)
 @click.pass_context
 def train(context: click.Context, /, **_: Any) -> None:
     """Train a model on a text.
