@@ -66,6 +66,11 @@ def model_name(model: NetworkConfig | NgramConfig) -> str:
             return model_kind(model) + (f", LoRA {model.lora}" if model.lora else "")
 
 
+def percent(share: float, digits: int = 1) -> str:
+    """Return a share as 12.5%; empty for NaN."""
+    return "" if share != share else f"{100 * share:.{digits}f}%"
+
+
 def printable(text: str) -> str:
     """Return a text whose control characters, except line ends, are made visible."""
     return "".join(c if c.isprintable() or c == "\n" else "·" for c in text.expandtabs(4))

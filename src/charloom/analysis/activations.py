@@ -1,7 +1,7 @@
-"""What goes on inside a recurrent network while it reads: its states, and how open its gates are.
+"""Activations of a recurrent network that reads a text: its states, and how open its gates are.
 
-The states are read off the reference engine, whose forward pass keeps them all, with many lanes
-side by side. Weights of any engine are opened by it.
+The reference engine computes them, whose forward pass keeps them all, in windows side by side. It
+opens the weights of every engine.
 """
 
 from dataclasses import dataclass
@@ -19,28 +19,26 @@ from charloom.models.reference.transformer import ReferenceTransformer
 from charloom.models.weights import Array
 
 LEFT, RIGHT = 0.1, 0.9  # below and above, a gate is saturated (Karpathy, Johnson & Fei-Fei 2015)
-LANE_LENGTH = 2048  # characters at least that a lane reads, where there are several
-MAX_LANES = 64
-PIECE = 2**21  # numbers of a state's array that are held at once
-GATE_NAMES = {"rnn": "", "lstm": "ifo", "gru": "rz"}  # in the order in which `forward` keeps them
-SHOWN = {"rnn": "h", "lstm": "tanh(c)", "gru": "h"}
-
-REFUSED = (
-    "neurons are those of recurrent networks, which carry a state from character to character: "
-    "name a run of an rnn, lstm, gru, mingru or minlstm"
-)
+WINDOW_LENGTH = 2048  # characters that a window has at least, if there are several
+MAX_WINDOWS = 64
+HELD_NUMBERS = 2**21  # of a state that are in memory at once
+GATES: dict[str, dict[str, int]] = {  # with their places in what `forward` keeps of a layer
+    "rnn": {},
+    "lstm": {"i": 3, "f": 4, "o": 5},
+    "gru": {"r": 2, "z": 3},
+}
+STATE_NAMES = {"rnn": "h", "lstm": "tanh(c)", "gru": "h"}
 
 Saturation = dict[str, NDArray[np.float64]]
 
 
 @dataclass(frozen=True)
 class States:
-    """What C cells did on the N characters of a text, layer after layer: `values` (N, C).
+    """The states of C cells after each of the N characters of a text: `values` (N, C), by layers.
 
-    Entry t is after character t was read. `name` says what it is: tanh(c) of an LSTM, h of all
-    others; `bounded` says that a tanh keeps it between -1 and 1. `left` and `right` hold for each
-    gate (i, f, o; r, z) the share of the text (L, H) that each cell's was below 0.1 and above
-    0.9; they are empty where there are no gates.
+    `name` says what they are: tanh(c) of an LSTM, h of all others; `bounded` says that a tanh
+    keeps them between -1 and 1. For each gate (i, f, o; r, z), `left` and `right` are the share of
+    the text (L, H) for which each cell's gate was below 0.1 and above 0.9; empty without gates.
     """
 
     name: str
@@ -52,20 +50,30 @@ class States:
 
 
 def read_states(model: LanguageModel, ids: Ids) -> States:
-    """Read ids (N,) from nothing with a recurrent model, of the reference engine.
+    """Read ids (N,) with a recurrent model of the reference engine.
 
-    A long text is read in lanes; each but the first begins at least 256 characters before its
+    A long text is read in windows; each but the first begins at least 256 characters before its
     own. Raises CharloomError for a model that carries no state from character to character.
     """
     if isinstance(model, ReferenceModel):
         return _read_network(model, ids)
     if isinstance(model, ReferenceTransformer) and is_recurrent(model.config):
         return _read_scanned(model, ids)
-    raise CharloomError(REFUSED)
+    raise not_recurrent()
+
+
+def not_recurrent() -> CharloomError:
+    """Return the error for a model that has no cells."""
+    return CharloomError(
+        "this model is not recurrent and has no cells: name a run of an rnn, lstm, gru, mingru or "
+        "minlstm",
+        "unsupported",
+        field="model",
+    )
 
 
 def is_recurrent(config: NetworkConfig | NgramConfig) -> bool:
-    """Whether a model has cells: a state that it carries from character to character."""
+    """Return whether a model has cells: a state that it carries from character to character."""
     if isinstance(config, TransformerConfig):
         return config.mixer != "attention"
     return isinstance(config, ModelConfig)
@@ -74,56 +82,45 @@ def is_recurrent(config: NetworkConfig | NgramConfig) -> bool:
 def _read_network(model: ReferenceModel, ids: Ids) -> States:
     config = model.config
     weights = {name: w.astype(np.float32) for name, w in model.weights.items()}
-    names, L, H, N = GATE_NAMES[config.cell], config.layers, config.hidden, len(ids)
+    gates, L, H, N = GATES[config.cell], config.layers, config.hidden, len(ids)
     values = np.empty((N, L * H), np.float16)
-    left, right = ({name: np.zeros((L, H)) for name in names} for _ in range(2))
-    lanes, length, own = _windows(N)
-    state = network.zero_states(config, len(lanes), "float32")
-    step = max(1, PIECE // (len(lanes) * H))
+    left, right = ({name: np.zeros((L, H)) for name in gates} for _ in range(2))
+    starts, length, own = _windows(N)
+    state = network.zero_states(config, len(starts), "float32")
+    step = max(1, HELD_NUMBERS // (len(starts) * H))
     for t in range(0, length, step):
-        places = lanes[:, None] + np.arange(t, min(t + step, length))  # (B, T)
+        places = starts[:, None] + np.arange(t, min(t + step, length))  # (B, T)
         _, state, cache = network.forward(config, weights, ids[places].T, state)
         new = (places >= own).T  # (T, B)
         for layer, cell in enumerate(cache.cells):
-            values[places.T[new], layer * H : (layer + 1) * H] = _shown(config, cell, new)
-            for name, gate in zip(names, _gates(config, cell), strict=True):
-                left[name][layer] += (gate[new] < LEFT).sum(axis=0)
-                right[name][layer] += (gate[new] > RIGHT).sum(axis=0)
-    for counts in left, right:
-        for name in names:
-            counts[name] /= N
-    return States(SHOWN[config.cell], L, values, left, right)
+            values[places.T[new], layer * H : (layer + 1) * H] = _states(config, cell, new)
+            for name, place in gates.items():
+                gate = cell[place][new]
+                left[name][layer] += (gate < LEFT).sum(axis=0)
+                right[name][layer] += (gate > RIGHT).sum(axis=0)
+    left, right = ({name: counts[name] / N for name in gates} for counts in (left, right))
+    return States(STATE_NAMES[config.cell], L, values, left, right)
 
 
-def _shown(config: ModelConfig, cell: tuple[Array, ...], new: NDArray[np.bool_]) -> Array:
-    """What is shown of a layer's cache: (n, H) of the n that are new."""
-    h, c = cell[1], cell[2] if config.cell == "lstm" else None
-    return h[: len(new)][new] if c is None else np.tanh(c[: len(new)][new])
-
-
-def _gates(config: ModelConfig, cell: tuple[Array, ...]) -> tuple[Array, ...]:
-    """The gates (T, B, H) of a layer's cache that GATE_NAMES says."""
-    match config.cell:
-        case "lstm":
-            return cell[3:6]
-        case "gru":
-            return cell[2:4]
-        case _:
-            return ()
+def _states(config: ModelConfig, cell: tuple[Array, ...], new: NDArray[np.bool_]) -> Array:
+    """Return a layer's states (n, H) at the n places that are new, from what `forward` keeps."""
+    if config.cell == "lstm":
+        return np.tanh(cell[2][: len(new)][new])
+    return cell[1][: len(new)][new]
 
 
 def _read_scanned(model: ReferenceTransformer, ids: Ids) -> States:
-    """minGRU and minLSTM, one character of all lanes at a time: h is the state itself."""
+    """Read with minGRU or minLSTM, whose state is h, one character of all windows at a time."""
     L, D, N = model.config.layers, model.config.width, len(ids)
     values = np.empty((N, L * D), np.float16)
-    lanes, length, own = _windows(N)
-    state = model.start(len(lanes))
+    starts, length, own = _windows(N)
+    state = model.start(len(starts))
     for t in range(length):
-        _, state = model.step(ids[lanes + t], state)
-        new = lanes + t >= own[:, 0]
-        values[(lanes + t)[new]] = np.concatenate(state, axis=1)[new]
+        _, state = model.step(ids[starts + t], state)
+        new = starts + t >= own[:, 0]
+        values[(starts + t)[new]] = np.concatenate(state, axis=1)[new]
     return States("h", L, values, {}, {}, bounded=False)
 
 
 def _windows(N: int) -> Windows:
-    return windows(N, max(1, min(MAX_LANES, N // LANE_LENGTH)))
+    return windows(N, max(1, min(MAX_WINDOWS, N // WINDOW_LENGTH)))

@@ -1,7 +1,7 @@
-"""What a network has to beat: guesses that need no training, on the same held-out text.
+"""Baselines for a network: models that need no training, on the same held-out text.
 
 All are mean losses per character, in nats. Those that give probabilities score every character
-but the first, from what stands before it in the held-out text, as `evaluation.evaluate` does.
+but the first, given the held-out text before it, as `evaluation.evaluate` does.
 """
 
 import bz2
@@ -22,7 +22,7 @@ from charloom.evaluation import evaluate
 from charloom.models.ngram import NgramModel
 from charloom.progress import Tell, say_nothing
 
-ORDERS = 8  # n-grams of 1 to so many characters
+MAX_ORDER = 8  # of n-grams
 COMPRESSORS: dict[str, Callable[[bytes], bytes]] = {  # each at its level 9
     "gzip": lambda content: gzip.compress(content, 9, mtime=0),
     "bz2": lambda content: bz2.compress(content, 9),
@@ -32,7 +32,7 @@ COMPRESSORS: dict[str, Callable[[bytes], bytes]] = {  # each at its level 9
 
 @dataclass(frozen=True)
 class Baseline:
-    """A guess and its loss; `parameters` is how many numbers it counted, None for none."""
+    """A baseline and its loss; `parameters` is how many counts it has, None for none."""
 
     name: str
     nats: float
@@ -42,15 +42,15 @@ class Baseline:
 def baselines(
     train: str, held_out: str, vocabulary: Vocabulary, tell: Tell = say_nothing
 ) -> list[Baseline]:
-    """Return all baselines for `held_out`, of which those that count have counted `train`.
+    """Return all baselines on `held_out`, fitted to `train`; if that is empty, the uniform one.
 
-    Where `train` is empty only the uniform one is left. Raises CharloomError where `held_out` has
-    fewer than two characters, UnknownCharacterError where `vocabulary` lacks one.
+    Raises CharloomError if `held_out` has fewer than two characters, UnknownCharacterError if
+    `vocabulary` lacks one.
     """
     found = [uniform(vocabulary)]
     if not train:
         return found
-    tell("counting n-grams, and compressing")
+    tell("counting n-grams and compressing")
     counted, ids = vocabulary.encode(train), vocabulary.encode(held_out)
     with ThreadPoolExecutor(1) as thread:  # compressors let other threads run
         later = thread.submit(compressors, train, held_out)
@@ -59,14 +59,14 @@ def baselines(
 
 
 def uniform(vocabulary: Vocabulary) -> Baseline:
-    """Every character of the vocabulary is equally likely: ln V."""
+    """Return the loss if all characters of the vocabulary are equally likely: ln V."""
     return Baseline("uniform", math.log(len(vocabulary)))
 
 
 def unigram(train: Ids, held_out: Ids, vocabulary: Vocabulary) -> Baseline:
-    """How often each character came in train (N,): P(c) = (n(c) + 1) / (N + V).
+    """Return the loss of P(c) = (n(c) + 1) / (N + V), with n(c) of the N characters of train.
 
-    That is Laplace's rule of succession, so that one which never came is not impossible.
+    That is Laplace's rule of succession: a character that never came is not impossible.
     """
     V = len(vocabulary)
     shares = (np.bincount(train, minlength=V) + 1) / (len(train) + V)
@@ -74,12 +74,11 @@ def unigram(train: Ids, held_out: Ids, vocabulary: Vocabulary) -> Baseline:
 
 
 def ngrams(
-    train: Ids, held_out: Ids, vocabulary: Vocabulary, orders: int = ORDERS
+    train: Ids, held_out: Ids, vocabulary: Vocabulary, orders: int = MAX_ORDER
 ) -> Iterator[Baseline]:
-    """Counts of the last characters, for each order from 1 to `orders`; see `NgramModel`.
+    """Yield n-gram models with modified Kneser-Ney smoothing, of each order from 1 to `orders`.
 
-    The smoothing is modified Kneser-Ney. The text is counted once: the counts of an order hold
-    those of all that are lower.
+    The text is counted once: the counts of an order hold those of all lower ones.
     """
     counts = NgramModel.fit(train, vocabulary, NgramConfig(order=orders)).arrays()
     for order in range(1, orders + 1):
@@ -91,7 +90,7 @@ def ngrams(
 
 
 def _shorter(counts: dict[str, NDArray[np.integer]], order: int) -> dict[str, NDArray[np.integer]]:
-    """Of what `NgramModel.arrays` gave, what a fit of a lower order would have given."""
+    """Return the part of `NgramModel.arrays` that a fit of a lower order has."""
     children = counts["children"]
     contexts, grams = 1, int(children[0])  # shorter than 1; of 1 character
     for _ in range(order - 1):
@@ -101,12 +100,12 @@ def _shorter(counts: dict[str, NDArray[np.integer]], order: int) -> dict[str, ND
 
 
 def compressors(train: str, held_out: str) -> list[Baseline]:
-    """What the held-out text adds to the compressed size of the training text, for each program.
+    """Return what the held-out text adds to the compressed size of the training text.
 
         bits per character = 8 (size(train + held_out) - size(train)) / characters of held_out
 
-    Sizes are bytes, and it is the UTF-8 that is compressed. How far each looks back: gzip 32 KB,
-    bz2 to where its block of 900 KB began, xz 64 MiB.
+    Sizes are bytes, and it is the UTF-8 that is compressed. Each looks back so far: gzip 32 KB, bz2
+    to where its block of 900 KB began, xz 64 MiB.
     """
     known, all_of_it = train.encode(), (train + held_out).encode()
     with ThreadPoolExecutor() as pool:

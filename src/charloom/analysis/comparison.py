@@ -6,18 +6,16 @@ from dataclasses import dataclass
 from pathlib import Path
 from statistics import median
 from time import perf_counter
-from typing import Literal, NamedTuple
+from typing import Literal, NamedTuple, Protocol, runtime_checkable
 
 from charloom.analysis.baselines import baselines
 from charloom.analysis.contamination import (
-    KNOWN,
-    HeldOut,
-    Learned,
-    Part,
-    learned,
-    own_text,
+    CONTAMINATED_SHARE,
+    TrainingText,
+    training_texts,
     warning,
 )
+from charloom.analysis.inputs import HeldOut, Part, shared_held_out
 from charloom.config import NgramConfig, SampleConfig
 from charloom.data.text import Text
 from charloom.data.token_file import map_text
@@ -32,18 +30,27 @@ from charloom.progress import Tell, say_nothing
 from charloom.runs.open import open_model
 from charloom.runs.run import Run
 
-MOST = 10_000_000  # ids of the training text that baselines are made of
-SAMPLING = 0.5  # seconds that each run is sampled for
-TURNS = 5  # ... of which the median is taken
+BASELINE_IDS = 10_000_000  # of the training text at most that baselines are fitted to
+SAMPLING_SECONDS = 0.5  # of each run, to measure its speed
+SPEED_TRIALS = 5  # of which the median is taken
 ENDLESS = 10**9  # characters
+
+
+@runtime_checkable
+class CountsParameters(Protocol):
+    """A model that knows how many parameters it has: n-grams, pretrained models."""
+
+    @property
+    def parameter_count(self) -> int:
+        """How many numbers the model has."""
 
 
 @dataclass(frozen=True)
 class Entry:
-    """A run or a baseline, and how well it foresees the text: mean `nats` per character.
+    """A run or a baseline, and how well it predicts the text: mean `nats` per character.
 
-    `seconds` is how long it was trained, `speed` how many characters a second it samples on this
-    machine; None is unknown. `seen` is the share of the text that stands in what it learned.
+    `seconds` is how long it was trained, `speed` how many characters a second it generates on
+    this machine; None is unknown. `seen` is the share of the text that is in its training text.
     """
 
     name: str
@@ -68,8 +75,8 @@ class Entry:
 
     @property
     def is_fair(self) -> bool:
-        """Whether it has not learned from this text, as far as can be known, but for a formula."""
-        return self.seen < KNOWN
+        """Whether hardly any of this text is in its training text, as far as can be known."""
+        return self.seen < CONTAMINATED_SHARE
 
 
 class Unread(NamedTuple):
@@ -85,7 +92,7 @@ class Comparison:
     """Entries from the lowest loss up, on a text of so many `characters`.
 
     `text` is its name; `part` says which part of the runs' own text it is, None for another text.
-    `notes` are sentences on what the figures must be read with.
+    `notes` are sentences on how to read the figures.
     """
 
     text: str
@@ -100,25 +107,31 @@ def compare(
     runs: Sequence[Run | Path],
     text: Text | None = None,
     tell: Tell = say_nothing,
-    sampling: float = SAMPLING,
+    sampling_seconds: float = SAMPLING_SECONDS,
 ) -> Comparison:
     """Score runs, and folders with pretrained models, and baselines on one text.
 
-    Without `text` that is what the runs held out, which must be the same (see `own_text`). A run
-    that cannot read the text stands in `unread`. Baselines count what the first run learned; of a
-    text longer than 10 million characters, its end. Each run is sampled for `sampling` seconds,
-    and 0 is not at all. Raises CharloomError where there is no one text for all, or no run can
-    read it.
+    Without `text` that is what the runs held out, which must be the same (see
+    `shared_held_out`). A run that cannot read the text is in `unread`. Baselines are fitted to
+    the training text of the first run; if it is longer than 10 million characters, to its end.
+    Each run generates for `sampling_seconds`, 0 for not at all. Raises CharloomError if there is
+    no one text for all, or no run can read it.
     """
     if not runs:
-        raise CharloomError("no run to compare: name one or more of those in `charloom runs`")
+        raise CharloomError(
+            "no run to compare: name one or more of those in `charloom runs`", field="runs"
+        )
     own = [run for run in runs if isinstance(run, Run)]
-    held = own_text(own) if text is None else HeldOut(text.content, text.name, None)
+    held = shared_held_out(own) if text is None else HeldOut(text.content, text.name, None)
     if len(held.content) < 2:
-        raise CharloomError(f"{held.name} has {len(held.content)} character: give at least two")
-    tell("looking for the text in what was learned")
-    texts, notes = learned(runs, held.content)
-    entries, unread = _score(runs, held, texts, tell, sampling)
+        raise CharloomError(
+            f"{held.name} has {len(held.content)} character: give at least two",
+            "no-text",
+            characters=len(held.content),
+        )
+    tell("looking for the text in the training text")
+    texts, notes = training_texts(runs, held.content)
+    entries, unread = _score(runs, held, texts, tell, sampling_seconds)
     beside, more = _baselines(own, held, texts, tell)
     return Comparison(
         text=held.name,
@@ -132,39 +145,40 @@ def compare(
 
 def verdict(comparison: Comparison) -> str:
     """Say in a sentence or two which is best, and whether a network beats what needs none."""
-    networks = [entry for entry in comparison.entries if entry.network]
     best, other = (
-        next((e for e in comparison.entries if e.network is kind), None) for kind in (True, False)
+        next((e for e in comparison.entries if e.network is network), None)
+        for network in (True, False)
     )
-    if not networks or best is None or other is None:
+    if best is None or other is None:
         first = comparison.entries[0]
-        return f"{first.name} foresees this text best: {first.bits:.3f} bits per character."
+        return f"{first.name} predicts this text best: {first.bits:.3f} bits per character."
     gap = best.bits - other.bits
     if not best.is_fair:
         return (
-            f"{best.name} has {best.bits:.3f} bits per character, but it has learned from this "
-            "very text: another text would tell more."
+            f"{best.name} has {best.bits:.3f} bits per character, but it was trained on this very "
+            "text: compare on another one."
         )
     if gap < 0:
         return (
-            f"{best.name} foresees this text best: {best.bits:.3f} bits per character, "
+            f"{best.name} predicts this text best: {best.bits:.3f} bits per character, "
             f"{-gap:.3f} fewer than {other.name}, the best without a network."
         )
     return (
-        f"No network beats {other.name} here: {other.bits:.3f} bits per character, and "
-        f"{best.name}, the best network, has {gap:.3f} more. More time or more text may change "
-        "that."
+        f"No network beats {other.name} here: {other.bits:.3f} bits per character. The best "
+        f"network, {best.name}, has {gap:.3f} more. More training or more text may change that."
     )
 
 
-def sampling_speed(model: LanguageModel, seconds: float = SAMPLING) -> float | None:
-    """Characters a second that the sampler writes on this machine: the median of five turns.
+def sampling_speed(model: LanguageModel, seconds: float = SAMPLING_SECONDS) -> float | None:
+    """Return characters a second that a model generates here: the median of five trials.
 
-    None where the model writes nothing.
+    None if the model generates nothing.
     """
     for _ in generate(model, SampleConfig(seed=0), length=2):
-        pass  # what has to be compiled has been, then
-    return median(_speed(model, turn, seconds / TURNS) for turn in range(TURNS)) or None
+        pass  # compiles what has to be compiled
+    return median(_speed(model, seed, seconds / SPEED_TRIALS) for seed in range(SPEED_TRIALS)) or (
+        None
+    )
 
 
 def _speed(model: LanguageModel, seed: int, seconds: float) -> float:
@@ -179,58 +193,61 @@ def _speed(model: LanguageModel, seed: int, seconds: float) -> float:
 def _score(
     runs: Sequence[Run | Path],
     held: HeldOut,
-    texts: Sequence[Learned],
+    texts: Sequence[TrainingText],
     tell: Tell,
-    sampling: float,
+    sampling_seconds: float,
 ) -> tuple[list[Entry], list[Unread]]:
-    entries, unread = [], []
+    entries: list[Entry] = []
+    unread: list[Unread] = []
+    errors: list[CharloomError] = []
     for run in runs:
-        name, model = _names(run)
-        seen = max((text.seen for text in texts if name in text.names), default=0.0)
+        name, kind = _names(run)
         tell(f"scoring {name}")
         try:
-            entries.append(_entry(run, held, seen, sampling))
+            model = open_model(run)
+            ids = map_text(Text.from_string(held.content, held.name), model.vocabulary)
+            entries.append(
+                Entry(
+                    name=name,
+                    kind="run",
+                    model=kind,
+                    nats=evaluate(model, ids).nats,
+                    parameters=_parameters(run, model),
+                    seconds=_seconds(run),
+                    speed=sampling_speed(model, sampling_seconds) if sampling_seconds else None,
+                    seen=max((text.overlap for text in texts if name in text.names), default=0.0),
+                    network=not (
+                        isinstance(run, Run) and isinstance(run.config.model, NgramConfig)
+                    ),
+                )
+            )
         except CharloomError as error:
-            unread.append(Unread(name, model, str(error)))
+            unread.append(Unread(name, kind, str(error)))
+            errors.append(error)
     if not entries:
-        raise CharloomError(f"no run can score {held.name}: {unread[0].name}: {unread[0].why}")
+        message = f"no run can score {held.name}: {unread[0].name}: {unread[0].why}"
+        raise CharloomError(message, errors[0].code, **errors[0].facts)
     return entries, unread
 
 
-def _entry(run: Run | Path, held: HeldOut, seen: float, sampling: float) -> Entry:
-    model = open_model(run)
-    ids = map_text(Text.from_string(held.content, held.name), model.vocabulary)
-    name, kind = _names(run)
-    return Entry(
-        name=name,
-        kind="run",
-        model=kind,
-        nats=evaluate(model, ids).nats,
-        parameters=_parameters(run, model),
-        seconds=_seconds(run),
-        speed=sampling_speed(model, sampling) if sampling else None,
-        seen=seen,
-        network=not (isinstance(run, Run) and isinstance(run.config.model, NgramConfig)),
-    )
-
-
 def _baselines(
-    runs: Sequence[Run], held: HeldOut, texts: Sequence[Learned], tell: Tell
+    runs: Sequence[Run], held: HeldOut, texts: Sequence[TrainingText], tell: Tell
 ) -> tuple[list[Entry], list[str]]:
-    """What needs no training, from the first text that was learned."""
-    alphabet, notes, train, seen = {*held.content}, [], "", 0.0
-    for run in runs:
-        alphabet |= {*run.vocabulary.characters}
+    """Return baselines fitted to the first training text, and notes on them."""
+    notes, train, seen = [], "", 0.0
+    alphabet = {*held.content}.union(*(run.vocabulary.characters for run in runs))
     if texts:
         source = texts[0]
-        train, seen = source.end(MOST), source.seen
+        train, seen = source.end(BASELINE_IDS), source.overlap
         alphabet |= {*train}
-        if len(source.ids) > MOST:
-            notes.append(f"baselines count the last {len(train):,} characters of what was learned")
+        if len(source.ids) > BASELINE_IDS:
+            notes.append(
+                f"baselines are fitted to the last {len(train):,} characters of the training text"
+            )
         if len(texts) > 1:
-            notes.append(f"baselines count what {source.names[0]} learned")
+            notes.append(f"baselines are fitted to the training text of {source.names[0]}")
     else:
-        notes.append("no training text is at hand: of the baselines there is only the uniform one")
+        notes.append("without a training text the only baseline is the uniform one")
     vocabulary = Vocabulary.from_alphabet(alphabet, len(held.content))
     rows = [
         Entry(row.name, "baseline", "", row.nats, row.parameters, seen=seen)
@@ -240,21 +257,25 @@ def _baselines(
 
 
 def _names(run: Run | Path) -> tuple[str, str]:
-    """The run's folder, and its model's kind and size."""
+    """Return the run's folder, and its model's kind and size."""
     if not isinstance(run, Run):
         return str(run), str(json.loads((run / "config.json").read_bytes())["model_type"])
     return str(run.path), model_name(run.config.model)
 
 
+def _is_ngram(run: Run | Path) -> bool:
+    return isinstance(run, Run) and isinstance(run.config.model, NgramConfig)
+
+
 def _parameters(run: Run | Path, model: LanguageModel) -> int | None:
-    counted: int | None = getattr(model, "parameter_count", None)  # n-grams, pretrained models
-    if counted is not None or not isinstance(run, Run):
-        return counted
-    assert not isinstance(run.config.model, NgramConfig)
+    if isinstance(model, CountsParameters):
+        return model.parameter_count
+    if not isinstance(run, Run) or isinstance(run.config.model, NgramConfig):
+        return None
     return parameter_count(run.config.model, len(run.vocabulary))
 
 
 def _seconds(run: Run | Path) -> float | None:
-    """How long it was trained, by its last line of metrics."""
+    """Return how long a run was trained, by its last line of metrics."""
     lines = run.metrics() if isinstance(run, Run) else []
     return lines[-1]["seconds"] if lines else None

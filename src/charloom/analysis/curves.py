@@ -1,4 +1,4 @@
-"""What a run's metrics.jsonl and samples/ say of its way, as plain rows; nothing is drawn here."""
+"""A run's metrics.jsonl and samples/ -> its learning curve, as plain rows."""
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
@@ -12,16 +12,15 @@ from charloom.runs.run import Run
 
 Axis = Literal["characters", "seconds", "steps"]
 Value = Literal["loss", "rate", "gradient-norm"]
-LARGEST_SAMPLE = 2**20  # bytes
+MAX_SAMPLE_BYTES = 2**20
 
 
 @dataclass(frozen=True)
 class Point:
-    """One line of metrics: losses in nats per character, and the rate of learning.
+    """One line of metrics: losses in nats per character, and the learning rate.
 
-    `training` is the mean over the updates since the line before. What a line does not hold, or
-    what is not a finite number there, is None. `gradient_norm` is that of the last update, before
-    it was clipped.
+    `training` is the mean over the updates since the line before. What a line lacks, or what is
+    not a finite number, is None. `gradient_norm` is that of the last update, before clipping.
     """
 
     step: int
@@ -35,15 +34,15 @@ class Point:
 
 @dataclass(frozen=True)
 class Sample:
-    """What the model wrote at a step."""
+    """What the model generated at a step."""
 
     step: int
     text: str
 
 
 @dataclass(frozen=True)
-class Setback:
-    """A return from step `at`, where the network broke, to the checkpoint of step `to`."""
+class Rollback:
+    """A return to the checkpoint of step `to` after a divergence at step `at`."""
 
     at: int
     to: int
@@ -51,24 +50,24 @@ class Setback:
 
 @dataclass(frozen=True)
 class Curve:
-    """The way of one run; `name` is what tells it from the others beside it."""
+    """The learning curve of one run; `name` tells it from the others beside it."""
 
     name: str
     model: str
     text: str
     points: tuple[Point, ...]
     samples: tuple[Sample, ...]
-    setbacks: tuple[Setback, ...]
+    setbacks: tuple[Rollback, ...]
 
     @property
     def best(self) -> Point | None:
-        """The point of the lowest held-out loss; None where none was measured."""
+        """The point of the lowest validation loss; None if none was measured."""
         scored = [point for point in self.points if point.held_out is not None]
         return min(scored, key=lambda point: point.held_out or 0.0, default=None)
 
     @property
     def is_level(self) -> bool:
-        """Whether all there is to it is one held-out loss, as of an n-gram model."""
+        """Whether it is one validation loss and nothing else, as of an n-gram model."""
         return [(p.held_out is None, p.training is None) for p in self.points] == [(False, True)]
 
     def series(self, axis: Axis, value: str) -> tuple[list[float], list[float]]:
@@ -79,7 +78,7 @@ class Curve:
         return [x for x, _ in known], [y for _, y in known]
 
     def place(self, axis: Axis, step: int) -> float | None:
-        """Return where on the axis a step lies; None where no point has been measured near it."""
+        """Return the place of a step on the axis; None if no point at or after it was measured."""
         if axis == "steps":
             return float(step)
         xs, steps = self.series(axis, "step")
@@ -93,9 +92,9 @@ class Curve:
 
 
 def curve(run: Run, name: str | None = None) -> Curve:
-    """Read the way of a run; raises CharloomError where its files are damaged.
+    """Read the learning curve of a run; raises CharloomError if its files are damaged.
 
-    An n-gram model has one point: it learns in one step.
+    That of an n-gram model, trained in one step, has one point.
     """
     lines = run.metrics()
     setbacks = dict.fromkeys(s for line in lines for s in _setbacks(line))
@@ -110,17 +109,17 @@ def curve(run: Run, name: str | None = None) -> Curve:
 
 
 def read_samples(run: Run) -> list[Sample]:
-    """Return what a run wrote on the way, in the order of steps."""
+    """Return the samples that a run generated during training, in the order of steps."""
     paths = sorted(run.path.glob("samples/[0-9]*.txt"))
     return [
-        Sample(int(path.stem), read_bytes(path, LARGEST_SAMPLE).decode(errors="replace"))
+        Sample(int(path.stem), read_bytes(path, MAX_SAMPLE_BYTES).decode(errors="replace"))
         for path in paths
         if path.stem.isascii() and path.stem.isdecimal()
     ]
 
 
 def names(runs: Sequence[Run]) -> list[str]:
-    """Return the shortest names that tell runs from one another: of their folders, or paths."""
+    """Return the shortest names that tell runs apart: of their folders, or ends of their paths."""
     folders = [run.path.resolve() for run in runs]
     for depth in range(1, max((len(folder.parts) for folder in folders), default=1) + 1):
         found = [str(Path(*folder.parts[-depth:])) for folder in folders]
@@ -130,9 +129,9 @@ def names(runs: Sequence[Run]) -> list[str]:
 
 
 def spread(samples: Sequence[Sample], most: int) -> list[Sample]:
-    """Return at most so many samples from beginning to end, closer together at the beginning.
+    """Return at most so many samples, from the first to the last, at about equal ratios of steps.
 
-    There a model changes fastest: the steps are about in equal ratios.
+    They are closest at the beginning, where a model changes fastest.
     """
     if len(samples) <= most:
         return [*samples]
@@ -165,19 +164,12 @@ def rows(curves: Iterable[Curve]) -> list[dict[str, Any]]:
 
 
 def _point(line: Mapping[str, Any]) -> Point:
-    return Point(
-        step=line["step"],
-        characters=_number(line.get("characters")),
-        seconds=_number(line.get("seconds")),
-        training=_number(line.get("loss")),
-        held_out=_number(line.get("validation")),
-        rate=_number(line.get("rate")),
-        gradient_norm=_number(line.get("gradient_norm")),
-    )
+    names = ("characters", "seconds", "loss", "validation", "rate", "gradient_norm")
+    return Point(line["step"], *(_number(line.get(name)) for name in names))
 
 
 def _number(value: object) -> float | None:
-    """What a line of metrics says, if it is a finite number: others may have written it."""
+    """Return a finite number from a line of metrics, which others may have written, or None."""
     if not isinstance(value, int | float) or isinstance(value, bool):
         return None
     try:
@@ -186,10 +178,10 @@ def _number(value: object) -> float | None:
         return None
 
 
-def _setbacks(line: Mapping[str, Any]) -> list[Setback]:
+def _setbacks(line: Mapping[str, Any]) -> list[Rollback]:
     told = line.get("setbacks")
     return [
-        Setback(int(at), int(to))
+        Rollback(int(at), int(to))
         for entry in (told if isinstance(told, list) else [])
         if isinstance(entry, dict)
         and (at := _number(entry.get("at"))) is not None

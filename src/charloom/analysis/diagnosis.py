@@ -1,6 +1,6 @@
-"""What a run's folder says about how it learned, in plain language, and what to do next.
+"""A run's metrics -> findings on how it learned, in plain language, and what to do next.
 
-The limits are those of outlook.py, which stops runs and tells them their last sentence.
+The limits are those of `training.trend`, by which runs are stopped, too.
 """
 
 from collections.abc import Callable
@@ -24,17 +24,17 @@ from charloom.training.trend import (
 )
 
 Tone = Literal["good", "advice", "warning"]
-TOGETHER = 1.03  # held-out loss is at most so much above that in training: nothing is by heart
-RISES = 0.2  # share of the looks up to the best that are above the look before: it swings
-FEWEST_RISES = 2
-PASSES = 1.0  # times through the text, below which there is more to read
+UNDERFITTING_RATIO = 1.03  # of validation to training loss, at most
+UNSTABLE_SHARE = 0.2  # of evaluations up to the best one with a higher loss than the one before
+MIN_RISES = 2  # of an unstable loss
+MIN_EPOCHS = 1.0  # below, there is more to read
 
 
 @dataclass(frozen=True)
 class Finding:
-    """One thing about a run: a title, what was seen with its `figures`, and what to do.
+    """One finding on a run: a title, what was observed with its `figures`, and what to do.
 
-    Losses in `figures` are nats per character. `advice` is empty where nothing is to be done.
+    Losses in `figures` are nats per character. `advice` is empty if nothing is to be done.
     """
 
     name: str
@@ -47,19 +47,19 @@ class Finding:
 
 @dataclass(frozen=True)
 class _Case:
-    """What the findings are made from; `read` is how often the training text was read."""
+    """What the findings are made from; `epochs` is how often the training text was read."""
 
     run: Run
     model: NetworkConfig
     curve: Curve
     seen: list[Evaluation]
-    read: float
+    epochs: float
 
 
 def diagnose(run: Run) -> tuple[Finding, ...]:
-    """Return what is worth knowing about a run, the most important first; one thing at least.
+    """Return findings on a run, the most important first; at least one.
 
-    Raises CharloomError where its files are damaged.
+    Raises CharloomError if its files are damaged.
     """
     model = run.config.model
     if isinstance(model, NgramConfig):
@@ -68,21 +68,17 @@ def diagnose(run: Run) -> tuple[Finding, ...]:
     data = run.config.data
     learned = run.corpus.characters * (1 - data.validation - data.test)
     characters = max((point.characters or 0.0 for point in known.points), default=0.0)
-    case = _Case(run, model, known, _looks(run), characters / learned)
+    case = _Case(run, model, known, _evaluations(run), characters / learned)
     found = (finding(case) for finding in _FINDINGS)
     told = tuple(finding for finding in found if finding is not None)
     return told or (_unknown(case),)
 
 
-def _looks(run: Run) -> list[Evaluation]:
-    """The looks at held-out text, of lines that hold all that a look has."""
-    numbers = {"loss", "seconds"}
-    whole = [
-        line
-        for line in run.metrics()
-        if all(isinstance(line.get(name), int | float) for name in numbers)
-    ]
-    return history(whole)
+def _evaluations(run: Run) -> list[Evaluation]:
+    """Return the evaluations in the lines of metrics that are complete."""
+    numbers = ("loss", "seconds")
+    lines = run.metrics()
+    return history(ln for ln in lines if all(isinstance(ln.get(n), int | float) for n in numbers))
 
 
 def _unmeasured(case: _Case) -> Finding | None:
@@ -91,10 +87,9 @@ def _unmeasured(case: _Case) -> Finding | None:
     return Finding(
         "unmeasured",
         "warning",
-        "Nothing tells how it does on new text",
-        "No held-out loss was measured on the way, so nobody can say whether it learned the "
-        "language of the text or the text itself.",
-        "Hold some out (--validation 0.1), or score any other text: charloom evaluate RUN FILE.",
+        "No validation loss",
+        "No validation loss was measured, so that overfitting cannot be told from learning.",
+        "Hold some text out (--validation 0.1), or score another one: charloom evaluate RUN FILE.",
         {},
     )
 
@@ -108,9 +103,9 @@ def _stopped(case: _Case) -> Finding | None:
     return Finding(
         "stopped",
         "warning",
-        "Not at its end yet",
-        f"It stands at step {last[0].step:,} of {asked.iterations:,}.",
-        "charloom resume RUN goes on, to the very same bits.",
+        "Stopped early",
+        f"Training stopped at step {last[0].step:,} of {asked.iterations:,}.",
+        "Continue with charloom resume RUN: the result is the same as if it had never stopped.",
         {"step": last[0].step, "iterations": asked.iterations},
     )
 
@@ -123,10 +118,10 @@ def _setbacks(case: _Case) -> Finding | None:
     return Finding(
         "setbacks",
         "warning",
-        "The network broke on the way",
-        f"It went back to a checkpoint {count(len(setbacks), 'time')} ({places}), each time with "
+        "Training diverged",
+        f"It returned to a checkpoint {count(len(setbacks), 'time')} ({places}), each time with "
         "half the learning rate.",
-        f"Begin with a lower rate: --learning-rate {_half(case, len(setbacks)):.2g}"
+        f"Start with a lower learning rate: --learning-rate {_half(case, len(setbacks)):.2g}"
         + (", or --clip-norm 1." if case.run.config.train.clip_norm is None else "."),
         {"setbacks": len(setbacks)},
     )
@@ -144,12 +139,12 @@ def _turned(case: _Case) -> Finding:
     return Finding(
         "turned",
         "warning",
-        "Held-out loss has turned",
-        f"It was lowest at step {best.step:,}, with {_both(best.held_out)}, and stood at "
-        f"{_both(last.held_out)} at the end. What came after the best was learning by heart; the "
-        "checkpoint of the best is kept, and is what sample and evaluate open.",
-        f"More of such text would help most; then dropout ({_more_dropout(case)}), or a "
-        "narrower model.",
+        "Validation loss is rising",
+        f"It was lowest at step {best.step:,}, {_both(best.held_out)}, and ended at "
+        f"{_both(last.held_out)}. Since then the model has been overfitting. The best checkpoint "
+        "is kept; sample and evaluate use it.",
+        f"More text like this helps most; then dropout ({_more_dropout(case)}), or a smaller "
+        "model.",
         {"best": best.held_out, "best_step": best.step, "last": last.held_out},
     )
 
@@ -162,9 +157,9 @@ def _improving(case: _Case) -> Finding:
         "improving",
         "advice",
         "Still improving",
-        f"In the second half of its steps held-out loss fell by {100 * fallen:.0f}%, from "
+        f"In the second half of training, validation loss fell by {100 * fallen:.0f}%, from "
         f"{half.held_out:.3f} to {_both(last.held_out)}.",
-        f"Give it more time: {_more_time(case)}.",
+        f"Train for longer: {_more_time(case)}.",
         {"half": half.held_out, "last": last.held_out, "fallen": fallen},
     )
 
@@ -174,8 +169,8 @@ def _level(case: _Case) -> Finding:
     return Finding(
         "level",
         "good",
-        "Learned out",
-        f"Held-out loss has levelled off at {_both(last.held_out)}: more time alone would change "
+        "Converged",
+        f"Validation loss has levelled off at {_both(last.held_out)}: more training would change "
         "little.",
         "",
         {"last": last.held_out},
@@ -183,32 +178,34 @@ def _level(case: _Case) -> Finding:
 
 
 def _gap(case: _Case) -> Finding | None:
-    """Over- or underfitting: how far held-out loss lies above that in training, at the end."""
+    """Tell overfitting and underfitting by the final validation loss over the training loss."""
     if not case.seen or not 0 < case.seen[-1].training < float("inf"):
         return None
     last = case.seen[-1]
     ratio = last.held_out / last.training
     figures = {"training": last.training, "held_out": last.held_out, "ratio": ratio}
     how = " (with dropout)" if case.run.config.train.dropout else ""
-    losses = f"{last.training:.3f} nats on training text{how}, {last.held_out:.3f} on held-out text"
+    losses = (
+        f"training loss {last.training:.3f} nats{how}, validation loss {last.held_out:.3f} nats"
+    )
     if ratio > APART:
         return Finding(
             "overfitting",
             "warning",
-            "It knows parts of the text by heart",
-            f"At the end it had {losses}: {100 * (ratio - 1):.0f}% more, after reading the text "
-            f"{case.read:.1f} times.",
-            f"More text, more dropout ({_more_dropout(case)}), or fewer minutes.",
+            "Overfitting",
+            f"Final {losses}: {100 * (ratio - 1):.0f}% more, after {case.epochs:.1f} epochs. The "
+            "model has memorised parts of the text.",
+            f"More text, more dropout ({_more_dropout(case)}), or less training.",
             figures,
         )
-    if ratio < TOGETHER and trend(case.seen) == "level" and case.read > PASSES:
+    if ratio < UNDERFITTING_RATIO and trend(case.seen) == "level" and case.epochs > MIN_EPOCHS:
         return _underfitting(case, losses, figures)
     if trend(case.seen) != "risen":
         return Finding(
             "balanced",
             "good",
-            "Nothing learned by heart",
-            f"At the end it had {losses}: new text is about as easy for it as its own.",
+            "No overfitting",
+            f"Final {losses}: the model predicts new text about as well as its training text.",
             "",
             figures,
         )
@@ -221,44 +218,44 @@ def _underfitting(case: _Case, losses: str, figures: dict[str, float]) -> Findin
     return Finding(
         "underfitting",
         "advice",
-        "Too small for the text",
-        f"Both losses have levelled off, and close together: {losses}. {numbers:,} numbers hold "
-        f"no more of {case.run.corpus.characters:,} characters.",
-        f"A wider model{wider}, with the time that it needs.",
+        "Underfitting",
+        f"Both losses have levelled off close to each other: {losses}. {numbers:,} parameters are "
+        f"too few for {case.run.corpus.characters:,} characters.",
+        f"A larger model{wider}, trained for longer.",
         figures | {"parameters": numbers, "characters": case.run.corpus.characters},
     )
 
 
 def _swings(case: _Case) -> Finding | None:
-    """Rises on the way to the best, as of a learning rate that is too high."""
+    """Count rises of the loss before the best one, as from too high a learning rate."""
     if not case.seen:
         return None
     way = case.seen[: case.seen.index(best_evaluation(case.seen)) + 1]
     pairs = list(pairwise(way))
     rises = [after for before, after in pairs if after.held_out > RISEN * before.held_out]
-    if len(rises) < max(FEWEST_RISES, RISES * len(pairs)):
+    if len(rises) < max(MIN_RISES, UNSTABLE_SHARE * len(pairs)):
         return None
     return Finding(
         "swings",
         "advice",
-        "The loss swings",
-        f"On the way to the best, held-out loss rose in {len(rises)} of {len(pairs)} looks, last "
-        f"at step {rises[-1].step:,}: the steps are too long for where it stands.",
-        f"A lower rate (--learning-rate {_half(case):.2g}) or one that falls (--schedule cosine).",
+        "Unstable loss",
+        f"Before its best, validation loss rose in {len(rises)} of {len(pairs)} evaluations, last "
+        f"at step {rises[-1].step:,}: the learning rate is too high.",
+        f"A lower one (--learning-rate {_half(case):.2g}) or one that decays (--schedule cosine).",
         {"rises": len(rises), "looks": len(pairs)},
     )
 
 
 def _read_little(case: _Case) -> Finding | None:
-    if case.read >= PASSES or not case.curve.points:
+    if case.epochs >= MIN_EPOCHS or not case.curve.points:
         return None
     return Finding(
         "unread",
         "advice",
-        "It has not seen all of the text",
-        f"What it read is {100 * case.read:.0f}% of the training text, once.",
-        f"Give it more time: {_more_time(case)}.",
-        {"read": case.read},
+        "Less than one epoch",
+        f"It has read {100 * case.epochs:.0f}% of the training text.",
+        f"Train for longer: {_more_time(case)}.",
+        {"read": case.epochs},
     )
 
 
@@ -268,9 +265,9 @@ def _unknown(case: _Case) -> Finding:
         "unknown",
         "advice",
         "Too early to tell",
-        f"{count(points, 'line')} of metrics, {count(len(case.seen), 'look')} at held-out text: "
-        "that says nothing yet.",
-        f"Give it more time: {_more_time(case)}.",
+        f"{count(points, 'line')} of metrics and {count(len(case.seen), 'evaluation')} are too "
+        "few.",
+        f"Train for longer: {_more_time(case)}.",
         {"looks": len(case.seen)},
     )
 
@@ -278,14 +275,14 @@ def _unknown(case: _Case) -> Finding:
 def _counted(run: Run, model: NgramConfig) -> Finding:
     best = curve(run).best
     figures = {"order": float(model.order)} | ({"held_out": best.held_out or 0.0} if best else {})
-    loss = f", and has {_both(best.held_out)} on held-out text" if best and best.held_out else ""
+    loss = f" and has a validation loss of {_both(best.held_out)}" if best and best.held_out else ""
     return Finding(
         "counted",
         "good",
         "Counted, not trained",
-        f"An n-gram model looks back over {count(model.order - 1, 'character')}{loss}. It learns "
-        "in one step, so that there is no way to look at.",
-        "It is the mark that a network has to beat: charloom compare puts them side by side.",
+        f"An n-gram model predicts from the last {count(model.order - 1, 'character')}{loss}. It "
+        "is trained in one step and has no curve.",
+        "It is the baseline for a network: charloom compare shows them side by side.",
         figures,
     )
 

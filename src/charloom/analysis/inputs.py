@@ -1,25 +1,55 @@
-"""What studies of copying and of words read: a text, its source, and human text beside them."""
+"""What an analysis reads: a run's training text, its held-out text, what it generates, a file."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal, NamedTuple
 
 from charloom.config import SampleConfig
+from charloom.data.dataset import Split, fewest_characters, split_text
 from charloom.data.suffix_array import LARGEST
-from charloom.data.text import read_text
+from charloom.data.text import Text, read_text
+from charloom.data.tokenizer import Ids, Tokenizer
+from charloom.data.vocabulary import UnknownCharacterError
 from charloom.errors import CharloomError
+from charloom.formatting import extent, printable
 from charloom.generation.sampling import generate
 from charloom.runs.open import is_pretrained, open_model
 from charloom.runs.run import Run
 
-LENGTH = 20_000  # characters that a run writes, at most, where none are asked for
-SHORTEST = 2_000  # and at least
+Part = Literal["validation", "test"]
+PARTS = ("train", "validation", "test")  # of a Split
+GENERATED = 20_000  # characters that a run generates at most, if no length is asked for
+FEWEST_GENERATED = 2_000
+
+
+class HeldOut(NamedTuple):
+    """A text to score; `part` says which part of the runs' own it is, None for another text."""
+
+    content: str
+    name: str
+    part: Part | None
 
 
 @dataclass(frozen=True)
-class Material:
-    """A text with its source; `human` is text by people that is not in the source, "" for none.
+class Excerpt:
+    """The beginning of a text; `label` says which text it is of, and how much of it.
 
-    `written` says that a model wrote the text for this, with `seed`; the names are for display.
+    `held_out` says that it is a run's own, `notes` what was noticed when a file was read.
+    """
+
+    content: str
+    label: str
+    held_out: bool = False
+    notes: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """A text with the source it may be copied from; `human` is text by people, "" for none.
+
+    `human` is not in the source. `generated` says that a model generated the text for this
+    analysis, with `seed`; the names are for display.
     """
 
     name: str
@@ -27,9 +57,19 @@ class Material:
     source_name: str
     source: str
     human: str
-    written: bool
+    generated: bool
     seed: int | None
     notes: tuple[str, ...]
+
+
+def decode(tokenizer: Tokenizer, ids: Ids) -> str:
+    """Return the text of ids (N,); U+FFFD stands for a character that a token cuts in two."""
+    return tokenizer.utf8(ids).decode(errors="replace")
+
+
+def split_of(run: Run) -> Split:
+    """Return where a run's text is split into training, validation and test part."""
+    return split_text(run.corpus.characters, run.config.data, fewest_characters(run.config))
 
 
 def training_text(run: Run) -> str:
@@ -38,73 +78,160 @@ def training_text(run: Run) -> str:
     characters = run.vocabulary.count(ids)
     if characters > LARGEST:
         raise CharloomError(
-            f"{run.path} learned from {characters:,} characters, and {LARGEST:,} at most can be "
-            "searched for copies: name a part of its text with --source"
+            f"{run.path} was trained on {characters:,} characters, and at most {LARGEST:,} can be "
+            "searched for copies: name a part of its text with --source",
+            "unsupported",
+            characters=characters,
+            most=LARGEST,
         )
     return run.vocabulary.decode(ids)
 
 
 def held_out_text(run: Run) -> str:
-    """Return what was held out of training, validation and test; "" where nothing was."""
+    """Return what was held out of training, validation and test part; "" if nothing was."""
     parts = run.dataset()
     held_out = (part for part in (parts.validation, parts.test) if part is not None)
     return "".join(map(run.vocabulary.decode, held_out))
 
 
+def shared_held_out(runs: Sequence[Run]) -> HeldOut:
+    """Return the text that all runs held out; raises CharloomError if it is not the same one.
+
+    That is the test part if there is one, which decided nothing about them, and else the
+    validation part, which decided which of their checkpoints is the best.
+    """
+    if not runs:
+        raise CharloomError(
+            "a pretrained model has no text of its own: name one with --text FILE", "no-text"
+        )
+    first = runs[0]
+    for run in runs[1:]:
+        _check_same_text(first, run)
+    split = split_of(first)
+    if split.validation is None and split.test is None:
+        raise _nothing_held_out(first, "--text FILE")
+    parts = first.dataset()
+    part: Part = "validation" if split.test is None else "test"
+    ids = parts.validation if split.test is None else parts.test
+    assert ids is not None
+    return HeldOut(decode(first.vocabulary, ids), first.corpus.name, part)
+
+
+def excerpt(run: Run | None, text: Text | None = None, length: int | None = None) -> Excerpt:
+    """Return the first `length` characters of a text, or of what a run held out of training.
+
+    What it held out is its validation part, or its test part if it has no other. Raises
+    CharloomError if there is neither.
+    """
+    if text is not None:
+        content = text.content if length is None else text.head(length)
+        label = extent(printable(text.name), len(content), text.characters)
+        return Excerpt(content, label, notes=text.notes)
+    if run is None:
+        raise CharloomError("a pretrained model has no text of its own: name a TEXT", "no-text")
+    parts = run.dataset()
+    ids = parts.validation if parts.validation is not None else parts.test
+    if ids is None:
+        raise _nothing_held_out(run, "a TEXT")
+    whole = run.vocabulary.decode(ids)
+    content = whole[:length]
+    return Excerpt(content, extent("held-out text", len(content), len(whole)), held_out=True)
+
+
+def may_have_trained_on(run: Run | None, other: Run) -> bool:
+    """Return whether a run may have been trained on what the other one held out."""
+    if run is None or run.corpus.sha256 != other.corpus.sha256:
+        return True
+    held_out, others = (r.config.data.validation + r.config.data.test for r in (run, other))
+    return held_out < others
+
+
+def check_readable(name: str, tokenizer: Tokenizer, text: str) -> None:
+    """Raises CharloomError, with the line, for a character that the model `name` does not know."""
+    try:
+        tokenizer.whole(text)
+    except UnknownCharacterError as error:
+        line = text.count("\n", 0, error.position) + 1
+        message = f"{name} cannot read the text, line {line:,}: {error}"
+        raise CharloomError(message, error.code, **error.facts, line=line) from None
+
+
 def generated(
-    run: Run | str | Path, length: int = LENGTH, seed: int = 0, temperature: float = 1.0
+    run: Run | str | Path, length: int = GENERATED, seed: int = 0, temperature: float = 1.0
 ) -> str:
-    """Let the best model of a run, or of a folder in Hugging Face's format, write."""
+    """Return text that the best model of a run, or of a Hugging Face folder, generates."""
     config = SampleConfig(seed=seed, temperature=temperature)
     return "".join(generate(open_model(run), config, length=length))
 
 
-def is_model(name: str) -> bool:
-    """Whether this names a run, or a model in a folder; else it is taken for a text."""
-    return not name.startswith("corpus:") and Path(name, "config.json").is_file()
-
-
-def gather(
+def candidate(
     name: str,
     source: str | None = None,
     human: str | None = None,
     length: int | None = None,
     seed: int = 0,
     temperature: float = 1.0,
-) -> Material:
-    """Find what a study of RUN|TEXT needs; `source` and `human` name texts to take instead.
+) -> Candidate:
+    """Return the text of RUN|TEXT with its source; `source` and `human` name texts to use instead.
 
-    A run is let write: `length` characters, or as many as human text is at hand, from 2,000 to
-    20,000. Its source is its training part; human text is what it held out. For a text, or a
-    folder in Hugging Face's format, the source must be named. Raises CharloomError.
+    A run generates `length` characters, by default as many as there are of human text, between
+    2,000 and 20,000. Its source is its training part; human text is what it held out. For a
+    text, or a folder in Hugging Face's format, the source must be named. Raises CharloomError.
     """
-    if not is_model(name):
-        known = name == "-" or name.startswith("corpus:") or Path(name).exists()
-        if source is None and known:
-            raise CharloomError(
-                f"{name} is a text: name the text that it may be copied from with --source"
-            )
-        names = [part for part in (name, source, human) if part is not None]
-        texts = [read_text([part]) for part in names]  # names what is not there
-        assert source is not None
-        notes = tuple(note for text in texts for note in text.notes)
-        text, origin, *people = (text.content for text in texts)
-        held = "".join(people)
-        return Material(name, text, source, origin, held, False, None, notes)
-    run = None if is_pretrained(name) else Run.open(name)
-    if run is None and source is None:
-        raise CharloomError(f"{name} is a model without a text of its own: name one with --source")
-    named = [None if part is None else read_text([part]) for part in (source, human)]
-    notes = tuple(note for text in named if text for note in text.notes)
-    origin = named[0].content if named[0] else training_text(_known(run))
-    held = named[1].content if named[1] else held_out_text(run) if run else ""
+    run, is_text = None, name.startswith("corpus:") or not Path(name, "config.json").is_file()
+    if not is_text and not is_pretrained(name):
+        run = Run.open(name)
+    if run is None and source is None and (not is_text or _exists(name)):
+        kind = "a text" if is_text else "a model without a text of its own"
+        raise CharloomError(f"{name} is {kind}: name its source with --source", "no-text")
+    notes: list[str] = []
+
+    def content(name: str) -> str:
+        text = read_text([name])
+        notes.extend(text.notes)
+        return text.content
+
+    own = content(name) if is_text else None
+    if source is not None:
+        source_text, source_name = content(source), source
+    else:
+        assert run is not None
+        source_text, source_name = training_text(run), f"the training part of {run.corpus.name}"
+    human_text = content(human) if human is not None else held_out_text(run) if run else ""
+    if own is not None:
+        return Candidate(name, own, source_name, source_text, human_text, False, None, tuple(notes))
     if length is None:
-        length = min(LENGTH, max(SHORTEST, len(held))) if held else LENGTH
+        length = min(GENERATED, max(FEWEST_GENERATED, len(human_text) or GENERATED))
     text = generated(run or name, length, seed, temperature)
-    source_name = source or f"the training part of {_known(run).corpus.name}"
-    return Material(name, text, source_name, origin, held, True, seed, notes)
+    return Candidate(name, text, source_name, source_text, human_text, True, seed, tuple(notes))
 
 
-def _known(run: Run | None) -> Run:
-    assert run is not None
-    return run
+def _exists(name: str) -> bool:
+    return name == "-" or name.startswith("corpus:") or Path(name).exists()
+
+
+def _nothing_held_out(run: Run, instead: str) -> CharloomError:
+    message = f"{run.path} held no text out of training: name {instead}"
+    return CharloomError(message, "no-text", path=run.path)
+
+
+def _check_same_text(one: Run, other: Run) -> None:
+    """Raises CharloomError, saying how they differ, if two runs held out different texts."""
+    runs = one, other
+    splits = [split_of(run) for run in runs]
+    if one.corpus.sha256 != other.corpus.sha256:
+        field = "text"
+        texts = [f"{run.corpus.name} (SHA-256 {run.corpus.sha256[:8]})" for run in runs]
+    elif any(getattr(splits[0], name) != getattr(splits[1], name) for name in PARTS):
+        field = "split"
+        texts = [f"the first {split.train.stop:,} characters of it" for split in splits]
+    else:
+        return
+    trained = ", ".join(f"{run.path} on {text}" for run, text in zip(runs, texts, strict=True))
+    raise CharloomError(
+        f"these runs held out different texts, as they were trained on different ones: {trained}; "
+        "name one text for all of them with --text FILE",
+        "changed-text",
+        field=field,
+        paths=tuple(run.path for run in runs),
+    )

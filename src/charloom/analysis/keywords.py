@@ -1,4 +1,4 @@
-"""Which key words and phrases of its source a text kept, which it lost, which words it invented."""
+"""Which keywords and key phrases of its source a text keeps, loses, and which words it invents."""
 
 import difflib
 from collections import Counter
@@ -8,32 +8,32 @@ from dataclasses import dataclass
 from charloom.analysis.word_counts import (
     LONGEST_PHRASE,
     Frequencies,
+    cohesion_g2,
     common_english,
     keyness,
     phrases,
-    togetherness,
     words,
 )
 from charloom.errors import CharloomError
 
-SURE = 6.63  # of a G2: p < 0.01
-KEY = 15.13  # p < 0.0001
-CANDIDATES = 100  # key words, and key phrases, that are looked for
-FEWEST = 3  # times that a key word comes
-GRAMMAR = 100  # commonest words, with which no phrase begins or ends
-ENGLISH = 0.25  # of a text's words among those, or it is hardly English
-NEAR = 0.8  # difflib's ratio
+LOST_G2 = 6.63  # p < 0.01
+KEY_G2 = 15.13  # p < 0.0001
+MAX_KEYWORDS = 100  # and as many key phrases
+FEWEST = 3  # occurrences of a keyword
+STOP_WORDS = 100  # commonest words, with which no phrase begins or ends
+ENGLISH_SHARE = 0.25  # of a text's words that are stop words; below, it is hardly English
+SIMILARITY = 0.8  # difflib's ratio
 
 Phrases = Counter[tuple[str, ...]]
 
 
 @dataclass(frozen=True)
 class Keyword:
-    """A key word or phrase, how often it comes, and its G2.
+    """A keyword or key phrase, how often the text and the source have it, and its G2.
 
-    `keyness` is that against the general list; of a phrase, that of its words standing together;
-    by YAKE, what YAKE gives, and less is more. `change` is that of the text against the source:
-    below 0 where the text has less of it.
+    `keyness` is the G2 of a word against general text, that of a phrase for its words standing
+    together, or YAKE's score, of which less is better. `change` is the G2 of the text against the
+    source: below 0 if the text has relatively less of it.
     """
 
     word: str
@@ -45,9 +45,9 @@ class Keyword:
 
 @dataclass(frozen=True)
 class Invented:
-    """A word that is not in the source; `listed` where the general list has it.
+    """A word that is not in the source; `listed` if general text has it.
 
-    `near` is the word of the source that is most like it; "" where none is.
+    `near` is the most similar word of the source; "" if none is similar.
     """
 
     word: str
@@ -58,12 +58,12 @@ class Invented:
 
 @dataclass(frozen=True)
 class Keywords:
-    """The key words of a text beside those of its source.
+    """The keywords of a text beside those of its source.
 
-    `kept` and `lost` are of the source's key words, and `unsure` counts those that the text is too
-    short to have lost; the same of phrases. `new_share` of the text's words are in no source,
-    `real_share` in the source or on the general list, `human_new_share` is of text by people
-    (None without). `common_share` of the source's words are among the 100 commonest of the list.
+    `kept` and `lost` are keywords of the source; `unsure` counts those that the text lacks, but
+    is too short to have lost; the same for phrases. `new_share` of the text's words are not in
+    the source, `real_share` are in the source or in general text; `human_new_share` is of text
+    by people (None without). `common_share` of the source's words are among the 100 commonest.
     """
 
     text_words: int
@@ -84,6 +84,11 @@ class Keywords:
     human_new_share: float | None
     common_share: float
 
+    @property
+    def is_english(self) -> bool:
+        """Whether the source has as many of the commonest words as English has."""
+        return self.common_share >= ENGLISH_SHARE
+
 
 def keywords(
     text: str,
@@ -95,23 +100,26 @@ def keywords(
 ) -> Keywords:
     """Compare the words of `text` with those of `source`; each list has `top` rows at most.
 
-    Key words are those of which the source has more than `against`, by default common English
-    (`common_english`), with G2 >= 15.13 (p < 0.0001). A key word is lost where the text has less
-    of it than the source with G2 >= 6.63 (p < 0.01); kept where it comes and is not lost. Key
-    phrases are two or three words; with `yake` those that YAKE finds (Campos et al. 2020), which
-    knows English. Raises CharloomError where a text has no words, or `yake` is not installed.
+    A keyword is more frequent in the source than in `against`, by default common English
+    (`common_english`), with G2 >= 15.13 (p < 0.0001). It is lost if it is less frequent in the
+    text than in the source with G2 >= 6.63 (p < 0.01); kept if the text has it and it is not
+    lost. Key phrases have two or three words; with `yake` they are those that YAKE finds (Campos
+    et al. 2020), which knows English. Raises CharloomError if a text has no words, or YAKE is
+    not installed.
     """
     against = against or common_english()
     here, there = phrases(text), phrases(source)
     own, origin = Counter(words(text)), Counter(words(source))
     for name, counts in (("text", own), ("source", origin)):
         if not counts:
-            raise CharloomError(f"the {name} has no words: there is nothing to compare")
+            raise CharloomError(
+                f"the {name} has no words: there is nothing to compare", "no-text", field=name
+            )
     sizes = n, N = own.total(), origin.total()
-    grammar = _commonest(against)
+    stop_words = {*sorted(against.counts, key=lambda w: -against.counts[w])[:STOP_WORDS]}
     of_source = _key_words(origin, own, origin, sizes, against)
     kept, lost, unsure = _split(of_source)
-    found = _by_yake(source) if yake else _by_togetherness(there, N, grammar)
+    found = _by_yake(source) if yake else _collocations(there, N, stop_words)
     key_phrases = _phrase_rows(found, here, there, sizes)
     kept_phrases, lost_phrases, unsure_phrases = _split(key_phrases)
     new = Counter({word: count for word, count in own.items() if word not in origin})
@@ -133,12 +141,8 @@ def keywords(
         new_share=new.total() / n,
         real_share=real / n,
         human_new_share=_new_share(human, origin),
-        common_share=sum(origin[word] for word in grammar) / N,
+        common_share=sum(origin[word] for word in stop_words) / N,
     )
-
-
-def _commonest(against: Frequencies) -> set[str]:
-    return set(sorted(against.counts, key=lambda word: -against.counts[word])[:GRAMMAR])
 
 
 def _key_words(
@@ -148,14 +152,14 @@ def _key_words(
     sizes: tuple[int, int],
     against: Frequencies,
 ) -> tuple[Keyword, ...]:
-    """The words of `ranked`, which is one of the other two, that are more than elsewhere."""
+    """Return the keywords of `ranked`, which is one of the other two."""
     total = ranked.total()
     key = {
         word: keyness(count, total, against.count(word), against.total)
         for word, count in ranked.items()
         if count >= FEWEST
     }
-    first = sorted((w for w in key if key[w] >= KEY), key=lambda w: (-key[w], w))[:CANDIDATES]
+    first = sorted((w for w in key if key[w] >= KEY_G2), key=lambda w: (-key[w], w))[:MAX_KEYWORDS]
     return tuple(_row(w, own[w], origin[w], key[w], sizes) for w in first)
 
 
@@ -166,20 +170,20 @@ def _row(word: str, text: int, source: int, key: float, sizes: tuple[int, int]) 
 def _split(
     rows: tuple[Keyword, ...],
 ) -> tuple[tuple[Keyword, ...], tuple[Keyword, ...], int]:
-    """What was kept, what was lost, most of it first, and how many are neither."""
-    kept = tuple(row for row in rows if row.text and row.change > -SURE)
-    lost = sorted((row for row in rows if row.change <= -SURE), key=lambda row: row.change)
+    """Return what was kept, what was lost (the most first), and how many are neither."""
+    kept = tuple(row for row in rows if row.text and row.change > -LOST_G2)
+    lost = sorted((row for row in rows if row.change <= -LOST_G2), key=lambda row: row.change)
     return kept, tuple(lost), len(rows) - len(kept) - len(lost)
 
 
-def _by_togetherness(
-    counts: Phrases, total: int, grammar: set[str]
+def _collocations(
+    counts: Phrases, total: int, stop_words: set[str]
 ) -> list[tuple[tuple[str, ...], float]]:
-    """The phrases whose words stand together most; none that is but a part of another."""
+    """Return the phrases with the highest G2, without those that occur only inside another."""
     key = {
-        phrase: togetherness(phrase, counts, total)
+        phrase: cohesion_g2(phrase, counts, total)
         for phrase, count in counts.items()
-        if len(phrase) > 1 and count >= FEWEST and not {phrase[0], phrase[-1]} & grammar
+        if len(phrase) > 1 and count >= FEWEST and not {phrase[0], phrase[-1]} & stop_words
     }
     parts = {
         part
@@ -188,8 +192,8 @@ def _by_togetherness(
         for part in (phrase[1:], phrase[:-1])
         if counts[part] == counts[phrase]
     }
-    found = [p for p in key if key[p] >= KEY and p not in parts]
-    return [(p, key[p]) for p in sorted(found, key=lambda p: (-key[p], p))[:CANDIDATES]]
+    found = [p for p in key if key[p] >= KEY_G2 and p not in parts]
+    return [(p, key[p]) for p in sorted(found, key=lambda p: (-key[p], p))[:MAX_KEYWORDS]]
 
 
 def _by_yake(source: str) -> list[tuple[tuple[str, ...], float]]:
@@ -197,11 +201,13 @@ def _by_yake(source: str) -> list[tuple[tuple[str, ...], float]]:
         from yake import KeywordExtractor
     except ImportError:
         raise CharloomError(
-            "YAKE is not installed: leave out --yake, or pip install 'charloom[analysis]'"
+            "YAKE is not installed: leave out --yake, or pip install 'charloom[analysis]'",
+            "missing-library",
+            library="yake",
         ) from None
-    extractor = KeywordExtractor(lan="en", n=LONGEST_PHRASE, top=3 * CANDIDATES)
+    extractor = KeywordExtractor(lan="en", n=LONGEST_PHRASE, top=3 * MAX_KEYWORDS)
     found = ((tuple(words(phrase)), score) for phrase, score in extractor.extract_keywords(source))
-    return [(p, score) for p, score in found if 1 < len(p) <= LONGEST_PHRASE][:CANDIDATES]
+    return [(p, score) for p, score in found if 1 < len(p) <= LONGEST_PHRASE][:MAX_KEYWORDS]
 
 
 def _phrase_rows(
@@ -221,9 +227,9 @@ def _invented(
 
 
 def _near(word: str, known: Iterable[str]) -> str:
-    """Return the word that is most like this one, if any is like it."""
+    """Return the known word that is most similar to this one; "" if none is similar."""
     candidates = [other for other in known if abs(len(other) - len(word)) <= 2]
-    return next(iter(difflib.get_close_matches(word, candidates, 1, NEAR)), "")
+    return next(iter(difflib.get_close_matches(word, candidates, 1, SIMILARITY)), "")
 
 
 def _new_share(human: str | None, origin: Counter[str]) -> float | None:

@@ -1,10 +1,10 @@
-"""Cells that respond to something, as in "Visualizing and Understanding Recurrent Networks".
+"""Interpretable cells, as in "Visualizing and Understanding Recurrent Networks".
 
 Karpathy, Johnson & Fei-Fei 2015 (arXiv 1506.02078) looked at an LSTM's cells by eye, and found
-some that count along a line or are on inside quotes. Here a ranking finds them: by Pearson's
-correlation with simple features of the text (where the feature is yes or no that is the
-point-biserial one), and by which it is the best of so many, on the first half of the text. Of so
-many tries the best is too good by chance, so what is said is the correlation on the second half.
+some that count along a line or are on inside quotes. Here they are found by Pearson's correlation
+with simple features of the text (for a yes-or-no feature the point-biserial one). Each cell's
+feature is chosen on the first half of the text. The best of so many correlations is too high by
+chance, so the one reported is that on the second half.
 """
 
 from collections.abc import Iterator
@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from charloom.analysis.activations import REFUSED, States, is_recurrent, read_states
+from charloom.analysis.activations import States, is_recurrent, not_recurrent, read_states
 from charloom.analysis.surprise import line_of
 from charloom.analysis.text_features import features, varies
 from charloom.errors import CharloomError
@@ -21,11 +21,12 @@ from charloom.models.engines import LanguageModel
 from charloom.runs.open import open_model
 from charloom.runs.run import Run
 
-BEFORE, AFTER = 56, 16  # characters of a passage around the one that drives a cell
-APART = 100  # characters at least between two of its passages
-LASTING, TIE = 20, 0.01  # characters, and how much their mean counts beside the value itself
-RESPONDS = 0.5  # a correlation from which on a cell counts as one that responds
-CHUNK = 2**14  # characters correlated at once
+BEFORE, AFTER = 56, 16  # characters of a passage before an extreme value and after
+MIN_DISTANCE = 100  # characters between two passages of a cell
+MEAN_LENGTH, MEAN_WEIGHT = 20, 0.01  # a mean over so many characters breaks ties of values
+RESPONDING_CORRELATION = 0.5
+GATE_NAMES = {"i": "input", "f": "forget", "o": "output", "r": "reset", "z": "update"}
+CHUNK_LENGTH = 2**14  # characters correlated at once
 
 Floats = NDArray[np.float64]
 Values = NDArray[np.float16]
@@ -33,9 +34,10 @@ Values = NDArray[np.float16]
 
 @dataclass(frozen=True)
 class Drive:
-    """A place in line `line` where a cell is very high or low, and the text [start, ...) around.
+    """A place, in line `line`, where a cell is highest or lowest, and the `text` around it.
 
-    `values` is the cell after each character of `text`, `value` that at the place.
+    `text` begins at `start`; `values` are the cell's after each of its characters, `value` is the
+    one at `place`.
     """
 
     place: int
@@ -48,7 +50,7 @@ class Drive:
 
 @dataclass(frozen=True)
 class Cell:
-    """A unit of a layer, both counted from 0, and the feature it follows best.
+    """A unit of a layer, both counted from 0, and the feature that it correlates with most.
 
     `chosen` is the correlation on the first half of the text, by which the feature was chosen,
     and `correlation` that on the second; `correlations` are those on the second with every
@@ -75,9 +77,9 @@ class Cell:
 
 @dataclass(frozen=True)
 class Gate:
-    """How often a gate of a layer is nearly closed (below 0.1) and nearly open (above 0.9).
+    """The share of the text, for each cell (H,), for which a gate of a layer is saturated.
 
-    `left` and `right` are these shares of the text for each cell (H,).
+    `left` is the share below 0.1 (nearly closed), `right` that above 0.9 (nearly open).
     """
 
     layer: int
@@ -85,14 +87,19 @@ class Gate:
     left: Floats
     right: Floats
 
+    @property
+    def full_name(self) -> str:
+        """What the letter of the gate stands for."""
+        return GATE_NAMES[self.name]
+
 
 @dataclass(frozen=True)
 class Neurons:
-    """The cells of a model on one text: the `top`, and the best for each feature that it has.
+    """The cells of a model on one text: the `top` ones, and the best one for each feature.
 
-    `features` are those that say something on this text, `absent` the others. Of `count` cells
-    `responding` have a correlation of 0.5 at least, or -0.5 at most, with the feature chosen for
-    them, on text it was not chosen on. `states` are those of every cell.
+    `features` are those that vary enough in this text, `absent` the others. Of `count` cells,
+    `responding` have a correlation of at least 0.5, or at most -0.5, with their feature on the
+    second half of the text. `states` are those of every cell.
     """
 
     text: str
@@ -111,16 +118,16 @@ class Neurons:
 
 
 def neurons(run: Run | LanguageModel, text: str, top: int = 10, drives: int = 3) -> Neurons:
-    """Read a text with a recurrent network, and rank its cells by what they follow.
+    """Read a text with a recurrent network, and rank its cells by their correlation with features.
 
-    `drives` is how many passages are shown at each end of a cell. A model must be one of the
-    reference engine; a run of any engine is opened by it. An LSTM's cell is tanh(c), as in the
-    paper, any other's h.
-    Raises CharloomError for a model that is not recurrent or a text too short for any feature,
-    UnknownCharacterError for a character that the model does not know.
+    `drives` is how many places each cell has for its highest values, and for its lowest. A model
+    must be one of the reference engine, which also opens runs of the others. An LSTM's cell is
+    tanh(c), as in the paper, any other's h. Raises CharloomError for a model that is not
+    recurrent or a text too short for any feature, UnknownCharacterError for a character that the
+    model does not know.
     """
     if isinstance(run, Run) and not is_recurrent(run.config.model):
-        raise CharloomError(REFUSED)
+        raise not_recurrent()
     model = open_model(run, "reference") if isinstance(run, Run) else run
     states = read_states(model, model.vocabulary.whole(text))
     half = len(text) // 2
@@ -129,11 +136,13 @@ def neurons(run: Run | LanguageModel, text: str, top: int = 10, drives: int = 3)
     usable = [n for n, values in named.items() if all(varies(values[part]) for part in halves)]
     if not usable:
         raise CharloomError(
-            f"a text of {len(text):,} characters is too short to tell what a cell follows: "
-            "give one of some thousands"
+            f"a text of {len(text):,} characters is too short to tell what a cell responds to: "
+            "give one of a few thousand",
+            "no-text",
+            characters=len(text),
         )
-    told = np.stack([named[name] for name in usable], axis=1)  # (N, F)
-    first, second = (correlations(states.values[part], told[part]) for part in halves)
+    targets = np.stack([named[name] for name in usable], axis=1)  # (N, F)
+    first, second = (correlations(states.values[part], targets[part]) for part in halves)
     choice = np.abs(first).argmax(axis=1)
     each = np.arange(len(choice))
     order = np.argsort(-np.abs(first[each, choice]), kind="stable")
@@ -150,25 +159,25 @@ def neurons(run: Run | LanguageModel, text: str, top: int = 10, drives: int = 3)
         tuple(cell(place, int(choice[place])) for place in order[:top].tolist()),
         tuple(cell(place, feature) for feature, place in enumerate(best.tolist())),
         len(choice),
-        int((np.abs(second[each, choice]) >= RESPONDS).sum()),
+        int((np.abs(second[each, choice]) >= RESPONDING_CORRELATION).sum()),
         tuple(_gates(states)),
     )
 
 
-def correlations(values: Values, told: Floats) -> Floats:
-    """Pearson's correlation (C, F) of cells' values (n, C) with features (n, F).
+def correlations(values: Values, targets: Floats) -> Floats:
+    """Return Pearson's correlation (C, F) of cells' values (n, C) with features (n, F).
 
     It is 0 for a cell or a feature that never changes.
     """
     n = len(values)
     means = values.mean(axis=0, dtype=np.float64)
-    told = told - told.mean(axis=0)
-    squares, products = np.zeros(values.shape[1]), np.zeros((values.shape[1], told.shape[1]))
-    for t in range(0, n, CHUNK):
-        part = values[t : t + CHUNK] - means
+    targets = targets - targets.mean(axis=0)
+    squares, products = np.zeros(values.shape[1]), np.zeros((values.shape[1], targets.shape[1]))
+    for t in range(0, n, CHUNK_LENGTH):
+        part = values[t : t + CHUNK_LENGTH] - means
         squares += np.square(part).sum(axis=0)
-        products += part.T @ told[t : t + CHUNK]
-    scale = np.sqrt(np.outer(squares, np.square(told).sum(axis=0)))
+        products += part.T @ targets[t : t + CHUNK_LENGTH]
+    scale = np.sqrt(np.outer(squares, np.square(targets).sum(axis=0)))
     found: Floats = np.divide(products, scale, out=np.zeros_like(products), where=scale > 0)
     return found
 
@@ -200,12 +209,12 @@ def _cell(
 
 
 def _drives(text: str, values: Floats, count: int, sign: int) -> Iterator[Drive]:
-    """Where `sign` times the cell is highest, and then highest far from there.
+    """Yield where `sign` times the cell is highest, then where it is highest far from there.
 
-    Of places where it is as high, that where it has been high for longest.
+    Of equal values the first is the one after the highest mean.
     """
-    around = np.convolve(values, np.ones(LASTING) / LASTING)[: len(values)]
-    left = sign * (values + TIE * around)
+    before = np.convolve(values, np.ones(MEAN_LENGTH) / MEAN_LENGTH)[: len(values)]
+    left = sign * (values + MEAN_WEIGHT * before)
     for _ in range(count):
         place = int(left.argmax())
         if left[place] == -np.inf:
@@ -214,7 +223,7 @@ def _drives(text: str, values: Floats, count: int, sign: int) -> Iterator[Drive]
         shown = tuple(values[start:end].tolist())
         line, value = line_of(text, place), float(values[place])
         yield Drive(place, line, start, text[start:end], shown, value)
-        left[max(0, place - APART) : place + APART] = -np.inf
+        left[max(0, place - MIN_DISTANCE) : place + MIN_DISTANCE] = -np.inf
 
 
 def _gates(states: States) -> Iterator[Gate]:

@@ -1,4 +1,4 @@
-"""How much of a text is copied from its source, and how much of that is no more than usual.
+"""How much of a text is copied from its source, and whether people copy as much.
 
 The measure is that of McCoy et al. 2023, "How Much Do Language Models Copy From Their Training
 Data?": the share of n-grams that are not in the source, beside the same share in text by people.
@@ -13,21 +13,23 @@ from numpy.typing import NDArray
 
 from charloom.data.suffix_array import match
 from charloom.errors import CharloomError
+from charloom.formatting import percent
 
-LONGEST_GRAM = 50
-SHOWN = 3  # copies that are told
-RARE = 0.001  # how likely letters in random order are to share a passage that is told
-TOLD = (10, 15, 20, 30, 50)  # lengths of n-grams, longer than most words, that decide
-SHARE, AND = 1.5, 0.05  # of them copied, so many times the human share, and so much more
-TIMES, MORE = 2, 10  # a longest copy so many times the human one, and so many characters more
-_BETWEEN = "\ud800"  # half a character: no text has it
+LONGEST_NGRAM = 50
+MAX_COPIES = 3  # that are returned
+CHANCE = 0.001  # with which characters in random order share a passage as long as a copy
+SHOWN_LENGTHS = (1, 2, 3, 4, 5, 8, 10, 15, 20, 30, 50)  # of n-grams
+JUDGED_LENGTHS = (10, 15, 20, 30, 50)  # of n-grams, longer than most words
+SHARE_FACTOR, SHARE_MARGIN = 1.5, 0.05  # of the copied share against the human one
+LENGTH_FACTOR, LENGTH_MARGIN = 2, 10  # the longest copy exceeds the human one by both
+_SEPARATOR = "\ud800"  # half a character: no text has it
 
 
 @dataclass(frozen=True)
 class Copy:
-    """A passage of `length` characters at `start` in the text; `offset` and `line` in the source.
+    """A passage of `length` characters: `start` in the text, `offset` and `line` in the source.
 
-    Offsets count characters from 0, lines from 1. Of several places in the source it is the first.
+    Offsets count characters from 0, lines from 1. If it is in the source twice, that is the first.
     """
 
     start: int
@@ -41,8 +43,8 @@ class Copy:
 class Profile:
     """What a text of so many characters has in common with the source.
 
-    `new` is the share of its n-grams, n = 1 to 50, that are not in the source; NaN where it has
-    none of that length. `longest` is the length of the longest passage that is.
+    `new` is the share of its n-grams, n = 1 to 50, that are not in the source; NaN if it has none
+    of that length. `longest` is the length of the longest passage that is in the source.
     """
 
     characters: int
@@ -52,14 +54,12 @@ class Profile:
 
 @dataclass(frozen=True)
 class Novelty:
-    """A text beside its source, and text by people beside the same, cut to the text's length.
+    """A text beside its source, and text by people, cut to the text's length, beside the same.
 
     `copies` are the longest passages that are in the source too, three at most, the longest
-    first. None is longer than `chance` where letters of both texts in random order would share
-    none longer but once in a thousand.
-
-    `human` is None without text by people. `compared` is the longest passage in as much of the
-    text as there is of that.
+    first; all are longer than `chance`, which the same characters in random order would exceed
+    once in a thousand times. `human` is None without text by people. `compared` is the longest
+    copy in the first characters of the text, as many as there are of human text.
     """
 
     source_characters: int
@@ -70,44 +70,42 @@ class Novelty:
     compared: int | None
 
     @property
-    def longest(self) -> Copy | None:
-        """The longest copy."""
-        return self.copies[0] if self.copies else None
-
-    @property
     def more_at(self) -> tuple[int, ...]:
-        """The n, of 10, 15, 20, 30 and 50, at which the text copies more n-grams than people do.
+        """The n, of 10, 15, 20, 30 and 50, for which the text copies more n-grams than people do.
 
-        That is half as many again as in the human text, and 5 in 100 of all more than that.
+        That is if its copied share exceeds 1.5 times theirs by 5 percentage points or more.
         """
         if self.human is None:
             return ()
-        pairs = [(n, 1 - self.text.new[n - 1], 1 - self.human.new[n - 1]) for n in TOLD]
-        return tuple(n for n, own, usual in pairs if own > SHARE * usual + AND)
+        pairs = [(n, 1 - self.text.new[n - 1], 1 - self.human.new[n - 1]) for n in JUDGED_LENGTHS]
+        return tuple(n for n, own, usual in pairs if own > SHARE_FACTOR * usual + SHARE_MARGIN)
 
     @property
     def copies_more(self) -> bool | None:
-        """Whether the text copies more than people do; None where there is no text by people.
+        """Whether the text copies more than people do; None without text by people.
 
-        That is where it does at some n of `more_at`, or where its longest passage is more than
-        twice as long as that of the human text, and more than 10 characters longer.
+        It does if `more_at` is not empty, or if its longest copy is more than twice as long as
+        theirs and more than 10 characters longer.
         """
         if self.human is None or self.compared is None:
             return None
         usual = self.human.longest
-        return bool(self.more_at) or self.compared > max(TIMES * usual, usual + MORE)
+        longer = self.compared > max(LENGTH_FACTOR * usual, usual + LENGTH_MARGIN)
+        return longer or bool(self.more_at)
 
 
 def novelty(text: str, source: str, human: str | None = None) -> Novelty:
-    """Find what `text` has in common with `source`, and what `human` has, text by people.
+    """Measure what `text` has in common with `source`, and what `human`, text by people, has.
 
-    Raises CharloomError where a text is empty, or all together too long.
+    Raises CharloomError if a text is empty, or all of them together are too long.
     """
     for name, content in (("text", text), ("source", source)):
         if not content:
-            raise CharloomError(f"the {name} is empty: there is nothing to compare")
+            raise CharloomError(
+                f"the {name} is empty: there is nothing to compare", "no-text", field=name
+            )
     people = (human or "")[: len(text)]
-    lengths = match(text + _BETWEEN + people, source).length
+    lengths = match(text + _SEPARATOR + people, source).length
     own, theirs = lengths[: len(text)], lengths[len(text) + 1 :]
     chance = chance_length(text, source)
     copies = _copies(text, source, own, chance)
@@ -118,18 +116,34 @@ def novelty(text: str, source: str, human: str | None = None) -> Novelty:
     return Novelty(len(source), _profile(own), copies, chance, _profile(theirs), compared)
 
 
-def chance_length(text: str, source: str) -> int:
-    """Return the length above which two texts of these letters share no passage by chance.
+def verdict(found: Novelty) -> str:
+    """Say in a sentence whether the text copies more than people do."""
+    if found.human is None:
+        return "Without text by people there is no telling how much copying is usual."
+    if not found.copies_more:
+        return "It copies no more from its source than people do."
+    if found.more_at:
+        n = found.more_at[0]
+        own, theirs = (percent(1 - profile.new[n - 1]) for profile in (found.text, found.human))
+        measure = f"{own} of its passages of {n} characters are in the source, {theirs} of theirs"
+    else:
+        theirs = f"{found.human.longest:,}"
+        measure = f"its longest copy has {found.compared:,} characters, theirs {theirs}"
+    return f"It copies more from its source than people do: {measure}."
 
-    With letters in random order, m and n of them, and p the probability that two are the same,
-    there are about m n p^L shared passages of length L (Arratia & Waterman 1985): here 1/1000.
+
+def chance_length(text: str, source: str) -> int:
+    """Return the length above which two texts of these characters share no passage by chance.
+
+    With m and n characters in random order, and p the probability that two are the same, there
+    are about m n p^L shared passages of length L (Arratia & Waterman 1985): here 1/1000.
     """
     counts, others = Counter(text), Counter(source)
     m, n = len(text), len(source)
     p = sum(count * others[c] for c, count in counts.items()) / (m * n)
     if p == 0:
         return 0
-    longest = math.log(m * n / RARE) / -math.log(p) if p < 1 else math.inf
+    longest = math.log(m * n / CHANCE) / -math.log(p) if p < 1 else math.inf
     return int(min(longest, m, n))
 
 
@@ -137,13 +151,13 @@ def _profile(lengths: NDArray[np.int32]) -> Profile:
     m = len(lengths)
     new = [
         float((lengths[: m - n + 1] < n).mean()) if n <= m else math.nan
-        for n in range(1, LONGEST_GRAM + 1)
+        for n in range(1, LONGEST_NGRAM + 1)
     ]
     return Profile(m, tuple(new), int(lengths.max(initial=0)))
 
 
 def _copies(text: str, source: str, lengths: NDArray[np.int32], chance: int) -> tuple[Copy, ...]:
-    """The longest passages, no two of which overlap in the text or are part of one another."""
+    """Return the longest passages; none overlaps another in the text or is part of it."""
     found: list[Copy] = []
     begins = np.append(True, lengths[1:] >= lengths[:-1])  # else it is the end of a longer one
     starts = np.flatnonzero(begins & (lengths > chance))
@@ -155,7 +169,7 @@ def _copies(text: str, source: str, lengths: NDArray[np.int32], chance: int) -> 
         offset = source.index(passage)
         line = source.count("\n", 0, offset) + 1
         found.append(Copy(start, length, offset, line, passage))
-        if len(found) == SHOWN:
+        if len(found) == MAX_COPIES:
             break
     return tuple(found)
 

@@ -1,8 +1,8 @@
-"""Surprise: how hard each character of a text was to foresee, what was guessed, and where it shows.
+"""Surprise: how unlikely each character of a text was to a model, and what it predicted instead.
 
-The surprise of a character is -log p, its probability p given all before it (Shannon 1948): in
-nats with the natural logarithm, in bits with that to base 2. Its mean is the loss that
-`charloom.evaluation` says. The unit here is a span: one character, or, of a model of tokens, the
+The surprise (surprisal) of a character is -log p of its probability p given all before it
+(Shannon 1948): in nats with the natural logarithm, in bits with that to base 2. Its mean is the
+loss that `charloom.evaluation` measures. The unit here is a span: one character, or the
 characters of one token.
 """
 
@@ -15,23 +15,24 @@ from numpy.typing import NDArray
 
 from charloom.data.tokenizer import Ids
 from charloom.errors import CharloomError
-from charloom.evaluation import read_windows
+from charloom.evaluation import Score, read_windows
+from charloom.formatting import nats_and_bits, percent
 from charloom.models.engines import LanguageModel
 
-GUESSES = 5  # of the likeliest that are kept for each span
-PASSAGE = 24  # characters of a passage, before it is widened to whole words
-WIDEN = 12  # characters at most, at each end
-CONTEXT = 48  # characters shown before and after
-IMPOSSIBLE = 100.0  # nats at most that a character counts for where passages are ranked
+PREDICTIONS = 5  # the likeliest, kept for each span
+PASSAGE_LENGTH = 24  # characters, before a passage is widened to whole words
+MAX_WIDENING = 12  # characters, at each end
+CONTEXT_LENGTH = 48  # characters before and after a passage
+MAX_NATS = 100.0  # of a character when passages are ranked; an impossible one has infinitely many
 
 Floats = NDArray[np.float64]
 
 
 @dataclass(frozen=True)
 class Passage:
-    """A stretch [start, end) of a text, in line `line` (the first is 1), and what is around it.
+    """A stretch [start, end) of a text, in line `line` (the first is 1), with its context.
 
-    `nats` is the mean per character of what it was found by.
+    `nats` is the mean surprise per character, or the mean difference of two models.
     """
 
     start: int
@@ -50,12 +51,12 @@ class Passage:
 
 @dataclass(frozen=True)
 class Surprise:
-    """S spans of a text, with the surprise of each, and K guesses of what it would be.
+    """S spans of a text, with the surprise of each, and the K likeliest predictions for it.
 
     `starts` (S + 1,) is where in `text` each begins, and the end; what is before the first was
     not predicted. `nats` (S,) is the surprise of the whole span. `guesses` (S, K) are the ids of
-    the likeliest, the first before the others, `probabilities` (S, K) theirs and `symbols` their
-    text. `passages` are the most surprising, the first most.
+    the predictions, the likeliest first, with their `probabilities` (S, K) and their text,
+    `symbols`. `passages` are the most surprising, the first most.
     """
 
     text: str
@@ -73,7 +74,7 @@ class Surprise:
 
     @property
     def mean(self) -> float:
-        """Mean nats per character: what `charloom evaluate` says of this text."""
+        """Mean nats per character: the loss on this text."""
         return float(self.nats.sum()) / self.characters
 
     @property
@@ -81,17 +82,22 @@ class Surprise:
         """Mean bits per character: nats / ln 2."""
         return self.mean / math.log(2)
 
+    @property
+    def perplexity(self) -> float:
+        """exp(nats): the number of equally likely choices with the same loss."""
+        return Score(self.mean, self.characters).perplexity
+
     def span(self, place: int) -> str:
         """Return the text of a span."""
         return self.text[self.starts[place] : self.starts[place + 1]]
 
     def top(self, place: int) -> list[tuple[str, float]]:
-        """Return the guesses for a span, the likeliest first, with their probabilities."""
+        """Return the predictions for a span, the likeliest first, with their probabilities."""
         pairs = zip(self.guesses[place].tolist(), self.probabilities[place].tolist(), strict=True)
         return [(self.symbols[guess], p) for guess, p in pairs]
 
     def by_character(self) -> Floats:
-        """Return nats (characters,): that of a token is shared out evenly among its characters."""
+        """Return nats (characters,); those of a token are shared evenly among its characters."""
         lengths = np.diff(self.starts)
         return np.repeat(self.nats / lengths, lengths)
 
@@ -100,9 +106,9 @@ class Surprise:
 class Difference:
     """Two models on the characters of one text that both predicted, from `start` on.
 
-    `first` and `second` are their mean nats per character. `nats` (characters,) is how much more
-    each character surprised the second: above 0 the first is better. `ahead` is the share of
-    characters where it is; `better` and `worse` are the passages where it is most, and least.
+    `first` and `second` are their mean nats per character. `nats` (characters,) are those of the
+    second less those of the first: above 0 the first is better. `ahead` is the share of
+    characters for which it is; `better` and `worse` are the passages where it is most, and least.
     """
 
     start: int
@@ -120,25 +126,28 @@ class Difference:
 
 
 def surprise(model: LanguageModel, text: str | Ids, passages: int = 8) -> Surprise:
-    """Read a text, or its ids (N,), from nothing: every character but the first is predicted.
+    """Predict every character of a text, or of its ids (N,), but the first from all before it.
 
-    Each is predicted from all before it, as `evaluate` with one lane does. Of a model of tokens
-    that is every token but the first, which may be one that only begins a text; a token in which
-    no character begins is part of the span before it.
-    Raises CharloomError where there is nothing to predict, UnknownCharacterError for a character
-    that the model does not know.
+    A model of tokens predicts every token but the first, which may be one that only begins a
+    text; a token in which no character begins is part of the span before it. Raises
+    CharloomError if there is nothing to predict, UnknownCharacterError for a character that the
+    model does not know.
     """
     vocabulary = model.vocabulary
     ids = vocabulary.whole(text) if isinstance(text, str) else text
     if len(ids) < 2:
         raise CharloomError(
-            f"a text of {len(ids)} {vocabulary.unit} surprises nobody: give a longer one"
+            f"a text of {len(ids)} {vocabulary.unit} has nothing to predict: give a longer one",
+            "no-text",
+            **{vocabulary.unit: len(ids)},
         )
     nats, guesses, probabilities = _read(model, ids)
     whole, lengths = vocabulary.decode(ids), vocabulary.lengths[ids]
     begins = np.flatnonzero(lengths[1:])
     if not len(begins):
-        raise CharloomError("a text of no whole character cannot be scored: give a longer one")
+        raise CharloomError(
+            "a text of no whole character cannot be scored: give a longer one", "no-text"
+        )
     spans = np.searchsorted(begins, np.arange(len(nats)), "right") - 1
     nats = np.bincount(np.maximum(spans, 0), nats).astype(np.float64)
     starts = np.append(np.cumsum(lengths)[begins], len(whole)).astype(np.intp)
@@ -150,28 +159,43 @@ def surprise(model: LanguageModel, text: str | Ids, passages: int = 8) -> Surpri
 
 
 def difference(first: Surprise, second: Surprise, passages: int = 5) -> Difference:
-    """Compare what two models made of the same text; raises CharloomError for different ones."""
+    """Compare the surprise of two models on one text; raises CharloomError for two texts."""
     if first.text != second.text:
-        raise CharloomError("two models can be compared on the same text only")
+        raise CharloomError("two models can only be compared on the same text", field="text")
     start = int(max(first.starts[0], second.starts[0]))
     pair = [s.by_character()[start - int(s.starts[0]) :] for s in (first, second)]
     with np.errstate(invalid="ignore"):
         nats = pair[1] - pair[0]
-    nats[np.isnan(nats)] = 0  # both held it to be impossible
+    nats[np.isnan(nats)] = 0  # impossible to both
     if not len(nats):
-        raise CharloomError("no character is predicted by both models: give a longer text")
+        raise CharloomError(
+            "no character is predicted by both models: give a longer text", "no-text"
+        )
     better, worse = (find_passages(first.text, sign * nats, start, passages) for sign in (1, -1))
     one, other = (float(values.mean()) for values in pair)
     return Difference(start, one, other, nats, float((nats > 0).mean()), better, worse)
 
 
-def find_passages(text: str, nats: Floats, first: int, count: int) -> tuple[Passage, ...]:
-    """Return the passages, at most `count`, where nats (n,) sum highest: those from `first` on.
+def verdict(found: Difference, first: str, second: str) -> str:
+    """Say in a sentence which of two models, by name, predicts the text better."""
+    if found.mean == 0:
+        return "Both predict this text equally well."
+    better, other = (first, second) if found.mean > 0 else (second, first)
+    share = found.ahead if found.mean > 0 else float((found.nats < 0).mean())
+    return (
+        f"{better} predicts this text better than {other}, by {nats_and_bits(abs(found.mean))}; it "
+        f"is better for {percent(share, 0)} of the characters."
+    )
 
-    Each is widened to whole words, and no two overlap. Where the sum is not above 0 there is none.
+
+def find_passages(text: str, nats: Floats, first: int, count: int) -> tuple[Passage, ...]:
+    """Return the passages, `count` at most, with the highest sums of nats (n,).
+
+    `first` is where in the text the first of nats is. Passages are widened to whole words, do not
+    overlap, and have a sum above 0.
     """
-    values = np.clip(nats, -IMPOSSIBLE, IMPOSSIBLE)
-    width = min(PASSAGE, len(values))
+    values = np.clip(nats, -MAX_NATS, MAX_NATS)
+    width = min(PASSAGE_LENGTH, len(values))
     sums = np.convolve(values, np.ones(width), "valid") if width else np.empty(0)
     found: list[Passage] = []
     while len(found) < count and len(sums):
@@ -180,7 +204,7 @@ def find_passages(text: str, nats: Floats, first: int, count: int) -> tuple[Pass
             break
         start, end = _whole_words(text, first + place, first + place + width, first)
         found.append(_passage(text, nats[start - first : end - first], start, end))
-        apart = width + 2 * WIDEN
+        apart = width + 2 * MAX_WIDENING
         sums[max(0, place - apart + 1) : place + apart] = -np.inf
     return tuple(sorted(found, key=lambda passage: -passage.nats))
 
@@ -191,8 +215,8 @@ def line_of(text: str, place: int) -> int:
 
 
 def _read(model: LanguageModel, ids: Ids) -> tuple[Floats, NDArray[np.int32], Floats]:
-    """Nats (N - 1,) of ids[1:], and the likeliest ids (N - 1, K) with their probabilities."""
-    K = min(GUESSES, len(model.vocabulary))
+    """Return nats (N - 1,) of ids[1:], the likeliest ids and their probabilities (N - 1, K)."""
+    K = min(PREDICTIONS, len(model.vocabulary))
     parts: list[Sequence[NDArray[np.number]]] = []
     for piece in read_windows(model, ids):
         wanted = ids[piece.places[0] + 1, None].astype(np.int64)
@@ -209,7 +233,7 @@ def _read(model: LanguageModel, ids: Ids) -> tuple[Floats, NDArray[np.int32], Fl
 
 def _whole_words(text: str, start: int, end: int, first: int) -> tuple[int, int]:
     """Widen a stretch to the ends of the words it cuts, and leave out spaces around it."""
-    low, high = max(first, start - WIDEN), min(len(text), end + WIDEN)
+    low, high = max(first, start - MAX_WIDENING), min(len(text), end + MAX_WIDENING)
     while start > low and text[start - 1].isalnum() and text[start].isalnum():
         start -= 1
     while end < high and text[end].isalnum() and text[end - 1].isalnum():
@@ -222,6 +246,6 @@ def _whole_words(text: str, start: int, end: int, first: int) -> tuple[int, int]
 
 
 def _passage(text: str, nats: Floats, start: int, end: int) -> Passage:
-    before, after = text[max(0, start - CONTEXT) : start], text[end : end + CONTEXT]
+    before, after = text[max(0, start - CONTEXT_LENGTH) : start], text[end : end + CONTEXT_LENGTH]
     mean = float(nats.mean())
     return Passage(start, end, line_of(text, start), before, text[start:end], after, mean)

@@ -1,6 +1,6 @@
-"""Simple features of a text, one number for each character: what a cell may turn out to follow.
+"""Simple features of a text, one number for each character, that a cell may correlate with.
 
-They are of the characters up to and with the one at a place, as a cell has read them, too.
+Each is computed from the characters up to and including its own, which is all that a cell knows.
 """
 
 import unicodedata
@@ -9,11 +9,11 @@ from collections.abc import Callable
 import numpy as np
 from numpy.typing import NDArray
 
-FEWEST = 20  # characters for which a yes-or-no feature must be true, and false
+MIN_OCCURRENCES = 20  # of a feature's commonest value, and of all others
 
 OPENING = {"“": "”", "«": "»", "„": "“"}  # quotation marks that say which end they are
 BRACKETS = {"(": 1, "[": 1, "{": 1, ")": -1, "]": -1, "}": -1}
-DEEPEST = 10  # an opened bracket that nobody closes should not count for ever
+MAX_DEPTH = 10  # so that brackets that are never closed do not add up
 
 Codes = NDArray[np.uint32]
 Values = NDArray[np.float64]
@@ -22,12 +22,11 @@ Values = NDArray[np.float64]
 def features(text: str) -> dict[str, Values]:
     """Return the features (N,) of a text of N characters, by name; yes is 1 and no is 0.
 
-    "position in line" counts from the line break, which is 0, and the first character of a line,
-    which is 1; "position in word" from the last white space. "in capitals" holds from the second
-    capital in a row on. "inside quotes" is from an opening quotation mark up to the closing one,
-    or to the end of the paragraph, where a lone mark would turn all that follows; apostrophes are
-    none. "bracket depth" is of (, [ and {. "indentation" is of the line, in white space at its
-    beginning.
+    "position in line" is 0 for a line break and 1 for the first character of a line; "position in
+    word" counts from the last white space. "in capitals" holds from the second capital in a row
+    on. "inside quotes" is from an opening quotation mark up to the closing one, or to the end of
+    the paragraph if there is none; apostrophes are no quotation marks. "bracket depth" counts
+    (, [ and {. "indentation" is how much white space the line begins with.
     """
     N = len(text)
     is_break = _where(text, lambda c: c == "\n")
@@ -48,20 +47,20 @@ def features(text: str) -> dict[str, Values]:
         "punctuation": _where(text, lambda c: unicodedata.category(c)[0] == "P"),
         "inside quotes": _inside_quotes(text),
         "bracket depth": _bracket_depth(text),
-        "indentation": _indentation(is_space & ~is_break, is_break),
+        "indentation": _indentation(text),
     }
     assert all(values.shape == (N,) for values in found.values())
     return {name: values.astype(np.float64) for name, values in found.items()}
 
 
 def varies(values: Values) -> bool:
-    """Whether a feature says enough on a text: its commonest value, and others, 20 times each."""
-    _, counts = np.unique(values, return_counts=True)
-    return len(values) - int(counts.max(initial=0)) >= FEWEST and counts.max() >= FEWEST
+    """Return whether a feature varies enough: its commonest value, and others, 20 times each."""
+    commonest = int(np.unique(values, return_counts=True)[1].max(initial=0))
+    return min(commonest, len(values) - commonest) >= MIN_OCCURRENCES
 
 
 def _where(text: str, holds: Callable[[str], bool]) -> NDArray[np.bool_]:
-    """Whether it holds of each character: asked once for each different one."""
+    """Return whether `holds` is true of each character (N,); asked once for each different one."""
     codes = np.frombuffer(text.encode("utf-32-le", "surrogatepass"), "<u4")
     different, places = np.unique(codes, return_inverse=True)
     return np.array([holds(chr(code)) for code in different.tolist()], np.bool_)[places]
@@ -72,7 +71,7 @@ def _is_vowel(character: str) -> bool:
 
 
 def _since(marks: NDArray[np.bool_]) -> NDArray[np.intp]:
-    """How many characters ago the last mark was (0 at a mark); as if one stood before the text."""
+    """Return how many characters ago the last mark was, 0 at a mark; one is before the text."""
     places = np.arange(len(marks))
     last: NDArray[np.intp] = np.maximum.accumulate(np.where(marks, places, -1))
     return places - last
@@ -98,20 +97,20 @@ def _bracket_depth(text: str) -> NDArray[np.int64]:
     now = 0
     for place, character in enumerate(text):
         if character in BRACKETS:
-            now = min(DEEPEST, max(0, now + BRACKETS[character]))
+            now = min(MAX_DEPTH, max(0, now + BRACKETS[character]))
         depth[place] = now
     return depth
 
 
-def _indentation(is_space: NDArray[np.bool_], is_break: NDArray[np.bool_]) -> NDArray[np.int64]:
-    """White space at the beginning of the line so far."""
-    inner = np.where(is_space, 0, 1)
-    inner[is_break] = 0
-    text_before = np.cumsum(inner)
-    places = np.arange(len(inner))
-    begin = np.maximum.accumulate(np.where(is_break, places, -1))  # its line break, or -1
-    at_begin = np.append(text_before, 0)[begin]  # what had been before the line; index -1 is the 0
-    leading = is_space & (text_before == at_begin)
-    spaces = np.cumsum(leading)
-    spaces_before: NDArray[np.int64] = np.append(spaces, 0)[begin]
-    return spaces - spaces_before
+def _indentation(text: str) -> NDArray[np.int64]:
+    """Return how much white space the line so far begins with."""
+    found = np.zeros(len(text), np.int64)
+    indentation, leading = 0, True
+    for place, character in enumerate(text):
+        if character == "\n":
+            indentation, leading = 0, True
+        elif leading:
+            leading = character.isspace()
+            indentation += leading
+        found[place] = indentation
+    return found

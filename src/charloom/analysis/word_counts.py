@@ -1,4 +1,4 @@
-"""Words, phrases, and how often they come elsewhere."""
+"""Text -> words and phrases, their counts, and the log-likelihood G2 of two counts."""
 
 import math
 import re
@@ -9,17 +9,17 @@ from functools import cache
 from pathlib import Path
 
 _WORD = re.compile(r"[^\W\d_]+(?:['\u2019-][^\W\d_]+)*")
-_GAP = re.compile(r"[ \t]+|[ \t]*\n[ \t]*")  # between words of one phrase: a space, a line break
+_GAP = re.compile(r"[ \t]+|[ \t]*\n[ \t]*")  # between words of one phrase
 LONGEST_PHRASE = 3
 COMMON = "the 3,000 commonest words of English books and speeches"
-_TOTAL = 3_555_497  # words that the list was made from
+COMMON_TOTAL = 3_555_497  # words that the list was made from
 
 
 @dataclass(frozen=True)
 class Frequencies:
-    """How often words come among `total` words.
+    """How often words occur among `total` words.
 
-    A word that is not in `counts` came at most `least` times: 0 where all were counted.
+    A word that is not in `counts` occurred at most `least` times: 0 if all were counted.
     """
 
     name: str
@@ -28,7 +28,7 @@ class Frequencies:
     least: float = 0.0
 
     def count(self, word: str) -> float:
-        """Return how often a word came, at most."""
+        """Return how often a word occurred, at most."""
         return self.counts.get(word, self.least)
 
 
@@ -38,7 +38,7 @@ def words(text: str) -> list[str]:
 
 
 def stretches(text: str) -> Iterator[list[str]]:
-    """Yield the words of each stretch that nothing but spaces and line breaks divides."""
+    """Yield the words of each stretch of words with only spaces or one line break between them."""
     stretch: list[str] = []
     end = 0
     for found in _WORD.finditer(text):
@@ -68,23 +68,23 @@ def frequencies(text: str, name: str) -> Frequencies:
 
 @cache
 def common_english() -> Frequencies:
-    """Return how often common English words come: a list that is part of charloom.
+    """Return how often common English words occur: a list that is part of charloom.
 
-    It has the 3,000 commonest of the words that stand in a third or more of 24 texts, with the
+    It has the 3,000 commonest of the words that are in a third or more of 24 texts, with the
     mean of their rates in those, per million words: War and Peace; the 18 books of Project
     Gutenberg that NLTK chose (Austen, Blake, Bryant, Burgess, Carroll, Chesterton, Edgeworth,
     Melville, Milton, Shakespeare, Whitman, the King James Bible); and the American presidents'
-    yearly addresses since 1901, in five parts. All are in the public domain. It is English as it
-    is written in such texts, older than today's, and no dictionary.
+    yearly addresses since 1901, in five parts. All are in the public domain. Its English is
+    older than today's, and it is no dictionary.
     """
     document = (Path(__file__).parents[1] / "assets" / "common-english.txt").read_text("ascii")
     pairs = (line.split() for line in document.splitlines())
-    counts = {word: float(rate) * _TOTAL / 1e6 for word, rate in pairs}
-    return Frequencies(COMMON, counts, _TOTAL, min(counts.values()))
+    counts = {word: float(rate) * COMMON_TOTAL / 1e6 for word, rate in pairs}
+    return Frequencies(COMMON, counts, COMMON_TOTAL, min(counts.values()))
 
 
 def keyness(count: float, total: float, other: float, other_total: float) -> float:
-    """Return the log-likelihood G2 of a word in one text against another; below 0 it is rarer.
+    """Return the log-likelihood G2 of a word in one text against another; below 0 if it is rarer.
 
     G2 = 2 (a ln(a / E1) + b ln(b / E2)) with E1 = c (a + b) / (c + d), E2 = d (a + b) / (c + d):
     a of c words here, b of d there (Dunning 1993, as Rayson & Garside 2000 use it). 6.63 is
@@ -99,10 +99,10 @@ def keyness(count: float, total: float, other: float, other_total: float) -> flo
     return found if count * other_total >= other * total else -found
 
 
-def togetherness(phrase: Sequence[str], counts: Mapping[tuple[str, ...], int], total: int) -> float:
-    """Return the G2 of words that stand together more often than chance has them do.
+def cohesion_g2(phrase: Sequence[str], counts: Mapping[tuple[str, ...], int], total: int) -> float:
+    """Return the G2 of words that stand together more often than by chance, and 0 for others.
 
-    Expected are as many as if its two parts, cut where that gives most, came independently:
+    Expected are as many as if its two parts, cut where that gives most, occurred independently:
     G2 = 2 (O ln(O / E) + (N - O) ln((N - O) / (N - E))) of N words (after Dunning 1993).
     """
     whole = tuple(phrase)

@@ -1,4 +1,4 @@
-"""`charloom plot`: the curves of runs, as a picture."""
+"""`charloom plot`: the learning curves of runs as a picture."""
 
 import itertools
 from pathlib import Path
@@ -29,15 +29,15 @@ AXES, VALUES = get_args(Axis), get_args(Value)
     multiple=True,
     default=VALUES[:1],
     metavar="NAME",
-    help="loss, rate or gradient-norm; each that is given has a panel.  [loss]",
+    help="loss, rate or gradient-norm; repeat it for several panels.  [loss]",
 )
-@click.option("--log", is_flag=True, help="A logarithmic axis for --x.")
-@click.option("--log-y", is_flag=True, help="Logarithmic axes for --y.")
+@click.option("--log", is_flag=True, help="Make the --x axis logarithmic.")
+@click.option("--log-y", is_flag=True, help="Make the --y axes logarithmic.")
 @click.option(
     "--out",
     type=click.Path(path_type=Path),
     metavar="FILE",
-    help="Ending in .png or .svg.  [curves.png]",
+    help="A .png or .svg file.  [curves.png]",
 )
 @click.option("--json", "as_json", is_flag=True, help="Print the rows as one JSON document.")
 def plot(
@@ -49,11 +49,11 @@ def plot(
     out: Path | None,
     as_json: bool,
 ) -> None:
-    """Draw the curves of RUN, or of several over one another.
+    """Plot the learning curves of one or several RUNs.
 
-    Nats per character stand at the left, bits at the right; a ring marks the best checkpoint.
-    Below one run's curves stands what it wrote on the way. Needs the extra charloom[report],
-    but for --json without --out.
+    Nats per character are at the left, bits at the right; a ring marks the best checkpoint. The
+    plot of one run ends with samples from its training. Needs the extra charloom[report], but not
+    for --json without --out.
     """
     from charloom.analysis.curves import curve, names, rows
     from charloom.report.plots.images import write_plot
@@ -62,18 +62,18 @@ def plot(
 
     opened = [Run.open(path) for path in dict.fromkeys(runs)]
     curves = [curve(run, name) for run, name in zip(opened, names(opened), strict=True)]
+    if as_json:
+        echo_json(rows(curves))
     if out is not None or not as_json:
         path = out or free_file("curves.png")
-        look = Look(axis, tuple(dict.fromkeys(values)), log, log_y, strip=values[0] == "loss")
+        look = Look(axis, tuple(dict.fromkeys(values)), log, log_y, samples=values[0] == "loss")
         write_plot(path, curves, look)
         if not as_json:
             click.echo(f"wrote {path}")
-    if as_json:
-        echo_json(rows(curves))
 
 
 def free_file(name: str) -> Path:
-    """Return the first of name.ext, name-2.ext, ... that is not there yet."""
+    """Return the first of name.ext, name-2.ext, ... that does not exist."""
     path = Path(name)
     others = (path.with_stem(f"{path.stem}-{n}") for n in itertools.count(2))
     return next(path for path in itertools.chain([path], others) if not path.exists())

@@ -1,4 +1,4 @@
-"""`charloom report`: one page that shows what runs learned."""
+"""`charloom report`: one page with everything about runs."""
 
 from pathlib import Path
 
@@ -13,17 +13,15 @@ from charloom.cli.text import echo_json
 @click.option(
     "--out", type=click.Path(path_type=Path), metavar="FILE", help="The page.  [report.html]"
 )
-@click.option(
-    "--text", metavar="FILE", help="Compare and read on this text, not on what was held out."
-)
-@click.option("--json", "as_json", is_flag=True, help="Print what it shows as one JSON document.")
+@click.option("--text", metavar="FILE", help="Compare on this text, not on what was held out.")
+@click.option("--json", "as_json", is_flag=True, help="Print its content as one JSON document.")
 def report(runs: tuple[str, ...], out: Path | None, text: str | None, as_json: bool) -> None:
-    """Write one page that shows what RUN learned, or several side by side.
+    """Write one page about RUN, or about several runs side by side.
 
-    Diagnosis, curves, a table of runs and baselines, samples, novelty, key words, what surprised
-    it, what its neurons follow, and how to make it again. The page needs nothing else, and no
-    network: it can be sent to anybody. It takes half a minute, and longer for a long text.
-    Needs the extra charloom[report], but for --json.
+    It has a diagnosis, learning curves, a comparison with baselines, samples, novelty, keywords,
+    surprise, neurons, and the command that reproduces the run. The page is one file that loads
+    nothing from elsewhere, fit to be sent to anybody. Writing it takes half a minute, more for a
+    long text. Needs the extra charloom[report], but not for --json.
     """
     from charloom.data.text import read_text
     from charloom.files import write_output

@@ -1,4 +1,4 @@
-"""Everything that can be shown of runs, gathered into one document, and the page made of it."""
+"""Runs in; plots and self-contained HTML pages of what they learned out."""
 
 from charloom.report.contents import Report as Report
 from charloom.report.contents import gather as gather

@@ -1,4 +1,4 @@
-"""Runs -> all that a report shows of them, as plain rows. What cannot be had says why."""
+"""Runs -> everything that a report says of them, as plain rows; what is missing says why."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -9,8 +9,7 @@ from charloom import __version__
 from charloom.analysis.comparison import Comparison, compare, verdict
 from charloom.analysis.curves import Curve, Sample, curve, names, spread
 from charloom.analysis.diagnosis import Finding, diagnose
-from charloom.analysis.inputs import Material, held_out_text
-from charloom.analysis.inputs import gather as material_of
+from charloom.analysis.inputs import Candidate, Excerpt, candidate, excerpt
 from charloom.analysis.keywords import Keywords, keywords
 from charloom.analysis.neurons import Neurons, neurons
 from charloom.analysis.novelty import Novelty, novelty
@@ -18,67 +17,54 @@ from charloom.analysis.surprise import Surprise, surprise
 from charloom.config import NgramConfig
 from charloom.data.text import Text
 from charloom.errors import CharloomError
-from charloom.formatting import extent
 from charloom.models.weights import parameter_count
 from charloom.progress import Tell, say_nothing
-from charloom.report.reproduction import command, meta_of
+from charloom.report.reproduction import Origin, origin
 from charloom.runs.open import open_model
 from charloom.runs.run import Run
 
 T = TypeVar("T")
-READ = 4_000  # characters that surprise and neurons are shown on
-WORDS = 12  # in each list of words
-SAMPLES = 6  # of a run, that a page shows
+S = TypeVar("S")
+READ_LENGTH = 4_000  # characters that surprise and neurons are shown on
+KEYWORDS = 12  # in each list
+SAMPLES = 6  # of a run
 
 
 @dataclass(frozen=True)
-class Part(Generic[T]):
-    """What a section shows, or, where that is None, `why` it shows nothing."""
+class Section(Generic[T]):
+    """What was found, or, if that is None, `why` nothing was."""
 
     found: T | None
     why: str = ""
 
-
-@dataclass(frozen=True)
-class Studies:
-    """What the studies found of one run; `source` says in few words which text it read."""
-
-    material: Part[Material]
-    novelty: Part[Novelty]
-    keywords: Part[Keywords]
-    source: str
-    surprise: Part[Surprise]
-    neurons: Part[Neurons]
-
-
-@dataclass(frozen=True)
-class Origin:
-    """How to make a run again: a command line, and what the last bits depend on beside it."""
-
-    command: str
-    exact: bool
-    sources: tuple[str, ...]
-    sha256: str
-    characters: int
-    seed: int | None
-    engine: str
-    dtype: str
-    versions: dict[str, str]
-    trained: datetime | None
+    def then(self, study: Callable[[T], S]) -> "Section[S]":
+        """Return what a study of it finds, or why there is nothing."""
+        if self.found is None:
+            return Section(None, self.why)
+        found = self.found
+        return attempt(lambda: study(found))
 
 
 @dataclass(frozen=True)
 class Subject:
-    """One run, and all that is known of it."""
+    """One run: its curve, some of its samples, and what each study found.
+
+    `candidate` is the text that novelty and keywords are of, `read` that of surprise and neurons.
+    """
 
     name: str
     path: str
     curve: Curve
     parameters: int | None
-    findings: Part[tuple[Finding, ...]]
+    findings: Section[tuple[Finding, ...]]
     samples: tuple[Sample, ...]
-    wrote: int
-    studies: Studies
+    sample_count: int
+    candidate: Section[Candidate]
+    novelty: Section[Novelty]
+    keywords: Section[Keywords]
+    read: Section[Excerpt]
+    surprise: Section[Surprise]
+    neurons: Section[Neurons]
     origin: Origin
 
 
@@ -89,101 +75,30 @@ class Report:
     made: datetime
     version: str
     subjects: tuple[Subject, ...]
-    comparison: Part[Comparison]
+    comparison: Section[Comparison]
 
 
 def gather(runs: Sequence[Run], text: Text | None = None, tell: Tell = say_nothing) -> Report:
-    """Look at runs from all sides; `tell` hears what is being done.
+    """Analyse runs on `text`, or on what they held out; `tell` hears what is being done.
 
-    They are compared on `text`, and read it; without one, on what they held out. Raises
-    CharloomError where a run's own files are damaged.
+    Raises CharloomError if a run's own files are damaged.
     """
     if not runs:
-        raise CharloomError("no run to report on: name one or more of those in `charloom runs`")
+        raise CharloomError(
+            "no run to report on: name one or more of those in `charloom runs`", field="runs"
+        )
     comparison = attempt(lambda: compare(runs, text, tell))
     pairs = zip(runs, names(runs), strict=True)
     subjects = tuple(_subject(run, name, text, tell) for run, name in pairs)
     return Report(datetime.now().astimezone(), __version__, subjects, comparison)
 
 
-def _subject(run: Run, name: str, text: Text | None, tell: Tell) -> Subject:
-    way = curve(run, name)
-    return Subject(
-        name=way.name,
-        path=str(run.path),
-        curve=way,
-        parameters=_parameters(run),
-        findings=attempt(lambda: diagnose(run)),
-        samples=tuple(spread(way.samples, SAMPLES)),
-        wrote=len(way.samples),
-        studies=study(run, way.name, text, tell),
-        origin=_origin(run),
-    )
-
-
-def attempt(look: Callable[[], T]) -> Part[T]:
-    """Return what a look finds, or why it finds nothing."""
+def attempt(study: Callable[[], T]) -> Section[T]:
+    """Return what a study finds, or why it finds nothing."""
     try:
-        return Part(look())
+        return Section(study())
     except CharloomError as error:
-        return Part(None, str(error))
-
-
-def study(run: Run, name: str, text: Text | None, tell: Tell) -> Studies:
-    """Let a run write, and read `text` with it, or, without one, the beginning of what it held out.
-
-    What a study cannot do says why.
-    """
-    tell(f"{name}: letting it write, and looking for copies")
-    written = attempt(lambda: material_of(str(run.path)))
-    own, held_out = written.found, attempt(lambda: held_out_text(run)).found or ""
-    content = held_out[:READ] if text is None else text.head(READ)
-    whole = len(held_out) if text is None else text.characters
-    tell(f"{name}: reading with it, character by character")
-    return Studies(
-        material=written,
-        novelty=_of(own, written.why, lambda m: novelty(m.text, m.source, m.human or None)),
-        keywords=_of(own, written.why, lambda m: keywords(m.text, m.source, top=WORDS)),
-        source=extent("held-out text" if text is None else text.name, len(content), whole),
-        surprise=_reading(run, content, lambda: surprise(open_model(run), content)),
-        neurons=_reading(run, content, lambda: neurons(run, content)),
-    )
-
-
-def _of(material: Material | None, why: str, look: Callable[[Material], T]) -> Part[T]:
-    return Part(None, why) if material is None else attempt(lambda: look(material))
-
-
-def _reading(run: Run, content: str, look: Callable[[], T]) -> Part[T]:
-    if not content:
-        why = f"{run.path} held no text out of training to read: name one with --text."
-        return Part(None, why)
-    return attempt(look)
-
-
-def _parameters(run: Run) -> int | None:
-    model = run.config.model
-    if isinstance(model, NgramConfig):
-        return None
-    return parameter_count(model, len(run.vocabulary))
-
-
-def _origin(run: Run) -> Origin:
-    config, meta = run.config, meta_of(run)
-    counts = isinstance(config.model, NgramConfig)
-    saved = [path.stat().st_mtime for path in run.checkpoints.glob("*/MANIFEST.json")]
-    return Origin(
-        command=command(run),
-        exact=config.train.minutes is None or counts,
-        sources=run.corpus.sources,
-        sha256=run.corpus.sha256,
-        characters=run.corpus.characters,
-        seed=None if counts else config.train.seed,
-        engine="counts" if counts else config.engine,
-        dtype=config.dtype,
-        versions=dict(meta.versions) if meta else {},
-        trained=datetime.fromtimestamp(max(saved)).astimezone() if saved else None,
-    )
+        return Section(None, str(error))
 
 
 def document(report: Report) -> dict[str, Any]:
@@ -193,15 +108,43 @@ def document(report: Report) -> dict[str, Any]:
         "made": report.made,
         "version": report.version,
         "runs": [_rows(subject) for subject in report.subjects],
-        "comparison": report.comparison if found is None else found,
+        "comparison": found or report.comparison,
         "verdict": None if found is None else verdict(found),
     }
 
 
+def _subject(run: Run, name: str, text: Text | None, tell: Tell) -> Subject:
+    learned = curve(run, name)
+    tell(f"{learned.name}: generating text and looking for copies")
+    own = attempt(lambda: candidate(str(run.path)))
+    copied = own.then(lambda c: novelty(c.text, c.source, c.human or None))
+    words = own.then(lambda c: keywords(c.text, c.source, top=KEYWORDS))
+    tell(f"{learned.name}: predicting a text character by character")
+    read = attempt(lambda: excerpt(run, text, READ_LENGTH))
+    model = run.config.model
+    return Subject(
+        name=learned.name,
+        path=str(run.path),
+        curve=learned,
+        parameters=None
+        if isinstance(model, NgramConfig)
+        else parameter_count(model, len(run.vocabulary)),
+        findings=attempt(lambda: diagnose(run)),
+        samples=tuple(spread(learned.samples, SAMPLES)),
+        sample_count=len(learned.samples),
+        candidate=own,
+        novelty=copied,
+        keywords=words,
+        read=read,
+        surprise=read.then(lambda e: surprise(open_model(run), e.content)),
+        neurons=read.then(lambda e: neurons(run, e.content)),
+        origin=origin(run),
+    )
+
+
 def _rows(subject: Subject) -> dict[str, Any]:
-    """What is known of a run; of a study that could not be made, why."""
-    studies = subject.studies
-    read, cells = studies.surprise.found, studies.neurons.found
+    """Return what is known of a run; for a study that found nothing, why."""
+    read, cells = subject.surprise.found, subject.neurons.found
     return {
         "run": subject.path,
         "name": subject.name,
@@ -211,13 +154,13 @@ def _rows(subject: Subject) -> dict[str, Any]:
         "best": subject.curve.best,
         "findings": subject.findings.found or subject.findings,
         "samples": subject.samples,
-        "novelty": studies.novelty.found or studies.novelty,
-        "keywords": studies.keywords.found or studies.keywords,
+        "novelty": subject.novelty.found or subject.novelty,
+        "keywords": subject.keywords.found or subject.keywords,
         "surprise": {"nats": read.mean, "bits": read.bits, "passages": read.passages}
         if read
-        else studies.surprise,
+        else subject.surprise,
         "neurons": {"count": cells.count, "responding": cells.responding, "top": cells.top}
         if cells
-        else studies.neurons,
+        else subject.neurons,
         "origin": subject.origin,
     }

@@ -1,6 +1,8 @@
-"""How to make a run again: the command line that gives its settings, and what it depends on."""
+"""A run -> the command line that trains it again, and what its exact bits depend on."""
 
 import shlex
+from dataclasses import dataclass
+from datetime import datetime
 from typing import Any
 
 import msgspec
@@ -23,11 +25,50 @@ from charloom.runs.meta import Meta
 from charloom.runs.run import Run
 from charloom.training.recipe import BASE, CHOSEN, TRANSFORMER
 
-ENDS = ("iterations", "epochs")
+DURATIONS = ("iterations", "epochs")
+
+
+@dataclass(frozen=True)
+class Origin:
+    """How to reproduce a run: a command line, and what its exact bits depend on.
+
+    `exact` is whether the command gives the same bits; `trained` is when the last checkpoint was
+    saved.
+    """
+
+    command: str
+    exact: bool
+    sources: tuple[str, ...]
+    sha256: str
+    characters: int
+    seed: int | None
+    engine: str
+    dtype: str
+    versions: dict[str, str]
+    trained: datetime | None
+
+
+def origin(run: Run) -> Origin:
+    """Return how to reproduce a run."""
+    config, meta = run.config, meta_of(run)
+    counts = isinstance(config.model, NgramConfig)
+    saved = [path.stat().st_mtime for path in run.checkpoints.glob("*/MANIFEST.json")]
+    return Origin(
+        command=command(run),
+        exact=config.train.minutes is None or counts,
+        sources=run.corpus.sources,
+        sha256=run.corpus.sha256,
+        characters=run.corpus.characters,
+        seed=None if counts else config.train.seed,
+        engine="counts" if counts else config.engine,
+        dtype=config.dtype,
+        versions=dict(meta.versions) if meta else {},
+        trained=datetime.fromtimestamp(max(saved)).astimezone() if saved else None,
+    )
 
 
 def command(run: Run) -> str:
-    """Return the `charloom train` that gives this run's settings, fit for a shell.
+    """Return the `charloom train` that gives this run's settings, quoted for a shell.
 
     Every setting that charloom chose is spelled out, so that nothing is chosen anew. A run that
     had minutes gets them again.
@@ -47,7 +88,7 @@ def flags(config: RunConfig) -> list[str]:
     if not isinstance(model, NgramConfig):
         words += _length(config, base)
         chosen = () if config.preset else CHOSEN
-        skip = ("minutes", *ENDS)
+        skip = ("minutes", *DURATIONS)
         words += _changed(base.train, config.train, skip=skip, always=chosen)
     words += _watch(base.watch, config.watch)
     for name in ("engine", "dtype"):
@@ -57,7 +98,7 @@ def flags(config: RunConfig) -> list[str]:
 
 
 def meta_of(run: Run) -> Meta | None:
-    """Return where the newest checkpoint stood; None where none can be read."""
+    """Return the metadata of the latest checkpoint; None if none can be read."""
     saved = steps(run.checkpoints)
     try:
         return read_json(find(run.checkpoints, saved[-1]) / "meta.json", Meta) if saved else None
@@ -66,18 +107,16 @@ def meta_of(run: Run) -> Meta | None:
 
 
 def _base(config: RunConfig) -> tuple[RunConfig, list[str]]:
-    """What `charloom train` starts from, and the options that say so."""
+    """Return the settings that `charloom train` starts from, and the options that select them."""
     model = config.model
     if config.start is not None:
-        return replace(_preset("gpt2") if isinstance(model, PretrainedConfig) else BASE), [
-            "--from",
-            config.start,
-        ]
+        base = preset("gpt2") if isinstance(model, PretrainedConfig) else BASE
+        return base, ["--from", config.start]
     if isinstance(model, PretrainedConfig):
         lora = ["--lora", str(model.lora)] if model.lora else []
-        return _preset("gpt2"), ["--from", model.source, *lora]
+        return preset("gpt2"), ["--from", model.source, *lora]
     if config.preset is not None:
-        base = _preset(config.preset)
+        base = preset(config.preset)
         words = ["--preset", config.preset]
         if model_kind(base.model) != model_kind(model):
             words += ["--model", model_kind(model)]
@@ -86,12 +125,8 @@ def _base(config: RunConfig) -> tuple[RunConfig, list[str]]:
     return replace(BASE, train=train), ["--model", model_kind(model)]
 
 
-def _preset(name: str) -> RunConfig:
-    return preset(name)
-
-
 def _known(base: msgspec.Struct, model: msgspec.Struct) -> msgspec.Struct:
-    """The settings of a model that --model starts from, of the same type."""
+    """Return the settings that --model starts from, of the type of `model`."""
     if type(base) is type(model):
         return base
     return {
@@ -127,11 +162,11 @@ def _flag(name: str, value: Any, unset: str) -> list[str]:
 
 
 def _length(config: RunConfig, base: RunConfig) -> list[str]:
-    """When the run ends. What a preset says of it need not be said again."""
+    """Return the options for how long to train, without those of the preset."""
     train = config.train
     if train.minutes is not None:
         return ["--minutes", f"{train.minutes:g}"]
-    given = [name for name in ENDS if getattr(train, name) is not None]
+    given = [name for name in DURATIONS if getattr(train, name) is not None]
     if config.preset and all(getattr(train, n) == getattr(base.train, n) for n in given):
         return []
     return [word for name in given for word in _flag(name, getattr(train, name), "none")]

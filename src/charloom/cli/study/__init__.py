@@ -1,14 +1,20 @@
-"""`charloom study`: see what a run learned. One file a command, imported when it is asked for."""
+"""`charloom study`: what a run learned. One file a command, imported when it is asked for."""
+
+from typing import TYPE_CHECKING
 
 import click
 
 from charloom.cli.lazy import LazyGroup
 
+if TYPE_CHECKING:
+    from charloom.analysis.inputs import Excerpt
+    from charloom.runs.run import Run
+
 COMMANDS = {
-    "novelty": "Say how much of a generated text is copied from its source.",
-    "keywords": "Find the words that a generated text kept, lost and invented.",
-    "surprise": "Show what a run found hard to foresee in a text.",
-    "neurons": "Find cells that respond to something, and show what.",
+    "novelty": "Measure how much of a generated text is copied from its source.",
+    "keywords": "Find the words that a generated text keeps, loses and invents.",
+    "surprise": "Show which characters of a text a run predicts badly.",
+    "neurons": "Find cells that respond to features of a text.",
 }
 
 
@@ -18,4 +24,23 @@ class _Studies(LazyGroup):
 
 @click.group(cls=_Studies)
 def study() -> None:
-    """See what a run learned."""
+    """Analyse what a run learned."""
+
+
+def opened(path: str) -> "Run | None":
+    """Open a run folder; None for a pretrained model's, which has no text and no settings."""
+    from charloom.runs.open import is_pretrained
+    from charloom.runs.run import Run
+
+    return None if is_pretrained(path) else Run.open(path)
+
+
+def reading(run: "Run | None", name: str | None, length: int | None) -> "Excerpt":
+    """Return the first `length` characters of the text `name`, or of what a run held out."""
+    from charloom.analysis.inputs import excerpt
+    from charloom.data.text import read_text
+
+    found = excerpt(run, None if name is None else read_text([name]), length)
+    for note in found.notes:
+        click.echo(f"charloom: {note}", err=True)
+    return found

@@ -1,4 +1,4 @@
-"""`charloom study keywords`: the words that a text kept, lost and invented."""
+"""`charloom study keywords`: the words that a text keeps, loses and invents."""
 
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
@@ -6,80 +6,73 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from charloom.cli.text import echo_json, table
-from charloom.formatting import count, printable
+from charloom.formatting import count, percent, printable
 
 if TYPE_CHECKING:
-    from charloom.analysis.inputs import Material
+    from charloom.analysis.inputs import Candidate
     from charloom.analysis.keywords import Keyword, Keywords
-    from charloom.analysis.word_counts import Frequencies
 
 
 @click.command()
 @click.argument("name", metavar="RUN|TEXT")
-@click.option("--source", metavar="FILE", help="What it was learned from; of a run, its own.")
+@click.option("--source", metavar="FILE", help="The training text; a run has its own.")
 @click.option("--against", metavar="FILE", help="A general text.  [common English]")
-@click.option("--human", metavar="FILE", help="Text by people; of a run, what it held out.")
+@click.option("--human", metavar="FILE", help="Text by people; a run has what it held out.")
 @click.option("--length", default=20_000, metavar="N", help="Characters of a run.  [20,000]")
-@click.option("--seed", default=0, metavar="N", help="Of what a run writes.  [0]")
-@click.option("--temperature", default=1.0, metavar="X", help="Of what a run writes.  [1]")
+@click.option("--seed", default=0, metavar="N", help="Seed of what a run generates.  [0]")
+@click.option("--temperature", default=1.0, metavar="X", help="Temperature of a run.  [1]")
 @click.option(
     "--top", type=click.IntRange(1), default=10, metavar="N", help="Rows of each list.  [10]"
 )
-@click.option("--yake", is_flag=True, help="Key phrases by YAKE, where it is installed.")
+@click.option("--yake", is_flag=True, help="Find key phrases with YAKE, if it is installed.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON document.")
 def keywords(
     name: str, against: str | None, top: int, yake: bool, as_json: bool, **options: Any
 ) -> None:
-    """Find the words that a generated text kept of its source, lost and invented.
+    """Find the words of its source that a generated text keeps and loses, and those it invents.
 
-    A RUN is let write, and its source is what it was trained on. A TEXT is a file, a folder, -
-    for standard input or corpus:NAME. What they are compared with, --against, is one of those
-    too, or by default the 3,000 commonest words of War and Peace, 18 older English books and the
-    American presidents' yearly addresses since 1901, all in the public domain: it knows little
-    of today's English, and of other languages nothing.
+    A RUN generates a text, and its source is its training text. A TEXT is a file, a folder, - for
+    standard input or corpus:NAME. Keywords are found against general text, --against: one of
+    those too, or by default the 3,000 commonest words of War and Peace, 18 older English books
+    and the American presidents' yearly addresses since 1901, all in the public domain. They are
+    no guide to today's English, nor to other languages.
 
-    The figures are G2, the log-likelihood: 6.63 is p < 0.01, 15.13 is p < 0.0001. Key words are
-    those of which the source has more than general text, above 15.13; the words of a key phrase
-    stand together more often than by chance, or it is one of YAKE's, whose figure is better when
-    it is less. Lost is what the text has less of than the source, above 6.63. Invented are words
-    that are not in the source; a word is taken for real where it is in the source or the list.
+    Figures are G2, the log-likelihood: 6.63 is p < 0.01, 15.13 is p < 0.0001. A keyword is more
+    frequent in the source than in general text (G2 above 15.13); the words of a key phrase stand
+    together more often than by chance, or YAKE found it, whose lower scores are better. A word
+    is lost if the text has less of it than the source (G2 above 6.63), and invented if it is not
+    in the source.
     """
-    from charloom.analysis.inputs import gather
-    from charloom.analysis.keywords import ENGLISH
+    from charloom.analysis.inputs import candidate
     from charloom.analysis.keywords import keywords as study
-
-    material = gather(name, **options)
-    general = None if against is None else _read(against)
-    found = study(material.text, material.source, general, top, material.human, yake)
-    for note in material.notes:
-        click.echo(f"charloom: {note}", err=True)
-    if general is None and found.common_share < ENGLISH:
-        click.echo(
-            f"charloom: {found.common_share:.0%} of the source's words are common English, so "
-            "key words mean little: name a text of its kind, --against FILE",
-            err=True,
-        )
-    if as_json:
-        about = {"text": material.name, "source": material.source_name, "seed": material.seed}
-        echo_json(about | {"keywords": found})
-    else:
-        click.echo("\n\n".join([_heading(found, material), *_parts(found), _sentence(found)]))
-
-
-def _read(name: str) -> "Frequencies":
     from charloom.analysis.word_counts import frequencies
     from charloom.data.text import read_text
 
-    text = read_text([name])
-    return frequencies(text.content, text.name)
+    text = candidate(name, **options)
+    general = None if against is None else read_text([against])
+    counts = None if general is None else frequencies(general.content, general.name)
+    found = study(text.text, text.source, counts, top, text.human, yake)
+    for note in text.notes:
+        click.echo(f"charloom: {note}", err=True)
+    if general is None and not found.is_english:
+        click.echo(
+            f"charloom: only {found.common_share:.0%} of the source's words are common English, "
+            "so keywords mean little: name general text in its language, --against FILE",
+            err=True,
+        )
+    if as_json:
+        about = {"text": text.name, "source": text.source_name, "seed": text.seed}
+        echo_json(about | {"keywords": found})
+    else:
+        click.echo("\n\n".join([_heading(found, text), *_parts(found), _summary(found)]))
 
 
-def _heading(found: "Keywords", material: "Material") -> str:
-    wrote = f"wrote (seed {material.seed})" if material.written else "has"
+def _heading(found: "Keywords", text: "Candidate") -> str:
+    seed = f", seed {text.seed}" if text.generated else ""
     return "\n".join(
         [
-            f"text     {material.name} {wrote} {count(found.text_words, 'word')}",
-            f"source   {material.source_name}: {count(found.source_words, 'word')}",
+            f"text     {text.name}: {count(found.text_words, 'word')}{seed}",
+            f"source   {text.source_name}: {count(found.source_words, 'word')}",
             f"against  {found.against}",
         ]
     )
@@ -87,27 +80,27 @@ def _heading(found: "Keywords", material: "Material") -> str:
 
 def _parts(found: "Keywords") -> list[str]:
     lists = (
-        ("key words kept", found.kept),
-        ("key words lost", found.lost),
+        ("keywords kept", found.kept),
+        ("keywords lost", found.lost),
         ("key phrases kept", found.kept_phrases),
         ("key phrases lost", found.lost_phrases),
     )
     parts = [_rows(title, rows, found) for title, rows in lists if rows]
     parts.append(
-        f"key words of the text   {_listed(found.of_text)}\n"
-        f"key words of the source {_listed(found.of_source)}"
+        f"keywords of the text    {_listed(found.of_text)}\n"
+        f"keywords of the source  {_listed(found.of_source)}"
     )
     if found.invented:
         rows = [
             [printable(w.word), f"{w.text:,}", "yes" if w.listed else "no", w.near]
             for w in found.invented
         ]
-        parts.append(table(["words not in the source", "text", "in list", "like"], rows))
+        parts.append(table(["invented words", "in text", "in general text", "similar to"], rows))
     return parts
 
 
 def _rows(title: str, rows: Sequence["Keyword"], found: "Keywords") -> str:
-    """Figures for each 10,000 words, so that texts of different lengths compare."""
+    """Return a table with frequencies per 10,000 words, which do not depend on the length."""
     lines = [
         [
             printable(row.word),
@@ -118,23 +111,22 @@ def _rows(title: str, rows: Sequence["Keyword"], found: "Keywords") -> str:
         ]
         for row in rows
     ]
-    return table([title, "source /10,000", "text /10,000", "key G2", "change G2"], lines)
+    return table([title, "source /10,000", "text /10,000", "keyness G2", "change G2"], lines)
 
 
 def _listed(rows: Sequence["Keyword"]) -> str:
     return ", ".join(printable(row.word) for row in rows) or "none"
 
 
-def _sentence(found: "Keywords") -> str:
+def _summary(found: "Keywords") -> str:
     people = found.human_new_share
-    beside = "" if people is None else f" ({people:.1%} in text by people)"
+    human = "" if people is None else f" ({percent(people)} of those by people)"
     said = (
-        f"{found.new_share:.1%} of its words are not in the source{beside};\n"
-        f"{found.real_share:.1%} are in the source or the list."
+        f"{percent(found.new_share)} of its words are not in the source{human}.\n"
+        f"{percent(found.real_share)} are in the source or in general text."
     )
     if found.unsure:
         said += (
-            f"\nOf {count(found.unsure, 'key word')} it has none, and is too short to say that "
-            "they are lost."
+            f"\nIt lacks {count(found.unsure, 'more keyword')}, but is too short to have lost them."
         )
     return said

@@ -1,4 +1,4 @@
-"""`charloom study neurons`: cells that respond to something, and what drives them."""
+"""`charloom study neurons`: cells that respond to features of a text, and where they do."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -6,17 +6,14 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from charloom.cli.study.reading import known_to, open_run, read
+from charloom.cli.study import opened, reading
 from charloom.cli.text import echo_json, is_plain, table
-from charloom.errors import CharloomError
-from charloom.formatting import count, model_name, printable
+from charloom.formatting import count, model_name, percent, printable
 
 if TYPE_CHECKING:
     from charloom.analysis.neurons import Cell, Drive, Neurons
 
-READ = 100_000  # characters read: more hardly changes a correlation
-PASSAGES = 1  # at each end of a cell
-LETTERS = {"i": "input", "f": "forget", "o": "output", "r": "reset", "z": "update"}
+READ_LENGTH = 100_000  # characters; more hardly change a correlation
 HOT = (224, 217, 210, 203)  # of a terminal's 256 colours, from pale to strong
 COLD = (189, 153, 117, 75)
 
@@ -24,7 +21,7 @@ COLD = (189, 153, 117, 75)
 @click.command()
 @click.argument("run", metavar="RUN")
 @click.argument("text", required=False, metavar="[TEXT]")
-@click.option("--html", metavar="FILE", help="Write a page: the text as any cell sees it.")
+@click.option("--html", metavar="FILE", help="Write a page with the text as each cell sees it.")
 @click.option(
     "--length", type=click.IntRange(2), metavar="N", help="Read N characters, not 100,000."
 )
@@ -35,41 +32,42 @@ COLD = (189, 153, 117, 75)
 def neurons(
     run: str, text: str | None, html: str | None, length: int | None, top: int, as_json: bool
 ) -> None:
-    """Find cells of RUN, a recurrent network, that respond to something in TEXT.
+    """Find cells of RUN, a recurrent network, that respond to features of TEXT.
 
-    TEXT is a file, a folder, - for standard input, or corpus:NAME; without it, what RUN held out
-    of training. Cells are ranked by their correlation with simple features: the position in the
-    line and in the word, line breaks, quotes, brackets, capitals and others. A cell's feature is
-    chosen on the first half of the text, and the correlation shown is that on the second. Below
-    it stand the passages that drive the cell highest and lowest, and how often gates are nearly
-    closed or open. After Karpathy, Johnson & Fei-Fei 2015, arXiv 1506.02078.
+    TEXT is a file, a folder, - for standard input, or corpus:NAME; by default it is what RUN held
+    out of training. Cells are ranked by their correlation with simple features: the position in
+    the line and in the word, line breaks, quotes, brackets, capitals and others. The feature of a
+    cell is chosen on the first half of the text, and its correlation measured on the second. Then
+    come the passages where each cell is highest and lowest, and how often gates are nearly closed
+    or open. After Karpathy, Johnson & Fei-Fei 2015, arXiv 1506.02078.
     """
-    from charloom.analysis.activations import REFUSED
-    from charloom.analysis.neurons import neurons as look
+    from charloom.analysis.activations import not_recurrent
+    from charloom.analysis.inputs import check_readable
+    from charloom.analysis.neurons import neurons as study
 
-    opened = open_run(run)
-    if opened is None:
-        raise CharloomError(REFUSED)
-    reading = read(opened, run, text, length or READ)
-    with known_to(run, reading.content):
-        found = look(opened, reading.content, top)
+    model = opened(run)
+    if model is None:
+        raise not_recurrent()
+    read = reading(model, text, length or READ_LENGTH)
+    check_readable(run, model.vocabulary, read.content)
+    found = study(model, read.content, top)
     if html is not None:
         from charloom.files import write_output
-        from charloom.report.pages.neurons import neurons_page, neurons_view
+        from charloom.report.pages.neurons import neurons_page
 
-        view = neurons_view(f"What the cells of {run} follow", reading.source, found)
-        write_output(Path(html), neurons_page(view).encode())
+        page = neurons_page(f"Cells of {run} and what they respond to", read.label, found)
+        write_output(Path(html), page.encode())
     if as_json:
-        echo_json(_document(run, reading.source, found))
+        echo_json(_document(run, read.label, found))
         return
-    click.echo(f"run   {run}: {model_name(opened.config.model)}")
-    click.echo(f"text  {reading.source}\n")
+    click.echo(f"run   {run}: {model_name(model.config.model)}")
+    click.echo(f"text  {read.label}\n")
     _show(found)
     if html is not None:
-        click.echo(f"\nThe page is {html}: open it in a browser.")
+        click.echo(f"\nwrote {html}")
 
 
-def _document(run: str, source: str, found: "Neurons") -> dict[str, Any]:
+def _document(run: str, label: str, found: "Neurons") -> dict[str, Any]:
     gates = [
         {
             "layer": gate.layer,
@@ -82,7 +80,7 @@ def _document(run: str, source: str, found: "Neurons") -> dict[str, Any]:
     ]
     return {
         "run": run,
-        "text": source,
+        "text": label,
         "shows": found.states.name,
         "cells": found.count,
         "responding": found.responding,
@@ -98,48 +96,50 @@ def _show(found: "Neurons") -> None:
         (c.name, c.feature, f"{c.correlation:+.3f}", f"{c.chosen:+.3f}", f"{c.mean:+.2f}")
         for c in found.top
     ]
-    header = ("cell", "follows", "correlation", "first half", f"mean {found.states.name}")
+    header = ("cell", "feature", "correlation", "first half", f"mean {found.states.name}")
     click.echo(table(header, rows, left=2))
-    others = [
-        cell for cell in found.by_feature if cell.feature not in {c.feature for c in found.top}
-    ]
+    shown = {cell.feature for cell in found.top}
+    others = [c for c in found.by_feature if c.feature not in shown]
     if others:
-        click.echo("\nBest for the other features")
-        click.echo(
-            table(
-                ("cell", "feature", "correlation"),
-                [(c.name, c.feature, f"{c.correlation:+.3f}") for c in others],
-                left=2,
-            )
-        )
+        cells = [(c.name, c.feature, f"{c.correlation:+.3f}") for c in others]
+        click.echo("\nBest cells for the other features")
+        click.echo(table(("cell", "feature", "correlation"), cells, left=2))
     if found.absent:
-        click.echo(f"Too rare in this text, or everywhere: {', '.join(found.absent)}.")
+        click.echo(f"Too rare or too common in this text: {', '.join(found.absent)}.")
     click.echo(
-        f"\n{found.responding} of {count(found.count, 'cell')} with a correlation of 0.5 or more, "
-        "up or down. Features were chosen\non the first half of the text; the correlations are "
-        "those on the second."
+        f"\n{found.responding:,} of {count(found.count, 'cell')} have a correlation of at least "
+        "0.5 or at most -0.5 with their feature.\nFeatures were chosen on the first half of the "
+        "text, correlations are of the second."
     )
-    click.echo(f"\nWhat drives them highest and lowest, {found.states.name} at the mark")
+    click.echo(f"\nWhere each cell is highest and lowest: {found.states.name}, line, text")
     for cell in found.top:
+        click.echo(f"\n{cell.name}  {cell.feature}")
         _show_drives(cell)
     if found.gates:
-        _show_gates(found)
+        click.echo("\nShare of the text for which gates are nearly closed (< 0.1) or open (> 0.9)")
+        gates = [
+            (str(g.layer), g.full_name, percent(g.left.mean(), 0), percent(g.right.mean(), 0))
+            for g in found.gates
+        ]
+        click.echo(table(("layer", "gate", "closed", "open"), gates, left=2))
 
 
 def _show_drives(cell: "Cell") -> None:
-    click.echo(f"\n{cell.name}  {cell.feature}")
-    for drive in (*cell.high[:PASSAGES], *cell.low[:PASSAGES]):
-        _show_drive(drive)
+    """Print the text around the highest and the lowest place, coloured as the cell is.
+
+    Without colours, a mark is behind the place.
+    """
+    for drive in (*cell.high[:1], *cell.low[:1]):
+        at = drive.place - drive.start
+        shown = printable(drive.text.replace("\t", " ")).replace("\n", "↵")
+        head = f" {drive.value:+.2f} {drive.line:7,}  "
+        if is_plain():
+            click.echo(f"{head}{shown[: at + 1]}‹{shown[at + 1 :]}".rstrip())
+        else:
+            _print_coloured(head, shown, drive, at)
 
 
-def _show_drive(drive: "Drive") -> None:
-    """One line, coloured as the cell is; where there is no colour, a mark is behind the place."""
-    at = drive.place - drive.start
-    shown = printable(drive.text.replace("\t", " ")).replace("\n", "↵")
-    head = f" {drive.value:+.2f} {drive.line:7,}  "
-    if is_plain():
-        click.echo(f"{head}{shown[: at + 1]}‹{shown[at + 1 :]}".rstrip())
-        return
+def _print_coloured(head: str, shown: str, drive: "Drive", at: int) -> None:
     from rich.console import Console
     from rich.text import Text
 
@@ -152,21 +152,7 @@ def _show_drive(drive: "Drive") -> None:
 
 
 def _style(share: float) -> str:
-    """A ground for a cell at this share of the most, red above 0 and blue below."""
+    """Return the background for this share of the largest value: red above 0, blue below."""
     level = int(min(abs(share), 0.999) * 5) - 1
     colours: Sequence[int] = HOT if share > 0 else COLD
     return "" if level < 0 else f"color(16) on color({colours[level]})"
-
-
-def _show_gates(found: "Neurons") -> None:
-    click.echo("\nGates: how much of the time they are nearly closed (below 0.1), open (above 0.9)")
-    rows = [
-        (
-            f"layer {gate.layer}",
-            LETTERS[gate.name],
-            f"{100 * gate.left.mean():.0f}%",
-            f"{100 * gate.right.mean():.0f}%",
-        )
-        for gate in found.gates
-    ]
-    click.echo(table(("", "gate", "closed", "open"), rows, left=2))

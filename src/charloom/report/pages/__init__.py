@@ -1,21 +1,24 @@
-"""Rows -> one HTML page that needs nothing else: style, script and pictures are inside.
+"""Rows in; HTML pages out that need nothing else: style, script and pictures are inside.
 
-Pages need the extra `charloom[report]`. Templates are jinja2's; what a model or a text says is
-escaped, and a page that is opened asks no other machine for anything.
+Pages need the extra `charloom[report]`. Templates are jinja2's; text of a model or a user is
+escaped, and an open page asks no other machine for anything.
 """
 
 from typing import Any
 
 from charloom.errors import CharloomError
+from charloom.formatting import LN2, duration, percent, printable, short_number
 
 
 def page(template: str, **data: Any) -> str:
-    """Render templates/`template`; raises CharloomError where jinja2 is not installed."""
+    """Render templates/`template`; raises CharloomError if jinja2 is not installed."""
     try:
         from jinja2 import Environment, PackageLoader, StrictUndefined
     except ImportError:
         raise CharloomError(
-            "a page needs jinja2, which is not installed: pip install 'charloom[report]'"
+            "a page needs jinja2, which is not installed: pip install 'charloom[report]'",
+            "missing-library",
+            library="jinja2",
         ) from None
     environment = Environment(
         loader=PackageLoader("charloom.report.pages"),
@@ -24,4 +27,19 @@ def page(template: str, **data: Any) -> str:
         trim_blocks=True,
         lstrip_blocks=True,
     )
+    environment.filters |= {
+        "commas": "{:,}".format,
+        "decimals": lambda value, digits: f"{value:.{digits}f}",
+        "signed": _signed,
+        "bits": lambda nats: nats / LN2,
+        "percent": percent,
+        "short": lambda value: "" if value is None else short_number(value),
+        "duration": lambda seconds: "" if seconds is None else duration(seconds),
+        "printable": printable,
+    }
     return environment.get_template(template).render(data)
+
+
+def _signed(value: float) -> str:
+    """Return a correlation with its sign; U+2212 is as wide as a plus."""
+    return f"{value:+.2f}".replace("-", "\u2212") if abs(value) >= 0.005 else "0.00"

@@ -1,1 +1,1 @@
-"""Rows of metrics in, curves as PNG or SVG out. Needs the extra `charloom[report]`."""
+"""Learning curves in; PNG and SVG plots out. Needs the extra `charloom[report]`."""

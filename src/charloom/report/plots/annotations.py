@@ -1,4 +1,4 @@
-"""What stands in and below the curves: setbacks, and what the model wrote on the way."""
+"""Marks in and below the curves: rollbacks, and samples from training."""
 
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
@@ -10,19 +10,19 @@ from charloom.report.plots.style import Look, Palette
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-LETTERS = 110  # of a sample in the strip
+SAMPLE_LENGTH = 110  # characters of a sample below the curves
 
 
-def mark_setbacks(axes: "Axes", curve: Curve, look: Look) -> None:
-    """Draw where a run went back to a checkpoint: from there on its rate is half."""
-    for setback in curve.setbacks:
-        place = curve.place(look.axis, setback.to)
+def mark_rollbacks(axes: "Axes", curve: Curve, look: Look) -> None:
+    """Draw a line where a run returned to a checkpoint, with half the learning rate."""
+    for rollback in curve.setbacks:
+        place = curve.place(look.axis, rollback.to)
         if place is not None and (place > 0 or not look.log):
             axes.axvline(place, color=look.palette.faint, linewidth=1, linestyle=(0, (1, 2)))
 
 
 def mark_samples(axes: "Axes", curve: Curve, samples: Sequence[Sample], look: Look) -> None:
-    """Number the places on the axis where the samples of the strip were written."""
+    """Number the places on the axis where samples were generated."""
     for number, sample in enumerate(samples, 1):
         place = curve.place(look.axis, sample.step)
         if place is not None:
@@ -40,15 +40,15 @@ def mark_samples(axes: "Axes", curve: Curve, samples: Sequence[Sample], look: Lo
             )
 
 
-def strip(axes: "Axes", samples: Sequence[Sample], palette: Palette) -> None:
-    """Write the beginning of each sample below one another, numbered as on the axis."""
+def write_samples(axes: "Axes", samples: Sequence[Sample], palette: Palette) -> None:
+    """Write the beginnings of samples below each other, numbered as on the axis."""
     axes.set_axis_off()
     axes.set_ylim(len(samples) - 0.5, -0.5)
     axes.set_xlim(0, 1)
     width = max(len(f"{sample.step:,}") for sample in samples)
     for number, sample in enumerate(samples, 1):
         words = " ".join(printable(sample.text).split())
-        text = words if len(words) <= LETTERS else words[: LETTERS - 1] + "…"
+        text = words if len(words) <= SAMPLE_LENGTH else words[: SAMPLE_LENGTH - 1] + "…"
         label = f"{number}  step {sample.step:>{width},}  "
         style: dict[str, Any] = {"family": "monospace", "fontsize": 7.5, "va": "center"}
         style["in_layout"] = False

@@ -1,25 +1,27 @@
-"""Curves -> a matplotlib figure, with nats at its left and bits at its right. Never pyplot."""
+"""Curves -> a matplotlib figure with nats on its left and bits on its right. Never pyplot."""
 
 import math
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from charloom.analysis.curves import Axis, Curve, Value, spread
 from charloom.errors import CharloomError
-from charloom.formatting import LN2, count
-from charloom.report.plots.annotations import mark_samples, mark_setbacks, strip
-from charloom.report.plots.smoothing import Line, outline, smooth
-from charloom.report.plots.style import Look, plain_style, thousands
+from charloom.formatting import LN2, count, short_number
+from charloom.report.plots.annotations import mark_rollbacks, mark_samples, write_samples
+from charloom.report.plots.smoothing import Line, smooth, thin
+from charloom.report.plots.style import Look, plain_style
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-LOWER = 0.55  # height of the panels below the first, of its own
-STRIP = 5  # samples in the strip below a plot
-LETTER, HANDLE = 5.4, 50  # points: of a letter in the legend, and of a line and gap beside it
-MARKED = 40  # looks at held-out text, up to which each has a mark
-SKIP = 0.02  # of a linear axis: what is higher there than anywhere after is cut off
+LOWER_HEIGHT = 0.55  # of the panels below the first, of its height
+SAMPLES = 5  # below the curves
+LETTER_POINTS, HANDLE_POINTS = 5.4, 50  # width in the legend: of a letter; of a line and its gaps
+MARKED_EVALUATIONS = 40  # at most, for each to have a mark
+SKIPPED_SHARE = 0.02  # of a linear axis: a loss there that is higher than all others is cut off
 LABELS = {
     "loss": "nats per character",
     "rate": "learning rate",
@@ -29,44 +31,49 @@ LABELS = {
     "steps": "steps",
 }
 FIELDS = {"rate": "rate", "gradient-norm": "gradient_norm"}
-SUBDIVISIONS = (1.0, 1.2, 1.5, 2.0, 2.5, 3.0, 4.0, 5.0, 7.0)  # where an axis has no power of ten
-DASHES = ("-", "--", ":", "-.")  # once all colours are taken
+SUBDIVISIONS = (1.0, 1.2, 1.5, 2.0, 2.5, 3.0, 4.0, 5.0, 7.0)  # of a logarithmic axis of losses
+DASHES = ("-", "--", ":", "-.")  # once all colours are used
+
+Key = tuple[Any, str]  # a handle and its label in the legend
 
 
 def draw(curves: Sequence[Curve], look: Look) -> "Figure":
     """Draw curves over one another, a panel for each of `look.values`.
 
-    Raises CharloomError where matplotlib is not installed or there is nothing to draw.
+    Raises CharloomError if matplotlib is not installed or there is nothing to draw.
     """
     for value in look.values:
-        if not any(_has(curve, look.axis, value) for curve in curves):
-            raise CharloomError(_nothing(curves, value))
+        if not any(has_curve(curve, look.axis, value) for curve in curves):
+            raise _nothing(curves, value)
     with plain_style(look.palette):
         from matplotlib.figure import Figure
 
-        samples = spread(curves[0].samples, STRIP) if look.strip and len(curves) == 1 else []
+        samples = spread(curves[0].samples, SAMPLES) if look.samples and len(curves) == 1 else []
         below = 0.22 * len(samples) + 0.15 if samples else 0.0
-        panels = len(look.values)
-        figure = Figure((look.width, look.height * (1 + LOWER * (panels - 1)) + below))
+        lower = len(look.values) - 1
+        figure = Figure((look.width, look.height * (1 + LOWER_HEIGHT * lower) + below))
         figure.set_layout_engine("constrained", h_pad=0.08, w_pad=0.08)
-        heights = [1.0] + [LOWER] * (panels - 1)
+        heights = [1.0, *[LOWER_HEIGHT] * lower]
         heights += [below / (0.85 * look.height)] if samples else []
         grid = figure.add_gridspec(len(heights), 1, height_ratios=heights)
-        first: Axes | None = None
+        panels: list[Axes] = []
         for row, value in enumerate(look.values):
-            axes = figure.add_subplot(grid[row], sharex=first)
-            first = first or axes
-            _panel(axes, curves, value, look)
-            axes.tick_params(labelbottom=row == panels - 1)
-            if row == panels - 1:
-                axes.set_xlabel(LABELS[look.axis])
-        assert first is not None
+            panels.append(figure.add_subplot(grid[row], sharex=panels[0] if panels else None))
+            _panel(panels[row], curves, value, look)
+            panels[row].tick_params(labelbottom=row == lower)
+        panels[-1].set_xlabel(LABELS[look.axis])
         if samples:
-            mark_samples(first, curves[0], samples, look)
-            strip(figure.add_subplot(grid[panels]), samples, look.palette)
+            mark_samples(panels[0], curves[0], samples, look)
+            write_samples(figure.add_subplot(grid[-1]), samples, look.palette)
         if look.title:
             figure.suptitle(_title(curves), x=0.012, ha="left", fontsize=11, fontweight="bold")
     return figure
+
+
+def has_curve(curve: Curve, axis: Axis, value: Value) -> bool:
+    """Return whether a curve has a line for a value."""
+    fields = ("training", "held_out") if value == "loss" else (FIELDS[value],)
+    return not curve.is_level and any(curve.series(axis, field)[0] for field in fields)
 
 
 def _panel(axes: "Axes", curves: Sequence[Curve], value: Value, look: Look) -> None:
@@ -74,39 +81,38 @@ def _panel(axes: "Axes", curves: Sequence[Curve], value: Value, look: Look) -> N
         axes.set_xscale("log")
     if look.log_y:
         axes.set_yscale("log")
-    keys: list[tuple[Any, str]] = []
+    keys: list[Key] = []
     lines: list[Line] = []
+    colours = look.palette.series
     for number, curve in enumerate(curves):
-        colour = look.palette.series[number % len(look.palette.series)]
-        dash = DASHES[number // len(look.palette.series) % len(DASHES)]
+        colour, dash = colours[number % len(colours)], DASHES[number // len(colours) % len(DASHES)]
         if value == "loss":
             drawn, named = _losses(axes, curve, look, colour, dash, alone=len(curves) == 1)
         else:
             drawn, named = _one(axes, curve, value, look, colour, dash)
         lines += drawn
         keys += named
+        mark_rollbacks(axes, curve, look)
     if value == "loss" and len(curves) > 1:
-        (thin,) = axes.plot([], [], color=look.palette.faint, linewidth=0.9)
-        keys.append((thin, "thin: on training text"))
+        (handle,) = axes.plot([], [], color=look.palette.faint, linewidth=0.9)
+        keys.append((handle, "thin lines: training"))
     _limit(axes, lines, look)
     if look.log:
         _plain_logarithm(axes.xaxis, (1.0, 2.0, 5.0))
-    axes.xaxis.set_major_formatter(thousands())
+    axes.xaxis.set_major_formatter(lambda x, _: short_number(x))
     axes.set_ylabel(LABELS[value])
     if look.log_y:
         _plain_logarithm(axes.yaxis, SUBDIVISIONS if value == "loss" else (1.0,))
     if value == "loss":
         _bits(axes, look)
-    for curve in curves:
-        mark_setbacks(axes, curve, look)
     if len(curves) > 1 or value == "loss":
         _legend(axes, keys, look)
 
 
-def _legend(axes: "Axes", keys: Sequence[tuple[Any, str]], look: Look) -> None:
+def _legend(axes: "Axes", keys: Sequence[Key], look: Look) -> None:
     """Name the lines above the axes, where no curve can be."""
     longest = max(len(label) for _, label in keys)
-    columns = int(72 * look.width / (LETTER * longest + HANDLE))
+    columns = int(72 * look.width / (LETTER_POINTS * longest + HANDLE_POINTS))
     legend = axes.legend(
         [handle for handle, _ in keys],
         ["x"] * len(keys),
@@ -118,56 +124,50 @@ def _legend(axes: "Axes", keys: Sequence[tuple[Any, str]], look: Look) -> None:
         ncols=max(1, min(len(keys), columns)),
     )
     for text, (_, label) in zip(legend.get_texts(), keys, strict=True):
-        text.set_text(label)  # legend itself passes over labels with _ before them
+        text.set_text(label)  # legend itself leaves out labels that begin with _
 
 
 def _losses(
     axes: "Axes", curve: Curve, look: Look, colour: str, dash: str, alone: bool
-) -> tuple[list[Line], list[tuple[Any, str]]]:
-    """Draw training and held-out loss; returns what was drawn, and handles with their names.
+) -> tuple[list[Line], list[Key]]:
+    """Draw training and validation loss; returns the lines, and their keys.
 
-    One run has a colour for each of the two. Several have one each, and held-out loss is the
+    One run has a colour for each of the two. Several have one each, and validation loss is the
     strong line.
     """
     if curve.is_level:
         return _level(axes, curve, colour, dash)
-    training = Line(*curve.series(look.axis, "training"))
-    held_out = Line(*curve.series(look.axis, "held_out"))
+    training, held_out = (_line(curve, look, field) for field in ("training", "held_out"))
     even = smooth(training)
-    strong = look.palette.series[1] if alone else colour
+    only = not len(held_out.x)
     keys = []
-    if training.x:
-        weak = 1.0 if alone or not held_out.x else 0.5
+    if len(training.x):
+        width = 1.4 if alone else 0.9
         if alone:
-            raw = outline(training, look.log)
-            axes.plot(raw.x, raw.y, color=colour, linewidth=0.8, alpha=0.28)
-        thin = outline(even, look.log)
-        (handle,) = axes.plot(
-            thin.x, thin.y, color=colour, linewidth=0.9 + 0.5 * alone, alpha=weak, linestyle=dash
-        )
-        if alone or not held_out.x:
-            keys.append((handle, "training" if alone else f"{curve.name}, training alone"))
-    if held_out.x:
-        shown = outline(held_out, look.log)
-        mark = "o" if len(held_out.x) <= MARKED else None
-        (handle,) = axes.plot(
-            shown.x, shown.y, color=strong, linewidth=2, linestyle=dash, marker=mark, markersize=3.5
-        )
+            _plot(axes, training, look, color=colour, linewidth=0.8, alpha=0.28)
+        alpha = 1.0 if alone or only else 0.5
+        style = {"color": colour, "linewidth": width, "alpha": alpha, "linestyle": dash}
+        handle = _plot(axes, even, look, **style)
+        if alone or only:
+            keys.append((handle, "training" if alone else f"{curve.name}, training only"))
+    if not only:
+        strong = look.palette.series[1] if alone else colour
+        mark = "o" if len(held_out.x) <= MARKED_EVALUATIONS else None
+        style = {"color": strong, "linewidth": 2, "linestyle": dash}
+        handle = _plot(axes, held_out, look, marker=mark, markersize=3.5, **style)
         keys.append((handle, _held_out_label(curve, alone)))
         _mark_best(axes, curve, look, strong)
     return [even, held_out], keys
 
 
-def _level(
-    axes: "Axes", curve: Curve, colour: str, dash: str
-) -> tuple[list[Line], list[tuple[Any, str]]]:
-    """Draw the held-out loss of a model that learns in one step, as the others' mark to beat."""
+def _level(axes: "Axes", curve: Curve, colour: str, dash: str) -> tuple[list[Line], list[Key]]:
+    """Draw the validation loss of a model that is trained in one step, as a baseline."""
     (point,) = curve.points
     assert point.held_out is not None
-    handle = axes.axhline(
-        point.held_out, color=colour, linewidth=1.4, dashes=(6, 3) if dash == "-" else (2, 2)
-    )
-    return [Line([math.inf], [point.held_out])], [(handle, _held_out_label(curve, alone=False))]
+    dashes = (6, 3) if dash == "-" else (2, 2)
+    handle = axes.axhline(point.held_out, color=colour, linewidth=1.4, dashes=dashes)
+    line = Line(np.array([math.inf]), np.array([point.held_out]))
+    return [line], [(handle, _held_out_label(curve, alone=False))]
 
 
 def _held_out_label(curve: Curve, alone: bool) -> str:
@@ -176,7 +176,7 @@ def _held_out_label(curve: Curve, alone: bool) -> str:
     assert best.held_out is not None
     figures = f"{best.held_out:.3f} nats, {best.held_out / LN2:.3f} bits"
     if alone:
-        return f"held-out, best {figures}, step {best.step:,}"
+        return f"validation: best {figures}, step {best.step:,}"
     return f"{curve.name}: {figures}"
 
 
@@ -185,41 +185,41 @@ def _mark_best(axes: "Axes", curve: Curve, look: Look, colour: str) -> None:
     assert best is not None
     place = curve.place(look.axis, best.step)
     if place is not None and best.held_out is not None:
-        axes.plot(
-            [place],
-            [best.held_out],
-            marker="o",
-            markersize=9,
-            markerfacecolor="none",
-            markeredgecolor=colour,
-            markeredgewidth=1.6,
-            clip_on=False,
-        )
+        ring: Any = {"markerfacecolor": "none", "markeredgecolor": colour, "markeredgewidth": 1.6}
+        axes.plot([place], [best.held_out], marker="o", markersize=9, clip_on=False, **ring)
 
 
 def _one(
     axes: "Axes", curve: Curve, value: Value, look: Look, colour: str, dash: str
-) -> tuple[list[Line], list[tuple[Any, str]]]:
-    line = Line(*curve.series(look.axis, FIELDS[value]))
-    if not line.x:
+) -> tuple[list[Line], list[Key]]:
+    line = _line(curve, look, FIELDS[value])
+    if not len(line.x):
         return [], []
-    even = line
     if value == "gradient-norm":
-        raw = outline(line, look.log)
-        axes.plot(raw.x, raw.y, color=colour, linewidth=0.8, alpha=0.28)
-        even = smooth(line)
-    thin = outline(even, look.log)
-    (handle,) = axes.plot(thin.x, thin.y, color=colour, linewidth=1.6, linestyle=dash)
-    return [even], [(handle, curve.name)]
+        _plot(axes, line, look, color=colour, linewidth=0.8, alpha=0.28)
+        line = smooth(line)
+    return [line], [
+        (_plot(axes, line, look, color=colour, linewidth=1.6, linestyle=dash), curve.name)
+    ]
+
+
+def _line(curve: Curve, look: Look, field: str) -> Line:
+    return Line(*(np.array(values) for values in curve.series(look.axis, field)))
+
+
+def _plot(axes: "Axes", line: Line, look: Look, **style: Any) -> Any:
+    (handle,) = axes.plot(*thin(line, look.log), **style)
+    return handle
 
 
 def _limit(axes: "Axes", lines: Sequence[Line], look: Look) -> None:
     """Leave out the fall from the first losses, which would press all the rest together."""
-    end = max((x for line in lines for x in line.x[-1:] if x < math.inf), default=1.0)
-    first = min((line.x[0] for line in lines if line.x), default=0.0)
-    begin = 0.0 if look.log else first + SKIP * (end - first)
-    shown = [y for line in lines for x, y in zip(line.x, line.y, strict=True) if x >= begin]
-    low, high = min(shown), max(shown)
+    ends = [line.x[-1] for line in lines if len(line.x) and line.x[-1] < math.inf]
+    end = max(ends, default=1.0)
+    first = min((line.x[0] for line in lines if len(line.x)), default=0.0)
+    begin = 0.0 if look.log else first + SKIPPED_SHARE * (end - first)
+    shown = np.concatenate([line.y[line.x >= begin] for line in lines])
+    low, high = float(shown.min()), float(shown.max())
     if not look.log_y:
         room = 0.06 * (high - low) or 0.05 * abs(high) or 1.0
         axes.set_ylim(low - room if low > room else 0.0, high + room)
@@ -239,31 +239,28 @@ def _bits(axes: "Axes", look: Look) -> None:
 
 def _plain_logarithm(axis: Any, subdivisions: Sequence[float]) -> None:
     """Write 1.5, 2, 3 or 0.01, 0.1 beside a logarithmic axis, not powers."""
-    from matplotlib.ticker import FuncFormatter, LogLocator, NullLocator
+    from matplotlib.ticker import LogLocator, NullLocator
 
     axis.set_major_locator(LogLocator(10, subs=subdivisions))
-    axis.set_major_formatter(FuncFormatter(lambda y, _: f"{y:g}"))
+    axis.set_major_formatter(lambda y, _: f"{y:g}")
     axis.set_minor_locator(NullLocator())
 
 
 def _title(curves: Sequence[Curve]) -> str:
     if len(curves) == 1:
-        return f"{curves[0].name}: {curves[0].model}, on {curves[0].text}"
+        return f"{curves[0].name}: {curves[0].model}, trained on {curves[0].text}"
     texts = [*dict.fromkeys(curve.text for curve in curves)]
     return f"{count(len(curves), 'run')} on {', '.join(texts)}"
 
 
-def _has(curve: Curve, axis: Axis, value: Value) -> bool:
-    fields = ("training", "held_out") if value == "loss" else (FIELDS[value],)
-    return not curve.is_level and any(curve.series(axis, field)[0] for field in fields)
-
-
-def _nothing(curves: Sequence[Curve], value: Value) -> str:
+def _nothing(curves: Sequence[Curve], value: Value) -> CharloomError:
     which = ", ".join(curve.name for curve in curves)
     if all(curve.is_level for curve in curves):
-        return f"{which} learned in one step, and has no curve: name a run of a network beside it"
-    what = LABELS[value] if value != "loss" else "loss"
-    return (
-        f"{which}: metrics.jsonl holds no {what} that could be drawn; the run of a network has "
-        "losses after its first steps, and a gradient norm where --clip-norm is set"
-    )
+        message = f"{which} was trained in one step and has no curve: add a run of a network"
+    else:
+        what = LABELS[value] if value != "loss" else "loss"
+        message = (
+            f"{which}: metrics.jsonl has no {what} to plot; a network's run has losses after its "
+            "first steps, and a gradient norm if --clip-norm is set"
+        )
+    return CharloomError(message, "unsupported", field=value)

@@ -1,8 +1,10 @@
-"""Figures -> PNG and SVG; and SVG for a page, in the page's own colours, light and dark."""
+"""Curves -> PNG and SVG files, and SVG for a page in the page's own colours, light and dark."""
 
 import re
 import warnings
 from collections.abc import Sequence
+from dataclasses import replace
+from html import escape
 from io import BytesIO
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -28,31 +30,35 @@ _STAND_INS = Palette(  # for the variables of a page, which has other colours in
 
 
 def write_plot(path: Path, curves: Sequence[Curve], look: Look) -> None:
-    """Draw curves into a new or old file, by its suffix PNG or SVG. Raises CharloomError."""
+    """Plot curves into a file, PNG or SVG by its suffix; raises CharloomError."""
     kind = path.suffix.lower()
     if kind not in KINDS:
-        raise CharloomError(f"{path} is neither .png nor .svg: choose one of these endings")
+        raise CharloomError(
+            f"{path} is neither .png nor .svg: choose one of these suffixes",
+            "unsupported",
+            path=path,
+        )
     content = _rendered(draw(curves, look), kind[1:], look.palette)
     write_output(path, content)
 
 
 def inline_svg(curves: Sequence[Curve], look: Look, name: str, label: str) -> str:
-    """Draw curves as an element for a page: `name` tells its ids from those of others there.
+    """Plot curves as an element of a page; `name` tells its ids from those of other plots.
 
     Its colours are the variables --paper, --ink, --faint, --line and --series-0 to --series-6.
-    `label` says what is to be seen. Raises CharloomError.
+    `label` is for screen readers. Raises CharloomError.
     """
-    look = Look(**{**vars(look), "palette": _STAND_INS})
-    text = _rendered(draw(curves, look), "svg", _STAND_INS).decode()
+    figure = draw(curves, replace(look, palette=_STAND_INS))
+    text = _rendered(figure, "svg", _STAND_INS).decode()
     text = text[text.index("<svg") :]
     text = re.sub(r"<style.*?</style>|<defs>\s*</defs>|<!--.*?-->", "", text, flags=re.DOTALL)
     text = re.sub(r'\bid="', f'id="{name}-', text)
     text = re.sub(r'(url\(#|href="#)', rf"\g<1>{name}-", text)
-    text = re.sub(r'(<svg [^>]*?)width="[^"]*"', r"\g<1>", text, count=1)
-    text = re.sub(r'(<svg [^>]*?)height="[^"]*"', r"\g<1>", text, count=1)
+    for size in ("width", "height"):
+        text = re.sub(rf'(<svg [^>]*?){size}="[^"]*"', r"\g<1>", text, count=1)
     for field, colour in _colours():
         text = text.replace(colour, f"var(--{field})")
-    return text.replace("<svg ", f'<svg role="img" aria-label="{_quoted(label)}" ', 1)
+    return text.replace("<svg ", f'<svg role="img" aria-label="{escape(label)}" ', 1)
 
 
 def _rendered(figure: "Figure", kind: str, palette: Palette) -> bytes:
@@ -72,7 +78,3 @@ def _rendered(figure: "Figure", kind: str, palette: Palette) -> bytes:
 def _colours() -> list[tuple[str, str]]:
     plain = [(name, getattr(_STAND_INS, name)) for name in ("paper", "ink", "faint", "line")]
     return plain + [(f"series-{k}", colour) for k, colour in enumerate(_STAND_INS.series)]
-
-
-def _quoted(text: str) -> str:
-    return text.replace("&", "&amp;").replace('"', "&quot;").replace("<", "&lt;")

@@ -1,51 +1,44 @@
-"""Lines of many points made even, and as short as a picture needs; no library is loaded."""
+"""Lines of many points, smoothed, and thinned to as many points as a plot can show."""
 
-import math
 from typing import NamedTuple
 
-SHARE = 80  # of all points, that lie on each side of the one that they are averaged into
-BUCKETS = 200  # across a picture, of which the lowest and the highest point are drawn
+import numpy as np
+from numpy.typing import NDArray
+
+Floats = NDArray[np.float64]
+HALF_WINDOW = 1 / 80  # of all points: a mean is over so many on each side
+BUCKETS = 200  # across a plot, of which the lowest and the highest point are drawn
 
 
 class Line(NamedTuple):
-    """Points of a line, from left to right."""
+    """Points (n,) of a line, from left to right."""
 
-    x: list[float]
-    y: list[float]
+    x: Floats
+    y: Floats
 
 
 def smooth(line: Line) -> Line:
-    """Return running means, over 1/40 of all points, and over few where the line begins.
+    """Return running means over 1/40 of all points, over fewer at the steep beginning."""
+    n = len(line.y)
+    places = np.arange(n)
+    reach = np.minimum(int(n * HALF_WINDOW), places // 4)
+    start, end = places - reach, np.minimum(places + reach + 1, n)
+    sums = np.append(0.0, np.cumsum(line.y))
+    return Line(line.x, (sums[end] - sums[start]) / (end - start))
 
-    The first point and the last stay: a mean is over as many points on one side as on the other.
+
+def thin(line: Line, log: bool = False) -> Line:
+    """Return the first, the last, and of each stretch of the axis the lowest and highest point.
+
+    The stretches are equal on a linear axis or, with `log`, on a logarithmic one.
     """
-    n, sums = len(line.x), [0.0]
-    for y in line.y:
-        sums.append(sums[-1] + y)
-    even = []
-    for k in range(n):
-        reach = min(n // SHARE, k // 4, n - 1 - k)
-        even.append((sums[k + reach + 1] - sums[k - reach]) / (2 * reach + 1))
-    return Line(line.x, even)
-
-
-def outline(line: Line, log: bool = False) -> Line:
-    """Return the points that draw the same picture: of each stretch the lowest and the highest.
-
-    The stretches are even on a linear axis or, with `log`, on a logarithmic one. The first point
-    and the last stay.
-    """
-    if len(line.x) <= 2 * BUCKETS:
+    n = len(line.x)
+    if n <= 2 * BUCKETS:
         return line
-    place = [math.log(max(x, 1e-9)) for x in line.x] if log else line.x
-    width = (place[-1] - place[0]) / BUCKETS or 1.0
-    lowest: dict[int, int] = {}
-    highest: dict[int, int] = {}
-    for k, y in enumerate(line.y):
-        bucket = int((place[k] - place[0]) / width)
-        if y < line.y[lowest.setdefault(bucket, k)]:
-            lowest[bucket] = k
-        if y > line.y[highest.setdefault(bucket, k)]:
-            highest[bucket] = k
-    kept = sorted({0, len(line.x) - 1, *lowest.values(), *highest.values()})
-    return Line([line.x[k] for k in kept], [line.y[k] for k in kept])
+    place = np.log(np.maximum(line.x, 1e-9)) if log else line.x
+    bucket = ((place - place[0]) / ((place[-1] - place[0]) / BUCKETS or 1.0)).astype(int)
+    order = np.lexsort((line.y, bucket))  # by stretch, and from low to high in each
+    first = np.flatnonzero(np.diff(bucket[order], prepend=-1))
+    ends = order[first], order[np.append(first[1:], n) - 1]
+    kept = np.unique(np.concatenate([[0, n - 1], *ends]))
+    return Line(line.x[kept], line.y[kept])

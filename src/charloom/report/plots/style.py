@@ -1,4 +1,4 @@
-"""How figures look: colours, sizes, and how numbers are written beside their axes."""
+"""How plots look: colours, sizes, axes."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -10,7 +10,7 @@ from charloom.errors import CharloomError
 
 
 class Palette(NamedTuple):
-    """Colours of a figure; `series` are told apart by the colour-blind, too."""
+    """Colours of a plot; colour-blind people can tell `series` apart."""
 
     paper: str
     ink: str
@@ -31,7 +31,7 @@ LIGHT = Palette(
 
 @dataclass(frozen=True)
 class Look:
-    """How a figure looks: its size in inches, axes, and whether it shows samples in a strip."""
+    """How a plot looks: axes, size in inches, and whether samples are below the curves."""
 
     axis: Axis = "characters"
     values: tuple[Value, ...] = ("loss",)
@@ -40,18 +40,20 @@ class Look:
     width: float = 9.0
     height: float = 4.6
     palette: Palette = LIGHT
-    strip: bool = False
+    samples: bool = False
     title: bool = True
 
 
 @contextmanager
 def plain_style(palette: Palette) -> Iterator[None]:
-    """Set matplotlib's style for a while; raises CharloomError where it is not installed."""
+    """Set matplotlib's style for a while; raises CharloomError if it is not installed."""
     try:
         import matplotlib
     except ImportError:
         raise CharloomError(
-            "a plot needs matplotlib, which is not installed: pip install 'charloom[report]'"
+            "a plot needs matplotlib, which is not installed: pip install 'charloom[report]'",
+            "missing-library",
+            library="matplotlib",
         ) from None
     style: Any = {
         "font.size": 9,
@@ -83,18 +85,3 @@ def plain_style(palette: Palette) -> Iterator[None]:
     }
     with matplotlib.rc_context(style):
         yield
-
-
-def thousands() -> Any:
-    """Return what writes numbers beside an axis."""
-    from matplotlib.ticker import FuncFormatter
-
-    return FuncFormatter(lambda x, _: short(x))
-
-
-def short(number: float) -> str:
-    """Write a number as on an axis: 500, 20k, 1.5M."""
-    for size, letter in ((1e9, "G"), (1e6, "M"), (1e3, "k")):
-        if abs(number) >= size:
-            return f"{number / size:g}{letter}"
-    return f"{number:g}"
