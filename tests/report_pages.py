@@ -7,7 +7,6 @@ from functools import cache
 from pathlib import Path
 from unittest import mock
 
-import charloom.report.pages.report
 from charloom.config import NgramConfig, replace
 from charloom.report import gather, report_page
 from charloom.runs.run import Run
@@ -50,5 +49,5 @@ def page(*names):
     """Return their page; of several runs, with a stand-in for each picture, which takes long."""
     if len(names) == 1:
         return report_page(report(*names))
-    with mock.patch.object(charloom.report.pages.report, "inline_svg", return_value="<svg></svg>"):
+    with mock.patch("charloom.report.pages.report.inline_svg", return_value="<svg></svg>"):
         return report_page(report(*names))

@@ -14,6 +14,7 @@ from charloom.cli import charloom
 from charloom.config import DataConfig, ModelConfig, NgramConfig, RunConfig, replace
 from charloom.training.loop import train
 from charloom.training.planning import new_run
+from expect import check, error_of
 from small_runs import TRAIN, config_of, played
 
 HOSTILE = (  # what must not leave the text: as HTML, as JSON in a script, on a terminal
@@ -58,6 +59,19 @@ def said(place, monkeypatch):
     return call
 
 
+@pytest.fixture
+def refused(place, monkeypatch):
+    """Return what expects a study to be refused in the folder, with a code and facts."""
+    monkeypatch.chdir(place)
+
+    def call(code, *arguments, **facts):
+        result = CliRunner().invoke(charloom, ["study", *arguments])
+        assert result.exit_code == 2, result.output
+        check(error_of(result), code, **facts)
+
+    return call
+
+
 def test_the_mean_is_that_of_evaluate(said):
     for run in "run", "counts":
         (score,) = json.loads(said("evaluate", run, "t.txt", "--json"))["scores"]
@@ -76,9 +90,9 @@ def test_without_a_text_it_is_what_the_run_held_out(said):
     document = json.loads(said("study", "surprise", "run", "--json"))
     assert document["runs"][0]["nats"] == pytest.approx(score["nats"])
     held_out = int(len(HOSTILE) * 0.3)
-    assert document["text"] == f"held-out text: {held_out} characters"
+    assert re.findall(r"\d+", document["text"]) == [str(held_out)]
     cut = json.loads(said("study", "surprise", "run", "--length", "50", "--json"))
-    assert cut["text"] == f"held-out text: the first 50 of {held_out} characters"
+    assert re.findall(r"\d+", cut["text"]) == ["50", str(held_out)]
     assert cut["runs"][0]["characters"] == 49
 
 
@@ -95,11 +109,8 @@ def test_what_is_not_a_terminal_gets_digits_below_the_text_and_nothing_that_move
         lines.index("<script>alert(1)</script> & \"Quoted 'text' of &lt;things\" -->") + 1
     ]
     assert re.fullmatch(r"[ 0-9]+", below)
-    assert "What surprised it most, per character" in lines
     assert re.search(r"^ +\d\.\d\d +\d\.\d\d +\d+ +.*\[.+\]", out, re.M)
-    assert re.fullmatch(
-        r"\d\.\d{3} nats, \d\.\d{3} bits per character, over 699 characters\.", lines[-1]
-    )
+    assert re.search(r"^\d\.\d{3} nats, \d\.\d{3} bits .*\b699\b", lines[-1])
 
 
 def test_on_a_terminal_the_text_is_coloured_by_its_surprise(said, monkeypatch):
@@ -124,29 +135,27 @@ def test_which_of_two_runs_fits_better(said):
     assert document["difference"]["nats"] > 0.5
     assert document["difference"]["better"]
     out = said(*runs)
-    assert re.search(r"^counts fits this text better: by \d\.\d{3} nats, \d\.\d{3} bits", out, re.M)
+    assert re.search(r"^counts .* run.* \d\.\d{3} nats, \d\.\d{3} bits", out, re.M)
     assert re.search(rf"^counts +{one['nats']:.4f} +{one['bits']:.4f} +699$", out, re.M)
     turned = said("study", "surprise", "run", "head.txt", "--against", "counts")
-    assert "counts fits this text better" in turned
+    assert turned.splitlines()[-1] == out.splitlines()[-1]
 
 
 def test_what_the_other_run_may_have_learned_is_said(said):
     arguments = ("study", "surprise", "run", "--against", "counts", "--json")
     result = CliRunner().invoke(charloom, arguments)
-    assert "counts may have learned what run held out" in result.stderr  # it held out a tenth
+    assert "counts" in result.stderr  # it held out a tenth
     turned = CliRunner().invoke(charloom, ["study", "surprise", "counts", "--against", "run"])
     assert (turned.exit_code, turned.stderr) == (0, "")
 
 
 @pytest.mark.parametrize("command", ["surprise", "neurons"])
-def test_mistakes_are_said_in_a_line(said, place, command):
+def test_mistakes_are_refused(refused, place, command):
     (place / "odd.txt").write_text("A line\nthat is µ\n", "utf-8")
-    assert "run cannot read the text, line 2: character 16 of the text is 'µ'" in said(
-        "study", command, "run", "odd.txt", status=2
-    )
-    assert "there is no run folder nowhere" in said("study", command, "nowhere", status=2)
-    problem = "cannot write no/page.html" if find_spec("jinja2") else "charloom[report]"
-    assert problem in said("study", command, "run", "t.txt", "--html", "no/page.html", status=2)
+    facts = {"character": "µ", "position": 15, "line": 2}
+    refused("unknown-character", command, "run", "odd.txt", **facts)
+    code = "unwritable" if find_spec("jinja2") else "missing-library"
+    refused(code, command, "run", "head.txt", "--html", "no/page.html")
 
 
 def test_neurons_are_listed_with_what_they_follow(said):
@@ -158,13 +167,12 @@ def test_neurons_are_listed_with_what_they_follow(said):
     assert [len(gate["cells"]) for gate in document["gates"]] == [6] * 6
     out = said("study", "neurons", "run", "t.txt", "--top", "4")
     assert {c for c in out if not c.isprintable()} == {"\n"}
-    assert "run   run: lstm, 2 layers of 6" in out
-    assert f"text  t.txt: {len(HOSTILE):,} characters" in out
+    assert f"t.txt: {len(HOSTILE):,} characters" in out
     row = rf"^{first['layer']}:{first['unit']} +{first['feature']} +"
     assert re.search(row + re.escape(f"{first['correlation']:+.3f} "), out, re.M)
-    assert re.search(r"^layer 1 +forget +\d+% +\d+%$", out, re.M)
+    assert re.search(r"^1 +forget +\d+% +\d+%$", out, re.M)
     assert re.search(r"^ [+-]\d\.\d\d +\d+  .*‹", out, re.M)
-    assert re.search(r"^layer 0 +reset +\d+%", said("study", "neurons", "gru", "t.txt"), re.M)
+    assert re.search(r"^0 +reset +\d+%", said("study", "neurons", "gru", "t.txt"), re.M)
 
 
 def test_neurons_on_a_terminal_are_coloured(said, monkeypatch):
@@ -177,13 +185,9 @@ def test_neurons_on_a_terminal_are_coloured(said, monkeypatch):
     assert "\x1b" not in re.sub(r"\x1b\[[0-9;]*m", "", out)
 
 
-def test_neurons_of_what_is_no_recurrent_network_are_refused(said):
-    out = said("study", "neurons", "counts", "t.txt", status=2)
-    assert "neurons are those of recurrent networks" in out
-
-
-def test_a_text_that_is_too_short_is_refused(said):
-    assert "too short" in said("study", "neurons", "run", "t.txt", "--length", "30", status=2)
+def test_neurons_need_a_recurrent_network_and_text_enough(refused):
+    refused("unsupported", "neurons", "counts", "t.txt", field="model")
+    refused("no-text", "neurons", "run", "t.txt", "--length", "30", characters=30)
 
 
 @pytest.fixture(scope="module")
@@ -202,7 +206,7 @@ def pages(place):
             call = ["study", command, *arguments, "--html", f"{name}.html"]
             result = CliRunner().invoke(charloom, call)
             assert result.exit_code == 0, result.output
-            assert f"The page is {name}.html" in result.stdout
+            assert f"{name}.html" in result.stdout
     finally:
         os.chdir(here)
     return {name: place / f"{name}.html" for name in commands}
@@ -224,13 +228,13 @@ def test_a_page_holds_hostile_text_as_text(pages, name):
 
 
 def test_an_impossible_character_makes_a_page_whose_data_is_json(pages, place):
-    from charloom.report.pages.surprise import surprise_page, surprise_view
+    from charloom.report.pages.surprise import surprise_page
     from charloom.runs.open import open_model
 
     run = made(place / "chain", NgramConfig(order=3, smoothing="none"))
     list(train(run))
     found = surprise(open_model(run), "A line{")
-    content = surprise_page(surprise_view("Chain", "a text", [("chain", found)]))
+    content = surprise_page("Chain", "a text", [("chain", found)])
     (data,) = re.findall(
         r'<script type="application/json" class="data">(.*?)</script>', content, re.S
     )
@@ -244,9 +248,8 @@ def test_an_impossible_character_makes_a_page_whose_data_is_json(pages, place):
 @pytest.fixture(scope="module")
 def report(place, pages):
     """A page with both views, twice: what the macros are for."""
-    from jinja2 import Environment, PackageLoader
-
     from charloom.analysis.neurons import neurons
+    from charloom.report.pages import environment
     from charloom.report.pages.neurons import neurons_view
     from charloom.report.pages.surprise import surprise_view
     from charloom.runs.open import open_model
@@ -262,13 +265,11 @@ def report(place, pages):
         "{% for view in second %}{{ neurons.show(view) }}{% endfor %}{% endblock %}"
         "{% block script %}{{ surprise.script() }}{{ neurons.script() }}{% endblock %}"
     )
-    environment = Environment(loader=PackageLoader("charloom.report.pages"), autoescape=True)
-    first = [surprise_view(name, "a text", [(name, s)]) for name, s in found.items()]
-    second = [neurons_view(name, "a text", neurons(run, HOSTILE)) for name, run in runs.items()]
+    first = [surprise_view("a text", [(name, s)]) for name, s in found.items()]
+    second = [neurons_view("a text", neurons(run, HOSTILE)) for run in runs.values()]
     path = place / "report.html"
-    path.write_text(
-        environment.from_string(template).render(title="Both", first=first, second=second), "utf-8"
-    )
+    page = environment().from_string(template)
+    path.write_text(page.render(title="Both", first=first, second=second), "utf-8")
     pages["report"] = path
 
 

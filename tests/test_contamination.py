@@ -33,7 +33,7 @@ def test_of_a_mixed_text_the_share_is_told() -> None:
 
 
 def test_of_a_long_text_some_passages_stand_for_all(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module, "MOST", 100)
+    monkeypatch.setattr(module, "MAX_WINDOWS", 100)
     source = noise(5000, 0)
     assert overlap(source[:2500] + noise(2500, 1), [source]) == pytest.approx(0.5, abs=0.05)
 

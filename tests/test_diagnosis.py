@@ -1,4 +1,5 @@
 import json
+import re
 import shutil
 
 import pytest
@@ -36,6 +37,10 @@ def make(tmp_path):
     return make
 
 
+def figures(text):
+    return re.findall(r"\d+(?:\.\d+)?", text)
+
+
 def found(run):
     return {finding.name: finding for finding in diagnose(run)}
 
@@ -45,23 +50,23 @@ def test_what_still_falls_needs_more_time(make):
     assert seen.keys() == {"improving", "balanced"}
     improving = seen["improving"]
     assert improving.tone == "advice"
-    assert improving.advice == "Give it more time: --minutes 10."
-    assert "fell by 19%, from 2.100 to 1.700 nats (2.453 bits)" in improving.text
+    assert "--minutes 10." in improving.advice
+    assert figures(improving.text) == ["19", "2.100", "1.700", "2.453"]
     assert improving.figures == pytest.approx({"half": 2.1, "last": 1.7, "fallen": 1 - 1.7 / 2.1})
 
 
 def test_what_has_no_minutes_is_given_more_steps(make):
     train = replace(TRAIN, iterations=60)
     seen = found(make(*((4 - k / 3, 4 - k / 3) for k in range(6)), train=train))
-    assert seen["improving"].advice == "Give it more time: --iterations 120."
+    assert "--iterations 120." in seen["improving"].advice
 
 
 def test_what_has_turned_learned_by_heart(make):
     seen = found(make((2.0, 2.0), (1.5, 1.5), (1.0, 1.6), (0.8, 1.8), (0.6, 2.0)))
     assert seen.keys() == {"turned", "overfitting"}
-    assert "lowest at step 20, with 1.500 nats (2.164 bits)" in seen["turned"].text
+    assert figures(seen["turned"].text)[:3] == ["20", "1.500", "2.164"]
     assert seen["turned"].figures == {"best": 1.5, "best_step": 20, "last": 2.0}
-    assert "233% more" in seen["overfitting"].text
+    assert "233" in figures(seen["overfitting"].text)
     assert "--dropout 0.4" in seen["overfitting"].advice
     assert {finding.tone for finding in seen.values()} == {"warning"}
 
@@ -81,7 +86,7 @@ def test_what_is_level_and_close_together_is_too_small(make):
 def test_a_loss_that_swings_has_too_high_a_rate(make):
     values = (3.0, 2.0, 2.4, 1.9, 2.3, 1.8, 1.7)
     seen = found(make(*((v, v) for v in values)))
-    assert "rose in 2 of 6 looks, last at step 50" in seen["swings"].text
+    assert figures(seen["swings"].text) == ["2", "6", "50"]
     assert "--learning-rate 0.1)" in seen["swings"].advice
     calm = found(make(*((v, v) for v in (3.0, 2.0, 1.9, 1.91, 1.8, 1.7))))
     assert "swings" not in calm
@@ -90,8 +95,9 @@ def test_a_loss_that_swings_has_too_high_a_rate(make):
 def test_setbacks_are_told_with_the_rate_to_begin_with(make):
     back = [{"at": 30, "to": 20, "loss": "nan"}, {"at": 28, "to": 20, "loss": "nan"}]
     seen = found(make((2.0, None), (1.5, 1.5), setbacks=back))
-    assert "2 times (from step 30 to 20, from step 28 to 20)" in seen["setbacks"].text
-    assert "--learning-rate 0.05, or --clip-norm 1." in seen["setbacks"].advice
+    assert figures(seen["setbacks"].text) == ["2", "30", "20", "28", "20"]
+    assert "--learning-rate 0.05" in seen["setbacks"].advice
+    assert "--clip-norm 1." in seen["setbacks"].advice
     assert diagnose_first(seen) == "setbacks"
 
 
@@ -107,12 +113,12 @@ def test_what_was_not_measured_is_said(make):
 
 def test_what_was_stopped_can_go_on(make):
     seen = found(make((2.0, 2.0), (1.5, 1.5), train=replace(TRAIN, iterations=99)))
-    assert seen["stopped"].text == "It stands at step 20 of 99."
+    assert figures(seen["stopped"].text) == ["20", "99"]
 
 
 def test_a_text_that_was_not_read_through_is_said(make):
     seen = found(make((2.0, 2.0), (1.5, 1.5), characters=200))
-    assert "57% of the training text" in seen["unread"].text
+    assert figures(seen["unread"].text) == ["57"]
 
 
 def test_losses_that_json_does_not_know_break_nothing(make):
@@ -146,6 +152,6 @@ def test_a_real_run_and_one_that_counts(tmp_path):
     ngram = played(tmp_path / "ngram", replace(config, model=NgramConfig(order=3)))
     (finding,) = diagnose(ngram)
     assert finding.name == "counted"
-    assert "looks back over 2 characters" in finding.text
+    assert figures(finding.text)[0] == "2"
     assert finding.figures["held_out"] == ngram.metrics()[0]["validation"]
     assert isinstance(run.config.model, ModelConfig)

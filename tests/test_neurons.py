@@ -6,15 +6,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from charloom.analysis import activations
-from charloom.analysis.neurons import APART, correlations, neurons
-from charloom.analysis.text_features import FEWEST, features, varies
+from charloom.analysis.neurons import MIN_DISTANCE, correlations, neurons
+from charloom.analysis.text_features import MIN_OCCURRENCES, features, varies
 from charloom.config import ModelConfig, NgramConfig, TransformerConfig
 from charloom.data.vocabulary import Vocabulary
-from charloom.errors import CharloomError
 from charloom.models.ngram import NgramModel
 from charloom.models.reference import ReferenceModel, ReferenceTransformer
 from charloom.models.reference.network import forward, zero_states
 from charloom.models.weights import initial_weights
+from expect import refused
 
 VOCABULARY = Vocabulary(tuple(sorted("\n ,.'\"()12ABCabcdefgh")))
 
@@ -104,15 +104,15 @@ def test_what_drives_a_cell_are_its_highest_and_lowest_places_apart():
             assert drive.values[drive.place - drive.start] == drive.value == values[drive.place]
             assert drive.line == text[: drive.place].count("\n") + 1
         places = sorted(drive.place for drive in cell.high)
-        assert min(np.diff(places)) >= APART
+        assert min(np.diff(places)) >= MIN_DISTANCE
 
 
 @pytest.mark.parametrize("cell", ["rnn", "lstm", "gru"])
 def test_states_read_in_lanes_are_those_of_a_pass_through_the_whole(cell, monkeypatch):
     config, weights = network(cell, layers=2, hidden=5)
     model, ids = ReferenceModel(config, weights, VOCABULARY), VOCABULARY.encode(prose(5, 120))
-    monkeypatch.setattr(activations, "LANE_LENGTH", 500)
-    monkeypatch.setattr(activations, "PIECE", 1000)
+    monkeypatch.setattr(activations, "WINDOW_LENGTH", 500)
+    monkeypatch.setattr(activations, "HELD_NUMBERS", 1000)
     found = activations.read_states(model, ids)
     start = zero_states(config, 1)
     _, _, cache = forward(config, model.weights, ids[:, None], start)
@@ -163,13 +163,13 @@ def test_a_model_that_carries_no_state_is_refused():
     weights = initial_weights(config, len(VOCABULARY), 0)
     counts = NgramModel.fit(VOCABULARY.encode("abc"), VOCABULARY, NgramConfig(order=2))
     for model in (ReferenceTransformer(config, weights, VOCABULARY), counts):
-        with pytest.raises(CharloomError, match="neurons are those of recurrent networks"):
+        with refused("unsupported", field="model"):
             neurons(model, prose())
 
 
 @pytest.mark.parametrize("text", ["", "a", "abc ab\n"])
 def test_a_text_too_short_for_any_feature_is_refused(text):
-    with pytest.raises(CharloomError, match="too short"):
+    with refused("no-text", characters=len(text)):
         neurons(ReferenceModel(*network("rnn"), VOCABULARY), text)
 
 
@@ -226,7 +226,7 @@ def test_features_are_those_of_a_plain_loop(text):
 
 
 def test_a_feature_must_be_there_and_not_there_often_enough():
-    ones, zeros = np.ones(FEWEST), np.zeros(FEWEST)
+    ones, zeros = np.ones(MIN_OCCURRENCES), np.zeros(MIN_OCCURRENCES)
     assert varies(np.append(ones, zeros))
     assert not varies(np.append(ones[1:], zeros))
     assert not varies(np.append(ones, np.zeros(0)))

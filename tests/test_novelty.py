@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from charloom.analysis.novelty import chance_length, novelty
 from charloom.data.known_texts import load_corpus
-from charloom.errors import CharloomError
+from expect import refused
 
 LETTERS = "abcdefghijklmnopqrstuvwxyz .,\n"
 
@@ -52,10 +52,9 @@ def test_copies_are_in_both_where_they_say(text, source):
     assert all(end <= start for (_, end), (start, _) in pairwise(ends))
 
 
-@pytest.mark.slow
-def test_a_planted_copy_of_200_characters_is_found_in_a_million():
-    source, text = scramble(0, 100_000), scramble(1, 1_000_000)
-    start, offset = 654_321, 76_543
+def test_a_planted_copy_of_200_characters_is_found_in_a_long_text():
+    source, text = scramble(0, 20_000), scramble(1, 100_000)
+    start, offset = 65_432, 7_654
     text = text[:start] + source[offset : offset + 200] + text[start + 200 :]
     [copy] = novelty(text, source).copies  # and nothing else
     # A letter before or after may be the same by chance.
@@ -77,13 +76,12 @@ def test_a_copy_between_shuffled_words_is_found_at_its_exact_place(constitution)
     [copy] = found.copies
     assert (copy.start, copy.length, copy.offset) == (12_346, 200, 20_000)
     assert copy.passage == source[20_000:20_200]
-    assert found.longest == copy
     assert found.copies_more
 
 
-def test_no_copy_is_told_of_20_texts_without_one(constitution):
+def test_no_copy_is_found_in_texts_without_one(constitution):
     source = constitution[0][:10_000]
-    for seed in range(20):
+    for seed in range(5):
         found = novelty(shuffled(seed, source), source, shuffled(seed + 100, source))
         assert found.copies == ()
         assert not found.copies_more
@@ -108,7 +106,7 @@ def test_a_copy_of_the_source_copies_more_than_people_do(constitution):
     found = novelty(source[:8_000], source, human)
     assert found.copies_more
     assert set(found.text.new) == {0.0}
-    assert (found.longest.start, found.longest.length, found.longest.line) == (0, 8_000, 1)
+    assert (found.copies[0].start, found.copies[0].length, found.copies[0].line) == (0, 8_000, 1)
     assert found.more_at[0] == 10
 
 
@@ -136,7 +134,7 @@ def test_without_human_text_nothing_is_judged():
     assert found.copies_more is found.human is found.compared is None
 
 
-@pytest.mark.parametrize(("text", "source"), [("", "a"), ("a", "")])
-def test_an_empty_text_is_refused(text, source):
-    with pytest.raises(CharloomError, match="is empty"):
+@pytest.mark.parametrize(("text", "source", "which"), [("", "a", "text"), ("a", "", "source")])
+def test_an_empty_text_is_refused(text, source, which):
+    with refused("no-text", field=which):
         novelty(text, source)

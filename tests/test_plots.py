@@ -11,15 +11,15 @@ from click.testing import CliRunner
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from charloom.analysis.curves import Curve, Point, Sample, Setback, curve, names, spread
+from charloom.analysis.curves import Curve, Point, Rollback, Sample, curve, names, spread
 from charloom.cli import charloom
 from charloom.cli.plot import free_file
 from charloom.config import NgramConfig, replace
-from charloom.errors import CharloomError
-from charloom.report.plots.smoothing import BUCKETS, Line, outline, smooth
-from charloom.report.plots.style import LIGHT, Look, short
+from charloom.report.plots.smoothing import BUCKETS, Line, smooth, thin
+from charloom.report.plots.style import LIGHT, Look
 from charloom.runs.run import Run
 from charloom.training.planning import new_run
+from expect import refused
 from small_runs import OFTEN, STEPS, config_of, played, write_text
 
 SVG = "{http://www.w3.org/2000/svg}"
@@ -78,7 +78,7 @@ def test_lines_of_metrics_that_are_old_or_odd_are_read(tmp_path):
     assert found.points[1] == Point(2, *[None] * 6)
     assert (found.points[2].training, found.points[2].characters) == (2.5, None)
     assert found.best == found.points[3]
-    assert found.setbacks == (Setback(9, 3),)
+    assert found.setbacks == (Rollback(9, 3),)
     assert found.series("characters", "training") == ([80.0], [2.0])
     assert found.series("steps", "training") == ([3, 4], [2.5, 2.0])
     assert b"<svg" in drawn(tmp_path / "old.svg", found, axis="steps")
@@ -100,29 +100,29 @@ def test_a_place_on_an_axis_lies_between_the_points_around_it():
 
 
 @given(st.lists(st.floats(0, 9), min_size=1, max_size=300))
-def test_smoothing_keeps_the_ends_and_stays_between_the_extremes(values):
-    even = smooth(Line([*range(len(values))], values)).y
+def test_smoothing_keeps_the_first_point_and_stays_between_the_extremes(values):
+    even = smooth(Line(np.arange(len(values)), np.array(values))).y
     assert even[0] == pytest.approx(values[0])
-    assert even[-1] == pytest.approx(values[-1])
     assert min(values) - 1e-9 <= min(even)
     assert max(even) <= max(values) + 1e-9
 
 
-def test_smoothing_is_a_mean_over_as_many_points_on_either_side():
-    values = [float(k % 7) for k in range(400)]
-    assert smooth(Line([*range(400)], values)).y[200] == pytest.approx(sum(values[195:206]) / 11)
+def test_smoothing_is_a_mean_over_as_many_points_on_either_side_but_at_the_end():
+    values = np.arange(400) % 7.0
+    even = smooth(Line(np.arange(400), values)).y
+    assert even[200] == pytest.approx(values[195:206].mean())
+    assert even[398] == pytest.approx(values[393:].mean())
 
 
 @settings(max_examples=20)
 @given(st.integers(1, 3000), st.booleans(), st.integers(0, 9))
-def test_an_outline_keeps_ends_and_extremes(n, log, seed):
-    heights = np.random.default_rng(seed).random(n).tolist()
-    line = Line([float(k + 1) for k in range(n)], heights)
-    thin = outline(line, log)
-    assert len(thin.x) <= 2 * BUCKETS + 4
-    assert {*zip(*thin, strict=True)} <= {*zip(*line, strict=True)}
-    assert (thin.x[0], thin.x[-1]) == (line.x[0], line.x[-1])
-    assert (min(thin.y), max(thin.y)) == (min(line.y), max(line.y))
+def test_a_thin_line_keeps_ends_and_extremes(n, log, seed):
+    line = Line(np.arange(1.0, n + 1), np.random.default_rng(seed).random(n))
+    kept = thin(line, log)
+    assert len(kept.x) <= 2 * BUCKETS + 4
+    assert {*zip(*kept, strict=True)} <= {*zip(*line, strict=True)}
+    assert (kept.x[0], kept.x[-1]) == (line.x[0], line.x[-1])
+    assert (kept.y.min(), kept.y.max()) == (line.y.min(), line.y.max())
 
 
 @given(st.lists(st.integers(0, 10**6), unique=True, max_size=60), st.integers(2, 9))
@@ -148,13 +148,6 @@ def test_names_are_as_short_as_tells_runs_apart(tmp_path):
     assert named("a/x", "b/x") == ["a/x", "b/x"]
     assert named("a/x", "a/x") == ["x", "x"]
     assert named() == []
-
-
-@pytest.mark.parametrize(
-    ("number", "words"), [(0, "0"), (950, "950"), (20_000, "20k"), (1.5e6, "1.5M"), (3e9, "3G")]
-)
-def test_numbers_on_an_axis_are_short(number, words):
-    assert short(number) == words
 
 
 @pytest.mark.parametrize(
@@ -199,20 +192,20 @@ def test_the_first_losses_do_not_press_the_rest_together():
 
 def test_the_same_rows_make_the_same_png_and_a_large_one(folder, tmp_path):
     found = curve(Run.open(folder / "lstm"))
-    first = drawn(tmp_path / "a.png", found, strip=True)
-    assert first == drawn(tmp_path / "b.png", found, strip=True)
+    first = drawn(tmp_path / "a.png", found, samples=True)
+    assert first == drawn(tmp_path / "b.png", found, samples=True)
     assert first.startswith(b"\x89PNG")
     width = int.from_bytes(first[16:20], "big")
     assert width == 9 * 160
-    assert first != drawn(tmp_path / "c.png", found, strip=False)
+    assert first != drawn(tmp_path / "c.png", found, samples=False)
 
 
 def test_what_a_model_or_a_name_says_is_drawn_as_it_is(tmp_path):
     samples = [Sample(1, "costs $1 or $2^ <script>alert(1)</script> \x07\x1b[2J 漢字")]
     points = [point(1, held_out=2.0), point(2, held_out=1.5)]
     found = curve_of(points, samples, name="_$x$ </text><script>")
-    drawn(tmp_path / "a.png", found, strip=True)
-    drawn(tmp_path / "a.svg", found, strip=True)
+    drawn(tmp_path / "a.png", found, samples=True)
+    drawn(tmp_path / "a.svg", found, samples=True)
     shown = texts(tmp_path / "a.svg")
     assert "costs $1 or $2^ <script>alert(1)</script> ··[2J 漢字" in shown
     assert any(text.startswith("_$x$ </text><script>: lstm") for text in shown)
@@ -221,10 +214,10 @@ def test_what_a_model_or_a_name_says_is_drawn_as_it_is(tmp_path):
     assert "_$x$ </text><script>: 1.500 nats, 2.164 bits" in texts(tmp_path / "b.svg")
 
 
-def test_a_setback_is_marked(tmp_path):
+def test_a_rollback_is_marked(tmp_path):
     points = [point(k, held_out=2.0) for k in range(1, 9)]
     plain = drawn(tmp_path / "a.svg", curve_of(points))
-    assert plain != drawn(tmp_path / "b.svg", curve_of(points, setbacks=[Setback(6, 4)]))
+    assert plain != drawn(tmp_path / "b.svg", curve_of(points, setbacks=[Rollback(6, 4)]))
 
 
 def test_svg_for_a_page_has_its_colours_and_no_others(folder):
@@ -249,20 +242,20 @@ def test_svg_for_a_page_has_its_colours_and_no_others(folder):
 
 
 @pytest.mark.parametrize(
-    ("name", "look", "problem"),
+    ("name", "look", "code"),
     [
-        ("a.pdf", {}, "neither .png nor .svg"),
-        ("no/a.png", {}, "cannot write"),
-        ("a.png", {"values": ("gradient-norm",)}, "holds no gradient norm"),
+        ("a.pdf", {}, "unsupported"),
+        ("no/a.png", {}, "unwritable"),
+        ("a.png", {"values": ("gradient-norm",)}, "unsupported"),
     ],
 )
-def test_what_cannot_be_drawn_is_said(tmp_path, name, look, problem):
-    with pytest.raises(CharloomError, match=problem):
+def test_what_cannot_be_drawn_is_refused(tmp_path, name, look, code):
+    with refused(code):
         drawn(tmp_path / name, curve_of([point(1, held_out=2.0)]), **look)
 
 
 def test_a_model_that_counts_has_no_curve_of_its_own(folder, tmp_path):
-    with pytest.raises(CharloomError, match="learned in one step"):
+    with refused("unsupported", field="loss"):
         drawn(tmp_path / "a.png", curve(Run.open(folder / "ngram")))
 
 
@@ -272,7 +265,8 @@ def test_the_command_writes_a_file_that_is_new(folder, tmp_path, monkeypatch):
     assert str(free_file("curves.png")) == "curves.png"
     (tmp_path / "curves.png").touch()
     done = CliRunner().invoke(charloom, ["plot", str(folder / "lstm")])
-    assert (done.exit_code, done.output) == (0, "wrote curves-2.png\n")
+    assert done.exit_code == 0
+    assert "curves-2.png" in done.output
     assert (tmp_path / "curves-2.png").read_bytes().startswith(b"\x89PNG")
     assert str(free_file("curves.png")) == "curves-3.png"
 
@@ -298,7 +292,7 @@ sys.argv[1:] = ["plot", {str(folder / "lstm")!r}, *sys.argv[1:]]
 import charloom.cli
 charloom.cli.main()
 """
-    for more, status, words in ((["--json"], 0, ""), ([], 2, "pip install 'charloom[report]'")):
+    for more, status, words in ((["--json"], 0, ""), ([], 2, "'charloom[report]'")):
         done = subprocess.run(
             [sys.executable, "-c", script, *more], capture_output=True, text=True, timeout=60
         )

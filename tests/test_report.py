@@ -1,3 +1,4 @@
+import html
 import json
 import re
 import shlex
@@ -18,7 +19,6 @@ from charloom.config import (
     WatchConfig,
     replace,
 )
-from charloom.errors import CharloomError
 from charloom.presets import preset
 from charloom.report import gather
 from charloom.report.pages.report import _curves, _surprises
@@ -27,6 +27,7 @@ from charloom.runs.run import Run
 from charloom.training.planning import new_run
 from charloom.training.recipe import BASE, TRANSFORMER
 from charloom.training.settings import configure
+from expect import refused
 from report_pages import EVIL, NAME, TEXT, report, runs
 from small_runs import TRAIN, config_of, write_text
 
@@ -51,6 +52,7 @@ def asked(words):
     """The settings that `charloom train` makes of words on the command line."""
     with train_command.make_context("train", [*words]) as context:
         values = given(context)
+        values.pop("out", None)
         del values["sources"]
         return configure(context.params["sources"], values)
 
@@ -162,7 +164,7 @@ def test_the_page_has_every_section(page):
     ]
     assert {*re.findall(r'<a href="#([a-z]+)">', text)} == {*sections}
     assert text.count("<svg role=") >= 14  # losses on each axis, and what follows, in two widths
-    assert '<p class="why">' not in text
+    assert 'class="why"' not in text
 
 
 def test_the_page_needs_nothing_else(page):
@@ -194,9 +196,14 @@ SCRIPT_DATA = '<script type="application/json" class="data">'
 
 def test_what_cannot_be_had_says_why(page):
     text = page(*ALL)
-    assert "held no text out of training to read: name one with --text." in text
-    assert "Nothing tells how it does on new text" in text
-    assert "Counted, not trained" in text
+    found = report(*ALL)
+    titles = [finding.title for run in found.subjects for finding in run.findings.found]
+    blind = found.subjects[1]
+    whys = [part.why for part in (found.comparison, blind.read, blind.surprise, blind.neurons)]
+    assert all(whys)
+    assert "unmeasured" in {finding.name for finding in blind.findings.found}
+    shown = html.unescape(text)
+    assert all(words in shown for words in (*titles, *whys))
     reasons = re.findall(r'<p class="why">(.*?)</p>', text)
     assert len(reasons) >= 4
     shown = re.sub(r"<script.*?</script>", "", text, flags=re.DOTALL)
@@ -205,7 +212,7 @@ def test_what_cannot_be_had_says_why(page):
 
 def test_several_runs_stand_side_by_side(page):
     text = page(*ALL)
-    assert "<title>What 3 runs learned</title>" in text
+    assert re.search("<title>.*3.*</title>", text)
     assert text.count(">ngram</h3>") >= 7
     assert text.count(">blind</h3>") >= 7
 
@@ -213,16 +220,16 @@ def test_several_runs_stand_side_by_side(page):
 def test_two_runs_that_read_the_same_are_set_against_one_another():
     found = report(*ALL).subjects
     first, second = found[0], found[2]
-    assert first.studies.surprise.found.text == second.studies.surprise.found.text
-    (one,) = _surprises([first, second])
+    assert first.surprise.found.text == second.surprise.found.text
+    (one,) = _surprises([first, second], ["red", "blue"])
     assert one["name"] == f"{NAME} and ngram"
-    assert one["view"]["difference"]["better"] == "ngram"
-    assert len(_surprises(found)) == 3
+    assert one["view"]["difference"].mean < 0
+    assert one["view"]["verdict"].startswith("ngram ")
+    assert len(_surprises(found, ["red", "blue", "green"])) == 3
 
 
 def test_a_model_that_counts_has_no_curve():
-    found = _curves([curve(Run.open(runs()["ngram"]))])
-    assert found == {"why": "An n-gram model counts its text in one step, and has no curve."}
+    assert _curves([curve(Run.open(runs()["ngram"]))]).keys() == {"why"}
 
 
 def test_the_document_is_plain(tmp_path):
@@ -231,7 +238,8 @@ def test_the_document_is_plain(tmp_path):
     (row,) = json.loads(done.stdout)["runs"]
     assert row["origin"]["sha256"] == Run.open(runs()["blind"]).corpus.sha256
     assert row["findings"][0]["name"] == "unmeasured"
-    assert "held no text out" in row["surprise"]["why"]
+    assert row["surprise"]["found"] is row["neurons"]["found"] is None
+    assert row["surprise"]["why"]
     assert [sample["step"] for sample in row["samples"]] == [7, 14, 21, 24]
 
 
@@ -242,15 +250,13 @@ def test_the_command_writes_a_page_about_a_text(tmp_path, monkeypatch):
     (tmp_path / "other.txt").write_text(TEXT[:400])
     words = ["report", str(runs()["ngram"]), "--text", "other.txt"]
     done = CliRunner().invoke(charloom, words)
-    assert (done.exit_code, done.stdout) == (0, "wrote report.html\n")
-    assert done.stderr.splitlines()[-1] == "drawing the curves ..."
+    assert done.exit_code == 0
+    assert "report.html" in done.stdout
+    assert len(done.stderr.splitlines()) > 3  # of progress
     text = (tmp_path / "report.html").read_text()
     assert "other.txt: 400 characters" in text
-    done = CliRunner().invoke(charloom, [*words, "--out", "no/page.html"])
-    assert done.exit_code == 2
-    assert "cannot write no/page.html" in done.stderr
 
 
 def test_a_report_needs_a_run():
-    with pytest.raises(CharloomError, match="no run to report on"):
+    with refused("bad-setting", field="runs"):
         gather([])

@@ -4,14 +4,22 @@ Pages need the extra `charloom[report]`. Templates are jinja2's; text of a model
 escaped, and an open page asks no other machine for anything.
 """
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from charloom.errors import CharloomError
 from charloom.formatting import LN2, duration, percent, printable, short_number
 
+if TYPE_CHECKING:
+    from jinja2 import Environment
+
 
 def page(template: str, **data: Any) -> str:
     """Render templates/`template`; raises CharloomError if jinja2 is not installed."""
+    return environment().get_template(template).render(data)
+
+
+def environment() -> "Environment":
+    """Return jinja2 with charloom's templates and filters; raises as `page` does."""
     try:
         from jinja2 import Environment, PackageLoader, StrictUndefined
     except ImportError:
@@ -20,14 +28,14 @@ def page(template: str, **data: Any) -> str:
             "missing-library",
             library="jinja2",
         ) from None
-    environment = Environment(
+    found = Environment(
         loader=PackageLoader("charloom.report.pages"),
         autoescape=True,
         undefined=StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters |= {
+    found.filters |= {
         "commas": "{:,}".format,
         "decimals": lambda value, digits: f"{value:.{digits}f}",
         "signed": _signed,
@@ -37,7 +45,7 @@ def page(template: str, **data: Any) -> str:
         "duration": lambda seconds: "" if seconds is None else duration(seconds),
         "printable": printable,
     }
-    return environment.get_template(template).render(data)
+    return found
 
 
 def _signed(value: float) -> str:
