@@ -176,7 +176,7 @@ def _held_out_label(curve: Curve, alone: bool) -> str:
     assert best.held_out is not None
     figures = f"{best.held_out:.3f} nats, {best.held_out / LN2:.3f} bits"
     if alone:
-        return f"validation: best {figures}, step {best.step:,}"
+        return f"validation: {figures}, step {best.step:,}"
     return f"{curve.name}: {figures}"
 
 
