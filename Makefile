@@ -12,7 +12,7 @@ test: .venv/installed-test  ## Check format, lint and types, and run all tests
 	$(BIN)/ruff format --check
 	$(BIN)/ruff check
 	$(BIN)/mypy
-	$(BIN)/pytest -n 2
+	$(BIN)/pytest -n 2 --dist worksteal
 
 browser:  ## Install Debian's chromium, for the tests of pages (as root)
 	apt-get update -qq

@@ -106,7 +106,10 @@ def test_log_probs_are_those_of_the_reference_in_any_pieces(network: NetworkConf
     np.testing.assert_allclose(one, wanted[1:2], 0, 1e-5)
 
 
-@every_network
+two_networks = pytest.mark.parametrize("network", [NETWORKS[5], NETWORKS[-1]], ids=name_of)
+
+
+@two_networks
 def test_the_same_characters_are_drawn(network: NetworkConfig) -> None:
     model, reference = both(network)
     wanted, texts = (
@@ -255,7 +258,7 @@ def test_the_command_reports_what_it_wrote_and_checked(
     check(error_of(again), "taken", path="brigade.onnx")
 
 
-@pytest.mark.parametrize("network", [NETWORKS[5], NETWORKS[-1]], ids=name_of)
+@two_networks
 def test_the_example_writes_what_charloom_writes(network: NetworkConfig, tmp_path: Path) -> None:
     weights = random_weights(network)
     path = tmp_path / "a.onnx"
