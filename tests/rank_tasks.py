@@ -19,6 +19,7 @@ from charloom.models.torchnet.learner import TorchLearner
 from charloom.signals import Interrupted
 from charloom.training import loop as training
 from charloom.training import writer as keeping
+from charloom.training.state import TrainState
 
 V = 11
 TRAIN = TrainConfig(batch=5, length=6, optimizer="adamw", clip_norm=1.0, dropout=0.25, seed=3)
@@ -173,19 +174,19 @@ def compare_always():
 
 def stop_after(step):
     """Send SIGTERM to this process once so many updates have been made."""
-    original = training._Trainer._take
+    original = TrainState.count
 
-    def take(self, *told):
-        original(self, *told)
-        if self.now.step >= step:
+    def count(self, losses):
+        original(self, losses)
+        if self.step >= step:
             os.kill(os.getpid(), signal.SIGTERM)
 
-    training._Trainer._take = take
+    TrainState.count = count
 
 
 def impatient():
     """Try soon again to save what could not be saved."""
-    keeping.RETRY = training.RETRY = 0.2
+    keeping.RETRY_SECONDS = training.RETRY_SECONDS = 0.2
 
 
 def late(seconds):

@@ -1,10 +1,8 @@
 import math
-import os
 import signal
 import subprocess
 import sys
 import threading
-from time import perf_counter
 
 import msgspec
 import numpy as np
@@ -12,33 +10,55 @@ import pytest
 
 from charloom import open_model
 from charloom.config import (
-    DataConfig,
     NgramConfig,
-    RunConfig,
-    TrainConfig,
     WatchConfig,
     replace,
 )
 from charloom.data import batches
 from charloom.data.batches import Streams
-from charloom.errors import CharloomError, DivergedError
 from charloom.evaluation import Score, evaluate
 from charloom.models.reference import ReferenceLearner
 from charloom.runs.checkpoint import steps
 from charloom.runs.meta import Best, Rollback
 from charloom.runs.run import Run
 from charloom.training import loop as training
-from charloom.training import monitor as watching
-from charloom.training import state as standing
+from charloom.training import monitor
+from charloom.training import state as training_state
 from charloom.training.events import Evaluated, Finished, Progress, Sampled, Saved, Started, Warned
 from charloom.training.loop import train
 from charloom.training.planning import new_run
-from small_runs import NEVER, OFTEN, STEPS, TEXT, TRAIN, config_of, outcome, play, write_text
+from expect import refused
+from small_runs import (
+    NEVER,
+    OFTEN,
+    STEPS,
+    TEXT,
+    TRAIN,
+    config_of,
+    copied,
+    outcome,
+    play,
+    write_text,
+)
 
 
 @pytest.fixture
 def source(tmp_path):
+    """A text that a test may change."""
     return write_text(tmp_path)
+
+
+@pytest.fixture(scope="module")
+def poem(tmp_path_factory):
+    """The same text, which stays as it is."""
+    return write_text(tmp_path_factory.mktemp("poem"))
+
+
+@pytest.fixture(scope="module")
+def unbroken(poem, tmp_path_factory):
+    """The events and the outcome of a run that nothing has stopped."""
+    run = new_run(tmp_path_factory.mktemp("unbroken") / "run", config_of(poem))
+    return run, play(run), outcome(run)
 
 
 def of_kind(events, kind):
@@ -71,17 +91,17 @@ def stop_at(monkeypatch):
     "engine", ["reference", "compiled", pytest.param("torch", marks=pytest.mark.torch)]
 )
 @pytest.mark.parametrize("cell", ["rnn", "lstm", "gru"])
-def test_stopped_after_any_update_a_run_goes_on_to_the_same_bits(
+def test_stopped_after_an_update_a_run_goes_on_to_the_same_bits(
     tmp_path, source, stop_at, cell, engine
 ):
     if engine == "torch":
         pytest.importorskip("torch")
-    unbroken = new_run(tmp_path / "unbroken", config_of(source, cell, engine))
-    play(unbroken)
-    expected = outcome(unbroken)
+    whole = new_run(tmp_path / "whole", config_of(source, cell, engine))
+    play(whole)
+    expected = outcome(whole)
     assert len(expected["arrays"]) > 20
     assert expected["meta"]["schedule"]["scale"] < 1  # the rate has been cut
-    for step in range(2, STEPS) if engine == "reference" else (2, 7, 23):
+    for step in (2, 7, STEPS - 1) if cell == "lstm" else (7,):
         run = new_run(tmp_path / f"stopped{step}", config_of(source, cell, engine))
         stop_at(step)
         stopped = play(run)[-1]
@@ -92,11 +112,9 @@ def test_stopped_after_any_update_a_run_goes_on_to_the_same_bits(
         assert outcome(run) == expected, f"stopped after {step}"
 
 
-def test_stopped_within_the_first_update_nothing_is_lost(tmp_path, source, stop_at):
+def test_stopped_within_the_first_update_nothing_is_lost(tmp_path, poem, unbroken, stop_at):
     """It may compile for long, so it is not waited for."""
-    unbroken = new_run(tmp_path / "unbroken", config_of(source))
-    play(unbroken)
-    run = new_run(tmp_path / "stopped", config_of(source))
+    run = new_run(tmp_path / "stopped", config_of(poem))
     for resume, count in ((False, 1), (True, 12), (True, 1)):
         stop_at(count)
         finished = play(Run.open(run.path), resume)[-1]
@@ -105,20 +123,18 @@ def test_stopped_within_the_first_update_nothing_is_lost(tmp_path, source, stop_
         assert steps(run.checkpoints)[-1] == finished.step
     stop_at(0)
     play(run, resume=True)
-    assert outcome(run) == outcome(unbroken)
+    assert outcome(run) == unbroken[2]
 
 
-def test_stopped_again_and_again_a_run_goes_on_to_the_same_bits(tmp_path, source, stop_at):
-    unbroken = new_run(tmp_path / "unbroken", config_of(source))
-    play(unbroken)
-    run = new_run(tmp_path / "stopped", config_of(source))
-    for session in range(STEPS // 2):
-        stop_at(2)
-        assert play(Run.open(run.path), resume=session > 0)[-1].step == 2 * (session + 1)
-    assert outcome(run) != outcome(unbroken)  # the last step is still to be looked at
+def test_stopped_again_and_again_a_run_goes_on_to_the_same_bits(tmp_path, poem, unbroken, stop_at):
+    run = new_run(tmp_path / "stopped", config_of(poem))
+    for session in range(STEPS // 4):
+        stop_at(4)
+        assert play(Run.open(run.path), resume=session > 0)[-1].step == 4 * (session + 1)
+    assert outcome(run) != unbroken[2]  # what is due after the last step is still to be done
     stop_at(0)
     play(run, resume=True)
-    assert outcome(run) == outcome(unbroken)
+    assert outcome(run) == unbroken[2]
 
 
 def test_the_last_lowest_loss_that_was_sampled_at_is_gone_on_from(tmp_path, source, stop_at):
@@ -137,9 +153,8 @@ def test_the_last_lowest_loss_that_was_sampled_at_is_gone_on_from(tmp_path, sour
 # ---- what is told
 
 
-def test_the_events_of_a_run_in_their_order(tmp_path, source):
-    run = new_run(tmp_path / "run", config_of(source))
-    events = play(run)
+def test_the_events_of_a_run_in_their_order(unbroken):
+    run, events, _ = unbroken
     started, finished = events[0], events[-1]
     assert isinstance(started, Started)
     assert (started.engine, started.step, started.total) == ("reference", 0, STEPS)
@@ -171,15 +186,13 @@ def test_losses_are_smoothed_as_in_min_char_rnn_and_averaged_between_two_lines(
     tmp_path, source, monkeypatch
 ):
     losses = []
-    create = training.create_learner
+    update = ReferenceLearner.update
 
-    def recording(*args):
-        learner = create(*args)
-        update = learner.update
-        learner.update = lambda *a: losses.append(update(*a)) or losses[-1]
-        return learner
+    def recording(self, *step):
+        losses.append(update(self, *step))
+        return losses[-1]
 
-    monkeypatch.setattr(training, "create_learner", recording)
+    monkeypatch.setattr(ReferenceLearner, "update", recording)
     run = new_run(tmp_path / "run", config_of(source))
     smooth = math.log(len(run.vocabulary))
     play(run)
@@ -222,8 +235,8 @@ def test_progress_comes_by_the_clock_and_not_with_every_update(tmp_path, source,
     told = of_kind(events, Progress)
     gaps = np.diff([e.seconds for e in told])
     assert len(told) > 50
-    assert gaps[:-1].min() >= training.TICK / 2
-    assert gaps.max() < 2 * training.TICK
+    assert gaps[:-1].min() >= training.TICK_SECONDS / 2
+    assert gaps.max() < 2 * training.TICK_SECONDS
     assert [e.step for e in told] == sorted({e.step for e in told})
     assert all(e.speed > 0 and e.left >= 0 for e in told[1:])
     assert told[-1].left == 0
@@ -234,7 +247,7 @@ def test_progress_comes_by_the_clock_and_not_with_every_update(tmp_path, source,
 
 def test_the_checkpoint_of_the_lowest_held_out_loss_stays(tmp_path, source, monkeypatch):
     nats = iter([3.0, 2.0, 2.5, 2.0, 2.25])
-    monkeypatch.setattr(watching, "evaluate", lambda *_: Score(next(nats), 10))
+    monkeypatch.setattr(monitor, "evaluate", lambda *_: Score(next(nats), 10))
     watch = replace(OFTEN, evaluate_every=5, checkpoint_every=12, keep=1)
     run = new_run(tmp_path / "run", config_of(source, watch=watch))
     events = play(run)
@@ -267,6 +280,16 @@ def test_without_held_out_text_the_best_is_the_lowest_smoothed_loss(tmp_path, so
 # ---- samples on the way
 
 
+class Late:
+    """A loss that is still being computed."""
+
+    def __init__(self, loss):
+        self.loss = loss
+
+    def __float__(self):
+        return self.loss
+
+
 class Scripted:
     """A learner whose losses are given."""
 
@@ -297,7 +320,7 @@ def scripted(monkeypatch, losses):
 
 
 def test_samples_at_new_lowest_losses_once_they_are_low_enough(tmp_path, source, monkeypatch):
-    monkeypatch.setattr(standing, "SMOOTHING", 0.0)
+    monkeypatch.setattr(training_state, "SMOOTHING", 0.0)
     watch = WatchConfig(
         evaluate_every=0,
         checkpoint_every=0,
@@ -348,17 +371,15 @@ def test_a_signal_saves_the_very_step_and_leaves(tmp_path, source, stop_at, numb
     assert signal.getsignal(number) is before
 
 
-def test_a_signal_before_the_first_update_saves_the_beginning(tmp_path, source):
-    run = new_run(tmp_path / "run", config_of(source))
+def test_a_signal_before_the_first_update_saves_the_beginning(tmp_path, poem, unbroken):
+    run = new_run(tmp_path / "run", config_of(poem))
     events = train(run)
     assert isinstance(next(events), Started)
     signal.raise_signal(signal.SIGTERM)
     assert [type(e) for e in events] == [Saved, Finished]
     assert steps(run.checkpoints) == [0]
-    unbroken = new_run(tmp_path / "unbroken", config_of(source))
-    play(unbroken)
     play(run, resume=True)
-    assert outcome(run) == outcome(unbroken)
+    assert outcome(run) == unbroken[2]
 
 
 def test_a_second_interrupt_leaves_at_once_and_the_checkpoint_before_is_whole(tmp_path, source):
@@ -402,22 +423,20 @@ def test_whoever_stops_listening_gives_the_folder_and_the_handlers_back(tmp_path
     run = new_run(tmp_path / "run", config_of(source))
     events = train(run)
     next(events)
-    with pytest.raises(CharloomError, match=f"being trained by process {os.getpid()}"):
+    with refused("busy"):
         next(train(Run.open(run.path)))
     events.close()
     assert signal.getsignal(signal.SIGTERM) is before
     assert play(run)[-1].reason == "done"
 
 
-def test_a_signal_in_the_middle_of_a_look_is_not_waited_with_and_the_look_is_made_up_for(
-    tmp_path, source, monkeypatch
+def test_a_signal_breaks_off_an_evaluation_or_a_sample_which_is_made_up_for(
+    tmp_path, poem, unbroken, monkeypatch
 ):
-    unbroken = new_run(tmp_path / "unbroken", config_of(source))
-    play(unbroken)
     for name in ("evaluate", "generate"):
-        run = new_run(tmp_path / name, config_of(source))
+        run = new_run(tmp_path / name, config_of(poem))
         with monkeypatch.context() as patched:
-            real, calls = getattr(watching, name), []
+            real, calls = getattr(monitor, name), []
 
             def interrupted(*args, real=real, calls=calls, **more):
                 calls.append(args)
@@ -426,14 +445,14 @@ def test_a_signal_in_the_middle_of_a_look_is_not_waited_with_and_the_look_is_mad
                     raise AssertionError("it went on")
                 return real(*args, **more)
 
-            patched.setattr(watching, name, interrupted)
+            patched.setattr(monitor, name, interrupted)
             finished = play(run)[-1]
         assert (finished.reason, finished.signal) == ("interrupted", signal.SIGTERM)
         assert finished.step == {"evaluate": 10, "generate": 14}[name]
         assert run.checkpoint("latest").meta.due
-        run.append_metrics({"step": finished.step})  # a kill in the look that makes up for it
+        run.append_metrics({"step": finished.step})  # a kill while it is made up for
         play(run, resume=True)
-        assert outcome(run) == outcome(unbroken)
+        assert outcome(run) == unbroken[2]
 
 
 def test_a_signal_can_ask_for_a_checkpoint(tmp_path, source):
@@ -461,13 +480,7 @@ def test_a_loss_that_is_no_number_leads_back_to_the_checkpoint_before(
     plan = replace(TRAIN, schedule="constant")
     run = new_run(tmp_path / "run", config_of(source, train=plan))
     events = play(run)
-    assert [(e.step, e.text) for e in of_kind(events, Warned)] == [
-        (
-            9,
-            f"the network broke at step 9, with a loss of {bad}: back to step 6, with half the "
-            "learning rate, 0.1",
-        )
-    ]
+    assert [e.step for e in of_kind(events, Warned)] == [9]
     assert machine.rates == [0.2] * 9 + [0.1] * (STEPS - 6)
     rollback = Rollback(at=9, to=6, loss=repr(bad))
     assert run.checkpoint("latest").meta.rollbacks == [rollback]
@@ -508,63 +521,67 @@ def test_what_was_broken_off_after_a_rollback_goes_on_with_half_the_rate(
 def test_a_network_that_breaks_a_fourth_time_is_given_up(tmp_path, source, monkeypatch):
     scripted(monkeypatch, [1.0] * 8 + [math.nan] * 9)
     run = new_run(tmp_path / "run", config_of(source))
-    with pytest.raises(
-        DivergedError, match=r"broke at step 7, with a loss of nan at learning rate"
-    ):
+    with refused("diverged", step=7):
         play(run)
-    assert DivergedError.status == 3
     assert len(run.checkpoint("latest").meta.rollbacks) == 3
     assert all(math.isfinite(line["loss"]) for line in run.metrics())
 
 
-def test_weights_that_are_no_numbers_are_not_saved(tmp_path, source, monkeypatch):
-    scripted(monkeypatch, [1.0] * 2 * STEPS)
-    run = new_run(tmp_path / "run", config_of(source, watch=replace(NEVER, checkpoint_every=3)))
-    events = train(run)
-    next(e for e in events if isinstance(e, Saved) and e.step == 3)
-    trainer = events.gi_yieldfrom.gi_frame.f_locals["self"]
-    weights = trainer.learner.weights
-    weights["head.b"][0] = math.nan
+def test_weights_that_are_not_finite_are_not_saved(tmp_path, source, monkeypatch):
+    create = training.create_learner
+
+    class Spoiled(Scripted):
+        def update(self, inputs, targets, rate):
+            if rate == TRAIN.learning_rate and self.made == 5:
+                self.weights["head.b"][0] = math.nan
+            self.made += 1
+            return 1.0
+
+        def load(self, arrays):
+            self.weights.update(arrays)
+
+    Spoiled.made = 0
     monkeypatch.setattr(
-        type(trainer.learner), "load", lambda self, arrays: self.weights.update(arrays)
+        training, "create_learner", lambda *args: Spoiled([], create(*args).arrays())
     )
-    warned = of_kind(list(events), Warned)
-    assert [e.step for e in warned] == [6]
-    assert "back to step 3" in warned[0].text
+    plan = replace(TRAIN, schedule="constant")
+    looks = replace(NEVER, checkpoint_every=3)
+    run = new_run(tmp_path / "run", config_of(source, train=plan, watch=looks))
+    events = play(run)
+    assert [e.step for e in of_kind(events, Warned)] == [6]
+    assert run.checkpoint("latest").meta.rollbacks == [Rollback(at=6, to=3, loss="nan")]
     assert np.isfinite(run.checkpoint("latest").weights["head.b"]).all()
 
 
-def test_a_lazy_loss_is_waited_for_only_now_and_then(tmp_path, source, monkeypatch):
-    asked = []
+@pytest.fixture
+def one_tick(monkeypatch):
+    """Let nothing be due before step 12, and no tick be over."""
+    monkeypatch.setattr(training, "next_due", lambda *_: 12)
+    monkeypatch.setattr(training, "TICK_SECONDS", math.inf)
 
-    class Lazy:
-        def __init__(self, step):
-            self.step = step
 
+def test_a_lazy_loss_is_waited_for_only_at_the_end_of_a_tick(
+    tmp_path, source, monkeypatch, one_tick
+):
+    asked, made = [], []
+
+    class Lazy(Late):
         def __float__(self):
-            asked.append(self.step)
-            return 1.0
+            asked.append(len(made))
+            return self.loss
 
-    scripted(monkeypatch, map(Lazy, range(1, 100)))
+    class Learner(Scripted):
+        def update(self, *step):
+            made.append(step)
+            return Lazy(1.0)
+
+    create = training.create_learner
+    monkeypatch.setattr(
+        training, "create_learner", lambda *args: Learner([], create(*args).arrays())
+    )
     plan = replace(TRAIN, schedule="constant", iterations=12)
-    run = new_run(tmp_path / "run", config_of(source, train=plan, watch=NEVER))
-    events = train(run)
-    next(events)
-    monkeypatch.setattr(training._Trainer, "_look", lambda self: iter(()))
-    before = training._Trainer._advance
-    monkeypatch.setattr(training._Trainer, "_advance", lambda self, until: before(self, 12))
-    list(events)
-    assert asked == list(range(1, 13))
-
-
-class Late:
-    """A loss that is still being computed."""
-
-    def __init__(self, loss):
-        self.loss = loss
-
-    def __float__(self):
-        return self.loss
+    play(new_run(tmp_path / "run", config_of(source, train=plan, watch=NEVER)))
+    assert asked == [1] + [12] * 11  # the first step is a tick of its own
 
 
 def test_late_losses_change_nothing(tmp_path, source, monkeypatch):
@@ -581,54 +598,36 @@ def test_late_losses_change_nothing(tmp_path, source, monkeypatch):
 
 
 @pytest.mark.parametrize("late", [False, True])
-@pytest.mark.parametrize("broken", [False, True])
-def test_a_leap_is_looked_into_whenever_it_is_seen(tmp_path, source, monkeypatch, late, broken):
-    """Of four steps of 512 characters the losses are known, when step 8, amid a tick, leaps."""
-    losses, made = iter([2.0] * 7 + [4.0] * 40), []
-    looked = []
+@pytest.mark.parametrize("diverged", [False, True])
+def test_a_jump_is_looked_into_whenever_it_is_seen(
+    tmp_path, source, monkeypatch, one_tick, late, diverged
+):
+    """Of four steps of 512 characters the losses are known, when step 8, amid a tick, jumps."""
+    losses, made, asked = iter([2.0] * 7 + [4.0] * 40), [], []
 
     def update(self, *step):
         made.append(next(losses))
         return Late(made[-1]) if late else made[-1]
 
-    def read_again(self, inputs, targets):
-        looked.append(len(made))
-        return 4.0 if broken and len(made) in (8, 12) else 2.0
+    def loss_now(self, inputs, targets):
+        asked.append(len(made))
+        return 4.0 if diverged and len(made) in (8, 12) else 2.0
 
     monkeypatch.setattr(Scripted, "update", update)
-    monkeypatch.setattr(Scripted, "loss", read_again)
+    monkeypatch.setattr(Scripted, "loss", loss_now)
     scripted(monkeypatch, [])
-    advance = training._Trainer._advance
-    monkeypatch.setattr(training._Trainer, "_advance", lambda self, until: advance(self, 12))
     source.write_text(TEXT * 40)
     plan = replace(TRAIN, batch=16, length=32, schedule="constant", dropout=0.0, iterations=12)
-    events = play(new_run(tmp_path / "run", config_of(source, train=plan, watch=NEVER)))
-    warned = [(e.step, e.text.split(":")[0]) for e in of_kind(events, Warned)]
-    told = [(8, "the network broke at step 8, with a loss of 4")]
-    assert warned == (told if broken else [])
-    assert looked[:4] == [12 if late else 8] * 4
+    run = new_run(tmp_path / "run", config_of(source, train=plan, watch=NEVER))
+    events = play(run)
+    assert [e.step for e in of_kind(events, Warned)] == ([8] if diverged else [])
+    known = [Rollback(at=8, to=0, loss="4.0")] if diverged else []
+    assert run.checkpoint("latest").meta.rollbacks == known
+    assert asked[:4] == [12 if late else 8] * 4
     assert events[-1].reason == "done"
 
 
 # ---- beginning and going on
-
-
-def test_a_run_without_an_end_is_given_one_that_is_written_down(tmp_path, source):
-    open_end = replace(TRAIN, iterations=None)
-    run = new_run(tmp_path / "run", config_of(source, train=open_end))
-    assert Run.open(run.path).config.train.iterations == 4_000_000 // 40
-
-
-@pytest.mark.parametrize(
-    ("characters", "expected"), [(3_000_000, 30_000_000 // 1000), (20_000_000, 100_000)]
-)
-def test_a_longer_text_is_read_ten_times_but_not_for_ever(tmp_path, source, characters, expected):
-    source.write_text("ab" * (characters // 2))
-    config = RunConfig(
-        data=DataConfig(sources=(str(source),), validation=0),
-        train=TrainConfig(batch=10, length=100),
-    )
-    assert new_run(tmp_path / "run", config).config.train.iterations == expected
 
 
 @pytest.mark.parametrize(
@@ -643,99 +642,52 @@ def test_a_run_ends_with_its_iterations_or_epochs_whichever_comes_first(
 
 
 @pytest.mark.parametrize(
-    ("content", "said"),
+    ("content", "code"),
     [
-        (b"", "is empty"),
-        (b"a", "nothing to learn"),
-        (b"ab" * 20, "needs 44"),
-        (b"\xff\xfea", "UTF-16"),
-        (b"caf\xe9 " * 99, "not UTF-8"),
+        (b"a", "no-text"),
+        (b"ab" * 20, "no-text"),
+        (b"\xff\xfea", "not-text"),
+        (b"caf\xe9 " * 99, "not-text"),
     ],
 )
-def test_a_text_that_cannot_be_learned_leaves_no_folder(tmp_path, source, content, said):
+def test_a_text_that_cannot_be_learned_leaves_no_folder(tmp_path, source, content, code):
     source.write_bytes(content)
-    with pytest.raises(CharloomError, match=said):
+    with refused(code):
         new_run(tmp_path / "run", config_of(source))
     assert not (tmp_path / "run").exists()
 
 
-def test_a_trained_run_is_not_trained_over(tmp_path, source):
-    run = new_run(tmp_path / "run", config_of(source))
-    play(run)
-    before = outcome(run)
-    with pytest.raises(CharloomError, match="trained already: resume it"):
-        play(Run.open(run.path))
+def test_a_trained_run_is_not_trained_over(tmp_path, poem, unbroken):
+    run = copied(unbroken[0], tmp_path / "run")
+    with refused("taken"):
+        play(run)
     events = play(run, resume=True)
     assert [type(e) for e in events] == [Started, Finished]
     assert events[-1].reason == "done"
-    assert outcome(run) == before
+    assert outcome(run) == unbroken[2]
 
 
-def test_a_run_that_never_saved_begins_at_the_beginning_when_it_is_resumed(tmp_path, source):
-    run = new_run(tmp_path / "run", config_of(source))
+def test_a_run_that_never_saved_begins_at_the_beginning_when_it_is_resumed(
+    tmp_path, poem, unbroken
+):
+    run = new_run(tmp_path / "run", config_of(poem))
     run.append_metrics({"step": 1, "loss": 99.0})
     play(run, resume=True)
-    unbroken = new_run(tmp_path / "unbroken", config_of(source))
-    play(unbroken)
-    assert outcome(run) == outcome(unbroken)
+    assert outcome(run) == unbroken[2]
 
 
-def test_a_damaged_newest_checkpoint_is_passed_over_and_it_is_said(tmp_path, source, stop_at):
-    unbroken = new_run(tmp_path / "unbroken", config_of(source))
-    play(unbroken)
-    run = new_run(tmp_path / "run", config_of(source))
+def test_a_damaged_newest_checkpoint_is_passed_over_and_it_is_said(
+    tmp_path, poem, unbroken, stop_at
+):
+    run = new_run(tmp_path / "run", config_of(poem))
     stop_at(13)
     play(run)
     (run.checkpoints / "00000013" / "state.safetensors").write_bytes(b"")
     stop_at(0)
     events = play(run, resume=True)
     assert events[0].step == 12
-    assert any("state.safetensors is damaged" in note for note in events[0].notes)
-    assert outcome(run) == outcome(unbroken)
-
-
-def test_another_text_or_model_is_refused_and_nothing_is_changed(tmp_path, source, stop_at):
-    run = new_run(tmp_path / "run", config_of(source))
-    stop_at(13)
-    play(run)
-    stop_at(0)
-    before = outcome(run)
-    source.write_text(TEXT.replace("die", "live"))
-    with pytest.raises(CharloomError, match="is not the text that"):
-        play(Run.open(run.path), resume=True)
-    source.write_text(TEXT)
-    path = run.path / "config.json"
-    asked = path.read_text()
-    for old, new, said in (
-        (
-            '"hidden": 4',
-            '"hidden": 5',
-            "shape 23x16, but the settings ask for float64 and 23x20: restore config",
-        ),
-        (
-            '"cell": "lstm"',
-            '"cell": "gru"',
-            "shape 23x16, but the settings ask for float64 and 23x12",
-        ),
-        ('"layers": 2', '"layers": 3', "missing: layer2"),
-        ('"float64"', '"float32"', "of type float64 .* ask for float32"),
-        (
-            '"weight_decay": 0.01',
-            '"weight_decay": 0.1',
-            "other settings: weight-decay was 0.01 and",
-        ),
-        ('"adamw"', '"adagrad"', "missing: optimizer.memory"),
-        ('"learning_rate": 0.2', '"learning_rate": 0.1', "learning-rate was 0.2 and is 0.1"),
-        ('"validation": 0.1', '"validation": 0.2', "validation was 0.1 and is 0.2"),
-        ('"reference"', '"compiled"', "engine was 'reference' and is 'compiled'"),
-    ):
-        assert old in asked
-        path.write_text(asked.replace(old, new))
-        with pytest.raises(CharloomError, match=said):
-            play(Run.open(run.path), resume=True)
-    path.write_text(asked)
-    assert outcome(run) == before
-    assert play(Run.open(run.path), resume=True)[-1].reason == "done"
+    assert any("00000013" in note and "state.safetensors" in note for note in events[0].notes)
+    assert outcome(run) == unbroken[2]
 
 
 def test_other_versions_are_said(tmp_path, source, stop_at, monkeypatch):
@@ -743,10 +695,11 @@ def test_other_versions_are_said(tmp_path, source, stop_at, monkeypatch):
     stop_at(5)
     play(run)
     stop_at(0)
-    now = standing.versions()
-    monkeypatch.setattr(standing, "versions", lambda: now | {"numpy": "99"})
+    now = training_state.versions()
+    monkeypatch.setattr(training_state, "versions", lambda: now | {"numpy": "99"})
     notes = next(train(run, resume=True)).notes
-    assert notes == (f"saved by numpy {now['numpy']}, now 99: last bits may differ",)
+    (note,) = notes
+    assert all(word in note for word in ("numpy", now["numpy"], "99"))
 
 
 def test_a_run_from_another_begins_with_its_best_weights_and_nothing_else(tmp_path, source):
@@ -772,7 +725,7 @@ def test_a_text_with_other_characters_is_refused_before_there_is_a_folder(tmp_pa
     play(teacher)
     source.write_text(TEXT + "Größe")
     config = replace(config_of(source), start=str(teacher.path))
-    with pytest.raises(CharloomError, match=r"teacher has never seen 'G' .* and 2 more of"):
+    with refused("unknown-character"):
         new_run(tmp_path / "run", config)
     assert not (tmp_path / "run").exists()
 
@@ -865,7 +818,7 @@ def test_an_end_that_does_not_move_changes_no_bit(tmp_path, source, monkeypatch)
     config = config_of(source, train=timed(None, STEPS))
     plain = new_run(tmp_path / "plain", config)
     play(plain)
-    monkeypatch.setattr(training.Deadline, "total", lambda self, step, total, *_: total)
+    monkeypatch.setattr(training.TimeBudget, "total", lambda self, step, total, *_: total)
     run = new_run(tmp_path / "run", replace(config, train=timed(60.0, STEPS)))
     assert play(run)[-1].reason == "done"
     assert outcome(run)["arrays"] == outcome(plain)["arrays"]
@@ -877,7 +830,7 @@ def test_a_run_whose_end_has_moved_goes_on_to_the_same_bits(
 ):
     ends = {3: 40, 9: 14, 12: 30, 25: 26}
     monkeypatch.setattr(
-        training.Deadline, "total", lambda self, step, total, *_: ends.get(step, total)
+        training.TimeBudget, "total", lambda self, step, total, *_: ends.get(step, total)
     )
     config = config_of(source, train=timed(60.0, STEPS, schedule=schedule))
     unbroken = new_run(tmp_path / "unbroken", config)
@@ -897,7 +850,7 @@ def test_a_run_with_minutes_stops_where_held_out_loss_has_turned(tmp_path, sourc
     config = config_of(source, train=timed(1.0, 1000), watch=replace(LIGHT, evaluate_every=50))
     for name, minutes, end in (("timed", 1.0, 350), ("plain", None, 400)):
         scores = iter(nats)
-        monkeypatch.setattr(watching, "evaluate", lambda *_, s=scores: Score(next(s), 9))
+        monkeypatch.setattr(monitor, "evaluate", lambda *_, s=scores: Score(next(s), 9))
         Machine(monkeypatch, lambda _: 0.05)
         run = new_run(tmp_path / name, replace(config, train=timed(minutes, 400)))
         finished = play(run)[-1]
@@ -908,7 +861,7 @@ def test_a_run_with_minutes_stops_where_held_out_loss_has_turned(tmp_path, sourc
         if minutes is None:
             assert finished.outlook is None
         else:
-            assert finished.outlook.startswith("Held-out loss has risen since minute 0.1")
+            assert "minute 0.1" in finished.outlook
             before = outcome(run)
             assert play(Run.open(run.path), resume=True)[-1].step == end
             assert outcome(run) == before
@@ -934,40 +887,9 @@ def test_of_much_held_out_text_a_run_with_minutes_scores_a_first_part(
     events = play(run)
     held_out = len(events[0].parts.validation)
     assert held_out == 3900
-    assert f"the first 2,000 of {held_out:,} held-out" in events[0].notes[-1]
+    assert f"the first 2,000 of {held_out:,} " in events[0].notes[-1]
     assert {e.score.characters for e in of_kind(events, Evaluated)} == {1999}
     assert events[-1].best.loss == min(e.score.nats for e in of_kind(events, Evaluated))
-
-
-BURNER = "import time; end = time.time() + 60\nwhile time.time() < end: pass"
-
-
-@pytest.mark.slow
-def test_on_a_machine_that_is_slowed_on_the_way_a_real_run_keeps_its_time(tmp_path, source):
-    source.write_text(TEXT * 20)
-    config = replace(config_of(source, train=timed(0.15, None), watch=LIGHT), engine="reference")
-    for number in range(3):  # what else the machine has to do in the last second may spoil a try
-        event = slowed_on_the_way(new_run(tmp_path / f"run{number}", config))
-        if event.seconds == pytest.approx(9, rel=0.05):
-            break
-    assert event.seconds == pytest.approx(9, rel=0.05)
-
-
-def slowed_on_the_way(run):
-    """Train while four other processes compute from the third second on; returns the end."""
-    began, burners = perf_counter(), []
-    try:
-        for event in train(run, began=began):  # noqa: B007
-            if len(burners) < 4 and perf_counter() - began > 3:
-                burners.append(subprocess.Popen([sys.executable, "-c", BURNER]))
-    finally:
-        for burner in burners:
-            burner.kill()
-            burner.wait()
-    assert len(burners) == 4
-    assert event.reason == "done"
-    assert event.seconds == pytest.approx(perf_counter() - began, abs=0.2)
-    return event
 
 
 # ---- n-grams

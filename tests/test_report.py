@@ -54,6 +54,7 @@ def asked(words):
         values = given(context)
         values.pop("out", None)
         del values["sources"]
+        values.pop("out", None)
         return configure(context.params["sources"], values)
 
 

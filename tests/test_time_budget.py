@@ -1,4 +1,4 @@
-"""A machine that is played: its clock, its pace and the cost of its looks are numbers."""
+"""A machine that is played: its clock, its pace and the cost of its pauses are numbers."""
 
 from collections.abc import Callable
 from itertools import pairwise
@@ -8,7 +8,7 @@ import pytest
 from charloom.config import TrainConfig
 from charloom.training.cadence import Intervals
 from charloom.training.schedules import Schedule
-from charloom.training.time_budget import ASSUMED, Deadline, Pace
+from charloom.training.time_budget import ASSUMED_SHARES, Pace, TimeBudget
 
 TICK = 0.25
 
@@ -22,28 +22,28 @@ class Played:
         planned: int,
         at: Callable[[float], float],
         costs: dict[str, float],
-        looks: int = 20,
+        pauses: int = 20,
     ) -> None:
-        every = Intervals(*(-(-planned // n) for n in (looks, 8, looks, 500)))
-        deadline, pace = Deadline(seconds, every, planned), Pace()
+        every = Intervals(*(-(-planned // n) for n in (pauses, 8, pauses, 500)))
+        budget, pace = TimeBudget(seconds, every, planned), Pace()
         schedule = Schedule(
             TrainConfig(learning_rate=1.0, schedule="cosine", warmup=10), planned, 100
         )
         self.time, self.step, self.total, self.ends = 0.0, 0, planned, [planned]
-        self.looks, self.rates = 0, [schedule.rate(0)]
+        self.pauses, self.rates = 0, [schedule.rate(0)]
         while self.step < self.total:
             self._tick(every, at, pace)
-            total = deadline.total(self.step, self.total, self.time, pace)
+            total = budget.total(self.step, self.total, self.time, pace)
             if total != self.total:
                 schedule.replan(self.step, total)
                 self.total = total
                 self.ends.append(total)
-            for look, cost in costs.items():
-                if self.step % every._asdict()[look] == 0 or self.step == self.total:
+            for pause, cost in costs.items():
+                if self.step % every._asdict()[pause] == 0 or self.step == self.total:
                     spent = cost / at(self.time)
                     self.time += spent
-                    self.looks += look == "evaluate"
-                    deadline.note(look, spent, pace.per_second())
+                    self.pauses += pause == "evaluate"
+                    budget.note(pause, spent, pace.per_second())
             self.rates.append(schedule.rate(self.step))
 
     def _tick(self, every: Intervals, at: Callable[[float], float], pace: Pace) -> None:
@@ -96,7 +96,7 @@ def test_a_first_look_that_compiles_is_not_taken_for_the_cost_of_all() -> None:
 
 def test_looks_slow_down_with_the_machine_and_there_is_time_left_for_the_last() -> None:
     heavy = {"evaluate": 400.0}  # 4 s, then 12
-    run = Played(60, 5_000, lambda time: 100.0 if time < 25 else 33.0, heavy, looks=4)
+    run = Played(60, 5_000, lambda time: 100.0 if time < 25 else 33.0, heavy, pauses=4)
     assert run.time == pytest.approx(60, rel=0.03)
 
 
@@ -109,25 +109,25 @@ def going(pace: float) -> Pace:
 
 def test_what_is_looked_at_is_charged_once_for_each_time_it_is_due() -> None:
     every = Intervals(evaluate=10, sample=0, save=0, log=1)
-    deadline = Deadline(100.0, every, 100)
+    budget = TimeBudget(100.0, every, 100)
     for _ in range(3):
-        deadline.note("evaluate", 2.0, 1.0)
-    # From step 40, where one is due: 12 updates, and 2 looks of 2 (at 40, at the end).
-    assert deadline.total(40, 100, 100 - 12 - 4, going(1)) == 50 + 2 - 2
-    assert deadline.total(41, 100, 100 - 9 - 2, going(1)) == 50
+        budget.note("evaluate", 2.0, 1.0)
+    # From step 40, where one is due: 12 updates, and 2 pauses of 2 (at 40, at the end).
+    assert budget.total(40, 100, 100 - 12 - 4, going(1)) == 50 + 2 - 2
+    assert budget.total(41, 100, 100 - 9 - 2, going(1)) == 50
 
 
 def test_where_the_time_is_over_the_run_ends_here() -> None:
     every = Intervals(5, 5, 5, 5)
     for pace in (0.0, 10.0):
-        assert Deadline(10.0, every, 100).total(7, 100, 11.0, going(pace)) == 7
-    assert Deadline(10.0, every, 100).total(7, 100, 9.0, going(0)) == 100  # nothing is known
+        assert TimeBudget(10.0, every, 100).total(7, 100, 11.0, going(pace)) == 7
+    assert TimeBudget(10.0, every, 100).total(7, 100, 9.0, going(0)) == 100  # nothing is known
 
 
 def test_before_the_first_look_it_is_taken_to_cost_its_share() -> None:
     every = Intervals(10, 10, 10, 10)
-    share = sum(ASSUMED.values())
-    total = Deadline(1000.0, every, 1000).total(1, 10, 1.0, going(1))
+    share = sum(ASSUMED_SHARES.values())
+    total = TimeBudget(1000.0, every, 1000).total(1, 10, 1.0, going(1))
     assert total == pytest.approx(1000 * (1 - share), rel=0.01)
 
 

@@ -335,7 +335,7 @@ def test_each_stored_item_is_missed_where_it_is_dropped(tmp_path, source, trials
     monkeypatch.setattr(standing, "SMOOTHING", 0.5)  # new lowest losses are rare
     ends = {3: 40, 9: 14, 12: 30, 25: 26}  # of runs with minutes
     monkeypatch.setattr(
-        training.Deadline, "total", lambda _, step, total, *__: ends.get(step, total)
+        training.TimeBudget, "total", lambda _, step, total, *__: ends.get(step, total)
     )
     plans = [
         {"schedule": "plateau", "optimizer": "adamw", "learning_rate": 1.0, "patience": 4},

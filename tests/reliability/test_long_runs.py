@@ -202,7 +202,7 @@ def test_the_wall_clock_changes_nothing(tmp_path, source, trials, monkeypatch):
 def test_an_hour_of_sleep_changes_no_bit_and_is_forgotten(tmp_path, source, trials, monkeypatch):
     config = config_of(source, train=replace(TRAIN, iterations=400), watch=NEVER)
     expected = outcome(played(tmp_path / "whole", config))
-    monkeypatch.setattr(training, "TICK", 0.002)
+    monkeypatch.setattr(training, "TICK_SECONDS", 0.002)
     for trial in range(trials.of(1, 20)):
         clock, speeds, slept = Clock(monkeypatch), [], 0
         run = new_run(tmp_path / f"slept{trial}", config)
@@ -242,8 +242,8 @@ def asleep(clock, monkeypatch):
 def test_a_folder_that_is_gone_for_a_while_is_written_when_it_is_back(
     tmp_path, source, trials, monkeypatch
 ):
-    monkeypatch.setattr(keeping, "RETRY", 0.0)
-    monkeypatch.setattr(training, "RETRY", 0.01)
+    monkeypatch.setattr(keeping, "RETRY_SECONDS", 0.0)
+    monkeypatch.setattr(training, "RETRY_SECONDS", 0.01)
     config = config_of(source, watch=replace(NEVER, checkpoint_every=3, evaluate_every=1))
     expected, chance = outcome(played(tmp_path / "whole", config)), random.Random(10)
     for trial in range(trials.of(4, 10)):
@@ -270,9 +270,9 @@ def test_a_folder_that_is_gone_for_a_while_is_written_when_it_is_back(
 
 @pytest.mark.reliability("G10", "the run folder is deleted and stays so")
 def test_a_folder_that_stays_away_ends_the_run(tmp_path, source, trials, monkeypatch):
-    monkeypatch.setattr(keeping, "RETRY", 0.0)
-    monkeypatch.setattr(training, "RETRY", 0.01)
-    monkeypatch.setattr(keeping, "PATIENCE", 0.2)
+    monkeypatch.setattr(keeping, "RETRY_SECONDS", 0.0)
+    monkeypatch.setattr(training, "RETRY_SECONDS", 0.01)
+    monkeypatch.setattr(keeping, "PATIENCE_SECONDS", 0.2)
     warned = []
     for trial in range(trials.of(2, 10)):
         run = new_run(tmp_path / f"run{trial}", config_of(source))

@@ -1,4 +1,4 @@
-"""When a run ends, and every how many updates it is looked at: pure functions of the settings."""
+"""When a run ends, and what is due after which step: pure functions of the settings."""
 
 import math
 import sys
@@ -7,13 +7,13 @@ from typing import NamedTuple
 from charloom.config import TrainConfig, WatchConfig
 from charloom.errors import CharloomError
 
-TIMES, FEWEST = 20, 4  # looks at held-out text in a run: usually, and where there is little time
-SAMPLES, LINES = 8, 500  # that are drawn, and written to metrics.jsonl, in a run
-PAUSE = 3  # seconds between two looks, at least
-SHARE = 0.05  # of the characters learned from: so many held-out ones are read in all the looks
-ENOUGH = 50_000  # held-out characters after which a look tells little more
-LEAST = 2_000  # ... and below which it tells too little
-MOST = 2_000_000  # ... that a look reads where no minutes say how long it may take
+EVALS_PER_RUN, FEWEST_EVALS = 20, 4  # usually, and in a very short time
+SAMPLES_PER_RUN, LINES_PER_RUN = 8, 500  # lines of metrics.jsonl
+SECONDS_BETWEEN_EVALS = 3  # at least, in a run with minutes
+EVAL_SHARE = 0.05  # of the characters that a run with minutes learns from, scored in all
+ENOUGH_CHARACTERS = 50_000  # of validation text: more tell little more
+FEWEST_CHARACTERS = 2_000  # ... fewer tell too little
+MOST_CHARACTERS = 2_000_000  # ... in an evaluation of a run without minutes
 
 
 def most_steps(config: TrainConfig, steps_per_epoch: int) -> int:
@@ -22,15 +22,15 @@ def most_steps(config: TrainConfig, steps_per_epoch: int) -> int:
 
 
 def total_steps(config: TrainConfig, steps_per_epoch: int) -> int:
-    """Return where a run ends; raises CharloomError where nothing says so."""
+    """Return where a run ends; raises CharloomError if nothing says so."""
     if config.iterations is None and config.epochs is None:
-        raise CharloomError("the run has no end: give --iterations or --epochs")
+        raise CharloomError("the run has no end: give iterations or epochs", field="iterations")
     most = most_steps(config, steps_per_epoch)
     return most if config.iterations is None else min(config.iterations, most)
 
 
 class Intervals(NamedTuple):
-    """Every how many updates what is done; 0 is never."""
+    """After every how many steps something is due, and at the end of the run; 0 is never."""
 
     evaluate: int
     sample: int
@@ -38,35 +38,47 @@ class Intervals(NamedTuple):
     log: int
 
 
-def intervals(
-    config: TrainConfig, watch: WatchConfig, total: int, held_out: int = 0
-) -> tuple[Intervals, int]:
-    """Return the intervals asked for, or a share of `total` updates, and how much is scored.
+def next_due(step: int, total: int, every: Intervals) -> int:
+    """Return the first step after `step` after which something is due."""
+    return min(total, *((step // interval + 1) * interval for interval in every if interval))
 
-    That is all of the `held_out` characters, or a first part of them: two million at most, and
-    where that is more than 50,000, in all the looks no more than are learned from. A run with
-    minutes reads for it a twentieth of the characters that it learns from, or fewer: it looks
-    less often, and where that is not enough, into a first part alone.
+
+def is_due(step: int, total: int, interval: int) -> bool:
+    """Whether what is due every `interval` steps is due after this one."""
+    return interval > 0 and (step % interval == 0 or step == total)
+
+
+def intervals(
+    config: TrainConfig, watch: WatchConfig, total: int, validation: int = 0
+) -> tuple[Intervals, int]:
+    """Return the intervals asked for, or a share of `total` steps, and how much is evaluated.
+
+    That is all of the `validation` characters, or a first part of them: two million at most, and
+    beyond 50,000 no more, in all evaluations, than are learned from. A run with minutes evaluates
+    a twentieth of the characters that it learns from, or fewer: it evaluates less often, and if
+    that is not enough, on a first part alone.
     """
-    asked, times = watch.evaluate_every, TIMES
-    looks = times if not asked else math.ceil(total / asked)
+    asked, times = watch.evaluate_every, EVALS_PER_RUN
+    evals = times if not asked else math.ceil(total / asked)
     learned = total * config.batch * config.length
-    scored = min(held_out, MOST, max(ENOUGH, learned // looks))
-    if config.minutes is not None and held_out > 0 and asked != 0:
-        read = SHARE * total * config.batch * config.length
+    scored = min(validation, MOST_CHARACTERS, max(ENOUGH_CHARACTERS, learned // evals))
+    if config.minutes is not None and validation > 0 and asked != 0:
+        read = EVAL_SHARE * total * config.batch * config.length
         if asked is None:
-            most = int(min(60 * config.minutes / PAUSE, read / min(held_out, ENOUGH)))
-            times = max(FEWEST, min(TIMES, most))
-        looks = times if asked is None else math.ceil(total / asked)
-        scored = min(held_out, max(LEAST, int(read / looks)))
+            in_time = 60 * config.minutes / SECONDS_BETWEEN_EVALS
+            most = int(min(in_time, read / min(validation, ENOUGH_CHARACTERS)))
+            times = max(FEWEST_EVALS, min(EVALS_PER_RUN, most))
+        evals = times if asked is None else math.ceil(total / asked)
+        scored = min(validation, max(FEWEST_CHARACTERS, int(read / evals)))
 
     def interval(asked: int | None, times: int) -> int:
         return math.ceil(total / times) if asked is None else asked
 
+    samples = 100 if watch.sample_at_best else min(SAMPLES_PER_RUN, times)
     every = Intervals(
         evaluate=interval(asked, times),
-        sample=interval(watch.sample_every, 100 if watch.sample_at_best else min(SAMPLES, times)),
+        sample=interval(watch.sample_every, samples),
         save=interval(watch.checkpoint_every, times),
-        log=interval(None, LINES),
+        log=interval(None, LINES_PER_RUN),
     )
     return every, scored

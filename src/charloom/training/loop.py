@@ -1,7 +1,7 @@
-"""THE loop: a text and a `RunConfig` become a run folder, told as a stream of events.
+"""The training loop: a run folder with its text becomes a trained model, told as events.
 
-It prints nothing. Whatever is looked at on the way (losses, samples, checkpoints, the clock)
-changes no bit of the weights, and a run that was stopped goes on to the very same weights.
+It prints nothing. Evaluations, samples, checkpoints and the clock change no bit of the weights,
+and a run that was stopped goes on to the very same weights.
 """
 
 import math
@@ -11,7 +11,6 @@ from time import perf_counter, sleep
 from typing import Any
 
 from charloom.config import NetworkConfig, NgramConfig
-from charloom.data.batches import open_batches
 from charloom.errors import CharloomError, DivergedError
 from charloom.evaluation import Score
 from charloom.models.engines import create_learner, pick_engine
@@ -22,36 +21,35 @@ from charloom.runs.meta import Rollback
 from charloom.runs.open import first_weights
 from charloom.runs.run import Run
 from charloom.signals import Interrupted, Signals
-from charloom.training.cadence import most_steps
-from charloom.training.divergence import Divergence, Guard
+from charloom.training.cadence import is_due, most_steps, next_due
+from charloom.training.divergence import Detector, Divergence
 from charloom.training.events import Evaluated, Event, Finished, Progress, Saved, Started, Warned
 from charloom.training.monitor import Monitor
 from charloom.training.ngram import fit
 from charloom.training.state import TrainState
-from charloom.training.time_budget import Deadline, Pace
+from charloom.training.time_budget import Pace, TimeBudget
 from charloom.training.trend import Evaluation, history, outlook, turned
-from charloom.training.writer import RETRY, RunWriter
+from charloom.training.writer import RETRY_SECONDS, RunWriter
 
-TICK = 0.25  # seconds between two reports of progress
-ROLLBACKS = 3  # times that a run goes back to a checkpoint and halves its rate
+TICK_SECONDS = 0.25  # between two reports of progress
+MOST_ROLLBACKS = 3  # of a run, each to half its learning rate
 
 
 def train(run: Run, resume: bool = False, began: float | None = None) -> Iterator[Event]:
-    """Train, and tell what happens; nothing does before the first event is asked for.
+    """Train a run, and yield what happens; nothing does before the first event is asked for.
 
-    With `resume`, goes on from the newest whole checkpoint to the same bits as if it had never
+    With `resume`, goes on from the newest valid checkpoint to the same bits as if it had never
     stopped. A run with minutes ends when they are over, counted from `began` (a reading of
-    perf_counter; None is now), or before, where held-out loss has clearly turned.
+    perf_counter; None is now), or earlier, if its validation loss has clearly turned upward.
 
-    Where the network breaks (stability.py says what that is), it goes back to the newest
-    checkpoint with half the learning rate, three times at most: then DivergedError is raised.
-    What cannot be written is tried again for ten minutes, and training goes on meanwhile.
-    SIGINT, SIGTERM and SIGHUP save a checkpoint after the update at hand and end the stream with
-    `Finished`; a second SIGINT raises KeyboardInterrupt. SIGUSR1 saves and goes on. Raises
-    CharloomError.
+    If training diverges (divergence.py says what that is), it rolls back to the newest checkpoint
+    with half the learning rate, three times at most: then DivergedError is raised. What cannot be
+    written is tried again for ten minutes, while training goes on. SIGINT, SIGTERM and SIGHUP save
+    a checkpoint after the current step and end the stream with `Finished`; a second SIGINT raises
+    KeyboardInterrupt. SIGUSR1 saves and goes on. Raises CharloomError.
     """
     with run.lock():
-        saved = _last_checkpoint(run, resume)
+        saved = _newest_checkpoint(run, resume)
         if isinstance(run.config.model, NgramConfig):
             yield from fit(run, run.config.model, saved)
             return
@@ -60,57 +58,71 @@ def train(run: Run, resume: bool = False, began: float | None = None) -> Iterato
             yield from trainer.events()
 
 
-def _last_checkpoint(run: Run, resume: bool) -> Checkpoint | None:
+def _newest_checkpoint(run: Run, resume: bool) -> Checkpoint | None:
     """What to go on from; None is the beginning."""
     if not checkpoint.steps(run.checkpoints):
         return None
     if not resume:
-        raise CharloomError(f"{run.path} is trained already: resume it, or choose another folder")
+        raise CharloomError(
+            f"{run.path} is trained already: resume it, or choose another folder",
+            "taken",
+            path=str(run.path),
+        )
     return run.checkpoint("latest")
 
 
 class _Trainer:
-    """A training run between two events; `now` is where it stands."""
+    """A training run between two events. All that a checkpoint holds of it is in `state`."""
 
     def __init__(
-        self,
-        run: Run,
-        model: NetworkConfig,
-        saved: Checkpoint | None,
-        began: float | None = None,
+        self, run: Run, model: NetworkConfig, saved: Checkpoint | None, began: float | None
     ) -> None:
-        config, V = run.config, len(run.vocabulary)
-        self.run, self.model, self.signals, self.writer = run, model, Signals(), RunWriter(run)
-        self.parts = run.dataset()
-        lanes = open_batches(self.parts.train, config.train)
-        self.most = most_steps(config.train, lanes.steps_per_epoch)
+        config, vocabulary = run.config, run.vocabulary
+        self.run, self.config, self.signals = run, config.train, Signals()
+        self.engine = pick_engine(config.engine, model, config.train)
+        self.parameters = parameter_count(model, len(vocabulary))
+        self.dataset = run.dataset()
         self.learner = create_learner(
-            model, config.train, V, config.engine, config.dtype, None, run.vocabulary.lengths
+            model,
+            config.train,
+            len(vocabulary),
+            config.engine,
+            config.dtype,
+            None,
+            vocabulary.lengths,
         )
-        self.now = TrainState(config, self.learner, lanes, run.vocabulary, self.parts.train)
-        self.monitor = Monitor(run, self.parts.validation, self.now, self.writer)
-        self.notes = [*self.parts.notes, *self.monitor.notes]
-        self.deadline: Deadline | None = None
-        if config.train.minutes is not None:
-            minutes, every = config.train.minutes, self.monitor.every
-            self.deadline = Deadline(60 * minutes, every, self.now.total)
-        self.told_at = perf_counter()  # the last report
-        self.score: Score | None = None
-        self.turned, self.warm = False, False
+        self.state = state = TrainState(config, self.learner, vocabulary, self.dataset.train)
+        self.monitor = Monitor(run, self.dataset.validation, state)
+        self.every = self.monitor.every
+        self.writer = RunWriter(run)
+        self.most = most_steps(config.train, state.batches.steps_per_epoch)
+        self.seconds = 60 * (config.train.minutes or math.inf)  # that the run has
+        self.budget = TimeBudget(self.seconds, self.every, state.total)
+        self.notes = [*self.dataset.notes, *self.monitor.notes]
+        self.score: Score | None = None  # the newest
+        self.turned = self.compiled = False
+        self.told_at = perf_counter()  # when progress was last reported
         self.began = began or self.told_at
+        self.saved_step: int | None = None
         if saved is not None:
-            self.notes += [*saved.notes, *self.now.restore(saved)]
+            self.notes += [*saved.notes, *state.restore(saved)]
             self.began -= saved.meta.seconds
+            self.saved_step = state.step
         elif (weights := first_weights(config)) is not None:
             self.learner.load(weights)
-        self.writer.forget(self.now.looked)
-        self._recall()
-        if saved is None:
-            self.saved_step = -1
+        self._start_from_state()
+
+    def _start_from_state(self) -> None:
+        """Begin anew all that is not restored from a checkpoint."""
+        self.writer.forget(self.state.done)
+        self.evaluations = history(self.run.metrics())
+        self.detector = Detector(self.learner, self.config.batch * self.config.length)
+        self.pace, self.told_sum, self.told_count = Pace(), 0.0, 0
 
     def events(self) -> Iterator[Event]:
+        """Train to the end of the run, or until a signal comes."""
         yield self._started()
-        if self.saved_step < 0:  # from here on there is always something to go back to
+        if self.saved_step is None:  # from here on there is always something to roll back to
             yield from self._save(best=False)
         while True:
             try:
@@ -118,234 +130,209 @@ class _Trainer:
                 yield from self._save_last()
                 break
             except Divergence as found:
-                if self.signals.caught:  # the checkpoint before it is whole
+                if self.signals.caught:  # the checkpoint before it is valid
                     break
-                yield from self._go_back(found)
+                yield from self._roll_back(found)
         yield self._finished()
 
     def _train(self) -> Iterator[Event]:
-        now = self.now
-        while (now.due or now.step < now.total) and not self.signals.caught:
+        state = self.state
+        while (state.due or state.step < state.total) and not self.signals.caught:
             with suppress(Interrupted):
-                if not now.due:
-                    self._advance(self.monitor.next())
-                    self._replan()
-                yield from self._look()
-            yield from self._tell()
-
-    def _advance(self, until: int) -> None:
-        """Update once at least, up to step `until` or the next tick.
-
-        The time of training goes here, so what is rare is done elsewhere.
-        """
-        if not self.warm:
-            with self.signals.at_once():  # compiling takes its time, and nothing is lost
-                return self._update(self.now.step + 1)
-        return self._update(until)
+                if not state.due:
+                    self._update(next_due(state.step, state.total, self.every))
+                    self._move_end()
+                yield from self._monitor()
+            yield from self._report()
 
     def _update(self, until: int) -> None:
-        now, began = self.now, perf_counter()
-        step, tick = now.step, began + TICK
-        losses: list[float] = []
-        unseen: list[tuple[int, Any, Any]] = []
-        next_batch, rate, observe = now.lanes.next, now.schedule.rate, now.schedule.observe
-        update, reset, caught = self.learner.update, self.learner.reset, self.signals.caught
-        suspects, observing = self.guard.suspects, now.schedule.needs_losses
+        """Take a step at least, until step `until`, the end of a tick or a signal."""
+        if self.compiled:
+            self._steps(until)
+        else:
+            with self.signals.at_once():  # it may compile for long, and nothing is lost
+                self._steps(self.state.step + 1)
+            self.compiled = True
+
+    def _steps(self, until: int) -> None:
+        """Take steps, and count them when the last is done. This loop is where the time goes."""
+        state, learner, signals = self.state, self.learner, self.signals
+        next_batch, schedule, detector = state.batches.next, state.schedule, self.detector
+        step, began, losses = state.step, perf_counter(), list[Any]()
+        late: list[tuple[int, Any, Any]] = []  # steps whose loss is still being computed
         while True:
             inputs, targets, fresh = next_batch()
             if fresh:
-                reset()
-            loss = update(inputs, targets, rate(step))
+                learner.reset()
+            loss = learner.update(inputs, targets, schedule.rate(step))
             step += 1
-            if type(loss) is not float:  # it is still being computed: `_take` looks at it
-                unseen.append((step, inputs, targets))
-            elif suspects(loss, inputs, targets):
-                self.guard.check(step, loss)
-            if observing:
-                observe(loss)
             losses.append(loss)
-            if step >= until or caught or perf_counter() > tick:
+            if type(loss) is float:
+                detector.see(step, loss, inputs, targets)
+            else:
+                late.append((step, inputs, targets))
+            if schedule.needs_losses:
+                schedule.observe(loss)
+            if step >= until or signals.caught or perf_counter() > began + TICK_SECONDS:
                 break
-        self.warm = True
-        self._take(losses, unseen)
+        losses = [float(loss) for loss in losses]  # only here is one waited for
+        for seen, inputs, targets in late:
+            detector.see(seen, losses[seen - state.step - 1], inputs, targets)
+        state.count(losses)
+        self.told_sum, self.told_count = self.told_sum + sum(losses), self.told_count + len(losses)
         self.pace.mark(step, perf_counter() - began)
 
-    def _take(self, lazy: list[float], unseen: list[tuple[int, Any, Any]]) -> None:
-        """Fold in losses; only here are lazy ones waited for, and their steps judged."""
-        losses, first = [float(loss) for loss in lazy], self.now.step + 1
-        for step, *read in unseen:
-            if self.guard.suspects(loss := losses[step - first], *read):
-                self.guard.check(step, loss)
-        for step, loss in enumerate(losses, first):
-            if not math.isfinite(loss):
-                raise Divergence(step, loss)
-        self.now.take(losses)
-        self.told_sum += sum(losses)
-        self.told_count += len(losses)
+    def _move_end(self) -> None:
+        """End where the minutes will be over, or here if the validation loss has turned."""
+        state, total = self.state, self.state.step
+        if not self.turned:
+            total = self.budget.total(state.step, state.total, self._spent(), self.pace)
+        state.end_at(min(self.most, total))
 
-    def _replan(self) -> None:
-        """Move the end to where the time will be over, or to here where there is no more use."""
-        now, total, spent = self.now, self.now.step, self._seconds()
-        if self.deadline and not self.turned:
-            total = min(self.most, self.deadline.total(total, now.total, spent, self.pace))
-        if self.deadline and total != now.total:
-            now.total = total
-            now.schedule.replan(now.step, total)
-
-    def _go_back(self, found: Divergence) -> Iterator[Event]:
-        """Go on from the newest checkpoint with half the learning rate."""
-        now = self.now
-        known, rate = now.rollbacks, now.schedule.rate(now.step)
-        what = f"the network broke at step {found.step:,}, with a loss of {found.loss:.4g}"
-        if len(known) == ROLLBACKS:
-            raise DivergedError(
-                f"{what} at learning rate {rate:.3g}, and half the rate, {ROLLBACKS} times, did "
-                "not help: train anew with a lower --learning-rate, or with --clip-norm 1"
-            )
-        now.restore(self.run.checkpoint("latest"))
-        now.set_rollbacks([*known, Rollback(at=found.step, to=now.step, loss=repr(found.loss))])
-        self.writer.forget(now.looked)
-        self._recall()
-        rate = now.schedule.rate(now.step)
-        text = f"{what}: back to step {now.step:,}, with half the learning rate, {rate:.3g}"
-        yield Warned(found.step, text)
-        yield from self._write(best=False)
-
-    def _recall(self) -> None:
-        """Take up what belongs to the checkpoint that has been restored."""
-        self.seen = history(self.run.metrics())
-        self.monitor.untold = [s for s in self.now.rollbacks if s.to == self.now.step]
-        self.saved_step = self.now.step
-        train = self.run.config.train
-        self.guard = Guard(self.learner, train.batch * train.length)
-        self.pace, self.told_sum, self.told_count = Pace(), 0.0, 0
-
-    def _look(self) -> Iterator[Event]:
-        """Do what is due after this step. None of it touches the learner."""
-        now, monitor, best, score, text = self.now, self.monitor, False, None, None
-        every = monitor.every
-        now.due = True  # until it is certain that no signal breaks it off
-        if monitor.scores():
-            with self._noting("evaluate"), self.signals.at_once():
-                score = monitor.score()
-            self._see(score)
-        if monitor.samples():
-            with self._noting("sample"), self.signals.at_once():
+    def _monitor(self) -> Iterator[Event]:
+        """Evaluate, sample, log and save what is due after this step; the learner is only read."""
+        state, monitor, every, best = self.state, self.monitor, self.every, False
+        score = text = None
+        state.due = True  # until it is certain that no signal breaks it off
+        if monitor.evaluates:
+            with self._timed("evaluate"), self.signals.at_once():
+                score = monitor.evaluate()
+            self._note(score)
+        if monitor.samples:
+            with self._timed("sample"), self.signals.at_once():
                 text = monitor.sample()
-        now.due = False
+        state.due = False
         if score is not None:
-            self.score, best = score, now.note_best(score.nats)
-            yield Evaluated(now.step, score, best)
-        if score is not None or monitor.is_due(every.log):
-            monitor.log(self._seconds(), score)
+            self.score, best = score, state.note_best(score.nats)
+            yield Evaluated(state.step, score, best)
+        if score is not None or is_due(state.step, state.total, every.log):
+            monitor.log(self._spent(), score, self.writer)
         if text is not None:
-            yield monitor.keep_sample(text)
-        saving = monitor.is_due(every.save)
-        if saving and monitor.held_out is None:
-            best = now.note_best(now.losses.smooth)
-        if saving or (best and every.save) or self.signals.save or self.writer.is_time():
-            with self._noting("save"):
+            yield monitor.keep(text, self.writer)
+        saves = is_due(state.step, state.total, every.save)
+        if saves and monitor.validation is None:
+            best = state.note_best(state.losses.smooth)
+        if saves or (best and every.save) or self.signals.save or self.writer.is_time():
+            with self._timed("save"):
                 saved = [*self._save(best)]
             yield from saved
 
-    def _see(self, score: Score) -> None:
-        """End here, where held-out loss has clearly turned."""
-        look = Evaluation(self.now.step, self._seconds() / 60, score.nats, math.nan)
-        self.seen.append(look)
-        if self.deadline and self.now.step < self.now.total and turned(self.seen):
+    def _note(self, score: Score) -> None:
+        """End the run here if it has minutes and its validation loss has clearly turned upward."""
+        state, minutes = self.state, self._spent() / 60
+        self.evaluations.append(Evaluation(state.step, minutes, score.nats, math.nan))
+        if self.config.minutes and state.step < state.total and turned(self.evaluations):
             self.turned = True
-            self._replan()
+            self._move_end()
 
     @contextmanager
-    def _noting(self, look: str) -> Iterator[None]:
+    def _timed(self, pause: str) -> Iterator[None]:
         began = perf_counter()
         yield
-        if self.deadline is not None:
-            self.deadline.note(look, perf_counter() - began, self.pace.per_second())
+        self.budget.note(pause, perf_counter() - began, self.pace.per_second())
+
+    def _roll_back(self, found: Divergence) -> Iterator[Event]:
+        """Go on from the newest checkpoint with half the learning rate."""
+        state = self.state
+        known, rate = state.rollbacks, state.schedule.rate(state.step)
+        what = f"training diverged at step {found.step:,}, with a loss of {found.loss:.4g}"
+        if len(known) == MOST_ROLLBACKS:
+            raise DivergedError(
+                f"{what} at learning rate {rate:.3g}, after {MOST_ROLLBACKS} rollbacks, each to "
+                "half the rate: train again with a lower --learning-rate, or with --clip-norm 1",
+                step=found.step,
+            )
+        state.restore(self.run.checkpoint("latest"))
+        self.saved_step = state.step
+        state.roll_back([*known, Rollback(at=found.step, to=state.step, loss=repr(found.loss))])
+        self._start_from_state()
+        rate = state.schedule.rate(state.step)
+        text = f"{what}: back to step {state.step:,}, with half the learning rate, {rate:.3g}"
+        yield Warned(found.step, text)
+        yield from self._write(best=False)
 
     def _save(self, best: bool) -> Iterator[Event]:
-        """Save, unless the network has broken: raises Divergence."""
-        self.guard.check(self.now.step)
-        if not self.now.is_finite():
-            raise Divergence(self.now.step, math.nan)
+        """Save a checkpoint; raises Divergence if what it would hold has diverged."""
+        self.detector.check(self.state.step)
+        if not self.state.is_finite():
+            raise Divergence(self.state.step, math.nan)
         yield from self._write(best)
 
     def _write(self, best: bool) -> Iterator[Event]:
-        now = self.now
         self.signals.save = False
-        path = self.writer.save(self.learner.arrays(), now.meta(self._seconds()))
+        path = self.writer.save(self.learner.arrays(), self.state.meta(self._spent()))
         if path is not None:
-            self.saved_step = now.step
-            yield Saved(now.step, path, best)
+            self.saved_step = self.state.step
+            yield Saved(self.state.step, path, best)
 
     def _save_last(self) -> Iterator[Event]:
-        """Save what is not saved yet; wait for a disk that is full until a signal comes."""
-        if self.saved_step != self.now.step:
+        """Save what is not saved yet; wait for a full disk until a signal comes."""
+        step = self.state.step
+        if self.saved_step != step:
             yield from self._save(best=False)
-        while self.saved_step != self.now.step:
-            yield from self._tell()
+        while self.saved_step != step:
+            yield from self._report()
             with suppress(Interrupted), self.signals.at_once():
-                sleep(RETRY)
+                sleep(RETRY_SECONDS)
             yield from self._write(best=False)
-            if self.saved_step != self.now.step and self.signals.caught:
-                raise CharloomError(self.writer.error)
+            if self.saved_step != step and self.signals.caught:
+                assert self.writer.error
+                raise self.writer.error
 
     def _started(self) -> Started:
         return Started(
             run=self.run,
-            engine=pick_engine(self.run.config.engine, self.model, self.run.config.train),
-            parameters=parameter_count(self.model, len(self.run.vocabulary)),
-            parts=self.parts,
-            step=self.now.step,
-            total=self.now.total,
+            engine=self.engine,
+            parameters=self.parameters,
+            parts=self.dataset,
+            step=self.state.step,
+            total=self.state.total,
             notes=tuple(self.notes),
         )
 
-    def _tell(self) -> Iterator[Event]:
-        now = self.now
+    def _report(self) -> Iterator[Event]:
         for text in self.writer.news:
-            yield Warned(now.step, text)
+            yield Warned(self.state.step, text)
         self.writer.news.clear()
-        late = perf_counter() - self.told_at > TICK / 2
-        if self.told_count and (late or now.step == now.total):
+        late = perf_counter() - self.told_at > TICK_SECONDS / 2
+        if self.told_count and (late or self.state.step == self.state.total):
             yield self._progress()
 
     def _progress(self) -> Progress:
-        now, loss, train = self.now, self.told_sum / self.told_count, self.run.config.train
-        characters = round(now.step * train.batch * train.length * now.per_id)
+        state, loss = self.state, self.told_sum / self.told_count
         self.told_sum, self.told_count, self.told_at = 0.0, 0, perf_counter()
         pace = self.pace.per_second()
-        left = (now.total - now.step) / pace if pace else None
-        if self.deadline and left and now.total < self.most:
-            left = max(0.0, self.deadline.seconds - self._seconds())
+        left = (state.total - state.step) / pace if pace else None
+        if self.config.minutes and left and state.total < self.most:
+            left = max(0.0, self.seconds - self._spent())
         return Progress(
-            step=now.step,
-            total=now.total,
-            epoch=now.step / now.lanes.steps_per_epoch,
-            characters=characters,
+            step=state.step,
+            total=state.total,
+            epoch=state.step / state.batches.steps_per_epoch,
+            characters=state.characters,
             loss=loss,
-            smooth=now.losses.smooth,
-            rate=now.schedule.rate(now.step - 1),
-            speed=pace * characters / now.step,
-            seconds=self._seconds(),
+            smooth=state.losses.smooth,
+            rate=state.schedule.rate(state.step - 1),
+            speed=pace * state.characters / state.step,
+            seconds=self._spent(),
             left=left,
         )
 
     def _finished(self) -> Finished:
-        now, minutes = self.now, self.run.config.train.minutes
-        done = now.step >= now.total and not now.due
+        state, minutes, caught = self.state, self.config.minutes, self.signals.caught
+        done = state.step >= state.total and not state.due
         return Finished(
             reason="turned" if self.turned else "done" if done else "interrupted",
-            signal=self.signals.caught[0] if self.signals.caught else None,
-            step=now.step,
-            total=now.total,
-            smooth=now.losses.smooth,
+            signal=caught[0] if caught else None,
+            step=state.step,
+            total=state.total,
+            smooth=state.losses.smooth,
             validation=self.score,
-            best=now.best,
+            best=state.best,
             path=self.run.path,
-            seconds=self._seconds(),
+            seconds=self._spent(),
             outlook=outlook(history(self.run.metrics()), minutes) if done and minutes else None,
         )
 
-    def _seconds(self) -> float:
+    def _spent(self) -> float:
         return perf_counter() - self.began

@@ -1,4 +1,6 @@
-"""What is looked at on the way: held-out loss, samples, a line of metrics. Nothing is changed."""
+"""What is measured and shown during training; nothing of the learner changes."""
+
+from typing import Any
 
 import msgspec
 
@@ -6,100 +8,102 @@ from charloom.config import NgramConfig, replace
 from charloom.data.tokenizer import Ids
 from charloom.evaluation import Score, evaluate
 from charloom.generation.sampling import generate
-from charloom.models.engines import LanguageModel, create_model, pick_engine
-from charloom.runs.meta import Rollback
+from charloom.models.engines import LanguageModel, LendsModel, create_model, pick_engine
 from charloom.runs.run import Run
-from charloom.training.cadence import intervals
+from charloom.training.cadence import intervals, is_due
 from charloom.training.events import Sampled
 from charloom.training.state import TrainState
 from charloom.training.writer import RunWriter
 
 
 class Monitor:
-    """Looks at the network of a run as its settings say; `every` says when.
+    """Evaluates and samples the model of a run; `every` says after how many steps what is due.
 
-    `notes` are sentences on what is not looked at. `untold` are rollbacks that are still to
-    stand in metrics.jsonl.
+    `validation` is what is scored, None if nothing is. `notes` are sentences on what is not.
     """
 
-    def __init__(self, run: Run, held_out: Ids | None, now: TrainState, writer: RunWriter) -> None:
-        config, size = run.config, 0 if held_out is None else len(held_out)
-        self.every, scored = intervals(config.train, config.watch, now.total, size)
-        self.held_out = None if held_out is None or not self.every.evaluate else held_out[:scored]
+    def __init__(self, run: Run, validation: Ids | None, state: TrainState) -> None:
+        config, size = run.config, 0 if validation is None else len(validation)
+        self.every, scored = intervals(config.train, config.watch, state.total, size)
+        self.validation = None if not self.every.evaluate or not size else validation
         self.notes: list[str] = []
-        self.untold: list[Rollback] = []
-        if held_out is not None and self.held_out is not None and scored < size:
-            part, whole = map(run.vocabulary.count, (self.held_out, held_out))
-            how = f"on the way the first {part:,} of {whole:,} held-out characters are scored"
-            self.notes.append(f"{how}; `charloom evaluate` scores all")
-        self._run, self._now, self._writer = run, now, writer
+        if self.validation is not None and scored < size:
+            whole = run.vocabulary.count(self.validation)
+            self.validation = self.validation[:scored]
+            part = run.vocabulary.count(self.validation)
+            self.notes.append(
+                f"during training, the validation loss is that of the first {part:,} of {whole:,} "
+                "characters; `charloom evaluate` scores all"
+            )
+        self._run, self._state = run, state
 
-    def next(self) -> int:
-        """Return the step after which something is due."""
-        now = self._now
-        return min(now.total, *((now.step // every + 1) * every for every in self.every if every))
+    @property
+    def evaluates(self) -> bool:
+        """Whether the validation loss is due at this step."""
+        state = self._state
+        return self.validation is not None and is_due(state.step, state.total, self.every.evaluate)
 
-    def is_due(self, every: int) -> bool:
-        """Whether what is done so often is due at this step."""
-        return every > 0 and (self._now.step % every == 0 or self._now.step == self._now.total)
-
-    def scores(self) -> bool:
-        """Whether held-out text is to be scored at this step."""
-        return self.held_out is not None and self.is_due(self.every.evaluate)
-
-    def score(self) -> Score:
-        """Score the held-out text."""
-        assert self.held_out is not None
-        return evaluate(self._model(), self.held_out)
-
+    @property
     def samples(self) -> bool:
-        """Whether the network is to write something at this step."""
-        watch, losses = self._run.config.watch, self._now.losses
-        below = watch.sample_below * self._now.first_loss
-        if losses.sampled is not None:
-            below = min(below, losses.sampled)
-        low = not watch.sample_at_best or losses.smooth < below
-        return low and self.is_due(self.every.sample)
+        """Whether a sample is due at this step."""
+        watch, state = self._run.config.watch, self._state
+        below = watch.sample_below * state.first_loss
+        if state.losses.sampled is not None:
+            below = min(below, state.losses.sampled)
+        low = not watch.sample_at_best or state.losses.smooth < below
+        return low and is_due(state.step, state.total, self.every.sample)
+
+    def evaluate(self) -> Score:
+        """Score the validation text."""
+        assert self.validation is not None
+        return evaluate(self._model(), self.validation)
 
     def sample(self) -> str:
-        """Let the network write."""
+        """Generate a sample, with a seed of its own at each step."""
         watch = self._run.config.watch
-        seed = None if watch.sample.seed is None else watch.sample.seed + self._now.step
+        seed = None if watch.sample.seed is None else watch.sample.seed + self._state.step
         config = replace(watch.sample, seed=seed)
         return "".join(generate(self._model(), config, length=watch.sample_length))
 
-    def keep_sample(self, text: str) -> Sampled:
-        """Keep what `sample` gave."""
-        now, watch = self._now, self._run.config.watch
+    def keep(self, text: str, writer: RunWriter) -> Sampled:
+        """Write a sample into the run; if the loss is low enough, into generated.txt, too."""
+        state, watch = self._state, self._run.config.watch
+        smooth = state.losses.smooth
         if watch.sample_at_best:
-            now.losses.sampled = now.losses.smooth
-        self._writer.write_sample(now.step, text)
-        share = now.losses.smooth / now.first_loss
-        if watch.write_below is not None and share < watch.write_below:
-            self._writer.append_generated(now.step, now.losses.smooth, text)
-        return Sampled(now.step, text)
+            state.losses.sampled = smooth
+        writer.write_sample(state.step, text)
+        if watch.write_below is not None and smooth / state.first_loss < watch.write_below:
+            writer.append_generated(state.step, smooth, text)
+        return Sampled(state.step, text)
 
-    def log(self, seconds: float, score: Score | None) -> None:
+    def log(self, seconds: float, score: Score | None, writer: RunWriter) -> None:
         """Add a line of metrics, after so many seconds of training."""
-        now, train = self._now, self._run.config.train
-        record = {
-            "step": now.step,
-            "characters": round(now.step * train.batch * train.length * now.per_id),
-            "seconds": seconds,
-            "loss": now.losses.sum / now.losses.count,
-            "smooth": now.losses.smooth,
-            "rate": now.schedule.rate(now.step - 1),
-        }
-        norm = now.gradient_norm
-        record |= {} if norm is None else {"gradient_norm": norm}
-        record |= {"validation": score.nats} if score else {}
-        record |= {"setbacks": msgspec.to_builtins(self.untold)} if self.untold else {}
-        self._writer.log(record)
-        now.losses.sum, now.losses.count, self.untold = 0.0, 0, []
+        writer.log(metrics_line(self._state, seconds, score))
+        self._state.losses.sum, self._state.losses.count = 0.0, 0
 
     def _model(self) -> LanguageModel:
-        config, model = self._run.config, self._run.config.model
-        assert not isinstance(model, NgramConfig)
-        engine = pick_engine(config.engine, model, config.train)  # a GPU that trains also reads
-        arrays = self._now.learner.arrays()
-        return create_model(model, arrays, self._run.vocabulary, engine, config.dtype)
+        state, config, vocabulary = self._state, self._run.config, self._run.vocabulary
+        if isinstance(state.learner, LendsModel):
+            return state.learner.model(vocabulary)
+        assert not isinstance(config.model, NgramConfig)
+        engine = pick_engine(config.engine, config.model, config.train)  # a GPU trains and reads
+        arrays = state.learner.arrays()
+        return create_model(config.model, arrays, vocabulary, engine, config.dtype)
+
+
+def metrics_line(state: TrainState, seconds: float, score: Score | None) -> dict[str, Any]:
+    """Return a line of metrics.jsonl; losses are means since the line before."""
+    losses, norm = state.losses, state.gradient_norm
+    line = {
+        "step": state.step,
+        "characters": state.characters,
+        "seconds": seconds,
+        "loss": losses.sum / losses.count,
+        "smooth": losses.smooth,
+        "rate": state.schedule.rate(state.step - 1),
+    }
+    line |= {} if norm is None else {"gradient_norm": norm}
+    line |= {"validation": score.nats} if score else {}
+    since = state.step - losses.count  # the step of the line before
+    rollbacks = [back for back in state.rollbacks if back.to >= since]
+    return line | ({"setbacks": msgspec.to_builtins(rollbacks)} if rollbacks else {})

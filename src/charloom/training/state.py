@@ -1,14 +1,14 @@
-"""Where a training run stands: all that a checkpoint holds of it."""
+"""The state of a training run: all that a checkpoint holds, and nothing else."""
 
 import math
 
 import numpy as np
 
 from charloom.config import RunConfig, differences
-from charloom.data.batches import Batches
+from charloom.data.batches import open_batches
 from charloom.data.tokenizer import Ids, Tokenizer
 from charloom.errors import CharloomError
-from charloom.models.engines import Learner
+from charloom.models.engines import Learner, ReportsGradientNorm
 from charloom.runs.checkpoint import Checkpoint
 from charloom.runs.meta import Best, Losses, Meta, Rollback
 from charloom.runs.run import versions
@@ -19,44 +19,57 @@ SMOOTHING = 0.999  # of the loss, as in min-char-rnn
 
 
 class TrainState:
-    """A learner, its place in the text, and what is remembered of its losses.
+    """What the next update, and the next line of metrics, follow from.
 
-    `first_loss` is that of guessing, ln V; `per_id` how many characters an id of the text stands
-    for, which is more than one where ids are tokens. `due` says that what is to be looked at after
-    `step` updates has not been looked at yet.
+    `step` updates of `total` are made by `learner` from `batches`, at the rates of `schedule`;
+    `losses` and `best` are what is remembered of them. `due` says that what is due after `step`
+    (evaluation, sample, checkpoint) is still to be done. `rollbacks` are those so far. What never
+    changes: `first_loss` is that of guessing, ln V; `per_id` how many characters of the text an id
+    stands for, more than one if ids are tokens.
     """
 
     def __init__(
-        self,
-        config: RunConfig,
-        learner: Learner,
-        lanes: Batches,
-        vocabulary: Tokenizer,
-        ids: Ids,
+        self, config: RunConfig, learner: Learner, vocabulary: Tokenizer, ids: Ids
     ) -> None:
-        """Begin with a learner that is to learn ids (N,)."""
-        self.learner, self.lanes = learner, lanes
+        """Begin with a learner that is to learn ids (N,); raises CharloomError."""
+        self.learner, self.batches = learner, open_batches(ids, config.train)
         self.per_id = vocabulary.count(ids) / len(ids)
         self.first_loss = math.log(len(vocabulary)) / self.per_id
         self.versions = versions()
-        self.rollbacks: list[Rollback] = []
         self.step, self.due = 0, False
         self.losses = Losses(smooth=self.first_loss)
         self.best: Best | None = None
+        self.rollbacks: list[Rollback] = []
         self._config = config
+        self._norm = learner if isinstance(learner, ReportsGradientNorm) else None
         self._begin_schedule()
 
     def _begin_schedule(self) -> None:
-        per_epoch = self.lanes.steps_per_epoch
+        per_epoch = self.batches.steps_per_epoch
         self.total = total_steps(self._config.train, per_epoch)
         self.schedule = Schedule(self._config.train, self.total, per_epoch)
 
     @property
-    def looked(self) -> int:
-        """The last step that has been looked at; a look broken off may have left its line."""
+    def done(self) -> int:
+        """The last step after which all that was due is done."""
         return self.step - self.due
 
-    def take(self, losses: list[float]) -> None:
+    @property
+    def characters(self) -> int:
+        """How many characters have been read in updates."""
+        train = self._config.train
+        return round(self.step * train.batch * train.length * self.per_id)
+
+    @property
+    def gradient_norm(self) -> float | None:
+        """The norm of the last update's gradient, before clipping; None if it is unknown.
+
+        A learner that clips it knows it; one that has just been restored knew it then.
+        """
+        norm = None if self._norm is None else self._norm.gradient_norm
+        return self.losses.gradient_norm if norm is None else norm
+
+    def count(self, losses: list[float]) -> None:
         """Count the updates that have just been made, with their losses in nats per character."""
         known = self.losses
         for loss in losses:
@@ -65,15 +78,6 @@ class TrainState:
         known.count += len(losses)
         self.step += len(losses)
 
-    @property
-    def gradient_norm(self) -> float | None:
-        """The norm of the last update's gradient, before it was clipped; None where unknown.
-
-        A learner that clips it has it; one that has just been restored had it then.
-        """
-        norm: float | None = getattr(self.learner, "gradient_norm", None)
-        return self.losses.gradient_norm if norm is None else norm
-
     def note_best(self, loss: float) -> bool:
         """Remember the lowest loss; whether this one is it."""
         best = self.best is None or self.best.loss is None or loss < self.best.loss
@@ -81,8 +85,14 @@ class TrainState:
             self.best = Best(self.step, loss)
         return best
 
+    def end_at(self, total: int) -> None:
+        """Let the run end at step `total`; the learning rate gets there smoothly."""
+        if total != self.total:
+            self.total = total
+            self.schedule.replan(self.step, total)
+
     def is_finite(self) -> bool:
-        """Whether every number of the learner's is one."""
+        """Whether no parameter and no other number of the learner's is NaN or infinite."""
         return all(np.isfinite(array).all() for array in self.learner.arrays().values())
 
     def meta(self, seconds: float) -> Meta:
@@ -93,7 +103,7 @@ class TrainState:
             seconds=seconds,
             best=self.best,
             versions=self.versions,
-            cursor=self.lanes.cursor(),
+            cursor=self.batches.cursor(),
             schedule=self.schedule.state(),
             losses=self.losses,
             due=self.due,
@@ -101,34 +111,42 @@ class TrainState:
             config=self._config,
         )
 
-    def set_rollbacks(self, rollbacks: list[Rollback]) -> None:
-        """Take note of returns to checkpoints: after each the learning rate is half."""
-        self.rollbacks = rollbacks
-        self.schedule.halvings = len(rollbacks)
-
     def restore(self, saved: Checkpoint) -> list[str]:
-        """Go to where a checkpoint was made; returns notes on what may differ from then.
+        """Take the state of a checkpoint; returns notes on versions that differ from then.
 
-        Raises CharloomError where it does not fit the settings.
+        Raises CharloomError if it does not fit the settings.
         """
         meta, dtype = saved.meta, self._config.dtype
         if meta.losses is None or {str(array.dtype) for array in saved.weights.values()} != {dtype}:
-            raise CharloomError(f"{saved.path} does not hold {dtype} weights: the run began so")
+            raise CharloomError(
+                f"{saved.path} does not hold {dtype} weights, with which the run began",
+                "other-settings",
+                path=str(saved.path),
+                field="dtype",
+            )
         if meta.config and (changed := differences(meta.config, self._config)):
             raise CharloomError(
                 f"{saved.path} was trained with other settings: {'; '.join(changed)}; put them "
-                "back into config.json, or begin another run with `charloom train --from`"
+                "back into config.json, or begin another run with `charloom train --from`",
+                "other-settings",
+                path=str(saved.path),
+                changed=tuple(changed),
             )
         self.learner.load(saved.weights | saved.state)
-        self.lanes.seek(meta.cursor)
+        self.batches.seek(meta.cursor)
         self._begin_schedule()
         self.schedule.restore(meta.schedule)
         self.total = self.schedule.total or self.total
         self.step, self.due = meta.step, meta.due
         self.best, self.losses = meta.best, meta.losses
-        self.set_rollbacks(meta.rollbacks)
+        self.roll_back(meta.rollbacks)
         return [
             f"saved by {name} {then}, now {now}: last bits may differ"
             for name, now in self.versions.items()
             if (then := meta.versions.get(name)) != now
         ]
+
+    def roll_back(self, rollbacks: list[Rollback]) -> None:
+        """Take note of the rollbacks so far: each halves the learning rate."""
+        self.rollbacks = rollbacks
+        self.schedule.halvings = len(rollbacks)

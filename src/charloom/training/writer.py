@@ -1,4 +1,4 @@
-"""What a run writes on the way. A disk that is full or gone for a while does not end it."""
+"""Writing into a run folder; a disk that is full or gone for a while does not end the run."""
 
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -10,34 +10,29 @@ from charloom.runs.meta import Meta
 from charloom.runs.run import Run
 from charloom.runs.tensors import Array
 
-PATIENCE = 600.0  # seconds for which a run goes on while it cannot save
-RETRY = 5.0  # seconds between two tries
+PATIENCE_SECONDS = 600.0  # for which a run goes on while it cannot save
+RETRY_SECONDS = 5.0  # between two tries
 
 
 class RunWriter:
-    """Writes into a run folder; what cannot be written now waits, and is tried again.
+    """Writes into a run folder; what cannot be written now is tried again later.
 
-    `news` gathers sentences on that. The first checkpoint must succeed, and a failure that
-    lasts longer than PATIENCE is raised: CharloomError.
+    `news` gathers sentences on that, `error` is the newest failure. The first checkpoint must
+    succeed, and a failure that lasts longer than PATIENCE_SECONDS is raised: CharloomError.
     """
 
     def __init__(self, run: Run) -> None:
         self.news: list[str] = []
-        self.error = ""  # the newest
+        self.error: CharloomError | None = None
         self._run = run
         self._lines: list[Mapping[str, Any]] = []
         self._has_saved = False
         self._since: float | None = None  # the first failure of those that have no end yet
         self._tried = 0.0
 
-    @property
-    def failing(self) -> bool:
-        """Whether the newest checkpoint is still to be written."""
-        return self._since is not None
-
     def is_time(self) -> bool:
         """Whether a save that has failed should be tried again."""
-        return self.failing and perf_counter() - self._tried > RETRY
+        return self._since is not None and perf_counter() - self._tried > RETRY_SECONDS
 
     def log(self, record: Mapping[str, Any]) -> None:
         """Add a line of metrics, after those that still wait."""
@@ -50,7 +45,7 @@ class RunWriter:
         self._run.truncate_metrics(step)
 
     def write_sample(self, step: int, text: str) -> None:
-        """Keep a sample; where that fails it is lost, but for what is shown of it."""
+        """Keep a sample; if that fails, it is lost."""
         self._attempt(lambda: self._run.write_sample(step, text))
 
     def append_generated(self, step: int, loss: float, text: str) -> None:
@@ -58,7 +53,7 @@ class RunWriter:
         self._attempt(lambda: self._run.append_generated(step, loss, text))
 
     def save(self, arrays: Mapping[str, Array], meta: Meta) -> Path | None:
-        """Write a checkpoint, with the metrics up to it; None where that failed."""
+        """Write a checkpoint, with the metrics up to it; None if that failed."""
         self._tried = perf_counter()
         saved: list[Path] = []
 
@@ -83,13 +78,14 @@ class RunWriter:
         try:
             write()
         except CharloomError as error:
-            self.error = f"{error}, then resume"
+            self.error = CharloomError(f"{error}, then resume", error.code, **error.facts)
             if not self._has_saved:
-                raise CharloomError(self.error) from error
+                raise self.error from error
             if self._since is None:
                 self._since = self._tried = perf_counter()
                 self.news.append(
-                    f"{error}; training goes on, and tries again for {PATIENCE / 60:g} minutes"
+                    f"{error}; training goes on, and tries again for "
+                    f"{PATIENCE_SECONDS / 60:g} minutes"
                 )
-            elif perf_counter() - self._since > PATIENCE:
-                raise CharloomError(self.error) from error
+            elif perf_counter() - self._since > PATIENCE_SECONDS:
+                raise self.error from error
