@@ -35,7 +35,7 @@ def read_newest(folder, arrays=None):
 
 
 def read_best(folder):
-    return checkpoint.read_best(folder, expected_of(arrays_of(0)))
+    return checkpoint.read_newest(folder, expected_of(arrays_of(0)), best=True)
 
 
 def meta_of(step, best=None):

@@ -73,6 +73,12 @@ def unreadable(path: Path, error: OSError) -> CharloomError:
     return CharloomError(f"{path} cannot be read: {error.strerror}", "unreadable", path=str(path))
 
 
+def unwritable(path: Path, error: OSError, cure: str = "solve that") -> CharloomError:
+    """Return the error for a file or folder that cannot be written."""
+    problem = f"cannot write {path} ({error.strerror or error}): {cure}"
+    return CharloomError(problem, "unwritable", path=str(path))
+
+
 def refuse_link(folder: Path) -> None:
     """Raise CharloomError for a link in place of a folder: it leads out of the run."""
     if folder.is_symlink():
@@ -107,11 +113,7 @@ def write_output(path: Path, content: bytes) -> None:
     try:
         replace_file(path, content)
     except OSError as error:
-        raise CharloomError(
-            f"cannot write {path} ({error.strerror}): name another file",
-            "unwritable",
-            path=str(path),
-        ) from None
+        raise unwritable(path, error, "name another file") from None
 
 
 def sync_folder(folder: Path) -> None:

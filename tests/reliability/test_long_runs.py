@@ -95,8 +95,8 @@ def test_the_log_of_a_long_run_stays_small_and_its_outline_stays(tmp_path, trial
     number, newest = trials.of(40_000, 10**7), 10_000
     if not trials.full:
         newest = 1000
-        monkeypatch.setattr(metrics, "LARGEST", 2**19)
-        monkeypatch.setattr(metrics, "NEWEST", newest)
+        monkeypatch.setattr(metrics, "LARGEST_BYTES", 2**19)
+        monkeypatch.setattr(metrics, "NEWEST_LINES", newest)
         monkeypatch.setattr(metrics, "STRETCHES", 100)
     path, noise, largest = tmp_path / "metrics.jsonl", random.Random(1), 0
     size_now = 0

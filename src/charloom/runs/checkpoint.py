@@ -21,6 +21,7 @@ import shutil
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import TypeVar
 
 import msgspec
 
@@ -33,6 +34,7 @@ from charloom.files import (
     refuse_link,
     sync_folder,
     unreadable,
+    unwritable,
     write_file,
 )
 from charloom.models.weights import STATE_PREFIXES
@@ -43,11 +45,14 @@ FILES = MODEL, STATE, META = "model.safetensors", "state.safetensors", "meta.jso
 MANIFEST = "MANIFEST.json"
 FORMAT = 1
 
+T = TypeVar("T")
+
 _TEMPORARY = ".saving-"
 _ASIDE = ".old"  # a checkpoint that gives way to one of the same step, until that is in place
 _NAME = re.compile(r"([0-9]{8,18})(?:\.old)?")
 _CURE = "delete the checkpoint"
 
+_encode = msgspec.json.encode
 _verified: dict[Path, list[tuple[int, int]]] = {}  # by this process: sizes and times of files
 
 
@@ -87,18 +92,14 @@ def save(folder: Path, arrays: Mapping[str, Array], meta: Meta, keep: int) -> Pa
     """
     final = folder / f"{meta.step:08d}"
     temporary = folder / f"{_TEMPORARY}{final.name}"
-    state, weights = _split(arrays)
-    files: dict[str, list[Block]] = {
-        MODEL: [*to_blocks({name: arrays[name] for name in weights})],
-        STATE: [*to_blocks({name: arrays[name] for name in state})],
-        META: [msgspec.json.encode(meta)],
-    }
+    weights, state = map(to_blocks, _split(arrays))
+    files: dict[str, list[Block]] = {MODEL: [*weights], STATE: [*state], META: [_encode(meta)]}
     needed = sum(len(block) for blocks in files.values() for block in blocks)
     try:
         _prepare(folder, needed)
         temporary.mkdir()
         listed = {name: _File(*write_file(temporary / name, files[name])) for name in FILES}
-        files[MANIFEST] = [msgspec.json.encode(_Manifest(FORMAT, listed))]
+        files[MANIFEST] = [_encode(_Manifest(FORMAT, listed))]
         write_file(temporary / MANIFEST, files[MANIFEST])
         sync_folder(temporary)
         for name, blocks in files.items():
@@ -139,7 +140,7 @@ def find(folder: Path, step: int) -> Path:
     )
 
 
-def read(path: Path, expected: Mapping[str, Expected], *, weights_only: bool = False) -> Checkpoint:
+def read(path: Path, expected: Mapping[str, Expected], weights_only: bool = False) -> Checkpoint:
     """Read one checkpoint; raises CharloomError, with what is wrong, unless it is complete.
 
     `expected` are the arrays that it must hold, those of `expected_arrays`. With `weights_only`
@@ -147,35 +148,41 @@ def read(path: Path, expected: Mapping[str, Expected], *, weights_only: bool = F
     """
     verify(path, (MODEL, META) if weights_only else FILES)
     meta = _meta(path)
-    state, weights = _split(expected)
-    return Checkpoint(
-        path,
-        meta,
-        read_arrays(path / MODEL, {name: expected[name] for name in weights}),
-        {} if weights_only else read_arrays(path / STATE, {name: expected[name] for name in state}),
-    )
+    weights, state = _split(expected)
+    found = read_arrays(path / MODEL, weights)
+    return Checkpoint(path, meta, found, {} if weights_only else read_arrays(path / STATE, state))
 
 
 def read_newest(
-    folder: Path, expected: Mapping[str, Expected], *, weights_only: bool = False
+    folder: Path,
+    expected: Mapping[str, Expected],
+    weights_only: bool = False,
+    best: bool = False,
 ) -> Checkpoint:
-    """Read the newest complete checkpoint in `folder`, with a note on each damaged one before it.
+    """Read the newest complete checkpoint in `folder`, or the `best`, which its meta.json names.
 
-    Raises CharloomError if there is none, and if a newer charloom wrote a newer one: to go on
-    from an older would in the end remove it.
+    A note tells of each damaged one that was passed over, for the one before it; instead of the
+    best that is the best before it, or the newest. Raises CharloomError if there is none, and if
+    a newer charloom wrote a newer one: to go on from an older would in the end remove it.
     """
-    return _first(_checkpoints(folder), folder, expected, weights_only)
-
-
-def read_best(
-    folder: Path, expected: Mapping[str, Expected], *, weights_only: bool = False
-) -> Checkpoint:
-    """Read the best checkpoint in `folder`: the one that the newest meta.json names.
-
-    If it is damaged, the best that was known before, or the newest, is read and a note says so.
-    Raises CharloomError as `read_newest` does.
-    """
-    return _first(_best_first(folder), folder, expected, weights_only)
+    passed: dict[Path, CharloomError] = {}
+    for path in _best_first(folder) if best else _checkpoints(folder):
+        if path in passed:
+            continue
+        try:
+            found = read(path, expected, weights_only)
+        except CharloomError as error:
+            if error.code == "newer-format":
+                raise
+            passed[path] = error
+            continue
+        notes = (f"{problem}; used {path.name} instead" for problem in passed.values())
+        return replace(found, notes=tuple(notes))
+    for first in passed.values():
+        message = f"no checkpoint in {folder} is complete: {first}"
+        raise CharloomError(message, first.code, **first.facts)
+    message = f"{folder} holds no checkpoint: the run has not saved one yet"
+    raise CharloomError(message, "not-found", path=str(folder))
 
 
 def verify(path: Path, names: Collection[str] = FILES) -> None:
@@ -198,10 +205,10 @@ def verify(path: Path, names: Collection[str] = FILES) -> None:
         _verify_file(path / name, manifest.files[name])
 
 
-def _split(names: Iterable[str]) -> tuple[list[str], list[str]]:
-    """Return the names of arrays of the training state, and of the others, the weights."""
-    state = [name for name in names if name.startswith(STATE_PREFIXES)]
-    return state, [name for name in names if name not in {*state}]
+def _split(arrays: Mapping[str, T]) -> tuple[dict[str, T], dict[str, T]]:
+    """Return the weights, and what belongs to the training state."""
+    state = {name: a for name, a in arrays.items() if name.startswith(STATE_PREFIXES)}
+    return {name: a for name, a in arrays.items() if name not in state}, state
 
 
 def _meta(path: Path) -> Meta:
@@ -211,33 +218,6 @@ def _meta(path: Path) -> Meta:
         reason = f"it holds step {meta.step}, so it was renamed or copied from elsewhere"
         raise damaged(path, reason, "give it back its name, or delete it")
     return meta
-
-
-def _first(
-    paths: Iterable[Path], folder: Path, expected: Mapping[str, Expected], weights_only: bool
-) -> Checkpoint:
-    """Read the first of these checkpoints that is complete, each tried once."""
-    passed: dict[Path, CharloomError] = {}
-    for path in paths:
-        if path in passed:
-            continue
-        try:
-            found = read(path, expected, weights_only=weights_only)
-        except CharloomError as error:
-            if error.code == "newer-format":
-                raise
-            passed[path] = error
-            continue
-        notes = (f"{problem}; used {path.name} instead" for problem in passed.values())
-        return replace(found, notes=tuple(notes))
-    for first in passed.values():
-        message = f"no checkpoint in {folder} is complete: {first}"
-        raise CharloomError(message, first.code, **first.facts)
-    raise CharloomError(
-        f"{folder} holds no checkpoint: the run has not saved one yet",
-        "not-found",
-        path=str(folder),
-    )
 
 
 def _best_first(folder: Path) -> Iterator[Path]:
@@ -312,12 +292,8 @@ def _rotate(final: Path, meta: Meta, keep: int) -> None:
                 _verified.pop(path, None)
         sync_folder(folder)
     except OSError as error:
-        raise CharloomError(
-            f"{final} is saved, but an older checkpoint beside it cannot be removed "
-            f"({error.strerror or error}): solve that",
-            "unwritable",
-            path=str(folder),
-        ) from error
+        cure = f"solve that; {final.name} is saved, but older checkpoints are still there"
+        raise unwritable(folder, error, cure) from error
 
 
 def _checkpoints(folder: Path) -> list[Path]:
@@ -325,22 +301,19 @@ def _checkpoints(folder: Path) -> list[Path]:
     refuse_link(folder)
     try:
         with os.scandir(folder) as found:
-            names = [e.name for e in found if _is_name(e.name) and e.is_dir(follow_symlinks=False)]
+            paths = [Path(entry) for entry in found if entry.is_dir(follow_symlinks=False)]
     except (FileNotFoundError, NotADirectoryError):
         return []
     except OSError as error:
         raise unreadable(folder, error) from None
-    return sorted(map(folder.joinpath, names), key=lambda path: (-_step(path), path.name))
-
-
-def _is_name(name: str) -> bool:
-    match = _NAME.fullmatch(name)
-    return match is not None and match[1] == f"{int(match[1]):08d}"
+    named = [path for path in paths if _step(path) >= 0]
+    return sorted(named, key=lambda path: (-_step(path), path.name))
 
 
 def _step(path: Path) -> int:
+    """Return the step that a checkpoint's name says; -1 for any other name."""
     match = _NAME.fullmatch(path.name)
-    return int(match[1]) if match else -1
+    return int(match[1]) if match and match[1] == f"{int(match[1]):08d}" else -1
 
 
 def _is_complete(path: Path) -> bool:

@@ -43,6 +43,7 @@ from charloom.files import (
     replace_file,
     sync_folder,
     unreadable,
+    unwritable,
     write_file,
 )
 from charloom.formatting import model_name
@@ -110,11 +111,7 @@ class Run:
             replace_file(path / "config.json", _pretty(config))  # whole, or there is no run
             sync_folder(path.parent)
         except OSError as error:
-            raise CharloomError(
-                f"cannot begin a run in {path} ({error.strerror}): choose another folder",
-                "unwritable",
-                path=str(path),
-            ) from error
+            raise unwritable(path, error, "choose another folder") from error
         return run
 
     @classmethod
@@ -140,7 +137,11 @@ class Run:
         The kernel drops the lock with the process that holds it, however that ends.
         """
         path = self.path / ".lock"
-        self._refuse_links(path)
+        for folder in self._samples, self.checkpoints:
+            refuse_link(folder)
+        for file_path in path, self._metrics, self._samples / "generated.txt":
+            if file_path.exists() or file_path.is_symlink():  # what is written into is no pipe
+                plain_size(file_path)
         with _writing(path):
             file = path.open("a+")
         with file:
@@ -159,14 +160,6 @@ class Run:
             file.write(f"{os.getpid()}\n")
             file.flush()
             yield
-
-    def _refuse_links(self, lock: Path) -> None:
-        """Raise CharloomError if a write would leave the folder by a link, or enter a pipe."""
-        for folder in (self._samples, self.checkpoints):
-            refuse_link(folder)
-        for file in (lock, self._metrics, self._samples / "generated.txt"):
-            if file.exists() or file.is_symlink():
-                plain_size(file)
 
     def read_text(self) -> Text:
         """Read the text again; raises CharloomError unless it is the one the run began with."""
@@ -213,16 +206,13 @@ class Run:
             file.write(f"---- {now}, step {step}, loss {loss:.6f} ----\n{text}\n\n".encode())
 
     def save(self, arrays: Mapping[str, Array], meta: Meta) -> Path:
-        """Write the metrics up to here through to the disk, then a checkpoint; returns its path.
-
-        Raises CharloomError.
-        """
+        """Write the metrics through to the disk, then a checkpoint; raises CharloomError."""
         if self._metrics.exists():
             with _writing(self._metrics), self._metrics.open("rb") as file:
                 os.fsync(file.fileno())
         return checkpoint.save(self.checkpoints, arrays, meta, self.config.watch.keep)
 
-    def checkpoint(self, which: Which = "best", *, weights_only: bool = False) -> Checkpoint:
+    def checkpoint(self, which: Which = "best", weights_only: bool = False) -> Checkpoint:
         """Read a checkpoint: the one of the lowest validation loss, the latest, or that of a step.
 
         If the best or the latest is damaged, another is read and its notes say so; a step that
@@ -231,9 +221,8 @@ class Run:
         expected = expected_arrays(self.config, len(self.vocabulary))
         if isinstance(which, int):
             path = checkpoint.find(self.checkpoints, which)
-            return checkpoint.read(path, expected, weights_only=weights_only)
-        read = checkpoint.read_best if which == "best" else checkpoint.read_newest
-        return read(self.checkpoints, expected, weights_only=weights_only)
+            return checkpoint.read(path, expected, weights_only)
+        return checkpoint.read_newest(self.checkpoints, expected, weights_only, which == "best")
 
     def load_weights(self, which: Which = "best") -> dict[str, Array]:
         """Return the arrays of the model alone; warns if a damaged checkpoint was passed over.
@@ -284,8 +273,7 @@ def _writing(path: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        message = f"cannot write {path} ({error.strerror}): solve that"
-        raise CharloomError(message, "unwritable", path=str(path)) from error
+        raise unwritable(path, error) from error
 
 
 def _pretty(struct: msgspec.Struct) -> bytes:
@@ -294,11 +282,9 @@ def _pretty(struct: msgspec.Struct) -> bytes:
 
 def _clear_folder(path: Path) -> None:
     """Make room for a run: only what a kill left of another's beginning is removed."""
-    names = {entry.name for entry in path.iterdir()} if path.is_dir() else set()
+    names = {*_names(path)} if path.is_dir() else set()
     if names - _BEGINNING:
-        what = (
-            "already holds a run: resume it" if "config.json" in names else "is not empty: empty it"
-        )
-        raise CharloomError(f"{path} {what} or choose another folder", "taken", path=str(path))
+        what = "holds a run already" if "config.json" in names else "is not empty"
+        raise CharloomError(f"{path} {what}: choose another folder", "taken", path=str(path))
     for name in names:
         (path / name).rmdir() if (path / name).is_dir() else (path / name).unlink()
