@@ -87,7 +87,7 @@ class LiveView(View):
         lines: list[RenderableType] = []
         width = min(self._console.width, MAX_COLUMNS) - 1
         if self.progress is not None:
-            lines += [_bar(self.progress, width, self.minutes), Text(), self._losses(), Text()]
+            lines += [_bar(self.progress, width, self.minutes), Text(), *self._losses(), Text()]
             lines += [_pace(self.progress), Text()]
         if self._status:
             lines += [Text(f"{self._status} ...", "dim", no_wrap=True, overflow="ellipsis")]
@@ -96,18 +96,13 @@ class LiveView(View):
             lines += [*_sample(self._console, self.sampled, width, most), Text()]
         self._draw(Group(*lines))
 
-    def _losses(self) -> Table:
-        table = Table.grid(padding=(0, 2), pad_edge=False)
-        table.add_column(style="dim")
-        table.add_column(justify="right")
-        table.add_column(justify="right")
-        table.add_column(style="dim", no_wrap=True, overflow="ellipsis")
-        table.add_row("", Text("nats", "dim"), Text("bits", "dim"), "per character")
-        table.add_row("training loss", *_both(self.training_loss()), "")
+    def _losses(self) -> list[Text]:
+        lines = [Text(f"{'':15}  {'nats':>6}  {'bits':>6}  per character", "dim")]
+        lines += [_loss("training loss", self.training_loss())]
         if self.evaluated is not None:
-            figures = _both(self.evaluated.score.nats, "bold")
-            table.add_row("validation loss", *figures, _when(self.evaluated, self.best))
-        return table
+            when = _when(self.evaluated, self.best)
+            lines += [_loss("validation loss", self.evaluated.score.nats, "bold", when)]
+        return lines
 
     def _print(self, *lines: Text) -> None:
         """Write what stays, below all that was drawn."""
@@ -148,8 +143,11 @@ def _bar(progress: Progress, width: int, minutes: float | None) -> Table:
     return row
 
 
-def _both(nats: float, style: str = "") -> tuple[Text, Text]:
-    return Text(f"{nats:.3f}", style), Text(f"{nats / LN2:.3f}", style)
+def _loss(label: str, nats: float, style: str = "", when: str = "") -> Text:
+    figures = f"  {nats:6.3f}  {nats / LN2:6.3f}  "
+    line = Text.assemble((f"{label:15}", "dim"), (figures, style), (when, "dim"))
+    line.no_wrap, line.overflow = True, "ellipsis"
+    return line
 
 
 def _when(newest: Evaluated, best: Evaluated | None) -> str:
@@ -159,12 +157,8 @@ def _when(newest: Evaluated, best: Evaluated | None) -> str:
 
 
 def _pace(progress: Progress) -> Text:
-    words = (
-        f"learning rate {progress.rate:.3g}",
-        speed(progress.speed),
-        f"epoch {progress.epoch:.1f}",
-    )
-    return Text("   ".join(words), "dim", no_wrap=True, overflow="ellipsis")
+    pace = f"learning rate {progress.rate:.3g}   {speed(progress.speed)}   "
+    return Text(f"{pace}epoch {progress.epoch:.1f}", "dim", no_wrap=True, overflow="ellipsis")
 
 
 def _sample(console: Console, sampled: Sampled, width: int, most: int) -> list[Text]:
