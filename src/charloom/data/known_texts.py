@@ -71,7 +71,7 @@ def load_corpus(name: str, known: Sequence[KnownText] = KNOWN_TEXTS) -> str:
     if text is None:
         names = ", ".join(text.name for text in known)
         raise CharloomError(
-            f"there is no corpus {name!r}: the known ones are {names}", "not-found", name=name
+            f"there is no text named {name!r}: choose one of {names}", "not-found", name=name
         )
     if text.url:
         return _download(text)

@@ -62,33 +62,27 @@ class Piped:
     label = STDIN
 
     def __init__(self) -> None:
-        if sys.stdin is None:
-            raise CharloomError(
-                "standard input is closed: pipe a text in, or name a file", "unreadable"
-            )
-        _refuse_devices()
+        _refuse_endless_stdin()
+        self.size = 0  # bytes
         self._file = tempfile.TemporaryFile(buffering=0)  # noqa: SIM115
         weakref.finalize(self, self._file.close)
-        self.size = 0  # bytes
-        while chunk := _read_stdin():
-            self.size += len(chunk)
-            if self.size > STDIN_BYTES:
-                raise CharloomError(
-                    f"standard input is longer than {STDIN_BYTES:,} bytes: save it to a file, and "
-                    "name that",
-                    "unsupported",
-                    limit=STDIN_BYTES,
-                )
-            try:
-                with open(self._file.fileno(), "ab", closefd=False) as file:
-                    file.write(chunk)
-            except OSError as error:
-                raise CharloomError(
-                    f"standard input cannot be saved in {tempfile.gettempdir()} "
-                    f"({error.strerror}): save it to a file, and name that",
-                    "unwritable",
-                    path=tempfile.gettempdir(),
-                ) from None
+        try:
+            with open(self._file.fileno(), "wb", closefd=False) as copy:
+                while chunk := sys.stdin.buffer.read(CHUNK):
+                    self.size += copy.write(chunk)
+                    if self.size > STDIN_BYTES:
+                        raise CharloomError(
+                            f"standard input is longer than {STDIN_BYTES:,} bytes: save it to a "
+                            "file, and name that",
+                            "unsupported",
+                            limit=STDIN_BYTES,
+                        )
+        except OSError as error:
+            raise CharloomError(
+                f"standard input cannot be copied to {tempfile.gettempdir()} ({error.strerror}): "
+                "save it to a file, and name that",
+                "unreadable",
+            ) from None
 
     def pieces(self, changes: Changes, place: int = 0) -> Iterator[tuple[str, int]]:
         """Yield the text from `place` on in pieces, with the place behind each."""
@@ -215,8 +209,11 @@ def _files(folder: Path, tally: Tally) -> list[Part]:
     return parts
 
 
-def _refuse_devices() -> None:
+def _refuse_endless_stdin() -> None:
     """A terminal that nobody types at would be waited for; /dev/zero never ends."""
+    if sys.stdin is None:
+        problem = "standard input is closed: pipe a text in, or name a file"
+        raise CharloomError(problem, "unreadable")
     try:
         device = stat.S_ISCHR(os.fstat(sys.stdin.buffer.fileno()).st_mode)
     except io.UnsupportedOperation:
@@ -227,16 +224,6 @@ def _refuse_devices() -> None:
             "or name a file",
             "unreadable",
         )
-
-
-def _read_stdin() -> bytes:
-    try:
-        return sys.stdin.buffer.read(CHUNK)
-    except OSError as error:
-        raise CharloomError(
-            f"standard input cannot be read ({error.strerror}): pipe a text in, or name a file",
-            "unreadable",
-        ) from None
 
 
 def changed(label: str) -> CharloomError:

@@ -6,11 +6,13 @@ from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, ClassVar, Literal, Self
 
+import msgspec
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from charloom.data.tokenizer import Ids
 from charloom.errors import CharloomError
+from charloom.files import one_line
 
 _CHUNK = 1 << 16  # characters encoded at once: the pieces in between stay in the cache
 
@@ -87,14 +89,10 @@ class Vocabulary:
     def from_json(cls, document: str) -> Self:
         """Read what `to_json` wrote; raises CharloomError if it is not a vocabulary."""
         try:
-            characters = json.loads(document)
-        except (ValueError, RecursionError) as error:
-            problem = f"the vocabulary is not JSON ({error}): the file is damaged"
+            return cls(msgspec.json.decode(document, type=tuple[str, ...]))
+        except (msgspec.MsgspecError, RecursionError) as error:
+            problem = f"the vocabulary is not a list of characters ({one_line(error)})"
             raise CharloomError(problem, "damaged") from None
-        if not isinstance(characters, list):
-            problem = "the vocabulary is not a list of characters: the file is damaged"
-            raise CharloomError(problem, "damaged")
-        return cls(tuple(characters))
 
     def to_json(self) -> str:
         """Return the characters as a JSON list, in ASCII, so that no encoding can harm it."""
