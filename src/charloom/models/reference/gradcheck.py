@@ -5,9 +5,11 @@ correct if it agrees with that quotient for every parameter: slow, but it needs 
 forward pass, so a mistake in `backward` has nowhere to hide.
 """
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import NamedTuple, get_args
+from itertools import product
+from typing import get_args
 
 import numpy as np
 
@@ -20,20 +22,6 @@ from charloom.models.weights import Array, Weights, weight_shapes
 THRESHOLD = 1e-6  # relative error that central differences in float64 explain
 EMBEDDINGS = {"one-hot": 0, "embedded": 3}
 LAYERS = (1, 2, 3)
-
-
-class GradientCheck(NamedTuple):
-    """How far the gradient of one weight array is from the differences of the loss.
-
-    `relative_error` is |d - n| / (|d| + |n|) for the gradient d, the numerical gradient n and
-    the Euclidean norm of the whole array: 0 is perfect, 1 is a wrong sign, and 1e-6 allows for
-    what central differences in float64 cannot resolve. Single parameters are not compared:
-    one whose gradient is next to 0 would show rounding and nothing else.
-    """
-
-    name: str
-    relative_error: float
-    parameters: int
 
 
 def numerical_gradient(f: Callable[[], float], array: Array, step: float = 1e-5) -> Array:
@@ -55,7 +43,11 @@ def numerical_gradient(f: Callable[[], float], array: Array, step: float = 1e-5)
 
 
 def relative_error(d: Array, n: Array) -> float:
-    """Return |d - n| / (|d| + |n|) in the Euclidean norm; 0 if both are 0."""
+    """Return |d - n| / (|d| + |n|) for a gradient d and the numerical gradient n; 0 if both are 0.
+
+    0 is perfect, 1 is a wrong sign. The norms are Euclidean, over the whole array: a single
+    parameter whose gradient is next to 0 would show rounding and nothing else.
+    """
     scale = float(np.linalg.norm(d) + np.linalg.norm(n))
     return float(np.linalg.norm(d - n)) / scale if scale else 0.0
 
@@ -67,8 +59,8 @@ def check_gradients(
     length: int = 4,
     seed: int = 0,
     dropout: float = 0.0,
-) -> list[GradientCheck]:
-    """Check every weight of the network that `config` describes, in float64.
+) -> dict[str, float]:
+    """Return the relative error of each weight's gradient, in the network of `config`, in float64.
 
     Weights, biases and carried state are drawn from N(0, 1/4), not as training starts them: at
     zero, wrong terms could vanish. It takes two forward passes for each parameter, so keep
@@ -93,15 +85,15 @@ def check_gradients(
     logits, _, cache = network.forward(config, weights, ids, states, masks)
     _, dlogits = cross_entropy(logits, targets)
     gradients = network.backward(config, weights, dlogits / targets.size, cache)
-    return [
-        GradientCheck(name, relative_error(gradients[name], numerical_gradient(loss, w)), w.size)
+    return {
+        name: relative_error(gradients[name], numerical_gradient(loss, w))
         for name, w in weights.items()
-    ]
+    }
 
 
 @dataclass(frozen=True)
 class CellCheck:
-    """A GradientCheck of one weight, and of which network it is."""
+    """How far the gradient of one weight, of so many parameters, is from the loss's slope."""
 
     cell: Cell
     inputs: str
@@ -113,12 +105,10 @@ class CellCheck:
 
 def check_cells() -> list[CellCheck]:
     """Check small networks of every cell, of one-hot and embedded inputs, of 1 to 3 layers."""
-    return [
-        CellCheck(cell, inputs, layers, check.name, check.parameters, check.relative_error)
-        for cell in get_args(Cell)
-        for inputs, embedding in EMBEDDINGS.items()
-        for layers in LAYERS
-        for check in check_gradients(
-            ModelConfig(cell=cell, layers=layers, hidden=4, embedding=embedding)
-        )
-    ]
+    checks = []
+    for cell, inputs, layers in product(get_args(Cell), EMBEDDINGS, LAYERS):
+        config = ModelConfig(cell=cell, layers=layers, hidden=4, embedding=EMBEDDINGS[inputs])
+        sizes = {name: math.prod(shape) for name, shape in weight_shapes(config, 5).items()}
+        for name, error in check_gradients(config, 5).items():
+            checks.append(CellCheck(cell, inputs, layers, name, sizes[name], error))
+    return checks
