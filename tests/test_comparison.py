@@ -124,15 +124,15 @@ def test_runs_with_other_held_out_text_are_refused_and_what_differs_is_said(
     text = played(tmp_path / "text", replace(settings, data=other))
     none = played(tmp_path / "none", replace(settings, data=replace(data, validation=0)))
     (first,) = opened(home, "ngram")
-    with refused("changed-text", field="split", paths=(first.path, cut.path)) as caught:
+    with refused("changed-text", field="split", paths=(str(first.path), str(cut.path))) as caught:
         compare([first, cut])
     assert "3,600" in str(caught.value)
     assert "3,200" in str(caught.value)
-    with refused("changed-text", field="text", paths=(first.path, text.path)) as caught:
+    with refused("changed-text", field="text", paths=(str(first.path), str(text.path))) as caught:
         compare([first, text])
     assert "law.txt" in str(caught.value)
     assert "more.txt" in str(caught.value)
-    with refused("no-text", path=none.path):
+    with refused("no-text", path=str(none.path)):
         compare([none])
     found = compare([first, cut, text, none], Text.from_string(OTHER, "other"), sampling_seconds=0)
     assert found.part is None

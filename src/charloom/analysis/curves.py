@@ -6,6 +6,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
+import numpy as np
+
 from charloom.files import read_bytes
 from charloom.formatting import model_name, printable
 from charloom.runs.run import Run
@@ -82,13 +84,9 @@ class Curve:
         if axis == "steps":
             return float(step)
         xs, steps = self.series(axis, "step")
-        after = next((k for k, known in enumerate(steps) if known >= step), None)
-        if after is None or steps[after] == step:
-            return xs[after] if after is not None else None
-        if after == 0:
-            return xs[0] * step / steps[0]
-        share = (step - steps[after - 1]) / (steps[after] - steps[after - 1])
-        return xs[after - 1] + share * (xs[after] - xs[after - 1])
+        if not steps or step > steps[-1]:
+            return None
+        return float(np.interp(step, [0, *steps], [0, *xs]))
 
 
 def curve(run: Run, name: str | None = None) -> Curve:

@@ -3,7 +3,8 @@
 The limits are those of `training.trend`, by which runs are stopped, too.
 """
 
-from collections.abc import Callable
+import math
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import Literal
@@ -28,6 +29,92 @@ UNDERFITTING_RATIO = 1.03  # of validation to training loss, at most
 UNSTABLE_SHARE = 0.2  # of evaluations up to the best one with a higher loss than the one before
 MIN_RISES = 2  # of an unstable loss
 MIN_EPOCHS = 1.0  # below, there is more to read
+TEXTS: dict[str, tuple[Tone, str, str, str]] = {  # tone, title, what was observed, what to do
+    "unmeasured": (
+        "warning",
+        "No validation loss",
+        "No validation loss was measured, so that overfitting cannot be told from learning.",
+        "Hold some text out (--validation 0.1), or score another one: charloom evaluate RUN FILE.",
+    ),
+    "stopped": (
+        "warning",
+        "Stopped early",
+        "Training stopped at step {step:,} of {iterations:,}.",
+        "Continue with charloom resume RUN: the result is the same as if it had never stopped.",
+    ),
+    "setbacks": (
+        "warning",
+        "Training diverged",
+        "It returned to a checkpoint {times} ({places}), each time with half the learning rate.",
+        "Start with a lower learning rate: --learning-rate {rate:.2g}{clip}.",
+    ),
+    "turned": (
+        "warning",
+        "Validation loss is rising",
+        "It was lowest at step {best_step:,}, {best_loss}, and ended at {last_loss}. Since then "
+        "the model has been overfitting. The best checkpoint is kept; sample and evaluate use it.",
+        "More text like this helps most; then dropout ({more_dropout}), or a smaller model.",
+    ),
+    "improving": (
+        "advice",
+        "Still improving",
+        "In the second half of training, validation loss fell by {fallen:.0%}, from {half:.3f} to "
+        "{last_loss}.",
+        "Train for longer: {more_time}.",
+    ),
+    "level": (
+        "good",
+        "Converged",
+        "Validation loss has levelled off at {last_loss}: more training would change little.",
+        "",
+    ),
+    "overfitting": (
+        "warning",
+        "Overfitting",
+        "Final {losses}: {more:.0%} more, after {epochs:.1f} epochs. The model has memorised parts "
+        "of the text.",
+        "More text, more dropout ({more_dropout}), or less training.",
+    ),
+    "underfitting": (
+        "advice",
+        "Underfitting",
+        "Both losses have levelled off close to each other: {losses}. {parameters:,} parameters "
+        "are too few for {characters:,} characters.",
+        "A larger model{wider}, trained for longer.",
+    ),
+    "balanced": (
+        "good",
+        "No overfitting",
+        "Final {losses}: the model predicts new text about as well as its training text.",
+        "",
+    ),
+    "swings": (
+        "advice",
+        "Unstable loss",
+        "Before its best, validation loss rose in {rises} of {looks} evaluations, last at step "
+        "{step:,}: the learning rate is too high.",
+        "A lower one (--learning-rate {rate:.2g}) or one that decays (--schedule cosine).",
+    ),
+    "unread": (
+        "advice",
+        "Less than one epoch",
+        "It has read {read:.0%} of the training text.",
+        "Train for longer: {more_time}.",
+    ),
+    "unknown": (
+        "advice",
+        "Too early to tell",
+        "{lines} of metrics and {evaluations} are too few.",
+        "Train for longer: {more_time}.",
+    ),
+    "counted": (
+        "good",
+        "Counted, not trained",
+        "An n-gram model predicts from the last {context}{loss}. It is trained in one step and "
+        "has no curve.",
+        "It is the baseline for a network: charloom compare shows them side by side.",
+    ),
+}
 
 
 @dataclass(frozen=True)
@@ -55,6 +142,17 @@ class _Case:
     seen: list[Evaluation]
     epochs: float
 
+    def finding(self, name: str, words: Mapping[str, object] = {}, **figures: float) -> Finding:
+        train, points = self.run.config.train, self.curve.points
+        if train.minutes is not None:
+            more_time = f"--minutes {longer(train.minutes):g}"
+        else:
+            last = points[-1].step if points else 1000
+            more_time = f"--iterations {2 * max(last, train.iterations or 0)}"
+        dropout = min(0.6, max(0.2, train.dropout + 0.15))
+        common = {"more_time": more_time, "more_dropout": f"--dropout {dropout:.2g}"}
+        return _finding(name, common | dict(words), figures)
+
 
 def diagnose(run: Run) -> tuple[Finding, ...]:
     """Return findings on a run, the most important first; at least one.
@@ -62,16 +160,23 @@ def diagnose(run: Run) -> tuple[Finding, ...]:
     Raises CharloomError if its files are damaged.
     """
     model = run.config.model
-    if isinstance(model, NgramConfig):
-        return (_counted(run, model),)
     known = curve(run)
+    if isinstance(model, NgramConfig):
+        return (_counted(known, model),)
     data = run.config.data
     learned = run.corpus.characters * (1 - data.validation - data.test)
     characters = max((point.characters or 0.0 for point in known.points), default=0.0)
     case = _Case(run, model, known, _evaluations(run), characters / learned)
-    found = (finding(case) for finding in _FINDINGS)
-    told = tuple(finding for finding in found if finding is not None)
-    return told or (_unknown(case),)
+    return tuple(_findings(case)) or (
+        case.finding(
+            "unknown",
+            {
+                "lines": count(len(known.points), "line"),
+                "evaluations": count(len(case.seen), "evaluation"),
+            },
+            looks=len(case.seen),
+        ),
+    )
 
 
 def _evaluations(run: Run) -> list[Evaluation]:
@@ -81,239 +186,95 @@ def _evaluations(run: Run) -> list[Evaluation]:
     return history(ln for ln in lines if all(isinstance(ln.get(n), int | float) for n in numbers))
 
 
-def _unmeasured(case: _Case) -> Finding | None:
-    if case.curve.best is not None:
-        return None
-    return Finding(
-        "unmeasured",
-        "warning",
-        "No validation loss",
-        "No validation loss was measured, so that overfitting cannot be told from learning.",
-        "Hold some text out (--validation 0.1), or score another one: charloom evaluate RUN FILE.",
-        {},
-    )
+def _findings(case: _Case) -> Iterator[Finding]:
+    train, points, rollbacks = case.run.config.train, case.curve.points, case.curve.setbacks
+    if case.curve.best is None:
+        yield case.finding("unmeasured")
+    asked = train.iterations if train.minutes is None else None
+    if points and asked is not None and points[-1].step < asked:
+        yield case.finding("stopped", step=points[-1].step, iterations=asked)
+    if rollbacks:
+        words = {
+            "times": count(len(rollbacks), "time"),
+            "places": ", ".join(f"from step {r.at:,} to {r.to:,}" for r in rollbacks),
+            "rate": train.learning_rate * 0.5 ** len(rollbacks),
+            "clip": ", or --clip-norm 1" if train.clip_norm is None else "",
+        }
+        yield case.finding("setbacks", words, setbacks=len(rollbacks))
+    if case.seen:
+        yield from _trend(case)
+        yield from _gap(case)
+        yield from _rises(case)
+    if points and case.epochs < MIN_EPOCHS:
+        yield case.finding("unread", read=case.epochs)
 
 
-def _stopped(case: _Case) -> Finding | None:
-    asked, last = case.run.config.train, case.curve.points[-1:]
-    if not last or asked.minutes is not None or asked.iterations is None:
-        return None
-    if last[0].step >= asked.iterations:
-        return None
-    return Finding(
-        "stopped",
-        "warning",
-        "Stopped early",
-        f"Training stopped at step {last[0].step:,} of {asked.iterations:,}.",
-        "Continue with charloom resume RUN: the result is the same as if it had never stopped.",
-        {"step": last[0].step, "iterations": asked.iterations},
-    )
-
-
-def _setbacks(case: _Case) -> Finding | None:
-    setbacks = case.curve.setbacks
-    if not setbacks:
-        return None
-    places = ", ".join(f"from step {s.at:,} to {s.to:,}" for s in setbacks)
-    return Finding(
-        "setbacks",
-        "warning",
-        "Training diverged",
-        f"It returned to a checkpoint {count(len(setbacks), 'time')} ({places}), each time with "
-        "half the learning rate.",
-        f"Start with a lower learning rate: --learning-rate {_half(case, len(setbacks)):.2g}"
-        + (", or --clip-norm 1." if case.run.config.train.clip_norm is None else "."),
-        {"setbacks": len(setbacks)},
-    )
-
-
-def _trend(case: _Case) -> Finding | None:
-    state = trend(case.seen)
-    if state is None:
-        return None
-    return {"risen": _turned, "improving": _improving, "level": _level}[state](case)
-
-
-def _turned(case: _Case) -> Finding:
+def _trend(case: _Case) -> Iterator[Finding]:
     best, last = best_evaluation(case.seen), case.seen[-1]
-    return Finding(
-        "turned",
-        "warning",
-        "Validation loss is rising",
-        f"It was lowest at step {best.step:,}, {_both(best.held_out)}, and ended at "
-        f"{_both(last.held_out)}. Since then the model has been overfitting. The best checkpoint "
-        "is kept; sample and evaluate use it.",
-        f"More text like this helps most; then dropout ({_more_dropout(case)}), or a smaller "
-        "model.",
-        {"best": best.held_out, "best_step": best.step, "last": last.held_out},
-    )
+    words = {"best_loss": _loss(best.held_out), "last_loss": _loss(last.held_out)}
+    match trend(case.seen):
+        case "risen":
+            figures = {"best": best.held_out, "best_step": best.step, "last": last.held_out}
+            yield case.finding("turned", words, **figures)
+        case "improving":
+            half = min(case.seen, key=lambda seen: abs(seen.step - last.step / 2)).held_out
+            fallen = 1 - last.held_out / half
+            yield case.finding("improving", words, half=half, last=last.held_out, fallen=fallen)
+        case "level":
+            yield case.finding("level", words, last=last.held_out)
 
 
-def _improving(case: _Case) -> Finding:
-    last = case.seen[-1]
-    half = min(case.seen, key=lambda look: abs(look.step - last.step / 2))
-    fallen = 1 - last.held_out / half.held_out
-    return Finding(
-        "improving",
-        "advice",
-        "Still improving",
-        f"In the second half of training, validation loss fell by {100 * fallen:.0f}%, from "
-        f"{half.held_out:.3f} to {_both(last.held_out)}.",
-        f"Train for longer: {_more_time(case)}.",
-        {"half": half.held_out, "last": last.held_out, "fallen": fallen},
-    )
-
-
-def _level(case: _Case) -> Finding:
-    last = case.seen[-1]
-    return Finding(
-        "level",
-        "good",
-        "Converged",
-        f"Validation loss has levelled off at {_both(last.held_out)}: more training would change "
-        "little.",
-        "",
-        {"last": last.held_out},
-    )
-
-
-def _gap(case: _Case) -> Finding | None:
+def _gap(case: _Case) -> Iterator[Finding]:
     """Tell overfitting and underfitting by the final validation loss over the training loss."""
-    if not case.seen or not 0 < case.seen[-1].training < float("inf"):
-        return None
-    last = case.seen[-1]
+    last, state = case.seen[-1], trend(case.seen)
+    if not 0 < last.training < math.inf:
+        return
     ratio = last.held_out / last.training
     figures = {"training": last.training, "held_out": last.held_out, "ratio": ratio}
     how = " (with dropout)" if case.run.config.train.dropout else ""
-    losses = (
-        f"training loss {last.training:.3f} nats{how}, validation loss {last.held_out:.3f} nats"
-    )
+    words: dict[str, object] = {
+        "losses": f"training loss {last.training:.3f} nats{how}, validation loss "
+        f"{last.held_out:.3f} nats"
+    }
     if ratio > APART:
-        return Finding(
-            "overfitting",
-            "warning",
-            "Overfitting",
-            f"Final {losses}: {100 * (ratio - 1):.0f}% more, after {case.epochs:.1f} epochs. The "
-            "model has memorised parts of the text.",
-            f"More text, more dropout ({_more_dropout(case)}), or less training.",
-            figures,
-        )
-    if ratio < UNDERFITTING_RATIO and trend(case.seen) == "level" and case.epochs > MIN_EPOCHS:
-        return _underfitting(case, losses, figures)
-    if trend(case.seen) != "risen":
-        return Finding(
-            "balanced",
-            "good",
-            "No overfitting",
-            f"Final {losses}: the model predicts new text about as well as its training text.",
-            "",
-            figures,
-        )
-    return None
+        words |= {"more": ratio - 1, "epochs": case.epochs}
+        yield case.finding("overfitting", words, **figures)
+    elif ratio < UNDERFITTING_RATIO and state == "level" and case.epochs > MIN_EPOCHS:
+        model = case.model
+        hidden = f" (--hidden {2 * model.hidden})" if isinstance(model, ModelConfig) else ""
+        words["wider"] = hidden
+        figures["parameters"] = parameter_count(case.model, len(case.run.vocabulary))
+        figures["characters"] = case.run.corpus.characters
+        yield case.finding("underfitting", words, **figures)
+    elif state != "risen":
+        yield case.finding("balanced", words, **figures)
 
 
-def _underfitting(case: _Case, losses: str, figures: dict[str, float]) -> Finding:
-    numbers = parameter_count(case.model, len(case.run.vocabulary))
-    wider = f" (--hidden {2 * case.model.hidden})" if isinstance(case.model, ModelConfig) else ""
-    return Finding(
-        "underfitting",
-        "advice",
-        "Underfitting",
-        f"Both losses have levelled off close to each other: {losses}. {numbers:,} parameters are "
-        f"too few for {case.run.corpus.characters:,} characters.",
-        f"A larger model{wider}, trained for longer.",
-        figures | {"parameters": numbers, "characters": case.run.corpus.characters},
-    )
-
-
-def _swings(case: _Case) -> Finding | None:
+def _rises(case: _Case) -> Iterator[Finding]:
     """Count rises of the loss before the best one, as from too high a learning rate."""
-    if not case.seen:
-        return None
-    way = case.seen[: case.seen.index(best_evaluation(case.seen)) + 1]
-    pairs = list(pairwise(way))
+    before_best = case.seen[: case.seen.index(best_evaluation(case.seen)) + 1]
+    pairs = list(pairwise(before_best))
     rises = [after for before, after in pairs if after.held_out > RISEN * before.held_out]
-    if len(rises) < max(MIN_RISES, UNSTABLE_SHARE * len(pairs)):
-        return None
-    return Finding(
-        "swings",
-        "advice",
-        "Unstable loss",
-        f"Before its best, validation loss rose in {len(rises)} of {len(pairs)} evaluations, last "
-        f"at step {rises[-1].step:,}: the learning rate is too high.",
-        f"A lower one (--learning-rate {_half(case):.2g}) or one that decays (--schedule cosine).",
-        {"rises": len(rises), "looks": len(pairs)},
-    )
+    if len(rises) >= max(MIN_RISES, UNSTABLE_SHARE * len(pairs)):
+        words = {"step": rises[-1].step, "rate": case.run.config.train.learning_rate / 2}
+        yield case.finding("swings", words, rises=len(rises), looks=len(pairs))
 
 
-def _read_little(case: _Case) -> Finding | None:
-    if case.epochs >= MIN_EPOCHS or not case.curve.points:
-        return None
-    return Finding(
-        "unread",
-        "advice",
-        "Less than one epoch",
-        f"It has read {100 * case.epochs:.0f}% of the training text.",
-        f"Train for longer: {_more_time(case)}.",
-        {"read": case.epochs},
-    )
+def _counted(known: Curve, model: NgramConfig) -> Finding:
+    best = known.best
+    figures, loss = {"order": float(model.order)}, ""
+    if best is not None and best.held_out is not None:
+        figures["held_out"] = best.held_out
+        loss = f" and has a validation loss of {_loss(best.held_out)}"
+    context = count(model.order - 1, "character")
+    return _finding("counted", {"context": context, "loss": loss}, figures)
 
 
-def _unknown(case: _Case) -> Finding:
-    points = len(case.curve.points)
-    return Finding(
-        "unknown",
-        "advice",
-        "Too early to tell",
-        f"{count(points, 'line')} of metrics and {count(len(case.seen), 'evaluation')} are too "
-        "few.",
-        f"Train for longer: {_more_time(case)}.",
-        {"looks": len(case.seen)},
-    )
+def _finding(name: str, words: Mapping[str, object], figures: dict[str, float]) -> Finding:
+    tone, title, text, advice = TEXTS[name]
+    values = {**figures, **words}
+    return Finding(name, tone, title, text.format(**values), advice.format(**values), figures)
 
 
-def _counted(run: Run, model: NgramConfig) -> Finding:
-    best = curve(run).best
-    figures = {"order": float(model.order)} | ({"held_out": best.held_out or 0.0} if best else {})
-    loss = f" and has a validation loss of {_both(best.held_out)}" if best and best.held_out else ""
-    return Finding(
-        "counted",
-        "good",
-        "Counted, not trained",
-        f"An n-gram model predicts from the last {count(model.order - 1, 'character')}{loss}. It "
-        "is trained in one step and has no curve.",
-        "It is the baseline for a network: charloom compare shows them side by side.",
-        figures,
-    )
-
-
-_FINDINGS: tuple[Callable[[_Case], Finding | None], ...] = (
-    _unmeasured,
-    _stopped,
-    _setbacks,
-    _trend,
-    _gap,
-    _swings,
-    _read_little,
-)
-
-
-def _more_time(case: _Case) -> str:
-    train = case.run.config.train
-    if train.minutes is not None:
-        return f"--minutes {longer(train.minutes):g}"
-    last = case.curve.points[-1].step if case.curve.points else 1000
-    return f"--iterations {2 * max(last, train.iterations or 0)}"
-
-
-def _more_dropout(case: _Case) -> str:
-    dropout = case.run.config.train.dropout
-    return f"--dropout {min(0.6, max(0.2, dropout + 0.15)):.2g}"
-
-
-def _half(case: _Case, times: int = 1) -> float:
-    return case.run.config.train.learning_rate * 0.5**times
-
-
-def _both(nats: float) -> str:
+def _loss(nats: float) -> str:
     return f"{nats:.3f} nats ({nats / LN2:.3f} bits) per character"

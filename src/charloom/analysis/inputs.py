@@ -212,7 +212,7 @@ def _exists(name: str) -> bool:
 
 def _nothing_held_out(run: Run, instead: str) -> CharloomError:
     message = f"{run.path} held no text out of training: name {instead}"
-    return CharloomError(message, "no-text", path=run.path)
+    return CharloomError(message, "no-text", path=str(run.path))
 
 
 def _check_same_text(one: Run, other: Run) -> None:
@@ -233,5 +233,5 @@ def _check_same_text(one: Run, other: Run) -> None:
         "name one text for all of them with --text FILE",
         "changed-text",
         field=field,
-        paths=tuple(run.path for run in runs),
+        paths=tuple(str(run.path) for run in runs),
     )

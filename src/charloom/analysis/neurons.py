@@ -149,7 +149,20 @@ def neurons(run: Run | LanguageModel, text: str, top: int = 10, drives: int = 3)
     best = np.abs(first).argmax(axis=0)  # the cell for each feature
 
     def cell(place: int, feature: int) -> Cell:
-        return _cell(text, states, place, usable, first[place], second[place], feature, drives)
+        values = states.values[:, place].astype(np.float64)
+        layer, unit = divmod(place, len(choice) // states.layers)
+        return Cell(
+            layer,
+            unit,
+            usable[feature],
+            float(first[place, feature]),
+            float(second[place, feature]),
+            dict(zip(usable, second[place].tolist(), strict=True)),
+            float(values.mean()),
+            float(values.std()),
+            tuple(_drives(text, values, drives, 1)),
+            tuple(_drives(text, values, drives, -1)),
+        )
 
     return Neurons(
         text,
@@ -160,7 +173,11 @@ def neurons(run: Run | LanguageModel, text: str, top: int = 10, drives: int = 3)
         tuple(cell(place, feature) for feature, place in enumerate(best.tolist())),
         len(choice),
         int((np.abs(second[each, choice]) >= RESPONDING_CORRELATION).sum()),
-        tuple(_gates(states)),
+        tuple(
+            Gate(layer, name, left[layer], states.right[name][layer])
+            for layer in range(states.layers)
+            for name, left in states.left.items()
+        ),
     )
 
 
@@ -182,32 +199,6 @@ def correlations(values: Values, targets: Floats) -> Floats:
     return found
 
 
-def _cell(
-    text: str,
-    states: States,
-    place: int,
-    names: list[str],
-    first: Floats,
-    second: Floats,
-    feature: int,
-    drives: int,
-) -> Cell:
-    values = states.values[:, place].astype(np.float64)
-    layer, unit = divmod(place, states.values.shape[1] // states.layers)
-    return Cell(
-        layer,
-        unit,
-        names[feature],
-        float(first[feature]),
-        float(second[feature]),
-        dict(zip(names, second.tolist(), strict=True)),
-        float(values.mean()),
-        float(values.std()),
-        tuple(_drives(text, values, drives, 1)),
-        tuple(_drives(text, values, drives, -1)),
-    )
-
-
 def _drives(text: str, values: Floats, count: int, sign: int) -> Iterator[Drive]:
     """Yield where `sign` times the cell is highest, then where it is highest far from there.
 
@@ -224,9 +215,3 @@ def _drives(text: str, values: Floats, count: int, sign: int) -> Iterator[Drive]
         line, value = line_of(text, place), float(values[place])
         yield Drive(place, line, start, text[start:end], shown, value)
         left[max(0, place - MIN_DISTANCE) : place + MIN_DISTANCE] = -np.inf
-
-
-def _gates(states: States) -> Iterator[Gate]:
-    for layer in range(states.layers):
-        for name, left in states.left.items():
-            yield Gate(layer, name, left[layer], states.right[name][layer])

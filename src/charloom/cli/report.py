@@ -5,7 +5,7 @@ from pathlib import Path
 import click
 
 from charloom.cli.plot import free_file
-from charloom.cli.text import echo_json
+from charloom.cli.text import echo_json, progress
 
 
 @click.command()
@@ -30,15 +30,13 @@ def report(runs: tuple[str, ...], out: Path | None, text: str | None, as_json: b
     from charloom.runs.run import Run
 
     opened = [Run.open(path) for path in dict.fromkeys(runs)]
-    found = gather(opened, None if text is None else read_text([text], _tell), _tell)
+    with progress() as (_, tell):
+        found = gather(opened, None if text is None else read_text([text], tell), tell)
+        page = report_page(found, tell) if out is not None or not as_json else None
     if as_json:
         echo_json(document(found))
-    if out is not None or not as_json:
+    if page is not None:
         path = out or free_file("report.html")
-        write_output(path, report_page(found, _tell).encode())
+        write_output(path, page.encode())
         if not as_json:
             click.echo(f"wrote {path}")
-
-
-def _tell(what: str) -> None:
-    click.echo(f"{what} ...", err=True)

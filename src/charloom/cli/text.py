@@ -5,7 +5,7 @@ import sys
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from io import StringIO
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 import msgspec
@@ -14,6 +14,9 @@ from charloom.config import NetworkConfig, NgramConfig, PretrainedConfig
 from charloom.data.tokenizer import Tokenizer
 from charloom.formatting import count, model_name, printable
 from charloom.progress import Tell
+
+if TYPE_CHECKING:
+    from rich.text import Text
 
 
 def is_plain() -> bool:
@@ -61,6 +64,13 @@ def table(header: Sequence[str], rows: Iterable[Sequence[str]], left: int = 1) -
     with console.capture() as capture:
         console.print(grid)
     return "\n".join(line.rstrip() for line in capture.get().splitlines())
+
+
+def echo_styled(text: "Text") -> None:
+    """Print a styled text, neither wrapped nor highlighted."""
+    from rich.console import Console
+
+    Console(highlight=False, emoji=False, markup=False).print(text, soft_wrap=True)
 
 
 def labelled(rows: Sequence[tuple[str, str]], indent: int = 0) -> list[str]:

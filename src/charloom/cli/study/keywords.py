@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from charloom.cli.text import echo_json, table
+from charloom.cli.text import echo_json, labelled, table
 from charloom.formatting import count, percent, printable
 
 if TYPE_CHECKING:
@@ -69,13 +69,12 @@ def keywords(
 
 def _heading(found: "Keywords", text: "Candidate") -> str:
     seed = f", seed {text.seed}" if text.generated else ""
-    return "\n".join(
-        [
-            f"text     {text.name}: {count(found.text_words, 'word')}{seed}",
-            f"source   {text.source_name}: {count(found.source_words, 'word')}",
-            f"against  {found.against}",
-        ]
-    )
+    rows = [
+        ("text", f"{text.name}: {count(found.text_words, 'word')}{seed}"),
+        ("source", f"{text.source_name}: {count(found.source_words, 'word')}"),
+        ("against", found.against),
+    ]
+    return "\n".join(labelled(rows))
 
 
 def _parts(found: "Keywords") -> list[str]:
@@ -86,10 +85,8 @@ def _parts(found: "Keywords") -> list[str]:
         ("key phrases lost", found.lost_phrases),
     )
     parts = [_rows(title, rows, found) for title, rows in lists if rows]
-    parts.append(
-        f"keywords of the text    {_listed(found.of_text)}\n"
-        f"keywords of the source  {_listed(found.of_source)}"
-    )
+    listed = [("keywords of the text", found.of_text), ("keywords of the source", found.of_source)]
+    parts.append("\n".join(labelled([(title, _listed(rows)) for title, rows in listed])))
     if found.invented:
         rows = [
             [printable(w.word), f"{w.text:,}", "yes" if w.listed else "no", w.near]

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from charloom.cli.study import opened, reading
-from charloom.cli.text import echo_json, is_plain, table
+from charloom.cli.text import echo_json, echo_styled, is_plain, labelled, table
 from charloom.formatting import count, model_name, percent, printable
 
 if TYPE_CHECKING:
@@ -60,8 +60,8 @@ def neurons(
     if as_json:
         echo_json(_document(run, read.label, found))
         return
-    click.echo(f"run   {run}: {model_name(model.config.model)}")
-    click.echo(f"text  {read.label}\n")
+    about = [("run", f"{run}: {model_name(model.config.model)}"), ("text", read.label)]
+    click.echo("\n".join(labelled(about)) + "\n")
     _show(found)
     if html is not None:
         click.echo(f"\nwrote {html}")
@@ -140,7 +140,6 @@ def _show_drives(cell: "Cell") -> None:
 
 
 def _print_coloured(head: str, shown: str, drive: "Drive", at: int) -> None:
-    from rich.console import Console
     from rich.text import Text
 
     line = Text.assemble((head, "dim"))
@@ -148,7 +147,7 @@ def _print_coloured(head: str, shown: str, drive: "Drive", at: int) -> None:
     for place, (character, value) in enumerate(zip(shown, drive.values, strict=True)):
         style = _style(value / most)
         line.append(character, f"{style} underline bold" if place == at else style or None)
-    Console(highlight=False, emoji=False, markup=False).print(line, soft_wrap=True)
+    echo_styled(line)
 
 
 def _style(share: float) -> str:

@@ -4,7 +4,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from charloom.cli.text import echo_json, table
+from charloom.cli.text import echo_json, labelled, table
 from charloom.formatting import count, percent, printable
 
 if TYPE_CHECKING:
@@ -61,14 +61,14 @@ def novelty(name: str, as_json: bool, **options: Any) -> None:
 
 
 def _heading(found: "Novelty", text: "Candidate") -> str:
-    size = count(found.text.characters, "character")
-    lines = [
-        f"text    {text.name}: {size}" + (f", seed {text.seed}" if text.generated else ""),
-        f"source  {text.source_name}: {count(found.source_characters, 'character')}",
+    seed = f", seed {text.seed}" if text.generated else ""
+    rows = [
+        ("text", f"{text.name}: {count(found.text.characters, 'character')}{seed}"),
+        ("source", f"{text.source_name}: {count(found.source_characters, 'character')}"),
     ]
     if found.human:
-        lines.append(f"human   {count(found.human.characters, 'character')} not in the source")
-    return "\n".join(lines)
+        rows.append(("human", f"{count(found.human.characters, 'character')} not in the source"))
+    return "\n".join(labelled(rows))
 
 
 def _shares(found: "Novelty") -> str:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from charloom.cli.study import opened, reading
-from charloom.cli.text import echo_json, is_plain, table
+from charloom.cli.text import echo_json, echo_styled, is_plain, table
 from charloom.formatting import LN2, nats_and_bits, printable
 
 if TYPE_CHECKING:
@@ -136,10 +136,10 @@ def _row(p: "Passage") -> dict[str, Any]:
 
 
 def _show(found: "Surprise") -> None:
-    nats = found.by_character()
+    nats, start = found.by_character().tolist(), int(found.starts[0])
     keys = [("expected", ""), *((f"{least:g} nats", style) for least, style in reversed(LEVELS))]
-    digits = [" " if n < 1 else f"{int(min(n, 9))}" for n in nats.tolist()]
-    _show_text(found.text, int(found.starts[0]), nats.tolist(), (LEVELS, LEVELS), keys, digits)
+    digits = [" " if n < 1 else f"{int(min(n, 9))}" for n in nats]
+    _show_text(found.text, start, nats, (LEVELS, LEVELS), keys, digits, "digits: nats")
     _show_passages("Most surprising passages, per character", found.passages)
     click.echo(f"\n{nats_and_bits(found.mean)}, over {found.characters:,} characters.")
 
@@ -151,7 +151,8 @@ def _show_difference(named: "Sequence[tuple[str, Surprise]]", against: "Differen
     nats = (-against.nats).tolist()
     keys = [(f"{first} better", COLD[0][1]), (f"{second} better", WARM[0][1])]
     signs = ["-" if n >= 1 else "+" if n <= -1 else " " for n in nats]
-    _show_text(one.text, against.start, nats, (WARM, COLD), keys, signs)
+    explained = f"by a nat or more: + {first} is better, - {second} is better"
+    _show_text(one.text, against.start, nats, (WARM, COLD), keys, signs, explained)
     _show_passages(f"Where {first} is better, by how much per character", against.better)
     _show_passages(f"Where {second} is better, by how much per character", against.worse)
     rows = [(name, f"{s.mean:.4f}", f"{s.bits:.4f}", f"{s.characters:,}") for name, s in named]
@@ -166,14 +167,17 @@ def _show_text(
     levels: tuple[Levels, Levels],
     keys: list[tuple[str, str]],
     marks: list[str],
+    explained: str,
 ) -> None:
     """Print a text, coloured by nats from `start` on; without colours, with marks below it."""
     # Of the same length as the text: a tab is one space.
     shown = printable(text[:SHOWN_LENGTH].replace("\t", " "))
     if is_plain():
         _show_marks(shown, [" "] * start + marks)
+        click.echo(f"\n({explained})")
     else:
-        _print(_coloured(shown, start, nats, levels), _legend(keys))
+        echo_styled(_coloured(shown, start, nats, levels))
+        echo_styled(_legend(keys))
     if len(text) > SHOWN_LENGTH:
         click.echo(f"({len(text) - SHOWN_LENGTH:,} more characters: --html FILE shows more)")
 
@@ -230,12 +234,5 @@ def _show_passages(title: str, passages: "Sequence[Passage]") -> None:
         else:
             from rich.text import Text
 
-            _print(Text.assemble(figures, (before, "dim"), (inner, "bold"), (after, "dim")))
-
-
-def _print(*lines: "Text") -> None:
-    from rich.console import Console
-
-    console = Console(highlight=False, emoji=False, markup=False)
-    for line in lines:
-        console.print(line, soft_wrap=True)
+            parts = (before, "dim"), (inner, "bold"), (after, "dim")
+            echo_styled(Text.assemble(figures, *parts))

@@ -36,7 +36,7 @@ def write_plot(path: Path, curves: Sequence[Curve], look: Look) -> None:
         raise CharloomError(
             f"{path} is neither .png nor .svg: choose one of these suffixes",
             "unsupported",
-            path=path,
+            path=str(path),
         )
     content = _rendered(draw(curves, look), kind[1:], look.palette)
     write_output(path, content)
