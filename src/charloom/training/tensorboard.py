@@ -1,35 +1,35 @@
 """Event files for TensorBoard, written beside a run from the stream of its events.
 
 Needs the extra `charloom[tensorboard]`, which brings the formats; TensorBoard itself is not
-needed to write. Records go straight into the file, in the thread that trains: a disk that is full
-must not stop training, and the writer of tensorboardX would wait for ever then.
+needed to write. Importing it takes some seconds if PyTorch is installed, which it then loads.
+Records go into the file in the thread that trains, through tensorboardX's RecordWriter: its
+SummaryWriter has a queue and a thread, which wait for ever if the disk is full.
 
     tensorboard --logdir runs
 """
 
 import os
-import sys
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from pathlib import Path
 from time import perf_counter, time
-from typing import IO, Any
+from typing import Any
 
 from charloom.errors import CharloomError
 from charloom.formatting import LN2, model_name
 from charloom.training.events import Evaluated, Event, Finished, Progress, Sampled, Started, Warned
 
 FOLDER = "tensorboard"  # in that of the run
-PAUSE = 1.0  # seconds between two points of the losses in training, at least
-SHARE = 0.001  # ... and this share of the time so far, so that a long run has a small file
+PAUSE_SECONDS = 1.0  # between two points of the training loss, at least
+PAUSE_SHARE = 0.001  # ... and this share of the time so far, so that a long run has a small file
 
 
 def recorded(events: Iterator[Event], folder: Path) -> Iterator[Event]:
     """Pass events on, and write what they tell into `folder`/tensorboard.
 
-    A run that goes on from an earlier step hides what was written after it. Where the folder
-    cannot be written to, a warning is passed on, and nothing more is written. Raises CharloomError
-    where tensorboardX is not installed.
+    A run that is resumed hides what was written after its checkpoint. If the folder cannot be
+    written to, a warning is passed on, and nothing more is written. Raises CharloomError if
+    tensorboardX is not installed.
     """
     check()
     recorder: _Recorder | None = None
@@ -48,77 +48,75 @@ def recorded(events: Iterator[Event], folder: Path) -> Iterator[Event]:
             yield event
             if problem:
                 text = f"cannot write {folder / FOLDER} ({problem}): training goes on without it"
-                yield Warned(getattr(event, "step", 0), text)
+                yield Warned(0 if isinstance(event, Started) else event.step, text)
     finally:
         if recorder is not None:
             recorder.close()
 
 
 def check() -> None:
-    """Raise CharloomError where tensorboardX is not installed."""
+    """Raise CharloomError if tensorboardX is not installed."""
     try:
-        with _without_torch():
-            import tensorboardX  # noqa: F401
+        import tensorboardX  # noqa: F401
     except ImportError:
         raise CharloomError(
             "event files need tensorboardX, which is not installed: "
-            "pip install 'charloom[tensorboard]'"
+            "pip install 'charloom[tensorboard]'",
+            "missing-library",
+            library="tensorboardX",
         ) from None
 
 
-@contextmanager
-def _without_torch() -> Iterator[None]:
-    """Hide PyTorch from tensorboardX, which would load it for tensors that nobody hands it.
-
-    That takes seconds of every run, and no run of the compiled engine needs it.
-    """
-    hidden = "torch" not in sys.modules
-    if hidden:
-        sys.modules["torch"] = None  # type: ignore[assignment]
-    try:
-        yield
-    finally:
-        if hidden:
-            del sys.modules["torch"]
-
-
 class _Recorder:
-    """Writes events into a new file of the folder."""
+    """Writes events into a new file of the folder. Its methods raise OSError."""
 
     def __init__(self, folder: Path, started: Started) -> None:
+        from tensorboardX import RecordWriter
+
         self._step = self._seen = started.step
-        self._back: int | None = started.step or None  # the step that is gone on from
+        self._back: int | None = started.step or None  # the step of the checkpoint gone on from
         self._sum, self._count = 0.0, 0
         self._written_at = self._began = perf_counter()
-        self._file = _File(folder)
+        folder.mkdir(exist_ok=True)
+        name = f"events.out.tfevents.{time():017.6f}.{os.getpid()}"
+        self._file = RecordWriter(str(folder / name))
+        self._write(file_version="brain.Event:2")
         if not started.step:
             words = f"{model_name(started.run.config.model)}, on {started.run.corpus.name}"
-            self._file.text("run", words, 0)
+            self._text("run", words, 0)
 
     def take(self, event: Event) -> None:
-        """Write what an event tells. Raises OSError."""
-        if (step := getattr(event, "step", None)) is not None and not isinstance(event, Warned):
-            if step < self._step:  # the network broke, and training went back to a checkpoint
-                self._back = self._seen = step
+        """Write what an event tells."""
+        if not isinstance(event, Started | Warned):
+            if event.step < self._step:  # training rolled back to a checkpoint
+                self._back = self._seen = event.step
                 self._sum, self._count = 0.0, 0
-            self._step = step
+            self._step = event.step
         match event:
             case Progress():
-                self._go_on(made_up=False)
+                self._hide_later(made_up=False)
                 self._progress(event)
             case Evaluated():
-                self._go_on(made_up=event.step == self._back)
-                self._losses("held-out", event.score.nats, event.step)
+                self._hide_later(made_up=event.step == self._back)
+                self._losses("validation", event.score.nats, event.step)
             case Sampled():
-                self._go_on(made_up=event.step == self._back)
-                self._file.text("sample", event.text, event.step)
+                self._hide_later(made_up=event.step == self._back)
+                self._text("sample", event.text, event.step)
             case Finished():
                 self._file.flush()
 
-    def _go_on(self, made_up: bool) -> None:
-        """Hide what is told anew: all after the checkpoint, and a look there made up for."""
+    def close(self) -> None:
+        """Close the file; what could not be written is lost."""
+        with suppress(OSError):
+            self._file.close()
+
+    def _hide_later(self, made_up: bool) -> None:
+        """Hide what was written after the checkpoint; at its step, if that is made up for."""
         if self._back is not None:
-            self._file.purge(self._back + (not made_up))
+            from tensorboardX.proto.event_pb2 import SessionLog
+
+            log = SessionLog(status=SessionLog.START)
+            self._write(step=self._back + (not made_up), session_log=log)
             self._back = None
 
     def _progress(self, event: Progress) -> None:
@@ -126,66 +124,31 @@ class _Recorder:
         self._sum, self._count = self._sum + event.loss * updates, self._count + updates
         self._seen = event.step
         now = perf_counter()
-        pause = max(PAUSE, SHARE * (now - self._began))
+        pause = max(PAUSE_SECONDS, PAUSE_SHARE * (now - self._began))
         if self._count and (now - self._written_at >= pause or event.step == event.total):
             self._losses("training", self._sum / self._count, event.step)
-            self._file.scalar("learning_rate", event.rate, event.step)
-            self._file.scalar("characters_per_second", event.speed, event.step)
-            self._file.scalar("times_through_the_text", event.epoch, event.step)
+            self._scalar("learning_rate", event.rate, event.step)
+            self._scalar("characters_per_second", event.speed, event.step)
+            self._scalar("epoch", event.epoch, event.step)
             self._file.flush()
             self._sum, self._count, self._written_at = 0.0, 0, now
 
     def _losses(self, of: str, nats: float, step: int) -> None:
-        self._file.scalar(f"nats_per_character/{of}", nats, step)
-        self._file.scalar(f"bits_per_character/{of}", nats / LN2, step)
+        self._scalar(f"nats_per_character/{of}", nats, step)
+        self._scalar(f"bits_per_character/{of}", nats / LN2, step)
 
-    def close(self) -> None:
-        """Close the file; what could not be written is lost."""
-        self._file.close()
-
-
-class _File:
-    """One event file: a record for each event, framed as TFRecord frames it."""
-
-    def __init__(self, folder: Path) -> None:
-        from tensorboardX.proto import event_pb2
-        from tensorboardX.record_writer import masked_crc32c
-
-        self._events, self._checksum = event_pb2, masked_crc32c
-        folder.mkdir(exist_ok=True)
-        name = f"events.out.tfevents.{time():017.6f}.{os.getpid()}"
-        self._file: IO[bytes] = (folder / name).open("xb")
-        self._write(file_version="brain.Event:2")
-
-    def scalar(self, tag: str, value: float, step: int) -> None:
-        """Add a number."""
+    def _scalar(self, tag: str, value: float, step: int) -> None:
         from tensorboardX.proto.summary_pb2 import Summary
 
         self._write(step=step, summary=Summary(value=[Summary.Value(tag=tag, simple_value=value)]))
 
-    def text(self, tag: str, text: str, step: int) -> None:
-        """Add a text, which TensorBoard reads as Markdown: as a block of code it stays as it is."""
+    def _text(self, tag: str, text: str, step: int) -> None:
+        """Add a text as a block of code: TensorBoard reads Markdown."""
         from tensorboardX.summary import text as summary
 
-        block = "\n".join(f"    {line}" for line in text.split("\n"))
-        self._write(step=step, summary=summary(tag, block))
-
-    def purge(self, step: int) -> None:
-        """Let what earlier records say of this step and later ones be forgotten."""
-        log = self._events.SessionLog(status=self._events.SessionLog.START)
-        self._write(step=step, session_log=log)
-
-    def flush(self) -> None:
-        """Hand all to the system, for TensorBoard to read."""
-        self._file.flush()
-
-    def close(self) -> None:
-        """Close the file; what could not be written is lost."""
-        with suppress(OSError):
-            self._file.close()
+        self._write(step=step, summary=summary(tag, "    " + text.replace("\n", "\n    ")))
 
     def _write(self, **fields: Any) -> None:
-        data = self._events.Event(wall_time=time(), **fields).SerializeToString()
-        length = len(data).to_bytes(8, "little")
-        for part in (length, data):
-            self._file.write(part + self._checksum(part).to_bytes(4, "little"))
+        from tensorboardX.proto.event_pb2 import Event as Record
+
+        self._file.write(Record(wall_time=time(), **fields).SerializeToString())
