@@ -8,7 +8,7 @@ from hypothesis import settings
 settings.register_profile("test", deadline=None, max_examples=50, derandomize=True)
 settings.register_profile("full", deadline=None, max_examples=1000)
 
-os.environ.setdefault("GOMP_SPINCOUNT", "10000")  # as model.load_torchnet, before any test
+os.environ.setdefault("GOMP_SPINCOUNT", "10000")  # as the command line does
 
 
 def pytest_addoption(parser):

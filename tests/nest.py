@@ -61,7 +61,7 @@ class Nest:
         command = [*map(str, command)]
         return self._start(ranks, {"command": command}, out, err, hooks or {}, env or {})
 
-    def wait(self, seconds=60.0):
+    def wait(self, seconds=240.0):
         """Return the exit statuses; None of what has not ended by then."""
         return self._ask({"wait": seconds})
 

@@ -1,9 +1,6 @@
 """Tiny models in Hugging Face's format, as transformers writes them now and as it once did."""
 
 import json
-import os
-
-os.environ["HF_HUB_OFFLINE"] = "1"
 
 import torch
 from safetensors.torch import save_file

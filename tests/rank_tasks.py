@@ -97,8 +97,8 @@ def misfit():
     try:
         learner.load(wrong)
     except CharloomError as error:
-        said = str(error)
-    return said, update(learner, lanes, 2)
+        code = error.code
+    return code, update(learner, lanes, 2)
 
 
 def losses():

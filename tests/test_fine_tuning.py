@@ -20,15 +20,15 @@ peft = pytest.importorskip("peft")
 from charloom import cli  # noqa: E402
 from charloom.config import DataConfig, RunConfig, TrainConfig, WatchConfig, replace  # noqa: E402
 from charloom.data.text import Text, read_text  # noqa: E402
-from charloom.errors import CharloomError  # noqa: E402
 from charloom.evaluation import evaluate  # noqa: E402
 from charloom.models.engines import create_learner, create_model  # noqa: E402
 from charloom.models.torchnet import config_of, folders  # noqa: E402
 from charloom.models.torchnet.pretrained import PretrainedNetwork  # noqa: E402
-from charloom.runs.open import open_model  # noqa: E402  # noqa: E402
+from charloom.runs.open import open_model  # noqa: E402
 from charloom.runs.run import Run  # noqa: E402
 from charloom.training.loop import train  # noqa: E402
 from charloom.training.planning import new_run  # noqa: E402
+from expect import refused  # noqa: E402
 from pretrained_folders import CONTEXT, TEXT, write_gpt2, write_llama  # noqa: E402
 from small_runs import outcome, play, played, stopped  # noqa: E402
 
@@ -258,7 +258,7 @@ def test_after_full_fine_tuning_the_folder_is_not_needed(moved, tmp_path):
 
 def test_adapters_say_which_folder_they_need_and_know_it_again(moved, tmp_path):
     run = moved(4)
-    with pytest.raises(CharloomError, match=f"there is no folder {tmp_path / 'llama'}, whose"):
+    with refused("not-found", path=tmp_path / "llama"):
         open_model(run.path)
     settings = run.path / "config.json"
     settings.write_text(settings.read_text().replace("/llama", "/elsewhere"))
@@ -267,9 +267,9 @@ def test_adapters_say_which_folder_they_need_and_know_it_again(moved, tmp_path):
     write_llama(tmp_path / "llama", rms_norm_eps=0.1)
     open_model(run.path)
     write_llama(tmp_path / "llama", initializer_range=0.5)
-    with pytest.raises(CharloomError, match="holds other weights than this run began with"):
+    with refused("other-settings", path=tmp_path / "llama"):
         open_model(run.path)
-    with pytest.raises(CharloomError, match="holds other weights than this run began with"):
+    with refused("other-settings", path=tmp_path / "llama"):
         play(Run.open(run.path), resume=True)
 
 
@@ -277,7 +277,7 @@ def test_a_run_that_has_saved_nothing_needs_the_folder_as_it_was(home, tmp_path)
     write_gpt2(tmp_path / "model")
     run = new_run(tmp_path / "run", replace(settings(home), model=config_of(tmp_path / "model")))
     write_gpt2(tmp_path / "model", seed=1)
-    with pytest.raises(CharloomError, match="holds other weights than this run began with"):
+    with refused("other-settings", path=tmp_path / "model"):
         next(train(run))
 
 
@@ -298,7 +298,7 @@ def test_a_run_can_begin_with_the_weights_of_another(lora, home, tmp_path):
 def test_a_model_that_keeps_more_than_weights_takes_adapters_alone(tmp_path):
     write_gpt2(tmp_path)
     folders.load(tmp_path).register_buffer("seen", torch.zeros(1))
-    with pytest.raises(CharloomError, match="of its model seen is no weight"):
+    with refused("unsupported", name="seen"):
         config_of(tmp_path)
     folders.forget()
     assert config_of(tmp_path)
@@ -307,25 +307,24 @@ def test_a_model_that_keeps_more_than_weights_takes_adapters_alone(tmp_path):
 def test_settings_that_contradict_the_model_are_refused(home):
     model, V = config_of(home / "model"), 331
     shapes = model.shapes | {"transformer.wte.weight": (V, 31)}
-    with pytest.raises(CharloomError, match=r"config\.json: transformer\.wte\.weight has shape"):
+    with refused("bad-array", name="transformer.wte.weight", needed=(V, 31)):
         create_learner(replace(model, shapes=shapes), TRAIN, V)
-    with pytest.raises(
-        CharloomError, match=r"the model of config\.json: not what the settings ask"
-    ):
+    with refused("bad-array", missing=["a"]):
         create_learner(replace(model, shapes={"a": (1,)}), TRAIN, V)
     architecture = model.architecture | {"model_type": "no"}
-    with pytest.raises(CharloomError, match="cannot be opened"):
+    with refused("unreadable"):
         create_learner(replace(model, architecture=architecture), TRAIN, V)
-    with pytest.raises(CharloomError, match=f"--length {CONTEXT + 1} is more than the {CONTEXT}"):
+    with refused("bad-setting", field="length", needed=CONTEXT, found=CONTEXT + 1):
         create_learner(model, replace(TRAIN, length=CONTEXT + 1), V)
-    with pytest.raises(CharloomError, match="the compiled engine cannot do this model"):
+    with refused("unsupported", engine="compiled"):
         create_learner(model, TRAIN, V, "compiled")
 
 
 def test_a_text_of_too_few_tokens_is_refused_before_a_folder_is_made(home, tmp_path):
     text = Text.from_string(TEXT, "a verse")  # 130 characters, 37 tokens
-    with pytest.raises(CharloomError, match=r"has 3\d tokens, but a step of batch 3 x length 12"):
+    with refused("no-text") as caught:
         new_run(tmp_path / "run", settings(home), text)
+    assert caught.value.facts["found"] < caught.value.facts["needed"] < len(TEXT)
     assert not (tmp_path / "run").exists()
 
 
@@ -377,10 +376,10 @@ def test_the_same_commands_do_it_all(home, charloom):
     assert (row["text"], row["characters"]) == ("validation", 387)
     (row,) = json.loads(charloom("evaluate", model, "t.txt", "--json").stdout)["scores"]
     assert row["characters"] == len(CONTENT)
-    assert "name a FILE to score" in charloom("evaluate", model, status=2).stderr
+    charloom("evaluate", model, status=2)  # there is no text to score
     assert "gpt2" in charloom("runs", "list", ".").stdout
     assert "331 tokens" in charloom("runs", "show", "run").stdout
-    assert ": 6 of 6 steps." in charloom("resume", "run").stdout
+    assert "6 of 6" in charloom("resume", "run").stdout
 
 
 def test_for_some_minutes_the_speed_is_measured(home, charloom):

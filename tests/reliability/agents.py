@@ -11,6 +11,7 @@ from pathlib import Path
 
 TORCHRUN = ("-m", "torch.distributed.run")
 ADDRESSES = ("10.77.0.1", "10.77.0.2")
+CABLE = {"GLOO_SOCKET_IFNAME": "cable"}  # for gloo would take the network of the host's own name
 
 
 class Agent:
@@ -49,7 +50,7 @@ class Agent:
         if number == signal.SIGKILL:
             self.process.wait()
 
-    def wait(self, seconds=120.0):
+    def wait(self, seconds=240.0):
         return self.process.wait(seconds)
 
     def ranks(self):
@@ -75,7 +76,7 @@ def alive(pids):
     return [pid for pid in pids if Path("/proc", str(pid)).exists()]
 
 
-def until(true, seconds=60.0, why=lambda: ""):
+def until(true, seconds=240.0, why=lambda: ""):
     """Wait until something holds; returns how long that took."""
     began = time.monotonic()
     while not true():

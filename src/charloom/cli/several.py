@@ -51,12 +51,12 @@ def begun(out: Path | None, asked: RunConfig, given: Collection[str]) -> Run | N
     free = {name.replace("_", "-") for name in {*CHOSEN, "iterations", "epochs"} - {*given}}
     changed = [line for line in differences(run.config, asked) if line.split()[0] not in free]
     if run.config.data.sources != asked.data.sources:
-        changed.append(f"the text was {' '.join(run.config.data.sources)}")
+        changed.append(f"text was {' '.join(run.config.data.sources)}")
     if changed:
         raise CharloomError(
             f"{out} holds a run with other settings: {'; '.join(changed)}; choose another folder",
             "other-settings",
-            path=out,
-            changed=changed,
+            path=str(out),
+            changed=[line.split()[0] for line in changed],
         )
     return run

@@ -4,7 +4,6 @@ Protocols are structural: nothing inherits from them. Shapes: B batch, T time, V
 Losses are mean nats per character.
 """
 
-import os
 from collections.abc import Mapping
 from importlib.util import find_spec
 from pathlib import Path
@@ -241,9 +240,6 @@ def create_model(
 
 def load_torchnet() -> ModuleType:
     """Load the torch engine; raises CharloomError if PyTorch is not installed."""
-    # Threads of PyTorch's that spin for milliseconds while they wait take ten times as long on a
-    # machine that is busy; those that sleep at once, three times on one that is not (LOG.md).
-    os.environ.setdefault("GOMP_SPINCOUNT", "10000")
     try:
         import torch  # noqa: F401
     except ImportError:

@@ -6,12 +6,11 @@
     tokenizer.json                  or, of old, vocab.json and merges.txt
 
 Nothing is ever downloaded, no code of a folder is run, and of pytorch_model.bin, which is a
-pickle, only numbers are read (PyTorch's `weights_only`).
+pickle, only tensors are read (PyTorch's `weights_only`).
 """
 
 import hashlib
 import json
-import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import lru_cache
@@ -26,17 +25,19 @@ from charloom.errors import CharloomError
 from charloom.files import one_line
 
 WEIGHTS = ("model.safetensors", "pytorch_model.bin")
-_LOOK = "copy it from where the model came from"
+LOCAL: dict[str, Any] = {"local_files_only": True, "trust_remote_code": False}
+ADVICE = "copy it from where the model came from"
 
 
 def transformers() -> Any:
-    """Import the library, told to keep off the network and to print nothing."""
-    os.environ["HF_HUB_OFFLINE"] = "1"
+    """Import the library, told to print nothing. Raises CharloomError if it is not installed."""
     try:
         import transformers as library
     except ImportError:
         raise CharloomError(
-            "pretrained models need libraries that are not installed: pip install 'charloom[gpt2]'"
+            "pretrained models need libraries that are not installed: pip install 'charloom[gpt2]'",
+            "missing-library",
+            library="transformers",
         ) from None
     logging: Any = library.utils.logging
     logging.set_verbosity_error()
@@ -54,7 +55,7 @@ def weight_files(folder: Path) -> list[Path]:
         if index.is_file():
             shards = sorted(set(_read(index).get("weight_map", {}).values()))
             return [_there(folder, Path(shard).name) for shard in shards]
-    raise CharloomError(f"{folder} has no {' nor '.join(WEIGHTS)}: {_LOOK}")
+    raise _lacks(folder, *WEIGHTS)
 
 
 def digest(folder: Path) -> str:
@@ -85,21 +86,19 @@ def read_tokens(folder: str | Path) -> Subwords:
         _there(folder, "merges.txt")
         with _opening(folder):
             loader = transformers().AutoTokenizer
-            opened = loader.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
+            opened = loader.from_pretrained(folder, **LOCAL)
             document = opened.backend_tokenizer.to_str()
             names = {name: getattr(opened, name) for name in ("bos_token", "eos_token")}
     else:
-        raise CharloomError(
-            f"{folder} has no tokenizer.json, nor vocab.json and merges.txt: {_LOOK}"
-        )
+        raise _lacks(folder, "tokenizer.json", "vocab.json with merges.txt")
     try:
         return Subwords.adapt(document, [*_firsts(names, _read(folder / "config.json"))])
     except CharloomError as error:
-        raise CharloomError(f"{folder}: {error}: {_LOOK}") from None
+        raise CharloomError(f"{folder}: {error}: {ADVICE}", error.code, path=str(folder)) from None
 
 
 def _firsts(names: dict[str, Any], ids: dict[str, Any]) -> Iterator[Any]:
-    """What a text may begin after: the token for a beginning, or else for an end.
+    """Yield what a text may begin after: the token for a beginning, or else for an end.
 
     It goes by the `names` of the tokenizer's settings, then by the `ids` of the model's.
     """
@@ -111,24 +110,25 @@ def _firsts(names: dict[str, Any], ids: dict[str, Any]) -> Iterator[Any]:
 
 @lru_cache(1)
 def _load(folder: Path, _digest: str, dtype: str) -> nn.Module:
-    """Read the model; what is kept is the newest."""
+    """Read the model, and keep it until another is read."""
     library = transformers()
     with _opening(folder):
-        config = library.AutoConfig.from_pretrained(
-            folder, local_files_only=True, trust_remote_code=False
-        )
         model, report = library.AutoModelForCausalLM.from_pretrained(
             folder,
-            config=config,
+            config=library.AutoConfig.from_pretrained(folder, **LOCAL),
             dtype=getattr(torch, dtype),
-            local_files_only=True,
-            trust_remote_code=False,
             weights_only=True,
             output_loading_info=True,
+            **LOCAL,
         )
     if missing := sorted(report["missing_keys"]):
         more = f" and {len(missing) - 1:,} more" if len(missing) > 1 else ""
-        raise CharloomError(f"{folder}: the weights lack {missing[0]}{more}: {_LOOK}")
+        raise CharloomError(
+            f"{folder}: the weights lack {missing[0]}{more}: {ADVICE}",
+            "damaged",
+            path=str(folder),
+            missing=missing,
+        )
     model.eval().requires_grad_(False)
     with _opening(folder):
         _check_causal(model, folder)
@@ -138,7 +138,7 @@ def _load(folder: Path, _digest: str, dtype: str) -> nn.Module:
 def load(folder: Path, dtype: str = "float32") -> nn.Module:
     """Return a folder's model. It is shared, and not to be changed.
 
-    Raises CharloomError where the folder holds none, or none that predicts from left to right.
+    Raises CharloomError if the folder holds none, or none that predicts from left to right.
     """
     _there(folder, "config.json")
     return _load(folder.absolute(), digest(folder), dtype)
@@ -166,35 +166,50 @@ def skeleton(architecture: dict[str, Any], dtype: str) -> nn.Module:
 
 @torch.no_grad()
 def _check_causal(model: nn.Module, folder: Path) -> None:
-    """What comes after must not show in a prediction: it would be a wonder, and no score."""
+    """Raise CharloomError if a prediction depends on what comes after."""
     first, other = model(torch.tensor([[0, 0], [0, 1]])).logits[:, 0]
     if not torch.allclose(first, other, rtol=1e-3, atol=1e-4, equal_nan=True):
-        raise CharloomError(f"{folder}: its model looks ahead, and so it cannot predict a text")
+        message = f"{folder}: its model looks ahead, so it cannot predict a text"
+        raise CharloomError(message, "unsupported", path=str(folder))
 
 
 def _there(folder: Path, name: str = "") -> Path:
-    """The path of a file in the folder; raises CharloomError where one of them is not there."""
+    """Return the path of a file in the folder; raises CharloomError if one is not there."""
     if not folder.is_dir():
-        raise CharloomError(f"there is no folder {folder} with a pretrained model: check the name")
+        raise CharloomError(
+            f"there is no folder {folder} with a pretrained model: check the name",
+            "not-found",
+            path=str(folder),
+        )
     if not (folder / name).exists():
-        raise CharloomError(f"{folder} has no {name}: {_LOOK}")
+        raise _lacks(folder, name)
     return folder / name
+
+
+def _lacks(folder: Path, *names: str) -> CharloomError:
+    message = f"{folder} has no {' nor '.join(names)}: {ADVICE}"
+    return CharloomError(message, "not-found", path=str(folder), missing=names)
 
 
 def _text(path: Path) -> str:
     try:
         return path.read_text("utf-8")
     except (OSError, UnicodeDecodeError) as error:
-        raise CharloomError(f"{path} cannot be read ({one_line(error)})") from None
+        message = f"{path} cannot be read ({one_line(error)})"
+        raise CharloomError(message, "unreadable", path=str(path)) from None
 
 
 def _read(path: Path) -> dict[str, Any]:
+    """Return a JSON object; raises CharloomError."""
     try:
         document = json.loads(_text(path))
-    except (ValueError, RecursionError) as error:
-        raise CharloomError(f"{path} is no JSON ({one_line(error)}): {_LOOK}") from None
-    if not isinstance(document, dict):
-        raise CharloomError(f"{path} is no JSON object: {_LOOK}")
+        if not isinstance(document, dict):
+            raise TypeError("not an object")
+    except CharloomError:
+        raise
+    except (TypeError, ValueError, RecursionError) as error:
+        message = f"{path} is not a JSON object ({one_line(error)}): {ADVICE}"
+        raise CharloomError(message, "damaged", path=str(path)) from None
     return document
 
 
@@ -206,4 +221,5 @@ def _opening(folder: Path) -> Iterator[None]:
     except CharloomError:
         raise
     except Exception as error:  # it raises all kinds, by what it finds
-        raise CharloomError(f"{folder} cannot be opened: {one_line(error)}") from None
+        message = f"{folder} cannot be opened: {one_line(error)}"
+        raise CharloomError(message, "unreadable", path=str(folder)) from None

@@ -45,7 +45,7 @@ class PretrainedNetwork(Network):
     ) -> None:
         """Make the network of a config: weights of 0, or with LoRA the folder's, and new adapters.
 
-        Raises CharloomError where the config contradicts itself or the folder is not as it was.
+        Raises CharloomError if the config contradicts itself or the folder is not as it was.
         """
         super().__init__()
         self.config, self.vocabulary_size = config, vocabulary_size
@@ -84,7 +84,7 @@ def _trained(model: nn.Module, lora: int) -> dict[str, nn.Parameter]:
 def config_of(folder: str | Path, lora: int = 0) -> PretrainedConfig:
     """Return what a run keeps of the model that it trains, or trains adapters of that rank to.
 
-    Raises CharloomError where the folder lacks something, or the model has more than weights.
+    Raises CharloomError if the folder lacks something, or the model has more than weights.
     """
     folder = Path(folder).absolute()
     folders.read_tokens(folder)
@@ -92,7 +92,10 @@ def config_of(folder: str | Path, lora: int = 0) -> PretrainedConfig:
     weights = dict(model.named_parameters(remove_duplicate=False))
     if not lora and (others := [name for name in model.state_dict() if name not in weights]):
         raise CharloomError(
-            f"{folder}: of its model {others[0]} is no weight, and would not be kept: say --lora"
+            f"{folder}: {others[0]} of its model is not a weight, and would be lost: give --lora",
+            "unsupported",
+            path=str(folder),
+            name=others[0],
         )
     hf: Any = model.config
     architecture = json.loads(hf.to_json_string(use_diff=False))
@@ -135,7 +138,10 @@ def trainable(
     if train.length > config.context:
         raise CharloomError(
             f"--length {train.length} is more than the {config.context} tokens that the model "
-            "looks back over: lower it"
+            "looks back over: lower it",
+            field="length",
+            needed=config.context,
+            found=train.length,
         )
     network = PretrainedNetwork(config, vocabulary_size, dtype, train.dropout, seed)
     if characters is not None:
@@ -157,18 +163,22 @@ def _new_model(config: PretrainedConfig, dtype: str, dropout: float, seed: int) 
 
 
 def _base(config: PretrainedConfig, dtype: str) -> nn.Module:
-    """The model in the folder that the config was made from."""
+    """Return the model in the folder that the config was made from; raises CharloomError."""
     folder = Path(config.source)
     if not folder.is_dir():
         raise CharloomError(
             f"there is no folder {folder}, whose model this run trains: put it back, or write into "
-            "the run's config.json where it is"
+            "the run's config.json where it is",
+            "not-found",
+            path=str(folder),
         )
     model = folders.load(folder, dtype).to(pick_device())
     if folders.digest(folder) != config.sha256:
         raise CharloomError(
             f"{folder} holds other weights than this run began with: put those back, of SHA-256 "
-            f"{config.sha256[:8]}, or train anew"
+            f"{config.sha256[:8]}, or train anew",
+            "other-settings",
+            path=str(folder),
         )
     return model
 
@@ -179,7 +189,9 @@ def _add_adapters(model: nn.Module, rank: int, seed: int) -> None:
         from peft import LoraConfig, inject_adapter_in_model
     except ImportError:
         raise CharloomError(
-            "LoRA needs a library that is not installed: pip install 'charloom[gpt2]'"
+            "LoRA needs a library that is not installed: pip install 'charloom[gpt2]'",
+            "missing-library",
+            library="peft",
         ) from None
     turned = any(type(module).__name__ == "Conv1D" for module in model.modules())  # GPT-2's
     settings = LoraConfig(
@@ -213,7 +225,7 @@ class PretrainedModel:
 
     @property
     def parameter_count(self) -> int:
-        """How many numbers it has, all together."""
+        """How many parameters it has."""
         return sum(parameter.numel() for parameter in self._model.parameters())
 
     def start(self, lanes: int) -> Window:
@@ -255,7 +267,7 @@ class PretrainedModel:
 
 
 def _copied(cache: Any) -> Any:
-    """A cache to read on with: what only ever puts new tensors in place of old shares those."""
+    """Return a cache to read on with: layers that only replace tensors share the old ones."""
     if cache is None:
         return None
     if any(type(layer).__name__ not in _REPLACING for layer in cache.layers):
