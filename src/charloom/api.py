@@ -43,9 +43,9 @@ def train(
 
     `source` is a file, a folder or corpus:NAME, or several of them. `minutes`, 3 by default, and
     `settings` are the options of `charloom train`: model="gru", hidden=256, iterations=1000,
-    start=run ...; what is not given is chosen for the text. `out` is a new folder, by default
-    runs/TEXT-MODEL. `on_event` is called with each of charloom.training.events; nothing is
-    printed. Ctrl-C ends the training early, with a checkpoint. Raises CharloomError.
+    start="runs/old" ...; what is not given is chosen for the text. `out` is a new folder, by
+    default runs/TEXT-MODEL. Nothing is printed; `on_event` is called with each event, see
+    charloom.training.events. Ctrl-C saves a checkpoint and ends early. Raises CharloomError.
 
     >>> charloom.train("novel.txt", iterations=20, hidden=32, out="runs/small")
     Run('runs/small', lstm 1 x 32, step 20)
@@ -57,7 +57,7 @@ def train(
     return _follow(run, loop.train(run, began=began), on_event)
 
 
-def resume(run: Source | Run, *, on_event: Callable[[Event], object] | None = None) -> Run:
+def resume(run: Source, *, on_event: Callable[[Event], object] | None = None) -> Run:
     """Continue a run that was stopped, to the same bits as if it had not been; return it.
 
     Raises CharloomError.
@@ -65,11 +65,11 @@ def resume(run: Source | Run, *, on_event: Callable[[Event], object] | None = No
     >>> charloom.resume("runs/small")
     Run('runs/small', lstm 1 x 32, step 20)
     """
-    run = run if isinstance(run, Run) else Run.open(Path(run))
+    run = run if isinstance(run, Run) else Run.open(run)
     return _follow(run, loop.train(run, resume=True), on_event)
 
 
-def load(run: Source | Run, engine: Engine = "auto") -> "Model":
+def load(run: Source, engine: Engine = "auto") -> "Model":
     """Open the best model of a run, or a model in a folder of Hugging Face's format.
 
     Raises CharloomError.
@@ -77,9 +77,9 @@ def load(run: Source | Run, engine: Engine = "auto") -> "Model":
     >>> charloom.load("runs/small")
     Model('runs/small', lstm 1 x 32)
     """
-    if not isinstance(run, Run):
-        run = Path(run)
-        run = run if is_pretrained(run) else Run.open(run)
+    if is_pretrained(run):
+        return Model(open_model(run, engine), Path(run))
+    run = run if isinstance(run, Run) else Run.open(run)
     return Model(open_model(run, engine), run)
 
 

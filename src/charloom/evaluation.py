@@ -77,24 +77,20 @@ def evaluate(
     with one of characters. The same text can be written in other tokens, too, and their
     probability counts for nothing here: the figure is, if anything, too high for tokens.
 
-    With one lane each is predicted from all the characters before it. With more, the text
-    is cut into as many pieces that are read side by side, which is faster; each piece but
-    the first is then predicted from no more than itself and at least the 256 characters
-    before it. With an LSTM and a GRU of 128 units, trained, on 111,540 characters of Tiny
-    Shakespeare the default of 13 lanes moved the mean by less than 1e-7 nats; n-grams are
-    exact; a network whose state is chaotic (random weights of deviation 0.3) was off by 0.004.
-    Every character is scored exactly once either way. By default a text below 16,384
-    characters is read in one lane, a longer one in one lane for every 8,192 characters, up
-    to 32.
+    With one lane each is predicted from all the characters before it. With more, which is
+    faster, the text is cut into as many pieces that are read side by side, each but the first
+    after at least 256 characters of the one before it; every character is still scored once. By
+    default there is a lane for every 8,192 characters, 32 at most. With a trained LSTM and GRU of
+    128 units, on 111,540 characters of Tiny Shakespeare, that moved the mean by less than 1e-7
+    nats; n-grams are exact; random weights of deviation 0.3 (a chaotic state) were off by 0.004.
 
-    `state` is what one lane has read before `ids` (then there is only one); None is nothing.
+    `state` is that of one lane after what comes before `ids`; None is nothing.
     Raises CharloomError if N < 2.
     """
     N = len(ids)
     if N < 2:
         raise CharloomError(
-            f"a text of {N} characters cannot be scored: give one of at least two, "
-            "a character and the one to predict from it",
+            f"a text of {N} characters cannot be scored: give at least two",
             "no-text",
             characters=N,
         )

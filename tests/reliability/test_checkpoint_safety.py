@@ -334,7 +334,7 @@ class Damage:
 
 @pytest.mark.reliability("A5", "damage: cuts, flipped bits, zeros, mixed and missing files")
 def test_damage_is_seen_before_a_weight_is_used(tmp_path, trials, monkeypatch):
-    number = trials.of(500, 16_103)
+    number = trials.of(200, 16_103)
     damage, chance = Damage(tmp_path / "checkpoints", monkeypatch), random.Random(5)
     whole = damage.whole
     names = [*whole]
@@ -437,7 +437,7 @@ def crafted_headers():
 
 @pytest.mark.reliability("A6", "hostile headers with a manifest that agrees")
 def test_hostile_headers_are_refused(tmp_path, trials):
-    number = trials.of(2_000, 110_000)
+    number = trials.of(660, 110_000)
     made = crafted_headers()
     if not trials.full:
         made = [content for content in made if len(content) < 2**22]

@@ -155,7 +155,7 @@ class History:
 @pytest.mark.slow
 @pytest.mark.reliability("G3", "histories of saves, faults, damage, clocks and foreign files")
 def test_in_any_history_the_right_checkpoints_are_there(trials):
-    number = trials.of(100, 10_000)
+    number = trials.of(40, 10_000)
     peaks = []
 
     @settings(

@@ -1,4 +1,4 @@
-"""Where a run stood when a checkpoint was made: the contents of its meta.json."""
+"""The training state that is no array: the contents of a checkpoint's meta.json."""
 
 from typing import Annotated
 
@@ -11,18 +11,18 @@ Word = Annotated[str, msgspec.Meta(pattern=r"\A[ -~]{0,99}\Z")]  # it is shown i
 
 
 class Best(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """The lowest loss so far, in nats per character, and the step it was seen at."""
+    """The step of the lowest loss so far, and that loss in nats per character."""
 
     step: Count
-    loss: float | None  # None where it is infinite: JSON has no such number
+    loss: float | None  # None if it is infinite: JSON has no such number
 
 
 class Losses(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
-    """What is remembered of the losses of a run's updates, in nats per character.
+    """Training losses in nats per character.
 
     `smooth` is min-char-rnn's; `sum` is over the `count` updates since the last line of metrics;
-    `sampled` is `smooth` at the last sample that was drawn for its being the lowest;
-    `gradient_norm` is that of the last update, where it is known.
+    `sampled` is `smooth` at the last sample that a new lowest loss was the reason for;
+    `gradient_norm` is that of the last update, if it is known.
     """
 
     smooth: float
@@ -33,9 +33,9 @@ class Losses(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
 
 
 class Rollback(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """A return from step `at`, where the network broke, to the checkpoint of step `to`.
+    """A return from step `at`, at which training diverged, to the checkpoint of step `to`.
 
-    `loss` is what showed it, as text: JSON has no NaN. From `to` on the learning rate is half.
+    `loss` is what showed it, as text: JSON has no NaN. After `to` the learning rate is halved.
     """
 
     at: Count
@@ -44,11 +44,11 @@ class Rollback(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class Meta(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """Where a run stood: all that the next update and the next line of metrics follow from.
+    """What, beside arrays, the next update and the next line of metrics follow from.
 
-    `seconds` were spent in training, by the `versions` of what computes. `cursor` and `schedule`
-    are those of Streams and Schedule; an n-gram model has neither, nor losses. `due` says that what
-    is looked at after this step is still to be looked at. `config` is that of the run.
+    `seconds` is the training time so far, `versions` are of the libraries that computed. `cursor`
+    and `schedule` are those of Streams and Schedule; an n-gram model has neither, nor losses.
+    `due` says that this step's evaluation is still to be made. `config` is that of the run.
     """
 
     step: Count
@@ -60,4 +60,4 @@ class Meta(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True
     losses: Losses | None = None
     due: bool = False
     rollbacks: list[Rollback] = msgspec.field(default_factory=list, name="setbacks")
-    config: RunConfig | None = None  # in checkpoints from before there was none
+    config: RunConfig | None = None  # early checkpoints have none

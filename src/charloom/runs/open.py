@@ -1,7 +1,8 @@
-"""A run folder, or a model in a folder of Hugging Face's format -> a model that reads text."""
+"""A run, or a model in a folder of Hugging Face's format, in; a model that reads text out."""
 
 import json
 from collections.abc import Mapping
+from os import PathLike
 from pathlib import Path
 
 from charloom.config import Engine, PretrainedConfig, RunConfig
@@ -11,9 +12,9 @@ from charloom.runs.run import Run
 
 
 def first_weights(config: RunConfig) -> Mapping[str, Array] | None:
-    """Return the weights that a run begins with, of another run or a folder; None for fresh ones.
+    """Return the weights that a run begins with: another's, a folder's, or None for fresh ones.
 
-    Raises CharloomError where they are not there.
+    Raises CharloomError if they cannot be read.
     """
     if config.start is not None:
         return Run.open(config.start).load_weights()
@@ -23,7 +24,7 @@ def first_weights(config: RunConfig) -> Mapping[str, Array] | None:
     return None
 
 
-def is_pretrained(folder: str | Path) -> bool:
+def is_pretrained(folder: str | PathLike[str]) -> bool:
     """Whether a folder holds a model in Hugging Face's format."""
     try:
         document = json.loads(Path(folder, "config.json").read_bytes())
@@ -32,13 +33,12 @@ def is_pretrained(folder: str | Path) -> bool:
     return isinstance(document, dict) and "model_type" in document
 
 
-def open_model(run: str | Path | Run, engine: Engine = "auto") -> LanguageModel:
-    """Open the best model of a run folder, whichever engine trained it.
+def open_model(run: str | PathLike[str], engine: Engine = "auto") -> LanguageModel:
+    """Open the best model of a run, with any engine, or a model in Hugging Face's format.
 
-    Or a model in a folder of Hugging Face's format. Raises CharloomError where there is no run or
-    no valid checkpoint in it.
+    Raises CharloomError if there is no run, or no complete checkpoint in it.
     """
-    if not isinstance(run, Run) and is_pretrained(run):
+    if is_pretrained(run):
         model: LanguageModel = load_torchnet().open_folder(Path(run))
         return model
     run = run if isinstance(run, Run) else Run.open(run)

@@ -19,6 +19,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from datetime import datetime
 from importlib.metadata import version
+from os import PathLike
 from pathlib import Path
 from typing import Any, Literal, Self
 
@@ -90,7 +91,7 @@ class Run:
     @classmethod
     def create(
         cls,
-        path: str | Path,
+        path: str | PathLike[str],
         config: RunConfig,
         vocabulary: Tokenizer,
         text: Text,
@@ -115,7 +116,7 @@ class Run:
         return run
 
     @classmethod
-    def open(cls, path: str | Path) -> Self:
+    def open(cls, path: str | PathLike[str]) -> Self:
         """Open a run; raises CharloomError that names a file that is missing or damaged."""
         path = Path(path)
         if "config.json" not in _names(path):
