@@ -10,7 +10,7 @@ from typing import Self
 import msgspec
 
 from charloom.config import DataConfig, NgramConfig, RunConfig
-from charloom.data.text import States, Text, file_states, read_text
+from charloom.data.text import Text, file_states, read_text
 from charloom.data.token_file import (
     Checksums,
     alone,
@@ -21,11 +21,9 @@ from charloom.data.token_file import (
 )
 from charloom.data.tokenizer import Ids, Tokenizer
 from charloom.errors import CharloomError, Code
-from charloom.files import plain_size, read_bytes
 from charloom.progress import Tell, say_nothing
 
 _PART_CHARACTERS = 16  # at least, of a held-out part: a loss over fewer says nothing
-_COPY_BYTES = 2**40  # at most, of an early run's corpus.txt
 
 
 class Corpus(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -120,7 +118,6 @@ class Dataset:
         self._split = split_text(corpus.characters, config.data, fewest_characters(config))
         held_out = self._split.validation, self._split.test
         self._cuts = tuple(part.start for part in held_out if part is not None)
-        self._copy = folder / "corpus.txt"  # of early runs, for a text that can be read once
         self._text: Text | None = None
         self._opened = False
 
@@ -141,12 +138,8 @@ class Dataset:
             if ids is None:
                 raise self._lost(f"{self._folder / 'ids.npy'} is missing", "not-found")
             return Text.from_string(self._vocabulary.decode(ids), self._corpus.name)
-        if self._copy.exists():
-            document = read_bytes(self._copy, _COPY_BYTES)
-            text = Text.from_string(document.decode(errors="replace"), self._corpus.name)
-            return self._checked(text, str(self._copy))
         try:
-            text = read_text(self._corpus.sources, tell)
+            text = read_text(self._sources, tell)
         except CharloomError as error:
             raise CharloomError(
                 f"the text of {self._folder} cannot be read again: {error} "
@@ -154,7 +147,18 @@ class Dataset:
                 error.code,
                 **error.facts,
             ) from None
-        return self._checked(text, ", ".join(self._corpus.sources))
+        if text.sha256 == self._corpus.sha256:
+            return text
+        source, then, now = ", ".join(self._sources), self._corpus.characters, text.characters
+        change = f"{now:,} characters, not {then:,}" if now != then else f"as many ({now:,}) others"
+        raise CharloomError(
+            f"{source} is not the text that {self._folder} learned: it has {change} (SHA-256 "
+            f"{text.sha256[:8]}, not {self._corpus.sha256[:8]}); put that text back, or train anew",
+            "changed-text",
+            path=source,
+            characters=now,
+            learned=then,
+        )
 
     def open(self, tell: Tell = say_nothing) -> Self:
         """Map the ids, checked against the text; they are written when this is first called.
@@ -199,8 +203,7 @@ class Dataset:
                 "damaged",
                 path=str(path),
             )
-        files = self._states() if self._copy.exists() else text.files
-        ids = write_ids(self._folder, text, self._vocabulary, files, tell, self._cuts)
+        ids = write_ids(self._folder, text, self._vocabulary, text.files, tell, self._cuts)
         return ids, text.notes + notes
 
     def _compare(self, old: Checksums, tell: Tell) -> tuple[str, ...]:
@@ -208,7 +211,7 @@ class Dataset:
         files, notes = None, old.notes
         if not self._is_read_once() and old.files is not None:
             try:
-                files = self._states()
+                files = file_states(self._sources)
             except CharloomError as error:
                 gone = f"the text is gone ({error}), but its ids are in {self._folder}"
                 return (*notes, gone)
@@ -220,18 +223,17 @@ class Dataset:
                 write_checksums(self._folder, new)
         return notes
 
-    def _states(self) -> States:
-        if self._copy.exists():
-            plain_size(self._copy)
-            return file_states([str(self._copy)])
-        return file_states(self._corpus.sources)
+    @property
+    def _sources(self) -> tuple[str, ...]:
+        """What the text is read from; early runs kept a copy of one that can be read once."""
+        copy = self._folder / "corpus.txt"
+        return (str(copy),) if copy.exists() else self._corpus.sources
 
     def _is_read_once(self) -> bool:
         """Standard input is gone, and a folder around the run holds the run's own files too."""
         run = self._folder.resolve()
-        return not self._copy.exists() and any(
-            source == "-" or run.is_relative_to(Path(source).resolve())
-            for source in self._corpus.sources
+        return any(
+            source == "-" or run.is_relative_to(Path(source).resolve()) for source in self._sources
         )
 
     def _lost(self, problem: str, code: Code) -> CharloomError:
@@ -241,21 +243,6 @@ class Dataset:
             "file from a copy, or train anew",
             code,
             path=str(path),
-        )
-
-    def _checked(self, text: Text, source: str) -> Text:
-        """Return the text; raises CharloomError unless it is the one that the run learned."""
-        if text.sha256 == self._corpus.sha256:
-            return text
-        then, now = self._corpus.characters, text.characters
-        change = f"{now:,} characters, not {then:,}" if now != then else f"as many ({now:,}) others"
-        raise CharloomError(
-            f"{source} is not the text that {self._folder} learned: it has {change} (SHA-256 "
-            f"{text.sha256[:8]}, not {self._corpus.sha256[:8]}); put that text back, or train anew",
-            "changed-text",
-            path=source,
-            characters=now,
-            learned=then,
         )
 
 

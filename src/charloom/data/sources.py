@@ -250,7 +250,7 @@ def unreadable(path: Path, error: Exception) -> CharloomError:
             f"there is no file or folder {name}: {cure}", "not-found", path=str(path)
         )
     else:
-        reason = getattr(error, "strerror", None) or error
+        reason = error.strerror if isinstance(error, OSError) else error
         problem = f"cannot be read ({reason}): check the name, or give another file"
     return CharloomError(f"{name} {problem}", "unreadable", path=str(path))
 
