@@ -185,7 +185,7 @@ def test_with_iterations_what_is_chosen_follows_from_the_text_alone(here: Path) 
 
 
 BAD: dict[str, tuple[bytes, str, Code]] = {
-    "an empty file": (b"", "train it", "no-text"),
+    "an empty file": (b"", "train it", "not-text"),
     "one character": (b"a", "train it", "no-text"),
     "shorter than T + 2": (b"abc" * 5, "train it --length 64", "no-text"),
     "not UTF-8": (b"one\ntwo \xff", "train it", "not-text"),
