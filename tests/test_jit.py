@@ -31,7 +31,7 @@ def call(tmp_path, monkeypatch):
 
 
 def output(process):
-    text, _ = process.communicate(timeout=120)
+    text, _ = process.communicate()
     assert process.returncode == 0
     return text.strip()
 
@@ -101,5 +101,5 @@ def test_whoever_has_the_lock_is_waited_for(tmp_path):
         reader.join(0.5)
         assert reader.is_alive()
         fcntl.flock(lock, fcntl.LOCK_UN)  # the reader has inherited it
-    reader.join(60)
+    reader.join()
     assert reader.exitcode == 0

@@ -1,7 +1,10 @@
 """How every kernel is compiled, and where the machine code is kept.
 
-`error_model="numpy"` drops the check for a zero divisor, without which no division is
-vectorised.
+The one file that uses what numba does not promise to keep; as it is in numba 0.61 to 0.68:
+- `_nrt=False`, a keyword of `njit`: no reference counting of arrays;
+- `Dispatcher.compile(types)`, which returns machine code to call without a look at types;
+- `Dispatcher._cache._cache_file`, an `IndexDataCacheFile`, whose files several processes share
+  safely only with a lock.
 """
 
 import fcntl
@@ -20,17 +23,19 @@ F = TypeVar("F", bound=Callable[..., Any])
 
 # Without nnan and ninf, so that a NaN still shows as one.
 _FASTMATH = {"nsz", "arcp", "contract", "afn", "reassoc"}
-OPTIONS = {"fastmath": _FASTMATH, "error_model": "numpy", "_nrt": False}
+# "numpy" drops the check for a zero divisor, without which no division is vectorised.
+_OPTIONS = {"error_model": "numpy", "no_cfunc_wrapper": True}
+_KERNEL = {**_OPTIONS, "fastmath": _FASTMATH, "_nrt": False}
 _SHARED = ("jit.py", "draw_kernel.py")  # what kernels of other folders are made with
 
 
 def kernel(function: F) -> F:
     """Compile `function` on its first call for each set of types; it runs without the GIL.
 
-    It works in arrays that were made beforehand: without numba's reference counting (`_nrt`)
-    it is smaller, faster, and takes half as long to compile.
+    It works in arrays that were made beforehand: without numba's reference counting it is
+    smaller, faster, and takes half as long to compile.
     """
-    return _compile(function, **OPTIONS)
+    return _compile(function, **_KERNEL)
 
 
 def inlined_kernel(function: F) -> F:
@@ -38,12 +43,12 @@ def inlined_kernel(function: F) -> F:
 
     For what is large and called from few places: there it is compiled once, not twice.
     """
-    return _compile(function, **OPTIONS, inline="always")
+    return _compile(function, **_KERNEL, inline="always")
 
 
 def allocating_kernel(function: F) -> F:
     """Compile `function`, which may make and return arrays, in strict floating point."""
-    return _compile(function, error_model="numpy")
+    return _compile(function, **_OPTIONS)
 
 
 def entry(function: F, arguments: tuple[Any, ...]) -> F:
@@ -106,7 +111,7 @@ class _SharedFile(IndexDataCacheFile):  # type: ignore[misc]
 
 @cache
 def _cache_folder(source: Path) -> str:
-    """A folder named by the hash of a package's source.
+    """Return a folder named by the hash of a package's source.
 
     numba itself looks only at the file that holds the compiled function: machine code that
     has another file's function inlined would survive a change there.

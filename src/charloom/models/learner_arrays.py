@@ -40,6 +40,13 @@ def check_arrays(
 
 def check_batch(inputs: Ids, targets: Ids, batch: int, vocabulary_size: int) -> None:
     """Raise CharloomError unless both are (B, T), not empty, of ids in [0, V)."""
+    check_batch_shape(inputs, targets, batch)
+    check_ids(inputs, vocabulary_size)
+    check_ids(targets, vocabulary_size)
+
+
+def check_batch_shape(inputs: Ids, targets: Ids, batch: int) -> None:
+    """Raise CharloomError unless both are (B, T), not empty."""
     if inputs.ndim != 2 or len(inputs) != batch or not inputs.size or inputs.shape != targets.shape:
         raise CharloomError(
             f"inputs have shape {inputs.shape} and targets {targets.shape}, "
@@ -47,8 +54,6 @@ def check_batch(inputs: Ids, targets: Ids, batch: int, vocabulary_size: int) -> 
             "bad-array",
             batch=batch,
         )
-    check_ids(inputs, vocabulary_size)
-    check_ids(targets, vocabulary_size)
 
 
 def check_ids(ids: Ids, vocabulary_size: int) -> None:

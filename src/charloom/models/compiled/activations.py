@@ -7,9 +7,8 @@ import math
 from typing import Any
 
 import numpy as np
-from llvmlite import ir
-from numba.core import types
-from numba.extending import intrinsic, overload
+from numba import types
+from numba.extending import overload
 
 _f = np.float32
 
@@ -76,17 +75,6 @@ def _exp(x: Any) -> Any:
         n = np.int32(x * _LOG2E + (_HALF if x > 0 else -_HALF))
         r = x - np.float32(n) * _LN2_HIGH - np.float32(n) * _LN2_LOW
         s = ((((_C7 * r + _C6) * r + _C5) * r + _C4) * r + _C3) * r + _C2
-        return ((s * r + _ONE) * r + _ONE) * _as_float((n + _BIAS) << _MANTISSA)
+        return ((s * r + _ONE) * r + _ONE) * np.int32((n + _BIAS) << _MANTISSA).view(np.float32)
 
     return library if x == types.float64 else scaled
-
-
-@intrinsic
-def _as_float(_: Any, bits: Any) -> Any:
-    """The float32 with these 32 bits."""
-
-    def emit(context: Any, builder: Any, signature: Any, args: Any) -> Any:
-        narrow = builder.trunc(args[0], ir.IntType(32)) if bits.bitwidth > 32 else args[0]
-        return builder.bitcast(narrow, ir.FloatType())
-
-    return types.float32(bits), emit

@@ -5,18 +5,18 @@ sum; the contract's named arrays are views of it. Matrices come before biases (w
 stops between them), and the matrix that ids look rows up in comes first.
 """
 
-from collections.abc import Callable, Mapping
-from typing import Any, NamedTuple
+from collections.abc import Mapping
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
 from charloom.config import ModelConfig
-from charloom.models.compiled.gru import Gru
-from charloom.models.compiled.lstm import Lstm
 from charloom.models.compiled.products import BLOCK, FEW, aligned, packed_size
-from charloom.models.compiled.rnn import Rnn
 from charloom.models.weights import GATES, Array, parameter_count
+
+CELLS = ("rnn", "lstm", "gru")
+RNN, LSTM, GRU = range(3)
 
 
 class Parameters(NamedTuple):
@@ -53,15 +53,18 @@ class Shard(NamedTuple):
     """Everything that one thread needs to take B lanes through T steps."""
 
     ids: NDArray[np.int32]  # (T, B)
+    targets: NDArray[np.int32]  # (T, B), the ids that follow
     lookup: Lookup
     gates: Array  # (L, T, B, GH) x Wx + b, then what the gates give, then dZ
     R: Array  # (L, T, B, GH) h Wh of a GRU, then its gradient; the gates themselves elsewhere
     h: Array  # (L, T + 1, B, H); h[:, 0] is the carried state
-    mask: Array  # (L, B, H) dropout, or (0, B, H) for none
-    dropped: Array  # (L, T, B, H) layer outputs after dropout, or (0, T, B, H)
+    mask: Array  # (L, B, H) dropout
+    dropped: Array  # (L, T, B, H) layer outputs after dropout, or (0, T, B, H) for none
     logits: Array  # (T, B, V), then their gradient
-    zero: Array  # (1, widest) for products without a base
-    cell: Any  # Rnn, Lstm or Gru: what only this cell needs
+    zeros: Array  # (1, widest) for products without a base
+    cell: int  # RNN, LSTM or GRU
+    c: Array  # (L, T + 1, B, H) of an LSTM, carried as h; of other cells empty, as the next
+    tanh_c: Array  # (L, T, B, H)
 
 
 class Scratch(NamedTuple):
@@ -118,7 +121,7 @@ def flat_vector(weights: Mapping[str, Array], config: ModelConfig, dtype: DTypeL
     return flat
 
 
-def new_packed(config: ModelConfig, V: int, T: int, B: int, dtype: DTypeLike) -> Packed:
+def new_packed(config: ModelConfig, V: int, B: int, T: int, dtype: DTypeLike) -> Packed:
     """Allocate room for packed weights, where T steps of B lanes pay for packing."""
     L, H, E, G = config.layers, config.hidden, config.embedding, GATES[config.cell]
 
@@ -148,34 +151,32 @@ def new_shard(
     B: int,
     T: int,
     dtype: DTypeLike,
-    lookup: Lookup,
-    *,
+    lookup: Lookup | None = None,
     dropout: bool = False,
 ) -> Shard:
-    """Allocate the buffers for B lanes and T steps."""
+    """Allocate the buffers for B lanes and T steps, with a lookup of its own if none is given."""
     L, H, E, G = config.layers, config.hidden, config.embedding, GATES[config.cell]
     masks = L if dropout else 0
 
     def make(*shape: int) -> Array:
         return aligned(shape, dtype)
 
-    cells: dict[str, Callable[[], Any]] = {
-        "rnn": lambda: Rnn(make(0)),
-        "lstm": lambda: Lstm(make(L, T + 1, B, H), make(L, T, B, H)),
-        "gru": lambda: Gru(make(0)),
-    }
+    memories = L if config.cell == "lstm" else 0
     gates = make(L, T, B, G * H)
     return Shard(
         ids=np.zeros((T, B), np.int32),
-        lookup=lookup,
+        targets=np.zeros((T, B), np.int32),
+        lookup=lookup or new_lookup(config, V, dtype),
         gates=gates,
         R=make(L, T, B, G * H) if config.cell == "gru" else gates,
         h=make(L, T + 1, B, H),
         mask=make(masks, B, H),
         dropped=make(masks, T, B, H),
         logits=make(T, B, V),
-        zero=make(1, max(G * H, V, H, E)),
-        cell=cells[config.cell](),
+        zeros=make(1, max(G * H, V, H, E)),
+        cell=CELLS.index(config.cell),
+        c=make(memories, T + 1, B, H),
+        tanh_c=make(memories, T, B, H),
     )
 
 
@@ -193,4 +194,4 @@ def new_scratch(config: ModelConfig, V: int, B: int, T: int, dtype: DTypeLike) -
 
 def carried(shard: Shard) -> tuple[Array, ...]:
     """Buffers (L, T + 1, B, H) of what is carried from step to step: h, and c for an LSTM."""
-    return (shard.h, shard.cell.c) if hasattr(shard.cell, "c") else (shard.h,)
+    return (shard.h, shard.c) if shard.cell == LSTM else (shard.h,)

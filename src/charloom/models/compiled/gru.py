@@ -4,33 +4,26 @@
     n = tanh(x Wxn + bn + r (h Whn))
     h = (1 - z) n + z h
 
-`forward` and `backward` take one layer through all T steps. `gates` comes in as x Wx + b,
-becomes r z n, and on the way back the gradient dZ of what came in; R = h Wh becomes dR.
+`forward` and `backward` take one layer through all T steps. Its `gates` come in as x Wx + b,
+become r z n, and on the way back the gradient dZ of what came in; R = h Wh becomes dR.
 A loop writes to one array only: more, and LLVM gives up proving that they do not overlap.
 """
 
-from typing import Any, NamedTuple
+from typing import Any
 
 from charloom.models.compiled.activations import sigmoid, tanh
 from charloom.models.compiled.products import back_product, copy, product
-from charloom.models.jit import kernel
-from charloom.models.weights import Array
+from charloom.models.jit import inlined_kernel, kernel
 
 
-class Gru(NamedTuple):
-    """No buffers of its own; a field, since numba wants one."""
-
-    none: Array  # (0,)
-
-
-def forward(s: Any, Wh: Any, packed: Any, turn: int, layer: int) -> None:
-    """s.gates (T, B, 3H) and h[0] -> s.gates, h[1:] and R (T, B, 3H)."""
-    gates, h, R = s.gates[layer], s.h[layer], s.R[layer]
+@inlined_kernel
+def forward(gates: Any, h: Any, R: Any, zeros: Any, Wh: Any, packed_Wh: Any, turn: int) -> None:
+    """gates (T, B, 3H) and h[0] -> gates, h[1:] and R (T, B, 3H)."""
     T, B, H = gates.shape[0], gates.shape[1], h.shape[2]
-    by_gate, R_by_gate = gates.reshape(T, B, 3, H), R.reshape(T, B, 3, H)
+    r_z_n, R_by_gate = gates.reshape(T, B, 3, H), R.reshape(T, B, 3, H)
     for t in range(T):
-        product(R[t], s.zero, h[t], Wh, packed, turn + t)
-        _step(by_gate[t], R_by_gate[t], h[t], h[t + 1])
+        product(R[t], zeros, h[t], Wh, packed_Wh, turn + t)
+        _step(r_z_n[t], R_by_gate[t], h[t], h[t + 1])
 
 
 @kernel
@@ -46,19 +39,19 @@ def _step(a: Any, R: Any, h_before: Any, h: Any) -> None:
             h[b, j] = a[b, 2, j] + a[b, 1, j] * (h_before[b, j] - a[b, 2, j])
 
 
-def backward(s: Any, d: Any, Wh: Any, layer: int) -> None:
-    """d.dH (T, B, H), the gradient of h[1:] -> s.gates = dZ and R = dR; d.dH is changed."""
-    gates, h, R = s.gates[layer], s.h[layer], s.R[layer]
-    dh, scratch = d.rows[0], d.rows[1]
-    T, B, H = d.dH.shape
-    by_gate, R_by_gate = gates.reshape(T, B, 3, H), R.reshape(T, B, 3, H)
-    copy(dh, d.dH[T - 1])
+@inlined_kernel
+def backward(gates: Any, h: Any, R: Any, dH: Any, rows: Any, Wh: Any, packed_Wh: Any) -> None:
+    """dH (T, B, H), the gradient of h[1:] -> gates = dZ and R = dR; dH is changed."""
+    dh, row = rows[0], rows[1]
+    T, B, H = dH.shape
+    r_z_n, R_by_gate = gates.reshape(T, B, 3, H), R.reshape(T, B, 3, H)
+    copy(dh, dH[T - 1])
     for t in range(T - 1, -1, -1):
         if t:
-            _add_carried(d.dH[t - 1], dh, by_gate[t])
-        _step_back(by_gate[t], R_by_gate[t], dh, h[t], scratch)
+            _add_carried(dH[t - 1], dh, r_z_n[t])
+        _step_back(r_z_n[t], R_by_gate[t], dh, h[t], row)
         if t:
-            back_product(dh, d.dH[t - 1], R[t], Wh, d.packed_Wh, t)
+            back_product(dh, dH[t - 1], R[t], Wh, packed_Wh, t)
 
 
 @kernel

@@ -19,9 +19,9 @@ from charloom.models.compiled.arrays import (
     new_shard,
     parameter_views,
 )
-from charloom.models.compiled.network import embed, pack_weights, read
+from charloom.models.compiled.network import embed, pack_weights
 from charloom.models.compiled.products import FEW
-from charloom.models.compiled.sampler import generate
+from charloom.models.compiled.sampler import read
 from charloom.models.compiled.threads import Team, available_threads
 from charloom.models.draw_kernel import filters
 from charloom.models.learner_arrays import check_ids
@@ -36,7 +36,8 @@ WORTH_A_THREAD = 2**24  # multiplications in the recurrent product
 class CompiledModel:
     """The `LanguageModel` protocol in numba, with `generate_ids` for fast sampling.
 
-    It keeps a copy of the weights, in `dtype`. Raises CharloomError where they do not fit.
+    Of the contract's named arrays it keeps a copy in `dtype`; a flat vector (P,) of that type, as
+    the learner has it, it reads as it stands. Raises CharloomError if weights do not fit.
     Fewer than four lanes, read together, give numbers that differ from those of more in the last
     bits: sums are taken in another order.
     """
@@ -44,20 +45,22 @@ class CompiledModel:
     def __init__(
         self,
         config: ModelConfig,
-        weights: Mapping[str, Array],
+        weights: Mapping[str, Array] | Array,
         vocabulary: Tokenizer,
         dtype: DTypeLike = np.float32,
     ) -> None:
         V = len(vocabulary)
-        check_weights(weights, config, V)
         self.config = config
         self.vocabulary = vocabulary
         self._dtype = np.dtype(dtype)
-        flat = flat_vector(weights, config, self._dtype)
-        self._parameters = parameter_views(flat, config, V)
+        if isinstance(weights, Mapping):
+            check_weights(weights, config, V)
+            weights = flat_vector(weights, config, self._dtype)
+        self._parameters = parameter_views(weights, config, V)
         self._packed: dict[tuple[bool, bool], Packed] = {}
         self._lookup = new_lookup(config, V, self._dtype)
-        embed(self._parameters, self._pack(1, 1), self._lookup, np.arange(V, dtype=np.int32)[None])
+        p, every_id = self._parameters, np.arange(V, dtype=np.int32)[np.newaxis]
+        embed(p.embedding, p.Wx0, self._pack(1, 1).Wx0, p.b[0], self._lookup, every_id)
 
     def start(self, lanes: int) -> State:
         """Return the state before any character, for `lanes` independent texts."""
@@ -73,7 +76,7 @@ class CompiledModel:
     def log_probs(self, ids: Ids, state: State) -> tuple[Array, State]:
         """Read ids (B, T): (B, T, V), entry t the log-probabilities after ids[:, : t + 1].
 
-        Raises CharloomError where an id is not in [0, V).
+        Raises CharloomError if an id is not in [0, V).
         """
         check_ids(ids, len(self.vocabulary))
         B, T = ids.shape
@@ -96,7 +99,7 @@ class CompiledModel:
         for begin in range(0, T, length):
             steps = slice(begin, begin + length)
             shard = self._shard(ids[lanes, steps].T, state)
-            read(self._parameters, self._pack(*shard.ids.shape), shard)
+            self._run(shard, np.empty((B, 0)), SampleConfig())
             out[lanes, steps] = shard.logits.swapaxes(0, 1)
             state = tuple(array[:, -1] for array in carried(shard))
         for array, last in zip(after, state, strict=True):
@@ -107,27 +110,34 @@ class CompiledModel:
     ) -> tuple[NDArray[np.int32], State]:
         """Do what `charloom.generation.sampling.generate_ids` does with this model, in one call.
 
-        Raises CharloomError where predictions are not finite or an id is not in [0, V).
+        Raises CharloomError if predictions are not finite or an id is not in [0, V).
         """
         check_ids(ids, len(self.vocabulary))
         shard = self._shard(ids[np.newaxis], state)
-        drawn = np.empty(uniforms.shape, np.int32)
-        scratch = np.empty((2, len(self.vocabulary)))
+        drawn = self._run(shard, uniforms, config)
+        return drawn, tuple(array[:, 0].copy() for array in carried(shard))
+
+    def _run(
+        self, shard: Shard, uniforms: NDArray[np.float64], config: SampleConfig
+    ) -> NDArray[np.int32]:
+        """Read what is in the shard and draw as many characters as there are uniforms (B, n)."""
+        drawn, scratch = np.empty(uniforms.shape, np.int32), np.empty((2, len(self.vocabulary)))
         packed = self._pack(*shard.ids.shape)
         try:
-            generate(self._parameters, packed, shard, uniforms, drawn, filters(config), scratch)
+            read(self._parameters, packed, shard, uniforms, drawn, filters(config), scratch)
         except ValueError:
             raise CharloomError(
                 "the model's predictions are not finite: its weights are damaged, "
-                "go back to an earlier checkpoint"
+                "go back to an earlier checkpoint",
+                "bad-model",
             ) from None
-        return drawn, tuple(array[:, 0].copy() for array in carried(shard))
+        return drawn
 
     def _pack(self, T: int, B: int) -> Packed:
         """Return the weights packed for T steps of B lanes, which is done once."""
         kind = (T * B < FEW, B < FEW)
         if kind not in self._packed:
-            packed = new_packed(self.config, len(self.vocabulary), T, B, self._dtype)
+            packed = new_packed(self.config, len(self.vocabulary), B, T, self._dtype)
             pack_weights(self._parameters, packed)
             self._packed[kind] = packed
         return self._packed[kind]

@@ -6,11 +6,9 @@ from functools import partial
 from typing import NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
 
 from charloom.config import ModelConfig, TrainConfig
-from charloom.data.tokenizer import Ids
-from charloom.errors import CharloomError
+from charloom.data.tokenizer import Ids, Tokenizer
 from charloom.models.compiled.arrays import (
     Packed,
     Parameters,
@@ -20,19 +18,19 @@ from charloom.models.compiled.arrays import (
     flat_vector,
     matrices_size,
     named_views,
-    new_lookup,
     new_packed,
     new_scratch,
     new_shard,
     parameter_views,
 )
-from charloom.models.compiled.network import add_gradient, loss_and_gradient, shard_loss
+from charloom.models.compiled.language_model import CompiledModel
+from charloom.models.compiled.network import add_gradient, loss_and_gradient
 from charloom.models.compiled.optimizers import move, rule
 from charloom.models.compiled.products import aligned
 from charloom.models.compiled.threads import Team, available_threads
 from charloom.models.dropout import dropout_mask
 from charloom.models.jit import entry
-from charloom.models.learner_arrays import check_arrays
+from charloom.models.learner_arrays import check_arrays, check_batch_shape, check_ids
 from charloom.models.optimizers import SLOTS
 from charloom.models.weights import Array, initial_weights
 
@@ -43,16 +41,15 @@ class _Worker(NamedTuple):
     """What one thread works on."""
 
     lanes: slice  # of the batch
-    gradient: Array  # flat (P,)
+    flat: Array  # its gradient (P,)
     packed: Packed
-    g: Parameters  # views of the gradient
+    gradient: Parameters  # views of `flat`
     shard: Shard
     scratch: Scratch
-    targets: NDArray[np.int32]  # (T, B)
 
 
 class CompiledLearner:
-    """The `Learner` protocol in numba, float32 or float64.
+    """The `Learner` protocol in numba, float32 or float64, which also lends its model.
 
     Losses and weights do not depend on the number of threads: lanes are always cut into
     shards of 16, and the shards' gradients are added in order. `seed`, by default
@@ -80,32 +77,26 @@ class CompiledLearner:
         self._matrices = matrices_size(self._parameters)
         self._length = train.length
         self._workers = self._new_workers()
-        self._move: Callable[..., bool] | None = None
+        self._move: Callable[..., bool] | None = None  # machine code, once compiled
+        self._loss_and_gradient: Callable[..., float] | None = None
         self._team = Team(min(len(self._workers), available_threads()))
 
     def update(self, inputs: Ids, targets: Ids, learning_rate: float) -> float:
-        """Take one step on inputs and targets (B, T), and carry the state on.
+        """Take one step on inputs and targets (B, T), and carry the state on; see `Learner`.
 
-        Returns the loss before the step, with dropout, in mean nats per character; NaN where
-        the loss is finite but its gradient is not. Where what it returns is NaN or infinite,
-        weights, slots and the count of updates are as they were; the carried state is not.
-        Raises CharloomError where the shapes are not (B, T) or an id is not in [0, V).
+        Raises CharloomError if the shapes are not (B, T) or an id is not in [0, V).
         """
         self._fill(inputs, targets)
         if self._train.dropout:
             self._draw_masks()
-        scale = 1 / inputs.size if self._train.reduction == "mean" else 1.0
-        try:
-            loss = self._losses_and_gradients(scale)
-        except IndexError:
-            raise self._id_error() from None
+        loss = self._losses(inputs, targets, learns=True)
         first, *others = self._workers
         seen = first.scratch.seen
         for other in others:
-            add_gradient(first.gradient, other.gradient, seen, other.scratch.seen)
+            add_gradient(first.flat, other.flat, seen, other.scratch.seen)
         if not math.isfinite(loss):
             return loss
-        moved = (self._flat, first.gradient, self._slots, seen)
+        moved = (self._flat, first.flat, self._slots, seen)
         sizes = (self._row_width, self._matrices)
         arguments = (*moved, *sizes, self._rule, float(learning_rate), self._updates + 1)
         if self._move is None:
@@ -118,19 +109,16 @@ class CompiledLearner:
     def loss(self, inputs: Ids, targets: Ids) -> float:
         """Return the loss of (B, T) from the carried state, without dropout; nothing changes."""
         self._fill(inputs, targets)
-        total = 0.0
-        try:
-            for worker in self._workers:
-                s = worker.shard._replace(mask=worker.shard.mask[:0])
-                total += shard_loss(self._parameters, worker.packed, s, worker.targets)
-        except IndexError:
-            raise self._id_error() from None
-        return total / inputs.size
+        return self._losses(inputs, targets, learns=False) / inputs.size
 
     @property
     def gradient_norm(self) -> float | None:
-        """The norm of the last update's gradient before it was clipped; None where unknown."""
+        """The norm of the last update's gradient before clipping; None if it was not computed."""
         return None if np.isnan(self._rule.norm[0]) else float(self._rule.norm[0])
+
+    def model(self, vocabulary: Tokenizer) -> CompiledModel:
+        """Return the model as it is now, which reads this learner's own weights."""
+        return CompiledModel(self._model, self._flat, vocabulary, self._dtype)
 
     def reset(self) -> None:
         """Forget the carried state."""
@@ -139,11 +127,7 @@ class CompiledLearner:
                 buffer[:, 0] = 0
 
     def arrays(self) -> dict[str, Array]:
-        """Return weights, optimiser slots, updates made, carried state and dropout seed.
-
-        They are ``optimizer.SLOT.WEIGHT``, ``optimizer.updates`` (1,), ``state.layerN.h`` and
-        for an LSTM ``.c`` (B, H), and ``rng.seed`` (1,). Seed and updates determine every mask.
-        """
+        """Return weights and training state, named as in `learner_arrays.state_array_shapes`."""
         arrays = named_views(self._flat, self._model, self._V)
         for slot, flat in zip(SLOTS[self._train.optimizer], self._slots, strict=False):
             views = named_views(flat, self._model, self._V)
@@ -158,58 +142,47 @@ class CompiledLearner:
         """Take weights alone, or all that `arrays` gave, cast to this learner's dtype.
 
         With weights alone all else becomes that of a fresh learner: slots and carried state
-        zero, no updates made. Raises CharloomError, having changed nothing, where a name is
+        zero, no updates made. Raises CharloomError, having changed nothing, if a name is
         missing or unknown, a shape does not fit, or a weight is not finite.
         """
         check_arrays(arrays, self._model, self._train, self._V)
-        views = self.arrays()
         for slot in self._slots:
             slot[...] = 0
         self.reset()
         self._rule.norm[0] = np.nan
         self._updates = int(arrays["optimizer.updates"][0]) if "optimizer.updates" in arrays else 0
         self._seed = int(arrays["rng.seed"][0]) if "rng.seed" in arrays else self._seed
-        for name, pieces in self._state_pieces().items():
-            for worker, piece in zip(self._workers, pieces, strict=True):
-                piece[...] = arrays[name][worker.lanes] if name in arrays else 0
+        own, states = self.arrays(), self._state_pieces()
         for name, array in arrays.items():
-            views[name][...] = array
+            own[name][...] = array
+            for worker, piece in zip(self._workers, states.get(name, []), strict=False):
+                piece[...] = array[worker.lanes]
 
     def _new_workers(self) -> list[_Worker]:
-        workers = []
-        self._gradients: list[Callable[..., float]] = []  # machine code, once compiled
-        for first in range(0, self._train.batch, SHARD):
-            lanes = slice(first, min(first + SHARD, self._train.batch))
+        workers, B = [], self._train.batch
+        for first in range(0, B, SHARD):
+            lanes = slice(first, min(first + SHARD, B))
             size = (self._model, self._V, lanes.stop - first, self._length, self._dtype)
-            gradient = aligned(self._flat.shape, self._dtype)
-            g = parameter_views(gradient, self._model, self._V)
-            lookup = new_lookup(self._model, self._V, self._dtype)
-            shard = new_shard(*size, lookup, dropout=self._train.dropout > 0)
-            packed = new_packed(self._model, self._V, self._length, size[2], self._dtype)
-            targets = np.zeros_like(shard.ids)
-            workers.append(_Worker(lanes, gradient, packed, g, shard, new_scratch(*size), targets))
+            flat = aligned(self._flat.shape, self._dtype)
+            gradient = parameter_views(flat, self._model, self._V)
+            shard = new_shard(*size, dropout=self._train.dropout > 0)
+            workers.append(
+                _Worker(lanes, flat, new_packed(*size), gradient, shard, new_scratch(*size))
+            )
         return workers
 
     def _fill(self, inputs: Ids, targets: Ids) -> None:
         """Copy (B, T) ids into the shards, time first; a new T means new buffers."""
-        B, T = self._train.batch, inputs.shape[-1]
-        if inputs.shape != (B, T) or targets.shape != (B, T) or T == 0:
-            raise CharloomError(
-                f"inputs have shape {inputs.shape} and targets {targets.shape}, "
-                f"but both must be (B, T) with B = {B}, the batch of the training settings"
-            )
-        if self._length != T:
-            self._length = T
+        check_batch_shape(inputs, targets, self._train.batch)
+        if self._length != inputs.shape[1]:
+            self._length = inputs.shape[1]
             before, self._workers = self._workers, self._new_workers()
             for old, new in zip(before, self._workers, strict=True):
                 for x, y in zip(carried(old.shard), carried(new.shard), strict=True):
                     y[:, 0] = x[:, 0]
         for worker in self._workers:
             worker.shard.ids[...] = inputs[worker.lanes].T
-            worker.targets[...] = targets[worker.lanes].T
-
-    def _id_error(self) -> CharloomError:
-        return CharloomError(f"inputs and targets must hold ids from 0 to {self._V - 1}")
+            worker.shard.targets[...] = targets[worker.lanes].T
 
     def _draw_masks(self) -> None:
         shape = (self._train.batch, self._model.hidden)
@@ -220,18 +193,26 @@ class CompiledLearner:
             for worker in self._workers:
                 worker.shard.mask[layer] = mask[worker.lanes]
 
-    def _losses_and_gradients(self, scale: float) -> float:
-        """Run every worker; return their summed losses."""
-        work = [(self._parameters, *worker[2:], scale) for worker in self._workers]
-        if not self._gradients:  # few lanes and many are kernels of their own
-            self._gradients = [entry(loss_and_gradient, arguments) for arguments in work]
-        if len(work) == 1:
-            return self._gradients[0](*work[0])
-        calls = zip(self._gradients, work, strict=True)
-        return sum(self._team.do([partial(call, *arguments) for call, arguments in calls]))
+    def _losses(self, inputs: Ids, targets: Ids, learns: bool) -> float:
+        """Run every worker on what `_fill` copied; return their summed losses."""
+        scale = 1 / inputs.size if self._train.reduction == "mean" else 1.0
+        work = []
+        for _, _, packed, gradient, shard, scratch in self._workers:
+            dropping = shard if learns else shard._replace(dropped=shard.dropped[:0])
+            work.append((self._parameters, packed, gradient, dropping, scratch, scale, learns))
+        if self._loss_and_gradient is None:
+            self._loss_and_gradient = entry(loss_and_gradient, work[0])
+        try:
+            if len(work) == 1:
+                return self._loss_and_gradient(*work[0])
+            return sum(self._team.do([partial(self._loss_and_gradient, *w) for w in work]))
+        except IndexError:
+            for ids in (inputs, targets):
+                check_ids(ids, self._V)
+            raise
 
     def _state_pieces(self) -> dict[str, list[Array]]:
-        """Carried state by name: a view (B of the shard, H) for each shard."""
+        """Return the carried state by name: a view (B of the shard, H) for each shard."""
         return {
             f"state.layer{layer}.{name}": [carried(w.shard)[k][layer, 0] for w in self._workers]
             for layer in range(self._model.layers)

@@ -4,35 +4,27 @@
     c = f c + i g
     h = o tanh(c)
 
-`forward` and `backward` take one layer through all T steps. `gates` comes in as x Wx + b,
-becomes i f o g, and on the way back the gradient dZ of what came in: one array in one place
+`forward` and `backward` take one layer through all T steps. Its `gates` come in as x Wx + b,
+become i f o g, and on the way back the gradient dZ of what came in: one array in one place
 in the cache. A loop writes to one array only: more, and LLVM gives up proving that they do
 not overlap.
 """
 
-from typing import Any, NamedTuple
+from typing import Any
 
 from charloom.models.compiled.activations import sigmoid, tanh
 from charloom.models.compiled.products import back_product, copy, product
-from charloom.models.jit import kernel
-from charloom.models.weights import Array
+from charloom.models.jit import inlined_kernel, kernel
 
 
-class Lstm(NamedTuple):
-    """Buffers of this cell."""
-
-    c: Array  # (L, T + 1, B, H); c[:, 0] is carried
-    tanh_c: Array  # (L, T, B, H)
-
-
-def forward(s: Any, Wh: Any, packed: Any, turn: int, layer: int) -> None:
-    """s.gates (T, B, 4H), h[0] and c[0] -> s.gates, h[1:] and c[1:], tanh_c (T, B, H)."""
-    gates, h, c, tanh_c = s.gates[layer], s.h[layer], s.cell.c[layer], s.cell.tanh_c[layer]
+@inlined_kernel
+def forward(gates: Any, h: Any, c: Any, tanh_c: Any, Wh: Any, packed_Wh: Any, turn: int) -> None:
+    """gates (T, B, 4H), h[0] and c[0] -> gates, h[1:] and c[1:], tanh_c (T, B, H)."""
     T, B, H = tanh_c.shape
-    by_gate = gates.reshape(T, B, 4, H)
+    i_f_o_g = gates.reshape(T, B, 4, H)
     for t in range(T):
-        product(gates[t], gates[t], h[t], Wh, packed, turn + t)
-        _step(by_gate[t], c[t], c[t + 1], tanh_c[t], h[t + 1])
+        product(gates[t], gates[t], h[t], Wh, packed_Wh, turn + t)
+        _step(i_f_o_g[t], c[t], c[t + 1], tanh_c[t], h[t + 1])
 
 
 @kernel
@@ -52,20 +44,18 @@ def _step(a: Any, c_before: Any, c: Any, tanh_c: Any, h: Any) -> None:
             h[b, j] = a[b, 2, j] * tanh_c[b, j]
 
 
-def backward(s: Any, d: Any, Wh: Any, layer: int) -> None:
-    """d.dH (T, B, H), the gradient of h[1:] -> s.gates = dZ."""
-    gates, c, tanh_c = s.gates[layer], s.cell.c[layer], s.cell.tanh_c[layer]
-    dh, dc, scratch = d.rows[0], d.rows[1], d.rows[2]
+@inlined_kernel
+def backward(gates: Any, c: Any, tanh_c: Any, dH: Any, rows: Any, Wh: Any, packed_Wh: Any) -> None:
+    """dH (T, B, H), the gradient of h[1:] -> gates = dZ."""
+    dh, dc, row = rows[0], rows[1], rows[2]
     T, B, H = tanh_c.shape
-    by_gate = gates.reshape(T, B, 4, H)
-    copy(dh, d.dH[T - 1])
-    for b in range(B):
-        for j in range(H):
-            dc[b, j] = 0
+    i_f_o_g = gates.reshape(T, B, 4, H)
+    copy(dh, dH[T - 1])
+    dc[:] = 0
     for t in range(T - 1, -1, -1):
-        _step_back(by_gate[t], dh, dc, c[t], tanh_c[t], scratch)
+        _step_back(i_f_o_g[t], dh, dc, c[t], tanh_c[t], row)
         if t:
-            back_product(dh, d.dH[t - 1], gates[t], Wh, d.packed_Wh, t)
+            back_product(dh, dH[t - 1], gates[t], Wh, packed_Wh, t)
 
 
 @kernel

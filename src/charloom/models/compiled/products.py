@@ -1,28 +1,29 @@
-"""Matrix products in registers.
+"""Matrix products in registers: C = base + A B.
 
 numba has no matrix product of its own, and neither its loops nor BLAS suit a recurrent
 step: the loops are not vectorised (LLVM cannot rule out that the arrays overlap), and BLAS
-packs the weights anew at every time step. Here the innermost loop (tiles.py) is written in
-LLVM's own vector instructions, with R x C sums held in registers from the first k to the last:
+packs the weights anew at every time step. Here a product is a walk over tiles of C, whose sums
+stay in vector registers from the first k to the last (tiles.py has the picture):
 
-    out[i:i+R, j:j+C] = base[i:i+R, j:j+C] + sum over k of a[i:i+R, k] w[k, j:j+C]
+    C[i : i + rows, j : j + columns] = base[same] + sum over k of A[i : i + rows, k] B[k, same]
 
-and a product is a walk over such tiles. For four rows and more, weights are packed before,
-once an update, into panels of C columns: panel after panel, in each row after row, zeros
-beyond the last column. So a tile reads memory in order, aligned, and no two rows meet on the
+*Many rows* (FEW or more: B x T characters at once, or the lanes of one step) read B packed: laid
+out once an update in panels, each 2 registers wide, panel after panel, in each row after row,
+zeros beyond the last column. So a tile reads memory in order, aligned, and no two rows meet on the
 same lines of the cache. See Goto & van de Geijn 2008, "Anatomy of High-Performance Matrix
-Multiplication".
+Multiplication". *Few rows* (one lane, say) do not pay for packing: they read B as it stands. Which
+it is shows at run time: where nothing was packed, `packed` is empty.
 """
 
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import DTypeLike
 
-from charloom.models.compiled.layouts import copy_columns, transpose_rows
-from charloom.models.compiled.tiles import WIDTHS, dots, tile_last, tile_many, tile_row, tile_some
+from charloom.models.compiled.layouts import COPY, TRANSPOSE, layout
+from charloom.models.compiled.tiles import WIDTHS, dots, tile_many, tile_one, tile_some
 from charloom.models.compiled.vectors import ROWS, VECTOR_BYTES
-from charloom.models.jit import kernel
+from charloom.models.jit import inlined_kernel, kernel
 from charloom.models.weights import Array
 
 FEW = 4  # rows below which packing does not pay
@@ -47,142 +48,210 @@ def packed_size(K: int, N: int, dtype: DTypeLike) -> int:
     return K * (N + 2 * width)
 
 
-@kernel
+class Place(NamedTuple):
+    """Where a matrix lies: walks over it need no more, and are compiled once for all layouts."""
+
+    address: int  # of its first number
+    row: int  # bytes from one to the next
+    column: int
+
+
+@inlined_kernel
+def _address(array: Any) -> Any:
+    return np.int64(array.ctypes.data)
+
+
+@inlined_kernel
+def _place(matrix: Any) -> Place:
+    return Place(_address(matrix), matrix.strides[0], matrix.strides[1])
+
+
+@inlined_kernel
+def _place_of_base(base: Any) -> Place:
+    """One row serves every row of C, as in NumPy's broadcasting."""
+    row = base.strides[0] if base.shape[0] > 1 else 0
+    return Place(_address(base), row, base.strides[1])
+
+
+@inlined_kernel
 def _panel(left: int, width: int) -> int:
     """Return how many registers of `width` numbers the next panel is wide; `left` columns are."""
     return 2 if left > width else 1
 
 
 @kernel
-def pack(packed: Any, w: Any) -> None:
-    """Lay out w (K, N) for `product` in packed (P,), a flat buffer; nothing if that is empty."""
+def pack(packed: Any, B: Any) -> None:
+    """Lay out B (K, N) for `product` in packed (P,), a flat buffer; nothing if that is empty."""
     if packed.size:
-        K, N = w.shape
-        width = VECTOR_BYTES // packed.itemsize
+        K, N = B.shape
+        item, width = B.itemsize, VECTOR_BYTES // B.itemsize
+        zero, (address, row, _), to = B.dtype.type(0), _place(B), _address(packed)
         for j in range(0, N, 2 * width):
-            copy_columns(w, packed, 0, j, j * K, _panel(N - j, width) * width)
+            step, here = _panel(N - j, width) * width, address + j * item
+            layout(zero, COPY, (here, row, K, N - j, to + j * K * item, step))
 
 
 @kernel
-def pack_back(packed: Any, w: Any) -> None:
-    """Lay out the transpose of w (N, K) for `back_product` in packed (P,), as `pack`."""
+def pack_back(packed: Any, B: Any) -> None:
+    """Lay out the transpose of B (N, K) for `back_product` in packed (P,), as `pack`."""
     if packed.size:
-        N, K = w.shape
-        width = VECTOR_BYTES // packed.itemsize
+        N, K = B.shape
+        item, width = B.itemsize, VECTOR_BYTES // B.itemsize
+        zero, (address, row, _), to = B.dtype.type(0), _place(B), _address(packed)
         for j in range(0, N, 2 * width):
-            C = _panel(N - j, width) * width
-            for column in range(0, C, width):
-                transpose_rows(w, packed, j + column, 0, j * K + column, C)
+            step = _panel(N - j, width) * width
+            for c in range(0, step, width):
+                here, there = address + (j + c) * row, to + (j * K + c) * item
+                layout(zero, TRANSPOSE, (here, row, N - j - c, K, there, step))
 
 
 @kernel
-def product(out: Any, base: Any, a: Any, w: Any, packed: Any, turn: int) -> None:
-    """out (M, N) = base (M, N) or (1, >= N) + a (M, K) @ w (K, N), given w by `pack`, too.
+def product(C: Any, base: Any, A: Any, B: Any, packed: Any, turn: int) -> None:
+    """C = base + A B: (M, N) = (M, N) or (1, >= N) + (M, K) (K, N), with B given by `pack`, too.
 
-    `out` may be `base`, but shares memory with nothing else. `out`, `base` and `w` have
-    contiguous rows. If `packed` is empty, w is read row by row, and where `turn` is odd from
-    its end to its beginning: where weights outgrow the first-level cache, what a step read last
-    the next still finds.
+    C may be `base`, but shares memory with nothing else. C, `base` and B have contiguous rows.
+    If `packed` is empty, B is read row by row, and where `turn` is odd from its end to its
+    beginning: where weights outgrow the first-level cache, what a step read last the next still
+    finds.
     """
     if packed.size:
-        _many(out, base, a, packed)
+        _by_panels(C, base, A, packed)
     else:
-        _few(out, base, a, w, turn)
+        _by_rows(C, base, A, B, turn % 2)
 
 
 @kernel
-def back_product(out: Any, base: Any, a: Any, w: Any, packed: Any, turn: int) -> None:
-    """out (M, N) = base + a (M, K) @ w (N, K).T, given w by `pack_back`, too; as `product`.
+def back_product(C: Any, base: Any, A: Any, B: Any, packed: Any, turn: int) -> None:
+    """C = base + A B^T: (M, N) = base + (M, K) (N, K)^T, with B given by `pack_back`, too.
 
-    If `packed` is empty, each number is a dot product of contiguous rows, and `out` is not
-    `base`.
+    As `product`; but if `packed` is empty, each number is a dot product of contiguous rows, and
+    C is not `base`.
     """
     if packed.size:
-        _many(out, base, a, packed)
+        _by_panels(C, base, A, packed)
+    elif C.shape[1] < VECTOR_BYTES // C.itemsize:
+        _dot_by_dot(C, base, A, B)
     else:
-        _few_back(out, base, a, w, turn)
+        _by_dots(C, base, A, B, turn % 2)
 
 
-@kernel
-def _many(out: Any, base: Any, a: Any, packed: Any) -> None:
-    N, K = out.shape[1], a.shape[1]
-    width = VECTOR_BYTES // out.itemsize
+@inlined_kernel
+def _by_panels(C: Any, base: Any, A: Any, packed: Any) -> None:
+    (M, N), K = C.shape, A.shape[1]
+    width, panel = VECTOR_BYTES // C.itemsize, _address(packed)
+    zero, places = C.dtype.type(0), (_place(C), _place_of_base(base), _place(A))
     for j in range(0, N, 2 * width):
-        _rows(out, base, a, packed, j, j * K, _panel(N - j, width))
+        _walk_panel(zero, C.itemsize, places, panel, M, K, N - j, j)
+        panel += K * 2 * width * C.itemsize
 
 
 @kernel
-def _rows(out: Any, base: Any, a: Any, packed: Any, j: int, panel: int, vectors: int) -> None:
-    """Every row of the columns that one panel, beginning at packed[panel], gives."""
-    M = out.shape[0]
-    i = 0
-    while M - i >= ROWS:
-        tile_many(out, base, a, packed, i, j, panel, vectors)
-        i += ROWS
-    while M - i >= ROWS // 2:
-        tile_some(out, base, a, packed, i, j, panel, vectors)
-        i += ROWS // 2
+def _walk_panel(
+    zero: Any, item: int, places: Any, panel: int, M: int, K: int, left: int, j: int
+) -> None:
+    """Every row of the columns of C from j on, `left` in all, that the panel of B gives."""
+    C, base, A = places
+    width = VECTOR_BYTES // item
+    vectors = _panel(left, width)
+    shape, B_row = 2 * vectors + (left < vectors * width), vectors * VECTOR_BYTES
+    c, d, a, i = C.address + j * item, base.address + j * item, A.address, 0
     while i < M:
-        tile_last(out, base, a, packed, i, j, panel, vectors)
-        i += 1
+        arguments = (c, C.row, d, base.row, a, A.row, A.column, panel, B_row, K, left)
+        if M - i >= ROWS:
+            rows = ROWS
+            tile_many(zero, shape, arguments)
+        elif M - i >= ROWS // 2:
+            rows = ROWS // 2
+            tile_some(zero, shape, arguments)
+        else:
+            rows = 1
+            tile_one(zero, 2 * vectors + 1, arguments)
+        i, c, d, a = i + rows, c + rows * C.row, d + rows * base.row, a + rows * A.row
 
 
-@kernel
-def _few(out: Any, base: Any, a: Any, w: Any, turn: int) -> None:
-    M, N = out.shape
-    width = VECTOR_BYTES // out.itemsize
+@inlined_kernel
+def _by_rows(C: Any, base: Any, A: Any, B: Any, back: int) -> None:
+    """Tiles of one row, as wide as registers allow; from the last row of B on if `back`."""
+    (M, N), K = C.shape, A.shape[1]
+    item, width = C.itemsize, VECTOR_BYTES // C.itemsize
+    zero, c, d, a, b = C.dtype.type(0), _place(C), _place_of_base(base), _place(A), _place(B)
     n = (N + width - 1) // width
     tiles = (n + WIDTHS[-1] - 1) // WIDTHS[-1]
     vectors = WIDTHS[-1]
     for size in WIDTHS[::-1]:
         if size * tiles >= n:
             vectors = size
-    back = turn % 2
+    sign, first = (-1, K - 1) if back else (1, 0)
+    A_first, B_first = a.address + first * a.column, b.address + first * b.row
     for tile in range(tiles):
         j = (tiles - 1 - tile if back else tile) * vectors * width
+        at = j * item
         for i in range(M):
             if j < N:
-                tile_row(out, base, a, w, i, j, back, vectors)
+                C_ij, base_ij = c.address + i * c.row + at, d.address + i * d.row + at
+                A_i, B_j = A_first + i * a.row, B_first + at
+                A_column, B_row = sign * a.column, sign * b.row
+                arguments = (
+                    C_ij,
+                    c.row,
+                    base_ij,
+                    d.row,
+                    A_i,
+                    a.row,
+                    A_column,
+                    B_j,
+                    B_row,
+                    K,
+                    N - j,
+                )
+                tile_one(zero, 2 * vectors + 1, arguments)
 
 
-@kernel
-def _few_back(out: Any, base: Any, a: Any, w: Any, turn: int) -> None:
-    M, N = out.shape
-    width = VECTOR_BYTES // out.itemsize
-    if N < width:
-        for i in range(M):
-            for j in range(N):
-                total = base[i if base.shape[0] > 1 else 0, j]
-                for k in range(a.shape[1]):
-                    total += a[i, k] * w[j, k]
-                out[i, j] = total
-        return
+@inlined_kernel
+def _by_dots(C: Any, base: Any, A: Any, B: Any, back: int) -> None:
+    (M, N), K = C.shape, A.shape[1]
+    item, width = C.itemsize, VECTOR_BYTES // C.itemsize
+    zero, c, d, a, b = C.dtype.type(0), _place(C), _place_of_base(base), _place(A), _place(B)
     tiles = (N + width - 1) // width
     for tile in range(tiles):
-        j = (tiles - 1 - tile if turn % 2 else tile) * width
-        for i in range(M):  # the last ends at N: what it covers twice comes out the same
-            dots(out, base, a, w, i, min(j, N - width), 0, 1)
+        # The last ends at N: what it covers twice comes out the same.
+        j = min((tiles - 1 - tile if back else tile) * width, N - width)
+        for i in range(M):
+            C_ij, base_ij = c.address + i * c.row + j * item, d.address + i * d.row + j * item
+            A_i, B_j = a.address + i * a.row, b.address + j * b.row
+            dots(zero, 0, (C_ij, base_ij, A_i, B_j, b.row, K))
 
 
 @kernel
-def gradient_product(out: Any, zero: Any, a: Any, b: Any, packed: Any) -> None:
-    """out (M, N) = a (K, M).T @ b (K, N): the gradient of weights that a met on the way to b.
+def _dot_by_dot(C: Any, base: Any, A: Any, B: Any) -> None:
+    """For a C narrower than a register."""
+    M, N = C.shape
+    for i in range(M):
+        for j in range(N):
+            total = base[i if base.shape[0] > 1 else 0, j]
+            for k in range(A.shape[1]):
+                total += A[i, k] * B[j, k]
+            C[i, j] = total
 
-    `zero` is (1, >= N) zeros; packed holds BLOCK rows of one panel. The rows K are taken in
-    blocks, so that those of `a` stay in the second-level cache.
+
+@kernel
+def gradient_product(C: Any, zeros: Any, A: Any, B: Any, packed: Any) -> None:
+    """C = A^T B: (M, N) = (K, M)^T (K, N), the gradient of weights that A met on the way to B.
+
+    `zeros` is (1, >= N); packed holds BLOCK rows of one panel. The rows K are taken in blocks, so
+    that those of A stay in the second-level cache.
     """
-    K, N = b.shape
-    width = VECTOR_BYTES // out.itemsize
+    (K, N), M = B.shape, A.shape[1]
+    item, width = C.itemsize, VECTOR_BYTES // C.itemsize
+    zero, panel = C.dtype.type(0), _address(packed)
+    c, a, b, base = _place(C), _place(A), _place(B), _place_of_base(zeros)
     for begin in range(0, K, BLOCK):
-        end = min(begin + BLOCK, K)
-        across = a[begin:end].T
+        rows = min(BLOCK, K - begin)
+        across = Place(a.address + begin * a.row, a.column, a.row)
         for j in range(0, N, 2 * width):
-            vectors = _panel(N - j, width)
-            copy_columns(b[begin:end], packed, 0, j, 0, vectors * width)
-            if begin == 0:
-                _rows(out, zero, across, packed, j, 0, vectors)
-            else:
-                _rows(out, out, across, packed, j, 0, vectors)
+            step, here = _panel(N - j, width) * width, b.address + begin * b.row + j * item
+            layout(zero, COPY, (here, b.row, rows, N - j, panel, step))
+            _walk_panel(zero, item, (c, c if begin else base, across), panel, M, rows, N - j, j)
 
 
 @kernel

@@ -1,43 +1,47 @@
 """The vanilla recurrent cell: h = tanh(x Wx + h Wh + b). Elman 1990; min-char-rnn.
 
-`forward` and `backward` take one layer through all T steps. `gates` comes in as x Wx + b; on
-the way back it becomes its gradient dZ.
+`forward` and `backward` take one layer through all T steps. Its `gates` come in as x Wx + b; on
+the way back they become their gradient dZ.
 """
 
-from typing import Any, NamedTuple
+from typing import Any
 
 from charloom.models.compiled.activations import tanh
 from charloom.models.compiled.products import back_product, copy, product
-from charloom.models.weights import Array
+from charloom.models.jit import inlined_kernel, kernel
 
 
-class Rnn(NamedTuple):
-    """No buffers of its own; a field, since numba wants one."""
-
-    none: Array  # (0,)
-
-
-def forward(s: Any, Wh: Any, packed: Any, turn: int, layer: int) -> None:
-    """s.gates (T, B, H) and h[0] -> s.h[1:], of h (T + 1, B, H)."""
-    gates, h = s.gates[layer], s.h[layer]
-    T, B, H = gates.shape
-    for t in range(T):
-        a, h_t = gates[t], h[t + 1]
-        product(a, a, h[t], Wh, packed, turn + t)
-        for b in range(B):
-            for j in range(H):
-                h_t[b, j] = tanh(a[b, j])
+@inlined_kernel
+def forward(gates: Any, h: Any, Wh: Any, packed_Wh: Any, turn: int) -> None:
+    """gates (T, B, H) and h[0] -> h[1:], of h (T + 1, B, H)."""
+    for t in range(gates.shape[0]):
+        product(gates[t], gates[t], h[t], Wh, packed_Wh, turn + t)
+        _step(gates[t], h[t + 1])
 
 
-def backward(s: Any, d: Any, Wh: Any, layer: int) -> None:
-    """d.dH (T, B, H), the gradient of h[1:] -> s.gates = dZ."""
-    gates, h, dh = s.gates[layer], s.h[layer], d.rows[0]
-    T, B, H = gates.shape
-    copy(dh, d.dH[T - 1])
+@kernel
+def _step(a: Any, h: Any) -> None:
+    B, H = h.shape
+    for b in range(B):
+        for j in range(H):
+            h[b, j] = tanh(a[b, j])
+
+
+@inlined_kernel
+def backward(gates: Any, h: Any, dH: Any, rows: Any, Wh: Any, packed_Wh: Any) -> None:
+    """dH (T, B, H), the gradient of h[1:] -> gates = dZ."""
+    dh, T = rows[0], gates.shape[0]
+    copy(dh, dH[T - 1])
     for t in range(T - 1, -1, -1):
-        dz, h_t = gates[t], h[t + 1]
-        for b in range(B):
-            for j in range(H):
-                dz[b, j] = dh[b, j] * (1 - h_t[b, j] * h_t[b, j])
+        _step_back(gates[t], dh, h[t + 1])
         if t:
-            back_product(dh, d.dH[t - 1], dz, Wh, d.packed_Wh, t)
+            back_product(dh, dH[t - 1], gates[t], Wh, packed_Wh, t)
+
+
+@kernel
+def _step_back(dz: Any, dh: Any, h: Any) -> None:
+    """dz = dh tanh', and tanh' = 1 - tanh^2."""
+    B, H = h.shape
+    for b in range(B):
+        for j in range(H):
+            dz[b, j] = dh[b, j] * (1 - h[b, j] * h[b, j])

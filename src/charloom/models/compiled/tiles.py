@@ -1,57 +1,68 @@
-"""The innermost loops of products.py: rows of sums that stay in registers.
+"""The innermost loops of products.py: a tile of C = base + A B, its sums in registers.
 
-A tile is written once for each shape, as a function of its own in the machine code.
+                      B[k]   | b0 b0 b0 b0 | b1 b1 b1 b1 |     2 registers, loaded
+                             +-------------+-------------+
+    A[0, k]  splat -> a  a   | sums[0][0]  | sums[0][1]  |
+    A[1, k]  splat -> a  a   | sums[1][0]  | sums[1][1]  |     rows x 2 registers of sums,
+      ...                    |     ...     |     ...     |     never in memory while k runs
+    A[7, k]  splat -> a  a   | sums[7][0]  | sums[7][1]  |
+                             +-------------+-------------+
+
+    sums = base[i : i + rows, j : j + columns]
+    for k in range(K):
+        b = [load(B, k, v) for v in range(vectors)]
+        for r in range(rows):
+            a = splat(A[i + r, k])                       the same number in every place
+            for v in range(vectors):
+                sums[r][v] = fma(a, b[v], sums[r][v])    one instruction
+    C[i : i + rows, j : j + columns] = sums
+
+The loops over r and v are unrolled: for each shape there is a function of its own.
 """
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 from llvmlite import ir
-from numba.core import cgutils, types
-from numba.extending import intrinsic
 
-from charloom.models.compiled.vectors import BYTES, ROWS, SIZE, VECTOR_BYTES, Writer, new_function
+from charloom.models.compiled.vectors import ROWS, SIZE, VECTOR_BYTES, Writer, written_by_hand
 
 # Registers that a tile of one row may be wide.
 WIDTHS = (1, 2, 4, 7, 10, 13, 16) if VECTOR_BYTES == 64 else (1, 2, 4, 8, 12)
 
-# out, row step, base, row step, a, row and column steps, w, row step, K, columns left of out
-_ARGUMENTS = [BYTES, SIZE, BYTES, SIZE, BYTES, SIZE, SIZE, BYTES, SIZE, SIZE, SIZE]
 
-
-def _write_tile(write: Writer, arguments: Any, rows: int, vectors: int, edge: bool) -> None:
-    """`rows` rows of `vectors` registers of out; `edge` if out may end in them."""
-    out, out_step, base, base_step, a, a_row, a_column, w, w_step, K, left = arguments
-    size = VECTOR_BYTES
+def _write_tile(rows: int, vectors: int, edge: bool, write: Writer, arguments: list[Any]) -> None:
+    """`rows` rows of `vectors` registers of C; `edge` if C may end in them."""
+    C, C_row, base, base_row, A, A_row, A_column, B, B_row, K, left = arguments
     places = [(r, v) for r in range(rows) for v in range(vectors)]
     masks = [write.mask(left, v) for v in range(vectors)] if edge else []
 
     def add_outer(k: Any, sums: list[Any]) -> list[Any]:
-        w_k = [write.load(w, write.vector, (k, w_step), (v, size)) for v in range(vectors)]
-        a_k = [
-            write.splat(write.load(a, write.scalar, (r, a_row), (k, a_column))) for r in range(rows)
+        b = [write.load(B, write.vector, (k, B_row), (v, VECTOR_BYTES)) for v in range(vectors)]
+        a = [
+            write.splat(write.load(A, write.scalar, (r, A_row), (k, A_column))) for r in range(rows)
         ]
-        return [write.fma(a_k[r], w_k[v], x) for (r, v), x in zip(places, sums, strict=True)]
+        return [write.fma(a[r], b[v], x) for (r, v), x in zip(places, sums, strict=True)]
 
     def start(r: int, v: int) -> Any:
-        steps = ((r, base_step), (v, size))
+        steps = ((r, base_row), (v, VECTOR_BYTES))
         if edge:
             return write.load_masked(masks[v], base, *steps)
         return write.load(base, write.vector, *steps)
 
     sums = write.loop(1, K, [start(r, v) for r, v in places], add_outer)
     for (r, v), total in zip(places, sums, strict=True):
-        steps = ((r, out_step), (v, size))
+        steps = ((r, C_row), (v, VECTOR_BYTES))
         if edge:
-            write.store_masked(total, masks[v], out, *steps)
+            write.store_masked(total, masks[v], C, *steps)
         else:
-            write.store(total, out, *steps)
-    write.builder.ret_void()
+            write.store(total, C, *steps)
 
 
-def _write_dots(write: Writer, arguments: Any, rows: int, vectors: int, edge: bool) -> None:
-    """A register of out: dot products of one row of `a` with as many contiguous rows of w."""
-    out, _, base, _, a, _, _, w, w_step, K, _ = arguments
+def _write_dots(write: Writer, arguments: list[Any]) -> None:
+    """A register of C: dot products of one row of A with as many contiguous rows of B."""
+    C, base, A, B, B_row, K = arguments
     builder, item, count = write.builder, write.itemsize, write.vector.count
     whole = builder.and_(K, ir.Constant(SIZE, -count))
     rest = write.mask(builder.sub(K, whole), 0)
@@ -60,22 +71,20 @@ def _write_dots(write: Writer, arguments: Any, rows: int, vectors: int, edge: bo
         return [write.fma(x, y, total) for y, total in zip(ys, sums, strict=True)]
 
     def add_products(k: Any, sums: list[Any]) -> list[Any]:
-        ys = [write.load(w, write.vector, (r, w_step), (k, item)) for r in range(count)]
-        return fma_rows(write.load(a, write.vector, (k, item)), ys, sums)
+        ys = [write.load(B, write.vector, (r, B_row), (k, item)) for r in range(count)]
+        return fma_rows(write.load(A, write.vector, (k, item)), ys, sums)
 
     def add_rest(_: Any, sums: list[Any]) -> list[Any]:
-        ys = [write.load_masked(rest, w, (r, w_step), (whole, item)) for r in range(count)]
-        return fma_rows(write.load_masked(rest, a, (whole, item)), ys, sums)
+        ys = [write.load_masked(rest, B, (r, B_row), (whole, item)) for r in range(count)]
+        return fma_rows(write.load_masked(rest, A, (whole, item)), ys, sums)
 
     sums = write.loop(count, whole, [write.zeros()] * count, add_products)
     sums = write.loop(count, builder.sub(K, whole), sums, add_rest)  # once or never
-    start = write.load(base, write.vector)
-    write.store(builder.fadd(start, _sums_of(write, sums)), out)
-    builder.ret_void()
+    write.store(builder.fadd(write.load(base, write.vector), _sums_of(write, sums)), C)
 
 
 def _sums_of(write: Writer, vectors: list[Any]) -> Any:
-    """Register whose place r is the sum of all places of vectors[r]; as many as it has places.
+    """Return a register whose place r is the sum of all places of vectors[r], as many as it has.
 
     Each round halves the vectors: of x and y the places with and without a bit change sides
     (x where the bit is 0, y where it is 1), so that both are half summed in one register.
@@ -93,106 +102,23 @@ def _sums_of(write: Writer, vectors: list[Any]) -> Any:
     return vectors[0]
 
 
-def _function(
-    module: ir.Module, write_body: Callable[..., None], rows: int, bits: int, width: int, edge: bool
-) -> ir.Function:
-    name = f"charloom{write_body.__name__}_{rows}x{width}_{'edge' if edge else ''}f{bits}"
-    if name in module.globals:
-        return module.globals[name]
-    new = new_function(module, name, _ARGUMENTS)
-    write_body(Writer(new, bits), new.args, rows, width, edge)
-    return new
+def _tiles(rows: int, widths: tuple[int, ...]) -> Callable[[Any, int, tuple[int, ...]], int]:
+    """Return tile(zero, shape, arguments): shape is twice the registers wide, + 1 at C's edge.
 
-
-def _call(builder: Any, plain: Any, edge: Any, arguments: list[Any], fits: Any) -> None:
-    """Call `plain` where the tile fits into out, else `edge`; one row is always taken by edge."""
-    if plain is None:
-        builder.call(edge, arguments)
-        return
-    with builder.if_else(fits) as (then, otherwise):
-        with then:
-            builder.call(plain, arguments)
-        with otherwise:
-            builder.call(edge, arguments)
-
-
-def _arguments(context: Any, builder: Any, kinds: Any, args: Any, place: str) -> list[Any]:
-    """Return _ARGUMENTS for the arrays out, base, a, w and the places i, j, at of `_tile`."""
-    i, j, at, vectors = args[4:]
-    arrays = [
-        context.make_array(kind)(context, builder, value)
-        for kind, value in zip(kinds[:4], args[:4], strict=True)
-    ]
-    steps = [cgutils.unpack_tuple(builder, array.strides) for array in arrays]
-    zero, one = ir.Constant(SIZE, 0), ir.Constant(SIZE, 1)
-    base_rows = cgutils.unpack_tuple(builder, arrays[1].shape)[0]
-    # A base of one row serves every row of out, as in NumPy's broadcasting.
-    one_row = builder.icmp_signed("==", base_rows, one)
-    steps[1][0] = builder.select(one_row, zero, steps[1][0])
-
-    def pointer(array: int, *places: Any) -> Any:
-        address = builder.bitcast(arrays[array].data, BYTES)
-        for index, step in zip(places, steps[array], strict=False):
-            address = builder.gep(address, [builder.mul(index, step)])
-        return address
-
-    K = cgutils.unpack_tuple(builder, arrays[2].shape)[1]
-    left = builder.sub(cgutils.unpack_tuple(builder, arrays[0].shape)[1], j)
-    a_step, first = steps[2][1], zero
-    if place == "panel":
-        w, w_step = pointer(3, at), builder.mul(vectors, ir.Constant(SIZE, VECTOR_BYTES))
-    elif place == "rows":
-        w, w_step = pointer(3, j), steps[3][0]
-    else:
-        back = builder.icmp_signed("!=", at, zero)
-        first = builder.select(back, builder.sub(K, one), zero)
-        w, w_step = pointer(3, first, j), steps[3][0]
-        w_step, a_step = (builder.select(back, builder.neg(x), x) for x in (w_step, a_step))
-    out, base, a = pointer(0, i, j), pointer(1, i, j), pointer(2, i, first)
-    return [out, steps[0][0], base, steps[1][0], a, steps[2][0], a_step, w, w_step, K, left]
-
-
-def _tile(
-    write_body: Callable[..., None], rows: int, widths: tuple[int, ...], place: str
-) -> Callable[..., None]:
-    """Make the intrinsic tile(out, base, a, w, i, j, at, vectors).
-
-    It fills out[i : i + rows, j : j + vectors * register]. `place` says where in w it finds what
-    it needs: in a "panel" of a packed w (P,) that begins at `at`; in the "columns" of w (K, N)
-    that out has, read from the last row to the first where `at` is not 0; or in as many "rows" of
-    w (N, K) as out has columns there.
+    The arguments: C, its row step, base, its row step, A, its row and column steps, B, its row
+    step (addresses of the first number of each, and bytes), K, and the columns left of C.
+    A tile of one row is always one at the edge.
     """
-
-    def emit(context: Any, builder: Any, sig: Any, args: Any) -> Any:
-        bits = sig.args[0].dtype.bitwidth
-        arguments = _arguments(context, builder, sig.args, args, place)
-        done = builder.append_basic_block("done")
-        choice = builder.switch(args[-1], done)
-        for width in widths:
-            block = builder.append_basic_block()
-            choice.add_case(ir.Constant(SIZE, width), block)
-            builder.position_at_end(block)
-            whole = ir.Constant(SIZE, width * (VECTOR_BYTES * 8 // bits))
-            fits = builder.icmp_signed(">=", arguments[-1], whole)
-            edge, plain = _function(builder.module, write_body, rows, bits, width, True), None
-            if rows > 1:
-                plain = _function(builder.module, write_body, rows, bits, width, False)
-            _call(builder, plain, edge, arguments, fits)
-            builder.branch(done)
-        builder.position_at_end(done)
-        return context.get_dummy_value()
-
-    @intrinsic
-    def tile(
-        _: Any, out: Any, base: Any, a: Any, w: Any, i: Any, j: Any, at: Any, vectors: Any
-    ) -> Any:
-        return types.void(out, base, a, w, *[types.intp] * 4), emit
-
-    return tile  # type: ignore[no-any-return]
+    bodies = {
+        2 * vectors + edge: partial(_write_tile, rows, vectors, bool(edge))
+        for vectors in widths
+        for edge in ((0, 1) if rows > 1 else (1,))
+    }
+    return written_by_hand(f"tile_{rows}x", bodies)
 
 
-tile_many = _tile(_write_tile, ROWS, (1, 2), "panel")
-tile_some = _tile(_write_tile, ROWS // 2, (1, 2), "panel")
-tile_last = _tile(_write_tile, 1, (1, 2), "panel")
-tile_row = _tile(_write_tile, 1, WIDTHS, "columns")
-dots = _tile(_write_dots, 1, (1,), "rows")
+tile_many = _tiles(ROWS, (1, 2))
+tile_some = _tiles(ROWS // 2, (1, 2))
+tile_one = _tiles(1, WIDTHS)
+# dots(zero, 0, (C, base, A, B, B's row step, K))
+dots = written_by_hand("dots", {0: _write_dots})

@@ -1,32 +1,36 @@
-"""Writing functions in LLVM's own vector instructions, for tiles.py and layouts.py.
+"""Functions written in LLVM's own vector instructions, for tiles.py and layouts.py.
 
-numba's loops are vectorised only where LLVM can prove that no arrays overlap; what is written
-here is vectorised because it says so.
+numba's loops are vectorised only if LLVM can prove that no arrays overlap; what is written here
+is vectorised because it says so. Kernels see such functions through `written_by_hand`, and pass
+them addresses and steps in bytes.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import llvmlite.binding
 from llvmlite import ir
+from numba import types
+from numba.extending import intrinsic
 
 
 def _machine() -> tuple[int, int]:
-    """(bytes in a vector register, rows in a tile) for this CPU."""
+    """Return (bytes in a vector register, rows in a tile) for this CPU."""
     has = llvmlite.binding.get_host_cpu_features()
     if has.get("avx512f"):
-        return 64, 8  # 32 registers of 64 bytes: 16 sums, 2 of w, 1 of a
+        return 64, 8  # 32 registers of 64 bytes: 16 sums, 2 of B, 1 of A
     if has.get("avx2"):
         return 32, 4  # 16 registers of 32 bytes
     return 16, 8
 
 
 VECTOR_BYTES, ROWS = _machine()
-BYTES, SIZE, _INDEX = ir.IntType(8).as_pointer(), ir.IntType(64), ir.IntType(32)
+SIZE = ir.IntType(64)
+_BYTES, _INDEX = ir.IntType(8).as_pointer(), ir.IntType(32)
 
 
 class Writer:
-    """Writes one tile's function: addresses are a pointer plus whole steps in bytes."""
+    """Writes the body of one function; its arguments are integers: addresses, steps, counts."""
 
     def __init__(self, function: ir.Function, bits: int):
         self.builder = ir.IRBuilder(function.append_basic_block())
@@ -35,56 +39,55 @@ class Writer:
         self.vector = ir.VectorType(self.scalar, VECTOR_BYTES // self.itemsize)
         self.suffix = f"v{self.vector.count}f{bits}"
 
-    def address(self, pointer: Any, kind: ir.Type, *steps: tuple[Any, Any]) -> Any:
-        """Return `pointer` moved by count x bytes for each of `steps`, as a pointer to `kind`."""
+    def pointer(self, address: Any, kind: ir.Type, *steps: tuple[Any, Any]) -> Any:
+        """Return `address` moved by count x bytes for each of `steps`, as a pointer to `kind`."""
+        pointer = self.builder.inttoptr(address, _BYTES)
         for count, step in steps:
             size = ir.Constant(SIZE, step) if isinstance(step, int) else step
             times = ir.Constant(SIZE, count) if isinstance(count, int) else count
             pointer = self.builder.gep(pointer, [self.builder.mul(times, size)])
         return self.builder.bitcast(pointer, kind.as_pointer())
 
-    def load(self, pointer: Any, kind: ir.Type, *steps: tuple[Any, Any]) -> Any:
+    def load(self, address: Any, kind: ir.Type, *steps: tuple[Any, Any]) -> Any:
         """Load a number or a register, which need not be aligned."""
-        value = self.builder.load(self.address(pointer, kind, *steps))
+        value = self.builder.load(self.pointer(address, kind, *steps))
         value.align = self.itemsize
         return value
 
-    def store(self, value: Any, pointer: Any, *steps: tuple[Any, Any]) -> None:
+    def store(self, value: Any, address: Any, *steps: tuple[Any, Any]) -> None:
         """Store a number or a register, which need not be aligned."""
-        place = self.address(pointer, value.type, *steps)
-        self.builder.store(value, place).align = self.itemsize
+        pointer = self.pointer(address, value.type, *steps)
+        self.builder.store(value, pointer).align = self.itemsize
 
     def mask(self, left: Any, vector: int) -> Any:
-        """Which places of this register of a row lie before its end, `left` numbers away."""
+        """Return which places of this register of a row lie before its end, `left` numbers away."""
         count = self.vector.count
         kind = ir.VectorType(SIZE, count)
         places = ir.Constant(kind, [vector * count + place for place in range(count)])
         return self.builder.icmp_signed("<", places, self.splat(left))
 
-    def load_masked(self, mask: Any, pointer: Any, *steps: tuple[Any, Any]) -> Any:
+    def load_masked(self, mask: Any, address: Any, *steps: tuple[Any, Any]) -> Any:
         """Load a register; where the mask is off, memory is not touched and 0 is read."""
-        place, zero = self.address(pointer, self.vector, *steps), self.zeros()
-        align = ir.Constant(_INDEX, self.itemsize)
-        kind = ir.FunctionType(self.vector, [place.type, _INDEX, mask.type, self.vector])
+        pointer, zero = self.pointer(address, self.vector, *steps), self.zeros()
         name = f"llvm.masked.load.{self.suffix}.p0{self.suffix}"
-        return self.builder.call(self._intrinsic(name, kind), [place, align, mask, zero])
-
-    def store_masked(self, value: Any, mask: Any, pointer: Any, *steps: tuple[Any, Any]) -> None:
-        """Store a register; where the mask is off, memory is not touched."""
-        place = self.address(pointer, self.vector, *steps)
         align = ir.Constant(_INDEX, self.itemsize)
-        kind = ir.FunctionType(ir.VoidType(), [self.vector, place.type, _INDEX, mask.type])
-        name = f"llvm.masked.store.{self.suffix}.p0{self.suffix}"
-        self.builder.call(self._intrinsic(name, kind), [value, place, align, mask])
+        return self._call(name, self.vector, pointer, align, mask, zero)
 
-    def _intrinsic(self, name: str, kind: ir.FunctionType) -> Any:
-        known = self.builder.module.globals
-        return known[name] if name in known else ir.Function(self.builder.module, kind, name)
+    def store_masked(self, value: Any, mask: Any, address: Any, *steps: tuple[Any, Any]) -> None:
+        """Store a register; where the mask is off, memory is not touched."""
+        pointer, align = self.pointer(address, self.vector, *steps), self.itemsize
+        name = f"llvm.masked.store.{self.suffix}.p0{self.suffix}"
+        self._call(name, ir.VoidType(), value, pointer, ir.Constant(_INDEX, align), mask)
 
     def fma(self, x: Any, y: Any, total: Any) -> Any:
         """Return x y + total, rounded once."""
-        kind = ir.FunctionType(self.vector, [self.vector] * 3)
-        return self.builder.call(self._intrinsic(f"llvm.fma.{self.suffix}", kind), [x, y, total])
+        return self._call(f"llvm.fma.{self.suffix}", self.vector, x, y, total)
+
+    def _call(self, name: str, result: ir.Type, *arguments: Any) -> Any:
+        module = self.builder.module
+        kind = ir.FunctionType(result, [argument.type for argument in arguments])
+        known = module.globals.get(name) or ir.Function(module, kind, name)
+        return self.builder.call(known, arguments)
 
     def zeros(self) -> Any:
         """Return a register of zeros."""
@@ -104,7 +107,7 @@ class Writer:
     def loop(
         self, step: int, end: Any, begin: list[Any], body: Callable[[Any, list[Any]], list[Any]]
     ) -> list[Any]:
-        """`for k in range(0, end, step): values = body(k, values)`; the last values."""
+        """Write `for k in range(0, end, step): values = body(k, values)`; the last values."""
         builder = self.builder
         entry = builder.block
         head, inside, done = (builder.append_basic_block(n) for n in ("head", "inside", "done"))
@@ -124,9 +127,43 @@ class Writer:
         return values
 
 
-def new_function(module: ir.Module, name: str, arguments: list[ir.Type]) -> ir.Function:
-    """Begin a function that is never inlined: the many places that call it compile fast."""
-    new = ir.Function(module, ir.FunctionType(ir.VoidType(), arguments), name)
-    new.linkage = "linkonce_odr"
-    new.attributes.add("noinline")
-    return new
+def written_by_hand(
+    name: str, bodies: Mapping[int, Callable[[Writer, list[Any]], None]]
+) -> Callable[[Any, int, tuple[int, ...]], int]:
+    """Make `call(zero, key, arguments)` for kernels: it runs what bodies[key] writes.
+
+    `zero` is a number of the type that the function works in, `arguments` a tuple of integers,
+    which the body gets as LLVM values. The functions are never inlined: many places call them.
+    """
+
+    def function(module: ir.Module, key: int, bits: int, count: int) -> ir.Function:
+        full_name = f"charloom_{name}_{key}_f{bits}"
+        if full_name in module.globals:
+            return module.globals[full_name]
+        new = ir.Function(module, ir.FunctionType(ir.VoidType(), [SIZE] * count), full_name)
+        new.linkage = "linkonce_odr"
+        new.attributes.add("noinline")
+        writer = Writer(new, bits)
+        bodies[key](writer, list(new.args))
+        writer.builder.ret_void()
+        return new
+
+    @intrinsic
+    def call(_: Any, zero: Any, key: Any, arguments: Any) -> Any:
+        def emit(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+            values = [builder.extract_value(args[2], k) for k in range(len(arguments))]
+            done = builder.append_basic_block("done")
+            choice = builder.switch(args[1], done)
+            for number in bodies:
+                block = builder.append_basic_block()
+                choice.add_case(ir.Constant(SIZE, number), block)
+                builder.position_at_end(block)
+                callee = function(builder.module, number, zero.bitwidth, len(values))
+                builder.call(callee, values)
+                builder.branch(done)
+            builder.position_at_end(done)
+            return ir.Constant(SIZE, 0)
+
+        return types.int64(zero, types.int64, types.UniTuple(types.int64, len(arguments))), emit
+
+    return call  # type: ignore[no-any-return]
