@@ -8,22 +8,22 @@ from hypothesis import strategies as st
 
 from charloom.config import ModelConfig, replace
 from charloom.data.dataset import fewest_characters
-from charloom.errors import CharloomError
 from charloom.models.weights import parameter_count
 from charloom.training import recipe
 from charloom.training.recipe import (
     BASE,
+    BATCHES,
+    CHARACTERS_PER_PARAMETER,
     CHOSEN,
     DROPOUT,
-    PASSES,
-    READ,
-    STEPS,
-    WIDTHS,
+    MOST_EPOCHS,
+    RATES,
     Size,
     choose,
     dropout,
     speed,
 )
+from expect import refused
 
 NOVEL = Size(1_000_000, 80)
 
@@ -33,7 +33,7 @@ def hidden(config: Any) -> int:
     return config.model.hidden
 
 
-def numbers(units: int, size: Size = NOVEL) -> int:
+def parameters(units: int, size: Size = NOVEL) -> int:
     assert isinstance(BASE.model, ModelConfig)
     return parameter_count(replace(BASE.model, hidden=units), size.different)
 
@@ -48,31 +48,32 @@ def test_whatever_the_text_and_the_time_a_step_fits_the_text(
     characters: int, different: int, seconds: float, pace: float
 ) -> None:
     size = Size(characters, different)
-    choice = choose(BASE, (), size, seconds, {numbers(128, size): pace})
+    choice = choose(BASE, (), size, seconds, {parameters(128, size): pace})
     train = choice.config.train
     assert fewest_characters(choice.config) <= characters
-    assert hidden(choice.config) in {width.hidden for width in WIDTHS}
+    assert hidden(choice.config) in {*RATES}
     assert DROPOUT[0][1] <= train.dropout <= DROPOUT[-1][1]
     assert choice.characters > 0
-    assert {what for what, _ in choice.reasons} == {"cell", "width", "drop", "steps", "rate"}
+    assert {what for what, _ in choice.reasons} == {"cell", "size", "drop", "batch", "rate"}
 
 
-def test_the_widest_is_taken_whose_numbers_are_read_for() -> None:
+def test_the_largest_is_taken_whose_parameters_get_enough_to_read() -> None:
     for seconds in (1, 30, 180, 1800):
-        choice = choose(BASE, (), NOVEL, seconds, {numbers(128): 100_000.0})
+        choice = choose(BASE, (), NOVEL, seconds, {parameters(128): 100_000.0})
         found = hidden(choice.config)
-        wider = [width.hidden for width in WIDTHS if width.hidden > found][:1]
+        wider = [hidden for hidden in RATES if hidden > found][:1]
         read = choice.characters
-        assert read >= READ * numbers(found) or found == WIDTHS[0].hidden
+        assert read >= CHARACTERS_PER_PARAMETER * parameters(found) or found == min(RATES)
         for units in wider:
-            pace = speed(numbers(units), {numbers(128): 100_000.0})
-            assert pace * seconds < READ * numbers(units)
+            pace = speed(parameters(units), {parameters(128): 100_000.0})
+            assert pace * seconds < CHARACTERS_PER_PARAMETER * parameters(units)
 
 
 def test_more_time_and_a_faster_machine_never_choose_a_narrower_model() -> None:
     by_time = [hidden(choose(BASE, (), NOVEL, s).config) for s in (6, 60, 180, 600, 3600)]
     by_pace = [
-        hidden(choose(BASE, (), NOVEL, 180, {numbers(128): p}).config) for p in (1e3, 1e4, 1e5, 1e6)
+        hidden(choose(BASE, (), NOVEL, 180, {parameters(128): p}).config)
+        for p in (1e3, 1e4, 1e5, 1e6)
     ]
     for found in (by_time, by_pace):
         assert found == sorted(found)
@@ -80,18 +81,18 @@ def test_more_time_and_a_faster_machine_never_choose_a_narrower_model() -> None:
 
 
 def test_a_small_text_gets_no_large_model_however_long_the_time() -> None:
-    small = choose(BASE, (), Size(2_000, 50), 3600, {numbers(128): 1e6})
-    assert hidden(small.config) == WIDTHS[0].hidden
+    small = choose(BASE, (), Size(2_000, 50), 3600, {parameters(128): 1e6})
+    assert hidden(small.config) == min(RATES)
     assert small.config.train.batch * small.config.train.length < 500
 
 
-@pytest.mark.parametrize(("passes", "share"), [(0.1, 0.0), *DROPOUT, (10_000, DROPOUT[-1][1])])
-def test_dropout_is_that_of_the_table(passes: float, share: float) -> None:
-    assert dropout(passes) == share
+@pytest.mark.parametrize(("epochs", "share"), [(0.1, 0.0), *DROPOUT, (10_000, DROPOUT[-1][1])])
+def test_dropout_is_that_of_the_table(epochs: float, share: float) -> None:
+    assert dropout(epochs) == share
 
 
 def test_dropout_rises_between_the_rows() -> None:
-    shares = [dropout(passes) for passes in (1, 2, 4, 8, 16, 32, 64, 128, 256)]
+    shares = [dropout(epochs) for epochs in (1, 2, 4, 8, 16, 32, 64, 128, 256)]
     assert shares == sorted(shares)
     for (low, low_share), (high, high_share) in pairwise(DROPOUT):
         middle = dropout(math.sqrt(low * high))
@@ -104,14 +105,14 @@ def test_what_is_given_is_kept_and_decides_the_rest() -> None:
         model=replace(BASE.model, hidden=700),
         train=replace(BASE.train, batch=7, length=11, dropout=0.9, learning_rate=1.0, warmup=3),
     )
-    ended = replace(config, train=replace(config.train, epochs=float(PASSES)))
+    ended = replace(config, train=replace(config.train, epochs=float(MOST_EPOCHS)))
     assert choose(config, CHOSEN, NOVEL, 60).config == ended
     assert choose(config, {*CHOSEN, "model"}, NOVEL, 60).reasons == ()
     free = choose(config, {"hidden"}, NOVEL, 60).config
     assert hidden(free) == 700
     assert (free.train.batch, free.train.learning_rate) == (
-        STEPS[-1].batch,
-        WIDTHS[-1].learning_rate,
+        BATCHES[max(BATCHES)][0],
+        RATES[max(RATES)],
     )
     one = choose(config, {"length"}, Size(100, 20), 60).config.train
     assert (one.length, one.batch) == (11, 1)
@@ -121,13 +122,10 @@ def test_with_iterations_or_epochs_no_clock_is_needed() -> None:
     for train in (replace(BASE.train, epochs=30.0), replace(BASE.train, iterations=20_000)):
         config = replace(BASE, train=train)
         choice = choose(config, (), NOVEL)
-        assert choice == choose(config, (), NOVEL, None, {numbers(128): 5.0})
-        assert hidden(choice.config) > WIDTHS[0].hidden
-    assert (
-        choose(replace(BASE, train=train), (), NOVEL).characters
-        == 20_000 * STEPS[-1].batch * STEPS[-1].length
-    )
-    with pytest.raises(CharloomError, match="how long"):
+        assert choice == choose(config, (), NOVEL, None, {parameters(128): 5.0})
+        assert hidden(choice.config) > min(RATES)
+    assert choose(replace(BASE, train=train), (), NOVEL).characters == 20_000 * 32 * 64
+    with refused("bad-setting", field="minutes"):
         choose(BASE, (), NOVEL)
 
 
@@ -143,7 +141,7 @@ def test_speed_is_drawn_through_what_was_measured() -> None:
 
 
 def test_warm_up_is_a_small_part_of_a_short_run() -> None:
-    most, share = recipe.WARMUP
+    most, share = recipe.WARMUP_STEPS, recipe.WARMUP_SHARE
     short = choose(replace(BASE, train=replace(BASE.train, iterations=40)), (), NOVEL)
     assert short.config.train.warmup == int(40 * share)
     long = choose(replace(BASE, train=replace(BASE.train, iterations=10**6)), (), NOVEL)

@@ -4,11 +4,11 @@ from typing import Any
 
 import msgspec
 
-from charloom.config import NgramConfig, replace
-from charloom.data.tokenizer import Ids
+from charloom.config import RunConfig, replace
+from charloom.data.tokenizer import Ids, Tokenizer
 from charloom.evaluation import Score, evaluate
 from charloom.generation.sampling import generate
-from charloom.models.engines import LanguageModel, LendsModel, create_model, pick_engine
+from charloom.models.engines import LanguageModel, Learner, LendsModel, create_model, pick_engine
 from charloom.runs.run import Run
 from charloom.training.cadence import intervals, is_due
 from charloom.training.events import Sampled
@@ -56,14 +56,22 @@ class Monitor:
     def evaluate(self) -> Score:
         """Score the validation text."""
         assert self.validation is not None
-        return evaluate(self._model(), self.validation)
+        return evaluate(
+            model_of(self._state.learner, self._run.config, self._run.vocabulary), self.validation
+        )
 
     def sample(self) -> str:
         """Generate a sample, with a seed of its own at each step."""
         watch = self._run.config.watch
         seed = None if watch.sample.seed is None else watch.sample.seed + self._state.step
         config = replace(watch.sample, seed=seed)
-        return "".join(generate(self._model(), config, length=watch.sample_length))
+        return "".join(
+            generate(
+                model_of(self._state.learner, self._run.config, self._run.vocabulary),
+                config,
+                length=watch.sample_length,
+            )
+        )
 
     def keep(self, text: str, writer: RunWriter) -> Sampled:
         """Write a sample into the run; if the loss is low enough, into generated.txt, too."""
@@ -76,19 +84,21 @@ class Monitor:
             writer.append_generated(state.step, smooth, text)
         return Sampled(state.step, text)
 
+    def _model(self) -> LanguageModel:
+        return model_of(self._state.learner, self._run.config, self._run.vocabulary)
+
     def log(self, seconds: float, score: Score | None, writer: RunWriter) -> None:
         """Add a line of metrics, after so many seconds of training."""
         writer.log(metrics_line(self._state, seconds, score))
         self._state.losses.sum, self._state.losses.count = 0.0, 0
 
-    def _model(self) -> LanguageModel:
-        state, config, vocabulary = self._state, self._run.config, self._run.vocabulary
-        if isinstance(state.learner, LendsModel):
-            return state.learner.model(vocabulary)
-        assert not isinstance(config.model, NgramConfig)
-        engine = pick_engine(config.engine, config.model, config.train)  # a GPU trains and reads
-        arrays = state.learner.arrays()
-        return create_model(config.model, arrays, vocabulary, engine, config.dtype)
+
+def model_of(learner: Learner, config: RunConfig, vocabulary: Tokenizer) -> LanguageModel:
+    """Return the model that a learner trains, as it is now; valid until the next update."""
+    if isinstance(learner, LendsModel):
+        return learner.model(vocabulary)
+    engine = pick_engine(config.engine, config.model, config.train)  # a GPU trains and reads
+    return create_model(config.model, learner.arrays(), vocabulary, engine, config.dtype)
 
 
 def metrics_line(state: TrainState, seconds: float, score: Score | None) -> dict[str, Any]:

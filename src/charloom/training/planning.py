@@ -1,7 +1,7 @@
-"""How a run begins: from a text and what was asked to settings, for the time there is.
+"""How a run begins: a text and what is given become settings and a run, for the time there is.
 
-Beside the loop the only place that looks at the clock: it times some updates of the models
-that might be chosen (recipe.py says which) on the text itself.
+Speeds are measured here: some updates, on the text itself, of the models that might be chosen
+(recipe.py says which).
 """
 
 import math
@@ -23,14 +23,13 @@ from charloom.generation.sampling import generate
 from charloom.models.engines import (
     Learner,
     create_learner,
-    create_model,
     load_torchnet,
-    pick_engine,
 )
 from charloom.models.weights import parameter_count
 from charloom.progress import Tell, say_nothing
 from charloom.runs.run import Run
-from charloom.training.recipe import Choice, Size, choose, speed, times
+from charloom.training.monitor import model_of
+from charloom.training.recipe import Choice, Reasons, Size, choose, shown_epochs, speed
 from charloom.training.settings import SHAPE, configure, default_folder
 
 EPOCHS_IF_OPEN = 10  # of a run that nothing ends, within these bounds
@@ -50,7 +49,7 @@ class Plan(NamedTuple):
     """
 
     config: RunConfig
-    reasons: tuple[tuple[str, str], ...]
+    reasons: Reasons
     began: float
 
 
@@ -58,7 +57,7 @@ class Prepared(NamedTuple):
     """A run that is ready to train: `train(run, began=began)`, with the reasons of its plan."""
 
     run: Run
-    reasons: tuple[tuple[str, str], ...]
+    reasons: Reasons
     began: float
 
 
@@ -190,7 +189,7 @@ def _ids(
 
 
 class _Planner:
-    """Speeds that have been measured, and the choice that they lead to."""
+    """Measured speeds, and what is chosen by them."""
 
     def __init__(
         self,
@@ -204,7 +203,7 @@ class _Planner:
         self.vocabulary = vocabulary
         _, self.per_id = _ids(config, text, vocabulary, characters)
         self.size = Size(characters, len(vocabulary))
-        self.speeds: dict[int, float] = {}  # numbers of a model -> characters a second
+        self.speeds: dict[int, float] = {}  # parameters of a model -> characters a second
 
     def choose(self, seconds: float | None) -> Choice:
         if self.given is None:
@@ -212,8 +211,8 @@ class _Planner:
         return choose(self.config, self.given, self.size, seconds, self.speeds)
 
     def measured(self, budget: float, began: float, tell: Tell) -> Plan:
-        """Time what would be chosen, until that is what has been timed."""
-        tell("measuring this machine's speed; the first time, compiling takes some seconds")
+        """Time the model that would be chosen, until it has been timed."""
+        tell("measuring the speed of this machine; the first time, compiling takes some seconds")
         start, asked, compiled = perf_counter(), began, 0.0
 
         def left() -> float:
@@ -221,16 +220,14 @@ class _Planner:
 
         for _ in range(MODELS_TIMED):
             choice = self.choose(left())
-            if (
-                self._numbers(choice) in self.speeds
-                or perf_counter() - start > MEASURING_SHARE * budget
-            ):
+            late = perf_counter() - start > MEASURING_SHARE * budget
+            if late or self._parameters(choice) in self.speeds:
                 break
-            self.speeds[self._numbers(choice)], first = self._time(choice.config, budget)
+            self.speeds[self._parameters(choice)], first = self._time(choice.config, budget)
             start, compiled = start + first, max(compiled, first)
             began = max(began, perf_counter() - budget / 2)
         choice = self.choose(left())
-        pace = speed(self._numbers(choice), self.speeds)
+        pace = speed(self._parameters(choice), self.speeds)
         train = choice.config.train
         most = math.inf if train.epochs is None else train.epochs * self.size.characters
         read = min(left() * pace, most)
@@ -239,7 +236,7 @@ class _Planner:
         reasons = self._reasons(choice, pace, read, compiled, late=began - asked)
         return Plan(config, tuple(reasons), began)
 
-    def _numbers(self, choice: Choice) -> int:
+    def _parameters(self, choice: Choice) -> int:
         assert not isinstance(choice.config.model, NgramConfig)
         return parameter_count(choice.config.model, len(self.vocabulary))
 
@@ -249,11 +246,11 @@ class _Planner:
         assert not isinstance(model, NgramConfig)
         learner = create_learner(model, train, len(self.vocabulary), config.engine, config.dtype)
         ids = _beginning(config, self.text, self.vocabulary, self.size.characters)
-        lanes = open_batches(ids, train)
+        batches = open_batches(ids, train)
 
         def update() -> float:
             began = perf_counter()
-            inputs, targets, fresh = lanes.next()
+            inputs, targets, fresh = batches.next()
             if fresh:
                 learner.reset()
             float(learner.update(inputs, targets, 0.0))
@@ -269,10 +266,9 @@ class _Planner:
         return train.batch * train.length * self.per_id / mean, max(0.0, first - mean)
 
     def _start(self, config: RunConfig, learner: Learner, ids: Ids) -> float:
-        """Do once what the run will look with, so that it has been compiled; returns seconds."""
+        """Evaluate and sample once, so that both have been compiled; returns seconds."""
         began = perf_counter()
-        engine = pick_engine(config.engine, config.model, config.train)
-        model = create_model(config.model, learner.arrays(), self.vocabulary, engine, config.dtype)
+        model = model_of(learner, config, self.vocabulary)
         evaluate(model, ids)
         deque(generate(model, config.watch.sample, length=1))
         return perf_counter() - began
@@ -280,14 +276,13 @@ class _Planner:
     def _reasons(
         self, choice: Choice, pace: float, read: float, compiled: float, late: float
     ) -> Iterator[tuple[str, str]]:
-        minutes = self.config.train.minutes
+        minutes, epochs = self.config.train.minutes, read / self.size.characters
         shown = f"{minutes:g} minute{'' if minutes == 1 else 's'}, {float(f'{pace:.2g}'):,.0f}"
-        passes = f"{times(read / self.size.characters)} through the text"
-        if choice.config.train.epochs == read / self.size.characters:
-            passes = f"{choice.config.train.epochs:.0f} passes take {read / pace:.0f} s; "
-            passes += "more would learn it by heart"
-        yield "time", f"{shown} characters/s here: {passes}"
+        end = shown_epochs(epochs)
+        if choice.config.train.epochs == epochs:
+            end += f" take {read / pace:.0f} s; in more, a model would memorise the text"
+        yield "time", f"{shown} characters/s here: {end}"
         yield from choice.reasons
         if compiled > COMPILING_SECONDS:
-            end = f"; to leave half the time, the end is {late:.0f} s later" if late else ""
-            yield "note", f"starting took {compiled:.0f} s: the first time, it compiles{end}"
+            end = f"; to leave half the time, the run ends {late:.0f} s later" if late else ""
+            yield "note", f"compiling took {compiled:.0f} s, the first time only{end}"

@@ -1,11 +1,11 @@
-"""What a stranger's text gets: the recipe as data, and the one function that reads it.
+"""Which settings a text gets if none are given: the recipe as data, and `choose`, which reads it.
 
-Pure: speeds come in as numbers (planning.py measures them), so that the same numbers give the
-same choice. See docs/LOG.md for the runs behind each row.
+Pure: measured speeds come in as numbers (planning.py measures them), so that the same numbers
+give the same choice. docs/LOG.md has the runs behind each row.
 """
 
 import math
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from itertools import pairwise
 from typing import NamedTuple
 
@@ -27,52 +27,31 @@ BASE = RunConfig(
 TRANSFORMER = replace(preset("nanogpt-char-cpu").train, iterations=None, warmup=0)
 CHOSEN = ("hidden", "batch", "length", "learning_rate", "dropout", "warmup")  # the rest is BASE's
 
-
-class Width(NamedTuple):
-    """A size to choose from: units in a layer, and the highest learning rate it takes."""
-
-    hidden: int
-    learning_rate: float
-
-
-class Step(NamedTuple):
-    """From so many characters of training text on: lanes, and characters of each in a step."""
-
-    characters: int
-    batch: int
-    length: int
-
-
-WIDTHS = (
-    Width(64, 0.03),
-    Width(96, 0.03),
-    Width(128, 0.03),
-    Width(192, 0.02),
-    Width(256, 0.02),
-    Width(384, 0.02),
-    Width(512, 0.015),
-    Width(768, 0.01),
-)
-STEPS = (Step(0, 1, 16), Step(500, 4, 32), Step(4_000, 16, 32), Step(20_000, 32, 64))
-DROPOUT = ((1, 0.0), (4, 0.1), (10, 0.2), (30, 0.4), (50, 0.5))  # times through the text, share
-PASSES = 50  # times through the text, at most: what more minutes would do is learn it by heart
-READ = 8  # characters that are read, at least, for each number that is learned
-NUMBERS = 20  # numbers that are learned, at most, for each character of training text
-WARMUP = 100, 0.05  # iterations at most, and share of the run at most
+# Hidden size -> the highest learning rate that it takes.
+RATES = {64: 0.03, 96: 0.03, 128: 0.03, 192: 0.02, 256: 0.02, 384: 0.02, 512: 0.015, 768: 0.01}
+# From so many characters of training text on: batch size and sequence length.
+BATCHES = {0: (1, 16), 500: (4, 32), 4_000: (16, 32), 20_000: (32, 64)}
+DROPOUT = ((1, 0.0), (4, 0.1), (10, 0.2), (30, 0.4), (50, 0.5))  # epochs, dropout
+MOST_EPOCHS = 50  # in more, a model would memorise the text
+CHARACTERS_PER_PARAMETER = 8  # read in training, at least
+PARAMETERS_PER_CHARACTER = 20  # of training text, at most
+WARMUP_STEPS, WARMUP_SHARE = 100, 0.05  # of the run's steps; at most
 FLOPS = 1.5e10  # multiplications and additions a second, before anything has been measured
-FLOPS_OF_A_NUMBER = 6  # of one number, for one character that is read in an update
+FLOPS_PER_PARAMETER = 6  # for one character that is read in an update
+
+Reasons = tuple[tuple[str, str], ...]
 
 
 class Choice(NamedTuple):
-    """Settings, the `characters` that will be read, and (what, why) in a line each."""
+    """Settings, how many `characters` will be read in training, and (what, why) in a line each."""
 
     config: RunConfig
     characters: float
-    reasons: tuple[tuple[str, str], ...]
+    reasons: Reasons
 
 
 class Size(NamedTuple):
-    """Of a text: `characters` to learn from, and how many are `different`."""
+    """Of a text: `characters` of its training part, of which so many are `different`."""
 
     characters: int
     different: int
@@ -87,88 +66,87 @@ def choose(
 ) -> Choice:
     """Choose all of CHOSEN that is not `given`, for `seconds` of updates.
 
-    It ends after PASSES times through the text, should that be sooner. `measured` are speeds in
-    characters a second, by the numbers of the model they were measured with. Without `seconds`
-    the iterations or epochs of `config` say how much is read; raises CharloomError where it has
-    neither. Of a network that is not recurrent only dropout and warm-up are chosen.
+    Training ends after MOST_EPOCHS, if that is sooner. `measured` are speeds in characters a
+    second, by the number of parameters of the model that was timed. Without `seconds`, the
+    iterations or epochs of `config` say how much is read. Of a model that is not recurrent, only
+    dropout and warm-up are chosen. Raises CharloomError if nothing says how long to train.
     """
-    if not isinstance(config.model, ModelConfig):
-        return _as_given(config, given, size, seconds, measured or {})
-    train = _lanes(config.train, given, size.characters)
-    widths = [w for w in WIDTHS if "hidden" not in given] or [_given_width(config.model)]
-    choices: list[tuple[ModelConfig, TrainConfig, float]] = []
-    for width in widths:
-        model = replace(config.model, hidden=width.hidden)
-        numbers = parameter_count(model, size.different)
-        read = _read(train, size, seconds, speed(numbers, measured or {}))
-        fits = numbers * READ <= read and numbers <= NUMBERS * size.characters
-        if not choices or fits:
-            choices.append((model, _rate(train, given, width), read))
-    model, train, read = choices[-1]
-    train = _finish(train, given, read, size)
+    train, model = config.train, config.model
+    assert not isinstance(model, NgramConfig)
+    candidates = [(model, train)]
+    if isinstance(model, ModelConfig):
+        train = _batch(train, given, size.characters)
+        rates = {model.hidden: _rate_of(model.hidden)} if "hidden" in given else RATES
+        candidates = [
+            (
+                replace(model, hidden=hidden),
+                train if "learning_rate" in given else replace(train, learning_rate=rate),
+            )
+            for hidden, rate in rates.items()
+        ]
+    for n, (candidate, plan) in enumerate(candidates):
+        parameters = parameter_count(candidate, size.different)
+        reads = _read(plan, size, seconds, speed(parameters, measured or {}))
+        enough = reads >= CHARACTERS_PER_PARAMETER * parameters
+        if n == 0 or (enough and parameters <= PARAMETERS_PER_CHARACTER * size.characters):
+            model, train, read = candidate, plan, reads
+    steps = read / (train.batch * train.length)
+    follows = {
+        "dropout": dropout(read / size.characters),
+        "warmup": min(WARMUP_STEPS, int(WARMUP_SHARE * steps)),
+    }
+    train = replace(train, **{name: follows[name] for name in follows if name not in given})
     if seconds is not None:
-        train = replace(train, epochs=float(PASSES))
+        train = replace(train, epochs=float(MOST_EPOCHS))
     chosen = replace(config, model=model, train=train)
     return Choice(chosen, read, tuple(_reasons(chosen, given, read, size)))
 
 
-def _as_given(
-    config: RunConfig,
-    given: Collection[str],
-    size: Size,
-    seconds: float | None,
-    measured: Mapping[int, float],
-) -> Choice:
-    assert not isinstance(config.model, NgramConfig)
-    pace = speed(parameter_count(config.model, size.different), measured)
-    read = _read(config.train, size, seconds, pace)
-    train = _finish(config.train, given, read, size)
-    if seconds is not None:
-        train = replace(train, epochs=float(PASSES))
-    chosen = replace(config, train=train)
-    return Choice(chosen, read, tuple(_training_reasons(train, given, read, size)))
+def speed(parameters: int, measured: Mapping[int, float]) -> float:
+    """Return how many characters a second a model of so many parameters learns from.
 
-
-def speed(numbers: int, measured: Mapping[int, float]) -> float:
-    """Characters a second of an update of a model of so many `numbers`, from those measured.
-
-    Between two and beyond them: a straight line in the logarithms of both, never steeper than
-    in proportion to the numbers.
+    Between and beyond those measured: a straight line in the logarithms of both, never steeper
+    than in proportion to the parameters.
     """
     if not measured:
-        return FLOPS / (FLOPS_OF_A_NUMBER * numbers)
-    if numbers in measured:
-        return measured[numbers]
-    near = sorted(measured, key=lambda known: abs(math.log(known / numbers)))
+        return FLOPS / (FLOPS_PER_PARAMETER * parameters)
+    if parameters in measured:
+        return measured[parameters]
+    near = sorted(measured, key=lambda known: abs(math.log(known / parameters)))
     slope = -1.0
     if len(near) > 1 and near[0] != near[1]:
         rise = math.log(measured[near[0]] / measured[near[1]])
         slope = min(0.0, max(-1.0, rise / math.log(near[0] / near[1])))
-    return measured[near[0]] * math.pow(numbers / near[0], slope)
+    return measured[near[0]] * math.pow(parameters / near[0], slope)
 
 
-def dropout(passes: float) -> float:
-    """The share of units to drop where the text is read so many times."""
-    if passes <= DROPOUT[0][0]:
+def dropout(epochs: float) -> float:
+    """Return the dropout of a run of so many epochs."""
+    if epochs <= DROPOUT[0][0]:
         return DROPOUT[0][1]
     for (low, low_share), (high, high_share) in pairwise(DROPOUT):
-        if passes <= high:
-            along = math.log(passes / low) / math.log(high / low)
+        if epochs <= high:
+            along = math.log(epochs / low) / math.log(high / low)
             return round(low_share + along * (high_share - low_share), 2)
     return DROPOUT[-1][1]
 
 
-def _given_width(model: ModelConfig) -> Width:
-    """The row of a width that was given: its rate is that of the nearest in the table."""
-    near = min(WIDTHS, key=lambda width: abs(math.log(width.hidden / model.hidden)))
-    return near._replace(hidden=model.hidden)
+def shown_epochs(epochs: float) -> str:
+    """Return a number of epochs in words."""
+    return f"{epochs:.1f} epochs" if epochs < 10 else f"{epochs:,.0f} epochs"
 
 
-def _lanes(train: TrainConfig, given: Collection[str], characters: int) -> TrainConfig:
+def _rate_of(hidden: int) -> float:
+    """The learning rate of the nearest hidden size of the table."""
+    return RATES[min(RATES, key=lambda known: abs(math.log(known / hidden)))]
+
+
+def _batch(train: TrainConfig, given: Collection[str], characters: int) -> TrainConfig:
     """Batch size and sequence length that both fit: a sequence needs T + 2 characters at least."""
-    row = next(row for row in reversed(STEPS) if characters >= row.characters)
-    length = train.length if "length" in given else row.length
-    batch = train.batch if "batch" in given else min(row.batch, characters // (length + 2))
+    batch, length = next(row for least, row in reversed(BATCHES.items()) if characters >= least)
+    if "length" in given:
+        length = train.length
+    batch = train.batch if "batch" in given else min(batch, characters // (length + 2))
     if "length" not in given:
         length = min(length, characters // max(1, batch) - 2)
     return replace(train, batch=max(1, batch), length=max(1, length))
@@ -176,81 +154,60 @@ def _lanes(train: TrainConfig, given: Collection[str], characters: int) -> Train
 
 def _read(train: TrainConfig, size: Size, seconds: float | None, speed: float) -> float:
     if seconds is not None:
-        return min(seconds * speed, float(PASSES * size.characters))
+        return min(seconds * speed, float(MOST_EPOCHS * size.characters))
     ends: list[float] = []
     if train.iterations is not None:
         ends.append(float(train.iterations * train.batch * train.length))
     if train.epochs is not None:
         ends.append(train.epochs * size.characters)
     if not ends:
-        raise CharloomError("nothing says how long to train: give minutes, iterations or epochs")
+        raise CharloomError(
+            "nothing says how long to train: give minutes, iterations or epochs",
+            "bad-setting",
+            field="minutes",
+        )
     return min(ends)
-
-
-def _rate(train: TrainConfig, given: Collection[str], width: Width) -> TrainConfig:
-    return train if "learning_rate" in given else replace(train, learning_rate=width.learning_rate)
-
-
-def _finish(train: TrainConfig, given: Collection[str], read: float, size: Size) -> TrainConfig:
-    """What follows from how much is read: dropout and warm-up."""
-    steps = read / (train.batch * train.length)
-    most, share = WARMUP
-    auto = {"dropout": dropout(read / size.characters), "warmup": min(most, int(share * steps))}
-    return replace(train, **{name: value for name, value in auto.items() if name not in given})
 
 
 def _reasons(
     config: RunConfig, given: Collection[str], read: float, size: Size
-) -> list[tuple[str, str]]:
+) -> Iterator[tuple[str, str]]:
     """A line each, in words for someone who has never trained a network."""
     model, train = config.model, config.train
-    assert isinstance(model, ModelConfig)
-    numbers = parameter_count(model, size.different)
-    reasons = []
-    if "model" not in given:
-        why = "the default, because it reached a lower loss than a GRU in our tests"
-        reasons.append(("cell", f"{model.cell.upper()}: {why}"))
-    if "hidden" not in given:
-        why = f"the widest with {READ} characters to read for each of its {numbers:,} numbers"
-        if numbers * READ > read:
-            why = "the smallest, for too little is read for a wider one"
-        elif model.hidden < WIDTHS[-1].hidden and _too_wide(config, size):
-            why = f"a wider one has more than {NUMBERS} numbers for each character of the text"
-        reasons.append(("width", f"{model.hidden} units: {why}"))
-    return [*reasons, *_training_reasons(train, given, read, size)]
-
-
-def _training_reasons(
-    train: TrainConfig, given: Collection[str], read: float, size: Size
-) -> list[tuple[str, str]]:
-    reasons = []
-    if "dropout" not in given:
-        passes = f"the text is read {times(read / size.characters)}"
-        why = (
-            "and must not be learned by heart" if train.dropout else "too few to learn it by heart"
-        )
-        reasons.append(("drop", f"{train.dropout:g} of the units: {passes}, {why}"))
-    if not {"batch", "length"} & {*given}:
-        reasons.append(
-            (
-                "steps",
-                f"{train.length} characters at a time, in each of {train.batch} {train.batches}",
+    if isinstance(model, ModelConfig):
+        if "model" not in given:
+            why = "the default, because it reached a lower loss than a GRU in our tests"
+            yield "cell", f"{model.cell.upper()}: {why}"
+        if "hidden" not in given:
+            parameters = parameter_count(model, size.different)
+            why = (
+                f"the largest that reads {CHARACTERS_PER_PARAMETER} characters for each of its "
+                f"{parameters:,} parameters"
             )
-        )
+            if parameters * CHARACTERS_PER_PARAMETER > read:
+                why = "the smallest, because too little is read for a larger one"
+            elif _is_largest_for(model, size):
+                why = (
+                    f"a larger one has more than {PARAMETERS_PER_CHARACTER} parameters for each "
+                    "character of the text"
+                )
+            yield "size", f"hidden size {model.hidden}: {why}"
+    if "dropout" not in given:
+        epochs = shown_epochs(read / size.characters)
+        why = f"in {epochs} a model could memorise the text"
+        if not train.dropout:
+            why = f"{epochs} are too few to memorise the text"
+        yield "drop", f"dropout {train.dropout:g}: {why}"
+    if not {"batch", "length"} & {*given}:
+        yield "batch", f"{train.batch} sequences of {train.length} characters in each step"
     if not {"learning_rate", "schedule"} & {*given}:
         end = f"{train.final_rate:g} of that" if train.final_rate else "0"
-        rate = f"up to {train.learning_rate:g}, and along a cosine to {end} at the end"
-        reasons.append(("rate", rate))
-    return reasons
+        yield "rate", f"learning rate {train.learning_rate:g} at most, falling to {end} by a cosine"
 
 
-def _too_wide(config: RunConfig, size: Size) -> bool:
-    assert isinstance(config.model, ModelConfig)
-    hidden = config.model.hidden
-    wider = replace(config.model, hidden=next(w.hidden for w in WIDTHS if w.hidden > hidden))
-    return parameter_count(wider, size.different) > NUMBERS * size.characters
-
-
-def times(passes: float) -> str:
-    """How often the text is read, in words."""
-    return f"{passes:.1f} times" if passes < 10 else f"{passes:,.0f} times"
+def _is_largest_for(model: ModelConfig, size: Size) -> bool:
+    larger = next((hidden for hidden in RATES if hidden > model.hidden), None)
+    if larger is None:
+        return False
+    parameters = parameter_count(replace(model, hidden=larger), size.different)
+    return parameters > PARAMETERS_PER_CHARACTER * size.characters
