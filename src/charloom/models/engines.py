@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from importlib.util import find_spec
 from pathlib import Path
 from types import ModuleType
-from typing import Any, Protocol, get_args, runtime_checkable
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,6 +19,7 @@ from charloom.config import (
     ModelConfig,
     NetworkConfig,
     NgramConfig,
+    RunConfig,
     TrainConfig,
     TransformerConfig,
 )
@@ -112,7 +113,7 @@ def pick_engine(
     can do. The reference engine reads transformers if PyTorch is not installed.
     Raises CharloomError if there is no such engine, or if it cannot do what is asked.
     """
-    _require_one_of("engine", engine, Engine)
+    RunConfig(engine=engine)  # refuses what is no engine
     readable = isinstance(model, TransformerConfig) and train is None
     known = isinstance(model, ModelConfig | NgramConfig)
     wanted = _needs_torch(train) if known else "this model"
@@ -141,12 +142,6 @@ def _needs_torch(train: TrainConfig | None) -> str:
         "--compile": train.compile,
     }
     return next((name for name, given in asked.items() if given), "")
-
-
-def _require_one_of(field: str, value: str, kind: Any) -> None:
-    if value not in get_args(kind):
-        choices = ", ".join(get_args(kind))
-        raise CharloomError(f"{field} is {value!r}, but it must be one of {choices}", field=field)
 
 
 def has_torch() -> bool:
@@ -181,7 +176,7 @@ def create_learner(
     Raises CharloomError if a setting is out of range, or if the engine is not installed or cannot
     do what is asked.
     """
-    _require_one_of("dtype", dtype, Dtype)
+    RunConfig(dtype=dtype)  # refuses what is no dtype of weights
     if vocabulary_size < 1:
         raise CharloomError(
             f"vocabulary size is {vocabulary_size}, but it must be at least 1",
