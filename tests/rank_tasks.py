@@ -213,7 +213,7 @@ def poison(learner):
 
     def add(*arguments):
         state = original(*arguments)
-        learner.gradients.numbers[0] = math.nan
+        learner.gradients.vector[0] = math.nan
         learner._add_gradients = original
         return state
 

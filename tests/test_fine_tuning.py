@@ -165,6 +165,21 @@ def test_dropout_is_drawn_anew_for_each_step_and_is_what_the_settings_say(home):
     assert torch.equal(torch.random.get_rng_state(), state)  # nobody else's numbers are used up
 
 
+@pytest.mark.parametrize("lora", RANKS)
+def test_a_lent_model_predicts_as_a_copy_does_and_reading_changes_nothing(lora, home):
+    model, tokens = config_of(home / "model", lora), open_model(home / "model").vocabulary
+    learner, twin = (create_learner(model, TRAIN, len(tokens)) for _ in range(2))
+    ids = tokens.whole(TEXT)[:36].reshape(3, 12).astype(np.int64)
+    for one in (learner, twin):
+        one.update(ids, ids, 0.01)
+    lent, copy = learner.model(tokens), create_model(model, learner.arrays(), tokens)
+    found, expected = (one.log_probs(ids, one.start(3))[0] for one in (lent, copy))
+    np.testing.assert_array_equal(found, expected)
+    assert learner.update(ids, ids, 0.01) == twin.update(ids, ids, 0.01)
+    for name, array in twin.arrays().items():
+        np.testing.assert_array_equal(learner.arrays()[name], array, err_msg=name)
+
+
 def test_losses_are_nats_per_character(home):
     model = open_model(home / "model")
     tokens = model.vocabulary

@@ -133,8 +133,8 @@ def test_gradients_lie_in_one_vector_and_its_gaps_stay_empty() -> None:
     gradients = Gradients(layouts)
     loss = sum((layout.parameter * 2).sum() for layout in layouts.values())
     loss.backward()
-    assert gradients.numbers.numel() % ALIGNED == 0
-    assert gradients.flat.numel() == gradients.numbers.numel() + 2
+    assert gradients.vector.numel() % ALIGNED == 0
+    assert gradients.flat.numel() == gradients.vector.numel() + 2
     assert int(gradients.flat.sum()) == 2 * sum(math.prod(shape) for shape in SHAPES.values())
     for layout, part in zip(layouts.values(), gradients.parts, strict=True):
         assert layout.parameter.grad is part

@@ -8,6 +8,7 @@ torch = pytest.importorskip("torch")
 
 from charloom.config import (  # noqa: E402
     DataConfig,
+    ModelConfig,
     RunConfig,
     SampleConfig,
     TrainConfig,
@@ -282,7 +283,34 @@ def test_a_saved_learner_goes_on_to_the_last_bit(config, optimizer):
     assert_equal(other.arrays(), learner.arrays())
 
 
+@each_mixer
+def test_an_update_leaves_the_users_own_generator_as_it_was(config):
+    learner = fresh(config, replace(TRAIN, dropout=0.5))
+    torch.manual_seed(77)
+    state = torch.random.get_rng_state()
+    learner.update(*batch(), 0.1)
+    assert torch.equal(torch.random.get_rng_state(), state)
+
+
 # The language model.
+
+
+@pytest.mark.parametrize("config", [*MIXERS.values(), ModelConfig(layers=2, hidden=6)], ids=str)
+def test_a_lent_model_predicts_as_a_copy_does_and_reading_changes_nothing(config):
+    train = replace(TRAIN, dropout=0.5, batches="lanes")
+    learner, twin = (trained(config, train, dtype="float32") for _ in range(2))
+    lent = learner.model(VOCABULARY)
+    copy = create_model(config, learner.arrays(), VOCABULARY, "torch", "float32")
+    ids = batch(length=30)[0]
+    for model in (lent, copy):
+        model.step(ids[:, 0], model.start(B))
+    found, expected = (model.log_probs(ids, model.start(B))[0] for model in (lent, copy))
+    np.testing.assert_array_equal(found, expected)
+    assert_equal(learner.arrays(), twin.arrays())
+    for seed in (8, 9):
+        assert learner.update(*batch(seed), 0.01) == twin.update(*batch(seed), 0.01)
+    assert_equal(learner.arrays(), twin.arrays())
+    assert not np.array_equal(lent.log_probs(ids, lent.start(B))[0], found)
 
 
 @pytest.mark.parametrize(

@@ -1,9 +1,9 @@
 """Causal attention: what each character takes from those before it.
 
-    q, k, v = x Wq, x Wk, x Wv            cut into heads of d = D / heads numbers
+    q, k, v = x Wq, x Wk, x Wv            cut into heads of width d = D / heads
     o[t] = sum over s <= t of softmax(q[t] k[s] / sqrt(d))[s] v[s]
 
-Vaswani et al. 2017, "Attention Is All You Need". B lanes, T time, N heads, d a head's width.
+Vaswani et al. 2017, "Attention Is All You Need". B batch, T time, N heads, d a head's width.
 """
 
 import torch
@@ -30,9 +30,9 @@ def attend(q: Tensor, k: Tensor, v: Tensor, causal: bool, dropout: float = 0.0) 
 def rotary_table(context: int, width: int) -> Tensor:
     """Cosines and sines (2, C, d / 2) of the angles that position t turns by, in float64.
 
-    Number i of a head's first half and number i of its second are a point in the plane, turned
+    Element i of a head's first half and element i of its second are a point in the plane, turned
     by t 10000^(-2i/d), so that q[t] k[s] depends on t - s alone (Su et al. 2021, "RoFormer";
-    which numbers make a point is a matter of names: there they are neighbours).
+    which elements make a point is a matter of names: there they are neighbours).
     """
     i = torch.arange(width // 2, dtype=torch.float64)
     angles = torch.outer(torch.arange(context, dtype=torch.float64), 10000 ** (-2 * i / width))

@@ -140,7 +140,7 @@ class TorchLearner:
         loss = self.gradients.sums[0] / self.gradients.sums[1]
         sound = loss.isfinite()
         if self.scale is not None:
-            self.gradients.numbers /= self.scale.scale
+            self.gradients.vector /= self.scale.scale
         moved = self.optimizer.step(self.gradients, learning_rate, sound)
         broken = sound & ~moved
         if self.scale is not None:
@@ -185,7 +185,7 @@ class TorchLearner:
             arrays |= {f"optimizer.{slot}.{n}": self.layout[n].read(t) for n, t in named.items()}
         self.updates = int(self.optimizer.moves)
         if self.scale is not None:
-            arrays["optimizer.scale"] = np.array(self.scale.numbers.cpu().numpy())
+            arrays["optimizer.scale"] = np.array(self.scale.values.cpu().numpy())
             self.updates += int(arrays["optimizer.scale"][2])
         arrays["optimizer.updates"] = np.array([self.updates], np.int64)
         for name, array in zip(self.state_shapes, self._whole_state(), strict=True):
@@ -216,7 +216,7 @@ class TorchLearner:
         self.updates = int(arrays["optimizer.updates"][0])
         self.optimizer.moves.fill_(self.updates)
         if self.scale is not None:
-            self.scale.numbers = send(arrays["optimizer.scale"].astype(np.float32), self.device)
+            self.scale.values = send(arrays["optimizer.scale"].astype(np.float32), self.device)
             self.optimizer.moves -= int(arrays["optimizer.scale"][2])
         self.seed = int(arrays["rng.seed"][0])
         state = (

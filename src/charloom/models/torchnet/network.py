@@ -68,7 +68,7 @@ class Network(nn.Module, ABC):
     characters: Tensor | None = None  # (V,) int64: how many each id stands for; None is one each
 
     def start(self, lanes: int) -> State:
-        """Return the state before anything is read; () where nothing is carried."""
+        """Return the state before anything is read; () if nothing is carried."""
         return ()
 
     @abstractmethod

@@ -14,13 +14,13 @@ from charloom.config import TrainConfig
 from charloom.models.optimizers import EPSILON, SLOTS
 from charloom.models.torchnet.network import Layout
 
-ALIGNED = 64  # numbers: where a parameter's gradient begins in the flat vector
+ALIGNED = 64  # elements: a parameter's gradient begins at a multiple of it in the flat vector
 
 
 class Gradients:
     """The gradients of all parameters as one vector, and after them two sums of the step.
 
-    They are added to it by autograd, so that it can be looked at, clipped and sent at once.
+    Autograd adds to it in place, so it can be checked, clipped and sent as a whole.
     """
 
     def __init__(self, layouts: Mapping[str, Layout]) -> None:
@@ -28,7 +28,7 @@ class Gradients:
         sizes = [-(-p.numel() // ALIGNED) * ALIGNED for p in parameters]
         self.flat = parameters[0].new_zeros(sum(sizes) + 2, requires_grad=False)
         *parts, self.sums = torch.split(self.flat, [*sizes, 2])
-        self.numbers = self.flat[:-2]
+        self.vector = self.flat[:-2]
         pairs = zip(parts, parameters, strict=True)
         self.parts = [part[: p.numel()].view(p.shape) for part, p in pairs]
         for parameter, part in zip(parameters, self.parts, strict=True):
@@ -45,7 +45,7 @@ class Optimizer:
         self.config = config
         named = {name: layout.parameter.detach() for name, layout in layouts.items()}
         self.weights = [*named.values()]
-        self.norm: Tensor | None = None  # of the last gradient, where it is computed
+        self.norm: Tensor | None = None  # of the last gradient, if it was computed
         self.moves = torch.zeros((), dtype=torch.int64, device=self.weights[0].device)
         self.slots = {
             slot: {name: torch.zeros_like(w) for name, w in named.items()}
@@ -60,17 +60,17 @@ class Optimizer:
         changes, if `sound` is False, or if an element of the gradients, or their norm if
         that is clipped, is NaN or infinite.
         """
-        config, numbers = self.config, gradients.numbers
+        config, vector = self.config, gradients.vector
         if config.clip_norm is not None:
-            norm = self.norm = euclidean(numbers)
+            norm = self.norm = euclidean(vector)
             sound = sound & norm.isfinite()
-            numbers *= torch.where(norm > config.clip_norm, config.clip_norm / norm, 1.0)
+            vector *= torch.where(norm > config.clip_norm, config.clip_norm / norm, 1.0)
         else:
-            low, high = torch.aminmax(numbers)
+            low, high = torch.aminmax(vector)
             sound = sound & low.isfinite() & high.isfinite()
-        numbers.masked_fill_(~sound, 0.0)
+        vector.masked_fill_(~sound, 0.0)
         if config.clip_value is not None:
-            numbers.clamp_(-config.clip_value, config.clip_value)
+            vector.clamp_(-config.clip_value, config.clip_value)
         self._move(gradients.parts, learning_rate, sound)
         self.moves += sound
         return sound

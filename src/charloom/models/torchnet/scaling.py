@@ -11,28 +11,28 @@ FACTOR = 2.0
 class LossScale:
     """Multiplies a loss, so that its gradient is not lost below fp16's 6e-8.
 
-    Where that makes the gradient overflow, the step is skipped and the scale is halved; at a
-    scale of 1 it is the gradient itself that is too large. `numbers` are the scale, the steps
-    since it last changed, and how many were skipped: what must be saved.
+    If that makes the gradient overflow, the step is skipped and the scale is halved; at a
+    scale of 1 the gradient itself is too large. `values` (3,) is what must be saved: the scale,
+    the steps since it last changed, and how many were skipped.
     """
 
     def __init__(self, device: torch.device) -> None:
-        self.numbers = torch.tensor([FIRST, 0.0, 0.0], device=device)
+        self.values = torch.tensor([FIRST, 0.0, 0.0], device=device)
 
     @property
     def scale(self) -> Tensor:
         """The factor now, as a tensor ()."""
-        return self.numbers[0]
+        return self.values[0]
 
     def update(self, sound: Tensor, moved: Tensor) -> Tensor:
-        """Take note of a step: whether its loss was finite, and whether the weights moved.
+        """Note whether a step's loss was finite, and whether the weights moved.
 
-        Returns whether it was skipped for the scale's sake, as a tensor ().
+        Returns whether it was skipped because of the scale, as a tensor ().
         """
-        scale, steps, skips = self.numbers.unbind()
+        scale, steps, skips = self.values.unbind()
         skipped = sound & ~moved & (scale > 1)
         grows = moved & (steps + 1 >= GROW_AFTER)
         changed = torch.where(skipped, scale / FACTOR, torch.where(grows, scale * FACTOR, scale))
         steps = torch.where(skipped | grows, 0.0, steps + moved)
-        self.numbers = torch.stack([changed, steps, skips + skipped])
+        self.values = torch.stack([changed, steps, skips + skipped])
         return skipped

@@ -1,4 +1,4 @@
-"""A transformer over characters: blocks that mix over time, then over the numbers of each time.
+"""A transformer over characters: blocks that mix over time, then over the width.
 
     x = embedding[ids] + position
     x = x + mix(norm(x) Wx) Wo               mix: attention, or a recurrent cell (scan.py)

@@ -1,4 +1,4 @@
-"""A transformer as a predictor: attention over a window that is read again where it is full."""
+"""A transformer as a predictor: attention over a window that is read again when it is full."""
 
 from functools import partial
 from threading import Lock
@@ -15,7 +15,7 @@ from charloom.models.torchnet.devices import numpy_name, send_ids
 from charloom.models.torchnet.transformer import Mix, TransformerNetwork
 from charloom.models.weights import Array
 
-PIECE = 2**21  # numbers in the widest array of one pass
+PIECE = 2**21  # elements of the widest array of one forward pass
 
 
 class Cache:
