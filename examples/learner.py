@@ -18,10 +18,10 @@ train_ids, validation_ids = ids[:40_000], ids[40_000:]
 model = charloom.ModelConfig(cell="gru", layers=1, hidden=96)
 train = charloom.TrainConfig(optimizer="adamw", learning_rate=0.01, batch=16, length=50)
 learner = charloom.create_learner(model, train, len(vocabulary), seed=1)
-lanes = Streams(train_ids, train.batch, train.length)
+streams = Streams(train_ids, train.batch, train.length)
 
 for step in range(601):
-    inputs, targets, fresh = lanes.next()  # (B, T) each; targets are inputs shifted by one
+    inputs, targets, fresh = streams.next()  # (B, T) each; targets are inputs shifted by one
     if fresh:
         learner.reset()
     loss = learner.update(inputs, targets, train.learning_rate)

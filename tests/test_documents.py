@@ -14,7 +14,10 @@ import pytest
 from test_architecture import ORDER
 
 ROOT = Path(__file__).parents[1]
-EXAMPLES = ["learner.py"]  # onnx_sample.py wants a file: tests/test_export.py runs it
+EXAMPLES = [
+    "learner.py",
+    "train_in_python.py",
+]  # onnx_sample.py wants a file: tests/test_export.py runs it
 SOURCE = ROOT / "src" / "charloom"
 README = (ROOT / "README.md").read_text("utf-8")
 GLOSSARY = (ROOT / "docs" / "glossary.md").read_text("utf-8")
