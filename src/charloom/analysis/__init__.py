@@ -1,1 +1,1 @@
-"""What a model learned, as plain rows: nothing is printed or drawn here."""
+"""Runs and texts in; what the models learned, as plain rows, out: nothing is printed or drawn."""

@@ -95,7 +95,7 @@ def _panel(axes: "Axes", curves: Sequence[Curve], value: Value, look: Look) -> N
         mark_rollbacks(axes, curve, look)
     if value == "loss" and len(curves) > 1:
         (handle,) = axes.plot([], [], color=look.palette.faint, linewidth=0.9)
-        keys.append((handle, "thin lines: training"))
+        keys.append((handle, "thick: validation, thin: training"))
     _limit(axes, lines, look)
     if look.log:
         _plain_logarithm(axes.xaxis, (1.0, 2.0, 5.0))
