@@ -217,7 +217,7 @@ def test_a_full_disk_is_an_error_and_leaves_what_was_there(folder, call, monkeyp
 
     with monkeypatch.context() as patch:
         patch.setattr(os if call == "fsync" else Path, call, full)
-        with refused("unwritable", path=str(folder / "ids.npy"), needed=SIZE):
+        with refused("unwritable", path=str(folder / "ids.npy")):
             write(folder)
     assert {path.name: path.read_bytes() for path in folder.iterdir()} == before
     write(folder)

@@ -318,7 +318,7 @@ def fault(ended, entry, made, name, called, out):
         names = [called] if entry != ENTRIES[3] else [called, *(file.name for file in made.files)]
         shown = [name if name.isprintable() else repr(name)[1:-1] for name in names]
         # What is wrong with all of it may be said of the text, which can come from many files.
-        whole = re.search(r"[\d,]+ characters", told[-1])
+        whole = re.search(r"[\d,]+ characters?\b", told[-1])
         if not whole and not any(name in told[-1] for name in shown):
             return f"is refused and not named: {told[-1]}"
     elif entry.startswith("train"):

@@ -129,7 +129,7 @@ def check_fits(count: int, batch: int, length: int, unit: str = "characters") ->
     if not cures and count >= 3:
         cures = ["lower both batch and length"]
     raise CharloomError(
-        f"the training text has {count:,} {unit}, but a step of batch {batch:,} x length "
+        f"the training text has {count:,} {unit}, but a step with batch {batch:,} and length "
         f"{length:,} needs {needed:,}: {' or '.join([*cures, 'give more text'])}",
         "no-text",
         found=count,

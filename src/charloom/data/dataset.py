@@ -10,6 +10,7 @@ from typing import Self
 import msgspec
 
 from charloom.config import DataConfig, NgramConfig, RunConfig
+from charloom.data.sources import is_special
 from charloom.data.text import Text, file_states, read_text
 from charloom.data.token_file import (
     Checksums,
@@ -21,6 +22,7 @@ from charloom.data.token_file import (
 )
 from charloom.data.tokenizer import Ids, Tokenizer
 from charloom.errors import CharloomError, Code
+from charloom.files import damaged
 from charloom.progress import Tell, say_nothing
 
 _PART_CHARACTERS = 16  # at least, of a held-out part: a loss over fewer says nothing
@@ -37,7 +39,9 @@ class Corpus(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     @classmethod
     def of(cls, text: Text, sources: Sequence[str]) -> Self:
         """Return what a run keeps of a text that was read from `sources`; raises CharloomError."""
-        names = tuple(map(_absolute, sources))
+        names = tuple(
+            source if is_special(source) else str(Path(source).absolute()) for source in sources
+        )
         for name in names:
             if any("\ud800" <= character <= "\udfff" for character in name):
                 raise CharloomError(
@@ -150,7 +154,9 @@ class Dataset:
         if text.sha256 == self._corpus.sha256:
             return text
         source, then, now = ", ".join(self._sources), self._corpus.characters, text.characters
-        change = f"{now:,} characters, not {then:,}" if now != then else f"as many ({now:,}) others"
+        change = f"{now:,} characters, not {then:,}"
+        if now == then:
+            change = f"the same number of characters ({now:,}), but others"
         raise CharloomError(
             f"{source} is not the text that {self._folder} learned: it has {change} (SHA-256 "
             f"{text.sha256[:8]}, not {self._corpus.sha256[:8]}); put that text back, or train anew",
@@ -188,7 +194,8 @@ class Dataset:
         except CharloomError as error:
             if self._is_read_once():
                 raise self._lost(str(error), error.code) from None
-            return None, (f"{error}; written anew from the text",)
+            path = self._folder / "ids.npy"
+            return None, (f"{path} was damaged, and is written anew from the text",)
         if found is None:
             return None, ()
         ids, checksums = found
@@ -197,12 +204,7 @@ class Dataset:
     def _write(self, notes: tuple[str, ...], tell: Tell) -> tuple[Ids, tuple[str, ...]]:
         text = self.read(tell)
         if unknown := self._vocabulary.unknown(text.alphabet):
-            path = self._folder / "vocabulary.json"
-            raise CharloomError(
-                f"{path} is not that of the text, which has {unknown}: restore it from a copy",
-                "damaged",
-                path=str(path),
-            )
+            raise damaged(self._folder / "vocabulary.json", f"the text has {unknown}")
         ids = write_ids(self._folder, text, self._vocabulary, text.files, tell, self._cuts)
         return ids, text.notes + notes
 
@@ -237,16 +239,9 @@ class Dataset:
         )
 
     def _lost(self, problem: str, code: Code) -> CharloomError:
-        path = self._folder / "ids.npy"
         return CharloomError(
-            f"{problem}, and the text of {self._folder} cannot be read a second time: restore the "
-            "file from a copy, or train anew",
+            f"{problem}; the text of {self._folder} cannot be read a second time, so restore "
+            "the file from a copy, or train anew",
             code,
-            path=str(path),
+            path=str(self._folder / "ids.npy"),
         )
-
-
-def _absolute(source: str) -> str:
-    if source == "-" or source.startswith("corpus:"):
-        return source
-    return str(Path(source).absolute())

@@ -153,6 +153,11 @@ class Tally:
         return (*notes, *self.skips())
 
 
+def is_special(source: str) -> bool:
+    """Whether a source is standard input or a known text: neither a file nor a folder."""
+    return source == "-" or source.startswith("corpus:")
+
+
 def find(source: str, tally: Tally) -> Found:
     """Find the parts of a source; only standard input is read. Raises CharloomError."""
     if source == "-":

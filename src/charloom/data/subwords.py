@@ -197,14 +197,14 @@ def _load(document: str) -> Any:
         from tokenizers import Tokenizer
     except ImportError:
         raise CharloomError(
-            "tokens need a library that is not installed: pip install 'charloom[gpt2]'",
+            "tokenizers is not installed, which tokens need: pip install 'charloom[gpt2]'",
             "missing-library",
             name="tokenizers",
         ) from None
     try:
         return Tokenizer.from_str(document)
     except Exception as error:  # it raises no other kind
-        raise CharloomError(f"no tokenizer.json ({one_line(error)})", "damaged") from None
+        raise CharloomError(f"not a tokenizer.json ({one_line(error)})", "damaged") from None
 
 
 def _names(part: Json) -> set[str]:

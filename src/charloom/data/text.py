@@ -12,7 +12,18 @@ from typing import NamedTuple, Self
 
 import numpy as np
 
-from charloom.data.sources import File, Found, InMemory, Part, Tally, changed, counted, find, shown
+from charloom.data.sources import (
+    File,
+    Found,
+    InMemory,
+    Part,
+    Tally,
+    changed,
+    counted,
+    find,
+    is_special,
+    shown,
+)
 from charloom.data.utf8 import STDIN, Changes
 from charloom.errors import CharloomError
 from charloom.progress import Meter, Tell, say_nothing
@@ -121,8 +132,7 @@ def read_text(sources: Sequence[str], tell: Tell = say_nothing) -> Text:
 
 def file_states(sources: Sequence[str]) -> States:
     """Return what `Text.files` of these sources is now; raises CharloomError if one is gone."""
-    again = [source for source in sources if source != "-" and not source.startswith("corpus:")]
-    return _states([find(source, Tally()) for source in again])
+    return _states([find(source, Tally()) for source in sources if not is_special(source)])
 
 
 class _Scan:

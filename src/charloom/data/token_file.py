@@ -27,7 +27,15 @@ from charloom.data.text import START, Place, States, Text
 from charloom.data.tokenizer import Ids, Tokenizer
 from charloom.data.vocabulary import UnknownCharacterError
 from charloom.errors import CharloomError
-from charloom.files import plain_size, read_json, replace_file, sync_folder
+from charloom.files import (
+    damaged,
+    plain_size,
+    read_json,
+    replace_file,
+    sync_folder,
+    unreadable,
+    unwritable,
+)
 from charloom.progress import Meter, Tell, say_nothing
 
 HEADER = 128  # bytes that NumPy writes before the ids of any array (N,)
@@ -103,14 +111,8 @@ def open_ids(
                 if found == sha256:
                     return _map(file, dtype, count), Checksums(digest, (), ())
     except OSError as error:
-        raise CharloomError(
-            f"{path} cannot be read ({error.strerror})", "unreadable", path=str(path)
-        ) from None
-    raise CharloomError(
-        f"{path} is damaged, or vocabulary.json is: it is not the text of corpus.json",
-        "damaged",
-        path=str(path),
-    )
+        raise unreadable(path, error) from None
+    raise damaged(path, "or vocabulary.json is: it does not hold the text of corpus.json")
 
 
 def write_ids(
@@ -154,7 +156,8 @@ def write_ids(
                 path.unlink(missing_ok=True)
         if isinstance(error, CharloomError):
             raise
-        raise _unwritable(folder / "ids.npy", text, vocabulary, error, "try again") from error
+        cure = f"free {_size(text, vocabulary):,} bytes"
+        raise unwritable(folder / "ids.npy", error, cure) from error
     return ids
 
 
@@ -170,8 +173,8 @@ def map_text(text: Text, vocabulary: Tokenizer, tell: Tell = say_nothing) -> Ids
         with tempfile.TemporaryFile() as file:
             return _encode(file, text, vocabulary, (), None, None, tell)
     except OSError as error:
-        folder, cure = Path(tempfile.gettempdir()), "or name another folder in TMPDIR"
-        raise _unwritable(folder, text, vocabulary, error, cure) from error
+        cure = f"free {_size(text, vocabulary):,} bytes, or name another folder in TMPDIR"
+        raise unwritable(Path(tempfile.gettempdir()), error, cure) from error
 
 
 def alphabet_sha256(vocabulary: Tokenizer) -> str:
@@ -188,18 +191,6 @@ def _dtype(vocabulary: Tokenizer) -> np.dtype[Any]:
 def _size(text: Text, vocabulary: Tokenizer) -> int:
     """Return how many bytes the ids of a text take; those of subwords take fewer."""
     return HEADER + text.characters * _dtype(vocabulary).itemsize
-
-
-def _unwritable(
-    path: Path, text: Text, vocabulary: Tokenizer, error: OSError, cure: str
-) -> CharloomError:
-    size = _size(text, vocabulary)
-    return CharloomError(
-        f"cannot write {size:,} bytes to {path} ({error.strerror}): free some space, and {cure}",
-        "unwritable",
-        path=str(path),
-        needed=size,
-    )
 
 
 def _begun(new: Path, mark: Path, text: Text, vocabulary: Tokenizer) -> _Mark | None:

@@ -75,11 +75,12 @@ class Vocabulary:
         """
         characters = tuple(sorted(alphabet))
         if len(characters) < 2:
-            held = "empty"
+            problem = "is empty"
             if characters:
-                held = f"{count:,} characters, all of them {describe(characters[0])}"
+                some = f"{count:,} character{'s' * (count > 1)}"
+                problem = f"of {some} has only {describe(characters[0])}"
             raise CharloomError(
-                f"the text is {held}: there is nothing to learn, give one with more to it",
+                f"the text {problem}: there is nothing to learn, give one with more to it",
                 "no-text",
                 characters=count,
             )
