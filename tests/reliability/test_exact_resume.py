@@ -24,6 +24,7 @@ from charloom.training import monitor as watch
 from charloom.training import state as standing
 from charloom.training.events import Evaluated, Sampled, Saved
 from charloom.training.planning import new_run
+from expect import refused
 from small_runs import (
     NEVER,
     OFTEN,
@@ -411,11 +412,7 @@ def resumed(run):
 def test_another_text_model_or_setting_is_refused_and_nothing_changes(tmp_path, source, trials):
     run = stopped(tmp_path / "run", config_of(source), 13)
     before, text = outcome(run), source.read_text()
-    texts = {
-        text.replace("die", "dye"): "as many .* others",
-        text + ".": f"{len(text) + 1} characters, not {len(text)}",
-        "Cannon to right of them,\n" * 20: "500 characters, not 390",
-    }
+    texts = (text.replace("die", "dye"), text + ".", "Cannon to right of them,\n" * 20)
     settings = {
         ("config.json", '"hidden": 4', '"hidden": 5'): "23x16, but the settings ask for .* 23x20",
         (
@@ -433,9 +430,9 @@ def test_another_text_model_or_setting_is_refused_and_nothing_changes(tmp_path, 
         ("config.json", '"validation": 0.1', '"validation": 0.2'): "validation",
         ("config.json", '"reference"', '"compiled"'): "engine",
     }
-    for changed, said in texts.items():
+    for changed in texts:
         source.write_text(changed)
-        with pytest.raises(CharloomError, match=f"brigade.txt is not the text that .*{said}"):
+        with refused("changed-text", characters=len(changed), learned=len(text)):
             play(Run.open(run.path), resume=True)
     source.write_text(text)
     for (name, old, new), said in settings.items():
