@@ -20,8 +20,8 @@ from charloom.errors import CharloomError
 class Preset(msgspec.Struct, frozen=True, kw_only=True):
     """A program of the lineage; `config` is what a run by that name starts from.
 
-    `source` is the program, its author and the year. `kept` says what is exactly as it was
-    there, `differs` what is not.
+    `source` is the program, its author and the year. `kept` says what is the same as in the
+    program, `differs` what is not.
     """
 
     name: str
@@ -43,8 +43,8 @@ _TRAIN = TrainConfig(
     clip_value=5.0,
 )
 _DIFFERS = (
-    "The last 10% of the text is held out (all of it is learned with --validation 0), the run "
-    "comes to an end and can be repeated (--seed), arithmetic is float32, samples are fewer."
+    "The last 10% of the text is for validation (none with --validation 0), the run ends and is "
+    "repeatable (--seed), arithmetic is float32, and there are fewer samples."
 )
 
 _TORCH_RNN = RunConfig(
@@ -64,8 +64,8 @@ _TORCH_RNN = RunConfig(
     preset="torch-rnn",
 )
 _TORCH_RNN_DIFFERS = (
-    "Weights of the LSTM and of the head start from N(0, 1 / fan-in); there the fan-in of a layer "
-    "is that of both its products together, and the head's distribution is uniform."
+    "Initial weights are N(0, 1/fan-in); in torch-rnn the fan-in of a layer is that of both its "
+    "products together, and the head's distribution is uniform."
 )
 _NANOGPT = RunConfig(
     model=TransformerConfig(layers=6, heads=6, width=384, context=256, positions="learned"),
@@ -93,13 +93,14 @@ _NANOGPT_CPU = replace(
     preset="nanogpt-char-cpu",
 )
 _NANOGPT_KEPT = (
-    "GPT-2's blocks without biases, learned positions, the embedding as the head. Windows "
-    "anywhere in the text. AdamW at 1e-3 (0.9, 0.99; decay 0.1 of matrices), 100 steps of warm-up, "
-    "a cosine down to a tenth, the gradient's norm clipped to 1. The last 10% is held out."
+    "GPT-2's blocks without biases, learned positions, the embedding as the head. Windows from "
+    "anywhere in the text. AdamW at 1e-3 (betas 0.9 and 0.99, weight decay 0.1 of matrices), 100 "
+    "steps of warm-up, a cosine schedule down to a tenth, gradient norm clipped to 1. The last 10% "
+    "of the text is for validation."
 )
 _NANOGPT_DIFFERS = (
-    "All of the held-out text is scored, each character from the half to the whole of a window "
-    "before it; there some random windows are, from their first character on."
+    "The validation loss is that of all the validation part, each character given half a window "
+    "to a whole one before it; in nanoGPT it is that of random windows from their first character."
 )
 
 _ALL = (
@@ -109,10 +110,10 @@ _ALL = (
         source="min-char-rnn.py, Andrej Karpathy, 2015",
         config=RunConfig(model=_RNN, train=_TRAIN, preset="min-char-rnn"),
         kept=(
-            "A tanh layer of 100, one-hot characters in one lane, 25 a step. Weights are drawn "
-            "from N(0, 0.01^2), biases are 0. Adagrad at 0.1; the gradient is that of the loss "
-            "summed over the step, each value clipped to +-5. The state is carried from step to "
-            "step, and is 0 wherever the text begins again."
+            "A tanh layer of 100 units over one-hot characters, batch size 1, sequence length 25. "
+            "Initial weights are N(0, 0.01^2), biases 0. Adagrad at 0.1; the gradient is that of "
+            "the loss summed over the step, each element clipped to +-5. The state is carried "
+            "from step to step, and is 0 whenever the text begins again."
         ),
         differs=_DIFFERS,
     ),
@@ -122,14 +123,14 @@ _ALL = (
         source="min-char-lstm.py, Eli Bendersky, 2018",
         config=RunConfig(model=_LSTM, train=replace(_TRAIN, length=16), preset="min-char-lstm"),
         kept=(
-            "All of min-char-rnn but the cell, an LSTM of 100 whose biases are 0, the forget "
-            "gate's too, and the step, 16 characters."
+            "As min-char-rnn, but with an LSTM of 100 units, whose biases are 0, the forget gate's "
+            "too, and sequence length 16."
         ),
         differs=_DIFFERS,
     ),
     Preset(
         name="min-char-lstm-mod-2",
-        title="the same, with a rate that falls when the loss swings, and greedy samples",
+        title="the same, with a learning rate that falls on a plateau, and greedy samples",
         source="a later modification of min-char-lstm.py, for texts named on the command line",
         config=RunConfig(
             model=_LSTM,
@@ -152,15 +153,15 @@ _ALL = (
             preset="min-char-lstm-mod-2",
         ),
         kept=(
-            "All of min-char-lstm but the rate, which starts higher and is trimmed. No sample is "
-            "shown until the smoothed loss is low enough, then one at each new best; below "
-            "another share of the loss at the start, samples are also appended to a file, with "
-            "the time. Each character is the likeliest (temperature 0)."
+            "As min-char-lstm, but with a learning rate that starts higher and is cut. No sample is "
+            "shown until the smoothed loss is low enough, then one at each new lowest; below "
+            "another share of the initial loss, samples are also appended to a file, with the "
+            "time. Each character is the most likely one (temperature 0)."
         ),
         differs=(
-            "The program left its numbers to its user. Here the rate starts at 0.2 and falls by "
-            "30%, to a quarter at the least, when twice 10,000 steps bring no lower mean loss; "
-            "samples begin at half the first loss, and the file at 0.4 of it. " + _DIFFERS
+            "The program left these settings to its user. Here the learning rate starts at 0.2 and is "
+            "cut by 30%, down to a quarter, if twice 10,000 steps bring no lower mean loss; "
+            "samples begin at half the initial loss, the file at 0.4 of it. " + _DIFFERS
         ),
     ),
     Preset(
@@ -169,18 +170,18 @@ _ALL = (
         source="markov-model.py, Eli Bendersky, 2018",
         config=RunConfig(model=NgramConfig(order=5, smoothing="none"), preset="markov"),
         kept=(
-            "The next character is drawn by how often it followed the 4 before it (with the next, "
-            "an n-gram of 5), without smoothing."
+            "The next character is drawn by how often it followed the 4 before it, without "
+            "smoothing: n-grams of order 5."
         ),
         differs=(
-            "The last 10% of the text is held out, where one character that the chain never saw in "
-            "its place makes the loss infinite. Where 4 characters were never followed by any, the "
-            "last 3 decide."
+            "The last 10% of the text is for validation; a single character there that never followed "
+            "its 4 in training makes the loss infinite. If 4 characters were never followed by "
+            "any, the last 3 decide."
         ),
     ),
     Preset(
         name="char-rnn",
-        title="the program of the essay: two layers, fifty lanes",
+        title='the program of "The Unreasonable Effectiveness of Recurrent Neural Networks"',
         source="char-rnn, Andrej Karpathy, 2015 (Lua Torch)",
         config=RunConfig(
             model=ModelConfig(layers=2, hidden=128, init_std=0.0462),
@@ -201,44 +202,44 @@ _ALL = (
             preset="char-rnn",
         ),
         kept=(
-            "An LSTM (--model gru or rnn as there) of 2 layers of 128, one-hot characters, 50 "
-            "lanes of 50 a step, 50 passes. RMSProp at 0.002 and 0.95, times 0.97 after each pass "
-            "from the 10th on; each value of the gradient of the mean is clipped to +-5. The "
-            "forget gate's bias starts at 1. 5% are held out."
+            "An LSTM (--model gru or rnn, as there) of 2 layers of 128 units over one-hot characters, "
+            "batch size 50, sequence length 50, 50 epochs. RMSProp at 0.002, decay 0.95, times "
+            "0.97 after each epoch from the 10th on; each element of the gradient of the mean is "
+            "clipped to +-5. The forget gate's bias starts at 1. 5% of the text is for validation."
         ),
         differs=(
-            "Weights start from a normal distribution as wide as its uniform one of +-0.08, biases "
-            "at 0. Characters are Unicode's, there they are bytes. With --dropout, what is dropped "
-            "is the same all through a step, there it is drawn for each character."
+            "Initial weights are normal, with the standard deviation of its uniform +-0.08; biases "
+            "start at 0. Characters are Unicode's; in char-rnn they are bytes. --dropout drops the "
+            "same units all through a step; char-rnn draws them for each character."
         ),
     ),
     Preset(
         name="torch-rnn",
-        title="the same in less time and memory, with learned input vectors",
+        title="the same in less time and memory, with an embedding",
         source="torch-rnn, Justin Johnson, 2016 (Lua Torch)",
         config=_TORCH_RNN,
         kept=(
-            "An LSTM (or --model rnn) of 2 layers of 128 over vectors of 64, 50 lanes of 50 a "
-            "step, 50 passes. Adam at 0.002, halved every 5 passes; each value of the gradient is "
-            "clipped to +-5. Split 80/10/10."
+            "An LSTM (or --model rnn) of 2 layers of 128 units over an embedding of 64, batch size "
+            "50, sequence length 50, 50 epochs. Adam at 0.002, halved every 5 epochs; each element "
+            "of the gradient is clipped to +-5. Split 80/10/10."
         ),
         differs=_TORCH_RNN_DIFFERS,
     ),
     Preset(
         name="torch-rnn-1024",
-        title="torch-rnn at the size that wants a GPU",
+        title="torch-rnn at a size for a GPU",
         source="torch-rnn with -rnn_size 1024",
         config=replace(
             _TORCH_RNN,
             model=replace(_TORCH_RNN.model, hidden=1024),
             preset="torch-rnn-1024",
         ),
-        kept="All of torch-rnn but the width, 1024.",
+        kept="As torch-rnn, but with hidden size 1024.",
         differs=_TORCH_RNN_DIFFERS,
     ),
     Preset(
         name="rnn-text-generation-tensorflow",
-        title="windows from anywhere in the text, each begun from nothing",
+        title="windows from anywhere in the text, each with a zero state",
         source="RNN_Text_Generation_Tensorflow, Giacomo Spigler, 2016",
         config=RunConfig(
             model=ModelConfig(layers=2, hidden=256),
@@ -254,18 +255,17 @@ _ALL = (
             preset="rnn-text-generation-tensorflow",
         ),
         kept=(
-            "An LSTM of 2 layers of 256, one-hot characters. 20,000 steps of 64 windows of 100 "
-            "characters, the state 0 at the start of each. RMSProp at 0.003 and 0.9; nothing is "
-            "clipped."
+            "An LSTM of 2 layers of 256 units over one-hot characters. 20,000 steps of 64 windows of "
+            "100 characters, each with a zero state. RMSProp at 0.003, decay 0.9; no clipping."
         ),
         differs=(
-            "Capitals stay; there the text is lower-cased. The last 10% is held out, there nothing "
-            "is. Weights start from N(0, 1 / fan-in)."
+            "Capitals stay; there the text is lower-cased. The last 10% of the text is for "
+            "validation; there nothing is. Initial weights are N(0, 1/fan-in)."
         ),
     ),
     Preset(
         name="nanogpt-char",
-        title="a small transformer, as large as a laptop's patience and beyond: for a GPU",
+        title="a small transformer, for a GPU",
         source="nanoGPT, config/train_shakespeare_char.py, Andrej Karpathy, 2022",
         config=_NANOGPT,
         kept="6 layers, 6 heads, width 384, context 256, dropout 0.2, 64 windows, 5,000 steps. "
@@ -274,7 +274,7 @@ _ALL = (
     ),
     Preset(
         name="nanogpt-char-cpu",
-        title="the same in the size that its author gives for a CPU",
+        title="the same in the size that its author recommends for a CPU",
         source="nanoGPT, README: the settings for a laptop",
         config=_NANOGPT_CPU,
         kept="4 layers, 4 heads, width 128, context 64, no dropout, 12 windows, 2,000 steps. "
@@ -298,13 +298,12 @@ _ALL = (
             preset="gpt2",
         ),
         kept=(
-            "The model, its weights and its tokenizer are those of the folder; it reads tokens, "
-            "not characters."
+            "Model, weights and tokenizer are those of the folder; it reads tokens, not characters."
         ),
         differs=(
-            "Losses are shown for each character, so that they compare with those of the others. "
-            "How it is tuned is charloom's own: AdamW at 5e-5 on windows of 128 tokens; with "
-            "--lora, adapters alone, at ten times that rate."
+            "Losses are per character, to compare with other models. Fine-tuning is charloom's own: "
+            "AdamW at 5e-5 on windows of 128 tokens; with --lora, of adapters only, at ten times "
+            "that learning rate."
         ),
     ),
 )
