@@ -99,8 +99,8 @@ _NANOGPT_KEPT = (
     "of the text is for validation."
 )
 _NANOGPT_DIFFERS = (
-    "The validation loss is that of all the validation part, each character given half a window "
-    "to a whole one before it; in nanoGPT it is that of random windows from their first character."
+    "The validation loss is that of all the validation part, each character given half a window to "
+    "a whole one before it; in nanoGPT it is that of random windows from their first character."
 )
 
 _ALL = (
@@ -112,8 +112,8 @@ _ALL = (
         kept=(
             "A tanh layer of 100 units over one-hot characters, batch size 1, sequence length 25. "
             "Initial weights are N(0, 0.01^2), biases 0. Adagrad at 0.1; the gradient is that of "
-            "the loss summed over the step, each element clipped to +-5. The state is carried "
-            "from step to step, and is 0 whenever the text begins again."
+            "the loss summed over the step, each element clipped to +-5. The state is carried from "
+            "step to step, and is 0 whenever the text begins again."
         ),
         differs=_DIFFERS,
     ),
@@ -153,14 +153,14 @@ _ALL = (
             preset="min-char-lstm-mod-2",
         ),
         kept=(
-            "As min-char-lstm, but with a learning rate that starts higher and is cut. No sample is "
-            "shown until the smoothed loss is low enough, then one at each new lowest; below "
+            "As min-char-lstm, but with a learning rate that starts higher and is cut. No sample "
+            "is shown until the smoothed loss is low enough, then one at each new lowest; below "
             "another share of the initial loss, samples are also appended to a file, with the "
             "time. Each character is the most likely one (temperature 0)."
         ),
         differs=(
-            "The program left these settings to its user. Here the learning rate starts at 0.2 and is "
-            "cut by 30%, down to a quarter, if twice 10,000 steps bring no lower mean loss; "
+            "The program left these settings to its user. Here the learning rate starts at 0.2 and "
+            "is cut by 30%, down to a quarter, if twice 10,000 steps bring no lower mean loss; "
             "samples begin at half the initial loss, the file at 0.4 of it. " + _DIFFERS
         ),
     ),
@@ -174,9 +174,9 @@ _ALL = (
             "smoothing: n-grams of order 5."
         ),
         differs=(
-            "The last 10% of the text is for validation; a single character there that never followed "
-            "its 4 in training makes the loss infinite. If 4 characters were never followed by "
-            "any, the last 3 decide."
+            "The last 10% of the text is for validation; a single character there that never "
+            "followed its 4 in training makes the loss infinite. If 4 characters were never "
+            "followed by any, the last 3 decide."
         ),
     ),
     Preset(
@@ -202,10 +202,11 @@ _ALL = (
             preset="char-rnn",
         ),
         kept=(
-            "An LSTM (--model gru or rnn, as there) of 2 layers of 128 units over one-hot characters, "
-            "batch size 50, sequence length 50, 50 epochs. RMSProp at 0.002, decay 0.95, times "
-            "0.97 after each epoch from the 10th on; each element of the gradient of the mean is "
-            "clipped to +-5. The forget gate's bias starts at 1. 5% of the text is for validation."
+            "An LSTM (--model gru or rnn, as there) of 2 layers of 128 units over one-hot "
+            "characters, batch size 50, sequence length 50, 50 epochs. RMSProp at 0.002, decay "
+            "0.95, times 0.97 after each epoch from the 10th on; each element of the gradient of "
+            "the mean is clipped to +-5. The forget gate's bias starts at 1. 5% of the text is for "
+            "validation."
         ),
         differs=(
             "Initial weights are normal, with the standard deviation of its uniform +-0.08; biases "
@@ -255,8 +256,8 @@ _ALL = (
             preset="rnn-text-generation-tensorflow",
         ),
         kept=(
-            "An LSTM of 2 layers of 256 units over one-hot characters. 20,000 steps of 64 windows of "
-            "100 characters, each with a zero state. RMSProp at 0.003, decay 0.9; no clipping."
+            "An LSTM of 2 layers of 256 units over one-hot characters. 20,000 steps of 64 windows "
+            "of 100 characters, each with a zero state. RMSProp at 0.003, decay 0.9; no clipping."
         ),
         differs=(
             "Capitals stay; there the text is lower-cased. The last 10% of the text is for "
@@ -301,9 +302,9 @@ _ALL = (
             "Model, weights and tokenizer are those of the folder; it reads tokens, not characters."
         ),
         differs=(
-            "Losses are per character, to compare with other models. Fine-tuning is charloom's own: "
-            "AdamW at 5e-5 on windows of 128 tokens; with --lora, of adapters only, at ten times "
-            "that learning rate."
+            "Losses are per character, to compare with other models. Fine-tuning is charloom's "
+            "own: AdamW at 5e-5 on windows of 128 tokens; with --lora, of adapters only, at ten "
+            "times that learning rate."
         ),
     ),
 )

@@ -1,12 +1,9 @@
 """`charloom presets`: the historic programs."""
 
 import click
-from rich.console import Console
-from rich.padding import Padding
-from rich.text import Text
 
 from charloom.cli.text import echo_json
-from charloom.presets import PRESETS, Preset
+from charloom.presets import PRESETS
 
 
 @click.command()
@@ -19,15 +16,8 @@ def presets(as_json: bool) -> None:
     if as_json:
         echo_json([*PRESETS.values()])
         return
-    console = Console(highlight=False)
     for preset in PRESETS.values():
-        console.print(Text.assemble((preset.name, "bold"), f" - {preset.title}"))
-        console.print(Padding(_description(preset), (0, 0, 1, 2)))
-
-
-def _description(preset: Preset) -> Text:
-    return Text.assemble(
-        (f"{preset.source}\n", "dim"),
-        f"Same: {preset.kept}\n",
-        f"Differs: {preset.differs}",
-    )
+        click.echo(f"{click.style(preset.name, bold=True)} - {preset.title}")
+        for line in (preset.source, f"Same: {preset.kept}", f"Differs: {preset.differs}"):
+            click.echo(click.wrap_text(line, initial_indent="  ", subsequent_indent="  "))
+        click.echo()
