@@ -3,6 +3,7 @@
 import os
 import shutil
 from contextlib import contextmanager
+from itertools import product
 
 import pytest
 
@@ -57,18 +58,19 @@ def opened(browser, path, scheme="light", width=1280):
 
 
 @pytest.mark.parametrize("name", ["one.html", "three.html"])
-@pytest.mark.parametrize("scheme", ["light", "dark"])
-@pytest.mark.parametrize("width", [1280, 390])
-def test_the_report_fits_and_asks_nobody(browser, path, name, scheme, width):
-    with opened(browser, path / name, scheme, width) as view:
-        for section in SECTIONS:
-            box = view.locator(f"#{section}").bounding_box()
-            assert box["height"] > 40, section
-        assert view.evaluate("document.documentElement.scrollWidth") <= width
-        assert view.evaluate("document.body.scrollWidth") <= width
-        paper, ink = (light(view, colour) for colour in ("backgroundColor", "color"))
-        assert (paper > 200, ink < 80) == (scheme == "light",) * 2
-        assert (paper < 60, ink > 180) == (scheme == "dark",) * 2
+def test_the_report_fits_and_asks_nobody(browser, path, name):
+    with opened(browser, path / name) as view:
+        for width, scheme in product((1280, 390), ("light", "dark")):
+            view.set_viewport_size({"width": width, "height": 800})
+            view.emulate_media(color_scheme=scheme)
+            for section in SECTIONS:
+                box = view.locator(f"#{section}").bounding_box()
+                assert box["height"] > 40, section
+            assert view.evaluate("document.documentElement.scrollWidth") <= width
+            assert view.evaluate("document.body.scrollWidth") <= width
+            paper, ink = (light(view, colour) for colour in ("backgroundColor", "color"))
+            assert (paper > 200, ink < 80) == (scheme == "light",) * 2
+            assert (paper < 60, ink > 180) == (scheme == "dark",) * 2
 
 
 def light(view, of):
@@ -78,17 +80,18 @@ def light(view, of):
     return sum(numbers) / len(numbers)
 
 
-@pytest.mark.parametrize("scheme", ["light", "dark"])
-def test_the_curves_are_drawn_in_the_colours_of_the_page(browser, path, scheme):
-    with opened(browser, path / "one.html", scheme) as view:
-        ink = view.evaluate("getComputedStyle(document.body).color")
-        words = view.locator("#curves svg text:visible")
-        fills = {words.nth(k).evaluate("e => getComputedStyle(e).fill") for k in range(9)}
-        paper = view.evaluate("getComputedStyle(document.body).backgroundColor")
-        assert fills
-        assert paper not in fills
-        legend = view.locator("#curves svg [id*=legend] text:visible").first
-        assert legend.evaluate("e => getComputedStyle(e).fill") == ink
+def test_the_curves_are_drawn_in_the_colours_of_the_page(browser, path):
+    with opened(browser, path / "one.html") as view:
+        for scheme in ("light", "dark"):
+            view.emulate_media(color_scheme=scheme)
+            ink = view.evaluate("getComputedStyle(document.body).color")
+            words = view.locator("#curves svg text:visible")
+            fills = {words.nth(k).evaluate("e => getComputedStyle(e).fill") for k in range(9)}
+            paper = view.evaluate("getComputedStyle(document.body).backgroundColor")
+            assert fills
+            assert paper not in fills
+            legend = view.locator("#curves svg [id*=legend] text:visible").first
+            assert legend.evaluate("e => getComputedStyle(e).fill") == ink
 
 
 @pytest.mark.parametrize(("width", "kind"), [(1280, "wide"), (390, "narrow")])

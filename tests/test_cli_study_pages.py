@@ -314,6 +314,10 @@ def overflow(page):
     )
 
 
+def nats_on(card):
+    return float(re.search(r"(\d+\.\d+) nats", card.text_content())[1])
+
+
 def colours(page):
     return page.eval_on_selector_all(
         ".text-view i", "cells => cells.map(c => getComputedStyle(c).backgroundColor)"
@@ -354,11 +358,11 @@ def test_hovering_shows_five_guesses_and_keys_go_on_from_there(opened, place):
     texts = card.locator(".guess code").all_text_contents()
     assert texts[:5] == [shown.get(c, c) for c in guesses]
     assert len(texts) == 5 + (HOSTILE[30] not in guesses)  # and what came
-    assert f"{found.nats[29]:.2f} nats" in card.text_content()
+    assert nats_on(card) == pytest.approx(found.nats[29], abs=0.01)
     assert card.locator(".came").count() == 1
     page.locator(".text-view").focus()
     page.keyboard.press("ArrowRight")
-    assert f"{found.nats[30]:.2f} nats" in card.text_content()
+    assert nats_on(card) == pytest.approx(found.nats[30], abs=0.01)
     page.keyboard.press("Escape")
     assert not card.is_visible()
     (worst,) = [p for p in found.passages if p == found.passages[0]]
@@ -415,7 +419,7 @@ def test_another_cell_colours_the_text_anew(opened, place):
 
     found = neurons(Run.open(place / "run"), HOSTILE, top=3)
     (cell,) = {c.name: c for c in found.by_feature if c.name == name}.values()
-    assert float(value) == pytest.approx(float(found.values(cell)[20]), abs=0.01)
+    assert float(value) == pytest.approx(float(found.values(cell)[20]), abs=0.02)
     assert card.is_visible()
 
 

@@ -107,13 +107,11 @@ def shared_held_out(runs: Sequence[Run]) -> HeldOut:
     first = runs[0]
     for run in runs[1:]:
         _check_same_text(first, run)
-    split = split_of(first)
-    if split.validation is None and split.test is None:
-        raise _nothing_held_out(first, "--text FILE")
     parts = first.dataset()
-    part: Part = "validation" if split.test is None else "test"
-    ids = parts.validation if split.test is None else parts.test
-    assert ids is not None
+    part: Part = "validation" if parts.test is None else "test"
+    ids = parts.validation if parts.test is None else parts.test
+    if ids is None:
+        raise _nothing_held_out(first, "--text FILE")
     return HeldOut(decode(first.vocabulary, ids), first.corpus.name, part)
 
 

@@ -120,7 +120,7 @@ def keywords(
     of_source = _key_words(origin, own, origin, sizes, against)
     kept, lost, unsure = _split(of_source)
     found = _by_yake(source) if yake else _collocations(there, N, stop_words)
-    key_phrases = _phrase_rows(found, here, there, sizes)
+    key_phrases = tuple(_row(" ".join(p), here[p], there[p], g2, sizes) for p, g2 in found)
     kept_phrases, lost_phrases, unsure_phrases = _split(key_phrases)
     new = Counter({word: count for word, count in own.items() if word not in origin})
     real = n - sum(count for word, count in new.items() if word not in against.counts)
@@ -208,15 +208,6 @@ def _by_yake(source: str) -> list[tuple[tuple[str, ...], float]]:
     extractor = KeywordExtractor(lan="en", n=LONGEST_PHRASE, top=3 * MAX_KEYWORDS)
     found = ((tuple(words(phrase)), score) for phrase, score in extractor.extract_keywords(source))
     return [(p, score) for p, score in found if 1 < len(p) <= LONGEST_PHRASE][:MAX_KEYWORDS]
-
-
-def _phrase_rows(
-    found: Iterable[tuple[tuple[str, ...], float]],
-    here: Phrases,
-    there: Phrases,
-    sizes: tuple[int, int],
-) -> tuple[Keyword, ...]:
-    return tuple(_row(" ".join(p), here[p], there[p], score, sizes) for p, score in found)
 
 
 def _invented(
