@@ -5,13 +5,14 @@ import msgspec
 import pytest
 from click.testing import CliRunner
 
-from charloom import CharloomError, Vocabulary, create_learner
+from charloom import Vocabulary, create_learner
 from charloom.cli.replay import replay as command
 from charloom.config import ModelConfig
 from charloom.data.known_texts import load_corpus
 from charloom.presets import preset
 from charloom.training import replay
 from charloom.training.replay import Figure, Finished, Printed, Speed, measure_speed
+from expect import refused
 
 V, N = 70, 45_224  # of the Constitution
 
@@ -138,7 +139,7 @@ def test_the_loss_is_the_learner_s_summed_over_the_step(monkeypatch: pytest.Monk
 
 
 def test_no_iterations_are_an_error() -> None:
-    with pytest.raises(CharloomError, match="iterations is 0"):
+    with refused("bad-setting", field="iterations"):
         next(replay.replay(0))
 
 

@@ -2,7 +2,7 @@ import math
 
 import pytest
 
-from charloom.training.trend import Evaluation, history, outlook, turned
+from charloom.training.trend import Evaluation, history, outlook, trend, turned
 
 
 def seen(*held_out: float) -> list[Evaluation]:
@@ -37,39 +37,44 @@ def test_losses_have_turned_where_the_last_four_are_clearly_above_the_best(
     assert turned(seen(*losses)) is expected
 
 
-def test_when_it_rose_is_told_in_seconds_where_minutes_say_nothing() -> None:
+@pytest.mark.parametrize(
+    ("losses", "expected"),
+    [
+        ((3.0, 2.5, 2.2, 2.0, 1.9, 1.8), "improving"),
+        ((3.0, 2.0, 1.5, 1.6, 1.7, 1.8), "risen"),
+        ((3.0, 1.5, 1.45, 1.44, 1.435, 1.434), "level"),
+        ((3.0, 2.0, 1.0), None),
+        ((), None),
+        ([math.inf] * 5, None),
+    ],
+)
+def test_the_trend_of_the_validation_loss(losses: tuple[float, ...], expected: str | None) -> None:
+    assert trend(seen(*losses)) == expected
+    assert (outlook(seen(*losses), 3) is None) is (expected is None)
+
+
+def test_what_has_risen_is_said_with_the_time_of_the_best() -> None:
     short = [Evaluation(i, i / 60, nats, nats) for i, nats in enumerate([2.0, 1.5, 1.7, 1.8], 1)]
-    assert "has risen since second 2:" in str(outlook(short, 0.1))
-    assert "has risen since minute 1.0:" in str(outlook(seen(2.0, 1.5, 1.7, 1.8), 3))
+    assert "second 2:" in str(outlook(short, 0.1))
+    assert "minute 1.5:" in str(outlook(seen(3.0, 2.0, 1.5, 1.6, 1.7, 1.8), 3))
 
 
-def test_what_still_falls_is_given_a_longer_time() -> None:
-    falling = seen(3.0, 2.5, 2.2, 2.0, 1.9, 1.8)
-    assert outlook(falling, 3) == "Still improving: give it more time, --minutes 10."
-    assert "--minutes 1." in str(outlook(falling, 0.3))
-    assert "--minutes 2000." in str(outlook(falling, 1000))
+def test_what_still_improves_is_given_a_longer_time() -> None:
+    improving = seen(3.0, 2.5, 2.2, 2.0, 1.9, 1.8)
+    for minutes, more in ((3, 10), (0.3, 1), (1000, 2000)):
+        assert f"--minutes {more}." in str(outlook(improving, minutes))
 
 
-def test_what_has_risen_is_said_with_the_minute_of_the_best() -> None:
-    said = outlook(seen(3.0, 2.0, 1.5, 1.6, 1.7, 1.8), 3)
-    assert said is not None
-    assert said.startswith("Held-out loss has risen since minute 1.5: the text is small")
-
-
-@pytest.mark.parametrize(("training", "cure"), [(1.0, "more of such text"), (1.4, "a wider model")])
-def test_what_hardly_moves_has_levelled_off(training: float, cure: str) -> None:
-    level = [look._replace(training=training) for look in seen(3.0, 1.5, 1.45, 1.44, 1.435, 1.434)]
-    said = outlook(level, 3)
-    assert said == (f"Held-out loss has levelled off: more time would change little, {cure} might.")
+def test_what_is_level_needs_more_text_if_the_model_overfits() -> None:
+    level = seen(3.0, 1.5, 1.45, 1.44, 1.435, 1.434)
+    overfits = [one._replace(training=1.0) for one in level]
+    fits = [one._replace(training=1.4) for one in level]
+    assert "text" in str(outlook(overfits, 3))
+    assert "model" in str(outlook(fits, 3))
+    assert outlook(overfits, 3) != outlook(fits, 3)
 
 
 def test_half_of_a_run_is_half_of_its_updates_whatever_the_clock_says() -> None:
     falling = seen(3.0, 2.5, 2.2, 2.0, 1.9, 1.899)
-    late = [look._replace(minutes=9 + look.minutes / 100) for look in falling]
+    late = [one._replace(minutes=9 + one.minutes / 100) for one in falling]
     assert outlook(late, 3) == outlook(falling, 3)
-
-
-def test_of_too_few_looks_nothing_is_said() -> None:
-    assert outlook(seen(3.0, 2.0, 1.0), 3) is None
-    assert outlook([], 3) is None
-    assert outlook(seen(*[math.inf] * 5), 3) is None

@@ -316,6 +316,8 @@ def preset(name: str) -> RunConfig:
     """Return the settings of the program of that name; raises CharloomError if it is unknown."""
     if name not in PRESETS:
         raise CharloomError(
-            f"there is no preset {name!r}: the known ones are {', '.join(PRESETS)}", field="preset"
+            f"there is no preset {name!r}: the known ones are {', '.join(PRESETS)}",
+            "bad-setting",
+            field="preset",
         )
     return PRESETS[name].config

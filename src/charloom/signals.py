@@ -10,21 +10,20 @@ from typing import Any, Self
 
 from charloom.distributed import place
 
-ECHO = 2.0  # seconds in which torchrun may pass on what the terminal has sent already
+ECHO_SECONDS = 2.0  # in which torchrun may pass on what the terminal has sent already
 STOPPING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
 class Interrupted(BaseException):
-    """A signal has come in the middle of what can be left there. It is no error."""
+    """A signal came during something that can be broken off. It is no error."""
 
 
 class Signals:
     """While entered, SIGINT, SIGTERM and SIGHUP are gathered in `caught`: they end a run.
 
-    SIGUSR1 sets `save`. A SIGINT that follows another signal raises KeyboardInterrupt: the user
-    is impatient. Under torchrun one Ctrl-C may come several times, from the terminal and from
-    torchrun, so there that takes two seconds. What was ignored stays so (nohup). Python gives
-    signals to the main thread alone: in another, nothing is done.
+    SIGUSR1 sets `save`. A SIGINT after another signal raises KeyboardInterrupt. Under torchrun,
+    which passes on what the terminal has sent already, that takes two seconds. Ignored signals
+    stay ignored (nohup). Python gives signals to the main thread: in others, nothing is done.
     """
 
     def __init__(self) -> None:
@@ -47,7 +46,7 @@ class Signals:
 
     @contextmanager
     def at_once(self) -> Iterator[None]:
-        """Raise Interrupted within, wherever a signal that ends the run comes (or has come)."""
+        """Raise Interrupted within, as soon as a signal that ends the run comes (or has come)."""
         self._at_once = True
         try:
             if self.caught:
@@ -61,7 +60,7 @@ class Signals:
             self.save = True
             return
         if self.caught and number == signal.SIGINT:
-            if place() and monotonic() - self._since < ECHO:
+            if place() and monotonic() - self._since < ECHO_SECONDS:
                 return
             raise KeyboardInterrupt
         self._since = self._since or monotonic()

@@ -20,8 +20,8 @@ from charloom.runs import checkpoint, metrics
 from charloom.runs.meta import Losses, Rollback
 from charloom.runs.run import Run
 from charloom.training import loop as training
-from charloom.training import monitor as watch
-from charloom.training import state as standing
+from charloom.training import monitor
+from charloom.training import state as training_state
 from charloom.training.events import Evaluated, Sampled, Saved
 from charloom.training.planning import new_run
 from expect import refused
@@ -256,7 +256,7 @@ def test_one_trainer_at_a_time_and_a_killed_one_leaves_no_lock(tmp_path, warm, t
         while not checkpoint.steps(path / "checkpoints"):
             time.sleep(0.001)
         began = time.perf_counter()
-        with pytest.raises(CharloomError, match=f"trained by process {warm.pid}"):
+        with refused("busy", process=str(warm.pid)):
             next(training.train(Run.open(path), resume=True))
         slowest = max(slowest, time.perf_counter() - began)
         warm.signal(signal.SIGKILL)
@@ -332,8 +332,8 @@ def another(value, fresh):
 @pytest.mark.slow
 @pytest.mark.reliability("B4", "each stored item dropped in turn makes B1 fail")
 def test_each_stored_item_is_missed_where_it_is_dropped(tmp_path, source, trials, monkeypatch):
-    monkeypatch.setattr(watch, "evaluate", lambda *_: Score(2.0, 9))  # best: the first
-    monkeypatch.setattr(standing, "SMOOTHING", 0.5)  # new lowest losses are rare
+    monkeypatch.setattr(monitor, "evaluate", lambda *_: Score(2.0, 9))  # best: the first
+    monkeypatch.setattr(training_state, "SMOOTHING", 0.5)  # new lowest losses are rare
     ends = {3: 40, 9: 14, 12: 30, 25: 26}  # of runs with minutes
     monkeypatch.setattr(
         training.TimeBudget, "total", lambda _, step, total, *__: ends.get(step, total)
@@ -380,7 +380,7 @@ def misses_due(config, expected, folder):
         signal.raise_signal(signal.SIGTERM)
 
     run = new_run(folder / "due", config)
-    with mock.patch.object(watch, "evaluate", broken_off):
+    with mock.patch.object(monitor, "evaluate", broken_off):
         assert play(run)[-1].step == 5
     saved = run.checkpoint("latest")
     assert saved.meta.due
@@ -414,34 +414,32 @@ def test_another_text_model_or_setting_is_refused_and_nothing_changes(tmp_path, 
     before, text = outcome(run), source.read_text()
     texts = (text.replace("die", "dye"), text + ".", "Cannon to right of them,\n" * 20)
     settings = {
-        ("config.json", '"hidden": 4', '"hidden": 5'): "23x16, but the settings ask for .* 23x20",
-        (
-            "config.json",
-            '"cell": "lstm"',
-            '"cell": "gru"',
-        ): "23x16, but the settings ask for .* 23x12",
-        ("config.json", '"layers": 2', '"layers": 3'): "layer2",
-        ("config.json", '"embedding": 0', '"embedding": 3'): "embedding",
-        ("config.json", '"float64"', '"float32"'): "float32",
-        ("config.json", '"adamw"', '"adagrad"'): "optimizer",
-        ("config.json", '"batch": 2', '"batch": 3'): "2x4, but the settings ask for .* 3x4",
-        ("config.json", '"learning_rate": 0.2', '"learning_rate": 0.1'): "learning-rate",
-        ("config.json", '"seed": 3', '"seed": 4'): "seed",
-        ("config.json", '"validation": 0.1', '"validation": 0.2'): "validation",
-        ("config.json", '"reference"', '"compiled"'): "engine",
+        '"hidden": 4': '"hidden": 5',
+        '"cell": "lstm"': '"cell": "gru"',
+        '"layers": 2': '"layers": 3',
+        '"embedding": 0': '"embedding": 3',
+        '"float64"': '"float32"',
+        '"adamw"': '"adagrad"',
+        '"batch": 2': '"batch": 3',
+        '"learning_rate": 0.2': '"learning_rate": 0.1',
+        '"seed": 3': '"seed": 4',
+        '"validation": 0.1': '"validation": 0.2',
+        '"reference"': '"compiled"',
     }
     for changed in texts:
         source.write_text(changed)
         with refused("changed-text", characters=len(changed), learned=len(text)):
             play(Run.open(run.path), resume=True)
     source.write_text(text)
-    for (name, old, new), said in settings.items():
-        kept = (run.path / name).read_text()
+    path = run.path / "config.json"
+    kept = path.read_text()
+    for old, new in settings.items():
         assert old in kept
-        (run.path / name).write_text(kept.replace(old, new))
-        with pytest.raises(CharloomError, match=said):
+        path.write_text(kept.replace(old, new))
+        with pytest.raises(CharloomError) as caught:
             play(Run.open(run.path), resume=True)
-        (run.path / name).write_text(kept)
+        assert caught.value.code in ("other-settings", "bad-array")  # arrays of another shape
+    path.write_text(kept)
     assert outcome(run) == before
     assert play(Run.open(run.path), resume=True)[-1].reason == "done"
     trials.of(len(texts) + len(settings), len(texts) + len(settings))
@@ -452,7 +450,7 @@ def test_another_vocabulary_of_the_same_size_is_refused(tmp_path, source):
     run = stopped(tmp_path / "run", config_of(source), 13)
     path = run.path / "vocabulary.json"
     path.write_text(path.read_text().replace("T", "X"))
-    with pytest.raises(CharloomError, match=r"not that of the text, which has 'T' .*: restore"):
+    with refused("damaged", path=str(path)):
         play(Run.open(run.path), resume=True)
 
 

@@ -41,7 +41,9 @@ def plan_each_kind(sources: Sequence[str], minutes: float, tell: Tell = say_noth
     for name in sources:
         if Path(name, "config.json").exists():
             raise CharloomError(
-                f"{name} is a run, and --budget is for a text: leave it out", path=name
+                f"{name} is a run, and --budget is for a text: leave it out",
+                "bad-setting",
+                path=name,
             )
     text = read_text(sources, tell)
     data = configure(sources, {"model": "ngram"}).data
@@ -61,8 +63,8 @@ def train_each_kind(
 ) -> Iterator[tuple[str, Event | LeftOut]]:
     """Train the runs one after the other, and pass on each kind's events.
 
-    Those that a signal stops are followed by no other. A kind is left out if its training
-    diverges, or if the text is too short for it. Raises CharloomError.
+    A signal ends the run at hand and the series. A kind is left out if its training diverges or
+    the text is too short for it. Raises CharloomError.
     """
     for kind in series.kinds:
         for event in _train(series, kind, partial(_tell_of, kind, tell)):

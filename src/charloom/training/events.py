@@ -1,4 +1,4 @@
-"""What a training run tells as it goes.
+"""What happens in a training run, as training yields it.
 
 Losses are mean nats per character. `step` counts the updates made.
 """
@@ -15,10 +15,10 @@ from charloom.runs.run import Run
 
 @dataclass(frozen=True)
 class Started:
-    """The first event: the run and its text, and in `notes` what is worth saying about them.
+    """The first event: the run, its text, and in `notes` sentences on both.
 
-    `engine` is the one in use ("counts" for an n-gram model). `step` is 0, or where the run goes
-    on from, and `total` where it ends: with minutes, as far as that can be told.
+    `engine` is the one in use ("counts" for an n-gram model). `step` is 0, or where the run is
+    resumed; `total` is where it ends, with minutes as far as that can be told.
     """
 
     run: Run
@@ -34,9 +34,8 @@ class Started:
 class Progress:
     """A few times a second. `loss` is the mean since the last one, `smooth` min-char-rnn's.
 
-    `epoch` counts passes through the text, `characters` those read in updates so far; `speed` is
-    such characters a second of late; `seconds` of training are over and `left` are to come, None
-    while that cannot be told.
+    `epoch` counts epochs, `characters` those learned from so far; `speed` is such characters a
+    second of late; `seconds` of training are over and `left` are to come, None while unknown.
     """
 
     step: int
@@ -53,7 +52,7 @@ class Progress:
 
 @dataclass(frozen=True)
 class Evaluated:
-    """The loss on held-out text; `best` where it is the lowest so far."""
+    """The validation loss; `best` if it is the lowest so far."""
 
     step: int
     score: Score
@@ -62,7 +61,7 @@ class Evaluated:
 
 @dataclass(frozen=True)
 class Sampled:
-    """What the model wrote, which is also in samples/."""
+    """What the model generated, which is also in samples/."""
 
     step: int
     text: str
@@ -70,7 +69,7 @@ class Sampled:
 
 @dataclass(frozen=True)
 class Saved:
-    """A checkpoint is on the disk; `best` where it is that of the lowest loss so far."""
+    """A checkpoint is on disk; `best` if it is that of the lowest loss so far."""
 
     step: int
     path: Path
@@ -89,10 +88,9 @@ class Warned:
 class Finished:
     """The last event. `signal` is the one that interrupted the run, by its number.
 
-    The `reason` is "turned" where held-out loss rose so clearly that the rest of the minutes was
-    not used; `outlook` says in a sentence what a run with minutes has come to. `validation` is
-    the last held-out score, None where there was none since the start; `smooth` is None for an
-    n-gram model.
+    The `reason` is "turned" if the validation loss rose so clearly that the rest of the minutes
+    was not used; `outlook` says in a sentence what could come next. `validation` is the last
+    score, None if there was none in this session; `smooth` is None for an n-gram model.
     """
 
     reason: Literal["done", "turned", "interrupted"]

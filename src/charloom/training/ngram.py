@@ -1,4 +1,4 @@
-"""An n-gram run: the whole text is counted in one step, and told with the events of training."""
+"""An n-gram run: the whole text is counted in one step; the events are those of training."""
 
 import math
 from collections.abc import Iterator
@@ -15,7 +15,7 @@ from charloom.training.events import Evaluated, Event, Finished, Sampled, Saved,
 
 
 def fit(run: Run, config: NgramConfig, saved: Checkpoint | None) -> Iterator[Event]:
-    """Count, score, write a sample and save; a run that is `saved` already is left as it is."""
+    """Count, evaluate, sample and save; a run that is `saved` already is left as it is."""
     began, score = perf_counter(), None
     parts, vocabulary = run.dataset(), run.vocabulary
     if saved is None:
@@ -60,5 +60,5 @@ def _save(run: Run, model: NgramModel, score: Score | None, read: int, began: fl
 
 
 def _best(score: Score | None) -> Best | None:
-    """Smoothing "none" rules characters out: one of them, and the loss is infinite."""
+    """Without smoothing, a character that never came makes the loss infinite."""
     return Best(1, score.nats if math.isfinite(score.nats) else None) if score else None

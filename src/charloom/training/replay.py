@@ -1,4 +1,4 @@
-"""The historic runs again: the same walk through the text, and the figures side by side.
+"""The historic runs again: the same order of the text, and the figures side by side.
 
 The historic programs print the loss *summed* over the T characters of a step, smoothed:
 
@@ -57,7 +57,7 @@ class Printed:
 
 @dataclass(frozen=True)
 class Figure:
-    """A published figure and what was printed at that iteration, None where it was not reached."""
+    """A published figure and what was printed at that iteration; None if it was not reached."""
 
     iteration: int
     published: float
@@ -101,7 +101,11 @@ def replay(
     the reference engine float64. Raises CharloomError.
     """
     if iterations < 1:
-        raise CharloomError(f"iterations is {iterations}, but it must be at least 1")
+        raise CharloomError(
+            f"iterations is {iterations}, but it must be at least 1",
+            "bad-setting",
+            field="iterations",
+        )
     for name in PUBLISHED:
         yield from _run(_Walk(name, engine, seed), iterations)
     for name in PUBLISHED:

@@ -1,4 +1,4 @@
-"""Learning rate as a function of the step and of the losses seen."""
+"""The learning rate as a function of the step and of the losses seen."""
 
 import math
 
@@ -23,15 +23,15 @@ class Schedule:
     - one-cycle: linearly from 1/25 to 1 over the first 30 % of the steps, then half a cosine
       to ``final_rate`` (Smith & Topin 2018, "Super-Convergence", in fastai's two phases).
     - plateau: times ``decay_factor``, but not below ``final_rate``, each time `patience`
-      windows of `window` updates have passed without a new lowest mean loss. A mean over a
-      window comes to no new low both where the loss stalls and where it swings, which is when
-      the author of min-char-lstm lowered the rate by hand. Any new low counts, however small.
+      windows of `window` updates have passed without a new lowest mean loss. The mean of a window
+      is no new low if the loss stalls and if it swings, which is when the author of
+      min-char-lstm lowered the rate by hand. Any new low counts, however small.
 
     During the first ``warmup`` updates, whatever the schedule, the rate is also multiplied by
     a line that climbs from 0 before the first to 1 after the last (Goyal et al. 2017); cosine
     and one-cycle begin where it ends.
 
-    `total_steps` is the number of updates in the whole run, None where it has no end (then
+    `total_steps` is the number of updates in the whole run, None if it has no end (then
     cosine and one-cycle raise CharloomError); it may change on the way (`replan`).
     `steps_per_epoch` is that of one pass through the training text, not necessarily whole.
     """
@@ -42,7 +42,9 @@ class Schedule:
         if total_steps is None and config.schedule in ("cosine", "one-cycle"):
             raise CharloomError(
                 f"the {config.schedule} schedule must know when the run ends: "
-                "give --iterations or --epochs"
+                "give iterations or epochs",
+                "bad-setting",
+                field="schedule",
             )
         self.needs_losses = config.schedule == "plateau"
         self.total = total_steps

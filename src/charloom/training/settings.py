@@ -59,7 +59,7 @@ def configure(sources: Sequence[str], given: Mapping[str, Any]) -> RunConfig:
     """
     if unknown := given.keys() - NAMES:
         name = min(unknown)
-        raise CharloomError(f"there is no setting {name!r}", field=name)
+        raise CharloomError(f"there is no setting {name!r}", "bad-setting", field=name)
     base, preset = BASE, given.get("preset")
     if preset is not None:
         base = find_preset(preset)
@@ -67,11 +67,13 @@ def configure(sources: Sequence[str], given: Mapping[str, Any]) -> RunConfig:
         base = _begun(given)
     elif isinstance(base.model, PretrainedConfig):
         raise CharloomError(
-            f"preset {preset} fine-tunes a model: name its folder with --from", field="start"
+            f"preset {preset} fine-tunes a model: name its folder with --from",
+            "bad-setting",
+            field="start",
         )
     if "lora" in given and not (isinstance(base.model, PretrainedConfig) and base.model.lora):
         raise CharloomError(
-            "lora is for fine-tuning a pretrained model: leave it out", field="lora"
+            "lora is for fine-tuning a pretrained model: leave it out", "bad-setting", field="lora"
         )
     model = _model(base.model, given)
     given = {**given, **_length(base, model, given)}
@@ -121,7 +123,9 @@ def _model(base: NetworkConfig | NgramConfig, given: Mapping[str, Any]) -> Any:
     if kind is not None:
         if kind not in KINDS:
             raise CharloomError(
-                f"there is no model {kind!r}: give {', '.join(KINDS)}", field="model"
+                f"there is no model {kind!r}: give {', '.join(KINDS)}",
+                "bad-setting",
+                field="model",
             )
         start, changes = KINDS[kind]
         model = replace(base if type(base) is type(start) else start, **changes)
@@ -130,7 +134,9 @@ def _model(base: NetworkConfig | NgramConfig, given: Mapping[str, Any]) -> Any:
             of = [kind for kind, (one, _) in KINDS.items() if name in one.__struct_fields__]
             kinds = " or ".join([", ".join(of[:-1]), of[-1]] if len(of) > 1 else of)
             flag = name.replace("_", "-")
-            raise CharloomError(f"{flag} is for model {kinds}: leave it out", field=name)
+            raise CharloomError(
+                f"{flag} is for model {kinds}: leave it out", "bad-setting", field=name
+            )
     return _changed(model, given)
 
 
@@ -142,12 +148,16 @@ def _length(
     if isinstance(model, NgramConfig):
         if "minutes" in given:
             raise CharloomError(
-                "minutes is for networks, and an n-gram model counts: leave it out", field="minutes"
+                "minutes is for networks, and an n-gram model counts: leave it out",
+                "bad-setting",
+                field="minutes",
             )
         return {}
     if "minutes" in given and ends:
         raise CharloomError(
-            f"minutes and {ends[0]} both say when the run ends: give one", field="minutes"
+            f"minutes and {ends[0]} both say when the run ends: give one",
+            "bad-setting",
+            field="minutes",
         )
     untimed = base.preset is None or isinstance(model, PretrainedConfig)
     minutes = {"minutes": MINUTES} if untimed and not ends and "minutes" not in given else {}
@@ -158,7 +168,9 @@ def _length(
 
 def _sample(base: WatchConfig, given: Mapping[str, Any]) -> SampleConfig:
     if given.get("greedy") and "temperature" in given:
-        raise CharloomError("greedy is temperature 0: give one of them", field="greedy")
+        raise CharloomError(
+            "greedy is temperature 0: give one of them", "bad-setting", field="greedy"
+        )
     temperature = 0.0 if given.get("greedy") else given.get("temperature", base.sample.temperature)
     return replace(base.sample, temperature=temperature)
 
@@ -175,6 +187,7 @@ def _one_window(
     if length > model.context:
         raise CharloomError(
             f"length {length} is more than the model's context of {model.context}: lower it",
+            "bad-setting",
             field="length",
         )
     return model, {**given, "length": length}
@@ -186,7 +199,9 @@ def _begun(given: Mapping[str, Any]) -> RunConfig:
     for name in ("preset", *SHAPE, *NgramConfig.__struct_fields__):
         if name in given and given[name] != "gpt2":
             flag = name.replace("_", "-")
-            raise CharloomError(f"the model is that of {folder}: leave out {flag}", field=name)
+            raise CharloomError(
+                f"the model is that of {folder}: leave out {flag}", "bad-setting", field=name
+            )
     if is_pretrained(folder):
         return _fine_tuned(folder, given.get("lora", 0))
     if given.get("preset") == "gpt2":

@@ -1,16 +1,16 @@
-"""What the losses on the way say about a run: whether to stop, and what to do next time."""
+"""What the losses of a run say: whether to stop it, and what to do next time."""
 
 import math
 from collections.abc import Iterable, Mapping
 from typing import Any, Literal, NamedTuple
 
-PATIENCE = 4  # looks in a row above the best, after which more training will not help
-ABOVE = 1.02  # ... each of them by so much
-RISEN = 1.01  # the last look is so much above the best: it has risen
-FEWEST = 4  # looks that tell something
-IMPROVING = 0.015  # share of the loss that went in the second half: it would go on falling
-APART = 1.1  # held-out loss is so much above that in training: the text is known too well
-TIMES = (0.5, 1, 3, 10, 30, 60, 180, 480)  # minutes to suggest
+EVALS_ABOVE = 4  # in a row, after which more training will not help
+ABOVE = 1.02  # times the best validation loss, at least, in each of them
+RISEN = 1.01  # times the best: the last validation loss has risen
+FEWEST_EVALS = 4  # tell something
+IMPROVING = 0.015  # share of the loss that fell in the second half: it would go on falling
+APART = 1.1  # times the training loss: the model overfits
+MINUTES = (0.5, 1, 3, 10, 30, 60, 180, 480)  # to suggest
 
 Trend = Literal["risen", "improving", "level"]
 
@@ -18,7 +18,7 @@ Trend = Literal["risen", "improving", "level"]
 class Evaluation(NamedTuple):
     """One evaluation, after `step` updates and `minutes`: losses in nats per character.
 
-    `training` is the mean over the updates since the look before.
+    `training` is the mean over the updates since the evaluation before.
     """
 
     step: int
@@ -43,17 +43,17 @@ def history(metrics: Iterable[Mapping[str, Any]]) -> list[Evaluation]:
 
 
 def turned(seen: list[Evaluation]) -> bool:
-    """Whether held-out loss has clearly turned: it is well above its best, again and again."""
+    """Whether the validation loss is well above its best, evaluation after evaluation."""
     if not seen:
         return False
     best = _best(seen)
-    after = [look.held_out for look in seen[best + 1 :][-PATIENCE:]]
-    return len(after) == PATIENCE and min(after) > ABOVE * seen[best].held_out
+    after = [one.held_out for one in seen[best + 1 :][-EVALS_ABOVE:]]
+    return len(after) == EVALS_ABOVE and min(after) > ABOVE * seen[best].held_out
 
 
 def trend(seen: list[Evaluation]) -> Trend | None:
-    """Say what held-out loss has come to: risen, improving or level; None where too few looked."""
-    if len(seen) < FEWEST or math.isinf(seen[-1].held_out):
+    """Say whether the validation loss has risen, improves or is level; None if that is unclear."""
+    if len(seen) < FEWEST_EVALS or math.isinf(seen[-1].held_out):
         return None
     if seen[-1].held_out > RISEN * best_evaluation(seen).held_out:
         return "risen"
@@ -70,25 +70,25 @@ def outlook(seen: list[Evaluation], minutes: float) -> str | None:
             early = best.minutes < 0.1
             since = f"second {60 * best.minutes:.0f}" if early else f"minute {best.minutes:.1f}"
             return (
-                f"Held-out loss has risen since {since}: the text is small for this model. "
-                "More of such text would help most."
+                f"The validation loss has risen since {since}: the text is small for this model. "
+                "More text of this kind would help most."
             )
         case "improving":
             return f"Still improving: give it more time, --minutes {longer(minutes):g}."
         case "level":
             last = seen[-1]
             apart = last.held_out > APART * last.training
-            cure = "more of such text" if apart else "a wider model"
-            return f"Held-out loss has levelled off: more time would change little, {cure} might."
+            cure = "more text of this kind" if apart else "a larger model"
+            return f"The validation loss is level: more time would change little, {cure} might."
 
 
 def longer(minutes: float) -> float:
     """Return minutes to suggest, at least twice as many."""
-    return next((time for time in TIMES if time >= 2 * minutes), 2 * minutes)
+    return next((time for time in MINUTES if time >= 2 * minutes), 2 * minutes)
 
 
 def best_evaluation(seen: list[Evaluation]) -> Evaluation:
-    """Return the look with the lowest held-out loss; there must be one."""
+    """Return the evaluation with the lowest validation loss; there must be one."""
     return seen[_best(seen)]
 
 
@@ -97,10 +97,10 @@ def _best(seen: list[Evaluation]) -> int:
 
 
 def _gain(seen: list[Evaluation]) -> float:
-    """The share by which held-out loss fell in the second half of the updates.
+    """The share by which the validation loss fell in the second half of the updates.
 
     Not less: the end is flat in any run whose learning rate goes to 0.
     """
     last = seen[-1]
-    then = min(seen, key=lambda look: abs(look.step - last.step / 2))
+    then = min(seen, key=lambda one: abs(one.step - last.step / 2))
     return 1 - last.held_out / then.held_out
