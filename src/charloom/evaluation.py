@@ -128,7 +128,8 @@ def chunk_length(lanes: int, vocabulary_size: int) -> int:
 def windows(count: int, lanes: int) -> Windows:
     """Cut range(count) into windows, each of which reaches at least WARM_UP back into the last."""
     if lanes < 1:
-        raise CharloomError(f"lanes is {lanes}, but it must be at least 1", field="lanes")
+        message = f"lanes is {lanes}, but it must be at least 1"
+        raise CharloomError(message, "bad-setting", field="lanes")
     if count <= WARM_UP:
         lanes = 1
     step = -(-(count - WARM_UP) // lanes)
@@ -140,9 +141,10 @@ def windows(count: int, lanes: int) -> Windows:
 def read_windows(
     model: LanguageModel, ids: Ids, cut: Windows | None = None, state: State = None
 ) -> Iterator[Piece]:
-    """Read ids (N,) with one lane for each window, a piece at a time; `state` (B) is where from.
+    """Read ids (N,) with one lane for each of B windows, a piece at a time.
 
-    By default there is one window: all but the last id, which there is nothing to predict after.
+    By default there is one window: all but the last id, which nothing comes after. `state` is
+    that of the B lanes before; None is the start of a text.
     """
     starts, length, _ = cut or windows(len(ids) - 1, 1)
     B = len(starts)

@@ -23,7 +23,8 @@ class CopyLimit:
 
     def __init__(self, source: str, most: int) -> None:
         if most < 1:
-            raise CharloomError(f"max-copy is {most}, but it must be at least 1", field="max_copy")
+            message = f"max-copy is {most}, but it must be at least 1"
+            raise CharloomError(message, "bad-setting", field="max_copy")
         self.most, self.redrawn, self.ended = most, 0, 0
         self._continuations = Continuations(source, most)
 

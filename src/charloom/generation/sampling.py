@@ -104,10 +104,11 @@ def _write(
     """Check and encode now, so that errors are raised before the first piece is asked for."""
     for name, value, least in (("length", length, 0), ("count", count, 1)):
         if value < least:
-            raise CharloomError(f"{name} is {value}, but it must be at least {least}", field=name)
+            message = f"{name} is {value}, but it must be at least {least}"
+            raise CharloomError(message, "bad-setting", field=name)
     if limit is not None and model.vocabulary.unit == "tokens":
         raise CharloomError(
-            "max-copy counts characters, and this model generates tokens: leave it out",
+            "max-copy is for models of characters, and this one generates tokens: leave it out",
             "unsupported",
             field="max_copy",
         )
