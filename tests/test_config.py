@@ -17,7 +17,7 @@ from charloom.config import (
     WatchConfig,
     replace,
 )
-from charloom.presets import PRESETS
+from charloom.presets import presets
 from expect import refused
 
 
@@ -74,7 +74,7 @@ def test_a_wrong_value_in_a_file_is_refused() -> None:
             msgspec.json.decode(json.dumps(document), type=RunConfig)
 
 
-@pytest.mark.parametrize("config", [RunConfig(), *(preset.config for preset in PRESETS.values())])
+@pytest.mark.parametrize("config", [RunConfig(), *(preset.config for preset in presets().values())])
 def test_settings_are_the_same_from_json(config: RunConfig) -> None:
     assert msgspec.json.decode(msgspec.json.encode(config), type=RunConfig) == config
 

@@ -14,7 +14,7 @@ from charloom.data.batches import Streams
 from charloom.data.known_texts import load_corpus
 from charloom.models.ngram import NgramModel
 from charloom.models.weights import Array, Weights
-from charloom.presets import PRESETS, preset
+from charloom.presets import preset, presets
 from charloom.training.loop import train
 from charloom.training.planning import new_run
 from charloom.training.schedules import Schedule
@@ -30,7 +30,7 @@ def network(name: str) -> ModelConfig:
 
 
 def test_the_presets_are_known_by_their_historic_names() -> None:
-    assert list(PRESETS) == [
+    assert list(presets()) == [
         *NETWORKS,
         "markov",
         "char-rnn",
@@ -41,7 +41,7 @@ def test_the_presets_are_known_by_their_historic_names() -> None:
         "nanogpt-char-cpu",
         "gpt2",
     ]
-    assert all(PRESETS[name].name == PRESETS[name].config.preset == name for name in PRESETS)
+    assert all(presets()[name].name == presets()[name].config.preset == name for name in presets())
 
 
 def test_an_unknown_preset_is_an_error_that_lists_the_known() -> None:
@@ -250,7 +250,7 @@ def test_markov_draws_by_how_often_a_character_followed_the_four_before_it() -> 
 def test_the_command_shows_every_preset() -> None:
     result = CliRunner().invoke(command, [])
     assert result.exit_code == 0
-    for name in PRESETS:
+    for name in presets():
         assert f"\n{name} " in "\n" + result.stdout
 
 
@@ -258,5 +258,5 @@ def test_the_command_gives_settings_that_read_back_as_json() -> None:
     result = CliRunner().invoke(command, ["--json"])
     rows = msgspec.json.decode(result.stdout)
     assert {row["name"]: msgspec.convert(row["config"], RunConfig) for row in rows} == {
-        name: preset(name) for name in PRESETS
+        name: preset(name) for name in presets()
     }

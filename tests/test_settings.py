@@ -10,7 +10,7 @@ from charloom.config import (
     TransformerConfig,
     replace,
 )
-from charloom.presets import PRESETS, preset
+from charloom.presets import preset, presets
 from charloom.training.recipe import BASE, TRANSFORMER
 from charloom.training.settings import MINUTES, configure, free_folder
 from expect import refused
@@ -55,7 +55,7 @@ def test_a_transformer_learns_from_sequences_as_long_as_its_context() -> None:
     assert settings(model="mingru", length=500).train.length == 500
 
 
-@pytest.mark.parametrize("name", [name for name in PRESETS if name != "gpt2"])
+@pytest.mark.parametrize("name", [name for name in presets() if name != "gpt2"])
 def test_a_preset_alone_is_taken_as_it_is(name: str) -> None:
     config = settings(preset=name)
     assert config == replace(preset(name), data=replace(preset(name).data, sources=("x",)))

@@ -3,7 +3,7 @@
 import click
 
 from charloom.cli.text import echo_json
-from charloom.presets import PRESETS
+from charloom.presets import presets as known
 
 
 @click.command()
@@ -14,9 +14,9 @@ def presets(as_json: bool) -> None:
     For each: what is exactly as it was in the program, and what differs.
     """
     if as_json:
-        echo_json([*PRESETS.values()])
+        echo_json([*known().values()])
         return
-    for preset in PRESETS.values():
+    for preset in known().values():
         click.echo(f"{click.style(preset.name, bold=True)} - {preset.title}")
         for line in (preset.source, f"Same: {preset.kept}", f"Differs: {preset.differs}"):
             click.echo(click.wrap_text(line, initial_indent="  ", subsequent_indent="  "))
