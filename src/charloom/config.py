@@ -1,7 +1,7 @@
 """Frozen settings, which refuse wrong values when they are made or read.
 
 One struct for each question: what is the model, where is the text, how is it trained,
-what is looked at on the way, how are characters drawn. `RunConfig` holds them together
+what is monitored during training, how is text sampled. `RunConfig` holds them together
 and is what a run folder's ``config.json`` contains.
 """
 
@@ -96,7 +96,7 @@ class ModelConfig(_Config, frozen=True, tag_field="kind", tag="recurrent"):
     """A recurrent network: what the weights' names and shapes follow from.
 
     `embedding` is the width D of the input vectors; 0 means one-hot inputs (D = V).
-    Weights start as N(0, `init_std`^2), or, where that is None, as N(0, 1/fan_in);
+    Weights start as N(0, `init_std`^2), or, if that is None, as N(0, 1/fan_in);
     biases start at 0 except the LSTM's forget gate, at `forget_bias`
     (Jozefowicz et al. 2015, "An Empirical Exploration of Recurrent Network Architectures").
     """
@@ -154,14 +154,14 @@ class PretrainedConfig(_Config, frozen=True, tag_field="kind", tag="pretrained")
 
 
 class NgramConfig(_Config, frozen=True, tag_field="kind", tag="ngram"):
-    """Counts of the `order` - 1 characters before and the one that follows."""
+    """Counts of `order` - 1 characters and the one that follows."""
 
     order: Annotated[int, Meta(ge=1, le=16)] = 8
     smoothing: Smoothing = "kneser-ney"
 
 
 class DataConfig(_Config, frozen=True):
-    """Where the text is, and which share of its end is held out of training.
+    """Where the text is, and which shares of its end are for validation and test.
 
     `sources` are files, folders, ``-`` for standard input, or ``corpus:NAME``.
     The text is cut in order: training, then validation, then test.
@@ -184,7 +184,7 @@ class TrainConfig(_Config, frozen=True):
     batch x length characters (the historic programs, whose clipping acts on that sum) or
     of its mean. The gradient's norm is clipped first, then each of its values.
     `iterations` or `epochs` ends the run, whichever comes first; with `minutes` the clock does,
-    and `iterations`, where they are given too, are what is planned for that time.
+    and `iterations`, if they are given too, are what is planned for that time.
     """
 
     batch: Positive = 32
@@ -220,7 +220,7 @@ class TrainConfig(_Config, frozen=True):
 
 
 class SampleConfig(_Config, frozen=True):
-    """How characters are drawn. `temperature` 0 takes the likeliest (greedy)."""
+    """How text is sampled. `temperature` 0 takes the likeliest character (greedy)."""
 
     temperature: AtLeast0 = 1.0
     top_k: Whole = 0  # keep the k likeliest; 0 keeps all
@@ -236,11 +236,11 @@ class SampleConfig(_Config, frozen=True):
 
 
 class WatchConfig(_Config, frozen=True):
-    """What is shown and kept on the way: nothing here changes a bit of the weights.
+    """What is monitored during training: nothing here changes a bit of the weights.
 
     `*_every` count iterations; 0 is never, None leaves the choice to charloom.
     With `sample_at_best`, a sample is drawn at each new lowest smoothed loss instead, and
-    only once that is below `sample_below` times the loss at the start. Samples drawn below
+    only once that is below `sample_below` times the first loss. Samples drawn below
     `write_below` times that loss are also appended to one file, with the time.
     """
 
@@ -275,7 +275,7 @@ class RunConfig(_Config, frozen=True):
 
 
 def replace(config: C, **changes: Any) -> C:
-    """`config` with `changes`, checked again; raises CharloomError where one is out of range."""
+    """Return `config` with `changes`; raises CharloomError if one is wrong."""
     fields = {name: getattr(config, name) for name in config.__struct_fields__}
     return type(config)(**(fields | changes))
 
@@ -283,7 +283,7 @@ def replace(config: C, **changes: Any) -> C:
 def differences(then: RunConfig, now: RunConfig) -> list[str]:
     """Name what differs of all that weights depend on: "learning-rate was 0.1 and is 0.2".
 
-    What is looked at on the way, and where text and pretrained model lie, does not count.
+    What is monitored, and where the text and a pretrained model are, does not count.
     """
     model = then.model
     if isinstance(model, PretrainedConfig) and isinstance(now.model, PretrainedConfig):
