@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 COMMANDS = {
     "novelty": "Measure how much of a generated text is copied from its source.",
     "keywords": "Find the words that a generated text keeps, loses and invents.",
-    "surprise": "Show which characters of a text a run predicts badly.",
+    "surprise": "Show how well a run predicts each character of a text.",
     "neurons": "Find cells that respond to features of a text.",
 }
 

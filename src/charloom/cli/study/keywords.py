@@ -15,12 +15,12 @@ if TYPE_CHECKING:
 
 @click.command()
 @click.argument("name", metavar="RUN|TEXT")
-@click.option("--source", metavar="FILE", help="The training text; a run has its own.")
+@click.option("--source", metavar="FILE", help="Its training text.  [that of RUN]")
 @click.option("--against", metavar="FILE", help="A general text.  [common English]")
-@click.option("--human", metavar="FILE", help="Text by people; a run has what it held out.")
-@click.option("--length", default=20_000, metavar="N", help="Characters of a run.  [20,000]")
-@click.option("--seed", default=0, metavar="N", help="Seed of what a run generates.  [0]")
-@click.option("--temperature", default=1.0, metavar="X", help="Temperature of a run.  [1]")
+@click.option("--human", metavar="FILE", help="Text by people.  [what RUN held out]")
+@click.option("--length", default=20_000, metavar="N", help="Generate N characters.  [20,000]")
+@click.option("--seed", default=0, metavar="N", help="Seed of the sampling.  [0]")
+@click.option("--temperature", default=1.0, metavar="X", help="Temperature of the sampling.  [1]")
 @click.option(
     "--top", type=click.IntRange(1), default=10, metavar="N", help="Rows of each list.  [10]"
 )
@@ -34,8 +34,8 @@ def keywords(
     A RUN generates a text, and its source is its training text. A TEXT is a file, a folder, - for
     standard input or corpus:NAME. Keywords are found against general text, --against: one of
     those too, or by default the 3,000 commonest words of War and Peace, 18 older English books
-    and the American presidents' yearly addresses since 1901, all in the public domain. They are
-    no guide to today's English, nor to other languages.
+    and the American presidents' yearly addresses since 1901, all in the public domain. That list
+    is no guide to today's English, nor to other languages.
 
     Figures are G2, the log-likelihood: 6.63 is p < 0.01, 15.13 is p < 0.0001. A keyword is more
     frequent in the source than in general text (G2 above 15.13); the words of a key phrase stand

@@ -16,11 +16,13 @@ LONGEST_SHOWN = 400  # characters of a passage
 
 @click.command()
 @click.argument("name", metavar="RUN|TEXT")
-@click.option("--source", metavar="FILE", help="The training text; a run has its own.")
-@click.option("--human", metavar="FILE", help="Text by people; a run has what it held out.")
-@click.option("--length", type=int, metavar="N", help="Characters that a run generates.")
-@click.option("--seed", default=0, metavar="N", help="Seed of what a run generates.  [0]")
-@click.option("--temperature", default=1.0, metavar="X", help="Temperature of a run.  [1]")
+@click.option("--source", metavar="FILE", help="Its training text.  [that of RUN]")
+@click.option("--human", metavar="FILE", help="Text by people.  [what RUN held out]")
+@click.option(
+    "--length", type=int, metavar="N", help="Generate N characters.  [as many as RUN held out]"
+)
+@click.option("--seed", default=0, metavar="N", help="Seed of the sampling.  [0]")
+@click.option("--temperature", default=1.0, metavar="X", help="Temperature of the sampling.  [1]")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON document.")
 def novelty(name: str, as_json: bool, **options: Any) -> None:
     """Measure how much of a text is copied from its source, and whether people copy as much.

@@ -44,7 +44,9 @@ Levels = Sequence[tuple[float, str]]
 @click.argument("run", metavar="RUN")
 @click.argument("text", required=False, metavar="[TEXT]")
 @click.option("--against", metavar="RUN", help="Compare with another run on the same text.")
-@click.option("--html", metavar="FILE", help="Write a page that shows predictions on pointing.")
+@click.option(
+    "--html", metavar="FILE", help="Write a page where pointing at a character shows predictions."
+)
 @click.option("--length", type=click.IntRange(2), metavar="N", help="Read only N characters.")
 @click.option(
     "--top",
@@ -56,7 +58,7 @@ Levels = Sequence[tuple[float, str]]
 )
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON document.")
 def surprise(run: str, text: str | None, as_json: bool, **options: Any) -> None:
-    """Show which characters of TEXT RUN predicts badly.
+    """Show how well RUN predicts each character of TEXT.
 
     TEXT is a file, a folder, - for standard input, or corpus:NAME; by default it is the first
     4,000 characters that RUN held out of training. The surprise of a character is -log of its

@@ -56,25 +56,18 @@ def inline_svg(curves: Sequence[Curve], look: Look, name: str, label: str) -> st
     text = re.sub(r'(url\(#|href="#)', rf"\g<1>{name}-", text)
     for size in ("width", "height"):
         text = re.sub(rf'(<svg [^>]*?){size}="[^"]*"', r"\g<1>", text, count=1)
-    for field, colour in _colours():
-        text = text.replace(colour, f"var(--{field})")
+    for field in ("paper", "ink", "faint", "line"):
+        text = text.replace(getattr(_STAND_INS, field), f"var(--{field})")
+    for k, colour in enumerate(_STAND_INS.series):
+        text = text.replace(colour, f"var(--series-{k})")
     return text.replace("<svg ", f'<svg role="img" aria-label="{escape(label)}" ', 1)
 
 
 def _rendered(figure: "Figure", kind: str, palette: Palette) -> bytes:
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.backends.backend_svg import FigureCanvasSVG
-
-    stream, canvas = BytesIO(), FigureCanvasAgg if kind == "png" else FigureCanvasSVG
+    stream = BytesIO()
     with warnings.catch_warnings(), plain_style(palette):
         warnings.filterwarnings("ignore", message="Glyph .* missing from")  # a box stands for it
         names = ("Software",) if kind == "png" else ("Creator", "Date", "Format", "Type")
         metadata: Any = dict.fromkeys(names)  # so that the same rows make the same bytes
-        canvas(figure)
         figure.savefig(stream, format=kind, dpi=DPI, metadata=metadata)
     return stream.getvalue()
-
-
-def _colours() -> list[tuple[str, str]]:
-    plain = [(name, getattr(_STAND_INS, name)) for name in ("paper", "ink", "faint", "line")]
-    return plain + [(f"series-{k}", colour) for k, colour in enumerate(_STAND_INS.series)]
