@@ -300,10 +300,9 @@ def test_a_signal_to_torchrun_leaves_no_process_behind(tmp_path, source, trials)
     for number in range(trials.of(2, 30)):
         out, log = tmp_path / f"run{number}", tmp_path / f"log{number}"
         signum = (signal.SIGKILL, signal.SIGTERM, signal.SIGINT)[number % 3]
-        log_file = out / "metrics.jsonl"
         with Agent(log, *command(source, out, ENDLESS, every=ENDLESS)) as agent:
-            until(log_file.exists, why=lambda a=agent: a.said)
-            time.sleep(chance.uniform(0, 0.5))
+            until((out / "checkpoints" / "00000000").exists, why=lambda a=agent: a.said)
+            time.sleep(chance.uniform(0.5, 1))
             pids = agent.ranks().values()
             assert len(pids) == 2
             agent.kill(signum)
