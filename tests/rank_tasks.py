@@ -16,6 +16,7 @@ from charloom.errors import CharloomError
 from charloom.models.engines import create_learner
 from charloom.models.torchnet import ranks
 from charloom.models.torchnet.learner import TorchLearner
+from charloom.runs.run import Run
 from charloom.signals import Interrupted
 from charloom.training import loop as training
 from charloom.training import writer as keeping
@@ -187,6 +188,19 @@ def stop_after(step):
 def impatient():
     """Try soon again to save what could not be saved."""
     keeping.RETRY_SECONDS = training.RETRY_SECONDS = 0.2
+
+
+def full_disk(first, last):
+    """Let a few of the saves fail, as on a full disk."""
+    original, made = Run.save, [0]
+
+    def save(self, *arguments):
+        made[0] += 1
+        if first <= made[0] <= last:
+            raise CharloomError("the disk is full", "unwritable")
+        return original(self, *arguments)
+
+    Run.save = save
 
 
 def late(seconds):

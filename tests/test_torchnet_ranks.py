@@ -177,6 +177,12 @@ def test_a_run_that_lost_a_rank_goes_on_to_the_same_bits(nest, tmp_path):
     assert latest(tmp_path / "killed" / "run") == latest(tmp_path / "whole" / "run")
 
 
+def test_the_others_go_on_while_rank_0_cannot_save(nest, tmp_path):
+    hooks = {0: ["rank_tasks:full_disk", 3, 5]}
+    assert trained(nest, tmp_path, hooks=hooks) == ([0, 0], "")
+    assert latest(tmp_path / "run")
+
+
 @pytest.mark.slow
 def test_a_rank_that_is_silent_is_named(nest, tmp_path):
     hooks = {1: ["rank_tasks:at_update", 9, "stop"]}
