@@ -5,8 +5,8 @@ import pytest
 from charloom.training.trend import Evaluation, history, outlook, trend, turned
 
 
-def seen(*held_out: float) -> list[Evaluation]:
-    return [Evaluation(i, i / 2, nats, nats) for i, nats in enumerate(held_out, 1)]
+def seen(*validation: float) -> list[Evaluation]:
+    return [Evaluation(i, i / 2, nats, nats) for i, nats in enumerate(validation, 1)]
 
 
 def test_history_is_read_from_the_lines_of_metrics() -> None:

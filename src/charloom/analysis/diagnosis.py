@@ -211,17 +211,17 @@ def _findings(case: _Case) -> Iterator[Finding]:
 
 def _trend(case: _Case) -> Iterator[Finding]:
     best, last = best_evaluation(case.seen), case.seen[-1]
-    words = {"best_loss": _loss(best.held_out), "last_loss": _loss(last.held_out)}
+    words = {"best_loss": _loss(best.validation), "last_loss": _loss(last.validation)}
     match trend(case.seen):
         case "risen":
-            figures = {"best": best.held_out, "best_step": best.step, "last": last.held_out}
+            figures = {"best": best.validation, "best_step": best.step, "last": last.validation}
             yield case.finding("turned", words, **figures)
         case "improving":
-            half = min(case.seen, key=lambda seen: abs(seen.step - last.step / 2)).held_out
-            fallen = 1 - last.held_out / half
-            yield case.finding("improving", words, half=half, last=last.held_out, fallen=fallen)
+            half = min(case.seen, key=lambda seen: abs(seen.step - last.step / 2)).validation
+            fallen = 1 - last.validation / half
+            yield case.finding("improving", words, half=half, last=last.validation, fallen=fallen)
         case "level":
-            yield case.finding("level", words, last=last.held_out)
+            yield case.finding("level", words, last=last.validation)
 
 
 def _gap(case: _Case) -> Iterator[Finding]:
@@ -229,12 +229,12 @@ def _gap(case: _Case) -> Iterator[Finding]:
     last, state = case.seen[-1], trend(case.seen)
     if not 0 < last.training < math.inf:
         return
-    ratio = last.held_out / last.training
-    figures = {"training": last.training, "held_out": last.held_out, "ratio": ratio}
+    ratio = last.validation / last.training
+    figures = {"training": last.training, "held_out": last.validation, "ratio": ratio}
     how = " (with dropout)" if case.run.config.train.dropout else ""
     words: dict[str, object] = {
         "losses": f"training loss {last.training:.3f} nats{how}, validation loss "
-        f"{last.held_out:.3f} nats"
+        f"{last.validation:.3f} nats"
     }
     if ratio > APART:
         words |= {"more": ratio - 1, "epochs": case.epochs}
@@ -254,7 +254,7 @@ def _rises(case: _Case) -> Iterator[Finding]:
     """Count rises of the loss before the best one, as from too high a learning rate."""
     before_best = case.seen[: case.seen.index(best_evaluation(case.seen)) + 1]
     pairs = list(pairwise(before_best))
-    rises = [after for before, after in pairs if after.held_out > RISEN * before.held_out]
+    rises = [after for before, after in pairs if after.validation > RISEN * before.validation]
     if len(rises) >= max(MIN_RISES, UNSTABLE_SHARE * len(pairs)):
         words = {"step": rises[-1].step, "rate": case.run.config.train.learning_rate / 2}
         yield case.finding("swings", words, rises=len(rises), looks=len(pairs))

@@ -23,7 +23,7 @@ class Evaluation(NamedTuple):
 
     step: int
     minutes: float
-    held_out: float
+    validation: float
     training: float
 
 
@@ -47,15 +47,15 @@ def turned(seen: list[Evaluation]) -> bool:
     if not seen:
         return False
     best = _best(seen)
-    after = [one.held_out for one in seen[best + 1 :][-EVALS_ABOVE:]]
-    return len(after) == EVALS_ABOVE and min(after) > ABOVE * seen[best].held_out
+    after = [one.validation for one in seen[best + 1 :][-EVALS_ABOVE:]]
+    return len(after) == EVALS_ABOVE and min(after) > ABOVE * seen[best].validation
 
 
 def trend(seen: list[Evaluation]) -> Trend | None:
     """Say whether the validation loss has risen, improves or is level; None if that is unclear."""
-    if len(seen) < FEWEST_EVALS or math.isinf(seen[-1].held_out):
+    if len(seen) < FEWEST_EVALS or math.isinf(seen[-1].validation):
         return None
-    if seen[-1].held_out > RISEN * best_evaluation(seen).held_out:
+    if seen[-1].validation > RISEN * best_evaluation(seen).validation:
         return "risen"
     return "improving" if _gain(seen) > IMPROVING else "level"
 
@@ -77,7 +77,7 @@ def outlook(seen: list[Evaluation], minutes: float) -> str | None:
             return f"Still improving: give it more time, --minutes {longer(minutes):g}."
         case "level":
             last = seen[-1]
-            apart = last.held_out > APART * last.training
+            apart = last.validation > APART * last.training
             cure = "more text of this kind" if apart else "a larger model"
             return f"The validation loss is level: more time would change little, {cure} might."
 
@@ -93,7 +93,7 @@ def best_evaluation(seen: list[Evaluation]) -> Evaluation:
 
 
 def _best(seen: list[Evaluation]) -> int:
-    return min(range(len(seen)), key=lambda i: seen[i].held_out)
+    return min(range(len(seen)), key=lambda i: seen[i].validation)
 
 
 def _gain(seen: list[Evaluation]) -> float:
@@ -103,4 +103,4 @@ def _gain(seen: list[Evaluation]) -> float:
     """
     last = seen[-1]
     then = min(seen, key=lambda one: abs(one.step - last.step / 2))
-    return 1 - last.held_out / then.held_out
+    return 1 - last.validation / then.validation
