@@ -25,7 +25,6 @@ from charloom.evaluation import Score, evaluate
 from charloom.formatting import model_name
 from charloom.generation.sampling import generate
 from charloom.models.engines import LanguageModel
-from charloom.models.weights import parameter_count
 from charloom.progress import Tell, say_nothing
 from charloom.runs.open import open_model
 from charloom.runs.run import Run
@@ -270,9 +269,7 @@ def _is_ngram(run: Run | Path) -> bool:
 def _parameters(run: Run | Path, model: LanguageModel) -> int | None:
     if isinstance(model, CountsParameters):
         return model.parameter_count
-    if not isinstance(run, Run) or isinstance(run.config.model, NgramConfig):
-        return None
-    return parameter_count(run.config.model, len(run.vocabulary))
+    return run.parameters if isinstance(run, Run) else None
 
 
 def _seconds(run: Run | Path) -> float | None:

@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from charloom.cli.text import alphabet, echo_json, labelled, sized, table
-from charloom.config import NgramConfig
 from charloom.errors import CharloomError
 from charloom.formatting import LN2, count, duration, model_name, nats_and_bits
 
@@ -94,25 +93,21 @@ def _describe(path: Path) -> dict[str, Any]:
 
 def _summary(run: "Run") -> dict[str, Any]:
     """Return what the list says of a run, under names that programs rely on."""
-    from charloom.models.weights import parameter_count
-
-    metrics, model = run.metrics(), run.config.model
+    metrics = run.metrics()
     newest = metrics[-1] if metrics else {}
     losses = [(_validation(record), record["step"]) for record in metrics if "validation" in record]
     best = min(losses, default=(None, None))
     return {
         "run": str(run.path),
         "text": run.corpus.name,
-        "model": model_name(model),
+        "model": model_name(run.config.model),
         "preset": run.config.preset,
-        "parameters": None
-        if isinstance(model, NgramConfig)
-        else parameter_count(model, len(run.vocabulary)),
+        "parameters": run.parameters,
         "steps": newest.get("step", 0),
         "seconds": newest.get("seconds", 0.0),
         "validation": best[0],
         "best_step": best[1],
-        "last_trained": _last_trained(run),
+        "last_trained": run.last_saved or _created(run),
     }
 
 
@@ -121,10 +116,8 @@ def _validation(record: dict[str, Any]) -> float:
     return math.inf if record["validation"] is None else record["validation"]
 
 
-def _last_trained(run: "Run") -> datetime:
-    saved = [path.stat().st_mtime for path in run.checkpoints.glob("*/MANIFEST.json")]
-    newest = max(saved, default=(run.path / "config.json").stat().st_mtime)
-    return datetime.fromtimestamp(newest).astimezone()
+def _created(run: "Run") -> datetime:
+    return datetime.fromtimestamp((run.path / "config.json").stat().st_mtime).astimezone()
 
 
 def _line(row: dict[str, Any]) -> tuple[str, ...]:

@@ -14,10 +14,8 @@ from charloom.analysis.keywords import Keywords, keywords
 from charloom.analysis.neurons import Neurons, neurons
 from charloom.analysis.novelty import Novelty, novelty
 from charloom.analysis.surprise import Surprise, surprise
-from charloom.config import NgramConfig
 from charloom.data.text import Text
 from charloom.errors import CharloomError
-from charloom.models.weights import parameter_count
 from charloom.progress import Tell, say_nothing
 from charloom.report.reproduction import Origin, origin
 from charloom.runs.open import open_model
@@ -121,14 +119,11 @@ def _subject(run: Run, name: str, text: Text | None, tell: Tell) -> Subject:
     words = own.then(lambda c: keywords(c.text, c.source, top=KEYWORDS))
     tell(f"{learned.name}: predicting a text character by character")
     read = attempt(lambda: excerpt(run, text, READ_LENGTH))
-    model = run.config.model
     return Subject(
         name=learned.name,
         path=str(run.path),
         curve=learned,
-        parameters=None
-        if isinstance(model, NgramConfig)
-        else parameter_count(model, len(run.vocabulary)),
+        parameters=run.parameters,
         findings=attempt(lambda: diagnose(run)),
         samples=tuple(spread(learned.samples, SAMPLES)),
         sample_count=len(learned.samples),

@@ -52,7 +52,6 @@ def origin(run: Run) -> Origin:
     """Return how to reproduce a run."""
     config, meta = run.config, meta_of(run)
     counts = isinstance(config.model, NgramConfig)
-    saved = [path.stat().st_mtime for path in run.checkpoints.glob("*/MANIFEST.json")]
     return Origin(
         command=command(run),
         exact=config.train.minutes is None or counts,
@@ -63,7 +62,7 @@ def origin(run: Run) -> Origin:
         engine="counts" if counts else config.engine,
         dtype=config.dtype,
         versions=dict(meta.versions) if meta else {},
-        trained=datetime.fromtimestamp(max(saved)).astimezone() if saved else None,
+        trained=run.last_saved,
     )
 
 

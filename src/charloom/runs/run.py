@@ -26,7 +26,7 @@ from typing import Any, Literal, Self
 import msgspec
 
 from charloom import __version__
-from charloom.config import PretrainedConfig, RunConfig
+from charloom.config import NgramConfig, PretrainedConfig, RunConfig
 from charloom.data.dataset import Corpus as Corpus
 from charloom.data.dataset import Dataset
 from charloom.data.subwords import Subwords
@@ -48,6 +48,7 @@ from charloom.files import (
     write_file,
 )
 from charloom.formatting import model_name
+from charloom.models.weights import parameter_count
 from charloom.progress import Tell, say_nothing
 from charloom.runs import checkpoint, metrics
 from charloom.runs.checkpoint import Checkpoint
@@ -84,6 +85,20 @@ class Run:
         saved = checkpoint.steps(self.checkpoints)
         where = f"step {saved[-1]}" if saved else "untrained"
         return f"Run({str(self.path)!r}, {model_name(self.config.model)}, {where})"
+
+    @property
+    def parameters(self) -> int | None:
+        """How many parameters the network has; None for an n-gram model."""
+        model = self.config.model
+        if isinstance(model, NgramConfig):
+            return None
+        return parameter_count(model, len(self.vocabulary))
+
+    @property
+    def last_saved(self) -> datetime | None:
+        """When its newest checkpoint was written; None if there is none."""
+        saved = [path.stat().st_mtime for path in self.checkpoints.glob("*/MANIFEST.json")]
+        return datetime.fromtimestamp(max(saved)).astimezone() if saved else None
 
     def __fspath__(self) -> str:
         return str(self.path)
