@@ -134,6 +134,6 @@ atexit.register(lambda: print("loaded:", *sorted({{"numba", "torch"}} & sys.modu
 {code}
 """
     done = subprocess.run(
-        [sys.executable, "-c", script], capture_output=True, text=True, timeout=60, check=True
+        [sys.executable, "-c", script], capture_output=True, text=True, check=True
     )
     assert done.stdout.splitlines()[-1] == "loaded:"

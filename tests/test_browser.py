@@ -26,7 +26,7 @@ def browser():
     if not CHROMIUM:
         pytest.skip("there is no chromium: install it, or name one in $CHROMIUM")
     with sync.sync_playwright() as play:
-        browser = play.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
+        browser = play.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"], timeout=0)
         yield browser
         browser.close()
 
@@ -50,6 +50,7 @@ def opened(browser, path, scheme="light", width=1280):
     view.on("pageerror", lambda error: heard.append(f"error: {error}"))
     view.on("request", lambda request: heard.append(f"request: {request.url}"))
     view.on("dialog", lambda dialog: (heard.append(f"dialog: {dialog.message}"), dialog.dismiss()))
+    view.set_default_timeout(0)  # pytest's own limit is the only one
     view.goto(path.as_uri())
     view.wait_for_load_state("networkidle")
     yield view

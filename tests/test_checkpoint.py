@@ -686,7 +686,6 @@ def test_a_kill_at_any_call_leaves_the_old_or_the_new(tmp_path):
         capture_output=True,
         text=True,
         check=False,
-        timeout=120,
     )
     assert done.returncode == 0, done.stderr
     for line in done.stdout.splitlines():

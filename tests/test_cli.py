@@ -37,7 +37,6 @@ def alone(*arguments: str, **options: object) -> subprocess.CompletedProcess[byt
         [*PROGRAM, *arguments],
         capture_output=True,
         check=False,
-        timeout=120,
         **options,  # type: ignore[call-overload]
     )
 

@@ -280,7 +280,7 @@ def browser():
         pytest.skip("no chromium: install it, or name it in CHROMIUM")
     api = pytest.importorskip("playwright.sync_api")
     with api.sync_playwright() as play:
-        browser = play.chromium.launch(executable_path=path, args=["--no-sandbox"])
+        browser = play.chromium.launch(executable_path=path, args=["--no-sandbox"], timeout=0)
         yield browser
         browser.close()
 
@@ -294,6 +294,7 @@ def opened(browser, pages):
         context = browser.new_context(**options)
         contexts.append(context)
         page = context.new_page()
+        page.set_default_timeout(0)  # pytest's own limit is the only one
         page.on("console", lambda message: heard.append(message.text))
         page.on("pageerror", lambda error: heard.append(str(error)))
         page.on("dialog", lambda dialog: (heard.append(dialog.message), dialog.dismiss()))

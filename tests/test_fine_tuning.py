@@ -363,7 +363,7 @@ def charloom(tmp_path, monkeypatch, capfd):
     def command(name, *arguments, status=0, apart=False):
         if apart:  # in a process of its own, which takes ten seconds to load all it needs
             line = [sys.executable, "-m", "charloom", name, *arguments]
-            done = subprocess.run(line, capture_output=True, text=True, check=False, timeout=280)
+            done = subprocess.run(line, capture_output=True, text=True, check=False)
             assert done.returncode == status, done.stderr
             return done
         if name in ("train", "resume"):  # which writes to the process's own streams

@@ -151,7 +151,6 @@ def test_standard_input_that_has_no_end_or_is_closed_is_refused_at_once(here, re
         ["sh", "-c", f'exec "$0" -c "$1" {redirect}', sys.executable, code],
         capture_output=True,
         text=True,
-        timeout=60,
         check=True,
     )
     assert done.stdout == "unreadable\n"

@@ -1,5 +1,6 @@
 import math
 import threading
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
@@ -244,7 +245,7 @@ class Ring:
     """Two threads that add up vectors, and wait for each other to."""
 
     def __init__(self) -> None:
-        self.both, self.vectors = threading.Barrier(2, timeout=20), [torch.zeros(0)] * 2
+        self.both, self.vectors = threading.Barrier(2), [torch.zeros(0)] * 2
 
     def of(self, rank: int) -> Any:
         def add(vector: Any) -> None:
@@ -269,9 +270,13 @@ def test_two_processes_compute_what_one_does(optimizer: str) -> None:
         learner.load(start)
         rows = slice(share.first, share.first + share.count)
         losses = []
-        for seed in range(3, 8):
-            inputs, targets = (ids[rows] for ids in batch(seed))
-            losses += [learner.loss(inputs, targets), learner.update(inputs, targets, 0.05)]
+        try:
+            for seed in range(3, 8):
+                inputs, targets = (ids[rows] for ids in batch(seed))
+                losses += [learner.loss(inputs, targets), learner.update(inputs, targets, 0.05)]
+        except BaseException:
+            ring.both.abort()  # or the other thread waits for ever
+            raise
         found[rank] = losses, learner.arrays()
 
     for seed in range(3):
@@ -279,11 +284,8 @@ def test_two_processes_compute_what_one_does(optimizer: str) -> None:
     start, expected = whole.arrays(), []
     for seed in range(3, 8):
         expected += [whole.loss(*batch(seed)), whole.update(*batch(seed), 0.05)]
-    threads = [threading.Thread(target=run, args=(rank,)) for rank in (0, 1)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
+    with ThreadPoolExecutor(2) as pool:
+        list(pool.map(run, (0, 1)))
     assert found[0][0] == found[1][0]
     assert_equal(found[0][1], found[1][1])
     np.testing.assert_allclose(found[0][0], expected, rtol=1e-12)

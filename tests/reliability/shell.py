@@ -11,21 +11,21 @@ import subprocess
 import sys
 import time
 import traceback
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
 from warm import run
 
 NOBODY = 65534
-LONGEST = 20.0  # seconds until a command counts as hanging
 MOST_MEMORY = 4 << 30  # bytes of addresses
 
 
 @dataclass(frozen=True)
 class Ended:
-    """A command that has ended: its status, None where it had to be killed, and what it wrote."""
+    """A command that has ended: its status, what it wrote, and the seconds it took."""
 
-    status: int | None
+    status: int
     out: str
     err: str
     seconds: float
@@ -37,7 +37,11 @@ class Shell:
     def __init__(self, folder, *first):
         self.folder = Path(folder)
         self.server = subprocess.Popen(
-            [sys.executable, __file__], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+            [sys.executable, __file__],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+            start_new_session=True,
         )
         for command in first:
             self._tell({"warm": [*map(os.fsdecode, command)]})
@@ -46,11 +50,13 @@ class Shell:
         return self
 
     def __exit__(self, *_):
+        with suppress(ProcessLookupError):
+            os.killpg(self.server.pid, signal.SIGKILL)  # and with it a command that hangs
         self.server.stdin.close()
         self.server.stdout.close()
         self.server.wait()
 
-    def run(self, *arguments, stdin=os.devnull, nobody=False, seconds=LONGEST):
+    def run(self, *arguments, stdin=os.devnull, nobody=False):
         """Run a command; `stdin` is a path, or None for a descriptor that is closed."""
         paths = {name: str(self.folder / name) for name in ("out", "err")}
         for path in paths.values():
@@ -60,7 +66,6 @@ class Shell:
                 "command": [os.fsdecode(argument) for argument in arguments],
                 "stdin": None if stdin is None else os.fsdecode(stdin),
                 "nobody": nobody,
-                "seconds": seconds,
                 **paths,
             }
         )
@@ -104,17 +109,6 @@ def _child(what):
         os._exit(status)
 
 
-def _wait(pid, end):
-    while time.perf_counter() < end:
-        ended, status = os.waitpid(pid, os.WNOHANG)
-        if ended:
-            return os.waitstatus_to_exitcode(status)
-        time.sleep(0.002)
-    os.kill(pid, signal.SIGKILL)
-    os.waitpid(pid, 0)
-    return None
-
-
 def _serve(answers):
     for line in sys.stdin:
         what = json.loads(line)
@@ -124,9 +118,8 @@ def _serve(answers):
         began = time.perf_counter()
         if (pid := os.fork()) == 0:
             _child(what)
-        answers.write(
-            json.dumps([_wait(pid, began + what["seconds"]), time.perf_counter() - began]) + "\n"
-        )
+        status = os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
+        answers.write(json.dumps([status, time.perf_counter() - began]) + "\n")
 
 
 if __name__ == "__main__":

@@ -297,8 +297,6 @@ def command_of(entry, made, name, shell, lstm, out):
 def fault(ended, entry, made, name, called, out):
     """What is wrong with how a command ended, or None."""
     output = ended.out + ended.err
-    if ended.status is None:
-        return "hangs"
     if "Traceback" in output or "Error:" in output:
         return f"traceback: {ended.err[-300:]}"
     if ended.status not in (0, 2):
@@ -455,7 +453,7 @@ def test_what_is_written_is_utf_8(trials, shell, lstm, tmp_path):
             assert ended.status == 0, ended.err
             length = str(number // 4)
             # Ended.out is decoded strictly: bytes that are no UTF-8 do not come so far.
-            ended = shell.run("sample", run, "--length", length, "--temperature", "2", seconds=600)
+            ended = shell.run("sample", run, "--length", length, "--temperature", "2")
             assert (ended.status, ended.err) == (0, "")
             assert len(ended.out) == number // 4 + 1
             assert set(ended.out) <= set(text)
