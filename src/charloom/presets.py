@@ -43,7 +43,9 @@ def preset(name: str) -> RunConfig:
     known = presets()
     if name not in known:
         raise CharloomError(
-            f"there is no preset {name!r}: the known ones are {', '.join(known)}", field="preset"
+            f"there is no preset {name!r}: the known ones are {', '.join(known)}",
+            "bad-setting",
+            field="preset",
         )
     return known[name].config
 
