@@ -4,6 +4,7 @@ import json
 import re
 import signal
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -37,8 +38,9 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(autouse=True)
 def quick(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Sampling is timed for a moment only."""
+    """Sampling is timed for a moment only, with the reference, which has nothing to compile."""
     monkeypatch.setattr(library.compare, "__defaults__", (None, library.say_nothing, 0.01))
+    monkeypatch.setattr(library, "open_model", partial(library.open_model, engine="reference"))
 
 
 def charloom(*arguments: str) -> Result:
