@@ -18,9 +18,9 @@ def filters(config: SampleConfig) -> Filters:
 
 @kernel
 def draw(logits: Any, filters: Any, u: float, scratch: Any) -> int:
-    """One id from logits (V,) with u in [0, 1); scratch (2, V) float64.
+    """Return one id from logits (V,) with u in [0, 1); scratch (2, V) float64.
 
-    Raises ValueError where no logit, or one that is NaN or +inf, is the highest.
+    Raises ValueError if the highest logit is NaN or infinite.
     """
     temperature, top_k, top_p, min_p = filters
     V, weights = logits.size, scratch[0]
@@ -55,7 +55,7 @@ def draw(logits: Any, filters: Any, u: float, scratch: Any) -> int:
 def _keep_likeliest(logits: Any, scratch: Any, most: int, share: float) -> None:
     """Zero all weights but those of the first ranks: `most`, or as many as reach `share`.
 
-    A rank is found by looking at all of what is left, which beats sorting where few stay.
+    A rank is found by looking at all of what is left, which beats sorting if few stay.
     """
     V, weights, kept = logits.size, scratch[0], scratch[1]
     kept[:] = 0

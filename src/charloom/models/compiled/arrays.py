@@ -16,7 +16,7 @@ from charloom.models.compiled.products import BLOCK, FEW, aligned, packed_size
 from charloom.models.weights import GATES, Array, parameter_count
 
 CELLS = ("rnn", "lstm", "gru")
-RNN, LSTM, GRU = range(3)
+RNN, LSTM, GRU = range(3)  # Shard.cell, by which kernels choose as they run: one serves all cells
 
 
 class Parameters(NamedTuple):
@@ -35,7 +35,7 @@ class Packed(NamedTuple):
     """Weights as products take them (see products.py), for lanes and steps of one number."""
 
     Wx0: Array  # the embedding's way into layer 0; empty without one
-    Wx: Array  # (L - 1, packed), or (L - 1, 0) where there are few rows, as the next two
+    Wx: Array  # (L - 1, packed), or (L - 1, 0) for few rows, as the next two
     Wh: Array  # (L, packed)
     head_W: Array
 
@@ -43,20 +43,23 @@ class Packed(NamedTuple):
 class Lookup(NamedTuple):
     """What layer 0 makes of each distinct id, and where; 4 rows at least, as products like them."""
 
-    place: NDArray[np.int32]  # (V,) row of an id in `table`; -1 where it has none
+    place: NDArray[np.int32]  # (V,) row of an id in `table`; -1 if it has none
     distinct: NDArray[np.int32]  # (V,) the ids that have one, in the order of their rows
     x: Array  # (V, E) their embeddings
     table: Array  # (V, GH) their x Wx + b, then its gradient; empty for one-hot inputs
 
 
 class Shard(NamedTuple):
-    """Everything that one thread needs to take B lanes through T steps."""
+    """Everything that one thread needs to take B lanes through T steps.
+
+    A lane is one of the texts that are read side by side, each with a state of its own.
+    """
 
     ids: NDArray[np.int32]  # (T, B)
     targets: NDArray[np.int32]  # (T, B), the ids that follow
     lookup: Lookup
     gates: Array  # (L, T, B, GH) x Wx + b, then what the gates give, then dZ
-    R: Array  # (L, T, B, GH) h Wh of a GRU, then its gradient; the gates themselves elsewhere
+    R: Array  # (L, T, B, GH) h Wh of a GRU, then its gradient; the gates themselves for other cells
     h: Array  # (L, T + 1, B, H); h[:, 0] is the carried state
     mask: Array  # (L, B, H) dropout
     dropped: Array  # (L, T, B, H) layer outputs after dropout, or (0, T, B, H) for none
@@ -70,10 +73,10 @@ class Shard(NamedTuple):
 class Scratch(NamedTuple):
     """What only the backward pass of a shard uses."""
 
-    seen: NDArray[np.uint8]  # (V,) 1 where an id occurs in the last ids
+    seen: NDArray[np.uint8]  # (V,) 1 if an id occurs in the last ids
     dH: Array  # (T, B, H) gradient of a layer's outputs
     rows: Array  # (3, B, H)
-    packed: Array  # one matrix, packed to go back, or empty where there are few rows
+    packed: Array  # one matrix, packed to go back, or empty for few rows
     packed_Wh: Array  # the same memory, or empty for few lanes
     packed_Wx0: Array
     panel: Array  # a part of one, see `gradient_product`
@@ -122,7 +125,7 @@ def flat_vector(weights: Mapping[str, Array], config: ModelConfig, dtype: DTypeL
 
 
 def new_packed(config: ModelConfig, V: int, B: int, T: int, dtype: DTypeLike) -> Packed:
-    """Allocate room for packed weights, where T steps of B lanes pay for packing."""
+    """Allocate room for packed weights, if T steps of B lanes pay for packing."""
     L, H, E, G = config.layers, config.hidden, config.embedding, GATES[config.cell]
 
     def make(rows: int, count: int, K: int, N: int) -> Array:
@@ -193,5 +196,5 @@ def new_scratch(config: ModelConfig, V: int, B: int, T: int, dtype: DTypeLike) -
 
 
 def carried(shard: Shard) -> tuple[Array, ...]:
-    """Buffers (L, T + 1, B, H) of what is carried from step to step: h, and c for an LSTM."""
+    """Return the buffers (L, T + 1, B, H) of the carried state: h, and c for an LSTM."""
     return (shard.h, shard.c) if shard.cell == LSTM else (shard.h,)

@@ -19,11 +19,11 @@ _NAMES = ("sgd", "adagrad", "rmsprop", "adam", "adamw")
 
 
 class Rule(NamedTuple):
-    """What a TrainConfig says of a step, as kernels take it fastest."""
+    """The settings of an optimiser step, as kernels take them fastest."""
 
     name: int  # SGD ... ADAMW
     settings: Array  # (7,), see `rule`; no clipping is infinity
-    norm: Array  # (1,) float64, written to: of the last gradient, where that is computed
+    norm: Array  # (1,) float64, written to: of the last gradient, if it is computed; else NaN
 
 
 def rule(config: TrainConfig, dtype: DTypeLike) -> Rule:
@@ -54,10 +54,10 @@ def move(
 ) -> bool:
     """One optimiser step: clip dw (P,), then move w (P,) and its slots, all in place.
 
-    `slots` is a pair of arrays (P,), empty where the rule has none. seen (V,) marks the
+    `slots` is a pair of arrays (P,), empty if the rule has none. seen (V,) marks the
     rows, `width` numbers each, of the first matrix that have a gradient; the first
     `matrices` numbers decay (adamw); `updates` counts this step, from 1. Returns whether
-    it moved: it does not where a number of dw, or the norm to clip, is NaN or infinite.
+    it moved: it does not if a value of dw, or the norm to clip, is NaN or infinite.
     """
     first, second = slots
     clip_norm, clip_value, beta1, beta2, decay, weight_decay, epsilon = rule.settings
@@ -96,7 +96,7 @@ def _decay(w: Any, keep: Any) -> None:
 
 @kernel
 def _clip_factor(dw: Any, limit: Any, seen: Any, width: int, norm_of_dw: Any) -> Any:
-    """What to scale dw by; NaN where a number of it, or the norm to clip, is not finite."""
+    """Return what to scale dw by; NaN if a value of it, or the norm to clip, is not finite."""
     if limit == np.inf:
         return type(limit)(1 if _is_finite(dw, seen, width) else np.nan)
     squares = 0.0

@@ -11,8 +11,8 @@ stay in vector registers from the first k to the last (tiles.py has the picture)
 out once an update in panels, each 2 registers wide, panel after panel, in each row after row,
 zeros beyond the last column. So a tile reads memory in order, aligned, and no two rows meet on the
 same lines of the cache. See Goto & van de Geijn 2008, "Anatomy of High-Performance Matrix
-Multiplication". *Few rows* (one lane, say) do not pay for packing: they read B as it stands. Which
-it is shows at run time: where nothing was packed, `packed` is empty.
+Multiplication". *Few rows* (one lane, say) do not pay for packing: they read B as it stands. A
+product decides at run time: if nothing was packed, `packed` is empty.
 """
 
 from typing import Any, NamedTuple
@@ -110,9 +110,9 @@ def product(C: Any, base: Any, A: Any, B: Any, packed: Any, turn: int) -> None:
     """C = base + A B: (M, N) = (M, N) or (1, >= N) + (M, K) (K, N), with B given by `pack`, too.
 
     C may be `base`, but shares memory with nothing else. C, `base` and B have contiguous rows.
-    If `packed` is empty, B is read row by row, and where `turn` is odd from its end to its
-    beginning: where weights outgrow the first-level cache, what a step read last the next still
-    finds.
+    If `packed` is empty, B is read row by row: from the first if `turn` (a count of steps) is
+    even, from the last if it is odd. So the next step still finds in the first-level cache what
+    this one read last, if B as a whole does not fit there.
     """
     if packed.size:
         _by_panels(C, base, A, packed)

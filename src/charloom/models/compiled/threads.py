@@ -9,7 +9,7 @@ R = TypeVar("R")
 
 
 def available_threads() -> int:
-    """OMP_NUM_THREADS where it is set, else the processors this process may use."""
+    """Return OMP_NUM_THREADS if it is set, else how many processors this process may use."""
     asked = os.environ.get("OMP_NUM_THREADS", "")
     if asked.isdigit() and int(asked) > 0:
         return int(asked)
