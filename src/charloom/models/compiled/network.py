@@ -59,6 +59,7 @@ def forward(parameters: Any, packed: Any, shard: Any, turn: Any) -> None:
             rnn.forward(gates, h, Wh, packed_Wh, turn)
         if dropped.shape[0]:
             _drop(dropped[layer], h[1:], shard.mask[layer])
+    # logits = x head.W + head.b
     x, logits = _outputs(dropped, shard.h, L - 1), shard.logits.reshape(N, V)
     product(logits, parameters.head_b, x, parameters.head_W, packed.head_W, turn)
 
@@ -73,6 +74,7 @@ def backward(parameters: Any, gradient: Any, shard: Any, scratch: Any) -> None:
     T, B, V = shard.logits.shape
     L, H, N, dropped = parameters.Wh.shape[0], parameters.Wh.shape[1], T * B, shard.dropped
     zeros, panel, rows, packed_Wh = shard.zeros, scratch.panel, scratch.rows, scratch.packed_Wh
+    # dhead.W = x^T dlogits, dhead.b = the sum of its rows, dx = dlogits head.W^T
     dH, dlogits, x = scratch.dH, shard.logits.reshape(N, V), _outputs(dropped, shard.h, L - 1)
     gradient_product(gradient.head_W, zeros, x, dlogits, panel)
     _sum_rows(gradient.head_b[0], dlogits)
@@ -89,6 +91,7 @@ def backward(parameters: Any, gradient: Any, shard: Any, scratch: Any) -> None:
             gru.backward(gates, h, R, dH, rows, Wh, packed_Wh)
         else:
             rnn.backward(gates, h, dH, rows, Wh, packed_Wh)
+        # dWh = h_before^T dR, db = the sum of the rows of dZ
         dZ, dR, h_before = gates.reshape(N, -1), R.reshape(N, -1), h[:T].reshape(N, H)
         gradient_product(gradient.Wh[layer], zeros, h_before, dR, panel)
         _sum_rows(gradient.b[layer, 0], dZ)

@@ -63,14 +63,9 @@ def _address(array: Any) -> Any:
 
 @inlined_kernel
 def _place(matrix: Any) -> Place:
-    return Place(_address(matrix), matrix.strides[0], matrix.strides[1])
-
-
-@inlined_kernel
-def _place_of_base(base: Any) -> Place:
     """One row serves every row of C, as in NumPy's broadcasting."""
-    row = base.strides[0] if base.shape[0] > 1 else 0
-    return Place(_address(base), row, base.strides[1])
+    row = matrix.strides[0] if matrix.shape[0] > 1 else 0
+    return Place(_address(matrix), row, matrix.strides[1])
 
 
 @inlined_kernel
@@ -139,7 +134,7 @@ def back_product(C: Any, base: Any, A: Any, B: Any, packed: Any, turn: int) -> N
 def _by_panels(C: Any, base: Any, A: Any, packed: Any) -> None:
     (M, N), K = C.shape, A.shape[1]
     width, panel = VECTOR_BYTES // C.itemsize, _address(packed)
-    zero, places = C.dtype.type(0), (_place(C), _place_of_base(base), _place(A))
+    zero, places = C.dtype.type(0), (_place(C), _place(base), _place(A))
     for j in range(0, N, 2 * width):
         _walk_panel(zero, C.itemsize, places, panel, M, K, N - j, j)
         panel += K * 2 * width * C.itemsize
@@ -174,7 +169,7 @@ def _by_rows(C: Any, base: Any, A: Any, B: Any, back: int) -> None:
     """Tiles of one row, as wide as registers allow; from the last row of B on if `back`."""
     (M, N), K = C.shape, A.shape[1]
     item, width = C.itemsize, VECTOR_BYTES // C.itemsize
-    zero, c, d, a, b = C.dtype.type(0), _place(C), _place_of_base(base), _place(A), _place(B)
+    zero, c, d, a, b = C.dtype.type(0), _place(C), _place(base), _place(A), _place(B)
     n = (N + width - 1) // width
     tiles = (n + WIDTHS[-1] - 1) // WIDTHS[-1]
     vectors = WIDTHS[-1]
@@ -211,7 +206,7 @@ def _by_rows(C: Any, base: Any, A: Any, B: Any, back: int) -> None:
 def _by_dots(C: Any, base: Any, A: Any, B: Any, back: int) -> None:
     (M, N), K = C.shape, A.shape[1]
     item, width = C.itemsize, VECTOR_BYTES // C.itemsize
-    zero, c, d, a, b = C.dtype.type(0), _place(C), _place_of_base(base), _place(A), _place(B)
+    zero, c, d, a, b = C.dtype.type(0), _place(C), _place(base), _place(A), _place(B)
     tiles = (N + width - 1) // width
     for tile in range(tiles):
         # The last ends at N: what it covers twice comes out the same.
@@ -244,7 +239,7 @@ def gradient_product(C: Any, zeros: Any, A: Any, B: Any, packed: Any) -> None:
     (K, N), M = B.shape, A.shape[1]
     item, width = C.itemsize, VECTOR_BYTES // C.itemsize
     zero, panel = C.dtype.type(0), _address(packed)
-    c, a, b, base = _place(C), _place(A), _place(B), _place_of_base(zeros)
+    c, a, b, base = _place(C), _place(A), _place(B), _place(zeros)
     for begin in range(0, K, BLOCK):
         rows = min(BLOCK, K - begin)
         across = Place(a.address + begin * a.row, a.column, a.row)
