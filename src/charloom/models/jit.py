@@ -41,7 +41,9 @@ def kernel(function: F) -> F:
 def inlined_kernel(function: F) -> F:
     """Compile as `kernel` does; into a kernel that calls it, it is copied as source.
 
-    For what is large and called from few places: there it is compiled once, not twice.
+    For what is large and called from few places: there it is compiled once, not twice. And for
+    every sum whose order fastmath leaves open: of a kernel called by another one there are two
+    machine codes, and which of them runs depends on whether they were compiled or loaded.
     """
     return _compile(function, **_KERNEL, inline="always")
 

@@ -208,7 +208,7 @@ def _put_rows(to: Any, places: Any, rows: Any) -> None:
             row[j] = rows[u, j]
 
 
-@kernel
+@inlined_kernel
 def cross_entropy(logits: Any, targets: Any, scale: float) -> float:
     """Return the summed loss -log softmax(logits)[target]; turn logits into its gradient.
 
@@ -239,7 +239,7 @@ def cross_entropy(logits: Any, targets: Any, scale: float) -> float:
     return total
 
 
-@kernel
+@inlined_kernel
 def log_softmax(logits: Any) -> None:
     """Turn logits (T, B, V) into log-probabilities: z - log sum exp z."""
     T, B, V = logits.shape
