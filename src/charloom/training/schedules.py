@@ -105,7 +105,7 @@ class Schedule:
     def observe(self, loss: float) -> None:
         """Take note of the loss of the update just made, in nats.
 
-        Only plateau looks at it, as `needs_losses` says: for the others the call may be left
+        Only plateau needs it, as `needs_losses` says: for the others the call may be left
         out. Where the loss is still being computed, it is waited for when its window ends.
         """
         if not self.needs_losses:

@@ -25,7 +25,7 @@ class Pace:
         self._marks.append((step, self._busy))
 
     def per_second(self, window: float = RECENT_SECONDS) -> float:
-        """Updates a second in the last `window` seconds of them; 0 where that cannot be told."""
+        """Updates a second in the last `window` seconds of them; 0 if that is unknown."""
         if len(self._marks) < 2:
             return 0.0
         last, now = self._marks[-1]
