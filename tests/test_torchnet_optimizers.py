@@ -1,4 +1,4 @@
-"""PyTorch's optimisers are held to charloom/optimizers.py."""
+"""PyTorch's optimizers are held to charloom/models/optimizers.py."""
 
 import itertools
 import math
@@ -22,7 +22,7 @@ TRUE = torch.tensor(True)
 
 
 def both(train: TrainConfig, dtype: str = "float64") -> Any:
-    """Equal weights under each, and their optimisers."""
+    """Equal weights under each, and their optimizers."""
     rng = np.random.default_rng(0)
     weights = {name: rng.normal(size=shape).astype(dtype) for name, shape in SHAPES.items()}
     layouts = {

@@ -159,7 +159,7 @@ def skeleton(architecture: dict[str, Any], dtype: str) -> nn.Module:
         model: Any = library.AutoModelForCausalLM.from_config(
             config, dtype=getattr(torch, dtype), trust_remote_code=False
         )
-    model.tie_weights()  # which is one of the things that are left out with the initialisation
+    model.tie_weights()  # which is one of the things that are left out with the initialization
     bare: nn.Module = model.eval()
     return bare
 

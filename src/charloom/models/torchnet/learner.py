@@ -175,7 +175,7 @@ class TorchLearner:
         self.state = self.network.start(self.share.count)
 
     def arrays(self) -> dict[str, Array]:
-        """Return copies of weights, optimiser slots, updates made, carried state, dropout seed.
+        """Return copies of weights, optimizer slots, updates made, carried state, dropout seed.
 
         They are ``optimizer.SLOT.WEIGHT``, ``optimizer.updates`` (1,), ``state.NAME`` (B, ...)
         of all rows, and ``rng.seed`` (1,). Seed and updates determine every mask.

@@ -23,7 +23,7 @@ def _same(tensor: Tensor) -> Tensor:
 class Layout(NamedTuple):
     """Where a weight of the contract is kept, and how to go there and back.
 
-    What the optimiser remembers of a parameter has its shape, and the same two ways.
+    What the optimizer remembers of a parameter has its shape, and the same two ways.
     """
 
     parameter: nn.Parameter
