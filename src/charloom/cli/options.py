@@ -1,4 +1,4 @@
-"""Options made from the fields of settings, and settings changed by what was given."""
+"""Options made from the fields of settings, under headings."""
 
 import types
 from collections.abc import Callable, Collection
@@ -7,8 +7,6 @@ from typing import Any, Literal, TypeVar, Union, get_args, get_origin, get_type_
 import click
 import msgspec
 from click.core import ParameterSource
-
-from charloom.config import replace
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -65,7 +63,7 @@ def options(
 
     `texts` are their lines of help, `unset` is the word for None, and the fields in `chosen` are
     chosen for each text, so that the help shows no default. What is not on the command line is
-    left to the settings that `changed` starts from.
+    left to the settings.
     """
     hints = get_type_hints(type(defaults))
 
@@ -107,9 +105,3 @@ def given(context: click.Context) -> dict[str, Any]:
     """Return the parameters that stand on the command line: None there means unset."""
     source = context.get_parameter_source
     return {n: v for n, v in context.params.items() if source(n) is ParameterSource.COMMANDLINE}
-
-
-def changed(config: Any, values: dict[str, Any]) -> Any:
-    """Return settings with those of `values` that are among its fields."""
-    known = {name: values[name] for name in config.__struct_fields__ if name in values}
-    return replace(config, **known)

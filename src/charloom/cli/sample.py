@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from charloom.cli.options import SectionedCommand, changed, given, option, options
+from charloom.cli.options import SectionedCommand, given, option, options
 from charloom.cli.text import echo_json
 from charloom.config import SampleConfig
 from charloom.errors import CharloomError
@@ -120,8 +120,6 @@ def _tell(limit: "CopyLimit") -> None:
 
 def _settings(context: click.Context, stop: tuple[str, ...], greedy: bool) -> SampleConfig:
     """Return what was given, with a seed that can be reported if none was."""
-    values = {"seed": secrets.randbits(32), "stop": stop} | given(context)
-    if greedy:
-        values["temperature"] = 0.0
-    config: SampleConfig = changed(SampleConfig(), values)
-    return config
+    values: dict[str, Any] = {"seed": secrets.randbits(32), "stop": stop} | given(context)
+    fields = {name: values[name] for name in SampleConfig.__struct_fields__ if name in values}
+    return SampleConfig(**fields | ({"temperature": 0.0} if greedy else {}))
