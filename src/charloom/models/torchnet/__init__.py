@@ -1,6 +1,7 @@
-"""The engine that needs PyTorch: GPUs, transformers, pretrained models, several processes.
+"""The torch engine: settings and weights in, a learner or a model out, which PyTorch computes.
 
-Nothing imports it but engines.py, when it is asked for.
+It does GPUs, transformers, pretrained models and several processes. Only engines.py imports it,
+when it is asked for.
 """
 
 from collections.abc import Callable, Mapping
