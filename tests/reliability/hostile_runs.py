@@ -17,6 +17,8 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
+from hostile import limit_time
+
 from charloom.errors import CharloomError
 from charloom.runs.checkpoint import FILES, MANIFEST
 from charloom.runs.run import Run
@@ -254,6 +256,7 @@ def main(folder, friendly):
     mark(BEGIN)
     results = []
     for path in paths:
+        limit_time()
         began = time.process_time()
         code, text = look(path)
         cpu = time.process_time() - began

@@ -153,15 +153,21 @@ def test_a_line_cut_short_swallows_no_other(tmp_path, trials):
 
 
 class Clock:
-    """A clock that is as right as a perf_counter, but jumps when it is told to."""
+    """Shows what updates take: a millisecond each, and an hour if the machine sleeps meanwhile."""
 
-    def __init__(self, monkeypatch):
-        self.ahead, self.real = 0.0, time.perf_counter
+    def __init__(self, monkeypatch, asleep_at):
+        self.now, left = 500.0, asleep_at
+        update = batches.Streams.next
+
+        def timed(streams):
+            nonlocal left
+            left -= 1
+            self.now += 3600 if left == 0 else 0.001
+            return update(streams)
+
+        monkeypatch.setattr(batches.Streams, "next", timed)
         for module in (training, writer):
-            monkeypatch.setattr(module, "perf_counter", self)
-
-    def __call__(self):
-        return self.real() + self.ahead
+            monkeypatch.setattr(module, "perf_counter", lambda: self.now)
 
 
 @pytest.fixture
@@ -201,35 +207,22 @@ def test_the_wall_clock_changes_nothing(tmp_path, source, trials, monkeypatch):
 @pytest.mark.reliability("G9", "the machine sleeps for an hour on the way")
 def test_an_hour_of_sleep_changes_no_bit_and_is_forgotten(tmp_path, source, trials, monkeypatch):
     config = config_of(source, train=replace(TRAIN, iterations=400), watch=NEVER)
-    expected = outcome(played(tmp_path / "whole", config))
-    monkeypatch.setattr(training, "TICK_SECONDS", 0.002)
+    expected, chance = outcome(played(tmp_path / "whole", config)), random.Random(9)
+    monkeypatch.setattr(training, "TICK_SECONDS", 0.0025)  # which are three updates
     for trial in range(trials.of(1, 20)):
-        clock, speeds, slept = Clock(monkeypatch), [], 0
+        asleep_at = chance.randint(30, 350)
         run = new_run(tmp_path / f"slept{trial}", config)
-        for event in training.train(run):
-            if isinstance(event, Progress):
-                speeds.append(event.speed)
-                if len(speeds) == 10:
-                    clock.real, slept = time.perf_counter, len(speeds)
-                    asleep(clock, monkeypatch)
-        assert slept
-        assert len(speeds) > slept + 8
+        with monkeypatch.context() as patch:
+            Clock(patch, asleep_at)
+            told = [event for event in training.train(run) if isinstance(event, Progress)]
         assert outcome(run) == expected
-        awake = sorted(speeds[2:slept])[len(speeds[2:slept]) // 2]
-        assert min(speeds[slept + 3 :]) > awake / 100, speeds
+        before = [e.speed for e in told if e.step < asleep_at]
+        after = [e.speed for e in told if e.step >= asleep_at]
+        characters = TRAIN.batch * TRAIN.length  # of an update, which takes a millisecond
+        assert before[1:] == pytest.approx([1000 * characters] * (len(before) - 1))
+        assert after[0] < characters
+        assert after[3:] == pytest.approx([1000 * characters] * (len(after) - 3)), asleep_at
     trials.result("bit-identical; the speed shown is right again after three reports")
-
-
-def asleep(clock, monkeypatch):
-    """Let the next update take an hour."""
-    update = batches.Streams.next
-
-    def once(lanes):
-        clock.ahead += 3600
-        monkeypatch.setattr(batches.Streams, "next", update)
-        return update(lanes)
-
-    monkeypatch.setattr(batches.Streams, "next", once)
 
 
 # ---- G10: the run folder goes away

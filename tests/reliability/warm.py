@@ -9,6 +9,7 @@ import os
 import signal
 import subprocess
 import sys
+import time
 import traceback
 from contextlib import suppress
 from pathlib import Path
@@ -38,13 +39,15 @@ class Warm:
         self.server.stdout.close()
         self.server.wait()
 
-    def start(self, *command, out=os.devnull, err=None, terminal=None, ignored=()):
+    def start(self, *command, out=os.devnull, err=None, terminal=None, ignored=(), patience=None):
         """Fork a command; returns the id of its process.
 
         `out` and `err` are where it writes to, "" is nowhere: closed. `terminal` is the one that
-        it is started from, `ignored` are signals that it ignores.
+        it is started from, `ignored` are signals that it ignores. `patience` are the seconds that
+        its end waits for a reader, if not the usual ones.
         """
         how = {"out": str(out), "err": err, "terminal": terminal, "ignored": [*ignored]}
+        how["patience"] = patience
         self.server.stdin.write(json.dumps([[*map(str, command)], how]) + "\n")
         self.server.stdin.flush()
         self.pid = int(self._answer())
@@ -54,6 +57,16 @@ class Warm:
         """Send the command a signal, if it is still there."""
         with suppress(ProcessLookupError):
             os.kill(self.pid, number)
+
+    def until(self, true):
+        """Wait until something holds or the command has ended; returns which, as a bool."""
+        while not true():
+            try:
+                os.kill(self.pid, 0)
+            except ProcessLookupError:
+                return bool(true())
+            time.sleep(0.002)
+        return True
 
     def wait(self):
         """Return the command's exit status; that of a signal which killed it is negative."""
@@ -78,7 +91,7 @@ def run(command):
     return 0
 
 
-def _arrange(out, err, terminal, ignored):
+def _arrange(out, err, terminal, ignored, patience):
     for number in ignored:
         signal.signal(number, signal.SIG_IGN)
     if terminal:
@@ -91,6 +104,10 @@ def _arrange(out, err, terminal, ignored):
         elif name == "":
             os.close(descriptor)
             setattr(sys, stream, None)  # as Python does when it starts so
+    if patience:
+        from charloom.cli import reader
+
+        reader.PATIENCE_SECONDS = patience
 
 
 def _serve(answers):
