@@ -1,6 +1,10 @@
+import fcntl
 import os
 import signal
+import tempfile
+from pathlib import Path
 
+import numpy as np
 import pytest
 from hypothesis import settings
 
@@ -32,3 +36,34 @@ def pytest_configure(config):
     signal.signal(signal.SIGINT, signal.default_int_handler)
     for number in (signal.SIGHUP, signal.SIGTERM):
         signal.signal(number, signal.SIG_DFL)
+
+
+DTYPES = ("float32", "float64")
+
+
+def pytest_sessionstart(session):
+    """Compile what most tests need once, shared out among the workers of `-n`."""
+    worker = getattr(session.config, "workerinput", None)
+    if worker is None:
+        return
+    first = int(worker["workerid"].removeprefix("gw"))
+    for turn in range(len(DTYPES)):
+        dtype = DTYPES[(first + turn) % len(DTYPES)]
+        with Path(tempfile.gettempdir(), f"charloom-tests-{os.getuid()}-{dtype}").open("w") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            _compile_kernels(dtype)
+
+
+def _compile_kernels(dtype):
+    from charloom.config import ModelConfig, SampleConfig, TrainConfig
+    from charloom.data.vocabulary import Vocabulary
+    from charloom.generation.sampling import generate
+    from charloom.models.compiled import CompiledLearner
+
+    learner = CompiledLearner(ModelConfig(hidden=4), TrainConfig(batch=1, length=2), 3, dtype)
+    ids = np.zeros((1, 2), np.int32)
+    learner.update(ids, ids, 0.0)
+    learner.loss(ids, ids)
+    model = learner.model(Vocabulary.from_text("abc"))
+    model.log_probs(ids, model.start(1))
+    list(generate(model, SampleConfig(), "a", 2))
