@@ -17,10 +17,10 @@ pytestmark = pytest.mark.slow
 
 
 def bench(*arguments: str, python: tuple[str, ...] = (str(BENCHMARKS / "run.py"),)) -> list[str]:
-    """Return the lines of the tables and the one above them."""
+    """Return the lines that are printed below the one that names the machine."""
     result = subprocess.run(
         [sys.executable, *python, *arguments, "--tiny", "--turns", "1", "--threads", "1"],
-        env=os.environ | {"PYTHONPATH": str(BENCHMARKS)},
+        env=os.environ | {"PYTHONPATH": os.pathsep.join([str(BENCHMARKS), *sys.path])},
         capture_output=True,
         text=True,
         check=False,
@@ -30,6 +30,23 @@ def bench(*arguments: str, python: tuple[str, ...] = (str(BENCHMARKS / "run.py")
     assert "CPUs" in machine
     assert "NumPy 2" in machine
     return [line.strip() for line in lines]
+
+
+@pytest.fixture(scope="module")
+def without_torch() -> list[str]:
+    """Return what the parts print if PyTorch is missing."""
+    code = WITHOUT_TORCH.format(str(BENCHMARKS / "run.py"), "__main__")
+    parts = ("historic", "ngram", "text", "training", "sampling", "startup", "quality")
+    return bench(*parts, python=("-c", code))
+
+
+@pytest.fixture(scope="module")
+def with_torch(tmp_path_factory: pytest.TempPathFactory) -> list[str]:
+    """Return what the parts that compare with PyTorch print."""
+    text = tmp_path_factory.mktemp("quality") / "text.txt"
+    text.write_text("It was a dark and stormy night; " * 200, "utf-8")
+    parts = ("training", "sampling", "scale", "quality")
+    return bench(*parts, "--text", str(text), "--minutes", "0.005")
 
 
 def rows(lines: list[str], start: str) -> list[list[str]]:
@@ -47,10 +64,9 @@ def figures(row: list[str]) -> list[float]:
     return [float(number) for number in numbers]
 
 
-def test_parts_without_pytorch_print_both_sides_and_their_ratio() -> None:
-    lines = bench("historic", "ngram", "text")
+def test_parts_without_pytorch_print_both_sides_and_their_ratio(without_torch: list[str]) -> None:
     for start, count in (("min-char-", 4), ("us-constitution, text", 1), ("us-constitution, c", 1)):
-        found = rows(lines, start)
+        found = rows(without_torch, start)
         assert len(found) == count
         for row in found:
             ours, theirs, gain = figures(row)
@@ -61,47 +77,32 @@ def test_parts_without_pytorch_print_both_sides_and_their_ratio() -> None:
 
 @pytest.mark.torch
 @needs_torch
-def test_training_and_sampling_stand_beside_pytorch() -> None:
-    lines = bench("training", "sampling")
+def test_training_and_sampling_stand_beside_pytorch(with_torch: list[str]) -> None:
     for start, others in (("LSTM 1 x", 1), ("GRU 1 x", 1), ("LSTM 16", 3), ("GRU 16", 3)):
-        found = rows(lines, start)
+        found = rows(with_torch, start)
         assert len(found) == others
         assert all(min(figures(row)) > 0 for row in found)
-    assert sum("PyTorch" in line for line in lines) == 6
 
 
-def test_without_pytorch_its_rows_are_left_out_and_a_line_says_so() -> None:
-    code = WITHOUT_TORCH.format(str(BENCHMARKS / "run.py"), "__main__")
-    lines = bench("training", "sampling", python=("-c", code))
-    assert sum("PyTorch is not installed" in line for line in lines) == 2
-    assert len(rows(lines, "LSTM")) == 2
-    assert not any("PyTorch," in line or "nn." in line for line in lines)
+def test_without_pytorch_its_rows_are_left_out_and_a_line_says_so(without_torch: list[str]) -> None:
+    assert sum("PyTorch is not installed" in line for line in without_torch) == 2
+    assert len(rows(without_torch, "LSTM")) == 2
+    assert not any("PyTorch," in line or "nn." in line for line in without_torch)
 
 
-def test_startup_times_processes() -> None:
-    found = rows(bench("startup"), "charloom ")
+def test_startup_times_processes(without_torch: list[str]) -> None:
+    found = rows(without_torch, "charloom --help") + rows(without_torch, "charloom train")
     assert len(found) == 3
     assert all(figures(row)[0] > 0.01 for row in found)
 
 
-@pytest.mark.parametrize(
-    ("side", "named"),
-    [
-        ("charloom", ["charloom train"]),
-        pytest.param(
-            "torch", ["PyTorch", "PyTorch, better"], marks=[pytest.mark.torch, needs_torch]
-        ),
-    ],
-)
-def test_quality_scores_a_side_on_the_last_tenth(
-    side: str, named: list[str], tmp_path: Path
-) -> None:
-    text = tmp_path / "text.txt"
-    text.write_text("It was a dark and stormy night; " * 200, "utf-8")
-    lines = bench("quality", "--text", str(text), "--minutes", "0.005", "--side", side)
-    assert any("640 validation characters" in line for line in lines)
-    found = rows(lines, "0.005 minutes, ")
-    assert [row[0].strip() for row in found] == [f"0.005 minutes, {name}" for name in named]
+@pytest.mark.torch
+@needs_torch
+def test_quality_scores_both_sides_on_the_last_tenth(with_torch: list[str]) -> None:
+    assert any("640 validation characters" in line for line in with_torch)
+    found = rows(with_torch, "0.005 minutes, ")
+    sides = ("charloom train", "PyTorch", "PyTorch, better")
+    assert [row[0].strip() for row in found] == [f"0.005 minutes, {side}" for side in sides]
     for row in found:
         best, end, best_bits, end_bits = map(float, row[1:5])
         assert 0 < best <= end
@@ -109,17 +110,24 @@ def test_quality_scores_a_side_on_the_last_tenth(
         assert end_bits == pytest.approx(end / math.log(2), abs=0.0002)
 
 
-def test_quality_without_a_text_says_how_to_give_one() -> None:
-    (line,) = bench("quality")
-    assert "--text FILE" in line
+@pytest.mark.torture
+def test_quality_runs_one_side_alone() -> None:
+    lines = bench(
+        "quality", "--text", "corpus:us-constitution", "--minutes", "0.02", "--side", "charloom"
+    )
+    ((name, *_),) = rows(lines, "0.02 minutes, ")
+    assert name.strip() == "0.02 minutes, charloom train"
+
+
+def test_quality_without_a_text_says_how_to_give_one(without_torch: list[str]) -> None:
+    assert any("--text FILE" in line for line in without_torch)
 
 
 @pytest.mark.torch
 @needs_torch
-def test_scale_compares_programs_with_a_matrix_product() -> None:
-    lines = bench("scale")
+def test_scale_compares_programs_with_a_matrix_product(with_torch: list[str]) -> None:
     for name in ("torch-rnn-1024", "nanogpt-char"):
-        found = rows(lines, name)
+        found = rows(with_torch, name)
         assert [row[1].strip() for row in found] == ["float32", "bf16"]
         without_bf16 = "-" in found[1][2].split()
         for row in found[: 1 if without_bf16 else 2]:
@@ -127,8 +135,6 @@ def test_scale_compares_programs_with_a_matrix_product() -> None:
             assert row[5].strip().endswith("%")
 
 
-@pytest.mark.torch
-@needs_torch
 def test_operations_of_the_small_transformer_are_those_by_hand() -> None:
     script = (
         "from scale import operations; from charloom.presets import preset;"
@@ -136,7 +142,7 @@ def test_operations_of_the_small_transformer_are_those_by_hand() -> None:
     )
     done = subprocess.run(
         [sys.executable, "-c", script],
-        env=os.environ | {"PYTHONPATH": str(BENCHMARKS)},
+        env=os.environ | {"PYTHONPATH": os.pathsep.join([str(BENCHMARKS), *sys.path])},
         capture_output=True,
         text=True,
         check=True,

@@ -10,7 +10,9 @@ from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
+from click.testing import CliRunner
 
+from charloom import cli
 from test_architecture import ORDER
 
 ROOT = Path(__file__).parents[1]
@@ -31,7 +33,7 @@ EXTRAS = {  # what needs which
     "runs/gpt": "torch",
 }
 SHORT = {  # what a command gets here, so that it ends soon
-    "train": ["--minutes", "0.02"],
+    "train": ["--minutes", "0.005"],
     "replay": ["--iterations", "20"],
 }
 
@@ -45,7 +47,10 @@ def readme_commands() -> list[list[str]]:
 
 
 @pytest.mark.slow
-def test_the_commands_of_the_readme_run_in_their_order_and_then_its_python(tmp_path: Path) -> None:
+def test_the_commands_of_the_readme_run_in_their_order_and_then_its_python(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
     for name in ("novel.txt", "more.txt"):
         (tmp_path / name).write_text("It was a dark and stormy night. " * 300, "utf-8")
     commands = readme_commands()
@@ -53,10 +58,12 @@ def test_the_commands_of_the_readme_run_in_their_order_and_then_its_python(tmp_p
     for command in commands:
         short = [] if "ngram" in command else SHORT.get(command[1], [])
         short = ["--iterations", "2"] if "--iterations" in command else short
-        assert python("-m", "charloom", *command[1:], *short, cwd=tmp_path)
+        result = CliRunner(capture="fd").invoke(cli.charloom, [*command[1:], *short])
+        assert result.exit_code == 0, (command, result.output)
+        assert result.stdout or capfd.readouterr().out
     (block,) = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
     assert "minutes=3" in block
-    assert python("-c", block.replace("minutes=3", "minutes=0.02"), cwd=tmp_path)
+    assert python("-c", block.replace("minutes=3", "minutes=0.005"), cwd=tmp_path)
 
 
 def python(*arguments: str | Path, cwd: Path | None = None) -> str:
