@@ -5,7 +5,6 @@ import os
 import re
 import shutil
 import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -360,12 +359,7 @@ def charloom(tmp_path, monkeypatch, capfd):
     (tmp_path / "t.txt").write_text(CONTENT)
     monkeypatch.chdir(tmp_path)
 
-    def command(name, *arguments, status=0, apart=False):
-        if apart:  # in a process of its own, which takes ten seconds to load all it needs
-            line = [sys.executable, "-m", "charloom", name, *arguments]
-            done = subprocess.run(line, capture_output=True, text=True, check=False)
-            assert done.returncode == status, done.stderr
-            return done
+    def command(name, *arguments, status=0):
         if name in ("train", "resume"):  # which writes to the process's own streams
             capfd.readouterr()
             with pytest.raises(SystemExit) as ended:
@@ -383,7 +377,7 @@ def charloom(tmp_path, monkeypatch, capfd):
 def test_the_same_commands_do_it_all(home, charloom):
     model = str(home / "model")
     asked = ("--iterations", "6", "--batch", "2", "--length", "10", "--out", "run")
-    made = charloom("train", "t.txt", "--preset", "gpt2", "--from", model, *asked, apart=True)
+    made = charloom("train", "t.txt", "--preset", "gpt2", "--from", model, *asked)
     assert re.search("331 tokens .*\nsplit +3,483 .* 387 ", made.stdout)
     for source in ("run", model):
         assert len(charloom("sample", source, "--greedy", "--length", "33").stdout) == 34
