@@ -89,11 +89,8 @@ def evaluate(
     """
     N = len(ids)
     if N < 2:
-        raise CharloomError(
-            f"a text of {N} characters cannot be scored: give at least two",
-            "no-text",
-            characters=N,
-        )
+        message = f"a text of {N} characters cannot be scored: give at least two"
+        raise CharloomError(message, "no-text", characters=N)
     if state is not None:
         lanes = 1
     if lanes is None:

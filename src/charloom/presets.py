@@ -42,11 +42,8 @@ def preset(name: str) -> RunConfig:
     """Return the settings of the program of that name; raises CharloomError if it is unknown."""
     known = presets()
     if name not in known:
-        raise CharloomError(
-            f"there is no preset {name!r}: the known ones are {', '.join(known)}",
-            "bad-setting",
-            field="preset",
-        )
+        message = f"there is no preset {name!r}: the known ones are {', '.join(known)}"
+        raise CharloomError(message, "bad-setting", field="preset")
     return known[name].config
 
 

@@ -51,13 +51,12 @@ class Streams:
         """Go to a place that `cursor` gave; raises CharloomError if it is outside the text."""
         position, epoch = cursor.get("position", -1), cursor.get("epoch", -1)
         if not (0 <= position <= self._stream and epoch >= 0):
-            raise CharloomError(
+            message = (
                 f"cannot go on from {dict(cursor)!r}: each of the {len(self._ids):,} sequences of "
                 f"a batch is cut from {self._stream:,} characters; give the text and the batch "
-                "size that the run began with",
-                "damaged",
-                cursor=dict(cursor),
+                "size that the run began with"
             )
+            raise CharloomError(message, "damaged", cursor=dict(cursor))
         self.position, self.epoch = position, epoch
 
 
@@ -128,11 +127,8 @@ def check_fits(count: int, batch: int, length: int, unit: str = "characters") ->
     cures = [f"lower {name} to at most {value:,}" for name, value in fits.items() if value > 0]
     if not cures and count >= 3:
         cures = ["lower both batch and length"]
-    raise CharloomError(
+    message = (
         f"the training text has {count:,} {unit}, but a step with batch {batch:,} and length "
-        f"{length:,} needs {needed:,}: {' or '.join([*cures, 'give more text'])}",
-        "no-text",
-        found=count,
-        needed=needed,
-        **fits,
+        f"{length:,} needs {needed:,}: {' or '.join([*cures, 'give more text'])}"
     )
+    raise CharloomError(message, "no-text", found=count, needed=needed, **fits)

@@ -44,12 +44,11 @@ class Corpus(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         )
         for name in names:
             if any("\ud800" <= character <= "\udfff" for character in name):
-                raise CharloomError(
+                message = (
                     f"{name!r} holds bytes that are not UTF-8, and a run that learns from it could "
-                    "not name it: rename it, or pipe it in",
-                    "unsupported",
-                    path=name,
+                    "not name it: rename it, or pipe it in"
                 )
+                raise CharloomError(message, "unsupported", path=name)
         return cls(text.name, names, text.characters, text.sha256)
 
 
@@ -145,26 +144,22 @@ class Dataset:
         try:
             text = read_text(self._sources, tell)
         except CharloomError as error:
-            raise CharloomError(
+            message = (
                 f"the text of {self._folder} cannot be read again: {error} "
-                f"({self._folder / 'corpus.json'} says where it is looked for)",
-                error.code,
-                **error.facts,
-            ) from None
+                f"({self._folder / 'corpus.json'} says where it is looked for)"
+            )
+            raise CharloomError(message, error.code, **error.facts) from None
         if text.sha256 == self._corpus.sha256:
             return text
         source, then, now = ", ".join(self._sources), self._corpus.characters, text.characters
         change = f"{now:,} characters, not {then:,}"
         if now == then:
             change = f"the same number of characters ({now:,}), but others"
-        raise CharloomError(
+        message = (
             f"{source} is not the text that {self._folder} learned: it has {change} (SHA-256 "
-            f"{text.sha256[:8]}, not {self._corpus.sha256[:8]}); put that text back, or train anew",
-            "changed-text",
-            path=source,
-            characters=now,
-            learned=then,
+            f"{text.sha256[:8]}, not {self._corpus.sha256[:8]}); put that text back, or train anew"
         )
+        raise CharloomError(message, "changed-text", path=source, characters=now, learned=then)
 
     def open(self, tell: Tell = say_nothing) -> Self:
         """Map the ids, checked against the text; they are written when this is first called.
@@ -239,9 +234,8 @@ class Dataset:
         )
 
     def _lost(self, problem: str, code: Code) -> CharloomError:
-        return CharloomError(
+        message = (
             f"{problem}; the text of {self._folder} cannot be read a second time, so restore "
-            "the file from a copy, or train anew",
-            code,
-            path=str(self._folder / "ids.npy"),
+            "the file from a copy, or train anew"
         )
+        return CharloomError(message, code, path=str(self._folder / "ids.npy"))

@@ -90,11 +90,8 @@ def _python_manual() -> str:
     try:
         from pydoc_data.topics import topics
     except ImportError:
-        raise CharloomError(
-            "this Python comes without its manual (pydoc_data): take corpus:python-source",
-            "not-found",
-            name="python-manual",
-        ) from None
+        message = "this Python comes without its manual (pydoc_data): take corpus:python-source"
+        raise CharloomError(message, "not-found", name="python-manual") from None
     return "\n\n".join(topic.strip("\n") for topic in topics.values()) + "\n"
 
 
@@ -105,11 +102,8 @@ def _python_source() -> str:
         with tokenize.open(path) as file:  # honours a coding line
             modules.append(file.read())
     if not modules:
-        raise CharloomError(
-            f"this Python has no .py files in {folder}: take corpus:python-manual",
-            "not-found",
-            name="python-source",
-        )
+        message = f"this Python has no .py files in {folder}: take corpus:python-manual"
+        raise CharloomError(message, "not-found", name="python-source")
     return "\n".join(modules)
 
 
@@ -148,10 +142,5 @@ def _failed(text: KnownText, error: OSError | ValueError, path: Path) -> Charloo
             response.close()  # pooch leaves it open
             reason = f"the server says {response.status_code}"
         cure = f"check the internet connection, or save the file as {path}"
-    return CharloomError(
-        f"cannot download corpus:{text.name} from {text.url}: {reason}; {cure}",
-        code,
-        name=text.name,
-        url=text.url,
-        path=str(path),
-    )
+    message = f"cannot download corpus:{text.name} from {text.url}: {reason}; {cure}"
+    return CharloomError(message, code, name=text.name, url=text.url, path=str(path))

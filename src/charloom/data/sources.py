@@ -71,12 +71,11 @@ class Piped:
                 while chunk := sys.stdin.buffer.read(CHUNK):
                     self.size += copy.write(chunk)
                     if self.size > STDIN_BYTES:
-                        raise CharloomError(
+                        message = (
                             f"standard input is longer than {STDIN_BYTES:,} bytes: save it to a "
-                            "file, and name that",
-                            "unsupported",
-                            limit=STDIN_BYTES,
+                            "file, and name that"
                         )
+                        raise CharloomError(message, "unsupported", limit=STDIN_BYTES)
         except OSError as error:
             raise CharloomError(
                 f"standard input cannot be copied to {tempfile.gettempdir()} ({error.strerror}): "
@@ -174,12 +173,11 @@ def find(source: str, tally: Tally) -> Found:
     if stat.S_ISDIR(status.st_mode):
         return Found(_files(path, tally), source)
     if not stat.S_ISREG(status.st_mode):
-        raise CharloomError(
+        message = (
             f"{shown(source)} is a pipe, a socket or a device, not a file: to read what a program "
-            "writes, pipe it in and name - as the text",
-            "unreadable",
-            path=source,
+            "writes, pipe it in and name - as the text"
         )
+        raise CharloomError(message, "unreadable", path=source)
     return Found([File(path, shown(source), status.st_size, status.st_mtime_ns)])
 
 
@@ -233,11 +231,8 @@ def _refuse_endless_stdin() -> None:
 
 def changed(label: str) -> CharloomError:
     """Return the error for a text that is not what it was a moment ago."""
-    return CharloomError(
-        f"{label} changed while it was read: wait until nothing writes to it, or give a copy",
-        "changed-text",
-        path=label,
-    )
+    message = f"{label} changed while it was read: wait until nothing writes to it, or give a copy"
+    return CharloomError(message, "changed-text", path=label)
 
 
 def unreadable(path: Path, error: Exception) -> CharloomError:

@@ -196,11 +196,8 @@ def _load(document: str) -> Any:
     try:
         from tokenizers import Tokenizer
     except ImportError:
-        raise CharloomError(
-            "tokenizers is not installed, which tokens need: pip install 'charloom[gpt2]'",
-            "missing-library",
-            name="tokenizers",
-        ) from None
+        message = "tokenizers is not installed, which tokens need: pip install 'charloom[gpt2]'"
+        raise CharloomError(message, "missing-library", name="tokenizers") from None
     try:
         return Tokenizer.from_str(document)
     except Exception as error:  # it raises no other kind

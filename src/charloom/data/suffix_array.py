@@ -86,13 +86,11 @@ def _ids(*texts: str) -> tuple[NDArray[np.int32], int]:
     """Texts -> ids (N,) from 1 to V in the order of code points, and V; a 0 between two texts."""
     total = sum(map(len, texts)) + len(texts) - 1
     if total > LARGEST:
-        raise CharloomError(
+        message = (
             f"{total:,} characters are too many to search for copies: take a part of the text, "
-            f"at most {LARGEST:,}",
-            "unsupported",
-            characters=total,
-            limit=LARGEST,
+            f"at most {LARGEST:,}"
         )
+        raise CharloomError(message, "unsupported", characters=total, limit=LARGEST)
     codes = [np.frombuffer(t.encode("utf-32-le", "surrogatepass"), "<u4") for t in texts]
     highest = max((int(part.max()) for part in codes if len(part)), default=0)
     seen = np.zeros(highest + 2, np.int32)  # of code point + 1

@@ -177,11 +177,8 @@ def _scan_folder(parts: Sequence[Part], folder: str, scan: _Scan, tally: Tally) 
     count = len(scan.parts) - before
     if not count:
         skips = "".join(f", {note}" for note in tally.skips())
-        raise CharloomError(
-            f"no text in the folder {shown(folder)}{skips}: name one with UTF-8 text files",
-            "no-text",
-            path=folder,
-        )
+        message = f"no text in the folder {shown(folder)}{skips}: name one with UTF-8 text files"
+        raise CharloomError(message, "no-text", path=folder)
     tally.folders.append(f"read {counted(count, 'file')} of the folder {shown(folder)}")
 
 

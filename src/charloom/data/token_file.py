@@ -74,11 +74,8 @@ def alone(folder: Path) -> Iterator[None]:
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            raise CharloomError(
-                f"another process is reading the text of {folder}: wait for it or stop it",
-                "busy",
-                path=str(folder),
-            ) from None
+            message = f"another process is reading the text of {folder}: wait for it or stop it"
+            raise CharloomError(message, "busy", path=str(folder)) from None
         yield
     finally:
         os.close(descriptor)

@@ -79,11 +79,8 @@ class Vocabulary:
             if characters:
                 some = f"{count:,} character{'s' * (count > 1)}"
                 problem = f"of {some} has only {describe(characters[0])}"
-            raise CharloomError(
-                f"the text {problem}: there is nothing to learn, give one with more to it",
-                "no-text",
-                characters=count,
-            )
+            message = f"the text {problem}: there is nothing to learn, give one with more to it"
+            raise CharloomError(message, "no-text", characters=count)
         return cls(characters)
 
     @classmethod

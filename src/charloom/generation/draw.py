@@ -37,10 +37,8 @@ def weights_of(log_probs: Array, config: SampleConfig) -> NDArray[np.float64]:
     highest = scores.max()
     if not np.isfinite(highest):
         what = "rules every character out" if highest == -np.inf else f"predicts {highest}"
-        raise CharloomError(
-            f"the model {what}: its weights are damaged, go back to an earlier checkpoint",
-            "bad-model",
-        )
+        message = f"the model {what}: its weights are damaged, go back to an earlier checkpoint"
+        raise CharloomError(message, "bad-model")
     if config.temperature == 0:
         weights: NDArray[np.float64] = np.zeros(len(scores))
         weights[scores.argmax()] = 1.0

@@ -107,11 +107,10 @@ def _write(
             message = f"{name} is {value}, but it must be at least {least}"
             raise CharloomError(message, "bad-setting", field=name)
     if limit is not None and model.vocabulary.unit == "tokens":
-        raise CharloomError(
-            "max-copy is for models of characters, and this one generates tokens: leave it out",
-            "unsupported",
-            field="max_copy",
+        message = (
+            "max-copy is for models of characters, and this one generates tokens: leave it out"
         )
+        raise CharloomError(message, "unsupported", field="max_copy")
     memory = limit.most if limit else 1
     decoders = [model.vocabulary.decoder() for _ in range(count)]
     texts = [_Text(config.stop, decoder, length, prompt, memory) for decoder in decoders]

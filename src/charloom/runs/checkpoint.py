@@ -191,13 +191,11 @@ def verify(path: Path, names: Collection[str] = FILES) -> None:
         raise CharloomError(f"{path} is no checkpoint folder: remove it", "damaged", path=str(path))
     if (written := read_json(path / MANIFEST, _Format).format) != FORMAT:
         code: Code = "newer-format" if written > FORMAT else "damaged"
-        raise CharloomError(
+        message = (
             f"{path} has format {written}, but this charloom reads format {FORMAT}: "
-            "use the version that wrote it, or move that folder away",
-            code,
-            path=str(path),
-            found=written,
+            "use the version that wrote it, or move that folder away"
         )
+        raise CharloomError(message, code, path=str(path), found=written)
     manifest = read_json(path / MANIFEST, _Manifest)
     if set(manifest.files) != set(FILES):
         raise damaged(path / MANIFEST, f"it must list {', '.join(FILES)} and no other", _CURE)

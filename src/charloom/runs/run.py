@@ -166,12 +166,10 @@ class Run:
             except BlockingIOError:
                 file.seek(0)
                 holder = file.read(20).strip() or "unknown"
-                raise CharloomError(
-                    f"{self.path} is being trained by process {holder}: wait for it or stop it",
-                    "busy",
-                    path=str(self.path),
-                    process=holder,
-                ) from None
+                message = (
+                    f"{self.path} is being trained by process {holder}: wait for it or stop it"
+                )
+                raise CharloomError(message, "busy", path=str(self.path), process=holder) from None
             file.truncate(0)
             file.write(f"{os.getpid()}\n")
             file.flush()

@@ -118,12 +118,10 @@ def _check_header(header: Any, wanted: Expected, path: Path, name: str) -> None:
     fits = len(shape) == len(wanted.shape) and all(w in (None, n) for n, w in pairs)
     if not fits or _NUMPY_NAMES.get(dtype) not in wanted.dtypes:
         sizes = "x".join("?" if n is None else f"{n}" for n in wanted.shape)
-        raise CharloomError(
+        message = (
             f"{path}: {name} is of type {_NUMPY_NAMES.get(dtype, dtype)} and shape "
             f"{'x'.join(map(str, shape[:4]))}, but the settings need "
             f"{' or '.join(wanted.dtypes)} and {sizes}: restore config.json and vocabulary.json, "
-            f"or {_CURE}",
-            "bad-array",
-            path=str(path),
-            array=name,
+            f"or {_CURE}"
         )
+        raise CharloomError(message, "bad-array", path=str(path), array=name)

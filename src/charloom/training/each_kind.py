@@ -40,20 +40,16 @@ def plan_each_kind(sources: Sequence[str], minutes: float, tell: Tell = say_noth
     """Return the runs to train on a text; raises CharloomError if it is too short to compare on."""
     for name in sources:
         if Path(name, "config.json").exists():
-            raise CharloomError(
-                f"{name} is a run, and --budget is for a text: leave it out",
-                "bad-setting",
-                path=name,
-            )
+            message = f"{name} is a run, and --budget is for a text: leave it out"
+            raise CharloomError(message, "bad-setting", path=name)
     text = read_text(sources, tell)
     data = configure(sources, {"model": "ngram"}).data
     if split_text(text.characters, data, 1).validation is None:
-        raise CharloomError(
+        message = (
             f"{text.name} has {text.characters:,} characters, too few for a validation part: "
-            "give more",
-            "no-text",
-            found=text.characters,
+            "give more"
         )
+        raise CharloomError(message, "no-text", found=text.characters)
     kinds = KINDS + (WITH_TORCH if has_torch() else ())
     return Series(tuple(sources), text, kinds, minutes, free_folder(sources, "compare-{text}"))
 

@@ -63,11 +63,8 @@ def _newest_checkpoint(run: Run, resume: bool) -> Checkpoint | None:
     if not checkpoint.steps(run.checkpoints):
         return None
     if not resume:
-        raise CharloomError(
-            f"{run.path} is trained already: resume it, or choose another folder",
-            "taken",
-            path=str(run.path),
-        )
+        message = f"{run.path} is trained already: resume it, or choose another folder"
+        raise CharloomError(message, "taken", path=str(run.path))
     return run.checkpoint("latest")
 
 

@@ -163,12 +163,11 @@ def _vocabulary(config: RunConfig, text: Text) -> Tokenizer:
     else:
         return Vocabulary.from_alphabet(text.alphabet, text.characters)
     if unknown := vocabulary.unknown(text.alphabet):
-        raise CharloomError(
+        message = (
             f"{start} does not know {unknown} of the characters of this text: take them out, or "
-            "train without --from",
-            "unknown-character",
-            path=start,
+            "train without --from"
         )
+        raise CharloomError(message, "unknown-character", path=start)
     return vocabulary
 
 

@@ -161,11 +161,8 @@ def _read(train: TrainConfig, size: Size, seconds: float | None, speed: float) -
     if train.epochs is not None:
         ends.append(train.epochs * size.characters)
     if not ends:
-        raise CharloomError(
-            "nothing says how long to train: give minutes, iterations or epochs",
-            "bad-setting",
-            field="minutes",
-        )
+        message = "nothing says how long to train: give minutes, iterations or epochs"
+        raise CharloomError(message, "bad-setting", field="minutes")
     return min(ends)
 
 

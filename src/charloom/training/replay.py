@@ -101,11 +101,8 @@ def replay(
     the reference engine float64. Raises CharloomError.
     """
     if iterations < 1:
-        raise CharloomError(
-            f"iterations is {iterations}, but it must be at least 1",
-            "bad-setting",
-            field="iterations",
-        )
+        message = f"iterations is {iterations}, but it must be at least 1"
+        raise CharloomError(message, "bad-setting", field="iterations")
     for name in PUBLISHED:
         yield from _run(_Walk(name, engine, seed), iterations)
     for name in PUBLISHED:

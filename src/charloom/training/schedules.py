@@ -40,12 +40,11 @@ class Schedule:
         self, config: TrainConfig, total_steps: int | None, steps_per_epoch: float
     ) -> None:
         if total_steps is None and config.schedule in ("cosine", "one-cycle"):
-            raise CharloomError(
+            message = (
                 f"the {config.schedule} schedule must know when the run ends: "
-                "give iterations or epochs",
-                "bad-setting",
-                field="schedule",
+                "give iterations or epochs"
             )
+            raise CharloomError(message, "bad-setting", field="schedule")
         self.needs_losses = config.schedule == "plateau"
         self.total = total_steps
         self._anchor: tuple[int, float] | None = None  # a step, and the progress made by it

@@ -66,11 +66,8 @@ def configure(sources: Sequence[str], given: Mapping[str, Any]) -> RunConfig:
     if "start" in given:
         base = _begun(given)
     elif isinstance(base.model, PretrainedConfig):
-        raise CharloomError(
-            f"preset {preset} fine-tunes a model: name its folder with --from",
-            "bad-setting",
-            field="start",
-        )
+        message = f"preset {preset} fine-tunes a model: name its folder with --from"
+        raise CharloomError(message, "bad-setting", field="start")
     if "lora" in given and not (isinstance(base.model, PretrainedConfig) and base.model.lora):
         raise CharloomError(
             "lora is for fine-tuning a pretrained model: leave it out", "bad-setting", field="lora"
@@ -122,11 +119,8 @@ def _model(base: NetworkConfig | NgramConfig, given: Mapping[str, Any]) -> Any:
     model, kind = base, given.get("model")
     if kind is not None:
         if kind not in KINDS:
-            raise CharloomError(
-                f"there is no model {kind!r}: give {', '.join(KINDS)}",
-                "bad-setting",
-                field="model",
-            )
+            message = f"there is no model {kind!r}: give {', '.join(KINDS)}"
+            raise CharloomError(message, "bad-setting", field="model")
         start, changes = KINDS[kind]
         model = replace(base if type(base) is type(start) else start, **changes)
     for other, _ in KINDS.values():
@@ -147,18 +141,12 @@ def _length(
     ends = [name for name in ("iterations", "epochs") if given.get(name) is not None]
     if isinstance(model, NgramConfig):
         if "minutes" in given:
-            raise CharloomError(
-                "minutes is for networks, and an n-gram model counts: leave it out",
-                "bad-setting",
-                field="minutes",
-            )
+            message = "minutes is for networks, and an n-gram model counts: leave it out"
+            raise CharloomError(message, "bad-setting", field="minutes")
         return {}
     if "minutes" in given and ends:
-        raise CharloomError(
-            f"minutes and {ends[0]} both say when the run ends: give one",
-            "bad-setting",
-            field="minutes",
-        )
+        message = f"minutes and {ends[0]} both say when the run ends: give one"
+        raise CharloomError(message, "bad-setting", field="minutes")
     untimed = base.preset is None or isinstance(model, PretrainedConfig)
     minutes = {"minutes": MINUTES} if untimed and not ends and "minutes" not in given else {}
     if len(given.keys() & {"iterations", "epochs"}) == 1:  # it alone says when the run ends
@@ -185,11 +173,8 @@ def _one_window(
     if "start" not in given and "context" not in given:
         model = replace(model, context=length)
     if length > model.context:
-        raise CharloomError(
-            f"length {length} is more than the model's context of {model.context}: lower it",
-            "bad-setting",
-            field="length",
-        )
+        message = f"length {length} is more than the model's context of {model.context}: lower it"
+        raise CharloomError(message, "bad-setting", field="length")
     return model, {**given, "length": length}
 
 

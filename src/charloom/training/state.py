@@ -118,12 +118,8 @@ class TrainState:
         """
         meta, dtype = saved.meta, self._config.dtype
         if meta.losses is None or {str(array.dtype) for array in saved.weights.values()} != {dtype}:
-            raise CharloomError(
-                f"{saved.path} does not hold {dtype} weights, with which the run began",
-                "other-settings",
-                path=str(saved.path),
-                field="dtype",
-            )
+            message = f"{saved.path} does not hold {dtype} weights, with which the run began"
+            raise CharloomError(message, "other-settings", path=str(saved.path), field="dtype")
         if meta.config and (changed := differences(meta.config, self._config)):
             raise CharloomError(
                 f"{saved.path} was trained with other settings: {'; '.join(changed)}; put them "

@@ -59,12 +59,11 @@ def check() -> None:
     try:
         import tensorboardX  # noqa: F401
     except ImportError:
-        raise CharloomError(
+        message = (
             "event files need tensorboardX, which is not installed: "
-            "pip install 'charloom[tensorboard]'",
-            "missing-library",
-            library="tensorboardX",
-        ) from None
+            "pip install 'charloom[tensorboard]'"
+        )
+        raise CharloomError(message, "missing-library", library="tensorboardX") from None
 
 
 class _Recorder:
