@@ -1,7 +1,10 @@
-"""The training loop: a run folder with its text becomes a trained model, told as events.
+"""The training loop: a run folder and its text in; a trained model and a stream of events out.
 
 It prints nothing. Evaluations, samples, checkpoints and the clock change no bit of the weights,
-and a run that was stopped goes on to the very same weights.
+and a run that was stopped and resumed ends with exactly the same weights.
+
+The path to a gradient: `_Trainer._take_steps` calls `learner.update`, and a learner is made by
+`create_learner` in models/engines.py.
 """
 
 import math
@@ -36,17 +39,18 @@ MOST_ROLLBACKS = 3  # of a run, each to half its learning rate
 
 
 def train(run: Run, resume: bool = False, began: float | None = None) -> Iterator[Event]:
-    """Train a run, and yield what happens; nothing does before the first event is asked for.
+    """Train a run and yield its events. This is a generator: training starts with the first next().
 
-    With `resume`, goes on from the newest valid checkpoint to the same bits as if it had never
-    stopped. A run with minutes ends when they are over, counted from `began` (a reading of
-    perf_counter; None is now), or earlier, if its validation loss has clearly turned upward.
+    With `resume`, training continues from the newest valid checkpoint, to the same bits as if it
+    had never stopped. A run with minutes ends when they are over, counted from `began` (a reading
+    of perf_counter; None is now), or earlier if its validation loss is clearly rising.
 
-    If training diverges (divergence.py says what that is), it rolls back to the newest checkpoint
-    with half the learning rate, three times at most: then DivergedError is raised. What cannot be
-    written is tried again for ten minutes, while training goes on. SIGINT, SIGTERM and SIGHUP save
-    a checkpoint after the current step and end the stream with `Finished`; a second SIGINT raises
-    KeyboardInterrupt. SIGUSR1 saves and goes on. Raises CharloomError.
+    If training diverges (see divergence.py), it rolls back to the newest checkpoint with half the
+    learning rate, three times at most; after that it raises DivergedError. A failed write is
+    retried for ten minutes while training continues. SIGINT, SIGTERM and SIGHUP save a checkpoint
+    after the current step and end the stream with `Finished`; a second SIGINT raises
+    KeyboardInterrupt. SIGUSR1 saves and training continues. Raises CharloomError if the run was
+    trained before and `resume` is False, or if it cannot be read, locked or written.
     """
     with run.lock():
         saved = _newest_checkpoint(run, resume)
@@ -59,7 +63,7 @@ def train(run: Run, resume: bool = False, began: float | None = None) -> Iterato
 
 
 def _newest_checkpoint(run: Run, resume: bool) -> Checkpoint | None:
-    """What to go on from; None is the beginning."""
+    """Return the checkpoint to continue from; None if there is none."""
     if not checkpoint.steps(run.checkpoints):
         return None
     if not resume:
@@ -69,7 +73,7 @@ def _newest_checkpoint(run: Run, resume: bool) -> Checkpoint | None:
 
 
 class _Trainer:
-    """A training run between two events. All that a checkpoint holds of it is in `state`."""
+    """A training run in progress. Everything that a checkpoint saves is in `state`."""
 
     def __init__(
         self, run: Run, model: NetworkConfig, saved: Checkpoint | None, began: float | None
@@ -92,14 +96,15 @@ class _Trainer:
         self.monitor = Monitor(run, self.dataset.validation, state)
         self.every = self.monitor.every
         self.writer = RunWriter(run)
-        self.most = most_steps(config.train, state.batches.steps_per_epoch)
-        self.seconds = 60 * (config.train.minutes or math.inf)  # that the run has
+        self.max_steps = most_steps(config.train, state.batches.steps_per_epoch)
+        self.seconds = 60 * (config.train.minutes or math.inf)  # time limit
         self.budget = TimeBudget(self.seconds, self.every, state.total)
         self.notes = [*self.dataset.notes, *self.monitor.notes]
-        self.score: Score | None = None  # the newest
-        self.turned = self.compiled = False
-        self.told_at = perf_counter()  # when progress was last reported
-        self.began = began or self.told_at
+        self.score: Score | None = None  # of the latest evaluation
+        self.turned = False  # the validation loss is clearly rising: stop early
+        self.compiled = False  # the first step, which may compile, has been taken
+        self.reported_at = perf_counter()  # when progress was last reported
+        self.began = began or self.reported_at
         self.saved_step: int | None = None
         if saved is not None:
             self.notes += [*saved.notes, *state.restore(saved)]
@@ -110,16 +115,17 @@ class _Trainer:
         self._start_from_state()
 
     def _start_from_state(self) -> None:
-        """Begin anew all that is not restored from a checkpoint."""
+        """Reset what neither a checkpoint nor `state` holds; after a rollback, too."""
         self.writer.forget(self.state.done)
         self.evaluations = history(self.run.metrics())
         self.detector = Detector(self.learner, self.config.batch * self.config.length)
-        self.pace, self.told_sum, self.told_count = Pace(), 0.0, 0
+        self.pace = Pace()
+        self.loss_sum, self.loss_count = 0.0, 0  # of the steps since the last progress report
 
     def events(self) -> Iterator[Event]:
-        """Train to the end of the run, or until a signal comes."""
+        """Train to the end of the run, or until a signal."""
         yield self._started()
-        if self.saved_step is None:  # from here on there is always something to roll back to
+        if self.saved_step is None:  # so that there is always a checkpoint to roll back to
             yield from self._save(best=False)
         while True:
             try:
@@ -127,36 +133,43 @@ class _Trainer:
                 yield from self._save_last()
                 break
             except Divergence as found:
-                if self.signals.caught:  # the checkpoint before it is valid
+                if self.signals.caught:  # stop; the last checkpoint is from before the divergence
                     break
                 yield from self._roll_back(found)
         yield self._finished()
 
     def _train(self) -> Iterator[Event]:
+        """Take steps up to the next evaluation, sample or checkpoint, do that, and repeat."""
         state = self.state
         while (state.due or state.step < state.total) and not self.signals.caught:
             with suppress(Interrupted):
                 if not state.due:
-                    self._update(next_due(state.step, state.total, self.every))
-                    self._move_end()
+                    self._step_until(next_due(state.step, state.total, self.every))
+                    self._set_end()
                 yield from self._monitor()
             yield from self._report()
 
-    def _update(self, until: int) -> None:
-        """Take a step at least, until step `until`, the end of a tick or a signal."""
+    def _step_until(self, until: int) -> None:
+        """Take at least one step; stop at step `until`, after TICK_SECONDS or at a signal."""
         if self.compiled:
-            self._steps(until)
+            self._take_steps(until)
         else:
-            with self.signals.at_once():  # it may compile for long, and nothing is lost
-                self._steps(self.state.step + 1)
+            with (
+                self.signals.at_once()
+            ):  # a signal may interrupt a long compilation: nothing is lost
+                self._take_steps(self.state.step + 1)
             self.compiled = True
 
-    def _steps(self, until: int) -> None:
-        """Take steps, and count them when the last is done. This loop is where the time goes."""
+    def _take_steps(self, until: int) -> None:
+        """Take steps, then add them to the state. This loop is where the time goes.
+
+        inputs and targets are ids (B, T), and losses mean nats per character. On a GPU a loss is
+        still being computed when `update` returns it: such losses are read after the last step.
+        """
         state, learner, signals = self.state, self.learner, self.signals
         next_batch, schedule, detector = state.batches.next, state.schedule, self.detector
         step, began, losses = state.step, perf_counter(), list[Any]()
-        late: list[tuple[int, Any, Any]] = []  # steps whose loss is still being computed
+        pending: list[tuple[int, Any, Any]] = []  # steps whose loss is still being computed
         while True:
             inputs, targets, fresh = next_batch()
             if fresh:
@@ -167,34 +180,34 @@ class _Trainer:
             if type(loss) is float:
                 detector.see(step, loss, inputs, targets)
             else:
-                late.append((step, inputs, targets))
+                pending.append((step, inputs, targets))
             if schedule.needs_losses:
                 schedule.observe(loss)
             if step >= until or signals.caught or perf_counter() > began + TICK_SECONDS:
                 break
-        losses = [float(loss) for loss in losses]  # only here is one waited for
-        for seen, inputs, targets in late:
-            detector.see(seen, losses[seen - state.step - 1], inputs, targets)
+        losses = [float(loss) for loss in losses]  # waits for the pending ones
+        for taken, inputs, targets in pending:
+            detector.see(taken, losses[taken - state.step - 1], inputs, targets)
         state.count(losses)
-        self.told_sum, self.told_count = self.told_sum + sum(losses), self.told_count + len(losses)
+        self.loss_sum, self.loss_count = self.loss_sum + sum(losses), self.loss_count + len(losses)
         self.pace.mark(step, perf_counter() - began)
 
-    def _move_end(self) -> None:
-        """End where the minutes will be over, or here if the validation loss has turned."""
+    def _set_end(self) -> None:
+        """Set the last step: where the minutes will be over, or here when stopping early."""
         state, total = self.state, self.state.step
         if not self.turned:
             total = self.budget.total(state.step, state.total, self._spent(), self.pace)
-        state.end_at(min(self.most, total))
+        state.end_at(min(self.max_steps, total))
 
     def _monitor(self) -> Iterator[Event]:
-        """Evaluate, sample, log and save what is due after this step; the learner is only read."""
+        """Evaluate, sample, log and save if due after this step; the learner does not change."""
         state, monitor, every, best = self.state, self.monitor, self.every, False
         score = text = None
-        state.due = True  # until it is certain that no signal breaks it off
+        state.due = True  # until evaluation and sample are done: a signal may interrupt them
         if monitor.evaluates:
             with self._timed("evaluate"), self.signals.at_once():
                 score = monitor.evaluate()
-            self._note(score)
+            self._stop_if_rising(score)
         if monitor.samples:
             with self._timed("sample"), self.signals.at_once():
                 text = monitor.sample()
@@ -214,42 +227,43 @@ class _Trainer:
                 saved = [*self._save(best)]
             yield from saved
 
-    def _note(self, score: Score) -> None:
-        """End the run here if it has minutes and its validation loss has clearly turned upward."""
+    def _stop_if_rising(self, score: Score) -> None:
+        """Record the score; end a run with minutes here if its validation loss clearly rises."""
         state, minutes = self.state, self._spent() / 60
         self.evaluations.append(Evaluation(state.step, minutes, score.nats, math.nan))
         if self.config.minutes and state.step < state.total and turned(self.evaluations):
             self.turned = True
-            self._move_end()
+            self._set_end()
 
     @contextmanager
     def _timed(self, pause: str) -> Iterator[None]:
+        """Tell the time budget how long this pause in training took, in seconds."""
         began = perf_counter()
         yield
         self.budget.note(pause, perf_counter() - began, self.pace.per_second())
 
     def _roll_back(self, found: Divergence) -> Iterator[Event]:
-        """Go on from the newest checkpoint with half the learning rate."""
+        """Return to the newest checkpoint with half the learning rate; see `train`."""
         state = self.state
-        known, rate = state.rollbacks, state.schedule.rate(state.step)
-        what = f"training diverged at step {found.step:,}, with a loss of {found.loss:.4g}"
-        if len(known) == MOST_ROLLBACKS:
+        before, rate = state.rollbacks, state.schedule.rate(state.step)
+        problem = f"training diverged at step {found.step:,}, with a loss of {found.loss:.4g}"
+        if len(before) == MOST_ROLLBACKS:
             raise DivergedError(
-                f"{what} at learning rate {rate:.3g}, after {MOST_ROLLBACKS} rollbacks, each to "
+                f"{problem} at learning rate {rate:.3g}, after {MOST_ROLLBACKS} rollbacks, each to "
                 "half the rate: train again with a lower --learning-rate, or with --clip-norm 1",
                 step=found.step,
             )
         state.restore(self.run.checkpoint("latest"))
         self.saved_step = state.step
-        state.roll_back([*known, Rollback(at=found.step, to=state.step, loss=repr(found.loss))])
+        state.roll_back([*before, Rollback(at=found.step, to=state.step, loss=repr(found.loss))])
         self._start_from_state()
         rate = state.schedule.rate(state.step)
-        text = f"{what}: back to step {state.step:,}, with half the learning rate, {rate:.3g}"
+        text = f"{problem}: back to step {state.step:,}, with half the learning rate, {rate:.3g}"
         yield Warned(found.step, text)
         yield from self._write(best=False)
 
     def _save(self, best: bool) -> Iterator[Event]:
-        """Save a checkpoint; raises Divergence if what it would hold has diverged."""
+        """Save a checkpoint; raises Divergence instead if training has diverged."""
         self.detector.check(self.state.step)
         if not self.state.is_finite():
             raise Divergence(self.state.step, math.nan)
@@ -263,7 +277,7 @@ class _Trainer:
             yield Saved(self.state.step, path, best)
 
     def _save_last(self) -> Iterator[Event]:
-        """Save what is not saved yet; wait for a full disk until a signal comes."""
+        """Save the last step if it is not saved; retry while the disk is full, until a signal."""
         step = self.state.step
         if self.saved_step != step:
             yield from self._save(best=False)
@@ -288,19 +302,20 @@ class _Trainer:
         )
 
     def _report(self) -> Iterator[Event]:
+        """Yield warnings, and progress if half a tick has passed since the last or the run ends."""
         for text in self.writer.news:
             yield Warned(self.state.step, text)
         self.writer.news.clear()
-        late = perf_counter() - self.told_at > TICK_SECONDS / 2
-        if self.told_count and (late or self.state.step == self.state.total):
+        due = perf_counter() - self.reported_at > TICK_SECONDS / 2
+        if self.loss_count and (due or self.state.step == self.state.total):
             yield self._progress()
 
     def _progress(self) -> Progress:
-        state, loss = self.state, self.told_sum / self.told_count
-        self.told_sum, self.told_count, self.told_at = 0.0, 0, perf_counter()
+        state, loss = self.state, self.loss_sum / self.loss_count
+        self.loss_sum, self.loss_count, self.reported_at = 0.0, 0, perf_counter()
         pace = self.pace.per_second()
         left = (state.total - state.step) / pace if pace else None
-        if self.config.minutes and left and state.total < self.most:
+        if self.config.minutes and left and state.total < self.max_steps:
             left = max(0.0, self.seconds - self._spent())
         return Progress(
             step=state.step,
@@ -332,4 +347,5 @@ class _Trainer:
         )
 
     def _spent(self) -> float:
+        """Seconds of training so far, those before a resume included."""
         return perf_counter() - self.began

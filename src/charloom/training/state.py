@@ -1,4 +1,4 @@
-"""The state of a training run: all that a checkpoint holds, and nothing else."""
+"""The state of a training run: everything that a checkpoint saves."""
 
 import math
 
@@ -19,19 +19,20 @@ SMOOTHING = 0.999  # of the loss, as in min-char-rnn
 
 
 class TrainState:
-    """What the next update, and the next line of metrics, follow from.
+    """Everything that the next update and the next line of metrics depend on.
 
-    `step` updates of `total` are made by `learner` from `batches`, at the rates of `schedule`;
-    `losses` and `best` are what is remembered of them. `due` says that what is due after `step`
-    (evaluation, sample, checkpoint) is still to be done. `rollbacks` are those so far. What never
-    changes: `first_loss` is that of guessing, ln V; `per_id` how many characters of the text an id
-    stands for, more than one if ids are tokens.
+    `learner` has made `step` of `total` updates, on `batches`, with the learning rates of
+    `schedule`; `losses` and `best` summarise them. `due` is True while the evaluation, sample or
+    checkpoint that belongs after `step` is still to be done. `rollbacks` are those so far. Two
+    values never change: `per_id` is the mean number of characters that an id stands for (1, or
+    more for tokens), and `first_loss` the loss of uniform guessing, ln V / `per_id` nats per
+    character.
     """
 
     def __init__(
         self, config: RunConfig, learner: Learner, vocabulary: Tokenizer, ids: Ids
     ) -> None:
-        """Begin with a learner that is to learn ids (N,); raises CharloomError."""
+        """Start at step 0 on ids (N,); raises CharloomError if they are too few for one step."""
         self.learner, self.batches = learner, open_batches(ids, config.train)
         self.per_id = vocabulary.count(ids) / len(ids)
         self.first_loss = math.log(len(vocabulary)) / self.per_id
@@ -51,7 +52,7 @@ class TrainState:
 
     @property
     def done(self) -> int:
-        """The last step after which all that was due is done."""
+        """The last step whose evaluation, sample and checkpoint, if due, are done."""
         return self.step - self.due
 
     @property
@@ -64,39 +65,39 @@ class TrainState:
     def gradient_norm(self) -> float | None:
         """The norm of the last update's gradient, before clipping; None if it is unknown.
 
-        A learner that clips it knows it; one that has just been restored knew it then.
+        Only a learner that clips by norm computes it; after a restore it is the saved one.
         """
         norm = None if self._norm is None else self._norm.gradient_norm
         return self.losses.gradient_norm if norm is None else norm
 
     def count(self, losses: list[float]) -> None:
         """Count the updates that have just been made, with their losses in nats per character."""
-        known = self.losses
+        totals = self.losses
         for loss in losses:
-            known.smooth = SMOOTHING * known.smooth + (1 - SMOOTHING) * loss
-            known.sum += loss
-        known.count += len(losses)
+            totals.smooth = SMOOTHING * totals.smooth + (1 - SMOOTHING) * loss
+            totals.sum += loss
+        totals.count += len(losses)
         self.step += len(losses)
 
     def note_best(self, loss: float) -> bool:
-        """Remember the lowest loss; whether this one is it."""
+        """Record a loss in nats per character; return whether it is the lowest so far."""
         best = self.best is None or self.best.loss is None or loss < self.best.loss
         if best:
             self.best = Best(self.step, loss)
         return best
 
     def end_at(self, total: int) -> None:
-        """Let the run end at step `total`; the learning rate gets there smoothly."""
+        """Set the last step to `total`, and replan the rest of the learning rate schedule."""
         if total != self.total:
             self.total = total
             self.schedule.replan(self.step, total)
 
     def is_finite(self) -> bool:
-        """Whether no parameter and no other number of the learner's is NaN or infinite."""
+        """Whether all of the learner's arrays, weights and training state, are finite."""
         return all(np.isfinite(array).all() for array in self.learner.arrays().values())
 
     def meta(self, seconds: float) -> Meta:
-        """Return what a checkpoint holds beside the arrays, after so many seconds of training."""
+        """Return what a checkpoint saves besides arrays; `seconds` is the training time so far."""
         self.losses.gradient_norm = self.gradient_norm
         return Meta(
             step=self.step,
@@ -112,9 +113,9 @@ class TrainState:
         )
 
     def restore(self, saved: Checkpoint) -> list[str]:
-        """Take the state of a checkpoint; returns notes on versions that differ from then.
+        """Restore the state of a checkpoint; return a note for each library version that differs.
 
-        Raises CharloomError if it does not fit the settings.
+        Raises CharloomError if the checkpoint was made with other settings or another dtype.
         """
         meta, dtype = saved.meta, self._config.dtype
         if meta.losses is None or {str(array.dtype) for array in saved.weights.values()} != {dtype}:
@@ -143,6 +144,6 @@ class TrainState:
         ]
 
     def roll_back(self, rollbacks: list[Rollback]) -> None:
-        """Take note of the rollbacks so far: each halves the learning rate."""
+        """Set the rollbacks so far: each halves the learning rate."""
         self.rollbacks = rollbacks
         self.schedule.halvings = len(rollbacks)
