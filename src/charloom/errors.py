@@ -1,5 +1,7 @@
 """The one exception for what a user can mend: its kinds, its facts, its exit statuses."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Literal
 
 Code = Literal[
@@ -39,6 +41,20 @@ class CharloomError(ValueError):
         super().__init__(message)
         self.code = code
         self.facts = facts
+
+
+@contextmanager
+def needs_extra(extra: str, what: str) -> Iterator[None]:
+    """Raise CharloomError, if an import fails, that says which extra of charloom `what` needs."""
+    try:
+        yield
+    except ImportError as error:
+        library = error.name or "a library"
+        raise CharloomError(
+            f"{what} needs {library}, which is not installed: pip install 'charloom[{extra}]'",
+            "missing-library",
+            library=library,
+        ) from None
 
 
 class DivergedError(CharloomError):

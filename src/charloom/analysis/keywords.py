@@ -14,7 +14,7 @@ from charloom.analysis.word_counts import (
     phrases,
     words,
 )
-from charloom.errors import CharloomError
+from charloom.errors import CharloomError, needs_extra
 
 LOST_G2 = 6.63  # p < 0.01
 KEY_G2 = 15.13  # p < 0.0001
@@ -197,14 +197,8 @@ def _collocations(
 
 
 def _by_yake(source: str) -> list[tuple[tuple[str, ...], float]]:
-    try:
+    with needs_extra("analysis", "--yake"):
         from yake import KeywordExtractor
-    except ImportError:
-        raise CharloomError(
-            "YAKE is not installed: leave out --yake, or pip install 'charloom[analysis]'",
-            "missing-library",
-            library="yake",
-        ) from None
     extractor = KeywordExtractor(lan="en", n=LONGEST_PHRASE, top=3 * MAX_KEYWORDS)
     found = ((tuple(words(phrase)), score) for phrase, score in extractor.extract_keywords(source))
     return [(p, score) for p, score in found if 1 < len(p) <= LONGEST_PHRASE][:MAX_KEYWORDS]

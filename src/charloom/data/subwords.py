@@ -16,7 +16,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from charloom.data.tokenizer import Ids
 from charloom.data.vocabulary import UnknownCharacterError, describe
-from charloom.errors import CharloomError
+from charloom.errors import CharloomError, needs_extra
 from charloom.files import one_line
 
 _PIECE = 1 << 20  # characters encoded at once, and about as many more
@@ -193,11 +193,8 @@ class SubwordDecoder:
 
 
 def _load(document: str) -> Any:
-    try:
+    with needs_extra("gpt2", "a model of tokens"):
         from tokenizers import Tokenizer
-    except ImportError:
-        message = "tokenizers is not installed, which tokens need: pip install 'charloom[gpt2]'"
-        raise CharloomError(message, "missing-library", name="tokenizers") from None
     try:
         return Tokenizer.from_str(document)
     except Exception as error:  # it raises no other kind

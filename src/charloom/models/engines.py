@@ -25,7 +25,7 @@ from charloom.config import (
 )
 from charloom.data.tokenizer import Ids, Tokenizer
 from charloom.distributed import place
-from charloom.errors import CharloomError
+from charloom.errors import CharloomError, needs_extra
 from charloom.models.weights import STATE_PREFIXES, Array
 
 State = Any
@@ -235,14 +235,8 @@ def create_model(
 
 def load_torchnet() -> ModuleType:
     """Load the torch engine; raises CharloomError if PyTorch is not installed."""
-    try:
+    with needs_extra("torch", "this"):
         import torch  # noqa: F401
-    except ImportError:
-        raise CharloomError(
-            "this needs PyTorch, which is not installed: pip install 'charloom[torch]'",
-            "missing-library",
-            library="torch",
-        ) from None
     from charloom.models import torchnet
 
     return torchnet

@@ -15,7 +15,7 @@ from pathlib import Path
 from time import perf_counter, time
 from typing import Any
 
-from charloom.errors import CharloomError
+from charloom.errors import needs_extra
 from charloom.formatting import LN2, model_name
 from charloom.training.events import Evaluated, Event, Finished, Progress, Sampled, Started, Warned
 
@@ -56,14 +56,8 @@ def recorded(events: Iterator[Event], folder: Path) -> Iterator[Event]:
 
 def check() -> None:
     """Raise CharloomError if tensorboardX is not installed."""
-    try:
+    with needs_extra("tensorboard", "--tensorboard"):
         import tensorboardX  # noqa: F401
-    except ImportError:
-        message = (
-            "event files need tensorboardX, which is not installed: "
-            "pip install 'charloom[tensorboard]'"
-        )
-        raise CharloomError(message, "missing-library", library="tensorboardX") from None
 
 
 class _Recorder:

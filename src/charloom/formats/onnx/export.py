@@ -5,8 +5,8 @@ from typing import NamedTuple
 
 from charloom.config import NgramConfig, PretrainedConfig
 from charloom.data.vocabulary import Vocabulary
-from charloom.errors import CharloomError
-from charloom.files import replace_file
+from charloom.errors import CharloomError, needs_extra
+from charloom.files import write_output
 from charloom.formats.onnx.comparison import TOLERANCE, Comparison, compare
 from charloom.models.engines import create_model
 from charloom.models.weights import parameter_count
@@ -43,7 +43,9 @@ def export_onnx(run: Run, path: Path, replace: bool = False) -> Exported:
             "taken",
             path=str(path),
         )
-    _find_packages()
+    with needs_extra("onnx", "an ONNX file"):
+        import onnx  # noqa: F401
+        import onnxruntime  # noqa: F401
     from charloom.formats.onnx.contents import contents
     from charloom.formats.onnx.session import OnnxModel
 
@@ -63,14 +65,7 @@ def export_onnx(run: Run, path: Path, replace: bool = False) -> Exported:
             characters=found.characters,
             difference=found.difference,
         )
-    try:
-        replace_file(path, content)
-    except OSError as error:
-        raise CharloomError(
-            f"cannot write {path} ({error.strerror}): choose another --out",
-            "unwritable",
-            path=str(path),
-        ) from None
+    write_output(path, content)
     return Exported(path, len(content), parameters, found)
 
 
@@ -100,16 +95,3 @@ def _exportable(run: Run) -> int:
             parameters=parameters,
         )
     return parameters
-
-
-def _find_packages() -> None:
-    try:
-        import onnx  # noqa: F401
-        import onnxruntime  # noqa: F401
-    except ImportError as error:
-        raise CharloomError(
-            "this needs onnx and onnxruntime, which are not installed: "
-            "pip install 'charloom[onnx]'",
-            "missing-library",
-            library=error.name,
-        ) from None

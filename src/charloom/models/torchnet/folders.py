@@ -21,7 +21,7 @@ import torch
 from torch import nn
 
 from charloom.data.subwords import Subwords
-from charloom.errors import CharloomError
+from charloom.errors import CharloomError, needs_extra
 from charloom.files import one_line
 
 WEIGHTS = ("model.safetensors", "pytorch_model.bin")
@@ -31,14 +31,8 @@ ADVICE = "copy it from where the model came from"
 
 def transformers() -> Any:
     """Import the library, told to print nothing. Raises CharloomError if it is not installed."""
-    try:
+    with needs_extra("gpt2", "a pretrained model"):
         import transformers as library
-    except ImportError:
-        raise CharloomError(
-            "pretrained models need libraries that are not installed: pip install 'charloom[gpt2]'",
-            "missing-library",
-            library="transformers",
-        ) from None
     logging: Any = library.utils.logging
     logging.set_verbosity_error()
     logging.disable_progress_bar()

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from charloom.config import PretrainedConfig, TrainConfig, replace
 from charloom.data.tokenizer import Ids, Tokenizer
-from charloom.errors import CharloomError
+from charloom.errors import CharloomError, needs_extra
 from charloom.models.torchnet import folders
 from charloom.models.torchnet.devices import pick_device, seeded, send_ids
 from charloom.models.torchnet.network import Dropout, Layout, Masks, Network, State
@@ -185,14 +185,8 @@ def _base(config: PretrainedConfig, dtype: str) -> nn.Module:
 
 def _add_adapters(model: nn.Module, rank: int, seed: int) -> None:
     """Put adapters of LoRA (Hu et al. 2021) beside all linear layers but the head."""
-    try:
+    with needs_extra("gpt2", "LoRA"):
         from peft import LoraConfig, inject_adapter_in_model
-    except ImportError:
-        raise CharloomError(
-            "LoRA needs a library that is not installed: pip install 'charloom[gpt2]'",
-            "missing-library",
-            library="peft",
-        ) from None
     turned = any(type(module).__name__ == "Conv1D" for module in model.modules())  # GPT-2's
     settings = LoraConfig(
         r=rank, lora_alpha=LORA_ALPHA, target_modules="all-linear", fan_in_fan_out=turned

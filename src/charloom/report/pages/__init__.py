@@ -6,7 +6,7 @@ escaped, and an open page asks no other machine for anything.
 
 from typing import TYPE_CHECKING, Any
 
-from charloom.errors import CharloomError
+from charloom.errors import needs_extra
 from charloom.formatting import LN2, duration, percent, printable, short_number
 
 if TYPE_CHECKING:
@@ -20,14 +20,8 @@ def page(template: str, **data: Any) -> str:
 
 def environment() -> "Environment":
     """Return jinja2 with charloom's templates and filters; raises as `page` does."""
-    try:
+    with needs_extra("report", "a page"):
         from jinja2 import Environment, PackageLoader, StrictUndefined
-    except ImportError:
-        raise CharloomError(
-            "a page needs jinja2, which is not installed: pip install 'charloom[report]'",
-            "missing-library",
-            library="jinja2",
-        ) from None
     found = Environment(
         loader=PackageLoader("charloom.report.pages"),
         autoescape=True,

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 from charloom.analysis.curves import Axis, Value
-from charloom.errors import CharloomError
+from charloom.errors import needs_extra
 
 
 class Palette(NamedTuple):
@@ -47,18 +47,10 @@ class Look:
 @contextmanager
 def plain_style(palette: Palette) -> Iterator[None]:
     """Set matplotlib's style for a while; raises CharloomError if it is not installed."""
-    try:
+    with needs_extra("report", "a plot"):
         import matplotlib
-    except ImportError:
-        raise CharloomError(
-            "a plot needs matplotlib, which is not installed: pip install 'charloom[report]'",
-            "missing-library",
-            library="matplotlib",
-        ) from None
     style: Any = {
         "font.size": 9,
-        "axes.titlesize": 11,
-        "axes.titleweight": "bold",
         "text.parse_math": False,  # a $ in a name or a sample is a $
         "axes.edgecolor": palette.line,
         "axes.labelcolor": palette.faint,
@@ -72,7 +64,6 @@ def plain_style(palette: Palette) -> Iterator[None]:
         "grid.color": palette.line,
         "grid.linewidth": 0.7,
         "figure.facecolor": palette.paper,
-        "savefig.facecolor": palette.paper,
         "text.color": palette.ink,
         "xtick.color": palette.line,
         "ytick.color": palette.line,
