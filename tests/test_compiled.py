@@ -36,6 +36,7 @@ from charloom.models.optimizers import SLOTS
 from charloom.models.reference import ReferenceLearner, ReferenceModel
 from charloom.models.weights import initial_weights
 from expect import refused
+from rounding import within_rounding
 
 CELLS = ("rnn", "lstm", "gru")
 V = 23
@@ -123,9 +124,12 @@ def historic(cell, length, dtype):
 @pytest.mark.slow
 def test_the_first_updates_of_min_char_lstm_match_in_float64(request):
     reference, compiled, steps = historic("lstm", 16, "float64")
-    for inputs, targets in steps[: 1000 if request.config.getoption("--full") else 200]:
+    count = 1000 if request.config.getoption("--full") else 200
+    for number, (inputs, targets) in enumerate(steps[:count]):
+        if number % 50 == 0:  # along its path a rounding, 1e-16, grows to some 1e-12
+            compiled.load(reference.arrays())
         expected = reference.update(inputs, targets, 0.1)
-        assert compiled.update(inputs, targets, 0.1) == pytest.approx(expected, rel=1e-9)
+        assert compiled.update(inputs, targets, 0.1) == pytest.approx(expected, rel=1e-10)
 
 
 def test_the_first_fifty_updates_of_min_char_lstm_match_in_float32():
@@ -137,7 +141,8 @@ def test_the_first_fifty_updates_of_min_char_lstm_match_in_float32():
 
 @pytest.mark.slow
 def test_four_updates_of_min_char_rnn_match_from_thirty_states_along_its_path():
-    # The path itself is chaotic: 1e-15 in the weights is 2 % of the loss ten updates on.
+    # The path itself is chaotic: 1e-15 in the weights is 2 % of the loss ten updates on. That is
+    # a factor of 20 an update: three of them make 1e-11 of it, and the bound is 100 of these.
     reference, compiled, steps = historic("rnn", 25, "float64")
     for state, (before, after) in enumerate(pairwise(range(0, 310, 10))):
         compiled.load(reference.arrays())
@@ -158,7 +163,9 @@ def test_loss_changes_nothing_and_is_what_update_returns():
     loss = learner.loss(*second)
     for name, array in learner.arrays().items():
         np.testing.assert_array_equal(array, before[name], err_msg=name)
-    assert learner.update(*second, 0.01) == pytest.approx(loss, rel=1e-14)
+    # A mean of 18 losses in float32, each with a rounding or two (6e-8): the kernel that goes
+    # backward, too, may add in another order.
+    assert learner.update(*second, 0.01) == pytest.approx(loss, rel=1e-6)
 
 
 @pytest.mark.parametrize(("cell", "batch"), [("rnn", 20), ("lstm", 17), ("gru", 20)])
@@ -436,10 +443,13 @@ def apply_activations(x, out):
 
 @pytest.mark.parametrize(("dtype", "tolerance"), [("float32", 4e-7), ("float64", 1e-15)])
 def test_activations_are_as_exact_as_they_say(dtype, tolerance):
+    # float64's are the C library's, within two units of the last place, 4.4e-16, and a sigmoid's
+    # sum and quotient. What they are held to is a long double: NumPy's own of float64 depend on
+    # the processor.
     x = np.linspace(-20, 20, 100_001).astype(dtype)
     out = np.empty((3, x.size), dtype)
     apply_activations(x, out)
-    wide = x.astype(np.float64)
+    wide = x.astype(np.longdouble)
     np.testing.assert_allclose(out[0], np.tanh(wide), rtol=tolerance)
     np.testing.assert_allclose(out[1], 1 / (1 + np.exp(-wide)), rtol=0, atol=tolerance)
     np.testing.assert_allclose(out[2], np.exp(wide), rtol=tolerance)
@@ -473,7 +483,8 @@ def test_model_predicts_what_the_reference_predicts(cell, dtype):
         found.append(log_p)
     expected, _ = reference.log_probs(ids, reference.start(3))
     whole, _ = compiled.log_probs(ids, compiled.start(3))
-    tolerance = 1e-10 if dtype == "float64" else 3e-3 if cell == "rnn" else 1e-4
+    # A few hundred roundings, 1e-16 or 6e-8 each: a model's 40 steps amplify none.
+    tolerance = 1e-13 if dtype == "float64" else 2e-5
     np.testing.assert_allclose(whole, expected, atol=tolerance)
     np.testing.assert_allclose(np.stack(found, 1), expected, atol=tolerance)
 
@@ -516,7 +527,8 @@ def test_draw_is_the_slow_twins(logits, temperature, top_k, top_p, min_p, u):
     scores = np.array(logits)
     config = SampleConfig(temperature=temperature, top_k=top_k, top_p=top_p, min_p=min_p)
     filters = (temperature, top_k, top_p, min_p)
-    assert draw(scores, filters, u, np.empty((2, len(scores)))) == reference_draw(scores, config, u)
+    found = draw(scores, filters, u, np.empty((2, len(scores))))
+    assert found == reference_draw(scores, config, u) or found in within_rounding(scores, config, u)
 
 
 @pytest.mark.parametrize("value", [math.nan, math.inf])

@@ -86,7 +86,7 @@ def test_loss_changes_nothing_and_is_what_update_then_returns(cell: str) -> None
     assert_equal(learner.arrays(), before)
     updated = learner.update(*batch(9), 0.1)
     assert type(updated) is float
-    assert updated == pytest.approx(loss, rel=1e-14)
+    assert updated == pytest.approx(loss, rel=1e-12)  # the order of sums may be another
     learner.reset()
     assert learner.loss(*batch(9)) != loss
     assert not learner.arrays()["state.layer1.h"].any()
@@ -229,7 +229,7 @@ def test_parts_one_after_the_other_are_the_whole_step(parts: int, reduction: str
     cut = fresh(model, settings(accumulate=parts, **options), "float64")
     for seed in range(5):
         inputs, targets = batch(seed)
-        assert cut.loss(inputs, targets) == pytest.approx(whole.loss(inputs, targets), rel=1e-14)
+        assert cut.loss(inputs, targets) == pytest.approx(whole.loss(inputs, targets), rel=1e-12)
         expected = whole.update(inputs, targets, 0.05)
         assert cut.update(inputs, targets, 0.05) == pytest.approx(expected, rel=1e-12)
     for name, array in whole.arrays().items():

@@ -6,7 +6,7 @@ import pytest
 
 torch = pytest.importorskip("torch")
 
-from charloom.config import Cell, ModelConfig, SampleConfig  # noqa: E402
+from charloom.config import Cell, ModelConfig, SampleConfig, replace  # noqa: E402
 from charloom.data.vocabulary import Vocabulary  # noqa: E402
 from charloom.generation.sampling import generate_many  # noqa: E402
 from charloom.models.engines import LanguageModel, create_model  # noqa: E402
@@ -81,7 +81,8 @@ def test_what_it_trained_is_opened_by_any_engine_to_the_same_text(
     tmp_path: Path, cell: Cell, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """And losses that are tensors, as they are on a GPU, make the same run."""
-    config = config_of(write_text(tmp_path), cell, "torch")
+    config = replace(config_of(write_text(tmp_path), cell, "torch"), dtype="float64")
+    # In float32 one draw of a million falls on another id, depending on the processor.
     run = new_run(tmp_path / "run", config)
     play(run)
     texts = [
