@@ -11,8 +11,7 @@ demo: .venv/installed  ## Train on the Constitution of the United States in unde
 test: .venv/installed-test  ## Check format, lint and types, and run all tests
 	$(BIN)/ruff format --check
 	$(BIN)/ruff check
-	$(BIN)/mypy
-	$(BIN)/pytest -n 2 --dist worksteal
+	$(BIN)/mypy & types=$$!; $(BIN)/pytest -n 2 --dist worksteal; tests=$$?; wait $$types && exit $$tests
 
 browser:  ## Install Debian's chromium, for the tests of pages (as root)
 	apt-get update -qq
