@@ -15,7 +15,7 @@ from charloom import cli
 from charloom.analysis import comparison as library
 from charloom.config import NgramConfig, replace
 from charloom.data.known_texts import load_corpus
-from charloom.errors import Code, DivergedError
+from charloom.errors import CharloomError, Code
 from charloom.runs.run import Run
 from charloom.training import each_kind, planning
 from charloom.training.events import Event, Finished
@@ -192,7 +192,7 @@ def test_a_signal_ends_it_and_a_broken_network_is_left_out(
 
     def train(run: Run, **more: Any) -> Iterator[Event]:
         if run.path.name == "rnn":
-            raise DivergedError("loss is NaN")
+            raise CharloomError("loss is NaN", "diverged")
         for event in real(run, **more):
             if isinstance(event, Finished) and run.path.name == "lstm":
                 event = Finished("interrupted", signal.SIGTERM, 1, 5, 1.0, None, None, run.path, 1)

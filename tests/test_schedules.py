@@ -8,7 +8,6 @@ from hypothesis import strategies as st
 
 from charloom.config import TrainConfig
 from charloom.training.schedules import Schedule
-from expect import refused
 
 NAMES = ["constant", "step", "exponential", "cosine", "one-cycle", "plateau"]
 
@@ -100,17 +99,6 @@ def test_warm_up_multiplies_every_schedule_by_a_line_from_zero(name):
     if name in ("step", "exponential"):
         after = np.array([plain.rate(step) for step in range(10)])
     np.testing.assert_allclose(rates, np.arange(1, 11) / 10 * after, rtol=1e-14)
-
-
-@pytest.mark.parametrize("name", ["cosine", "one-cycle"])
-def test_a_schedule_with_an_end_must_be_told_where_it_is(name):
-    with refused("bad-setting", field="schedule"):
-        make(schedule=name, total=None)
-
-
-@pytest.mark.parametrize("name", ["constant", "step", "exponential", "plateau"])
-def test_other_schedules_need_no_end(name):
-    assert make(schedule=name, total=None).rate(0) == 0.1
 
 
 @given(

@@ -13,7 +13,6 @@ from typing import (
     Any,
     Literal,
     Never,
-    TypeVar,
     Union,
     get_args,
     get_origin,
@@ -22,6 +21,7 @@ from typing import (
 
 import msgspec
 from msgspec import Meta
+from msgspec.structs import replace as replace  # checks as making one does
 
 from charloom.errors import CharloomError
 
@@ -32,9 +32,6 @@ Dtype = Literal["float32", "float64"]
 Optimizer = Literal["sgd", "adagrad", "rmsprop", "adam", "adamw"]
 ScheduleName = Literal["constant", "step", "exponential", "cosine", "one-cycle", "plateau"]
 Smoothing = Literal["kneser-ney", "witten-bell", "none"]
-
-C = TypeVar("C", bound=msgspec.Struct)
-
 
 Size = Annotated[int, Meta(ge=1, le=65536)]
 Layers = Annotated[int, Meta(ge=1, le=256)]
@@ -204,9 +201,7 @@ class TrainConfig(_Config, frozen=True):
     dropout: BelowOne = 0.0  # share of each layer's outputs, the same all through a step
     schedule: ScheduleName = "constant"
     warmup: Whole = 0  # iterations over which the rate climbs from 0
-    decay_factor: Annotated[float, Meta(gt=0, le=1)] = (
-        0.5  # step, exponential, plateau: what the rate is multiplied by
-    )
+    decay_factor: Factor = 0.5  # step, exponential, plateau: what the rate is multiplied by
     decay_every: Above0 = 1.0  # step, exponential: epochs between two such cuts
     decay_after: AtLeast0 = 0.0  # step, exponential: epochs before the first
     final_rate: Share = 0.0  # cosine, one-cycle, plateau: the rate's floor, a share of its peak
@@ -272,12 +267,6 @@ class RunConfig(_Config, frozen=True):
     dtype: Dtype = "float32"
     preset: str | None = None
     start: str | None = None
-
-
-def replace(config: C, **changes: Any) -> C:
-    """Return `config` with `changes`; raises CharloomError if one is wrong."""
-    fields = {name: getattr(config, name) for name in config.__struct_fields__}
-    return type(config)(**(fields | changes))
 
 
 def differences(then: RunConfig, now: RunConfig) -> list[str]:

@@ -35,12 +35,14 @@ class CharloomError(ValueError):
     change, and at `facts`, the values that the message names ("field", "path", "position").
     """
 
-    status = 2
+    status = 2  # 3 if training diverged: with these settings the model does not learn
 
     def __init__(self, message: str, code: Code = "bad-setting", **facts: object) -> None:
         super().__init__(message)
         self.code = code
         self.facts = facts
+        if code == "diverged":
+            self.status = 3
 
 
 @contextmanager
@@ -57,10 +59,9 @@ def needs_extra(extra: str, what: str) -> Iterator[None]:
         ) from None
 
 
-class DivergedError(CharloomError):
-    """Training diverged again and again: with these settings the model does not learn."""
-
-    status = 3
-
-    def __init__(self, message: str, **facts: object) -> None:
-        super().__init__(message, "diverged", **facts)
+def check_at_least(least: int, **settings: int) -> None:
+    """Raise CharloomError that names the first of some settings that is less."""
+    for field, value in settings.items():
+        if value < least:
+            message = f"{field.replace('_', '-')} is {value}, but it must be at least {least}"
+            raise CharloomError(message, "bad-setting", field=field)

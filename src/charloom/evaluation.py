@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from charloom.data.tokenizer import Ids
-from charloom.errors import CharloomError
+from charloom.errors import CharloomError, check_at_least
 from charloom.models.engines import LanguageModel, State
 from charloom.models.weights import Array
 
@@ -93,9 +93,7 @@ def evaluate(
         raise CharloomError(message, "no-text", characters=N)
     if state is not None:
         lanes = 1
-    if lanes is None:
-        lanes = max(1, min(MAX_LANES, N // LANE_LENGTH))
-    cut = windows(N - 1, lanes)
+    cut = windows(N - 1, max(1, min(MAX_LANES, N // LANE_LENGTH)) if lanes is None else lanes)
     total = 0.0
     for piece in read_windows(model, ids, cut, state):
         total += float(_nats(piece, ids).sum(where=piece.places >= cut.own))
@@ -124,9 +122,7 @@ def chunk_length(lanes: int, vocabulary_size: int) -> int:
 
 def windows(count: int, lanes: int) -> Windows:
     """Cut range(count) into windows, each of which reaches at least WARM_UP back into the last."""
-    if lanes < 1:
-        message = f"lanes is {lanes}, but it must be at least 1"
-        raise CharloomError(message, "bad-setting", field="lanes")
+    check_at_least(1, lanes=lanes)
     if count <= WARM_UP:
         lanes = 1
     step = -(-(count - WARM_UP) // lanes)

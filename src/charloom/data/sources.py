@@ -18,6 +18,7 @@ from typing import NamedTuple
 from charloom.data.known_texts import KNOWN_TEXTS, load_corpus
 from charloom.data.utf8 import CHUNK, STDIN, Changes, decode
 from charloom.errors import CharloomError
+from charloom.formatting import count
 
 STDIN_BYTES = 2**30  # at most: standard input goes to a temporary file, and may have no end
 
@@ -133,7 +134,7 @@ class Tally:
     def skips(self) -> list[str]:
         """Return a sentence for each reason to skip files."""
         return [
-            f"skipped {counted(len(names), 'file')} ({why}): {', '.join(names[:3])}"
+            f"skipped {count(len(names), 'file')} ({why}): {', '.join(names[:3])}"
             + (f" and {len(names) - 3:,} more" if len(names) > 3 else "")
             for why, names in self.skipped.items()
         ]
@@ -145,9 +146,9 @@ class Tally:
             some = f"the byte-order marks of {marks:,} files"
             notes.append(f"removed {'a byte-order mark' if marks == 1 else some}")
         notes += [
-            f"turned {counted(count, f'{kind} line end')} into LF"
+            f"turned {count(self.changes[kind], f'{kind} line end')} into LF"
             for kind in ("CRLF", "lone CR")
-            if (count := self.changes[kind])
+            if self.changes[kind]
         ]
         return (*notes, *self.skips())
 
@@ -258,8 +259,3 @@ def unreadable(path: Path, error: Exception) -> CharloomError:
 def shown(name: str) -> str:
     """Return a file's name as one printable line: it may hold newlines and bytes not in UTF-8."""
     return name if name.isprintable() else repr(name)
-
-
-def counted(number: int, noun: str) -> str:
-    """Return "1 file" or "3 files"."""
-    return f"{number:,} {noun}{'' if number == 1 else 's'}"

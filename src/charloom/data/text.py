@@ -19,13 +19,13 @@ from charloom.data.sources import (
     Part,
     Tally,
     changed,
-    counted,
     find,
     is_special,
     shown,
 )
 from charloom.data.utf8 import STDIN, Changes
 from charloom.errors import CharloomError
+from charloom.formatting import count
 from charloom.progress import Meter, Tell, say_nothing
 
 _SMALL = 2**16  # characters below which a Python set is faster than a table of all of Unicode
@@ -174,12 +174,12 @@ def _scan_folder(parts: Sequence[Part], folder: str, scan: _Scan, tally: Tally) 
             if error.code == "changed-text":
                 raise
             tally.skip(str(error.facts.get("why", "cannot be read")), part.label)
-    count = len(scan.parts) - before
-    if not count:
+    read = len(scan.parts) - before
+    if not read:
         skips = "".join(f", {note}" for note in tally.skips())
         message = f"no text in the folder {shown(folder)}{skips}: name one with UTF-8 text files"
         raise CharloomError(message, "no-text", path=folder)
-    tally.folders.append(f"read {counted(count, 'file')} of the folder {shown(folder)}")
+    tally.folders.append(f"read {count(read, 'file')} of the folder {shown(folder)}")
 
 
 def _states(found: Sequence[Found]) -> States:

@@ -5,7 +5,7 @@ import numpy as np
 from charloom.config import SampleConfig
 from charloom.data.suffix_array import Continuations
 from charloom.data.tokenizer import Tokenizer
-from charloom.errors import CharloomError
+from charloom.errors import check_at_least
 from charloom.generation.draw import draw, weights_of
 from charloom.models.weights import Array
 
@@ -22,9 +22,7 @@ class CopyLimit:
     """
 
     def __init__(self, source: str, most: int) -> None:
-        if most < 1:
-            message = f"max-copy is {most}, but it must be at least 1"
-            raise CharloomError(message, "bad-setting", field="max_copy")
+        check_at_least(1, max_copy=most)
         self.most, self.redrawn, self.ended = most, 0, 0
         self._continuations = Continuations(source, most)
 

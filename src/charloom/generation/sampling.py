@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from charloom.config import SampleConfig
 from charloom.data.tokenizer import Decoder, Ids
-from charloom.errors import CharloomError
+from charloom.errors import CharloomError, check_at_least
 from charloom.evaluation import Windows, read_windows
 from charloom.generation.copy_limit import CopyLimit
 from charloom.generation.draw import draw
@@ -102,10 +102,8 @@ def _write(
     limit: CopyLimit | None,
 ) -> Iterator[list[str]]:
     """Check and encode now, so that errors are raised before the first piece is asked for."""
-    for name, value, least in (("length", length, 0), ("count", count, 1)):
-        if value < least:
-            message = f"{name} is {value}, but it must be at least {least}"
-            raise CharloomError(message, "bad-setting", field=name)
+    check_at_least(0, length=length)
+    check_at_least(1, count=count)
     if limit is not None and model.vocabulary.unit == "tokens":
         message = (
             "max-copy is for models of characters, and this one generates tokens: leave it out"

@@ -25,7 +25,7 @@ from charloom.config import (
 )
 from charloom.data.tokenizer import Ids, Tokenizer
 from charloom.distributed import place
-from charloom.errors import CharloomError, needs_extra
+from charloom.errors import CharloomError, check_at_least, needs_extra
 from charloom.models.weights import STATE_PREFIXES, Array
 
 State = Any
@@ -177,11 +177,7 @@ def create_learner(
     do what is asked.
     """
     RunConfig(dtype=dtype)  # refuses what is no dtype of weights
-    if vocabulary_size < 1:
-        raise CharloomError(
-            f"vocabulary size is {vocabulary_size}, but it must be at least 1",
-            field="vocabulary_size",
-        )
+    check_at_least(1, vocabulary_size=vocabulary_size)
     match pick_engine(engine, model, train), model:
         case "reference", ModelConfig():
             from charloom.models.reference import ReferenceLearner

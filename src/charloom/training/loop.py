@@ -14,7 +14,7 @@ from time import perf_counter, sleep
 from typing import Any
 
 from charloom.config import NetworkConfig, NgramConfig
-from charloom.errors import CharloomError, DivergedError
+from charloom.errors import CharloomError
 from charloom.evaluation import Score
 from charloom.models.engines import create_learner, pick_engine
 from charloom.models.weights import parameter_count
@@ -46,7 +46,7 @@ def train(run: Run, resume: bool = False, began: float | None = None) -> Iterato
     of perf_counter; None is now), or earlier if its validation loss is clearly rising.
 
     If training diverges (see divergence.py), it rolls back to the newest checkpoint with half the
-    learning rate, three times at most; after that it raises DivergedError. A failed write is
+    learning rate, three times at most; after that it raises CharloomError. A failed write is
     retried for ten minutes while training continues. SIGINT, SIGTERM and SIGHUP save a checkpoint
     after the current step and end the stream with `Finished`; a second SIGINT raises
     KeyboardInterrupt. SIGUSR1 saves and training continues. Raises CharloomError if the run was
@@ -248,11 +248,11 @@ class _Trainer:
         before, rate = state.rollbacks, state.schedule.rate(state.step)
         problem = f"training diverged at step {found.step:,}, with a loss of {found.loss:.4g}"
         if len(before) == MOST_ROLLBACKS:
-            raise DivergedError(
+            message = (
                 f"{problem} at learning rate {rate:.3g}, after {MOST_ROLLBACKS} rollbacks, each to "
-                "half the rate: train again with a lower --learning-rate, or with --clip-norm 1",
-                step=found.step,
+                "half the rate: train again with a lower --learning-rate, or with --clip-norm 1"
             )
+            raise CharloomError(message, "diverged", step=found.step)
         state.restore(self.run.checkpoint("latest"))
         self.saved_step = state.step
         state.roll_back([*before, Rollback(at=found.step, to=state.step, loss=repr(found.loss))])

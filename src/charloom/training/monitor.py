@@ -1,7 +1,5 @@
 """What is measured and shown during training; nothing of the learner changes."""
 
-from typing import Any
-
 import msgspec
 
 from charloom.config import RunConfig, replace
@@ -56,22 +54,14 @@ class Monitor:
     def evaluate(self) -> Score:
         """Score the validation text."""
         assert self.validation is not None
-        return evaluate(
-            model_of(self._state.learner, self._run.config, self._run.vocabulary), self.validation
-        )
+        return evaluate(self._model(), self.validation)
 
     def sample(self) -> str:
         """Generate a sample, with a seed of its own at each step."""
         watch = self._run.config.watch
         seed = None if watch.sample.seed is None else watch.sample.seed + self._state.step
         config = replace(watch.sample, seed=seed)
-        return "".join(
-            generate(
-                model_of(self._state.learner, self._run.config, self._run.vocabulary),
-                config,
-                length=watch.sample_length,
-            )
-        )
+        return "".join(generate(self._model(), config, length=watch.sample_length))
 
     def keep(self, text: str, writer: RunWriter) -> Sampled:
         """Write a sample into the run; if the loss is low enough, into generated.txt, too."""
@@ -79,18 +69,31 @@ class Monitor:
         smooth = state.losses.smooth
         if watch.sample_at_best:
             state.losses.sampled = smooth
-        writer.write_sample(state.step, text)
-        if watch.write_below is not None and smooth / state.first_loss < watch.write_below:
-            writer.append_generated(state.step, smooth, text)
+        low = smooth / state.first_loss < (watch.write_below or 0.0)
+        writer.write_sample(state.step, text, smooth if low else None)
         return Sampled(state.step, text)
+
+    def log(self, seconds: float, score: Score | None, writer: RunWriter) -> None:
+        """Add a line of metrics after so many seconds of training: losses since the line before."""
+        state, losses, norm = self._state, self._state.losses, self._state.gradient_norm
+        line = {
+            "step": state.step,
+            "characters": state.characters,
+            "seconds": seconds,
+            "loss": losses.sum / losses.count,
+            "smooth": losses.smooth,
+            "rate": state.schedule.rate(state.step - 1),
+        }
+        line |= {} if norm is None else {"gradient_norm": norm}
+        line |= {"validation": score.nats} if score else {}
+        since = state.step - losses.count  # the step of the line before
+        if rollbacks := [back for back in state.rollbacks if back.to >= since]:
+            line["setbacks"] = msgspec.to_builtins(rollbacks)
+        writer.log(line)
+        losses.sum, losses.count = 0.0, 0
 
     def _model(self) -> LanguageModel:
         return model_of(self._state.learner, self._run.config, self._run.vocabulary)
-
-    def log(self, seconds: float, score: Score | None, writer: RunWriter) -> None:
-        """Add a line of metrics, after so many seconds of training."""
-        writer.log(metrics_line(self._state, seconds, score))
-        self._state.losses.sum, self._state.losses.count = 0.0, 0
 
 
 def model_of(learner: Learner, config: RunConfig, vocabulary: Tokenizer) -> LanguageModel:
@@ -99,21 +102,3 @@ def model_of(learner: Learner, config: RunConfig, vocabulary: Tokenizer) -> Lang
         return learner.model(vocabulary)
     engine = pick_engine(config.engine, config.model, config.train)  # a GPU trains and reads
     return create_model(config.model, learner.arrays(), vocabulary, engine, config.dtype)
-
-
-def metrics_line(state: TrainState, seconds: float, score: Score | None) -> dict[str, Any]:
-    """Return a line of metrics.jsonl; losses are means since the line before."""
-    losses, norm = state.losses, state.gradient_norm
-    line = {
-        "step": state.step,
-        "characters": state.characters,
-        "seconds": seconds,
-        "loss": losses.sum / losses.count,
-        "smooth": losses.smooth,
-        "rate": state.schedule.rate(state.step - 1),
-    }
-    line |= {} if norm is None else {"gradient_norm": norm}
-    line |= {"validation": score.nats} if score else {}
-    since = state.step - losses.count  # the step of the line before
-    rollbacks = [back for back in state.rollbacks if back.to >= since]
-    return line | ({"setbacks": msgspec.to_builtins(rollbacks)} if rollbacks else {})

@@ -10,7 +10,6 @@ from itertools import pairwise
 from typing import NamedTuple
 
 from charloom.config import ModelConfig, NgramConfig, RunConfig, TrainConfig, replace
-from charloom.errors import CharloomError
 from charloom.models.weights import parameter_count
 from charloom.presets import preset
 
@@ -69,7 +68,7 @@ def choose(
     Training ends after MOST_EPOCHS, if that is sooner. `measured` are speeds in characters a
     second, by the number of parameters of the model that was timed. Without `seconds`, the
     iterations or epochs of `config` say how much is read. Of a model that is not recurrent, only
-    dropout and warm-up are chosen. Raises CharloomError if nothing says how long to train.
+    dropout and warm-up are chosen.
     """
     train, model = config.train, config.model
     assert not isinstance(model, NgramConfig)
@@ -155,15 +154,8 @@ def _batch(train: TrainConfig, given: Collection[str], characters: int) -> Train
 def _read(train: TrainConfig, size: Size, seconds: float | None, speed: float) -> float:
     if seconds is not None:
         return min(seconds * speed, float(MOST_EPOCHS * size.characters))
-    ends: list[float] = []
-    if train.iterations is not None:
-        ends.append(float(train.iterations * train.batch * train.length))
-    if train.epochs is not None:
-        ends.append(train.epochs * size.characters)
-    if not ends:
-        message = "nothing says how long to train: give minutes, iterations or epochs"
-        raise CharloomError(message, "bad-setting", field="minutes")
-    return min(ends)
+    steps, epochs = train.iterations or math.inf, train.epochs or math.inf
+    return float(min(steps * train.batch * train.length, epochs * size.characters))
 
 
 def _reasons(
@@ -203,8 +195,6 @@ def _reasons(
 
 
 def _is_largest_for(model: ModelConfig, size: Size) -> bool:
-    larger = next((hidden for hidden in RATES if hidden > model.hidden), None)
-    if larger is None:
-        return False
-    parameters = parameter_count(replace(model, hidden=larger), size.different)
-    return parameters > PARAMETERS_PER_CHARACTER * size.characters
+    larger = [replace(model, hidden=hidden) for hidden in RATES if hidden > model.hidden][:1]
+    most = PARAMETERS_PER_CHARACTER * size.characters
+    return any(parameter_count(one, size.different) > most for one in larger)

@@ -18,7 +18,7 @@ from charloom.config import Dtype, Engine, ModelConfig
 from charloom.data.batches import Streams
 from charloom.data.known_texts import load_corpus
 from charloom.data.vocabulary import Vocabulary
-from charloom.errors import CharloomError
+from charloom.errors import check_at_least
 from charloom.models.engines import create_learner, pick_engine
 from charloom.presets import preset
 from charloom.training.state import SMOOTHING
@@ -100,9 +100,7 @@ def replay(
     `iterations` are those of each; `seed` draws the first weights. Arithmetic is float32, in
     the reference engine float64. Raises CharloomError.
     """
-    if iterations < 1:
-        message = f"iterations is {iterations}, but it must be at least 1"
-        raise CharloomError(message, "bad-setting", field="iterations")
+    check_at_least(1, iterations=iterations)
     for name in PUBLISHED:
         yield from _run(_Walk(name, engine, seed), iterations)
     for name in PUBLISHED:

@@ -3,7 +3,6 @@
 import math
 
 from charloom.config import TrainConfig
-from charloom.errors import CharloomError
 
 RISE = 0.3  # one-cycle: the share of the steps after which the rate is at its peak
 RISE_FROM = 1 / 25  # one-cycle: where it starts, as a share of the peak (fastai, PyTorch)
@@ -31,26 +30,17 @@ class Schedule:
     a line that climbs from 0 before the first to 1 after the last (Goyal et al. 2017); cosine
     and one-cycle begin where it ends.
 
-    `total_steps` is the number of updates in the whole run, None if it has no end (then
-    cosine and one-cycle raise CharloomError); it may change on the way (`replan`).
+    `total_steps` is the number of updates in the whole run; it may change on the way (`replan`).
     `steps_per_epoch` is that of one pass through the training text, not necessarily whole.
     """
 
-    def __init__(
-        self, config: TrainConfig, total_steps: int | None, steps_per_epoch: float
-    ) -> None:
-        if total_steps is None and config.schedule in ("cosine", "one-cycle"):
-            message = (
-                f"the {config.schedule} schedule must know when the run ends: "
-                "give iterations or epochs"
-            )
-            raise CharloomError(message, "bad-setting", field="schedule")
+    def __init__(self, config: TrainConfig, total_steps: int, steps_per_epoch: float) -> None:
         self.needs_losses = config.schedule == "plateau"
         self.total = total_steps
         self._anchor: tuple[int, float] | None = None  # a step, and the progress made by it
         self._config = config
         self._peak = config.learning_rate
-        self._after_warmup = max(1, (total_steps or 0) - config.warmup)
+        self._after_warmup = max(1, total_steps - config.warmup)
         self._interval = config.decay_every * steps_per_epoch
         self._uncut = max(0, math.ceil(config.decay_after / config.decay_every) - 1)
         self._delay = config.decay_after * steps_per_epoch
@@ -89,7 +79,7 @@ class Schedule:
 
     def _done(self, step: int) -> float:
         """The share of the way from the end of the warm-up to the end of the run."""
-        if self._anchor is None or self.total is None:
+        if self._anchor is None:
             return min(1.0, max(0, step - self._config.warmup) / self._after_warmup)
         at, done = self._anchor
         return min(1.0, done + (1 - done) * max(0, step - at) / max(1, self.total - at))
@@ -136,7 +126,7 @@ class Schedule:
     def state(self) -> dict[str, float | int]:
         """Return what `restore` needs to go on exactly; JSON holds it without loss."""
         state: dict[str, float | int] = {}
-        if self._anchor is not None and self.total is not None:
+        if self._anchor is not None:
             state |= {"total": self.total, "at": self._anchor[0], "done": self._anchor[1]}
         if not self.needs_losses:
             return state

@@ -133,7 +133,7 @@ class TrainState:
         self.batches.seek(meta.cursor)
         self._begin_schedule()
         self.schedule.restore(meta.schedule)
-        self.total = self.schedule.total or self.total
+        self.total = self.schedule.total
         self.step, self.due = meta.step, meta.due
         self.best, self.losses = meta.best, meta.losses
         self.roll_back(meta.rollbacks)

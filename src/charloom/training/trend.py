@@ -35,20 +35,18 @@ def history(metrics: Iterable[Mapping[str, Any]]) -> list[Evaluation]:
         losses.append(line["loss"])
         if "validation" in line:
             nats = math.inf if line["validation"] is None else line["validation"]
-            found.append(
-                Evaluation(line["step"], line["seconds"] / 60, nats, sum(losses) / len(losses))
-            )
+            minutes, training = line["seconds"] / 60, sum(losses) / len(losses)
+            found.append(Evaluation(line["step"], minutes, nats, training))
             losses = []
     return found
 
 
 def turned(seen: list[Evaluation]) -> bool:
     """Whether the validation loss is well above its best, evaluation after evaluation."""
-    if not seen:
+    if len(seen) <= EVALS_ABOVE:
         return False
-    best = _best(seen)
-    after = [one.validation for one in seen[best + 1 :][-EVALS_ABOVE:]]
-    return len(after) == EVALS_ABOVE and min(after) > ABOVE * seen[best].validation
+    best, last = best_evaluation(seen), seen[-EVALS_ABOVE:]
+    return all(one.step > best.step and one.validation > ABOVE * best.validation for one in last)
 
 
 def trend(seen: list[Evaluation]) -> Trend | None:
@@ -89,11 +87,7 @@ def longer(minutes: float) -> float:
 
 def best_evaluation(seen: list[Evaluation]) -> Evaluation:
     """Return the evaluation with the lowest validation loss; there must be one."""
-    return seen[_best(seen)]
-
-
-def _best(seen: list[Evaluation]) -> int:
-    return min(range(len(seen)), key=lambda i: seen[i].validation)
+    return min(seen, key=lambda one: one.validation)
 
 
 def _gain(seen: list[Evaluation]) -> float:

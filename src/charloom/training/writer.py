@@ -44,13 +44,11 @@ class RunWriter:
         self._lines = [line for line in self._lines if line["step"] <= step]
         self._run.truncate_metrics(step)
 
-    def write_sample(self, step: int, text: str) -> None:
-        """Keep a sample; if that fails, it is lost."""
+    def write_sample(self, step: int, text: str, loss: float | None = None) -> None:
+        """Keep a sample, with its loss in generated.txt too; if that fails, it is lost."""
         self._attempt(lambda: self._run.write_sample(step, text))
-
-    def append_generated(self, step: int, loss: float, text: str) -> None:
-        """Append a sample to generated.txt, as `write_sample` does."""
-        self._attempt(lambda: self._run.append_generated(step, loss, text))
+        if loss is not None:
+            self._attempt(lambda: self._run.append_generated(step, loss, text))
 
     def save(self, arrays: Mapping[str, Array], meta: Meta) -> Path | None:
         """Write a checkpoint, with the metrics up to it; None if that failed."""
