@@ -60,8 +60,8 @@ def test_resumed_from_any_step_a_run_goes_on_to_the_same_bits(tmp_path, source, 
     if not trials.full:
         ways = [("rnn", "compiled", WAYS[0]), ("lstm", "reference", WAYS[1])]
         ways += [("gru", "compiled", WAYS[2])]
-    long = 101 if trials.full else 26
-    points = [*range(long)] if trials.full else [17]  # tests/test_loop.py stops at others
+    long = 101 if trials.full else 41
+    points = [*range(long)] if trials.full else [30]  # tests/test_loop.py stops at others
     trials.of(3, 18 * 101)
     looks = replace(OFTEN, evaluate_every=10, sample_every=25, checkpoint_every=1, keep=long + 1)
     for number, (cell, engine, way) in enumerate(ways):
