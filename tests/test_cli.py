@@ -8,7 +8,6 @@ import shutil
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
@@ -306,7 +305,22 @@ def test_runs_lists_and_shows(here: Path) -> None:
     assert f"{rows['run']['validation']:.3f} nats" in label(shown, "validation")
 
 
-LONG = ("train", "novel.txt", "--iterations", "1500", *TINY)
+LONG = ("train", "novel.txt", "--iterations", "300", *TINY)
+STOPPED = """
+import os, sys
+from charloom.cli import main
+from charloom.training.state import TrainState
+
+number, count = int(sys.argv.pop(1)), TrainState.count
+
+def counted(self, losses):
+    count(self, losses)
+    if self.step >= 100:
+        os.kill(os.getpid(), number)
+
+TrainState.count = counted
+main()
+"""
 
 
 @pytest.fixture(scope="module")
@@ -319,7 +333,7 @@ def whole(place: Path) -> bytes:
 
 
 def last_weights(run: Path) -> bytes:
-    return (run / "checkpoints" / "00001500" / "model.safetensors").read_bytes()
+    return (run / "checkpoints" / "00000300" / "model.safetensors").read_bytes()
 
 
 @pytest.mark.slow
@@ -328,15 +342,10 @@ def test_a_signal_saves_and_resume_ends_with_the_same_bits(
     folder: Path, whole: bytes, number: signal.Signals, status: int
 ) -> None:
     Path("novel.txt").write_text(TEXT)
-    with subprocess.Popen(
-        [*PROGRAM, *LONG, "--out", "stopped"], stdout=subprocess.PIPE, text=True
-    ) as process:
-        metrics = Path("stopped", "metrics.jsonl")
-        while not metrics.exists() and process.poll() is None:
-            time.sleep(0.01)
-        process.send_signal(number)
-        printed, _ = process.communicate(timeout=60)
-    assert process.returncode == status
-    assert "charloom resume stopped" in printed
+    words = [sys.executable, "-c", STOPPED, f"{number:d}", *LONG, "--out", "stopped"]
+    done = subprocess.run(words, stdout=subprocess.PIPE, text=True, check=False)
+    assert done.returncode == status
+    assert "charloom resume stopped" in done.stdout
+    assert 100 <= Run.open("stopped").checkpoint("latest").meta.step < 300
     charloom("resume", "stopped")
     assert last_weights(Path("stopped")) == whole
