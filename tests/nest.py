@@ -9,7 +9,6 @@ import os
 import signal
 import subprocess
 import sys
-import time
 import traceback
 from contextlib import suppress
 from importlib import import_module
@@ -61,9 +60,9 @@ class Nest:
         command = [*map(str, command)]
         return self._start(ranks, {"command": command}, out, err, hooks or {}, env or {})
 
-    def wait(self, seconds=240.0):
-        """Return the exit statuses; None of what has not ended by then."""
-        return self._ask({"wait": seconds})
+    def wait(self):
+        """Wait until all have ended; return their exit statuses."""
+        return self._ask({"wait": True})
 
     def run(self, ranks, *command, **how):
         """Run a command to its end; returns the statuses."""
@@ -96,6 +95,8 @@ class Nest:
 def _child(rank, port, asked):
     os.setsid()
     import_module("charloom.distributed")._PARENT = os.getppid()  # torchrun's children are no forks
+    team = import_module("charloom.models.torchnet.team")
+    team.GRACE_SECONDS = 60  # on a busy machine it may take long to say what has happened
     alone = asked["start"] == 1 and "task" in asked  # a process as anybody starts it
     os.environ |= asked["env"]
     os.environ |= (
@@ -163,18 +164,6 @@ def _fork(rank, port, asked):
         os._exit(status)
 
 
-def _ended(pids, seconds):
-    statuses, end = {}, time.monotonic() + seconds
-    while len(statuses) < len(pids) and time.monotonic() < end:
-        for pid in pids:
-            if pid not in statuses:
-                ended, status = os.waitpid(pid, os.WNOHANG)
-                if ended:
-                    statuses[pid] = os.waitstatus_to_exitcode(status)
-        time.sleep(0.005)
-    return [statuses.get(pid) for pid in pids]
-
-
 def _serve():
     for name in (
         "numba",
@@ -201,7 +190,7 @@ def _answer(port):
             pids = [_fork(rank, port, asked) for rank in range(asked["start"])]
             answer = pids
         else:
-            answer = _ended(pids, asked["wait"])
+            answer = [os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) for pid in pids]
         print(json.dumps(answer), flush=True)
 
 

@@ -5,6 +5,7 @@ import math
 import os
 import signal
 import time
+from datetime import timedelta
 from pathlib import Path
 
 import numpy as np
@@ -14,7 +15,7 @@ from charloom.config import ModelConfig, TrainConfig, replace
 from charloom.data.batches import open_batches
 from charloom.errors import CharloomError
 from charloom.models.engines import create_learner
-from charloom.models.torchnet import ranks
+from charloom.models.torchnet import ranks, team
 from charloom.models.torchnet.learner import TorchLearner
 from charloom.runs.run import Run
 from charloom.signals import Interrupted
@@ -203,6 +204,27 @@ def full_disk(first, last):
     Run.save = save
 
 
+def impatient_at(number):
+    """Give the others a second only to come to the barrier of that number, and then end."""
+    team.GRACE_SECONDS = 0.1
+    _at_barrier(number, lambda barrier, how: barrier(**how | {"timeout": timedelta(seconds=1)}))
+
+
+def silent_at(number):
+    """Stop this process instead of coming to the barrier of that number."""
+    _at_barrier(number, lambda *_: os.kill(os.getpid(), signal.SIGSTOP))
+
+
+def _at_barrier(number, act):
+    original, left = torch.distributed.monitored_barrier, [number]
+
+    def barrier(**how):
+        left[0] -= 1
+        return act(original, how) if left[0] == 0 else original(**how)
+
+    torch.distributed.monitored_barrier = barrier
+
+
 def late(seconds):
     """Begin so much later."""
     time.sleep(seconds)
@@ -243,10 +265,6 @@ def drift(learner):
 
 def fail(learner):
     raise RuntimeError("a part is broken")
-
-
-def stop(learner):
-    os.kill(os.getpid(), signal.SIGSTOP)
 
 
 def die(learner):

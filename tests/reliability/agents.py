@@ -50,8 +50,8 @@ class Agent:
         if number == signal.SIGKILL:
             self.process.wait()
 
-    def wait(self, seconds=240.0):
-        return self.process.wait(seconds)
+    def wait(self):
+        return self.process.wait()
 
     def ranks(self):
         """Return the ids of the processes that it has started and that live, by rank."""
@@ -76,11 +76,12 @@ def alive(pids):
     return [pid for pid in pids if Path("/proc", str(pid)).exists()]
 
 
-def until(true, seconds=240.0, why=lambda: ""):
-    """Wait until something holds; returns how long that took."""
+def until(true, *agents):
+    """Wait until something holds; returns how long that took. Fails if an agent ends before."""
     began = time.monotonic()
     while not true():
-        assert time.monotonic() - began < seconds, why()
+        for agent in agents:
+            assert agent.process.poll() is None or true(), agent.said
         time.sleep(0.02)
     return time.monotonic() - began
 
