@@ -228,13 +228,15 @@ def test_a_page_holds_hostile_text_as_text(pages, name):
 
 
 def test_an_impossible_character_makes_a_page_whose_data_is_json(pages, place):
-    from charloom.report.pages.surprise import surprise_page
+    from charloom.report.pages import page
+    from charloom.report.pages.surprise import surprise_view
     from charloom.runs.open import open_model
 
     run = made(place / "chain", NgramConfig(order=3, smoothing="none"))
     list(train(run))
     found = surprise(open_model(run), "A line{")
-    content = surprise_page("Chain", "a text", [("chain", found)])
+    view = surprise_view("a text", [("chain", found)])
+    content = page("surprise.html", title="Chain", view=view)
     (data,) = re.findall(
         r'<script type="application/json" class="data">(.*?)</script>', content, re.S
     )

@@ -46,10 +46,10 @@ def counting(text, order=2):
 def test_equal_chances_surprise_by_the_logarithm_of_how_many_there_are():
     found = surprise(uniform(), "ab ab\n")
     assert found.nats == pytest.approx([math.log(4)] * 5, abs=1e-12)
-    assert (found.mean, found.bits) == pytest.approx((math.log(4), 2))
+    assert (found.score.nats, found.score.bits) == pytest.approx((math.log(4), 2))
     assert found.top(0) == [(c, pytest.approx(0.25)) for c in "\n ab"]  # of equals, in order
     assert [found.span(i) for i in range(5)] == [*"b ab\n"]
-    assert found.characters == 5
+    assert found.score.characters == 5
 
 
 def test_counts_surprise_by_what_one_can_count_by_hand():
@@ -58,7 +58,7 @@ def test_counts_surprise_by_what_one_can_count_by_hand():
     assert found.nats == pytest.approx([math.log(2), 0, math.inf])
     assert found.top(0) == [("a", pytest.approx(0.5)), ("b", pytest.approx(0.5))]
     assert found.top(2) == [("b", pytest.approx(1)), ("a", 0)]
-    assert found.mean == math.inf
+    assert found.score.nats == math.inf
     (passage,) = found.passages
     assert (passage.start, passage.end, passage.line) == (1, 4, 1)
 
@@ -69,9 +69,9 @@ def test_the_mean_is_what_evaluate_says(text, seed):
     model = lstm(seed)
     found = surprise(model, text)
     score = evaluate(model, LETTERS.encode(text))
-    assert found.mean == pytest.approx(score.nats, rel=1e-12)
-    assert found.bits == pytest.approx(score.bits, rel=1e-12)
-    assert found.characters == score.characters == len(text) - 1
+    assert found.score.nats == pytest.approx(score.nats, rel=1e-12)
+    assert found.score.bits == pytest.approx(score.bits, rel=1e-12)
+    assert found.score.characters == score.characters == len(text) - 1
     assert (found.text, surprise(model, LETTERS.encode(text)).text) == (text, text)
 
 
@@ -79,7 +79,7 @@ def test_the_mean_is_what_evaluate_says_of_a_text_that_it_reads_in_lanes(monkeyp
     text = "ab ba\nabab " * 3000
     model = counting(text, order=3)
     monkeypatch.setattr("charloom.evaluation.chunk_length", lambda *_: 1000)
-    assert surprise(model, text).mean == pytest.approx(
+    assert surprise(model, text).score.nats == pytest.approx(
         evaluate(model, model.vocabulary.encode(text)).nats
     )
 
@@ -152,7 +152,7 @@ def test_two_models_on_one_text():
     found = difference(one, other)
     # the counts cost log 2, log 2 and 0; equal chances log 2 each time
     assert found.nats == pytest.approx([0, 0, math.log(2)], abs=1e-12)
-    assert (found.first, found.second) == pytest.approx((one.mean, other.mean))
+    assert (found.first, found.second) == pytest.approx((one.score.nats, other.score.nats))
     assert found.mean == pytest.approx(math.log(2) / 3)
     assert found.mean == pytest.approx(-difference(other, one).mean)
     assert found.better
@@ -206,7 +206,7 @@ def tokens():
 def test_of_tokens_each_span_has_whole_characters_and_the_sum_is_the_same(tokens, text):
     model = EveryTokenAlike(tokens)
     found = surprise(model, text)
-    assert found.mean == pytest.approx(evaluate(model, tokens.whole(text)).nats)
+    assert found.score.nats == pytest.approx(evaluate(model, tokens.whole(text)).nats)
     spans = [found.span(i) for i in range(len(found.nats))]
     assert "".join(spans) == text
     assert all(spans)
@@ -222,4 +222,4 @@ def test_characters_and_tokens_compare_by_character(tokens):
     other = surprise(uniform(Vocabulary.from_text(text)), text)
     found = difference(surprise(EveryTokenAlike(tokens), text), other)
     assert (found.start, len(found.nats)) == (1, len(text) - 1)
-    assert found.second == pytest.approx(other.mean)
+    assert found.second == pytest.approx(other.score.nats)

@@ -29,6 +29,11 @@ def extent(name: str, read: int, whole: int) -> str:
     return f"{name}: {part}{count(whole, 'character')}"
 
 
+def line_of(text: str, place: int) -> int:
+    """Return the number of the line that a place in a text is in; the first is 1."""
+    return text.count("\n", 0, place) + 1
+
+
 def speed(per_second: float) -> str:
     """Return characters per second to three digits; more would only flicker."""
     return f"{float(f'{per_second:.3g}'):,.0f} characters/s"

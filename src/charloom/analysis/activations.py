@@ -16,7 +16,6 @@ from charloom.evaluation import Windows, windows
 from charloom.models.engines import LanguageModel
 from charloom.models.reference import ReferenceModel, network
 from charloom.models.reference.transformer import ReferenceTransformer
-from charloom.models.weights import Array
 
 LEFT, RIGHT = 0.1, 0.9  # below and above, a gate is saturated (Karpathy, Johnson & Fei-Fei 2015)
 WINDOW_LENGTH = 2048  # characters that a window has at least, if there are several
@@ -27,7 +26,6 @@ GATES: dict[str, dict[str, int]] = {  # with their places in what `forward` keep
     "lstm": {"i": 3, "f": 4, "o": 5},
     "gru": {"r": 2, "z": 3},
 }
-STATE_NAMES = {"rnn": "h", "lstm": "tanh(c)", "gru": "h"}
 
 Saturation = dict[str, NDArray[np.float64]]
 
@@ -64,12 +62,11 @@ def read_states(model: LanguageModel, ids: Ids) -> States:
 
 def not_recurrent() -> CharloomError:
     """Return the error for a model that has no cells."""
-    return CharloomError(
+    message = (
         "this model is not recurrent and has no cells: name a run of an rnn, lstm, gru, mingru or "
-        "minlstm",
-        "unsupported",
-        field="model",
+        "minlstm"
     )
+    return CharloomError(message, "unsupported", field="model")
 
 
 def is_recurrent(config: NetworkConfig | NgramConfig) -> bool:
@@ -80,7 +77,7 @@ def is_recurrent(config: NetworkConfig | NgramConfig) -> bool:
 
 
 def _read_network(model: ReferenceModel, ids: Ids) -> States:
-    config = model.config
+    config, lstm = model.config, model.config.cell == "lstm"
     weights = {name: w.astype(np.float32) for name, w in model.weights.items()}
     gates, L, H, N = GATES[config.cell], config.layers, config.hidden, len(ids)
     values = np.empty((N, L * H), np.float16)
@@ -93,20 +90,14 @@ def _read_network(model: ReferenceModel, ids: Ids) -> States:
         _, state, cache = network.forward(config, weights, ids[places].T, state)
         new = (places >= own).T  # (T, B)
         for layer, cell in enumerate(cache.cells):
-            values[places.T[new], layer * H : (layer + 1) * H] = _states(config, cell, new)
+            states = cell[2 if lstm else 1][: len(new)][new]
+            values[places.T[new], layer * H : (layer + 1) * H] = np.tanh(states) if lstm else states
             for name, place in gates.items():
                 gate = cell[place][new]
                 left[name][layer] += (gate < LEFT).sum(axis=0)
                 right[name][layer] += (gate > RIGHT).sum(axis=0)
     left, right = ({name: counts[name] / N for name in gates} for counts in (left, right))
-    return States(STATE_NAMES[config.cell], L, values, left, right)
-
-
-def _states(config: ModelConfig, cell: tuple[Array, ...], new: NDArray[np.bool_]) -> Array:
-    """Return a layer's states (n, H) at the n places that are new, from what `forward` keeps."""
-    if config.cell == "lstm":
-        return np.tanh(cell[2][: len(new)][new])
-    return cell[1][: len(new)][new]
+    return States("tanh(c)" if lstm else "h", L, values, left, right)
 
 
 def _read_scanned(model: ReferenceTransformer, ids: Ids) -> States:

@@ -47,7 +47,7 @@ def baselines(
     Raises CharloomError if `held_out` has fewer than two characters, UnknownCharacterError if
     `vocabulary` lacks one.
     """
-    found = [uniform(vocabulary)]
+    found = [Baseline("uniform", math.log(len(vocabulary)))]  # all characters equally likely
     if not train:
         return found
     tell("counting n-grams and compressing")
@@ -56,11 +56,6 @@ def baselines(
         later = thread.submit(compressors, train, held_out)
         found += [unigram(counted, ids, vocabulary), *ngrams(counted, ids, vocabulary)]
         return [*found, *later.result()]
-
-
-def uniform(vocabulary: Vocabulary) -> Baseline:
-    """Return the loss if all characters of the vocabulary are equally likely: ln V."""
-    return Baseline("uniform", math.log(len(vocabulary)))
 
 
 def unigram(train: Ids, held_out: Ids, vocabulary: Vocabulary) -> Baseline:

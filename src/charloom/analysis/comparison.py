@@ -15,7 +15,7 @@ from charloom.analysis.contamination import (
     training_texts,
     warning,
 )
-from charloom.analysis.inputs import HeldOut, Part, shared_held_out
+from charloom.analysis.inputs import HeldOut, Part, decode, shared_held_out
 from charloom.config import NgramConfig, SampleConfig
 from charloom.data.text import Text
 from charloom.data.token_file import map_text
@@ -117,17 +117,13 @@ def compare(
     no one text for all, or no run can read it.
     """
     if not runs:
-        raise CharloomError(
-            "no run to compare: name one or more of those in `charloom runs`", field="runs"
-        )
+        message = "no run to compare: name one or more of those in `charloom runs`"
+        raise CharloomError(message, field="runs")
     own = [run for run in runs if isinstance(run, Run)]
     held = shared_held_out(own) if text is None else HeldOut(text.content, text.name, None)
     if len(held.content) < 2:
-        raise CharloomError(
-            f"{held.name} has {len(held.content)} character: give at least two",
-            "no-text",
-            characters=len(held.content),
-        )
+        message = f"{held.name} has {len(held.content)} character: give at least two"
+        raise CharloomError(message, "no-text", characters=len(held.content))
     tell("looking for the text in the training text")
     texts, notes = training_texts(runs, held.content)
     entries, unread = _score(runs, held, texts, tell, sampling_seconds)
@@ -237,7 +233,7 @@ def _baselines(
     alphabet = {*held.content}.union(*(run.vocabulary.characters for run in runs))
     if texts:
         source = texts[0]
-        train, seen = source.end(BASELINE_IDS), source.overlap
+        train, seen = decode(source.tokenizer, source.ids[-BASELINE_IDS:]), source.overlap
         alphabet |= {*train}
         if len(source.ids) > BASELINE_IDS:
             notes.append(
@@ -260,10 +256,6 @@ def _names(run: Run | Path) -> tuple[str, str]:
     if not isinstance(run, Run):
         return str(run), str(json.loads((run / "config.json").read_bytes())["model_type"])
     return str(run.path), model_name(run.config.model)
-
-
-def _is_ngram(run: Run | Path) -> bool:
-    return isinstance(run, Run) and isinstance(run.config.model, NgramConfig)
 
 
 def _parameters(run: Run | Path, model: LanguageModel) -> int | None:

@@ -22,8 +22,6 @@ WINDOW = 64  # characters in a row that two authors hardly ever share; a power o
 MAX_WINDOWS = 2**16  # of a text that are looked for; of a longer one, every so many
 _BASE = 0x9E3779B97F4A7C15  # odd
 
-Hashes = NDArray[np.uint64]
-
 
 @dataclass
 class TrainingText:
@@ -36,10 +34,6 @@ class TrainingText:
     ids: Ids
     names: list[str]
     overlap: float = 0.0
-
-    def end(self, count: int) -> str:
-        """Return what the last `count` ids stand for."""
-        return decode(self.tokenizer, self.ids[-count:])
 
     def pieces(self) -> Iterator[str]:
         """Yield all of it, a piece at a time."""
@@ -119,7 +113,7 @@ def _lineage(run: Run | Path) -> Iterator[Run]:
             yield from _lineage(Run.open(run.config.start))
 
 
-def _hashes(text: str, window: int) -> Hashes:
+def _hashes(text: str, window: int) -> NDArray[np.uint64]:
     """Text (N,) -> (N - window + 1,), modulo 2^64; a window is put together from two halves.
 
     h(ab) = h(a) BASE^|b| + h(b)

@@ -1,7 +1,7 @@
 """A run's metrics.jsonl and samples/ -> its learning curve, as plain rows."""
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -143,22 +143,6 @@ def spread(samples: Sequence[Sample], most: int) -> list[Sample]:
             min(range(low, high + 1), key=lambda i: abs(math.log(samples[i].step + 1) - wanted))
         )
     return [samples[i] for i in kept]
-
-
-def rows(curves: Iterable[Curve]) -> list[dict[str, Any]]:
-    """Return curves as plain rows, for programs."""
-    return [
-        {
-            "run": curve.name,
-            "model": curve.model,
-            "text": curve.text,
-            "best": curve.best,
-            "points": curve.points,
-            "samples": curve.samples,
-            "setbacks": curve.setbacks,
-        }
-        for curve in curves
-    ]
 
 
 def _point(line: Mapping[str, Any]) -> Point:

@@ -12,13 +12,12 @@ from charloom.data.text import Text, read_text
 from charloom.data.tokenizer import Ids, Tokenizer
 from charloom.data.vocabulary import UnknownCharacterError
 from charloom.errors import CharloomError
-from charloom.formatting import extent, printable
+from charloom.formatting import extent, line_of, printable
 from charloom.generation.sampling import generate
 from charloom.runs.open import is_pretrained, open_model
 from charloom.runs.run import Run
 
 Part = Literal["validation", "test"]
-PARTS = ("train", "validation", "test")  # of a Split
 GENERATED = 20_000  # characters that a run generates at most, if no length is asked for
 FEWEST_GENERATED = 2_000
 
@@ -77,13 +76,11 @@ def training_text(run: Run) -> str:
     ids = run.dataset().train
     characters = run.vocabulary.count(ids)
     if characters > LARGEST:
-        raise CharloomError(
+        message = (
             f"{run.path} was trained on {characters:,} characters, and at most {LARGEST:,} can be "
-            "searched for copies: name a part of its text with --source",
-            "unsupported",
-            characters=characters,
-            most=LARGEST,
+            "searched for copies: name a part of its text with --source"
         )
+        raise CharloomError(message, "unsupported", characters=characters, most=LARGEST)
     return run.vocabulary.decode(ids)
 
 
@@ -101,9 +98,8 @@ def shared_held_out(runs: Sequence[Run]) -> HeldOut:
     validation part, which decided which of their checkpoints is the best.
     """
     if not runs:
-        raise CharloomError(
-            "a pretrained model has no text of its own: name one with --text FILE", "no-text"
-        )
+        message = "a pretrained model has no text of its own: name one with --text FILE"
+        raise CharloomError(message, "no-text")
     first = runs[0]
     for run in runs[1:]:
         _check_same_text(first, run)
@@ -149,7 +145,7 @@ def check_readable(name: str, tokenizer: Tokenizer, text: str) -> None:
     try:
         tokenizer.whole(text)
     except UnknownCharacterError as error:
-        line = text.count("\n", 0, error.position) + 1
+        line = line_of(text, error.position)
         message = f"{name} cannot read the text, line {line:,}: {error}"
         raise CharloomError(message, error.code, **error.facts, line=line) from None
 
@@ -179,7 +175,8 @@ def candidate(
     run, is_text = None, name.startswith("corpus:") or not Path(name, "config.json").is_file()
     if not is_text and not is_pretrained(name):
         run = Run.open(name)
-    if run is None and source is None and (not is_text or _exists(name)):
+    named = name == "-" or name.startswith("corpus:")
+    if run is None and source is None and (not is_text or named or Path(name).exists()):
         kind = "a text" if is_text else "a model without a text of its own"
         raise CharloomError(f"{name} is {kind}: name its source with --source", "no-text")
     notes: list[str] = []
@@ -204,10 +201,6 @@ def candidate(
     return Candidate(name, text, source_name, source_text, human_text, True, seed, tuple(notes))
 
 
-def _exists(name: str) -> bool:
-    return name == "-" or name.startswith("corpus:") or Path(name).exists()
-
-
 def _nothing_held_out(run: Run, instead: str) -> CharloomError:
     message = f"{run.path} held no text out of training: name {instead}"
     return CharloomError(message, "no-text", path=str(run.path))
@@ -216,13 +209,13 @@ def _nothing_held_out(run: Run, instead: str) -> CharloomError:
 def _check_same_text(one: Run, other: Run) -> None:
     """Raises CharloomError, saying how they differ, if two runs held out different texts."""
     runs = one, other
-    splits = [split_of(run) for run in runs]
+    splits = [(s.train, s.validation, s.test) for s in map(split_of, runs)]
     if one.corpus.sha256 != other.corpus.sha256:
         field = "text"
         texts = [f"{run.corpus.name} (SHA-256 {run.corpus.sha256[:8]})" for run in runs]
-    elif any(getattr(splits[0], name) != getattr(splits[1], name) for name in PARTS):
+    elif splits[0] != splits[1]:
         field = "split"
-        texts = [f"the first {split.train.stop:,} characters of it" for split in splits]
+        texts = [f"the first {train.stop:,} characters of it" for train, *_ in splits]
     else:
         return
     trained = ", ".join(f"{run.path} on {text}" for run, text in zip(runs, texts, strict=True))

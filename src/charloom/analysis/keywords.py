@@ -24,8 +24,6 @@ STOP_WORDS = 100  # commonest words, with which no phrase begins or ends
 ENGLISH_SHARE = 0.25  # of a text's words that are stop words; below, it is hardly English
 SIMILARITY = 0.8  # difflib's ratio
 
-Phrases = Counter[tuple[str, ...]]
-
 
 @dataclass(frozen=True)
 class Keyword:
@@ -112,9 +110,8 @@ def keywords(
     own, origin = Counter(words(text)), Counter(words(source))
     for name, counts in (("text", own), ("source", origin)):
         if not counts:
-            raise CharloomError(
-                f"the {name} has no words: there is nothing to compare", "no-text", field=name
-            )
+            message = f"the {name} has no words: there is nothing to compare"
+            raise CharloomError(message, "no-text", field=name)
     sizes = n, N = own.total(), origin.total()
     stop_words = {*sorted(against.counts, key=lambda w: -against.counts[w])[:STOP_WORDS]}
     of_source = _key_words(origin, own, origin, sizes, against)
@@ -123,6 +120,7 @@ def keywords(
     key_phrases = tuple(_row(" ".join(p), here[p], there[p], g2, sizes) for p, g2 in found)
     kept_phrases, lost_phrases, unsure_phrases = _split(key_phrases)
     new = Counter({word: count for word, count in own.items() if word not in origin})
+    people = words(human or "")
     real = n - sum(count for word, count in new.items() if word not in against.counts)
     return Keywords(
         text_words=n,
@@ -136,11 +134,14 @@ def keywords(
         kept_phrases=kept_phrases[:top],
         lost_phrases=lost_phrases[:top],
         unsure_phrases=unsure_phrases,
-        invented=_invented(new, origin, against, top),
+        invented=tuple(
+            Invented(word, new[word], word in against.counts, _near(word, origin))
+            for word in sorted(new, key=lambda word: (-new[word], word))[:top]
+        ),
         invented_words=len(new),
         new_share=new.total() / n,
         real_share=real / n,
-        human_new_share=_new_share(human, origin),
+        human_new_share=sum(w not in origin for w in people) / len(people) if people else None,
         common_share=sum(origin[word] for word in stop_words) / N,
     )
 
@@ -177,7 +178,7 @@ def _split(
 
 
 def _collocations(
-    counts: Phrases, total: int, stop_words: set[str]
+    counts: Counter[tuple[str, ...]], total: int, stop_words: set[str]
 ) -> list[tuple[tuple[str, ...], float]]:
     """Return the phrases with the highest G2, without those that occur only inside another."""
     key = {
@@ -204,19 +205,7 @@ def _by_yake(source: str) -> list[tuple[tuple[str, ...], float]]:
     return [(p, score) for p, score in found if 1 < len(p) <= LONGEST_PHRASE][:MAX_KEYWORDS]
 
 
-def _invented(
-    new: Counter[str], origin: Counter[str], against: Frequencies, top: int
-) -> tuple[Invented, ...]:
-    first = sorted(new, key=lambda word: (-new[word], word))[:top]
-    return tuple(Invented(w, new[w], w in against.counts, _near(w, origin)) for w in first)
-
-
 def _near(word: str, known: Iterable[str]) -> str:
     """Return the known word that is most similar to this one; "" if none is similar."""
     candidates = [other for other in known if abs(len(other) - len(word)) <= 2]
     return next(iter(difflib.get_close_matches(word, candidates, 1, SIMILARITY)), "")
-
-
-def _new_share(human: str | None, origin: Counter[str]) -> float | None:
-    found = words(human or "")
-    return sum(word not in origin for word in found) / len(found) if found else None

@@ -14,9 +14,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from charloom.analysis.activations import States, is_recurrent, not_recurrent, read_states
-from charloom.analysis.surprise import line_of
 from charloom.analysis.text_features import features, varies
 from charloom.errors import CharloomError
+from charloom.formatting import line_of
 from charloom.models.engines import LanguageModel
 from charloom.runs.open import open_model
 from charloom.runs.run import Run
@@ -135,12 +135,11 @@ def neurons(run: Run | LanguageModel, text: str, top: int = 10, drives: int = 3)
     named = features(text)
     usable = [n for n, values in named.items() if all(varies(values[part]) for part in halves)]
     if not usable:
-        raise CharloomError(
+        message = (
             f"a text of {len(text):,} characters is too short to tell what a cell responds to: "
-            "give one of a few thousand",
-            "no-text",
-            characters=len(text),
+            "give one of a few thousand"
         )
+        raise CharloomError(message, "no-text", characters=len(text))
     targets = np.stack([named[name] for name in usable], axis=1)  # (N, F)
     first, second = (correlations(states.values[part], targets[part]) for part in halves)
     choice = np.abs(first).argmax(axis=1)

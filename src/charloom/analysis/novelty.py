@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from charloom.data.suffix_array import match
 from charloom.errors import CharloomError
-from charloom.formatting import percent
+from charloom.formatting import line_of, percent
 
 LONGEST_NGRAM = 50
 MAX_COPIES = 3  # that are returned
@@ -101,9 +101,8 @@ def novelty(text: str, source: str, human: str | None = None) -> Novelty:
     """
     for name, content in (("text", text), ("source", source)):
         if not content:
-            raise CharloomError(
-                f"the {name} is empty: there is nothing to compare", "no-text", field=name
-            )
+            message = f"the {name} is empty: there is nothing to compare"
+            raise CharloomError(message, "no-text", field=name)
     people = (human or "")[: len(text)]
     lengths = match(text + _SEPARATOR + people, source).length
     own, theirs = lengths[: len(text)], lengths[len(text) + 1 :]
@@ -164,15 +163,11 @@ def _copies(text: str, source: str, lengths: NDArray[np.int32], chance: int) -> 
     for start in starts[np.argsort(-lengths[starts], kind="stable")].tolist():
         length = int(lengths[start])
         passage = text[start : start + length]
-        if any(_overlap(start, length, c) or passage in c.passage for c in found):
+        apart = (start + length <= c.start or c.start + c.length <= start for c in found)
+        if not all(apart) or any(passage in c.passage for c in found):
             continue
         offset = source.index(passage)
-        line = source.count("\n", 0, offset) + 1
-        found.append(Copy(start, length, offset, line, passage))
+        found.append(Copy(start, length, offset, line_of(source, offset), passage))
         if len(found) == MAX_COPIES:
             break
     return tuple(found)
-
-
-def _overlap(start: int, length: int, other: Copy) -> bool:
-    return start < other.start + other.length and other.start < start + length

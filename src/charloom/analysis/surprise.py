@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from charloom.data.tokenizer import Ids
 from charloom.errors import CharloomError
 from charloom.evaluation import Score, read_windows
-from charloom.formatting import nats_and_bits, percent
+from charloom.formatting import line_of, nats_and_bits, percent
 from charloom.models.engines import LanguageModel
 
 PREDICTIONS = 5  # the likeliest, kept for each span
@@ -68,24 +68,10 @@ class Surprise:
     passages: tuple[Passage, ...]
 
     @property
-    def characters(self) -> int:
-        """How many characters were predicted."""
-        return len(self.text) - int(self.starts[0])
-
-    @property
-    def mean(self) -> float:
-        """Mean nats per character: the loss on this text."""
-        return float(self.nats.sum()) / self.characters
-
-    @property
-    def bits(self) -> float:
-        """Mean bits per character: nats / ln 2."""
-        return self.mean / math.log(2)
-
-    @property
-    def perplexity(self) -> float:
-        """exp(nats): the number of equally likely choices with the same loss."""
-        return Score(self.mean, self.characters).perplexity
+    def score(self) -> Score:
+        """The loss on this text, over the characters that were predicted."""
+        characters = len(self.text) - int(self.starts[0])
+        return Score(float(self.nats.sum()) / characters, characters)
 
     def span(self, place: int) -> str:
         """Return the text of a span."""
@@ -136,18 +122,16 @@ def surprise(model: LanguageModel, text: str | Ids, passages: int = 8) -> Surpri
     vocabulary = model.vocabulary
     ids = vocabulary.whole(text) if isinstance(text, str) else text
     if len(ids) < 2:
-        raise CharloomError(
-            f"a text of {len(ids)} {vocabulary.unit} has nothing to predict: give a longer one",
-            "no-text",
-            **{vocabulary.unit: len(ids)},
+        message = (
+            f"a text of {len(ids)} {vocabulary.unit} has nothing to predict: give a longer one"
         )
+        raise CharloomError(message, "no-text", **{vocabulary.unit: len(ids)})
     nats, guesses, probabilities = _read(model, ids)
     whole, lengths = vocabulary.decode(ids), vocabulary.lengths[ids]
     begins = np.flatnonzero(lengths[1:])
     if not len(begins):
-        raise CharloomError(
-            "a text of no whole character cannot be scored: give a longer one", "no-text"
-        )
+        message = "a text of no whole character cannot be scored: give a longer one"
+        raise CharloomError(message, "no-text")
     spans = np.searchsorted(begins, np.arange(len(nats)), "right") - 1
     nats = np.bincount(np.maximum(spans, 0), nats).astype(np.float64)
     starts = np.append(np.cumsum(lengths)[begins], len(whole)).astype(np.intp)
@@ -168,9 +152,8 @@ def difference(first: Surprise, second: Surprise, passages: int = 5) -> Differen
         nats = pair[1] - pair[0]
     nats[np.isnan(nats)] = 0  # impossible to both
     if not len(nats):
-        raise CharloomError(
-            "no character is predicted by both models: give a longer text", "no-text"
-        )
+        message = "no character is predicted by both models: give a longer text"
+        raise CharloomError(message, "no-text")
     better, worse = (find_passages(first.text, sign * nats, start, passages) for sign in (1, -1))
     one, other = (float(values.mean()) for values in pair)
     return Difference(start, one, other, nats, float((nats > 0).mean()), better, worse)
@@ -207,11 +190,6 @@ def find_passages(text: str, nats: Floats, first: int, count: int) -> tuple[Pass
         apart = width + 2 * MAX_WIDENING
         sums[max(0, place - apart + 1) : place + apart] = -np.inf
     return tuple(sorted(found, key=lambda passage: -passage.nats))
-
-
-def line_of(text: str, place: int) -> int:
-    """Return the number of the line that a place is in; the first is 1."""
-    return text.count("\n", 0, place) + 1
 
 
 def _read(model: LanguageModel, ids: Ids) -> tuple[Floats, NDArray[np.int32], Floats]:

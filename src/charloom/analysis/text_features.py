@@ -15,7 +15,6 @@ OPENING = {"“": "”", "«": "»", "„": "“"}  # quotation marks that say w
 BRACKETS = {"(": 1, "[": 1, "{": 1, ")": -1, "]": -1, "}": -1}
 MAX_DEPTH = 10  # so that brackets that are never closed do not add up
 
-Codes = NDArray[np.uint32]
 Values = NDArray[np.float64]
 
 
@@ -28,7 +27,6 @@ def features(text: str) -> dict[str, Values]:
     the paragraph if there is none; apostrophes are no quotation marks. "bracket depth" counts
     (, [ and {. "indentation" is how much white space the line begins with.
     """
-    N = len(text)
     is_break = _where(text, lambda c: c == "\n")
     is_space = _where(text, str.isspace)
     is_capital = _where(text, str.isupper)
@@ -47,9 +45,8 @@ def features(text: str) -> dict[str, Values]:
         "punctuation": _where(text, lambda c: unicodedata.category(c)[0] == "P"),
         "inside quotes": _inside_quotes(text),
         "bracket depth": _bracket_depth(text),
-        "indentation": _indentation(text),
+        "indentation": _indentation(is_break, is_space),
     }
-    assert all(values.shape == (N,) for values in found.values())
     return {name: values.astype(np.float64) for name, values in found.items()}
 
 
@@ -102,15 +99,10 @@ def _bracket_depth(text: str) -> NDArray[np.int64]:
     return depth
 
 
-def _indentation(text: str) -> NDArray[np.int64]:
+def _indentation(is_break: NDArray[np.bool_], is_space: NDArray[np.bool_]) -> NDArray[np.intp]:
     """Return how much white space the line so far begins with."""
-    found = np.zeros(len(text), np.int64)
-    indentation, leading = 0, True
-    for place, character in enumerate(text):
-        if character == "\n":
-            indentation, leading = 0, True
-        elif leading:
-            leading = character.isspace()
-            indentation += leading
-        found[place] = indentation
+    N, places = len(is_break), np.arange(len(is_break))
+    begins = places - _since(is_break) + 1
+    next_word = np.minimum.accumulate(np.append(np.where(is_space, N, places), N)[::-1])[::-1]
+    found: NDArray[np.intp] = np.minimum(places + 1, next_word[begins]) - begins
     return found

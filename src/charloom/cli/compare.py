@@ -80,12 +80,11 @@ def _compare(names: Sequence[str], text: str | None, tell: "Tell") -> "Compariso
 
     for name in names:
         if not Path(name).is_dir():
-            raise CharloomError(
+            message = (
                 f"{name} is not a run: name one that `charloom runs` lists, or give "
-                "--budget MINUTES to train on a text",
-                "not-found",
-                path=name,
+                "--budget MINUTES to train on a text"
             )
+            raise CharloomError(message, "not-found", path=name)
     unique = dict.fromkeys(map(Path, names))
     opened = [path if is_pretrained(path) else Run.open(path) for path in unique]
     return library(opened, None if text is None else read_text([text], tell), tell)

@@ -79,6 +79,5 @@ def _read(name: str, vocabulary: "Tokenizer") -> "Ids":
         return map_text(text, vocabulary)
     except UnknownCharacterError as error:
         line = text.head(error.position).count("\n") + 1
-        raise CharloomError(
-            f"{name}, line {line:,}: {error}", "unknown-character", **error.facts, line=line
-        ) from None
+        message = f"{name}, line {line:,}: {error}"
+        raise CharloomError(message, "unknown-character", **error.facts, line=line) from None

@@ -55,7 +55,7 @@ def plot(
     plot of one run ends with samples from its training. Needs the extra charloom[report], but not
     for --json without --out.
     """
-    from charloom.analysis.curves import curve, names, rows
+    from charloom.analysis.curves import curve, names
     from charloom.report.plots.images import write_plot
     from charloom.report.plots.style import Look
     from charloom.runs.run import Run
@@ -63,7 +63,8 @@ def plot(
     opened = [Run.open(path) for path in dict.fromkeys(runs)]
     curves = [curve(run, name) for run, name in zip(opened, names(opened), strict=True)]
     if as_json:
-        echo_json(rows(curves))
+        fields = ("model", "text", "best", "points", "samples", "setbacks")
+        echo_json([{"run": c.name} | {name: getattr(c, name) for name in fields} for c in curves])
     if out is not None or not as_json:
         path = out or free_file("curves.png")
         look = Look(axis, tuple(dict.fromkeys(values)), log, log_y, samples=values[0] == "loss")

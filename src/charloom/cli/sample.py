@@ -96,18 +96,16 @@ def _limit(run: str, most: int) -> "CopyLimit":
     from charloom.runs.run import Run
 
     if is_pretrained(run):
-        raise CharloomError(
-            f"--max-copy needs a training text, and {run} is a model without one: leave it out",
-            "bad-setting",
-            field="max_copy",
+        message = (
+            f"--max-copy needs a training text, and {run} is a model without one: leave it out"
         )
+        raise CharloomError(message, "bad-setting", field="max_copy")
     opened = Run.open(run)
     if opened.vocabulary.unit == "tokens":
-        raise CharloomError(
-            f"--max-copy is for models of characters, and {run} has one of tokens: leave it out",
-            "bad-setting",
-            field="max_copy",
+        message = (
+            f"--max-copy is for models of characters, and {run} has one of tokens: leave it out"
         )
+        raise CharloomError(message, "bad-setting", field="max_copy")
     return CopyLimit(training_text(opened), most)
 
 

@@ -42,9 +42,8 @@ def begun(out: Path | None, asked: RunConfig, given: Collection[str]) -> Run | N
     if place() is None:
         return None
     if out is None:
-        raise CharloomError(
-            "under torchrun give --out RUN: a restart must find the run again", field="out"
-        )
+        message = "under torchrun give --out RUN: a restart must find the run again"
+        raise CharloomError(message, field="out")
     if not (out / "config.json").exists():
         return None
     run = Run.open(out)

@@ -56,7 +56,6 @@ class Subject:
     parameters: int | None
     findings: Section[tuple[Finding, ...]]
     samples: tuple[Sample, ...]
-    sample_count: int
     candidate: Section[Candidate]
     novelty: Section[Novelty]
     keywords: Section[Keywords]
@@ -82,9 +81,8 @@ def gather(runs: Sequence[Run], text: Text | None = None, tell: Tell = say_nothi
     Raises CharloomError if a run's own files are damaged.
     """
     if not runs:
-        raise CharloomError(
-            "no run to report on: name one or more of those in `charloom runs`", field="runs"
-        )
+        message = "no run to report on: name one or more of those in `charloom runs`"
+        raise CharloomError(message, field="runs")
     comparison = attempt(lambda: compare(runs, text, tell))
     pairs = zip(runs, names(runs), strict=True)
     subjects = tuple(_subject(run, name, text, tell) for run, name in pairs)
@@ -126,7 +124,6 @@ def _subject(run: Run, name: str, text: Text | None, tell: Tell) -> Subject:
         parameters=run.parameters,
         findings=attempt(lambda: diagnose(run)),
         samples=tuple(spread(learned.samples, SAMPLES)),
-        sample_count=len(learned.samples),
         candidate=own,
         novelty=copied,
         keywords=words,
@@ -151,7 +148,7 @@ def _rows(subject: Subject) -> dict[str, Any]:
         "samples": subject.samples,
         "novelty": subject.novelty.found or subject.novelty,
         "keywords": subject.keywords.found or subject.keywords,
-        "surprise": {"nats": read.mean, "bits": read.bits, "passages": read.passages}
+        "surprise": {"nats": read.score.nats, "bits": read.score.bits, "passages": read.passages}
         if read
         else subject.surprise,
         "neurons": {"count": cells.count, "responding": cells.responding, "top": cells.top}

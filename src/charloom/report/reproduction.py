@@ -128,11 +128,7 @@ def _known(base: msgspec.Struct, model: msgspec.Struct) -> msgspec.Struct:
     """Return the settings that --model starts from, of the type of `model`."""
     if type(base) is type(model):
         return base
-    return {
-        ModelConfig: BASE.model,
-        NgramConfig: NgramConfig(),
-        TransformerConfig: TransformerConfig(),
-    }[type(model)]
+    return BASE.model if isinstance(model, ModelConfig) else type(model)()
 
 
 def _changed(

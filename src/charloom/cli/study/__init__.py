@@ -1,6 +1,7 @@
 """`charloom study`: what a run learned. One file a command, imported when it is asked for."""
 
-from typing import TYPE_CHECKING
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -44,3 +45,11 @@ def reading(run: "Run | None", name: str | None, length: int | None) -> "Excerpt
     for note in found.notes:
         click.echo(f"charloom: {note}", err=True)
     return found
+
+
+def write_page(path: str, template: str, title: str, view: dict[str, Any]) -> None:
+    """Write a page that is one view."""
+    from charloom.files import write_output
+    from charloom.report.pages import page
+
+    write_output(Path(path), page(template, title=title, view=view).encode())

@@ -1,12 +1,11 @@
 """`charloom study neurons`: cells that respond to features of a text, and where they do."""
 
 from collections.abc import Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from charloom.cli.study import opened, reading
+from charloom.cli.study import opened, reading, write_page
 from charloom.cli.text import echo_json, echo_styled, is_plain, labelled, table
 from charloom.formatting import count, model_name, percent, printable
 
@@ -52,11 +51,10 @@ def neurons(
     check_readable(run, model.vocabulary, read.content)
     found = study(model, read.content, top)
     if html is not None:
-        from charloom.files import write_output
-        from charloom.report.pages.neurons import neurons_page
+        from charloom.report.pages.neurons import neurons_view
 
-        page = neurons_page(f"Cells of {run} and what they respond to", read.label, found)
-        write_output(Path(html), page.encode())
+        title, view = f"Cells of {run} and what they respond to", neurons_view(read.label, found)
+        write_page(html, "neurons.html", title, view)
     if as_json:
         echo_json(_document(run, read.label, found))
         return

@@ -1,12 +1,11 @@
 """`charloom study surprise`: nats for each character of a text, and what was predicted."""
 
 from collections.abc import Iterable, Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from charloom.cli.study import opened, reading
+from charloom.cli.study import opened, reading, write_page
 from charloom.cli.text import echo_json, echo_styled, is_plain, table
 from charloom.formatting import LN2, nats_and_bits, printable
 
@@ -84,12 +83,10 @@ def surprise(run: str, text: str | None, as_json: bool, **options: Any) -> None:
     against = difference(found[0], found[1], options["top"]) if len(found) == 2 else None
     named = list(zip(names, found, strict=True))
     if options["html"] is not None:
-        from charloom.files import write_output
-        from charloom.report.pages.surprise import surprise_page
+        from charloom.report.pages.surprise import surprise_view
 
-        title = f"Surprise: {' and '.join(names)}"
-        page = surprise_page(title, read.label, named, against)
-        write_output(Path(options["html"]), page.encode())
+        title, view = f"Surprise: {' and '.join(names)}", surprise_view(read.label, named, against)
+        write_page(options["html"], "surprise.html", title, view)
     if as_json:
         echo_json(_document(named, read.label, against))
         return
@@ -108,10 +105,10 @@ def _document(
     runs = [
         {
             "run": name,
-            "characters": s.characters,
-            "nats": s.mean,
-            "bits": s.bits,
-            "perplexity": s.perplexity,
+            "characters": s.score.characters,
+            "nats": s.score.nats,
+            "bits": s.score.bits,
+            "perplexity": s.score.perplexity,
             "passages": [_row(p) for p in s.passages],
             "spans": [
                 {"text": s.span(i), "nats": nats, "guesses": s.top(i)}
@@ -143,7 +140,7 @@ def _show(found: "Surprise") -> None:
     digits = [" " if n < 1 else f"{int(min(n, 9))}" for n in nats]
     _show_text(found.text, start, nats, (LEVELS, LEVELS), keys, digits, "digits: nats")
     _show_passages("Most surprising passages, per character", found.passages)
-    click.echo(f"\n{nats_and_bits(found.mean)}, over {found.characters:,} characters.")
+    click.echo(f"\n{nats_and_bits(found.score.nats)}, over {found.score.characters:,} characters.")
 
 
 def _show_difference(named: "Sequence[tuple[str, Surprise]]", against: "Difference") -> None:
@@ -157,7 +154,8 @@ def _show_difference(named: "Sequence[tuple[str, Surprise]]", against: "Differen
     _show_text(one.text, against.start, nats, (WARM, COLD), keys, signs, explained)
     _show_passages(f"Where {first} is better, by how much per character", against.better)
     _show_passages(f"Where {second} is better, by how much per character", against.worse)
-    rows = [(name, f"{s.mean:.4f}", f"{s.bits:.4f}", f"{s.characters:,}") for name, s in named]
+    scores = [(name, s.score) for name, s in named]
+    rows = [(name, f"{s.nats:.4f}", f"{s.bits:.4f}", f"{s.characters:,}") for name, s in scores]
     click.echo("\n" + table(("run", "nats/character", "bits/character", "characters"), rows))
     click.echo("\n" + verdict(against, first, second))
 

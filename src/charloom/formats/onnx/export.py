@@ -38,11 +38,8 @@ def export_onnx(run: Run, path: Path, replace: bool = False) -> Exported:
     """
     parameters = _exportable(run)
     if path.is_dir() or (path.exists() and not replace):
-        raise CharloomError(
-            f"{path} already exists: choose another --out, or --force to replace it",
-            "taken",
-            path=str(path),
-        )
+        message = f"{path} already exists: choose another --out, or --force to replace it"
+        raise CharloomError(message, "taken", path=str(path))
     with needs_extra("onnx", "an ONNX file"):
         import onnx  # noqa: F401
         import onnxruntime  # noqa: F401
@@ -73,25 +70,22 @@ def _exportable(run: Run) -> int:
     """Return how many parameters the file will have; raises CharloomError if there can be none."""
     model = run.config.model
     if isinstance(model, NgramConfig):
-        raise CharloomError(
+        message = (
             f"{run.path} is an n-gram model, and ONNX has operators for networks only: "
-            "train a network",
-            "unsupported",
-            kind="ngram",
+            "train a network"
         )
+        raise CharloomError(message, "unsupported", kind="ngram")
     if isinstance(model, PretrainedConfig):
-        raise CharloomError(
+        message = (
             f"{run.path} is a pretrained model: Hugging Face's optimum exports those, from a "
-            "folder in Hugging Face's format",
-            "unsupported",
-            kind="pretrained",
+            "folder in Hugging Face's format"
         )
+        raise CharloomError(message, "unsupported", kind="pretrained")
     parameters = parameter_count(model, len(run.vocabulary))
     if 4 * parameters > LARGEST:
-        raise CharloomError(
+        message = (
             f"{run.path} has {4 * parameters:,} bytes of parameters in float32, and an ONNX file "
-            "is at most 2 GiB: export a smaller network",
-            "unsupported",
-            parameters=parameters,
+            "is at most 2 GiB: export a smaller network"
         )
+        raise CharloomError(message, "unsupported", parameters=parameters)
     return parameters

@@ -7,14 +7,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from charloom.analysis.neurons import Cell, Drive, Neurons
-from charloom.report.pages import page
 
 SHOWN_LENGTH = 8000  # characters of a text that a page has, with every cell's value
 STEPS = 127  # of a cell's value from 0 to the largest possible one
 
 
 def neurons_view(label: str, found: Neurons) -> dict[str, Any]:
-    """Return the variable `view` of `_neurons.html`; `label` says which text it is."""
+    """Return the variable `view` of `neurons.html`; `label` says which text it is."""
     shown = found.text[:SHOWN_LENGTH]
     cells: dict[str, Cell] = {}
     for cell in (*found.top, *found.by_feature):
@@ -32,11 +31,6 @@ def neurons_view(label: str, found: Neurons) -> dict[str, Any]:
             "begin": places[found.top[0].name],
         },
     }
-
-
-def neurons_page(title: str, label: str, found: Neurons) -> str:
-    """Return a page of its own; raises CharloomError if jinja2 is not installed."""
-    return page("neurons.html", title=title, view=neurons_view(label, found))
 
 
 def _data(found: Neurons, cell: Cell, shown: int) -> dict[str, Any]:

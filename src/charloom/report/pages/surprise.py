@@ -6,7 +6,6 @@ from typing import Any
 import numpy as np
 
 from charloom.analysis.surprise import Difference, Surprise, verdict
-from charloom.report.pages import page
 
 SHOWN_LENGTH = 12_000  # characters of a text that a page has
 INFINITE_NATS = 999  # JSON has no infinity; the script knows this one
@@ -15,7 +14,7 @@ INFINITE_NATS = 999  # JSON has no infinity; the script knows this one
 def surprise_view(
     label: str, named: Sequence[tuple[str, Surprise]], difference: Difference | None = None
 ) -> dict[str, Any]:
-    """Return the variable `view` of `_surprise.html` for one run, or two and their difference.
+    """Return the variable `view` of `surprise.html` for one run, or two and their difference.
 
     `label` says which text it is, and each of `named` is a run's name with its surprise.
     """
@@ -38,16 +37,6 @@ def surprise_view(
             "runs": [_data(name, s, len(shown), alike) for name, s in named],
         },
     }
-
-
-def surprise_page(
-    title: str,
-    label: str,
-    named: Sequence[tuple[str, Surprise]],
-    difference: Difference | None = None,
-) -> str:
-    """Return a page of its own; raises CharloomError if jinja2 is not installed."""
-    return page("surprise.html", title=title, view=surprise_view(label, named, difference))
 
 
 def _spans_until(s: Surprise, shown: int) -> int:

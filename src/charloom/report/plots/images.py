@@ -33,11 +33,8 @@ def write_plot(path: Path, curves: Sequence[Curve], look: Look) -> None:
     """Plot curves into a file, PNG or SVG by its suffix; raises CharloomError."""
     kind = path.suffix.lower()
     if kind not in KINDS:
-        raise CharloomError(
-            f"{path} is neither .png nor .svg: choose one of these suffixes",
-            "unsupported",
-            path=str(path),
-        )
+        message = f"{path} is neither .png nor .svg: choose one of these suffixes"
+        raise CharloomError(message, "unsupported", path=str(path))
     content = _rendered(draw(curves, look), kind[1:], look.palette)
     write_output(path, content)
 
