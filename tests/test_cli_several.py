@@ -12,11 +12,6 @@ from small_runs import write_text
 HERE = Place(0, 2, 0, "127.0.0.1", 29500)
 
 
-@pytest.fixture(autouse=True)
-def started_by_torchrun(monkeypatch):
-    monkeypatch.setattr(several, "place", lambda: HERE)
-
-
 @pytest.fixture
 def run(tmp_path):
     """A run whose settings have been chosen, but for the rate."""
@@ -70,13 +65,6 @@ def test_the_folder_must_be_named(tmp_path):
     values = given(tmp_path)
     with refused("bad-setting", field="out"):
         begun(None, configure(values), values)
-
-
-def test_without_torchrun_nothing_is_gone_on_with(run, tmp_path, monkeypatch):
-    monkeypatch.setattr(several, "place", lambda: None)
-    values = given(tmp_path)
-    assert begun(run.path, configure(values), values) is None
-    assert begun(None, configure(values), values) is None
 
 
 @pytest.mark.parametrize("arguments", [["presets"], ["--help"], ["runs", "train"], []])

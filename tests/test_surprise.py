@@ -124,7 +124,6 @@ def test_a_planted_passage_is_found_with_its_line_and_what_is_around():
         text[first.end :].startswith(first.after),
     ) == (True, True)
     assert first.nats == pytest.approx(nats[first.start - 1 : first.end - 1].mean())
-    assert first.bits == pytest.approx(first.nats / math.log(2))
     assert all(other.nats == pytest.approx(0.125) for other in others)
 
 

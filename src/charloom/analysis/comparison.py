@@ -121,9 +121,6 @@ def compare(
         raise CharloomError(message, field="runs")
     own = [run for run in runs if isinstance(run, Run)]
     held = shared_held_out(own) if text is None else HeldOut(text.content, text.name, None)
-    if len(held.content) < 2:
-        message = f"{held.name} has {len(held.content)} character: give at least two"
-        raise CharloomError(message, "no-text", characters=len(held.content))
     tell("looking for the text in the training text")
     texts, notes = training_texts(runs, held.content)
     entries, unread = _score(runs, held, texts, tell, sampling_seconds)

@@ -14,7 +14,7 @@ from charloom.data.vocabulary import UnknownCharacterError
 from charloom.errors import CharloomError
 from charloom.formatting import extent, line_of, printable
 from charloom.generation.sampling import generate
-from charloom.runs.open import is_pretrained, open_model
+from charloom.runs.open import open_model, open_run
 from charloom.runs.run import Run
 
 Part = Literal["validation", "test"]
@@ -173,8 +173,8 @@ def candidate(
     text, or a folder in Hugging Face's format, the source must be named. Raises CharloomError.
     """
     run, is_text = None, name.startswith("corpus:") or not Path(name, "config.json").is_file()
-    if not is_text and not is_pretrained(name):
-        run = Run.open(name)
+    if not is_text:
+        run = open_run(name)
     named = name == "-" or name.startswith("corpus:")
     if run is None and source is None and (not is_text or named or Path(name).exists()):
         kind = "a text" if is_text else "a model without a text of its own"

@@ -6,7 +6,6 @@ loss that `charloom.evaluation` measures. The unit here is a span: one character
 characters of one token.
 """
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -42,11 +41,6 @@ class Passage:
     text: str
     after: str
     nats: float
-
-    @property
-    def bits(self) -> float:
-        """Mean bits per character: nats / ln 2."""
-        return self.nats / math.log(2)
 
 
 @dataclass(frozen=True)

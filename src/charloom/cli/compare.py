@@ -75,8 +75,7 @@ def compare(
 def _compare(names: Sequence[str], text: str | None, tell: "Tell") -> "Comparison":
     from charloom.analysis.comparison import compare as library
     from charloom.data.text import read_text
-    from charloom.runs.open import is_pretrained
-    from charloom.runs.run import Run
+    from charloom.runs.open import open_run
 
     for name in names:
         if not Path(name).is_dir():
@@ -86,7 +85,7 @@ def _compare(names: Sequence[str], text: str | None, tell: "Tell") -> "Compariso
             )
             raise CharloomError(message, "not-found", path=name)
     unique = dict.fromkeys(map(Path, names))
-    opened = [path if is_pretrained(path) else Run.open(path) for path in unique]
+    opened = [open_run(path) or path for path in unique]
     return library(opened, None if text is None else read_text([text], tell), tell)
 
 

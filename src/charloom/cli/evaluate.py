@@ -26,15 +26,14 @@ def evaluate(run: str, files: tuple[str, ...], as_json: bool) -> None:
     language model in Hugging Face's format.
     """
     from charloom.evaluation import evaluate as score
-    from charloom.runs.open import is_pretrained, open_model
-    from charloom.runs.run import Run
+    from charloom.runs.open import open_model, open_run
 
-    if is_pretrained(run) and not files:
+    opened = open_run(run)
+    if opened is None and not files:
         raise CharloomError(f"{run} is a model without a text of its own: name a FILE", "no-text")
-    opened: str | Run = run if is_pretrained(run) else Run.open(run)
-    model = open_model(opened)
+    model = open_model(opened or run)
     texts = {name: _read(name, model.vocabulary) for name in files}
-    if isinstance(opened, Run):
+    if opened is not None:
         texts = texts or _held_out(opened)
     for name, ids in texts.items():
         if len(ids) < 2:

@@ -78,7 +78,10 @@ def _progress(printed: Printed, name: str, iterations: int) -> str:
 
 def _show(finished: list[Finished], speeds: list[Speed], seed: int) -> None:
     rows = [(run.program.preset, *_figure(figure)) for run in finished for figure in run.figures]
-    times = [(speed.preset, *_times(speed)) for speed in speeds]
+    times = [
+        (s.preset, *(f"{median(t):,.0f}" for t in (s.reference, s.compiled)), f"{s.ratio:.1f}")
+        for s in speeds
+    ]
     click.echo("Smoothed loss, summed over the characters of a step\n")
     click.echo(table(("", "iteration", "published", "charloom", "seconds"), rows))
     click.echo("\n" + click.wrap_text(_note([run.program for run in finished], seed)) + "\n")
@@ -91,11 +94,6 @@ def _figure(figure: Figure) -> tuple[str, ...]:
     if figure.printed is not None:
         ours = (f"{figure.printed.smooth_sum:.4f}", f"{figure.printed.seconds:.1f}")
     return f"{figure.iteration:,}", f"{figure.published:.4f}", *ours
-
-
-def _times(speed: Speed) -> tuple[str, ...]:
-    times = (f"{median(times):,.0f}" for times in (speed.reference, speed.compiled))
-    return *times, f"{speed.ratio:.1f}"
 
 
 def _note(programs: list[Program], seed: int) -> str:

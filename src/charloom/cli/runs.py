@@ -68,11 +68,8 @@ def show(run: str, as_json: bool) -> None:
     checkpoints = steps(opened.checkpoints)
     metrics = opened.metrics()
     if as_json:
-        echo_json(
-            row
-            | {"corpus": opened.corpus, "config": opened.config}
-            | {"checkpoints": checkpoints, "metrics": metrics}
-        )
+        files = {"corpus": opened.corpus, "config": opened.config}
+        echo_json(row | files | {"checkpoints": checkpoints, "metrics": metrics})
         return
     click.echo("\n".join(labelled(_facts(opened, row, checkpoints))))
     click.echo("\n" + _losses(metrics))
@@ -96,6 +93,7 @@ def _summary(run: "Run") -> dict[str, Any]:
     metrics = run.metrics()
     newest = metrics[-1] if metrics else {}
     losses = [(_validation(record), record["step"]) for record in metrics if "validation" in record]
+    created = (run.path / "config.json").stat().st_mtime
     best = min(losses, default=(None, None))
     return {
         "run": str(run.path),
@@ -107,17 +105,13 @@ def _summary(run: "Run") -> dict[str, Any]:
         "seconds": newest.get("seconds", 0.0),
         "validation": best[0],
         "best_step": best[1],
-        "last_trained": run.last_saved or _created(run),
+        "last_trained": run.last_saved or datetime.fromtimestamp(created).astimezone(),
     }
 
 
 def _validation(record: dict[str, Any]) -> float:
     """Return the validation loss of a line of metrics, where null is infinite."""
     return math.inf if record["validation"] is None else record["validation"]
-
-
-def _created(run: "Run") -> datetime:
-    return datetime.fromtimestamp((run.path / "config.json").stat().st_mtime).astimezone()
 
 
 def _line(row: dict[str, Any]) -> tuple[str, ...]:

@@ -92,15 +92,14 @@ def sample(context: click.Context, /, run: str, prompt: str, as_json: bool, **va
 def _limit(run: str, most: int) -> "CopyLimit":
     from charloom.analysis.inputs import training_text
     from charloom.generation.copy_limit import CopyLimit
-    from charloom.runs.open import is_pretrained
-    from charloom.runs.run import Run
+    from charloom.runs.open import open_run
 
-    if is_pretrained(run):
+    opened = open_run(run)
+    if opened is None:
         message = (
             f"--max-copy needs a training text, and {run} is a model without one: leave it out"
         )
         raise CharloomError(message, "bad-setting", field="max_copy")
-    opened = Run.open(run)
     if opened.vocabulary.unit == "tokens":
         message = (
             f"--max-copy is for models of characters, and {run} has one of tokens: leave it out"

@@ -7,7 +7,7 @@ from pathlib import Path
 import click
 
 from charloom.config import RunConfig, differences
-from charloom.distributed import Place, end_with_parent, place
+from charloom.distributed import Place, end_with_parent
 from charloom.errors import CharloomError
 from charloom.models.engines import load_torchnet
 from charloom.runs.run import Run
@@ -36,11 +36,9 @@ def run(command: Callable[[], None], here: Place, arguments: Collection[str]) ->
 def begun(out: Path | None, asked: RunConfig, given: Collection[str]) -> Run | None:
     """Return the run that this very command began before torchrun started it again.
 
-    None if there is none, or if torchrun did not start it. What had been chosen for the run
-    stays. Raises CharloomError if a command with other settings began it.
+    None if there is none. What had been chosen for the run stays. Raises CharloomError if a
+    command with other settings began it.
     """
-    if place() is None:
-        return None
     if out is None:
         message = "under torchrun give --out RUN: a restart must find the run again"
         raise CharloomError(message, field="out")

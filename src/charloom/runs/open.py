@@ -33,6 +33,11 @@ def is_pretrained(folder: str | PathLike[str]) -> bool:
     return isinstance(document, dict) and "model_type" in document
 
 
+def open_run(folder: str | PathLike[str]) -> Run | None:
+    """Open a run; None for a model in Hugging Face's format, which has no text and no settings."""
+    return None if is_pretrained(folder) else Run.open(folder)
+
+
 def open_model(run: str | PathLike[str], engine: Engine = "auto") -> LanguageModel:
     """Open the best model of a run, with any engine, or a model in Hugging Face's format.
 

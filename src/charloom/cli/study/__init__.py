@@ -28,14 +28,6 @@ def study() -> None:
     """Analyse what a run learned."""
 
 
-def opened(path: str) -> "Run | None":
-    """Open a run folder; None for a pretrained model's, which has no text and no settings."""
-    from charloom.runs.open import is_pretrained
-    from charloom.runs.run import Run
-
-    return None if is_pretrained(path) else Run.open(path)
-
-
 def reading(run: "Run | None", name: str | None, length: int | None) -> "Excerpt":
     """Return the first `length` characters of the text `name`, or of what a run held out."""
     from charloom.analysis.inputs import excerpt

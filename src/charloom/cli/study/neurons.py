@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from charloom.cli.study import opened, reading, write_page
+from charloom.cli.study import reading, write_page
 from charloom.cli.text import echo_json, echo_styled, is_plain, labelled, table
 from charloom.formatting import count, model_name, percent, printable
 
@@ -43,8 +43,9 @@ def neurons(
     from charloom.analysis.activations import not_recurrent
     from charloom.analysis.inputs import check_readable
     from charloom.analysis.neurons import neurons as study
+    from charloom.runs.open import open_run
 
-    model = opened(run)
+    model = open_run(run)
     if model is None:
         raise not_recurrent()
     read = reading(model, text, length or READ_LENGTH)

@@ -1,11 +1,11 @@
 """`charloom study surprise`: nats for each character of a text, and what was predicted."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from charloom.cli.study import opened, reading, write_page
+from charloom.cli.study import reading, write_page
 from charloom.cli.text import echo_json, echo_styled, is_plain, table
 from charloom.formatting import LN2, nats_and_bits, printable
 
@@ -68,10 +68,10 @@ def surprise(run: str, text: str | None, as_json: bool, **options: Any) -> None:
     from charloom.analysis.inputs import check_readable, may_have_trained_on
     from charloom.analysis.surprise import difference
     from charloom.analysis.surprise import surprise as study
-    from charloom.runs.open import open_model
+    from charloom.runs.open import open_model, open_run
 
     names = [name for name in (run, options["against"]) if name is not None]
-    runs = [opened(name) for name in names]
+    runs = [open_run(name) for name in names]
     read = reading(runs[0], text, options["length"] or (HELD_OUT_LENGTH if text is None else None))
     if runs[0] and read.held_out and len(runs) > 1 and may_have_trained_on(runs[1], runs[0]):
         click.echo(f"charloom: {names[1]} may be trained on what {names[0]} held out", err=True)
@@ -130,8 +130,8 @@ def _document(
 
 
 def _row(p: "Passage") -> dict[str, Any]:
-    names = ("line", "start", "text", "before", "after", "nats", "bits")
-    return {name: getattr(p, name) for name in names}
+    names = ("line", "start", "text", "before", "after", "nats")
+    return {name: getattr(p, name) for name in names} | {"bits": p.nats / LN2}
 
 
 def _show(found: "Surprise") -> None:
@@ -176,8 +176,11 @@ def _show_text(
         _show_marks(shown, [" "] * start + marks)
         click.echo(f"\n({explained})")
     else:
+        from rich.text import Text
+
         echo_styled(_coloured(shown, start, nats, levels))
-        echo_styled(_legend(keys))
+        legend = (Text(f" {key} ", style or "dim") for key, style in keys)
+        echo_styled(Text("\n") + Text(" ").join(legend))
     if len(text) > SHOWN_LENGTH:
         click.echo(f"({len(text) - SHOWN_LENGTH:,} more characters: --html FILE shows more)")
 
@@ -210,12 +213,6 @@ def _coloured(shown: str, start: int, nats: list[float], levels: tuple[Levels, L
     return coloured
 
 
-def _legend(keys: Iterable[tuple[str, str]]) -> "Text":
-    from rich.text import Text
-
-    return Text("\n") + Text(" ").join(Text(f" {key} ", style or "dim") for key, style in keys)
-
-
 def _show_passages(title: str, passages: "Sequence[Passage]") -> None:
     """Print a line for each passage; without colours, brackets are around it."""
     if not passages:
@@ -223,7 +220,7 @@ def _show_passages(title: str, passages: "Sequence[Passage]") -> None:
     click.echo(f"\n{title}")
     click.echo("  nats   bits    line")
     for p in passages:
-        figures = f"{p.nats:6.2f} {p.bits:6.2f} {p.line:7,}  "
+        figures = f"{p.nats:6.2f} {p.nats / LN2:6.2f} {p.line:7,}  "
         before, inner, after = (
             printable(part).replace("\n", "↵")
             for part in (p.before[-CONTEXT_LENGTH:], p.text, p.after)

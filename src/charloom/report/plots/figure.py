@@ -66,7 +66,11 @@ def draw(curves: Sequence[Curve], look: Look) -> "Figure":
             mark_samples(panels[0], curves[0], samples, look)
             write_samples(figure.add_subplot(grid[-1]), samples, look.palette)
         if look.title:
-            figure.suptitle(_title(curves), x=0.012, ha="left", fontsize=11, fontweight="bold")
+            names = ", ".join(dict.fromkeys(curve.text for curve in curves))
+            title = f"{count(len(curves), 'run')} on {names}"
+            if len(curves) == 1:
+                title = f"{curves[0].name}: {curves[0].model}, trained on {names}"
+            figure.suptitle(title, x=0.012, ha="left", fontsize=11, fontweight="bold")
     return figure
 
 
@@ -244,13 +248,6 @@ def _plain_logarithm(axis: Any, subdivisions: Sequence[float]) -> None:
     axis.set_major_locator(LogLocator(10, subs=subdivisions))
     axis.set_major_formatter(lambda y, _: f"{y:g}")
     axis.set_minor_locator(NullLocator())
-
-
-def _title(curves: Sequence[Curve]) -> str:
-    if len(curves) == 1:
-        return f"{curves[0].name}: {curves[0].model}, trained on {curves[0].text}"
-    texts = [*dict.fromkeys(curve.text for curve in curves)]
-    return f"{count(len(curves), 'run')} on {', '.join(texts)}"
 
 
 def _nothing(curves: Sequence[Curve], value: Value) -> CharloomError:
