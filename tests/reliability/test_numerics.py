@@ -256,7 +256,7 @@ class Bench:
                 loss = right(*arguments, **options)
                 worker = self.learner._workers[self.rng.integers(len(self.learner._workers))]
                 name, place = self.place([*self.shapes], worker.lanes)
-                named_views(worker.flat, self.model, self.V)[name][place] = value
+                named_views(worker.flat_gradient, self.model, self.V)[name][place] = value
                 return loss
 
             self.patch.setattr(self.learner, "_losses", wrong)

@@ -1,6 +1,8 @@
-"""The default engine: the reference's maths in numba, at the machine's speed.
+"""Ids in, losses and updated weights out: the reference's maths in numba, at the machine's speed.
 
-Read products.py, then a cell beside its twin in ``reference/``, then network.py.
+Read products.py, then a cell beside its twin in ``reference/``, then network.py. On the way from
+``charloom train`` to a gradient, `update` in learner.py calls `loss_and_gradient` in network.py:
+there the cell's `backward` (lstm.py) gives dZ, and `gradient_product` dWh = h_before^T dZ.
 """
 
 from charloom.models.compiled.language_model import CompiledModel

@@ -111,7 +111,7 @@ def named_views(flat: Array, config: ModelConfig, V: int) -> dict[str, Array]:
 
 
 def matrices_size(p: Parameters) -> int:
-    """How many of the flat vector's numbers belong to matrices; biases follow."""
+    """How many parameters of the flat vector belong to matrices; biases follow."""
     return sum(array.size for array in (p.embedding, p.Wx0, p.Wx, p.Wh, p.head_W))
 
 

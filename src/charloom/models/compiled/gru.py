@@ -5,7 +5,7 @@
     h = (1 - z) n + z h
 
 `forward` and `backward` take one layer through all T steps. Its `gates` come in as x Wx + b,
-become r z n, and on the way back the gradient dZ of what came in; R = h Wh becomes dR.
+become r, z, n, and in `backward` the gradient dZ of what came in; R = h Wh becomes dR.
 A loop writes to one array only: more, and LLVM gives up proving that they do not overlap.
 """
 
@@ -28,6 +28,7 @@ def forward(gates: Any, h: Any, R: Any, zeros: Any, Wh: Any, packed_Wh: Any, tur
 
 @kernel
 def _step(a: Any, R: Any, h_before: Any, h: Any) -> None:
+    """One time step: a (B, 3, H) becomes r, z, n, and h (B, H) is filled; R is (B, 3, H)."""
     B, H = h.shape
     for b in range(B):
         for gate in range(2):
@@ -41,7 +42,10 @@ def _step(a: Any, R: Any, h_before: Any, h: Any) -> None:
 
 @inlined_kernel
 def backward(gates: Any, h: Any, R: Any, dH: Any, rows: Any, Wh: Any, packed_Wh: Any) -> None:
-    """dH (T, B, H), the gradient of h[1:] -> gates = dZ and R = dR; dH is changed."""
+    """dH (T, B, H), the gradient of h[1:] -> gates = dZ and R = dR; overwrites dH.
+
+    `rows` (3, B, H) is scratch.
+    """
     dh, row = rows[0], rows[1]
     T, B, H = dH.shape
     r_z_n, R_by_gate = gates.reshape(T, B, 3, H), R.reshape(T, B, 3, H)
@@ -56,7 +60,7 @@ def backward(gates: Any, h: Any, R: Any, dH: Any, rows: Any, Wh: Any, packed_Wh:
 
 @kernel
 def _add_carried(dH: Any, dh: Any, a: Any) -> None:
-    """Add dh z, what reaches h_before past the gates."""
+    """dH += dh z: the part of the gradient of h_before that passes through no matrix."""
     B, H = dh.shape
     for b in range(B):
         for j in range(H):
@@ -65,7 +69,7 @@ def _add_carried(dH: Any, dh: Any, a: Any) -> None:
 
 @kernel
 def _step_back(a: Any, R: Any, dh: Any, h_before: Any, scratch: Any) -> None:
-    """The gates become the gradients of what went into them: sigmoid' = sigmoid (1 - sigmoid)."""
+    """r, z, n in a (B, 3, H) become dZ, and R becomes dR: sigmoid' = sigmoid (1 - sigmoid)."""
     B, H = dh.shape
     for b in range(B):
         u = scratch[b]

@@ -1,4 +1,8 @@
-"""The compiled engine's Learner: lanes in shards, a thread for each, one optimiser step."""
+"""The compiled engine's learner: batches in, losses out; one optimiser step for each batch.
+
+A batch is cut into shards of 16 lanes. Threads compute the shards' gradients (`loss_and_gradient`
+in network.py), which are added up before the optimiser step (`move` in optimizers.py).
+"""
 
 import math
 from collections.abc import Callable, Mapping
@@ -41,9 +45,9 @@ class _Worker(NamedTuple):
     """What one thread works on."""
 
     lanes: slice  # of the batch
-    flat: Array  # its gradient (P,)
+    flat_gradient: Array  # (P,)
     packed: Packed
-    gradient: Parameters  # views of `flat`
+    gradient: Parameters  # views of `flat_gradient`
     shard: Shard
     scratch: Scratch
 
@@ -89,16 +93,16 @@ class CompiledLearner:
         self._fill(inputs, targets)
         if self._train.dropout:
             self._draw_masks()
-        loss = self._losses(inputs, targets, learns=True)
+        loss = self._run_workers(inputs, targets, learns=True)
         first, *others = self._workers
         seen = first.scratch.seen
         for other in others:
-            add_gradient(first.flat, other.flat, seen, other.scratch.seen)
+            add_gradient(first.flat_gradient, other.flat_gradient, seen, other.scratch.seen)
         if not math.isfinite(loss):
             return loss
-        moved = (self._flat, first.flat, self._slots, seen)
+        vectors = (self._flat, first.flat_gradient, self._slots, seen)
         sizes = (self._row_width, self._matrices)
-        arguments = (*moved, *sizes, self._rule, float(learning_rate), self._updates + 1)
+        arguments = (*vectors, *sizes, self._rule, float(learning_rate), self._updates + 1)
         if self._move is None:
             self._move = entry(move, arguments)
         if not self._move(*arguments):
@@ -109,7 +113,7 @@ class CompiledLearner:
     def loss(self, inputs: Ids, targets: Ids) -> float:
         """Return the loss of (B, T) from the carried state, without dropout; nothing changes."""
         self._fill(inputs, targets)
-        return self._losses(inputs, targets, learns=False) / inputs.size
+        return self._run_workers(inputs, targets, learns=False) / inputs.size
 
     @property
     def gradient_norm(self) -> float | None:
@@ -193,13 +197,16 @@ class CompiledLearner:
             for worker in self._workers:
                 worker.shard.mask[layer] = mask[worker.lanes]
 
-    def _losses(self, inputs: Ids, targets: Ids, learns: bool) -> float:
-        """Run every worker on what `_fill` copied; return their summed losses."""
+    def _run_workers(self, inputs: Ids, targets: Ids, learns: bool) -> float:
+        """Run every worker on what `_fill` copied; return the summed loss (nats) of all characters.
+
+        If it `learns`, each worker also fills its gradient and carries its state on.
+        """
         scale = 1 / inputs.size if self._train.reduction == "mean" else 1.0
         work = []
         for _, _, packed, gradient, shard, scratch in self._workers:
-            dropping = shard if learns else shard._replace(dropped=shard.dropped[:0])
-            work.append((self._parameters, packed, gradient, dropping, scratch, scale, learns))
+            buffers = shard if learns else shard._replace(dropped=shard.dropped[:0])
+            work.append((self._parameters, packed, gradient, buffers, scratch, scale, learns))
         if self._loss_and_gradient is None:
             self._loss_and_gradient = entry(loss_and_gradient, work[0])
         try:

@@ -5,8 +5,8 @@
     h = o tanh(c)
 
 `forward` and `backward` take one layer through all T steps. Its `gates` come in as x Wx + b,
-become i f o g, and on the way back the gradient dZ of what came in: one array in one place
-in the cache. A loop writes to one array only: more, and LLVM gives up proving that they do
+become i, f, o, g, and in `backward` the gradient dZ of what came in: one array serves for all
+three. A loop writes to one array only: more, and LLVM gives up proving that they do
 not overlap.
 """
 
@@ -19,7 +19,10 @@ from charloom.models.jit import inlined_kernel, kernel
 
 @inlined_kernel
 def forward(gates: Any, h: Any, c: Any, tanh_c: Any, Wh: Any, packed_Wh: Any, turn: int) -> None:
-    """gates (T, B, 4H), h[0] and c[0] -> gates, h[1:] and c[1:], tanh_c (T, B, H)."""
+    """gates (T, B, 4H), h[0] and c[0] -> gates, h[1:] and c[1:], tanh_c (T, B, H).
+
+    h and c are (T + 1, B, H), Wh (H, 4H). In place; `turn` as in network.py.
+    """
     T, B, H = tanh_c.shape
     i_f_o_g = gates.reshape(T, B, 4, H)
     for t in range(T):
@@ -29,6 +32,7 @@ def forward(gates: Any, h: Any, c: Any, tanh_c: Any, Wh: Any, packed_Wh: Any, tu
 
 @kernel
 def _step(a: Any, c_before: Any, c: Any, tanh_c: Any, h: Any) -> None:
+    """One time step: a (B, 4, H) becomes i, f, o, g; c, tanh_c and h (B, H) are filled."""
     B, H = h.shape
     for b in range(B):
         for gate in range(3):
@@ -46,7 +50,7 @@ def _step(a: Any, c_before: Any, c: Any, tanh_c: Any, h: Any) -> None:
 
 @inlined_kernel
 def backward(gates: Any, c: Any, tanh_c: Any, dH: Any, rows: Any, Wh: Any, packed_Wh: Any) -> None:
-    """dH (T, B, H), the gradient of h[1:] -> gates = dZ."""
+    """dH (T, B, H), the gradient of h[1:] -> gates = dZ; `rows` (3, B, H) is scratch."""
     dh, dc, row = rows[0], rows[1], rows[2]
     T, B, H = tanh_c.shape
     i_f_o_g = gates.reshape(T, B, 4, H)
@@ -60,7 +64,10 @@ def backward(gates: Any, c: Any, tanh_c: Any, dH: Any, rows: Any, Wh: Any, packe
 
 @kernel
 def _step_back(a: Any, dh: Any, dc: Any, c_before: Any, tanh_c: Any, scratch: Any) -> None:
-    """The gates become the gradients of what went into them: sigmoid' = sigmoid (1 - sigmoid)."""
+    """i, f, o, g in a (B, 4, H) become dZ; dc (B, H) becomes that of c_before.
+
+    sigmoid' = sigmoid (1 - sigmoid), tanh' = 1 - tanh^2.
+    """
     B, H = dh.shape
     for b in range(B):
         u = scratch[b]

@@ -26,7 +26,7 @@ from charloom.models.jit import inlined_kernel, kernel
 
 @kernel
 def pack_weights(parameters: Any, packed: Any) -> None:
-    """Lay out the parameters in `packed`, as far as it has room."""
+    """Pack the weight matrices for `product`; an array of `packed` that is empty is skipped."""
     for layer in range(parameters.Wh.shape[0]):
         pack(packed.Wh[layer], parameters.Wh[layer])
     for layer in range(parameters.Wx.shape[0]):
@@ -39,11 +39,12 @@ def pack_weights(parameters: Any, packed: Any) -> None:
 def forward(parameters: Any, packed: Any, shard: Any, turn: Any) -> None:
     """shard.ids (T, B) -> shard.logits (T, B, V), from the state at shard.h[:, 0].
 
-    `turn` counts what was read before, for `product`. `embed` comes first.
+    `embed` must have filled shard.lookup. `turn` is how many time steps were read before: `product`
+    alternates its direction with it.
     """
     T, B, V = shard.logits.shape
     L, N, dropped = parameters.Wh.shape[0], T * B, shard.dropped
-    _enter(shard.gates[0], shard.ids, parameters.Wx0, parameters.b[0, 0], shard.lookup)
+    _input_product(shard.gates[0], shard.ids, parameters.Wx0, parameters.b[0, 0], shard.lookup)
     for layer in range(L):
         gates, h = shard.gates[layer], shard.h[layer]
         if layer:  # Z = x Wx + b
@@ -66,10 +67,10 @@ def forward(parameters: Any, packed: Any, shard: Any, turn: Any) -> None:
 
 @inlined_kernel
 def backward(parameters: Any, gradient: Any, shard: Any, scratch: Any) -> None:
-    """Fill `gradient` from shard.logits, which `cross_entropy` made the loss's gradient by them.
+    """Fill `gradient` from shard.logits, which `cross_entropy` has overwritten with dlogits.
 
-    Of its first matrix (the one that ids look rows up in) only the rows in scratch.seen are
-    written; the others are zero since they were made.
+    Of the matrix that ids look rows up in (the embedding, or Wx0 for one-hot inputs) only the rows
+    in scratch.seen are written; the others have been zero from the start.
     """
     T, B, V = shard.logits.shape
     L, H, N, dropped = parameters.Wh.shape[0], parameters.Wh.shape[1], T * B, shard.dropped
@@ -91,7 +92,7 @@ def backward(parameters: Any, gradient: Any, shard: Any, scratch: Any) -> None:
             gru.backward(gates, h, R, dH, rows, Wh, packed_Wh)
         else:
             rnn.backward(gates, h, dH, rows, Wh, packed_Wh)
-        # dWh = h_before^T dR, db = the sum of the rows of dZ
+        # dWh = h_before^T dR, db = the sum of the rows of dZ. Only for a GRU is dR not dZ.
         dZ, dR, h_before = gates.reshape(N, -1), R.reshape(N, -1), h[:T].reshape(N, H)
         gradient_product(gradient.Wh[layer], zeros, h_before, dR, panel)
         _sum_rows(gradient.b[layer, 0], dZ)
@@ -117,9 +118,9 @@ def backward(parameters: Any, gradient: Any, shard: Any, scratch: Any) -> None:
 
 @inlined_kernel
 def _outputs(dropped: Any, h: Any, layer: int) -> Any:
-    """Return what a layer hands up, (T B, H); `dropped` is empty without dropout."""
-    handed = dropped[layer] if dropped.shape[0] else h[layer, 1:]
-    return handed.reshape(-1, h.shape[3])
+    """Return the outputs of a layer, (T B, H), after dropout if there is any."""
+    outputs = dropped[layer] if dropped.shape[0] else h[layer, 1:]
+    return outputs.reshape(-1, h.shape[3])
 
 
 @kernel
@@ -163,7 +164,7 @@ def embed(embedding: Any, Wx: Any, packed_Wx: Any, b: Any, lookup: Any, ids: Any
 
 
 @kernel
-def _enter(Z: Any, ids: Any, Wx: Any, b: Any, lookup: Any) -> None:
+def _input_product(Z: Any, ids: Any, Wx: Any, b: Any, lookup: Any) -> None:
     """Z (T, B, GH) = x Wx + b of layer 0. A one-hot x times Wx is the row that the id names."""
     for t in range(ids.shape[0]):
         for i in range(ids.shape[1]):
@@ -180,7 +181,7 @@ def _enter(Z: Any, ids: Any, Wx: Any, b: Any, lookup: Any) -> None:
 
 @kernel
 def _clear_rows(rows: Any, seen: Any, place: Any) -> int:
-    """Zero the rows that the last update wrote; return how many ids there are in this one."""
+    """Zero the rows that the last update wrote; return how many distinct ids this one has."""
     count = 0
     for v in range(seen.size):
         if seen[v]:
@@ -192,7 +193,7 @@ def _clear_rows(rows: Any, seen: Any, place: Any) -> int:
 
 @kernel
 def _add_rows(to: Any, ids: Any, place: Any, dZ: Any) -> None:
-    """Add each of dZ (T, B, GH) to the row of its id, or to that in its place in the table."""
+    """Add each row of dZ (T, B, GH) to the row of its id, or, with `place`, to row place[id]."""
     for t in range(ids.shape[0]):
         for b in range(ids.shape[1]):
             v = ids[t, b]
@@ -272,7 +273,7 @@ def _sum_rows(out: Any, rows: Any) -> None:
 
 @kernel
 def add_gradient(to: Any, other: Any, seen: Any, other_seen: Any) -> None:
-    """Add another shard's flat gradient (P,) and the rows (V,) that it has seen."""
+    """Add another shard's flat gradient (P,), and mark the ids (V,) that it has seen."""
     for i in range(to.size):
         to[i] += other[i]
     for v in range(seen.size):
@@ -289,10 +290,10 @@ def loss_and_gradient(
     scale: float,
     learns: bool,
 ) -> float:
-    """Return the summed loss of a shard in nats, on shard.targets.
+    """Return the loss of a shard against shard.targets, in nats, summed over its characters.
 
-    If it `learns`, fill `gradient` with `scale` times that of the loss, and carry the state on:
-    that after the last character becomes that before the first.
+    If it `learns`, also fill `gradient` with `scale` times the gradient of that loss, and carry
+    the state on: that after the last character becomes that before the first.
     """
     pack_weights(parameters, packed)
     lookup, ids = shard.lookup, shard.ids
@@ -308,6 +309,6 @@ def loss_and_gradient(
 
 @kernel
 def carry(state: Any) -> None:
-    """state[:, 0] = state[:, -1], for h or c (L, T + 1, B, H), if there is one."""
+    """state[:, 0] = state[:, -1], for h or c (L, T + 1, B, H); c is empty unless an LSTM's."""
     for layer in range(state.shape[0]):
         copy(state[layer, 0], state[layer, state.shape[1] - 1])

@@ -43,7 +43,7 @@ def aligned(shape: tuple[int, ...], dtype: DTypeLike) -> Array:
 
 
 def packed_size(K: int, N: int, dtype: DTypeLike) -> int:
-    """Return how many numbers a matrix (K, N) takes at most when packed, either way."""
+    """Return how many elements a packed matrix (K, N) takes at most, by `pack` or `pack_back`."""
     width = VECTOR_BYTES // np.dtype(dtype).itemsize
     return K * (N + 2 * width)
 
@@ -51,9 +51,9 @@ def packed_size(K: int, N: int, dtype: DTypeLike) -> int:
 class Place(NamedTuple):
     """Where a matrix lies: walks over it need no more, and are compiled once for all layouts."""
 
-    address: int  # of its first number
-    row: int  # bytes from one to the next
-    column: int
+    address: int  # of its first element
+    row: int  # bytes from one row to the next
+    column: int  # bytes from one column to the next
 
 
 @inlined_kernel
@@ -63,14 +63,14 @@ def _address(array: Any) -> Any:
 
 @inlined_kernel
 def _place(matrix: Any) -> Place:
-    """One row serves every row of C, as in NumPy's broadcasting."""
+    """Return where a matrix lies; one of a single row is broadcast over all rows, as in NumPy."""
     row = matrix.strides[0] if matrix.shape[0] > 1 else 0
     return Place(_address(matrix), row, matrix.strides[1])
 
 
 @inlined_kernel
 def _panel(left: int, width: int) -> int:
-    """Return how many registers of `width` numbers the next panel is wide; `left` columns are."""
+    """Return the next panel's width in registers of `width` elements, for `left` columns."""
     return 2 if left > width else 1
 
 
@@ -119,7 +119,7 @@ def product(C: Any, base: Any, A: Any, B: Any, packed: Any, turn: int) -> None:
 def back_product(C: Any, base: Any, A: Any, B: Any, packed: Any, turn: int) -> None:
     """C = base + A B^T: (M, N) = base + (M, K) (N, K)^T, with B given by `pack_back`, too.
 
-    As `product`; but if `packed` is empty, each number is a dot product of contiguous rows, and
+    As `product`; but if `packed` is empty, each element is a dot product of contiguous rows, and
     C is not `base`.
     """
     if packed.size:
@@ -132,6 +132,7 @@ def back_product(C: Any, base: Any, A: Any, B: Any, packed: Any, turn: int) -> N
 
 @inlined_kernel
 def _by_panels(C: Any, base: Any, A: Any, packed: Any) -> None:
+    """C = base + A B for a packed B (K, N), panel by panel."""
     (M, N), K = C.shape, A.shape[1]
     width, panel = VECTOR_BYTES // C.itemsize, _address(packed)
     zero, places = C.dtype.type(0), (_place(C), _place(base), _place(A))
@@ -144,7 +145,7 @@ def _by_panels(C: Any, base: Any, A: Any, packed: Any) -> None:
 def _walk_panel(
     zero: Any, item: int, places: Any, panel: int, M: int, K: int, left: int, j: int
 ) -> None:
-    """Every row of the columns of C from j on, `left` in all, that the panel of B gives."""
+    """Compute the columns of C that one panel of B gives: from j on, of `left` that remain."""
     C, base, A = places
     width = VECTOR_BYTES // item
     vectors = _panel(left, width)
@@ -204,6 +205,7 @@ def _by_rows(C: Any, base: Any, A: Any, B: Any, back: int) -> None:
 
 @inlined_kernel
 def _by_dots(C: Any, base: Any, A: Any, B: Any, back: int) -> None:
+    """C = base + A B^T, B (N, K) unpacked: a register of dot products at a time."""
     (M, N), K = C.shape, A.shape[1]
     item, width = C.itemsize, VECTOR_BYTES // C.itemsize
     zero, c, d, a, b = C.dtype.type(0), _place(C), _place(base), _place(A), _place(B)
@@ -219,7 +221,7 @@ def _by_dots(C: Any, base: Any, A: Any, B: Any, back: int) -> None:
 
 @kernel
 def _dot_by_dot(C: Any, base: Any, A: Any, B: Any) -> None:
-    """For a C narrower than a register."""
+    """C = base + A B^T for a C (M, N) narrower than a register."""
     M, N = C.shape
     for i in range(M):
         for j in range(N):
@@ -231,7 +233,7 @@ def _dot_by_dot(C: Any, base: Any, A: Any, B: Any) -> None:
 
 @kernel
 def gradient_product(C: Any, zeros: Any, A: Any, B: Any, packed: Any) -> None:
-    """C = A^T B: (M, N) = (K, M)^T (K, N), the gradient of weights that A met on the way to B.
+    """C = A^T B: (M, N) = (K, M)^T (K, N), the gradient of W from y = A W and B = dy.
 
     `zeros` is (1, >= N); packed holds BLOCK rows of one panel. The rows K are taken in blocks, so
     that those of A stay in the second-level cache.

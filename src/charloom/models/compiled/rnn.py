@@ -1,7 +1,7 @@
 """The vanilla recurrent cell: h = tanh(x Wx + h Wh + b). Elman 1990; min-char-rnn.
 
-`forward` and `backward` take one layer through all T steps. Its `gates` come in as x Wx + b; on
-the way back they become their gradient dZ.
+`forward` and `backward` take one layer through all T steps. Its `gates` come in as x Wx + b, and
+become the sum x Wx + b + h Wh; in `backward` they become the gradient dZ of that sum.
 """
 
 from typing import Any
@@ -21,6 +21,7 @@ def forward(gates: Any, h: Any, Wh: Any, packed_Wh: Any, turn: int) -> None:
 
 @kernel
 def _step(a: Any, h: Any) -> None:
+    """h = tanh(a), both (B, H)."""
     B, H = h.shape
     for b in range(B):
         for j in range(H):
@@ -29,7 +30,7 @@ def _step(a: Any, h: Any) -> None:
 
 @inlined_kernel
 def backward(gates: Any, h: Any, dH: Any, rows: Any, Wh: Any, packed_Wh: Any) -> None:
-    """dH (T, B, H), the gradient of h[1:] -> gates = dZ."""
+    """dH (T, B, H), the gradient of h[1:] -> gates = dZ; `rows` (3, B, H) is scratch."""
     dh, T = rows[0], gates.shape[0]
     copy(dh, dH[T - 1])
     for t in range(T - 1, -1, -1):
@@ -40,7 +41,7 @@ def backward(gates: Any, h: Any, dH: Any, rows: Any, Wh: Any, packed_Wh: Any) ->
 
 @kernel
 def _step_back(dz: Any, dh: Any, h: Any) -> None:
-    """dz = dh tanh', and tanh' = 1 - tanh^2."""
+    """dz = dh (1 - h^2), all (B, H): tanh' = 1 - tanh^2."""
     B, H = h.shape
     for b in range(B):
         for j in range(H):
