@@ -33,10 +33,10 @@ State = Any
 
 @runtime_checkable
 class LanguageModel(Protocol):
-    """What the sampler, evaluation and studies read text with.
+    """What the sampler, evaluation and studies predict the next character with.
 
-    A state belongs to the model that made it and is never changed in place, so that one can
-    go back to an older one.
+    A state belongs to the model that made it and is never changed in place, so that a
+    caller can return to an earlier one.
     """
 
     @property
@@ -44,7 +44,7 @@ class LanguageModel(Protocol):
         """The characters or tokens that ids stand for."""
 
     def start(self, lanes: int) -> State:
-        """Return the state before any character, for `lanes` independent texts."""
+        """Return the state before any character, for `lanes` texts read side by side (B)."""
 
     def step(self, ids: Ids, state: State) -> tuple[Array, State]:
         """Read ids (B,): log-probabilities (B, V) of the next character, and the state after."""
@@ -58,9 +58,9 @@ class Learner(Protocol):
     """What the training loop drives: a model with its gradients and its optimiser."""
 
     def update(self, inputs: Ids, targets: Ids, learning_rate: float) -> float:
-        """Take one step on inputs and targets (B, T), and carry the state on to the next.
+        """Update the weights once on inputs and targets (B, T); carry the state to the next call.
 
-        Returns the loss before the step, with dropout, in mean nats per character; NaN if the
+        Returns the loss before the update, with dropout, in mean nats per character; NaN if the
         loss is finite but its gradient is not. If it returns NaN or infinity, weights, optimiser
         slots and the count of updates are as before; the carried state may not be.
         Raises CharloomError if the shapes are not (B, T) or an id is not in [0, V).
@@ -73,30 +73,30 @@ class Learner(Protocol):
         """Forget the carried state."""
 
     def arrays(self) -> dict[str, Array]:
-        """Return all that is to be saved, for reading, valid until the next update.
+        """Return all arrays that a checkpoint saves: read-only, valid until the next update.
 
         Weights have their names; the training state is under ``optimizer.``, ``state.`` and
         ``rng.`` (`learner_arrays.state_array_shapes`).
         """
 
     def load(self, arrays: Mapping[str, Array]) -> None:
-        """Take weights alone, or all that `arrays` gave; raises CharloomError on a misfit."""
+        """Load weights alone, or all that `arrays` gave; raises CharloomError if they misfit."""
 
 
 @runtime_checkable
 class LendsModel(Protocol):
-    """A learner that can be read with as it stands."""
+    """A learner whose current model can be used without copying its weights."""
 
     def model(self, vocabulary: Tokenizer) -> LanguageModel:
         """Return the model as it is now, without a copy of its weights.
 
-        Valid until the next update; reading with it changes nothing of the learner.
+        Valid until the next update; using it does not change the learner.
         """
 
 
 @runtime_checkable
 class ReportsGradientNorm(Protocol):
-    """A learner that knows how long its last gradient was."""
+    """A learner that knows the norm of its last gradient."""
 
     @property
     def gradient_norm(self) -> float | None:
@@ -106,37 +106,37 @@ class ReportsGradientNorm(Protocol):
 def pick_engine(
     engine: Engine, model: NetworkConfig | NgramConfig, train: TrainConfig | None = None
 ) -> Engine:
-    """Resolve "auto"; `train` is None for a model that only reads.
+    """Return the engine to use, "auto" resolved; `train` is None for a model that only predicts.
 
     The compiled engine computes recurrent networks, and the torch engine all else. The torch
     engine also trains recurrent networks if it finds a GPU or if `train` asks for what it alone
-    can do. The reference engine reads transformers if PyTorch is not installed.
-    Raises CharloomError if there is no such engine, or if it cannot do what is asked.
+    can do. The reference engine predicts with transformers if PyTorch is not installed.
+    Raises CharloomError if no engine has that name, or if it cannot do what is asked.
     """
-    RunConfig(engine=engine)  # refuses what is no engine
-    readable = isinstance(model, TransformerConfig) and train is None
-    known = isinstance(model, ModelConfig | NgramConfig)
-    wanted = _needs_torch(train) if known else "this model"
+    RunConfig(engine=engine)  # raises if there is no such engine
+    predicts = isinstance(model, TransformerConfig) and train is None
+    without_torch = isinstance(model, ModelConfig | NgramConfig)
+    torch_only = _needs_torch(train) if without_torch else "this model"
     if engine == "auto":
-        if readable and not has_torch():
+        if predicts and not has_torch():
             return "reference"
-        return "torch" if wanted or (train and has_gpu()) else "compiled"
-    if engine == "torch" or not wanted or (engine == "reference" and readable):
+        return "torch" if torch_only or (train and has_gpu()) else "compiled"
+    if engine == "torch" or not torch_only or (engine == "reference" and predicts):
         return engine
     raise CharloomError(
-        f"the {engine} engine cannot do {wanted}: leave out --engine, or choose torch",
+        f"the {engine} engine cannot do {torch_only}: leave out --engine, or choose torch",
         "unsupported",
         engine=engine,
-        asked=wanted,
+        asked=torch_only,
     )
 
 
 def _needs_torch(train: TrainConfig | None) -> str:
-    """Name the first thing asked for that only PyTorch does; empty if nothing is."""
+    """Return the first setting that only PyTorch supports; "" if there is none."""
     if train is None:
         return ""
     asked = {
-        "several processes": place() is not None,  # of several, one may be all that is left
+        "several processes": place() is not None,  # even if only one of them is left
         f"--precision {train.precision}": train.precision != "full",
         "--accumulate": train.accumulate > 1,
         "--compile": train.compile,
@@ -176,7 +176,7 @@ def create_learner(
     Raises CharloomError if a setting is out of range, or if the engine is not installed or cannot
     do what is asked.
     """
-    RunConfig(dtype=dtype)  # refuses what is no dtype of weights
+    RunConfig(dtype=dtype)  # raises if weights cannot have this dtype
     check_at_least(1, vocabulary_size=vocabulary_size)
     match pick_engine(engine, model, train), model:
         case "reference", ModelConfig():

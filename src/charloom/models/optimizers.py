@@ -1,4 +1,4 @@
-"""Gradients in, moved weights out: five optimisers and two ways to clip.
+"""Gradients in, updated weights out: five optimisers and two ways to clip.
 
 This is the arithmetic as one reads it, over named arrays and in place; the other engines have
 the same formulas and are tested against these. A rule is a function of one weight array w, its
@@ -40,10 +40,10 @@ class Optimizer:
         }
 
     def step(self, weights: Weights, gradients: Weights, learning_rate: float) -> bool:
-        """Clip the gradients (norm first, then values) and move the weights, both in place.
+        """Clip the gradients (norm first, then values) and update the weights, both in place.
 
-        Returns whether it moved. If a gradient, or the norm that is to be clipped, is NaN or
-        infinite, it does not, and no weight, slot or count changes.
+        Returns whether it did. If a gradient, or the norm that is to be clipped, is NaN or
+        infinite, it returns False, and no weight, slot or count changes.
         """
         if self.config.clip_norm is not None:
             self.norm = clip_norm(gradients, self.config.clip_norm)
@@ -57,10 +57,10 @@ class Optimizer:
         self.updates += 1
         for name, w in weights.items():
             slots = {slot: arrays[name] for slot, arrays in self.slots.items()}
-            self._move(w, gradients[name], slots, float(learning_rate))
+            self._update(w, gradients[name], slots, float(learning_rate))
         return True
 
-    def _move(self, w: Array, dw: Array, slots: Weights, rate: float) -> None:
+    def _update(self, w: Array, dw: Array, slots: Weights, rate: float) -> None:
         config = self.config
         match config.optimizer:
             case "sgd":
@@ -91,7 +91,7 @@ def clip_norm(gradients: Weights, limit: float) -> float:
 
 
 def clip_value(gradients: Weights, limit: float) -> None:
-    """Move each element of the gradients that is outside +-limit to that bound."""
+    """Clip each element of the gradients to +-limit, in place."""
     for dw in gradients.values():
         np.clip(dw, -limit, limit, out=dw)
 
@@ -136,7 +136,7 @@ def adam(
 
 
 def decay_weights(w: Array, rate: float, weight_decay: float) -> None:
-    """AdamW's decay (Loshchilov & Hutter 2019, algorithm 2), before Adam's own move.
+    """AdamW's decay (Loshchilov & Hutter 2019, algorithm 2), before Adam's own update.
 
     w -= rate weight_decay w, for matrices, embeddings included, but not for biases: a bias
     multiplies no input, so a smaller one does not make the network smoother. The rate

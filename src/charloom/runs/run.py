@@ -57,8 +57,8 @@ from charloom.runs.tensors import Array, expected_arrays
 
 _LARGEST_VOCABULARY = 2**26  # bytes: all of Unicode, or 256,000 tokens, as JSON in ASCII is smaller
 
-_BEGINNING = {"vocabulary.json", "corpus.json", ".config.json.new", "checkpoints", "samples"}
-_BEGINNING |= {"ids.npy", "ids.json", ".ids.npy.new", ".ids.json.new", ".ids.mark"}
+_CREATED_FIRST = {"vocabulary.json", "corpus.json", ".config.json.new", "checkpoints", "samples"}
+_CREATED_FIRST |= {"ids.npy", "ids.json", ".ids.npy.new", ".ids.json.new", ".ids.mark"}
 
 Which = Literal["best", "latest"] | int
 
@@ -112,7 +112,7 @@ class Run:
         text: Text,
         tell: Tell = say_nothing,
     ) -> Self:
-        """Begin a run in a folder that is new or empty; raises CharloomError for any other."""
+        """Create a run in a folder that is new or empty; raises CharloomError for any other."""
         path = Path(path)
         corpus = Corpus.of(text, config.data.sources)
         run = cls(path, config, vocabulary, corpus)
@@ -124,7 +124,9 @@ class Run:
             write_file(path / "vocabulary.json", [vocabulary.to_json().encode()])
             write_file(path / "corpus.json", [_pretty(corpus)])
             run._dataset.begin(text, tell)
-            replace_file(path / "config.json", _pretty(config))  # whole, or there is no run
+            replace_file(
+                path / "config.json", _pretty(config)
+            )  # the last, and atomic: without it there is no run
             sync_folder(path.parent)
         except OSError as error:
             raise unwritable(path, error, "choose another folder") from error
@@ -156,7 +158,9 @@ class Run:
         for folder in self._samples, self.checkpoints:
             refuse_link(folder)
         for file_path in path, self._metrics, self._samples / "generated.txt":
-            if file_path.exists() or file_path.is_symlink():  # what is written into is no pipe
+            if (
+                file_path.exists() or file_path.is_symlink()
+            ):  # refuse a pipe or device in their place
                 plain_size(file_path)
         with _writing(path):
             file = path.open("a+")
@@ -180,9 +184,9 @@ class Run:
         return self._dataset.read()
 
     def dataset(self, tell: Tell = say_nothing) -> Dataset:
-        """Return the text as ids, cut into parts; they are written when this is first called.
+        """Return the text as ids, split into parts; the first call writes them to ids.npy.
 
-        Progress is reported to `tell`. Raises CharloomError if the text is another now, or if
+        Progress is reported to `tell`. Raises CharloomError if the text has changed, or if
         another process is writing the ids.
         """
         return self._dataset.open(tell)
@@ -193,19 +197,19 @@ class Run:
             metrics.append(self._metrics, record)
 
     def metrics(self) -> list[dict[str, Any]]:
-        """Return what was measured, by step, without a line that was cut short at the end.
+        """Return the lines of metrics, by step, without a last line that was cut short.
 
         Raises CharloomError if a line before the last is damaged.
         """
         return [record for _, record in metrics.lines(self._metrics)]
 
     def truncate_metrics(self, step: int) -> None:
-        """Remove what was measured after `step`: it is about to be measured again."""
+        """Remove the lines after `step`: training is about to repeat those steps."""
         with _writing(self._metrics):
             metrics.truncate(self._metrics, step)
 
     def write_sample(self, step: int, text: str) -> Path:
-        """Write what was generated at `step` to a file; returns its path."""
+        """Write a sample that was generated at `step`; return the path of its file."""
         path = self._samples / f"{step:08d}.txt"
         with _writing(path):
             self._samples.mkdir(exist_ok=True)
@@ -295,9 +299,9 @@ def _pretty(struct: msgspec.Struct) -> bytes:
 
 
 def _clear_folder(path: Path) -> None:
-    """Make room for a run: only what a kill left of another's beginning is removed."""
+    """Remove what an interrupted `create` left; raises CharloomError if there is anything else."""
     names = {*_names(path)} if path.is_dir() else set()
-    if names - _BEGINNING:
+    if names - _CREATED_FIRST:
         what = "holds a run already" if "config.json" in names else "is not empty"
         raise CharloomError(f"{path} {what}: choose another folder", "taken", path=str(path))
     for name in names:

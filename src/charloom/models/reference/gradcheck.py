@@ -19,7 +19,7 @@ from charloom.models.reference import network
 from charloom.models.reference.operations import cross_entropy
 from charloom.models.weights import Array, Weights, weight_shapes
 
-THRESHOLD = 1e-6  # relative error that central differences in float64 explain
+THRESHOLD = 1e-6  # relative error: below it, central differences in float64 explain the difference
 EMBEDDINGS = {"one-hot": 0, "embedded": 3}
 LAYERS = (1, 2, 3)
 
@@ -93,7 +93,7 @@ def check_gradients(
 
 @dataclass(frozen=True)
 class CellCheck:
-    """How far the gradient of one weight, of so many parameters, is from the loss's slope."""
+    """The relative error of the gradient of one weight array, of `numbers` parameters."""
 
     cell: Cell
     inputs: str

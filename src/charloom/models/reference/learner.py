@@ -1,4 +1,4 @@
-"""One update of training: loss, gradients by backpropagation through time, moved weights."""
+"""One update of training: loss, gradients by backpropagation through time, new weights."""
 
 import math
 from collections.abc import Mapping
@@ -19,7 +19,7 @@ from charloom.models.weights import Array, Weights, initial_weights, state_shape
 class ReferenceLearner:
     """The `Learner` protocol in plain NumPy, which also lends its model.
 
-    `dtype` is "float64" or "float32"; `seed`, by default `train.seed`, draws the first
+    `dtype` is "float64" or "float32"; `seed`, by default `train.seed`, draws the initial
     weights and the dropout masks. The state carried from step to step starts at zero.
     """
 
@@ -42,7 +42,7 @@ class ReferenceLearner:
         self.states: network.States
         self.reset()
 
-    @np.errstate(over="ignore", invalid="ignore")  # what is not finite is told, not warned of
+    @np.errstate(over="ignore", invalid="ignore")  # NaN and infinity are returned, not warned about
     def update(self, inputs: Ids, targets: Ids, learning_rate: float) -> float:
         """Take one step on inputs and targets (B, T), and carry the state on; see `Learner`."""
         check_batch(inputs, targets, self.train.batch, self.vocabulary_size)

@@ -25,8 +25,8 @@ def product(x: Array | Ids, W: Array) -> Array:
 def add_product_gradient(dW: Array, x: Array | Ids, dy: Array) -> None:
     """Add x^T dy to dW in place: what y = x W, with dy (B, N), adds to the gradient of W.
 
-    For one-hot x this adds each lane's dy to its character's row, with `np.add.at`, because
-    ``dW[x] += dy`` would count only one of two lanes that read the same character.
+    For one-hot x this adds each sequence's dy to its character's row, with `np.add.at`, because
+    ``dW[x] += dy`` would count only one of two sequences that read the same character.
     """
     if is_ids(x):
         np.add.at(dW, x, dy)

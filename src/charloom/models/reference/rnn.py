@@ -2,7 +2,7 @@
 
     h[t] = tanh(x[t] Wx + h[t-1] Wh + b)
 
-x (T, B, D), h (T, B, H), Wx (D, H), Wh (H, H), b (H,). Vectors are rows, one for each lane, so
+x (T, B, D), h (T, B, H), Wx (D, H), Wh (H, H), b (H,). Vectors are rows, one for each sequence, so
 matrices multiply from the right: Wx is the transpose of Wxh in "The Unreasonable Effectiveness
 of Recurrent Neural Networks" (Karpathy 2015).
 
