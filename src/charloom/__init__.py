@@ -3,7 +3,7 @@
 >>> run = charloom.train("novel.txt", minutes=3)
 >>> charloom.load(run).sample("It was", length=300)
 
-See charloom.api, and `dir(charloom)` for the settings and what is below.
+See charloom.api; `dir(charloom)` lists the settings and the lower-level functions, too.
 """
 
 from typing import Any

@@ -1,4 +1,4 @@
-"""The Python door: a text in, a run out; a run in, a model out that generates and is scored.
+"""The Python interface: a text in, a run out; a run in, a model that generates and scores out.
 
 >>> import charloom
 >>> run = charloom.train("novel.txt", iterations=20)
@@ -53,14 +53,14 @@ def train(
     sources = [source] if isinstance(source, str | PathLike) else source
     given = settings if minutes is None else settings | {"minutes": minutes}
     folder = None if out is None else Path(out)
-    run, _, began = prepare([fspath(one) for one in sources], given, folder)
+    run, _, began = prepare([fspath(item) for item in sources], given, folder)
     return _follow(run, loop.train(run, began=began), on_event)
 
 
 def resume(run: Source, *, on_event: Callable[[Event], object] | None = None) -> Run:
     """Continue a run that was stopped, to the same bits as if it had not been; return it.
 
-    Raises CharloomError.
+    Raises CharloomError if there is no such run, or if its text or settings have changed.
 
     >>> charloom.resume("runs/small")
     Run('runs/small', lstm 1 x 32, step 20)
@@ -70,9 +70,9 @@ def resume(run: Source, *, on_event: Callable[[Event], object] | None = None) ->
 
 
 def load(run: Source, engine: Engine = "auto") -> "Model":
-    """Open the best model of a run, or a model in a folder of Hugging Face's format.
+    """Open the best model of a run, or a model in a folder in Hugging Face's format.
 
-    Raises CharloomError.
+    Raises CharloomError if it is neither, or if its files are missing or damaged.
 
     >>> charloom.load("runs/small")
     Model('runs/small', lstm 1 x 32)
@@ -86,8 +86,8 @@ def load(run: Source, engine: Engine = "auto") -> "Model":
 class Model:
     """A trained model: it generates text, and says how well it predicts a text.
 
-    `language_model` is what is below (see `charloom.models.engines.LanguageModel`), and `source`
-    is the run, or the folder of Hugging Face's format, that it was loaded from.
+    `language_model` computes its predictions (see `charloom.models.engines.LanguageModel`), and
+    `source` is the run, or the folder in Hugging Face's format, that it was loaded from.
     """
 
     def __init__(self, language_model: LanguageModel, source: Run | Path) -> None:

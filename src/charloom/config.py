@@ -1,4 +1,4 @@
-"""Frozen settings, which refuse wrong values when they are made or read.
+"""Settings, immutable and validated when they are made or read.
 
 One struct for each question: what is the model, where is the text, how is it trained,
 what is monitored during training, how is text sampled. `RunConfig` holds them together
@@ -48,7 +48,7 @@ BelowOne = Annotated[float, Meta(ge=0, le=0.9999)]
 class _Config(
     msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True, repr_omit_defaults=True
 ):
-    """Settings that hold no wrong value, however they are made: CharloomError says which."""
+    """Settings that are validated however they are made: CharloomError names a wrong one."""
 
     def __post_init__(self) -> None:
         for field, hint in _hints(type(self)).items():
@@ -75,7 +75,7 @@ def _hints(config: type[_Config]) -> dict[str, Any]:
 
 
 def _rule(hint: Any) -> str:
-    """Say which values a type hint allows."""
+    """Return the values that a type hint allows, in words."""
     kinds = {int: "a whole number", float: "a number", str: "a text", bool: "true or false"}
     if get_origin(hint) is Annotated:
         kind, meta = get_args(hint)
@@ -90,7 +90,7 @@ def _rule(hint: Any) -> str:
 
 
 class ModelConfig(_Config, frozen=True, tag_field="kind", tag="recurrent"):
-    """A recurrent network: what the weights' names and shapes follow from.
+    """A recurrent network: the settings that determine its weights' names and shapes.
 
     `embedding` is the width D of the input vectors; 0 means one-hot inputs (D = V).
     Weights start as N(0, `init_std`^2), or, if that is None, as N(0, 1/fan_in);
@@ -112,7 +112,7 @@ class TransformerConfig(_Config, frozen=True, tag_field="kind", tag="transformer
     The mixer is causal attention (Vaswani et al. 2017; the blocks are GPT-2's without biases,
     Radford et al. 2019), or one of the recurrent cells that a scan computes in parallel, minGRU
     and minLSTM (Feng et al. 2024, "Were RNNs All We Needed?"). `context` C is what attention
-    reaches back over; heads, context and positions mean nothing to the other two. The embedding
+    reaches back over; the other two ignore heads, context and positions. The embedding
     is also the head. Weights start as N(0, `init_std`^2), those that end a branch divided by
     sqrt(2 layers).
     """
@@ -175,13 +175,13 @@ class DataConfig(_Config, frozen=True):
 
 
 class TrainConfig(_Config, frozen=True):
-    """How weights follow from text: everything here changes the result.
+    """How the model is trained: every setting here changes the weights that come out.
 
     `reduction` says whether the gradient is that of the loss summed over the step's
     batch x length characters (the historic programs, whose clipping acts on that sum) or
     of its mean. The gradient's norm is clipped first, then each of its values.
-    `iterations` or `epochs` ends the run, whichever comes first; with `minutes` the clock does,
-    and `iterations`, if they are given too, are what is planned for that time.
+    `iterations` or `epochs` ends the run, whichever comes first. With `minutes` the clock ends it;
+    `iterations` is then the number of steps that were planned for that time.
     """
 
     batch: Positive = 32
@@ -254,7 +254,7 @@ NetworkConfig = ModelConfig | TransformerConfig | PretrainedConfig  # what a Lea
 
 
 class RunConfig(_Config, frozen=True):
-    """All that was asked of a run; the contents of its ``config.json``.
+    """All settings of a run; the contents of its ``config.json``.
 
     `start` is another run, whose best weights this one begins with.
     """
@@ -270,9 +270,9 @@ class RunConfig(_Config, frozen=True):
 
 
 def differences(then: RunConfig, now: RunConfig) -> list[str]:
-    """Name what differs of all that weights depend on: "learning-rate was 0.1 and is 0.2".
+    """List the differences in settings that change the weights: "learning-rate was 0.1 and is 0.2".
 
-    What is monitored, and where the text and a pretrained model are, does not count.
+    Monitoring, and where the text and a pretrained model are stored, do not count.
     """
     model = then.model
     if isinstance(model, PretrainedConfig) and isinstance(now.model, PretrainedConfig):

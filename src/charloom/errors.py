@@ -1,4 +1,4 @@
-"""The one exception for what a user can mend: its kinds, its facts, its exit statuses."""
+"""The one exception for errors that a user can fix: its codes, facts and exit statuses."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -15,20 +15,20 @@ Code = Literal[
     "unreadable",  # a file or folder that cannot be read
     "unwritable",  # a file or folder that cannot be written, or a full disk
     "taken",  # a folder that holds something already
-    "busy",  # another process is at it
+    "busy",  # another process is using it
     "damaged",  # a file whose contents are not what was saved
     "newer-format",  # a file of a later version of charloom
     "other-settings",  # a checkpoint or run with other settings than asked for
     "unsupported",  # an engine, model or device that cannot do what is asked
     "bad-array",  # ids or arrays of a wrong shape, type or range
     "bad-model",  # a model that predicts NaN, or nothing at all
-    "diverged",  # training that broke again and again
+    "diverged",  # training that diverged after every rollback
     "process-lost",  # another process of the same run is gone or silent
 ]
 
 
 class CharloomError(ValueError):
-    """What went wrong with what the user gave, and what to do next.
+    """What went wrong with the user's input or machine, and what to do next.
 
     The message is one line that names the file, option or character at fault; the command line
     prints it alone and exits with `status`. Programs look at `code`, which stays when messages

@@ -22,7 +22,7 @@ WARM_UP = 256  # ids that a lane reads, unscored, before its own
 class Score:
     """`nats` is the mean loss per character over the `characters` that were predicted.
 
-    It is infinite if the model held a character that came to be impossible.
+    `nats` is infinite if the model gave a character of the text probability 0.
     """
 
     nats: float
@@ -38,7 +38,7 @@ class Score:
 
     @property
     def perplexity(self) -> float:
-        """exp(nats): how many equally likely characters would be as hard to guess."""
+        """exp(nats): how many equally likely characters would be as hard to predict."""
         try:
             return math.exp(self.nats)
         except OverflowError:
@@ -46,10 +46,10 @@ class Score:
 
 
 class Windows(NamedTuple):
-    """Stretches of a text that are read side by side, each after some of the one before it.
+    """Overlapping pieces of a text that are read side by side.
 
-    Window b is the `length` places from starts[b] on, and those from own[b, 0] on belong to it
-    alone: `starts` (B,), `own` (B, 1).
+    Window b is the `length` places from starts[b] on: `starts` (B,). Its first places overlap the
+    window before it and are read only for context; it scores those from own[b, 0] on: `own` (B, 1).
     """
 
     starts: NDArray[np.intp]
@@ -58,9 +58,9 @@ class Windows(NamedTuple):
 
 
 class Piece(NamedTuple):
-    """Of B windows the next T ids: their `places` (B, T) in the text, and what is predicted.
+    """The next T ids of B windows: their `places` (B, T) in the text, and the predictions.
 
-    `log_probs` (B, T, V) are of the id after each; `state` is that after the last.
+    `log_probs` (B, T, V) are those of the id that follows each; `state` is the one after the last.
     """
 
     places: NDArray[np.intp]
@@ -73,18 +73,19 @@ def evaluate(
 ) -> Score:
     """Score every character of `ids` (N,) but the first.
 
-    Of a model of tokens the mean is over the characters that they stand for, so that it compares
-    with one of characters. The same text can be written in other tokens, too, and their
-    probability counts for nothing here: the figure is, if anything, too high for tokens.
+    For a model of tokens the mean is over the characters that the tokens stand for, so that its
+    loss compares with that of a model of characters. It is an upper bound: the probability of
+    writing the same text in other tokens is left out.
 
-    With one lane each is predicted from all the characters before it. With more, which is
-    faster, the text is cut into as many pieces that are read side by side, each but the first
-    after at least 256 characters of the one before it; every character is still scored once. By
-    default there is a lane for every 8,192 characters, 32 at most. With a trained LSTM and GRU of
-    128 units, on 111,540 characters of Tiny Shakespeare, that moved the mean by less than 1e-7
-    nats; n-grams are exact; random weights of deviation 0.3 (a chaotic state) were off by 0.004.
+    With one lane, each character is predicted from all those before it. More lanes are faster: the
+    text is cut into that many windows, which are read side by side, and each but the first starts
+    with at least 256 characters of the one before it, unscored. Every character is still scored
+    once. The default is one lane for every 8,192 characters, at most 32. With a trained LSTM and
+    GRU of 128 units, on 111,540 characters of Tiny Shakespeare, that changed the mean by less than
+    1e-7 nats; n-grams are exact; random weights of standard deviation 0.3 (a chaotic state) were
+    off by 0.004.
 
-    `state` is that of one lane after what comes before `ids`; None is nothing.
+    `state` is the state of a single lane after the text before `ids`; None starts a new text.
     Raises CharloomError if N < 2.
     """
     N = len(ids)
@@ -114,14 +115,15 @@ def character_nats(model: LanguageModel, ids: Ids) -> NDArray[np.float64]:
 def chunk_length(lanes: int, vocabulary_size: int) -> int:
     """Return how many characters to hand to `log_probs` at once, so that memory stays small.
 
-    All lanes together get at most 2^20 log-probabilities (8 MiB) and 8,192 characters; but 128
-    tokens, of however many, for with fewer a large model would wait for its weights.
+    All lanes together get at most 2^20 log-probabilities (8 MiB in float64) and 8,192 characters.
+    With a large vocabulary they still get 128 tokens: with fewer, a large model would spend its
+    time loading weights.
     """
     return max(1, min(max(2**20 // vocabulary_size, 2**7), 2**13) // lanes)
 
 
 def windows(count: int, lanes: int) -> Windows:
-    """Cut range(count) into windows, each of which reaches at least WARM_UP back into the last."""
+    """Cut range(count) into windows; each overlaps the one before by at least WARM_UP places."""
     check_at_least(1, lanes=lanes)
     if count <= WARM_UP:
         lanes = 1
@@ -136,8 +138,8 @@ def read_windows(
 ) -> Iterator[Piece]:
     """Read ids (N,) with one lane for each of B windows, a piece at a time.
 
-    By default there is one window: all but the last id, which nothing comes after. `state` is
-    that of the B lanes before; None is the start of a text.
+    By default there is one window: all but the last id, which has no next one. `state` is that of
+    the B lanes before the first place; None is the start of a text.
     """
     starts, length, _ = cut or windows(len(ids) - 1, 1)
     B = len(starts)
@@ -151,6 +153,6 @@ def read_windows(
 
 
 def _nats(piece: Piece, ids: Ids) -> NDArray[np.float64]:
-    """Return the loss (B, T) of the id after each that was read."""
-    wanted = ids[piece.places + 1][:, :, None]
-    return -np.take_along_axis(piece.log_probs, wanted, axis=2)[:, :, 0].astype(np.float64)
+    """Return the loss (B, T), in nats, of the id after each one of the piece."""
+    targets = ids[piece.places + 1][:, :, None]
+    return -np.take_along_axis(piece.log_probs, targets, axis=2)[:, :, 0].astype(np.float64)

@@ -1,4 +1,4 @@
-"""The text of a run: found again, proved to be the same, as ids, and cut into parts."""
+"""The text of a run as ids: checked to be the same text, and split into its parts."""
 
 from collections.abc import Sequence
 from contextlib import suppress
@@ -25,7 +25,7 @@ from charloom.errors import CharloomError, Code
 from charloom.files import damaged
 from charloom.progress import Tell, say_nothing
 
-_PART_CHARACTERS = 16  # at least, of a held-out part: a loss over fewer says nothing
+_PART_CHARACTERS = 16  # at least, in a validation or test part: a loss over fewer says nothing
 
 
 class Corpus(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -54,7 +54,7 @@ class Corpus(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 @dataclass(frozen=True)
 class Split:
-    """Where the parts of a text are, in order; a part that is not held out is None."""
+    """The slices of characters of a text's parts; None for a part that it does not have."""
 
     train: slice
     validation: slice | None
@@ -63,10 +63,10 @@ class Split:
 
 
 def split_text(characters: int, config: DataConfig, minimum: int) -> Split:
-    """Cut a text of that many characters: training, then validation, then test at its end.
+    """Split a text of that many characters: training, then validation, then test at its end.
 
     A part of fewer than 16 characters is left out; so is test, then validation, if training
-    would keep fewer than `minimum`. A note says so, and training has their characters.
+    would keep fewer than `minimum` characters. A note says so, and training gets them.
     """
     shares = {"validation": config.validation, "test": config.test}
     sizes = {part: int(characters * share) for part, share in shares.items()}
@@ -105,8 +105,8 @@ def fewest_characters(config: RunConfig) -> int:
 class Dataset:
     """The text of a run as ids (N,), in a file of its folder that is mapped into memory.
 
-    Once it is opened, `train`, `validation` and `test` are the parts that its config cuts it
-    into, not to be written to; one that is not held out is None.
+    After `open`, `train`, `validation` and `test` are the ids of its parts, read-only; one that
+    it does not have is None. `notes` are sentences for the user.
     """
 
     train: Ids
@@ -119,20 +119,20 @@ class Dataset:
     ) -> None:
         self._folder, self._vocabulary, self._corpus = folder, vocabulary, corpus
         self._split = split_text(corpus.characters, config.data, fewest_characters(config))
-        held_out = self._split.validation, self._split.test
-        self._cuts = tuple(part.start for part in held_out if part is not None)
+        later_parts = self._split.validation, self._split.test
+        self._cuts = tuple(part.start for part in later_parts if part is not None)
         self._text: Text | None = None
         self._opened = False
 
     def begin(self, text: Text, tell: Tell) -> None:
-        """Take the text of a new run; its ids are written at once if it cannot be read again."""
+        """Take the text of a new run; write its ids now if the text cannot be read again later."""
         if self._is_read_once():
             write_ids(self._folder, text, self._vocabulary, None, tell, self._cuts)
         else:
             self._text = text
 
     def read(self, tell: Tell = say_nothing) -> Text:
-        """Read the text again; raises CharloomError unless it is the one that the run learned."""
+        """Read the text again; raises CharloomError unless it is the one the run began with."""
         if self._text is not None:  # read a moment ago
             text, self._text = self._text, None
             return text
@@ -162,9 +162,9 @@ class Dataset:
         raise CharloomError(message, "changed-text", path=source, characters=now, learned=then)
 
     def open(self, tell: Tell = say_nothing) -> Self:
-        """Map the ids, checked against the text; they are written when this is first called.
+        """Map the ids into memory, checked against the text; the first call writes them.
 
-        Raises CharloomError if the text is another now, or another process is writing them.
+        Raises CharloomError if the text has changed, or if another process is writing them.
         """
         if self._opened:
             return self
@@ -183,7 +183,7 @@ class Dataset:
         return self
 
     def _find(self, tell: Tell) -> tuple[Ids | None, tuple[str, ...]]:
-        """Open the ids; None if they have to be written, with a note if they were damaged."""
+        """Open the ids; None if they must be written first, with a note if they were damaged."""
         try:
             found = open_ids(self._folder, self._vocabulary, self._corpus.sha256, tell)
         except CharloomError as error:
@@ -216,18 +216,18 @@ class Dataset:
                 notes = self.read(tell).notes
         new = Checksums(old.sha256, files, notes, alphabet_sha256(self._vocabulary))
         if new != old:
-            with suppress(OSError):  # a folder that is only read: it will be compared again
+            with suppress(OSError):  # a read-only folder: the files will be compared again
                 write_checksums(self._folder, new)
         return notes
 
     @property
     def _sources(self) -> tuple[str, ...]:
-        """What the text is read from; early runs kept a copy of one that can be read once."""
+        """Where to read the text; early runs kept a copy of a text that can be read only once."""
         copy = self._folder / "corpus.txt"
         return (str(copy),) if copy.exists() else self._corpus.sources
 
     def _is_read_once(self) -> bool:
-        """Standard input is gone, and a folder around the run holds the run's own files too."""
+        """Whether the text cannot be read again: standard input, or a folder that the run is in."""
         run = self._folder.resolve()
         return any(
             source == "-" or run.is_relative_to(Path(source).resolve()) for source in self._sources

@@ -124,9 +124,7 @@ class Run:
             write_file(path / "vocabulary.json", [vocabulary.to_json().encode()])
             write_file(path / "corpus.json", [_pretty(corpus)])
             run._dataset.begin(text, tell)
-            replace_file(
-                path / "config.json", _pretty(config)
-            )  # the last, and atomic: without it there is no run
+            replace_file(path / "config.json", _pretty(config))  # last: without it there is no run
             sync_folder(path.parent)
         except OSError as error:
             raise unwritable(path, error, "choose another folder") from error
@@ -158,9 +156,7 @@ class Run:
         for folder in self._samples, self.checkpoints:
             refuse_link(folder)
         for file_path in path, self._metrics, self._samples / "generated.txt":
-            if (
-                file_path.exists() or file_path.is_symlink()
-            ):  # refuse a pipe or device in their place
+            if file_path.exists() or file_path.is_symlink():  # it may be a pipe or a device
                 plain_size(file_path)
         with _writing(path):
             file = path.open("a+")
