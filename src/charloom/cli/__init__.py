@@ -1,4 +1,4 @@
-"""Command-line arguments in; calls to the library, and what they return on a terminal, out.
+"""Command-line arguments in; calls to the library, and their results on a terminal, out.
 
 One file a command, imported when it is asked for: `charloom --help` imports click alone.
 """

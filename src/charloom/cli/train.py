@@ -205,7 +205,7 @@ def train(context: click.Context, /, **_: Any) -> None:
         check()
 
     with open_view() as view:
-        from charloom.training.loop import train as start
+        from charloom.training import loop
         from charloom.training.planning import prepare
 
         again = begun(out, configure(sources, values), values) if place() else None
@@ -215,5 +215,5 @@ def train(context: click.Context, /, **_: Any) -> None:
             run.dataset(view.status)
         else:
             run, view.reasons, began = prepare(sources, values, out, tell=view.status, began=began)
-        events = start(run, resume=again is not None, began=began)
+        events = loop.train(run, resume=again is not None, began=began)
         context.exit(view.follow(recorded(events, run.path) if record else events))

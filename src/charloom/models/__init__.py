@@ -1,1 +1,1 @@
-"""Ids in; losses, gradients and log-probabilities out: protocols, engines, weights."""
+"""Ids in; losses, updated weights and log-probabilities out: protocols, engines, optimisers."""

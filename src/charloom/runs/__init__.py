@@ -1,1 +1,1 @@
-"""A run's settings, vocabulary and arrays in; a folder of plain files out, and back again."""
+"""A run's settings, vocabulary, arrays and metrics in; a folder of plain files out, and back."""

@@ -1,1 +1,1 @@
-"""A run folder and its text in; trained weights, metrics, samples and a stream of events out."""
+"""A text and settings in; a run folder with trained weights, and a stream of events, out."""
