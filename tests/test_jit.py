@@ -1,10 +1,10 @@
 import fcntl
 import multiprocessing
-import subprocess
-import sys
-from pathlib import Path
 
+import numba
 import pytest
+
+from charloom.models.jit import _SharedFile
 
 FUNCTIONS = """
 from charloom.models.jit import kernel
@@ -13,27 +13,37 @@ from charloom.models.jit import kernel
 def twice(x):
     return x + x
 """
-CALL = "import numpy as np, functions; print(functions.twice(np.{kind}(3)))"
+
+
+@pytest.fixture(scope="module")
+def forks():
+    """Make processes that have numba loaded."""
+    assert numba.njit(lambda x: x + x)(3) == 6
+    return multiprocessing.get_context("fork")
 
 
 @pytest.fixture
-def call(tmp_path, monkeypatch):
+def call(tmp_path, monkeypatch, forks):
     """Call a kernel of a folder of its own in a process of its own."""
     (tmp_path / "functions.py").write_text(FUNCTIONS)
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
-    monkeypatch.setenv("PYTHONPATH", str(Path(__file__).parents[1] / "src"))
+    monkeypatch.syspath_prepend(tmp_path)
 
-    def start(kind="int64"):
-        command = [sys.executable, "-c", CALL.format(kind=kind)]
-        return subprocess.Popen(command, cwd=tmp_path, stdout=subprocess.PIPE, text=True)
+    def start():
+        answers = forks.SimpleQueue()
+        process = forks.Process(target=_call, args=(answers,))
+        process.start()
+        process.join()
+        assert process.exitcode == 0
+        return answers.get()
 
     return start
 
 
-def output(process):
-    text, _ = process.communicate()
-    assert process.returncode == 0
-    return text.strip()
+def _call(answers):
+    import functions
+
+    answers.put(functions.twice(3))
 
 
 def files(tmp_path, kind):
@@ -41,36 +51,32 @@ def files(tmp_path, kind):
 
 
 def test_machine_code_is_kept_and_read_again(tmp_path, call):
-    assert output(call()) == "6"
+    assert call() == 6
     (code,) = files(tmp_path, "nbc")
     before = code.stat().st_mtime_ns
-    assert output(call()) == "6"
+    assert call() == 6
     assert code.stat().st_mtime_ns == before
 
 
 @pytest.mark.parametrize("kind", ["nbi", "nbc"])
 @pytest.mark.parametrize("content", [b"", b"no pickle"])
 def test_what_cannot_be_read_is_compiled_anew(tmp_path, call, kind, content):
-    assert output(call()) == "6"
+    assert call() == 6
     (file,) = files(tmp_path, kind)
     file.write_bytes(content)
-    assert output(call()) == "6"
+    assert call() == 6
     assert file.read_bytes() != content
 
 
 def _save(folder, key, barrier):
-    from charloom.models.jit import _SharedFile
-
     barrier.wait()
     file = _SharedFile(folder, "kernel", "stamp")
     file.save(key, f"code of {key}")
 
 
-def test_processes_that_compile_at_once_do_not_take_each_others_names(tmp_path):
-    from charloom.models.jit import _SharedFile
-
+def test_processes_that_compile_at_once_do_not_take_each_others_names(tmp_path, request):
     context = multiprocessing.get_context("fork")
-    for turn in range(20):
+    for turn in range(200 if request.config.getoption("--full") else 5):
         folder = tmp_path / f"{turn}"
         folder.mkdir()
         barrier = context.Barrier(4)
@@ -89,8 +95,6 @@ def test_processes_that_compile_at_once_do_not_take_each_others_names(tmp_path):
 
 
 def test_whoever_has_the_lock_is_waited_for(tmp_path):
-    from charloom.models.jit import _SharedFile
-
     file = _SharedFile(str(tmp_path), "kernel", "stamp")
     file.save("key", "data")
     context = multiprocessing.get_context("fork")

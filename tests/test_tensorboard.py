@@ -1,5 +1,4 @@
 import struct
-import subprocess
 import sys
 from itertools import pairwise
 from pathlib import Path
@@ -194,9 +193,8 @@ SMALL = ["--engine", "reference", "--hidden", "4", "--batch", "2", "--length", "
 
 
 def run_command(*words):
-    words = [sys.executable, "-m", "charloom", *map(str, words)]
-    done = subprocess.run(words, capture_output=True, text=True)
-    assert done.returncode == 0, done.stderr
+    done = CliRunner(capture="fd").invoke(charloom, [*map(str, words)])
+    assert done.exit_code == 0, done.output
 
 
 def test_the_commands_write_and_go_on(tmp_path, config):
