@@ -15,7 +15,7 @@ from charloom.data import batches
 from charloom.runs import metrics
 from charloom.runs.run import Run
 from charloom.training import loop as training
-from charloom.training import writer
+from charloom.training import reporter, writer
 from charloom.training.events import Evaluated, Progress, Saved, Warned
 from charloom.training.planning import new_run
 from charloom.training.trend import history
@@ -166,7 +166,7 @@ class Clock:
             return update(streams)
 
         monkeypatch.setattr(batches.Streams, "next", timed)
-        for module in (training, writer):
+        for module in (training, reporter, writer):
             monkeypatch.setattr(module, "perf_counter", lambda: self.now)
 
 

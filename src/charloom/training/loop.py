@@ -26,11 +26,12 @@ from charloom.runs.run import Run
 from charloom.signals import Interrupted, Signals
 from charloom.training.cadence import is_due, most_steps, next_due
 from charloom.training.divergence import Detector, Divergence
-from charloom.training.events import Evaluated, Event, Finished, Progress, Saved, Started, Warned
+from charloom.training.events import Evaluated, Event, Finished, Saved, Started, Warned
 from charloom.training.monitor import Monitor
 from charloom.training.ngram import fit
+from charloom.training.reporter import Reporter
 from charloom.training.state import TrainState
-from charloom.training.time_budget import Pace, TimeBudget
+from charloom.training.time_budget import TimeBudget
 from charloom.training.trend import Evaluation, history, outlook, turned
 from charloom.training.writer import RETRY_SECONDS, RunWriter
 
@@ -80,38 +81,31 @@ class _Trainer:
     ) -> None:
         config, vocabulary = run.config, run.vocabulary
         self.run, self.config, self.signals = run, config.train, Signals()
-        self.engine = pick_engine(config.engine, model, config.train)
-        self.parameters = parameter_count(model, len(vocabulary))
-        self.dataset = run.dataset()
+        size, data = len(vocabulary), run.dataset()
         self.learner = create_learner(
-            model,
-            config.train,
-            len(vocabulary),
-            config.engine,
-            config.dtype,
-            None,
-            vocabulary.lengths,
+            model, config.train, size, config.engine, config.dtype, None, vocabulary.lengths
         )
-        self.state = state = TrainState(config, self.learner, vocabulary, self.dataset.train)
-        self.monitor = Monitor(run, self.dataset.validation, state)
+        self.state = state = TrainState(config, self.learner, vocabulary, data.train)
+        self.monitor = Monitor(run, data.validation, state)
         self.every = self.monitor.every
         self.writer = RunWriter(run)
         self.max_steps = most_steps(config.train, state.batches.steps_per_epoch)
-        self.seconds = 60 * (config.train.minutes or math.inf)  # time limit
-        self.budget = TimeBudget(self.seconds, self.every, state.total)
-        self.notes = [*self.dataset.notes, *self.monitor.notes]
+        self.reporter = Reporter(state, self.max_steps, config.train.minutes, began)
+        self.budget = TimeBudget(self.reporter.time_limit, self.every, state.total)
+        notes = [*data.notes, *self.monitor.notes]
         self.score: Score | None = None  # of the latest evaluation
         self.turned = False  # the validation loss is clearly rising: stop early
         self.compiled = False  # the first step, which may compile, has been taken
-        self.reported_at = perf_counter()  # when progress was last reported
-        self.began = began or self.reported_at
         self.saved_step: int | None = None
         if saved is not None:
-            self.notes += [*saved.notes, *state.restore(saved)]
-            self.began -= saved.meta.seconds
+            notes += [*saved.notes, *state.restore(saved)]
+            self.reporter.began -= saved.meta.seconds
             self.saved_step = state.step
         elif (weights := first_weights(config)) is not None:
             self.learner.load(weights)
+        engine = pick_engine(config.engine, model, config.train)
+        parameters = parameter_count(model, size)
+        self.started = Started(run, engine, parameters, data, state.step, state.total, tuple(notes))
         self._start_from_state()
 
     def _start_from_state(self) -> None:
@@ -119,12 +113,11 @@ class _Trainer:
         self.writer.forget(self.state.done)
         self.evaluations = history(self.run.metrics())
         self.detector = Detector(self.learner, self.config.batch * self.config.length)
-        self.pace = Pace()
-        self.loss_sum, self.loss_count = 0.0, 0  # of the steps since the last progress report
+        self.reporter.reset()
 
     def events(self) -> Iterator[Event]:
         """Train to the end of the run, or until a signal."""
-        yield self._started()
+        yield self.started
         if self.saved_step is None:  # so that there is always a checkpoint to roll back to
             yield from self._save(best=False)
         while True:
@@ -154,9 +147,7 @@ class _Trainer:
         if self.compiled:
             self._take_steps(until)
         else:
-            with (
-                self.signals.at_once()
-            ):  # a signal may interrupt a long compilation: nothing is lost
+            with self.signals.at_once():  # even from a long compilation: nothing is lost
                 self._take_steps(self.state.step + 1)
             self.compiled = True
 
@@ -189,14 +180,14 @@ class _Trainer:
         for taken, inputs, targets in pending:
             detector.see(taken, losses[taken - state.step - 1], inputs, targets)
         state.count(losses)
-        self.loss_sum, self.loss_count = self.loss_sum + sum(losses), self.loss_count + len(losses)
-        self.pace.mark(step, perf_counter() - began)
+        self.reporter.note(losses, perf_counter() - began)
 
     def _set_end(self) -> None:
         """Set the last step: where the minutes will be over, or here when stopping early."""
         state, total = self.state, self.state.step
         if not self.turned:
-            total = self.budget.total(state.step, state.total, self._spent(), self.pace)
+            seconds, pace = self.reporter.seconds(), self.reporter.pace
+            total = self.budget.total(state.step, state.total, seconds, pace)
         state.end_at(min(self.max_steps, total))
 
     def _monitor(self) -> Iterator[Event]:
@@ -216,7 +207,7 @@ class _Trainer:
             self.score, best = score, state.note_best(score.nats)
             yield Evaluated(state.step, score, best)
         if score is not None or is_due(state.step, state.total, every.log):
-            monitor.log(self._spent(), score, self.writer)
+            monitor.log(self.reporter.seconds(), score, self.writer)
         if text is not None:
             yield monitor.keep(text, self.writer)
         saves = is_due(state.step, state.total, every.save)
@@ -229,7 +220,7 @@ class _Trainer:
 
     def _stop_if_rising(self, score: Score) -> None:
         """Record the score; end a run with minutes here if its validation loss clearly rises."""
-        state, minutes = self.state, self._spent() / 60
+        state, minutes = self.state, self.reporter.seconds() / 60
         self.evaluations.append(Evaluation(state.step, minutes, score.nats, math.nan))
         if self.config.minutes and state.step < state.total and turned(self.evaluations):
             self.turned = True
@@ -240,7 +231,7 @@ class _Trainer:
         """Tell the time budget how long this pause in training took, in seconds."""
         began = perf_counter()
         yield
-        self.budget.note(pause, perf_counter() - began, self.pace.per_second())
+        self.budget.note(pause, perf_counter() - began, self.reporter.pace.per_second())
 
     def _roll_back(self, found: Divergence) -> Iterator[Event]:
         """Return to the newest checkpoint with half the learning rate; see `train`."""
@@ -271,7 +262,8 @@ class _Trainer:
 
     def _write(self, best: bool) -> Iterator[Event]:
         self.signals.save = False
-        path = self.writer.save(self.learner.arrays(), self.state.meta(self._spent()))
+        meta = self.state.meta(self.reporter.seconds())
+        path = self.writer.save(self.learner.arrays(), meta)
         if path is not None:
             self.saved_step = self.state.step
             yield Saved(self.state.step, path, best)
@@ -290,45 +282,13 @@ class _Trainer:
                 assert self.writer.error
                 raise self.writer.error
 
-    def _started(self) -> Started:
-        return Started(
-            run=self.run,
-            engine=self.engine,
-            parameters=self.parameters,
-            parts=self.dataset,
-            step=self.state.step,
-            total=self.state.total,
-            notes=tuple(self.notes),
-        )
-
     def _report(self) -> Iterator[Event]:
         """Yield warnings, and progress if half a tick has passed since the last or the run ends."""
         for text in self.writer.news:
             yield Warned(self.state.step, text)
         self.writer.news.clear()
-        due = perf_counter() - self.reported_at > TICK_SECONDS / 2
-        if self.loss_count and (due or self.state.step == self.state.total):
-            yield self._progress()
-
-    def _progress(self) -> Progress:
-        state, loss = self.state, self.loss_sum / self.loss_count
-        self.loss_sum, self.loss_count, self.reported_at = 0.0, 0, perf_counter()
-        pace = self.pace.per_second()
-        left = (state.total - state.step) / pace if pace else None
-        if self.config.minutes and left and state.total < self.max_steps:
-            left = max(0.0, self.seconds - self._spent())
-        return Progress(
-            step=state.step,
-            total=state.total,
-            epoch=state.step / state.batches.steps_per_epoch,
-            characters=state.characters,
-            loss=loss,
-            smooth=state.losses.smooth,
-            rate=state.schedule.rate(state.step - 1),
-            speed=pace * state.characters / state.step,
-            seconds=self._spent(),
-            left=left,
-        )
+        if progress := self.reporter.progress(TICK_SECONDS / 2):
+            yield progress
 
     def _finished(self) -> Finished:
         state, minutes, caught = self.state, self.config.minutes, self.signals.caught
@@ -342,10 +302,6 @@ class _Trainer:
             validation=self.score,
             best=state.best,
             path=self.run.path,
-            seconds=self._spent(),
+            seconds=self.reporter.seconds(),
             outlook=outlook(history(self.run.metrics()), minutes) if done and minutes else None,
         )
-
-    def _spent(self) -> float:
-        """Seconds of training so far, those before a resume included."""
-        return perf_counter() - self.began
