@@ -64,9 +64,8 @@ class _Config(
 
     def _refuse(self, field: str, rule: str) -> Never:
         value, name = getattr(self, field), field.replace("_", "-")
-        raise CharloomError(
-            f"{name} is {value!r}, but it must be {rule}", "bad-setting", field=field
-        )
+        message = f"{name} is {value!r}, but it must be {rule}"
+        raise CharloomError(message, "bad-setting", field=field)
 
 
 @cache

@@ -52,11 +52,8 @@ def needs_extra(extra: str, what: str) -> Iterator[None]:
         yield
     except ImportError as error:
         library = error.name or "a library"
-        raise CharloomError(
-            f"{what} needs {library}, which is not installed: pip install 'charloom[{extra}]'",
-            "missing-library",
-            library=library,
-        ) from None
+        message = f"{what} needs {library}, which is not installed: pip install 'charloom[{extra}]'"
+        raise CharloomError(message, "missing-library", library=library) from None
 
 
 def check_at_least(least: int, **settings: int) -> None:

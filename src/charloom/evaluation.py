@@ -100,9 +100,8 @@ def evaluate(
         total += float(_nats(piece, ids).sum(where=piece.places >= cut.own))
     characters = model.vocabulary.count(ids[1:])
     if not characters:
-        raise CharloomError(
-            "a text of no whole character cannot be scored: give a longer one", "no-text"
-        )
+        message = "a text of no whole character cannot be scored: give a longer one"
+        raise CharloomError(message, "no-text")
     return Score(total / characters, characters)
 
 

@@ -26,9 +26,8 @@ def plain_size(path: Path) -> int:
     try:
         status = path.lstat()
     except FileNotFoundError:
-        raise CharloomError(
-            f"{path} is missing: restore it from a copy", "not-found", path=str(path)
-        ) from None
+        message = f"{path} is missing: restore it from a copy"
+        raise CharloomError(message, "not-found", path=str(path)) from None
     except OSError as error:
         raise unreadable(path, error) from None
     if not stat.S_ISREG(status.st_mode):

@@ -70,20 +70,13 @@ def load_corpus(name: str, known: Sequence[KnownText] = KNOWN_TEXTS) -> str:
     text = next((text for text in known if text.name == name), None)
     if text is None:
         names = ", ".join(text.name for text in known)
-        raise CharloomError(
-            f"there is no text named {name!r}: choose one of {names}", "not-found", name=name
-        )
+        message = f"there is no text named {name!r}: choose one of {names}"
+        raise CharloomError(message, "not-found", name=name)
     if text.url:
         return _download(text)
-    return {
-        "us-constitution": _us_constitution,
-        "python-manual": _python_manual,
-        "python-source": _python_source,
-    }[name]()
-
-
-def _us_constitution() -> str:
-    return (Path(__file__).parents[1] / "assets" / "us-constitution.txt").read_text("utf-8")
+    if name == "us-constitution":
+        return (Path(__file__).parents[1] / "assets" / f"{name}.txt").read_text("utf-8")
+    return _python_manual() if name == "python-manual" else _python_source()
 
 
 def _python_manual() -> str:

@@ -247,9 +247,8 @@ def unreadable(path: Path, error: Exception) -> CharloomError:
     elif isinstance(error, FileNotFoundError):
         known = any(str(path) == text.name for text in KNOWN_TEXTS)
         cure = f"did you mean corpus:{path}?" if known else "check the name"
-        return CharloomError(
-            f"there is no file or folder {name}: {cure}", "not-found", path=str(path)
-        )
+        message = f"there is no file or folder {name}: {cure}"
+        return CharloomError(message, "not-found", path=str(path))
     else:
         reason = error.strerror if isinstance(error, OSError) else error
         problem = f"cannot be read ({reason}): check the name, or give another file"

@@ -28,7 +28,7 @@ _BYTE = re.compile(r"<0x([0-9A-F]{2})>")
 Json = Any
 
 
-@dataclass(frozen=True)
+@dataclass(unsafe_hash=True)
 class Subwords:
     """A Tokenizer of V tokens, as a tokenizer.json of Hugging Face's `tokenizers` has them.
 
@@ -41,12 +41,6 @@ class Subwords:
     characters: ClassVar[tuple[str, ...]] = ()
 
     document: str = field(repr=False)
-    lengths: NDArray[np.int32] = field(init=False, repr=False, compare=False)  # (V,)
-    special: NDArray[np.bool_] = field(init=False, repr=False, compare=False)
-    begin: NDArray[np.int32] = field(init=False, repr=False, compare=False)
-    _bytes: list[bytes] = field(init=False, repr=False, compare=False)
-    _tokenizer: Any = field(init=False, repr=False, compare=False)
-    _cuts: bool = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         tokenizer = _load(self.document)
@@ -61,15 +55,12 @@ class Subwords:
                 contents[place] = to_bytes(token)
             elif not added[place]["special"]:
                 contents[place] = token.encode()
-        lengths = np.array([sum(byte & 0xC0 != 0x80 for byte in c) for c in contents], np.int32)
-        begin = tokenizer.encode("").ids
+        lengths = [sum(byte & 0xC0 != 0x80 for byte in content) for content in contents]
+        self.lengths = np.array(lengths, np.int32)
+        self.special = np.array([not content for content in contents])
+        self.begin = np.array(tokenizer.encode("").ids, np.int32)
         tokenizer.encode_special_tokens = True  # a text that spells <|endoftext|> means the letters
-        object.__setattr__(self, "lengths", lengths)
-        object.__setattr__(self, "special", np.array([not content for content in contents]))
-        object.__setattr__(self, "begin", np.array(begin, np.int32))
-        object.__setattr__(self, "_bytes", contents)
-        object.__setattr__(self, "_tokenizer", tokenizer)
-        object.__setattr__(self, "_cuts", cuts)
+        self._bytes, self._tokenizer, self._cuts = contents, tokenizer, cuts
 
     @classmethod
     def adapt(cls, document: str, begin: Sequence[str | int | None] = ()) -> Self:

@@ -112,9 +112,8 @@ def read_text(sources: Sequence[str], tell: Tell = say_nothing) -> Text:
     have 1 GiB. `tell` hears how far a long text has been read. Raises CharloomError.
     """
     if not sources:
-        raise CharloomError(
-            "no text: name a file, a folder, - for standard input, or corpus:NAME", "no-text"
-        )
+        message = "no text: name a file, a folder, - for standard input, or corpus:NAME"
+        raise CharloomError(message, "no-text")
     if sources.count("-") > 1:
         raise CharloomError("standard input can be read once: name - only once", "bad-setting")
     tally = Tally()

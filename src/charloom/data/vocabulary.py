@@ -3,7 +3,7 @@
 import json
 import unicodedata
 from collections.abc import Collection, Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any, ClassVar, Literal, Self
 
 import msgspec
@@ -38,7 +38,7 @@ class UnknownCharacterError(CharloomError):
         return type(self), (self.character, self.position)
 
 
-@dataclass(frozen=True)
+@dataclass(unsafe_hash=True)
 class Vocabulary:
     """A Tokenizer of V different characters; an id is a place in the order of their code points.
 
@@ -48,19 +48,14 @@ class Vocabulary:
     unit: ClassVar[Literal["characters"]] = "characters"
 
     characters: tuple[str, ...]
-    lengths: NDArray[np.int32] = field(init=False, repr=False, compare=False)  # (V,), ones
-    _ids: NDArray[np.int32] = field(init=False, repr=False, compare=False)
-    _codes: NDArray[np.uint32] = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         _check(self.characters)
-        codes = np.fromiter(map(ord, self.characters), np.uint32, len(self.characters))
+        self._codes = codes = np.fromiter(map(ord, self.characters), np.uint32)
         # Code point -> id. The last entry, one past the largest character, stands for all above it.
-        ids = np.full(int(codes.max(initial=0)) + 2, -1, np.int32)
-        ids[codes] = np.arange(len(codes), dtype=np.int32)
-        object.__setattr__(self, "lengths", np.ones(len(codes), np.int32))
-        object.__setattr__(self, "_codes", codes)
-        object.__setattr__(self, "_ids", ids)
+        self._ids = np.full(int(codes.max(initial=0)) + 2, -1, np.int32)
+        self._ids[codes] = np.arange(len(codes), dtype=np.int32)
+        self.lengths = np.ones(len(codes), np.int32)
 
     @classmethod
     def from_text(cls, text: str) -> Self:

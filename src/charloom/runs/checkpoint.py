@@ -135,9 +135,8 @@ def find(folder: Path, step: int) -> Path:
             return path
     there = steps(folder)
     listed = ", ".join(map(str, there[-12:])) or "none"
-    raise CharloomError(
-        f"{folder} has no checkpoint {step}: it has {listed}", "not-found", step=step, found=there
-    )
+    message = f"{folder} has no checkpoint {step}: it has {listed}"
+    raise CharloomError(message, "not-found", step=step, found=there)
 
 
 def read(path: Path, expected: Mapping[str, Expected], weights_only: bool = False) -> Checkpoint:

@@ -24,9 +24,8 @@ def most_steps(config: TrainConfig, steps_per_epoch: int) -> int:
 def total_steps(config: TrainConfig, steps_per_epoch: int) -> int:
     """Return where a run ends; raises CharloomError if nothing says so."""
     if config.iterations is None and config.epochs is None:
-        raise CharloomError(
-            "the run has no end: give iterations or epochs", "bad-setting", field="iterations"
-        )
+        message = "the run has no end: give iterations or epochs"
+        raise CharloomError(message, "bad-setting", field="iterations")
     most = most_steps(config, steps_per_epoch)
     return most if config.iterations is None else min(config.iterations, most)
 

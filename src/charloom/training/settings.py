@@ -69,9 +69,8 @@ def configure(sources: Sequence[str], given: Mapping[str, Any]) -> RunConfig:
         message = f"preset {preset} fine-tunes a model: name its folder with --from"
         raise CharloomError(message, "bad-setting", field="start")
     if "lora" in given and not (isinstance(base.model, PretrainedConfig) and base.model.lora):
-        raise CharloomError(
-            "lora is for fine-tuning a pretrained model: leave it out", "bad-setting", field="lora"
-        )
+        message = "lora is for fine-tuning a pretrained model: leave it out"
+        raise CharloomError(message, "bad-setting", field="lora")
     model = _model(base.model, given)
     given = {**given, **_length(base, model, given)}
     if isinstance(model, TransformerConfig):
@@ -127,10 +126,8 @@ def _model(base: NetworkConfig | NgramConfig, given: Mapping[str, Any]) -> Any:
         for name in given.keys() & {*other.__struct_fields__}.difference(model.__struct_fields__):
             of = [kind for kind, (one, _) in KINDS.items() if name in one.__struct_fields__]
             kinds = " or ".join([", ".join(of[:-1]), of[-1]] if len(of) > 1 else of)
-            flag = name.replace("_", "-")
-            raise CharloomError(
-                f"{flag} is for model {kinds}: leave it out", "bad-setting", field=name
-            )
+            message = f"{name.replace('_', '-')} is for model {kinds}: leave it out"
+            raise CharloomError(message, "bad-setting", field=name)
     return _changed(model, given)
 
 
@@ -156,9 +153,8 @@ def _length(
 
 def _sample(base: WatchConfig, given: Mapping[str, Any]) -> SampleConfig:
     if given.get("greedy") and "temperature" in given:
-        raise CharloomError(
-            "greedy is temperature 0: give one of them", "bad-setting", field="greedy"
-        )
+        message = "greedy is temperature 0: give one of them"
+        raise CharloomError(message, "bad-setting", field="greedy")
     temperature = 0.0 if given.get("greedy") else given.get("temperature", base.sample.temperature)
     return replace(base.sample, temperature=temperature)
 
@@ -183,22 +179,18 @@ def _begun(given: Mapping[str, Any]) -> RunConfig:
     folder = Path(given["start"])
     for name in ("preset", *SHAPE, *NgramConfig.__struct_fields__):
         if name in given and given[name] != "gpt2":
-            flag = name.replace("_", "-")
-            raise CharloomError(
-                f"the model is that of {folder}: leave out {flag}", "bad-setting", field=name
-            )
+            message = f"the model is that of {folder}: leave out {name.replace('_', '-')}"
+            raise CharloomError(message, "bad-setting", field=name)
     if is_pretrained(folder):
         return _fine_tuned(folder, given.get("lora", 0))
     if given.get("preset") == "gpt2":
-        raise CharloomError(
-            f"{folder} holds no pretrained model: its config.json names none", "not-found"
-        )
+        message = f"{folder} holds no pretrained model: its config.json names none"
+        raise CharloomError(message, "not-found")
     run = Run.open(folder)
     model = run.config.model
     if isinstance(model, NgramConfig):
-        raise CharloomError(
-            f"{run.path} is an n-gram model, which has no weights to begin with", "unsupported"
-        )
+        message = f"{run.path} is an n-gram model, which has no weights to begin with"
+        raise CharloomError(message, "unsupported")
     run.checkpoint()  # raises if there is none
     base = find_preset("gpt2") if isinstance(model, PretrainedConfig) else BASE
     start = str(run.path.absolute())
