@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from charloom import evaluation
 from charloom.data.vocabulary import Vocabulary
-from charloom.evaluation import Score, character_nats, chunk_length, evaluate
+from charloom.evaluation import Score, chunk_length, evaluate, read_windows
 from expect import refused
 
 
@@ -60,6 +60,12 @@ def test_score_of_a_text_worked_out_by_hand():
     assert score.bits == pytest.approx((1 + 3 + 1) / 3, rel=1e-15)
     assert score.nats == pytest.approx(5 / 3 * math.log(2), rel=1e-15)
     assert score.perplexity == pytest.approx(2 ** (5 / 3), rel=1e-15)
+
+
+def character_nats(model, ids):
+    """Ids (N,) -> nats (N - 1,): the loss of each character but the first, given all before it."""
+    nats = [evaluation._nats(piece, ids)[0] for piece in read_windows(model, ids)]
+    return np.concatenate([np.empty(0), *nats])
 
 
 def test_character_nats_are_those_of_each_character_but_the_first():

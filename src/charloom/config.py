@@ -8,16 +8,7 @@ and is what a run folder's ``config.json`` contains.
 import math
 from functools import cache
 from types import UnionType
-from typing import (
-    Annotated,
-    Any,
-    Literal,
-    Never,
-    Union,
-    get_args,
-    get_origin,
-    get_type_hints,
-)
+from typing import Annotated, Any, Literal, Never, Union, get_args, get_origin, get_type_hints
 
 import msgspec
 from msgspec import Meta

@@ -105,12 +105,6 @@ def evaluate(
     return Score(total / characters, characters)
 
 
-def character_nats(model: LanguageModel, ids: Ids) -> NDArray[np.float64]:
-    """Ids (N,) -> nats (N - 1,): the loss of each character but the first, given all before it."""
-    nats = [_nats(piece, ids)[0] for piece in read_windows(model, ids)]
-    return np.concatenate([np.empty(0), *nats])
-
-
 def chunk_length(lanes: int, vocabulary_size: int) -> int:
     """Return how many characters to hand to `log_probs` at once, so that memory stays small.
 

@@ -31,11 +31,7 @@ class FastSampler(Protocol):
     """What a model may offer beside LanguageModel: drawing many characters in one call."""
 
     def generate_ids(
-        self,
-        ids: Ids,
-        state: State,
-        uniforms: NDArray[np.float64],
-        config: SampleConfig,
+        self, ids: Ids, state: State, uniforms: NDArray[np.float64], config: SampleConfig
     ) -> tuple[Ids, State]:
         """Return what the function `generate_ids` does, and raise what it raises."""
 
@@ -184,12 +180,7 @@ class _Text:
     """
 
     def __init__(
-        self,
-        stops: tuple[str, ...],
-        decoder: Decoder,
-        left: int,
-        prompt: str,
-        memory: int,
+        self, stops: tuple[str, ...], decoder: Decoder, left: int, prompt: str, memory: int
     ) -> None:
         self.left, self.written = left, prompt
         self._stops, self._decoder, self._memory = stops, decoder, memory

@@ -153,10 +153,7 @@ def read(path: Path, expected: Mapping[str, Expected], weights_only: bool = Fals
 
 
 def read_newest(
-    folder: Path,
-    expected: Mapping[str, Expected],
-    weights_only: bool = False,
-    best: bool = False,
+    folder: Path, expected: Mapping[str, Expected], weights_only: bool = False, best: bool = False
 ) -> Checkpoint:
     """Read the newest complete checkpoint in `folder`, or the `best`, which its meta.json names.
 

@@ -72,13 +72,9 @@ class Run:
     def __init__(
         self, path: Path, config: RunConfig, vocabulary: Tokenizer, corpus: Corpus
     ) -> None:
-        self.path = path
-        self.config = config
-        self.vocabulary = vocabulary
-        self.corpus = corpus
-        self.checkpoints = path / "checkpoints"
+        self.path, self.config, self.vocabulary, self.corpus = path, config, vocabulary, corpus
+        self.checkpoints, self._samples = path / "checkpoints", path / "samples"
         self._metrics = path / "metrics.jsonl"
-        self._samples = path / "samples"
         self._dataset = Dataset(path, config, vocabulary, corpus)
 
     def __repr__(self) -> str:

@@ -1,10 +1,8 @@
 """One run of each kind of model on one text, for `compare --budget` to put side by side."""
 
 from collections.abc import Iterator, Sequence
-from functools import partial
 from pathlib import Path
-from time import perf_counter
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from charloom.data.dataset import split_text
 from charloom.data.text import Text, read_text
@@ -63,26 +61,21 @@ def train_each_kind(
     the text is too short for it. Raises CharloomError.
     """
     for kind in series.kinds:
-        for event in _train(series, kind, partial(_tell_of, kind, tell)):
+        for event in _train(series, kind, tell):
             yield kind, event
         if isinstance(event, Finished) and event.signal is not None:
             return
 
 
-def _tell_of(kind: str, tell: Tell, text: str) -> None:
-    tell(f"{kind:12} {text}")
-
-
 def _train(series: Series, kind: str, tell: Tell) -> Iterator[Event | LeftOut]:
-    began = perf_counter()
-    tell("")
-    given: dict[str, Any] = {"model": kind}
-    given |= {} if kind == "ngram" else {"minutes": series.minutes}
-    folder = series.home / kind
+    def tell_of_kind(text: str) -> None:
+        tell(f"{kind:12} {text}")
+
+    tell_of_kind("")
+    given = {"model": kind} | ({} if kind == "ngram" else {"minutes": series.minutes})
+    folder, text = series.home / kind, series.text
     try:
-        run, _, began = prepare(
-            series.sources, given, folder, text=series.text, tell=tell, began=began
-        )
+        run, _, began = prepare(series.sources, given, folder, text=text, tell=tell_of_kind)
         yield from train(run, began=began)
     except CharloomError as error:
         if error.code not in ("diverged", "no-text"):

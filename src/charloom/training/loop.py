@@ -172,8 +172,7 @@ class _Trainer:
                 detector.see(step, loss, inputs, targets)
             else:
                 pending.append((step, inputs, targets))
-            if schedule.needs_losses:
-                schedule.observe(loss)
+            schedule.observe(loss)
             if step >= until or signals.caught or perf_counter() > began + TICK_SECONDS:
                 break
         losses = [float(loss) for loss in losses]  # waits for the pending ones

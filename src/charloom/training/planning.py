@@ -20,11 +20,7 @@ from charloom.data.vocabulary import Vocabulary
 from charloom.errors import CharloomError
 from charloom.evaluation import evaluate
 from charloom.generation.sampling import generate
-from charloom.models.engines import (
-    Learner,
-    create_learner,
-    load_torchnet,
-)
+from charloom.models.engines import Learner, create_learner, load_torchnet
 from charloom.models.weights import parameter_count
 from charloom.progress import Tell, say_nothing
 from charloom.runs.run import Run

@@ -94,8 +94,8 @@ class Schedule:
     def observe(self, loss: float) -> None:
         """Take note of the loss of the update just made, in nats.
 
-        Only plateau needs it, as `needs_losses` says: for the others the call may be left
-        out. Where the loss is still being computed, it is waited for when its window ends.
+        Only plateau needs it: the others ignore it. If the loss is still being computed, it is
+        waited for when its window ends.
         """
         if not self.needs_losses:
             return
