@@ -22,7 +22,7 @@ from charloom.runs.checkpoint import steps
 from charloom.runs.meta import Best, Rollback
 from charloom.runs.run import Run
 from charloom.training import loop as training
-from charloom.training import monitor
+from charloom.training import monitor, reporter
 from charloom.training import state as training_state
 from charloom.training.events import Evaluated, Finished, Progress, Sampled, Saved, Started, Warned
 from charloom.training.loop import train
@@ -229,7 +229,8 @@ def test_left_to_itself_a_run_looks_a_bounded_number_of_times(tmp_path, source):
 
 def test_progress_comes_by_the_clock_and_not_with_every_update(tmp_path, source, monkeypatch):
     times = iter(range(10**9))
-    monkeypatch.setattr(training, "perf_counter", lambda: next(times) * 0.01)  # 10 ms a look
+    for module in (training, reporter):
+        monkeypatch.setattr(module, "perf_counter", lambda: next(times) * 0.01)  # 10 ms a look
     plan = replace(TRAIN, iterations=500)
     events = play(new_run(tmp_path / "r", config_of(source, train=plan, watch=NEVER)))
     told = of_kind(events, Progress)
@@ -748,7 +749,8 @@ class Machine:
                 return self.losses()
 
         self.rates = []
-        monkeypatch.setattr(training, "perf_counter", lambda: self.now)
+        for module in (training, reporter):
+            monkeypatch.setattr(module, "perf_counter", lambda: self.now)
         monkeypatch.setattr(
             training, "create_learner", lambda *args: Learner([], create(*args).arrays())
         )
