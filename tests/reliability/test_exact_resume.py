@@ -40,7 +40,7 @@ from small_runs import (
     write_text,
 )
 
-WAYS = [  # optimiser and schedule: each cell and engine meets each of them
+WAYS = [  # optimizer and schedule: each cell and engine meets each of them
     {"optimizer": "adagrad", "schedule": "plateau", "learning_rate": 0.3},
     {"optimizer": "adamw", "schedule": "one-cycle", "warmup": 7},
     {"optimizer": "rmsprop", "schedule": "step", "decay_every": 2.0, "learning_rate": 0.02},
@@ -120,7 +120,7 @@ def test_no_way_of_looking_changes_a_bit_of_the_weights(tmp_path, source, trials
             found[name] = outcome(run)["arrays"]
         assert len(found["never"]) > 20
         assert all(arrays == found["never"] for arrays in found.values())
-    trials.result("weights, optimiser and carried state bit-identical")
+    trials.result("weights, optimizer and carried state bit-identical")
 
 
 # ---- killed and interrupted at random instants, each time in a new process
@@ -471,4 +471,4 @@ def test_the_number_of_threads_changes_no_bit(tmp_path, source, trials, monkeypa
         play(run, resume=True)
         expected = expected or outcome(run)
         assert outcome(run) == expected
-    trials.result("weights, optimiser, state and log equal; by 1, 2 and 3 threads")
+    trials.result("weights, optimizer, state and log equal; by 1, 2 and 3 threads")

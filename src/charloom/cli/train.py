@@ -208,12 +208,12 @@ def train(context: click.Context, /, **_: Any) -> None:
         from charloom.training import loop
         from charloom.training.planning import prepare
 
-        again = begun(out, configure(sources, values), values) if place() else None
-        if again:
+        restarted = begun(out, configure(sources, values), values) if place() else None
+        if restarted:
             view.status("resuming from the last checkpoint")
-            run = again
+            run = restarted
             run.dataset(view.status)
         else:
             run, view.reasons, began = prepare(sources, values, out, tell=view.status, began=began)
-        events = loop.train(run, resume=again is not None, began=began)
+        events = loop.train(run, resume=restarted is not None, began=began)
         context.exit(view.follow(recorded(events, run.path) if record else events))

@@ -1,1 +1,1 @@
-"""Ids in; losses, updated weights and log-probabilities out: protocols, engines, optimisers."""
+"""Ids in; losses, updated weights and log-probabilities out: protocols, engines, optimizers."""

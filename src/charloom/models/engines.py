@@ -55,13 +55,13 @@ class LanguageModel(Protocol):
 
 @runtime_checkable
 class Learner(Protocol):
-    """What the training loop drives: a model with its gradients and its optimiser."""
+    """What the training loop drives: a model with its gradients and its optimizer."""
 
     def update(self, inputs: Ids, targets: Ids, learning_rate: float) -> float:
         """Update the weights once on inputs and targets (B, T); carry the state to the next call.
 
         Returns the loss before the update, with dropout, in mean nats per character; NaN if the
-        loss is finite but its gradient is not. If it returns NaN or infinity, weights, optimiser
+        loss is finite but its gradient is not. If it returns NaN or infinity, weights, optimizer
         slots and the count of updates are as before; the carried state may not be.
         Raises CharloomError if the shapes are not (B, T) or an id is not in [0, V).
         """

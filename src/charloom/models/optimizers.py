@@ -1,8 +1,8 @@
-"""Gradients in, updated weights out: five optimisers and two ways to clip.
+"""Gradients in, updated weights out: five optimizers and two ways to clip.
 
 This is the arithmetic as one reads it, over named arrays and in place; the other engines have
 the same formulas and are tested against these. A rule is a function of one weight array w, its
-gradient dw of the same shape, and that array's own slots: what the optimiser remembers of
+gradient dw of the same shape, and that array's own slots: what the optimizer remembers of
 earlier gradients, zero at the start.
 """
 

@@ -1,7 +1,7 @@
 """Checkpoints: one folder for each, which is complete or absent.
 
     checkpoints/00012000/model.safetensors    weights alone
-                         state.safetensors    optimiser, carried state, generators
+                         state.safetensors    optimizer, carried state, generators
                          meta.json            what else the next step follows from: `Meta`
                          MANIFEST.json        each file's size and SHA-256, written last
 

@@ -1,6 +1,6 @@
 """The arrays that kernels work on: one flat vector of parameters, and buffers made once.
 
-All weights lie in one vector, so that the optimiser is one loop and the gradient's norm one
+All weights lie in one vector, so that the optimizer is one loop and the gradient's norm one
 sum; the contract's named arrays are views of it. Matrices come before biases (weight decay
 stops between them), and the matrix that ids look rows up in comes first.
 """

@@ -1,7 +1,7 @@
-"""The compiled engine's learner: batches in, losses out; one optimiser step for each batch.
+"""The compiled engine's learner: batches in, losses out; one optimizer step for each batch.
 
 A batch is cut into shards of 16 lanes. Threads compute the shards' gradients (`loss_and_gradient`
-in network.py), which are added up before the optimiser step (`move` in optimizers.py).
+in network.py), which are added up before the optimizer step (`move` in optimizers.py).
 """
 
 import math

@@ -19,7 +19,7 @@ _NAMES = ("sgd", "adagrad", "rmsprop", "adam", "adamw")
 
 
 class Rule(NamedTuple):
-    """The settings of an optimiser step, as kernels take them fastest."""
+    """The settings of an optimizer step, as kernels take them fastest."""
 
     name: int  # SGD ... ADAMW
     settings: Array  # (7,), see `rule`; no clipping is infinity
@@ -52,7 +52,7 @@ def move(
     learning_rate: float,
     updates: int,
 ) -> bool:
-    """One optimiser step: clip dw (P,), then move w (P,) and its slots, all in place.
+    """One optimizer step: clip dw (P,), then move w (P,) and its slots, all in place.
 
     `slots` is a pair of arrays (P,), empty if the rule has none. seen (V,) marks the
     rows, `width` numbers each, of the first matrix that have a gradient; the first

@@ -17,9 +17,9 @@ From ``charloom train`` to a gradient: ``cli/train.py`` calls ``training/loop.py
 learner with ``models/engines.py`` and calls its `update`, here in ``learner.py``; that calls
 `backward` in ``network.py``, which calls that of ``rnn.py``, ``lstm.py`` or ``gru.py``.
 
-Letters are shapes everywhere: B lanes (the sequences of a batch), T time (characters in one
+Letters are shapes everywhere: B sequences of a batch, T time (characters in one
 step), V characters in the vocabulary, D width of an input, H hidden units, L layers. Time is
-the first axis here, (T, B, ...), so that ``x[t]`` is what all lanes read at time t. The
+the first axis here, (T, B, ...), so that ``x[t]`` is what all sequences read at time t. The
 gradient of the loss with respect to ``X`` is called ``dX``.
 """
 
