@@ -397,10 +397,10 @@ def test_for_some_minutes_the_speed_is_measured(home, charloom):
     run = Run.open("run")
     assert run.config.model.lora == 2
     assert run.config.train.iterations
-    shown = re.search(r"([\d.,]+) times through the text", made.stdout)
+    shown = re.search(r"([\d.,]+) epochs", made.stdout)
     train = run.config.train
-    passes = train.iterations * train.batch * train.length / len(run.dataset().train)
-    assert passes == pytest.approx(float(shown[1].replace(",", "")), rel=0.1, abs=0.1)
+    epochs = train.iterations * train.batch * train.length / len(run.dataset().train)
+    assert epochs == pytest.approx(float(shown[1].replace(",", "")), rel=0.1, abs=0.1)
 
 
 SMOLLM2 = os.environ.get("CHARLOOM_SMOLLM2", "")

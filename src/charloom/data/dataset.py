@@ -22,7 +22,7 @@ from charloom.data.token_file import (
 )
 from charloom.data.tokenizer import Ids, Tokenizer
 from charloom.errors import CharloomError, Code
-from charloom.files import damaged
+from charloom.files import damaged, plain_size
 from charloom.progress import Tell, say_nothing
 
 _PART_CHARACTERS = 16  # at least, in a validation or test part: a loss over fewer says nothing
@@ -224,7 +224,10 @@ class Dataset:
     def _sources(self) -> tuple[str, ...]:
         """Where to read the text; early runs kept a copy of a text that can be read only once."""
         copy = self._folder / "corpus.txt"
-        return (str(copy),) if copy.exists() else self._corpus.sources
+        if not copy.exists():
+            return self._corpus.sources
+        plain_size(copy)  # a link would lead out of the run
+        return (str(copy),)
 
     def _is_read_once(self) -> bool:
         """Whether the text cannot be read again: standard input, or a folder that the run is in."""
