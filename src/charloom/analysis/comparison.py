@@ -196,6 +196,7 @@ def _score(
         name, kind = _names(run)
         tell(f"scoring {name}")
         try:
+            lines = run.metrics() if isinstance(run, Run) else []
             model = open_model(run)
             ids = map_text(Text.from_string(held.content, held.name), model.vocabulary)
             entries.append(
@@ -205,7 +206,7 @@ def _score(
                     model=kind,
                     nats=evaluate(model, ids).nats,
                     parameters=_parameters(run, model),
-                    seconds=_seconds(run),
+                    seconds=lines[-1]["seconds"] if lines else None,
                     speed=sampling_speed(model, sampling_seconds) if sampling_seconds else None,
                     seen=max((text.overlap for text in texts if name in text.names), default=0.0),
                     network=not (
@@ -259,9 +260,3 @@ def _parameters(run: Run | Path, model: LanguageModel) -> int | None:
     if isinstance(model, CountsParameters):
         return model.parameter_count
     return run.parameters if isinstance(run, Run) else None
-
-
-def _seconds(run: Run | Path) -> float | None:
-    """Return how long a run was trained, by its last line of metrics."""
-    lines = run.metrics() if isinstance(run, Run) else []
-    return lines[-1]["seconds"] if lines else None

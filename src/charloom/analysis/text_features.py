@@ -5,6 +5,7 @@ Each is computed from the characters up to and including its own, which is all t
 
 import unicodedata
 from collections.abc import Callable
+from itertools import accumulate
 
 import numpy as np
 from numpy.typing import NDArray
@@ -90,13 +91,9 @@ def _inside_quotes(text: str) -> NDArray[np.bool_]:
 
 
 def _bracket_depth(text: str) -> NDArray[np.int64]:
-    depth = np.zeros(len(text), np.int64)
-    now = 0
-    for place, character in enumerate(text):
-        if character in BRACKETS:
-            now = min(MAX_DEPTH, max(0, now + BRACKETS[character]))
-        depth[place] = now
-    return depth
+    steps = (BRACKETS.get(character, 0) for character in text)
+    depths = accumulate(steps, lambda d, step: min(MAX_DEPTH, max(0, d + step)), initial=0)
+    return np.fromiter(depths, np.int64)[1:]
 
 
 def _indentation(is_break: NDArray[np.bool_], is_space: NDArray[np.bool_]) -> NDArray[np.intp]:

@@ -160,7 +160,9 @@ def _losses(
         style = {"color": strong, "linewidth": 2, "linestyle": dash}
         handle = _plot(axes, held_out, look, marker=mark, markersize=3.5, **style)
         keys.append((handle, _held_out_label(curve, alone)))
-        _mark_best(axes, curve, look, strong)
+        best = int(held_out.y.argmin())
+        ring: Any = {"markerfacecolor": "none", "markeredgecolor": strong, "markeredgewidth": 1.6}
+        axes.plot(held_out.x[best], held_out.y[best], "o", markersize=9, clip_on=False, **ring)
     return [even, held_out], keys
 
 
@@ -182,15 +184,6 @@ def _held_out_label(curve: Curve, alone: bool) -> str:
     if alone:
         return f"validation: {figures}, step {best.step:,}"
     return f"{curve.name}: {figures}"
-
-
-def _mark_best(axes: "Axes", curve: Curve, look: Look, colour: str) -> None:
-    best = curve.best
-    assert best is not None
-    place = curve.place(look.axis, best.step)
-    if place is not None and best.held_out is not None:
-        ring: Any = {"markerfacecolor": "none", "markeredgecolor": colour, "markeredgewidth": 1.6}
-        axes.plot([place], [best.held_out], marker="o", markersize=9, clip_on=False, **ring)
 
 
 def _one(

@@ -60,7 +60,6 @@ def plain_style(palette: Palette) -> Iterator[None]:
         "axes.spines.left": False,
         "axes.grid": True,
         "axes.grid.axis": "y",
-        "axes.axisbelow": True,
         "grid.color": palette.line,
         "grid.linewidth": 0.7,
         "figure.facecolor": palette.paper,
@@ -70,7 +69,6 @@ def plain_style(palette: Palette) -> Iterator[None]:
         "xtick.labelcolor": palette.faint,
         "ytick.labelcolor": palette.faint,
         "ytick.major.size": 0,
-        "ytick.minor.size": 0,
         "legend.frameon": False,
         "svg.fonttype": "none",
     }
