@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from charloom.cli.text import echo_json, table
+from charloom.cli.text import echo_json, score_fields, table
 from charloom.errors import CharloomError
 
 if TYPE_CHECKING:
@@ -25,7 +25,7 @@ def evaluate(run: str, files: tuple[str, ...], as_json: bool) -> None:
     two models compare only if the text is the same. RUN can also be a folder with a causal
     language model in Hugging Face's format.
     """
-    from charloom.evaluation import evaluate as score
+    from charloom.evaluation import evaluate as library
     from charloom.runs.open import open_model, open_run
 
     opened = open_run(run)
@@ -38,13 +38,9 @@ def evaluate(run: str, files: tuple[str, ...], as_json: bool) -> None:
     for name, ids in texts.items():
         if len(ids) < 2:
             raise CharloomError(f"{name} is too short to score: it needs 2 characters", "no-text")
-    scores = {name: score(model, ids) for name, ids in texts.items()}
+    scores = {name: library(model, ids) for name, ids in texts.items()}
     if as_json:
-        fields = ("characters", "nats", "bits", "perplexity")
-        rows = [
-            {"text": name} | {field: getattr(s, field) for field in fields}
-            for name, s in scores.items()
-        ]
+        rows = [{"text": name} | score_fields(score) for name, score in scores.items()]
         echo_json({"run": run, "scores": rows})
         return
     figures = [

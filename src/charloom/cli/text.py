@@ -18,6 +18,8 @@ from charloom.progress import Tell
 if TYPE_CHECKING:
     from rich.text import Text
 
+    from charloom.evaluation import Score
+
 
 def is_plain() -> bool:
     """Whether standard output is a file or another program, not a terminal."""
@@ -28,6 +30,11 @@ def is_plain() -> bool:
 def echo_json(document: Any) -> None:
     """Print one JSON document; a number that JSON does not have becomes null."""
     click.echo(msgspec.json.format(msgspec.json.encode(document), indent=2))
+
+
+def score_fields(score: "Score") -> dict[str, float]:
+    """Return what programs are told of a loss."""
+    return {name: getattr(score, name) for name in ("characters", "nats", "bits", "perplexity")}
 
 
 @contextmanager

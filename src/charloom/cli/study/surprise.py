@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from charloom.cli.study import reading, write_page
-from charloom.cli.text import echo_json, echo_styled, is_plain, table
+from charloom.cli.text import echo_json, echo_styled, is_plain, score_fields, table
 from charloom.formatting import LN2, nats_and_bits, printable
 
 if TYPE_CHECKING:
@@ -105,10 +105,7 @@ def _document(
     runs = [
         {
             "run": name,
-            "characters": s.score.characters,
-            "nats": s.score.nats,
-            "bits": s.score.bits,
-            "perplexity": s.score.perplexity,
+            **score_fields(s.score),
             "passages": [_row(p) for p in s.passages],
             "spans": [
                 {"text": s.span(i), "nats": nats, "guesses": s.top(i)}

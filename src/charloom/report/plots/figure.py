@@ -6,12 +6,11 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from charloom.analysis.curves import Axis, Curve, Value, spread
+from charloom.analysis.curves import Axis, Curve, Sample, Value, spread
 from charloom.errors import CharloomError
-from charloom.formatting import LN2, count, short_number
-from charloom.report.plots.annotations import mark_rollbacks, mark_samples, write_samples
+from charloom.formatting import LN2, count, printable, short_number
 from charloom.report.plots.smoothing import Line, smooth, thin
-from charloom.report.plots.style import Look, plain_style
+from charloom.report.plots.style import Look, Palette, plain_style
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -19,6 +18,7 @@ if TYPE_CHECKING:
 
 LOWER_HEIGHT = 0.55  # of the panels below the first, of its height
 SAMPLES = 5  # below the curves
+SAMPLE_LENGTH = 110  # characters of each
 LETTER_POINTS, HANDLE_POINTS = 5.4, 50  # width in the legend: of a letter; of a line and its gaps
 MARKED_EVALUATIONS = 40  # at most, for each to have a mark
 SKIPPED_SHARE = 0.02  # of a linear axis: a loss there that is higher than all others is cut off
@@ -63,8 +63,8 @@ def draw(curves: Sequence[Curve], look: Look) -> "Figure":
             panels[row].tick_params(labelbottom=row == lower)
         panels[-1].set_xlabel(LABELS[look.axis])
         if samples:
-            mark_samples(panels[0], curves[0], samples, look)
-            write_samples(figure.add_subplot(grid[-1]), samples, look.palette)
+            _mark_samples(panels[0], curves[0], samples, look)
+            _write_samples(figure.add_subplot(grid[-1]), samples, look.palette)
         if look.title:
             names = ", ".join(dict.fromkeys(curve.text for curve in curves))
             title = f"{count(len(curves), 'run')} on {names}"
@@ -96,7 +96,7 @@ def _panel(axes: "Axes", curves: Sequence[Curve], value: Value, look: Look) -> N
             drawn, named = _one(axes, curve, value, look, colour, dash)
         lines += drawn
         keys += named
-        mark_rollbacks(axes, curve, look)
+        _mark_rollbacks(axes, curve, look)
     if value == "loss" and len(curves) > 1:
         (handle,) = axes.plot([], [], color=look.palette.faint, linewidth=0.9)
         keys.append((handle, "thick: validation, thin: training"))
@@ -241,6 +241,49 @@ def _plain_logarithm(axis: Any, subdivisions: Sequence[float]) -> None:
     axis.set_major_locator(LogLocator(10, subs=subdivisions))
     axis.set_major_formatter(lambda y, _: f"{y:g}")
     axis.set_minor_locator(NullLocator())
+
+
+def _mark_rollbacks(axes: "Axes", curve: Curve, look: Look) -> None:
+    """Draw a line where a run returned to a checkpoint, with half the learning rate."""
+    for rollback in curve.setbacks:
+        place = curve.place(look.axis, rollback.to)
+        if place is not None and (place > 0 or not look.log):
+            axes.axvline(place, color=look.palette.faint, linewidth=1, linestyle=(0, (1, 2)))
+
+
+def _mark_samples(axes: "Axes", curve: Curve, samples: Sequence[Sample], look: Look) -> None:
+    """Number the places on the axis where samples were generated."""
+    for number, sample in enumerate(samples, 1):
+        place = curve.place(look.axis, sample.step)
+        if place is not None:
+            axes.annotate(
+                str(number),
+                (place, 0),
+                xycoords=("data", "axes fraction"),
+                ha="center",
+                va="center",
+                fontsize=7,
+                color=look.palette.paper,
+                bbox={"boxstyle": "circle,pad=0.25", "fc": look.palette.faint, "ec": "none"},
+                annotation_clip=False,
+                zorder=5,
+            )
+
+
+def _write_samples(axes: "Axes", samples: Sequence[Sample], palette: Palette) -> None:
+    """Write the beginnings of samples below each other, numbered as on the axis."""
+    axes.set_axis_off()
+    axes.set_ylim(len(samples) - 0.5, -0.5)
+    axes.set_xlim(0, 1)
+    width = max(len(f"{sample.step:,}") for sample in samples)
+    for number, sample in enumerate(samples, 1):
+        words = " ".join(printable(sample.text).split())
+        text = words if len(words) <= SAMPLE_LENGTH else words[: SAMPLE_LENGTH - 1] + "…"
+        label = f"{number}  step {sample.step:>{width},}  "
+        style: dict[str, Any] = {"family": "monospace", "fontsize": 7.5, "va": "center"}
+        style["in_layout"] = False
+        axes.text(0, number - 1, label, color=palette.faint, **style)
+        axes.text(0.0085 * len(label), number - 1, text, color=palette.ink, **style)
 
 
 def _nothing(curves: Sequence[Curve], value: Value) -> CharloomError:
