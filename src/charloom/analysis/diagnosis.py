@@ -166,7 +166,12 @@ def diagnose(run: Run) -> tuple[Finding, ...]:
     data = run.config.data
     learned = run.corpus.characters * (1 - data.validation - data.test)
     characters = max((point.characters or 0.0 for point in known.points), default=0.0)
-    case = _Case(run, model, known, _evaluations(run), characters / learned)
+    complete = (
+        line
+        for line in run.metrics()
+        if all(isinstance(line.get(name), int | float) for name in ("loss", "seconds"))
+    )
+    case = _Case(run, model, known, history(complete), characters / learned)
     return tuple(_findings(case)) or (
         case.finding(
             "unknown",
@@ -177,13 +182,6 @@ def diagnose(run: Run) -> tuple[Finding, ...]:
             looks=len(case.seen),
         ),
     )
-
-
-def _evaluations(run: Run) -> list[Evaluation]:
-    """Return the evaluations in the lines of metrics that are complete."""
-    numbers = ("loss", "seconds")
-    lines = run.metrics()
-    return history(ln for ln in lines if all(isinstance(ln.get(n), int | float) for n in numbers))
 
 
 def _findings(case: _Case) -> Iterator[Finding]:

@@ -70,7 +70,6 @@ class Report:
     """All of a report, before it is a page."""
 
     made: datetime
-    version: str
     subjects: tuple[Subject, ...]
     comparison: Section[Comparison]
 
@@ -86,7 +85,7 @@ def gather(runs: Sequence[Run], text: Text | None = None, tell: Tell = say_nothi
     comparison = attempt(lambda: compare(runs, text, tell))
     pairs = zip(runs, names(runs), strict=True)
     subjects = tuple(_subject(run, name, text, tell) for run, name in pairs)
-    return Report(datetime.now().astimezone(), __version__, subjects, comparison)
+    return Report(datetime.now().astimezone(), subjects, comparison)
 
 
 def attempt(study: Callable[[], T]) -> Section[T]:
@@ -102,7 +101,7 @@ def document(report: Report) -> dict[str, Any]:
     found = report.comparison.found
     return {
         "made": report.made,
-        "version": report.version,
+        "version": __version__,
         "runs": [_rows(subject) for subject in report.subjects],
         "comparison": found or report.comparison,
         "verdict": None if found is None else verdict(found),

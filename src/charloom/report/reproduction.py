@@ -141,11 +141,9 @@ def _changed(
     words = []
     for name in now.__struct_fields__:
         value = getattr(now, name)
-        if name in (*skip, "cell", "mixer") or (
-            name not in always and value == getattr(base, name)
-        ):
-            continue
-        words += _flag(name, value, unset)
+        told = name in always or value != getattr(base, name)
+        if told and name not in (*skip, "cell", "mixer"):
+            words += _flag(name, value, unset)
     return words
 
 

@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence
 from itertools import product
 from typing import Any, get_args
 
+from charloom import __version__
 from charloom.analysis.comparison import Comparison, verdict
 from charloom.analysis.curves import Axis, Curve, Value
 from charloom.analysis.novelty import SHOWN_LENGTHS
@@ -32,7 +33,7 @@ def report_page(report: Report, tell: Tell = say_nothing) -> str:
         "report.html",
         title=f"Report on {subjects[0].name if len(subjects) == 1 else f'{len(subjects)} runs'}",
         made=f"{report.made:%d %B %Y, %H:%M}".lstrip("0"),
-        version=report.version,
+        version=__version__,
         runs=list(zip(subjects, colours, strict=True)),
         tiles={subject.path: _tiles(subject) for subject in subjects},
         nats_at=_nats_at,
