@@ -11,13 +11,14 @@ from click.testing import CliRunner
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from charloom.analysis.curves import Curve, Point, Rollback, Sample, curve, names, spread
+from charloom.analysis.curves import Curve, Point, Rollback, curve, names, spread
 from charloom.cli import charloom
 from charloom.cli.plot import free_file
 from charloom.config import NgramConfig, replace
 from charloom.report.plots.smoothing import BUCKETS, Line, smooth, thin
 from charloom.report.plots.style import LIGHT, Look
 from charloom.runs.run import Run
+from charloom.training.events import Sampled
 from charloom.training.planning import new_run
 from expect import refused
 from small_runs import OFTEN, STEPS, config_of, played, write_text
@@ -127,7 +128,7 @@ def test_a_thin_line_keeps_ends_and_extremes(n, log, seed):
 
 @given(st.lists(st.integers(0, 10**6), unique=True, max_size=60), st.integers(2, 9))
 def test_samples_are_spread_from_the_first_to_the_last(steps, most):
-    samples = [Sample(step, "") for step in sorted(steps)]
+    samples = [Sampled(step, "") for step in sorted(steps)]
     kept = spread(samples, most)
     assert len(kept) == min(len(samples), most)
     assert kept == sorted(kept, key=lambda sample: sample.step)
@@ -136,7 +137,7 @@ def test_samples_are_spread_from_the_first_to_the_last(steps, most):
 
 
 def test_samples_lie_closer_together_at_the_beginning():
-    kept = spread([Sample(step, "") for step in range(100, 10_001, 100)], 5)
+    kept = spread([Sampled(step, "") for step in range(100, 10_001, 100)], 5)
     assert [sample.step for sample in kept] == [100, 300, 1000, 3200, 10_000]
 
 
@@ -201,7 +202,7 @@ def test_the_same_rows_make_the_same_png_and_a_large_one(folder, tmp_path):
 
 
 def test_what_a_model_or_a_name_says_is_drawn_as_it_is(tmp_path):
-    samples = [Sample(1, "costs $1 or $2^ <script>alert(1)</script> \x07\x1b[2J 漢字")]
+    samples = [Sampled(1, "costs $1 or $2^ <script>alert(1)</script> \x07\x1b[2J 漢字")]
     points = [point(1, held_out=2.0), point(2, held_out=1.5)]
     found = curve_of(points, samples, name="_$x$ </text><script>")
     drawn(tmp_path / "a.png", found, samples=True)

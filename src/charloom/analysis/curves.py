@@ -11,6 +11,7 @@ import numpy as np
 from charloom.files import read_bytes
 from charloom.formatting import model_name, printable
 from charloom.runs.run import Run
+from charloom.training.events import Sampled
 
 Axis = Literal["characters", "seconds", "steps"]
 Value = Literal["loss", "rate", "gradient-norm"]
@@ -35,14 +36,6 @@ class Point:
 
 
 @dataclass(frozen=True)
-class Sample:
-    """What the model generated at a step."""
-
-    step: int
-    text: str
-
-
-@dataclass(frozen=True)
 class Rollback:
     """A return to the checkpoint of step `to` after a divergence at step `at`."""
 
@@ -58,7 +51,7 @@ class Curve:
     model: str
     text: str
     points: tuple[Point, ...]
-    samples: tuple[Sample, ...]
+    samples: tuple[Sampled, ...]
     setbacks: tuple[Rollback, ...]
 
     @property
@@ -106,11 +99,11 @@ def curve(run: Run, name: str | None = None) -> Curve:
     )
 
 
-def read_samples(run: Run) -> list[Sample]:
+def read_samples(run: Run) -> list[Sampled]:
     """Return the samples that a run generated during training, in the order of steps."""
     paths = sorted(run.path.glob("samples/[0-9]*.txt"))
     return [
-        Sample(int(path.stem), read_bytes(path, MAX_SAMPLE_BYTES).decode(errors="replace"))
+        Sampled(int(path.stem), read_bytes(path, MAX_SAMPLE_BYTES).decode(errors="replace"))
         for path in paths
         if path.stem.isascii() and path.stem.isdecimal()
     ]
@@ -126,7 +119,7 @@ def names(runs: Sequence[Run]) -> list[str]:
     return found if runs else []
 
 
-def spread(samples: Sequence[Sample], most: int) -> list[Sample]:
+def spread(samples: Sequence[Sampled], most: int) -> list[Sampled]:
     """Return at most so many samples, from the first to the last, at about equal ratios of steps.
 
     They are closest at the beginning, where a model changes fastest.

@@ -7,7 +7,7 @@ from typing import Any, Generic, TypeVar
 
 from charloom import __version__
 from charloom.analysis.comparison import Comparison, compare, verdict
-from charloom.analysis.curves import Curve, Sample, curve, names, spread
+from charloom.analysis.curves import Curve, curve, names, spread
 from charloom.analysis.diagnosis import Finding, diagnose
 from charloom.analysis.inputs import Candidate, Excerpt, candidate, excerpt
 from charloom.analysis.keywords import Keywords, keywords
@@ -20,6 +20,7 @@ from charloom.progress import Tell, say_nothing
 from charloom.report.reproduction import Origin, origin
 from charloom.runs.open import open_model
 from charloom.runs.run import Run
+from charloom.training.events import Sampled
 
 T = TypeVar("T")
 S = TypeVar("S")
@@ -55,7 +56,7 @@ class Subject:
     curve: Curve
     parameters: int | None
     findings: Section[tuple[Finding, ...]]
-    samples: tuple[Sample, ...]
+    samples: tuple[Sampled, ...]
     candidate: Section[Candidate]
     novelty: Section[Novelty]
     keywords: Section[Keywords]

@@ -6,11 +6,12 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from charloom.analysis.curves import Axis, Curve, Sample, Value, spread
+from charloom.analysis.curves import Axis, Curve, Value, spread
 from charloom.errors import CharloomError
 from charloom.formatting import LN2, count, printable, short_number
 from charloom.report.plots.smoothing import Line, smooth, thin
 from charloom.report.plots.style import Look, Palette, plain_style
+from charloom.training.events import Sampled
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -251,7 +252,7 @@ def _mark_rollbacks(axes: "Axes", curve: Curve, look: Look) -> None:
             axes.axvline(place, color=look.palette.faint, linewidth=1, linestyle=(0, (1, 2)))
 
 
-def _mark_samples(axes: "Axes", curve: Curve, samples: Sequence[Sample], look: Look) -> None:
+def _mark_samples(axes: "Axes", curve: Curve, samples: Sequence[Sampled], look: Look) -> None:
     """Number the places on the axis where samples were generated."""
     for number, sample in enumerate(samples, 1):
         place = curve.place(look.axis, sample.step)
@@ -270,7 +271,7 @@ def _mark_samples(axes: "Axes", curve: Curve, samples: Sequence[Sample], look: L
             )
 
 
-def _write_samples(axes: "Axes", samples: Sequence[Sample], palette: Palette) -> None:
+def _write_samples(axes: "Axes", samples: Sequence[Sampled], palette: Palette) -> None:
     """Write the beginnings of samples below each other, numbered as on the axis."""
     axes.set_axis_off()
     axes.set_ylim(len(samples) - 0.5, -0.5)
