@@ -488,6 +488,13 @@ def test_nothing_is_written_where_too_little_is_free(folder, monkeypatch):
     assert sorted(folder.rglob("*")) == before
 
 
+def test_free_space_is_named_only_where_it_is_known(tmp_path):
+    (tmp_path / "checkpoints").write_text("")
+    with refused("unwritable", path=tmp_path / "checkpoints/00000006", free=None) as caught:
+        save_step(tmp_path / "checkpoints", 6)
+    assert "are free" not in str(caught.value)
+
+
 def test_an_old_one_that_cannot_be_removed_is_named_and_the_new_one_is_there(folder, monkeypatch):
     save_step(folder, 5)
 

@@ -282,6 +282,25 @@ def test_sampling_into_a_closed_pipe_is_quiet(here: Path) -> None:
     assert (len(result.stdout), result.stderr) == (10, "")
 
 
+def test_no_speed_is_shown_before_it_is_known(
+    here: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    charloom("train", "novel.txt", "--iterations", "1", "--evaluate-every", "1", *TINY)
+    printed = capfd.readouterr().out
+    (line,) = (line for line in printed.splitlines() if line.startswith("step 1 of 1: "))
+    assert "characters/s" not in line
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="no /dev/full")
+@pytest.mark.parametrize("command", ["--help", "presets", "train --help", "sample counts"])
+def test_output_to_a_full_disk_ends_in_a_line(here: Path, command: str) -> None:
+    with Path("/dev/full").open("wb") as full:
+        arguments = [*PROGRAM, *command.split()]
+        result = subprocess.run(arguments, stdout=full, stderr=subprocess.PIPE, check=False)
+    said = "charloom: cannot write the output (No space left on device): free some space\n"
+    assert (result.returncode, result.stderr.decode()) == (2, said)
+
+
 def test_evaluate_agrees_with_itself(here: Path) -> None:
     (score,) = json.loads(charloom("evaluate", "run", "--json").stdout)["scores"]
     assert score["characters"] == 191

@@ -124,12 +124,13 @@ def excerpt(run: Run | None, text: Text | None = None, length: int | None = None
     if run is None:
         raise CharloomError("a pretrained model has no text of its own: name a TEXT", "no-text")
     parts = run.dataset()
+    part: Part = "validation" if parts.validation is not None else "test"
     ids = parts.validation if parts.validation is not None else parts.test
     if ids is None:
         raise _nothing_held_out(run, "a TEXT")
     whole = run.vocabulary.decode(ids)
     content = whole[:length]
-    return Excerpt(content, extent("held-out text", len(content), len(whole)), held_out=True)
+    return Excerpt(content, extent(f"{part} part", len(content), len(whole)), held_out=True)
 
 
 def may_have_trained_on(run: Run | None, other: Run) -> bool:

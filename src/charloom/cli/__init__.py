@@ -3,6 +3,7 @@
 One file a command, imported when it is asked for: `charloom --help` imports click alone.
 """
 
+import errno
 import io
 import os
 import signal
@@ -39,6 +40,18 @@ INTERRUPTED_STATUS = 128 + signal.SIGINT  # what shells report of a program that
 class _Commands(LazyGroup):
     package, known = "charloom.cli", COMMANDS
 
+    def main(self, *args: Any, **extra: Any) -> Any:
+        """Run the program; a full disk below standard output, in --help too, ends it in a line."""
+        try:
+            return super().main(*args, **extra)
+        except OSError as error:
+            if error.errno not in (errno.ENOSPC, errno.EDQUOT) or error.filename is not None:
+                raise
+            close_stdout()
+            problem = f"charloom: cannot write the output ({error.strerror}): free some space"
+            click.echo(problem, err=True)
+            raise SystemExit(CharloomError.status) from error
+
     def invoke(self, ctx: click.Context) -> Any:
         """Run the command; end it without a traceback if it is the user who can act."""
         warnings.showwarning = _show_warning  # type: ignore[assignment]
@@ -61,7 +74,7 @@ class _Commands(LazyGroup):
 
 
 def close_stdout() -> None:
-    """Discard, silently, what is still to be written to a reader that has gone."""
+    """Discard, silently, what is still to be written, as nobody can read it."""
     os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 

@@ -63,11 +63,12 @@ class PlainView(View):
         losses = f"training loss {_short(self.training_loss())}"
         if self._evaluated is not None:
             losses += f", validation loss {_short(self._evaluated.score.nats)}"
+        pace = f", {speed(progress.speed)}" if progress.speed else ""  # not known at step 1
         left = "" if progress.left is None else f", {duration(progress.left)} left"
         about = "about " if self.minutes else ""
         return (
             f"step {progress.step:,} of {about}{progress.total:,}: {losses}, "
-            f"learning rate {progress.rate:.3g}, {speed(progress.speed)}{left}\n"
+            f"learning rate {progress.rate:.3g}{pace}{left}\n"
         )
 
     def _write_sample(self) -> None:

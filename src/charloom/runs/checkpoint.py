@@ -108,10 +108,11 @@ def save(folder: Path, arrays: Mapping[str, Array], meta: Meta, keep: int) -> Pa
         sync_folder(folder)
         _verified[final] = _stamps(final)
     except OSError as error:
-        free = shutil.disk_usage(folder).free if folder.is_dir() else 0
+        free = shutil.disk_usage(folder).free if folder.is_dir() else None
+        space = f"{needed:,} bytes are needed" + ("" if free is None else f" and {free:,} are free")
         raise CharloomError(
-            f"cannot save {final} ({error.strerror or error}): {needed:,} bytes are needed and "
-            f"{free:,} are free; earlier checkpoints are still there: solve that",
+            f"cannot save {final} ({error.strerror or error}): {space}; earlier checkpoints are "
+            "still there: solve that",
             "unwritable",
             path=str(final),
             needed=needed,

@@ -207,7 +207,7 @@ class _Planner:
 
     def measured(self, budget: float, began: float, tell: Tell) -> Plan:
         """Time the model that would be chosen, until it has been timed."""
-        tell("measuring the speed of this machine; the first time, compiling takes some seconds")
+        tell("measuring the speed of this machine; the first time takes some seconds")
         start, asked, compiled = perf_counter(), began, 0.0
 
         def left() -> float:
