@@ -10,7 +10,7 @@ from charloom.config import SampleConfig
 from charloom.data.subwords import Subwords
 from charloom.generation import sampling
 from charloom.generation.copy_limit import CopyLimit
-from charloom.generation.draw import draw, filter_probs
+from charloom.generation.draw import draw, filter_weights
 from charloom.generation.sampling import generate, generate_ids, generate_many
 from expect import refused
 from toy_models import History, Script
@@ -173,10 +173,12 @@ def test_what_is_drawn_anew_has_the_probabilities_of_the_others():
     ]
     counts = np.bincount(draws, minlength=len(log_probs)) / n
     ruled_out = model.vocabulary.encode("cdf")
-    before = filter_probs(log_probs, config)
+    before = filter_weights(log_probs, config)
+    before /= before.sum()
     left = log_probs.copy()
     left[ruled_out] = -INF
-    after = filter_probs(left, config)
+    after = filter_weights(left, config)
+    after /= after.sum()
     share = before[ruled_out].sum()
     expected = np.where(np.isin(np.arange(len(before)), ruled_out), 0, before) + share * after
     np.testing.assert_allclose(counts, expected, atol=4 / n)

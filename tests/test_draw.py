@@ -7,11 +7,16 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
 from charloom.config import SampleConfig
-from charloom.generation.draw import draw, filter_probs
+from charloom.generation.draw import draw, filter_weights
 from expect import refused
 
 INF = math.inf
 LARGEST_U = 1 - 2**-53
+
+
+def filter_probs(log_probs, config):
+    weights = filter_weights(log_probs, config)
+    return weights / weights.sum()
 
 
 def softmax(x):

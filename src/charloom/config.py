@@ -277,9 +277,8 @@ def differences(then: RunConfig, now: RunConfig) -> list[str]:
 def _differing(then: msgspec.Struct, now: msgspec.Struct) -> list[str]:
     if type(then) is not type(now):
         return [f"model was {type(then).__name__} and is {type(now).__name__}"]
-    pairs = {name: (getattr(then, name), getattr(now, name)) for name in then.__struct_fields__}
     return [
-        f"{name.replace('_', '-')} was {old!r} and is {new!r}"
-        for name, (old, new) in pairs.items()
-        if old != new
+        f"{name.replace('_', '-')} was {getattr(then, name)!r} and is {getattr(now, name)!r}"
+        for name in then.__struct_fields__
+        if getattr(then, name) != getattr(now, name)
     ]

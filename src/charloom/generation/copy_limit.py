@@ -6,7 +6,7 @@ from charloom.config import SampleConfig
 from charloom.data.suffix_array import Continuations
 from charloom.data.tokenizer import Tokenizer
 from charloom.errors import check_at_least
-from charloom.generation.draw import draw, weights_of
+from charloom.generation.draw import draw, filter_weights
 from charloom.models.weights import Array
 
 
@@ -67,7 +67,7 @@ def _rest(log_probs: Array, config: SampleConfig, u: float, drawn: int) -> float
 
     All that is known of u is that it led to this id, so this is uniform, too.
     """
-    sums = np.cumsum(weights_of(log_probs, config))
+    sums = np.cumsum(filter_weights(log_probs, config))
     below = sums[drawn - 1] if drawn else 0.0
     rest = (u * sums[-1] - below) / (sums[drawn] - below)
     return float(min(max(rest, 0.0), 1 - 2**-53))

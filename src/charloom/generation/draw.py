@@ -8,8 +8,8 @@ from charloom.errors import CharloomError
 from charloom.models.weights import Array
 
 
-def filter_probs(log_probs: Array, config: SampleConfig) -> NDArray[np.float64]:
-    """log_probs (V,) -> the probabilities (V,) that characters are drawn with.
+def filter_weights(log_probs: Array, config: SampleConfig) -> NDArray[np.float64]:
+    """log_probs (V,) -> weights (V,): divided by their sum, the probabilities to draw with.
 
     In this order, which is that of Hugging Face's transformers, all in float64:
 
@@ -21,18 +21,11 @@ def filter_probs(log_probs: Array, config: SampleConfig) -> NDArray[np.float64]:
        order of ranks, are < top_p times that sum over all; so the fewest stay that reach
        top_p. The first always stays; top_p = 1 keeps all.
     5. min-p (Nguyen et al. 2024): weights >= min_p stay, which is a share of the likeliest's.
-    6. What is left out has weight 0, and the rest is divided by its sum.
+    6. What is left out has weight 0.
 
     Only differences within `log_probs` matter; -inf is a character that cannot come. Raises
     CharloomError if one is NaN or +inf, or all are -inf.
     """
-    weights = weights_of(log_probs, config)
-    probs: NDArray[np.float64] = weights / weights.sum()
-    return probs
-
-
-def weights_of(log_probs: Array, config: SampleConfig) -> NDArray[np.float64]:
-    """Return the weights (V,) of `filter_probs`, before they are divided by their sum."""
     scores = np.asarray(log_probs, np.float64)
     highest = scores.max()
     if not np.isfinite(highest):
@@ -57,11 +50,11 @@ def weights_of(log_probs: Array, config: SampleConfig) -> NDArray[np.float64]:
 
 
 def draw(log_probs: Array, config: SampleConfig, u: float) -> int:
-    """log_probs (V,) and u in [0, 1) -> id, drawn from `filter_probs`: the inverse CDF.
+    """log_probs (V,) and u in [0, 1) -> id, drawn by `filter_weights`: the inverse CDF.
 
-    With the weights of `filter_probs` added up in the order of ids, it is the first id whose sum
+    With the weights of `filter_weights` added up in the order of ids, it is the first id whose sum
     is > u times the sum over all. That id has a weight above 0, and there always is one: the sum
-    is at least 1, so u times it rounds to less. Raises what `filter_probs` raises.
+    is at least 1, so u times it rounds to less. Raises what `filter_weights` raises.
     """
-    sums = np.cumsum(weights_of(log_probs, config))
+    sums = np.cumsum(filter_weights(log_probs, config))
     return int(np.searchsorted(sums, u * sums[-1], side="right"))

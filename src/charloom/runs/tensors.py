@@ -85,7 +85,10 @@ def read_arrays(path: Path, expected: Mapping[str, Expected]) -> dict[str, Array
 
     Raises CharloomError; if the header is wrong, before anything is allocated.
     """
-    _check_header_size(path)
+    with path.open("rb") as file:
+        header = int.from_bytes(file.read(8), "little")
+    if header > min(_LARGEST_HEADER, plain_size(path) - 8):
+        raise damaged(path, f"its header claims {header:,} bytes", _CURE)
     try:
         with safe_open(path, framework="numpy") as file:
             check_names(file.keys(), expected, str(path))
@@ -102,13 +105,6 @@ def read_arrays(path: Path, expected: Mapping[str, Expected]) -> dict[str, Array
             message = f"{path}: {name} holds NaN or infinity: {_CURE}"
             raise CharloomError(message, "damaged", path=str(path), array=name)
     return arrays
-
-
-def _check_header_size(path: Path) -> None:
-    with path.open("rb") as file:
-        header = int.from_bytes(file.read(8), "little")
-    if header > min(_LARGEST_HEADER, plain_size(path) - 8):
-        raise damaged(path, f"its header claims {header:,} bytes", _CURE)
 
 
 def _check_header(header: Any, wanted: Expected, path: Path, name: str) -> None:

@@ -75,7 +75,10 @@ def choose(
     candidates = [(model, train)]
     if isinstance(model, ModelConfig):
         train = _batch(train, given, size.characters)
-        rates = {model.hidden: _rate_of(model.hidden)} if "hidden" in given else RATES
+        rates, asked = RATES, model.hidden
+        if "hidden" in given:  # the rate of the nearest size of the table
+            nearest = min(RATES, key=lambda known: abs(math.log(known / asked)))
+            rates = {asked: RATES[nearest]}
         candidates = [
             (
                 replace(model, hidden=hidden),
@@ -133,11 +136,6 @@ def dropout(epochs: float) -> float:
 def shown_epochs(epochs: float) -> str:
     """Return a number of epochs in words."""
     return f"{epochs:.1f} epochs" if epochs < 10 else f"{epochs:,.0f} epochs"
-
-
-def _rate_of(hidden: int) -> float:
-    """The learning rate of the nearest hidden size of the table."""
-    return RATES[min(RATES, key=lambda known: abs(math.log(known / hidden)))]
 
 
 def _batch(train: TrainConfig, given: Collection[str], characters: int) -> TrainConfig:

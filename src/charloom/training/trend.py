@@ -55,7 +55,9 @@ def trend(seen: list[Evaluation]) -> Trend | None:
         return None
     if seen[-1].validation > RISEN * best_evaluation(seen).validation:
         return "risen"
-    return "improving" if _gain(seen) > IMPROVING else "level"
+    last = seen[-1]  # of the second half: the end is flat if the learning rate goes to 0
+    middle = min(seen, key=lambda one: abs(one.step - last.step / 2))
+    return "improving" if 1 - last.validation / middle.validation > IMPROVING else "level"
 
 
 def outlook(seen: list[Evaluation], minutes: float) -> str | None:
@@ -88,13 +90,3 @@ def longer(minutes: float) -> float:
 def best_evaluation(seen: list[Evaluation]) -> Evaluation:
     """Return the evaluation with the lowest validation loss; there must be one."""
     return min(seen, key=lambda one: one.validation)
-
-
-def _gain(seen: list[Evaluation]) -> float:
-    """The share by which the validation loss fell in the second half of the updates.
-
-    Not less: the end is flat in any run whose learning rate goes to 0.
-    """
-    last = seen[-1]
-    then = min(seen, key=lambda one: abs(one.step - last.step / 2))
-    return 1 - last.validation / then.validation
