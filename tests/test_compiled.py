@@ -16,7 +16,7 @@ from charloom.generation.draw import draw as reference_draw
 from charloom.generation.sampling import generate_many
 from charloom.models.compiled import CompiledLearner, CompiledModel
 from charloom.models.compiled.activations import exp, sigmoid, tanh
-from charloom.models.compiled.network import loss_and_gradient, pack_weights
+from charloom.models.compiled.network import loss_and_gradient, pack_weights, read
 from charloom.models.compiled.optimizers import move, rule
 from charloom.models.compiled.products import (
     BLOCK,
@@ -28,7 +28,6 @@ from charloom.models.compiled.products import (
     packed_size,
     product,
 )
-from charloom.models.compiled.sampler import read
 from charloom.models.draw_kernel import draw
 from charloom.models.engines import LendsModel
 from charloom.models.jit import kernel

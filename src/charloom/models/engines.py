@@ -80,7 +80,12 @@ class Learner(Protocol):
         """
 
     def load(self, arrays: Mapping[str, Array]) -> None:
-        """Load weights alone, or all that `arrays` gave; raises CharloomError if they misfit."""
+        """Load weights alone, or all that `arrays` gave, cast to this learner's dtype.
+
+        With weights alone all else becomes that of a fresh learner: slots and carried state
+        zero, no updates made. Raises CharloomError, having changed nothing, if a name is
+        missing or unknown, a shape does not fit, or a weight is not finite.
+        """
 
 
 @runtime_checkable
@@ -189,7 +194,12 @@ def create_learner(
             return CompiledLearner(model, train, vocabulary_size, dtype, seed)
         case _:
             learner: Learner = load_torchnet().create_learner(
-                model, train, vocabulary_size, dtype, seed, characters
+                train,
+                model=model,
+                vocabulary_size=vocabulary_size,
+                dtype=dtype,
+                seed=seed,
+                characters=characters,
             )
             return learner
 

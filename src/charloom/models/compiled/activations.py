@@ -4,11 +4,14 @@ Float64 takes the machine's library: exact, and one number at a time.
 """
 
 import math
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 from numba import types
 from numba.extending import overload
+
+Function = Callable[[Any], Any]
 
 _f = np.float32
 
@@ -27,54 +30,32 @@ _HALF, _ONE, _NINE, _LOW, _HIGH = _f(0.5), _f(1), _f(9), _f(-87), _f(88)
 _BIAS, _MANTISSA = np.int32(127), np.int32(23)
 
 
-def tanh(x: Any) -> Any:
-    """Hyperbolic tangent; within 4e-7 of its value in float32."""
+def _by_type(in_float64: Function, in_float32: Function) -> Function:
+    """Return a function of x that is one or the other in kernels, by the type of x."""
+
+    def function(x: Any) -> Any:
+        return in_float64(x)
+
+    overload(function, strict=False)(lambda x: in_float64 if x == types.float64 else in_float32)
+    return function
 
 
-def sigmoid(x: Any) -> Any:
-    """1 / (1 + exp(-x))."""
-
-
-def exp(x: Any) -> Any:
-    """Exponential; float32 only for -87 <= x <= 88, beyond which it stays at the border."""
-
-
-@overload(tanh)
 def _tanh(x: Any) -> Any:
-    def library(x: Any) -> Any:
-        return math.tanh(x)
-
-    def rational(x: Any) -> Any:
-        x = min(max(x, -_NINE), _NINE)
-        t = x * x
-        p = (((_P4 * t + _P3) * t + _P2) * t + _P1) * t + _P0
-        q = (((_Q4 * t + _Q3) * t + _Q2) * t + _Q1) * t + _Q0
-        return min(max(x * p / q, -_ONE), _ONE)
-
-    return library if x == types.float64 else rational
+    x = min(max(x, -_NINE), _NINE)
+    t = x * x
+    p = (((_P4 * t + _P3) * t + _P2) * t + _P1) * t + _P0
+    q = (((_Q4 * t + _Q3) * t + _Q2) * t + _Q1) * t + _Q0
+    return min(max(x * p / q, -_ONE), _ONE)
 
 
-@overload(sigmoid)
-def _sigmoid(x: Any) -> Any:
-    def library(x: Any) -> Any:
-        return 1 / (1 + math.exp(-x))
-
-    def by_tanh(x: Any) -> Any:
-        return _HALF + _HALF * tanh(_HALF * x)
-
-    return library if x == types.float64 else by_tanh
-
-
-@overload(exp)
 def _exp(x: Any) -> Any:
-    def library(x: Any) -> Any:
-        return math.exp(x)
+    x = min(max(x, _LOW), _HIGH)
+    n = np.int32(x * _LOG2E + (_HALF if x > 0 else -_HALF))
+    r = x - np.float32(n) * _LN2_HIGH - np.float32(n) * _LN2_LOW
+    s = ((((_C7 * r + _C6) * r + _C5) * r + _C4) * r + _C3) * r + _C2
+    return ((s * r + _ONE) * r + _ONE) * np.int32((n + _BIAS) << _MANTISSA).view(np.float32)
 
-    def scaled(x: Any) -> Any:
-        x = min(max(x, _LOW), _HIGH)
-        n = np.int32(x * _LOG2E + (_HALF if x > 0 else -_HALF))
-        r = x - np.float32(n) * _LN2_HIGH - np.float32(n) * _LN2_LOW
-        s = ((((_C7 * r + _C6) * r + _C5) * r + _C4) * r + _C3) * r + _C2
-        return ((s * r + _ONE) * r + _ONE) * np.int32((n + _BIAS) << _MANTISSA).view(np.float32)
 
-    return library if x == types.float64 else scaled
+tanh = _by_type(lambda x: math.tanh(x), _tanh)  # in float32 within 4e-7 of its value
+sigmoid = _by_type(lambda x: 1 / (1 + math.exp(-x)), lambda x: _HALF + _HALF * tanh(_HALF * x))
+exp = _by_type(lambda x: math.exp(x), _exp)  # in float32 for -87 <= x <= 88; beyond, the border's

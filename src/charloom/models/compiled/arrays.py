@@ -1,6 +1,6 @@
 """The arrays that kernels work on: one flat vector of parameters, and buffers made once.
 
-All weights lie in one vector, so that the optimizer is one loop and the gradient's norm one
+All weights are in one vector, so that the optimizer is one loop and the gradient's norm one
 sum; the contract's named arrays are views of it. Matrices come before biases (weight decay
 stops between them), and the matrix that ids look rows up in comes first.
 """
@@ -84,16 +84,9 @@ class Scratch(NamedTuple):
 
 def parameter_views(flat: Array, config: ModelConfig, V: int) -> Parameters:
     """Cut a flat vector into the parameters' arrays."""
-    L, H, E, G = config.layers, config.hidden, config.embedding, GATES[config.cell]
-    shapes = [
-        (V, E),
-        (E or V, G * H),
-        (L - 1, H, G * H),
-        (L, H, G * H),
-        (H, V),
-        (L, 1, G * H),
-        (1, V),
-    ]
+    L, H, E = config.layers, config.hidden, config.embedding
+    GH = GATES[config.cell] * H
+    shapes = [(V, E), (E or V, GH), (L - 1, H, GH), (L, H, GH), (H, V), (L, 1, GH), (1, V)]
     ends = np.cumsum([int(np.prod(shape)) for shape in shapes])
     pieces = np.split(flat, ends[:-1])
     return Parameters(*(piece.reshape(shape) for piece, shape in zip(pieces, shapes, strict=True)))
@@ -108,11 +101,6 @@ def named_views(flat: Array, config: ModelConfig, V: int) -> dict[str, Array]:
         views[f"layer{layer}.Wh"] = p.Wh[layer]
         views[f"layer{layer}.b"] = p.b[layer, 0]
     return views | {"head.W": p.head_W, "head.b": p.head_b[0]}
-
-
-def matrices_size(p: Parameters) -> int:
-    """How many parameters of the flat vector belong to matrices; biases follow."""
-    return sum(array.size for array in (p.embedding, p.Wx0, p.Wx, p.Wh, p.head_W))
 
 
 def flat_vector(weights: Mapping[str, Array], config: ModelConfig, dtype: DTypeLike) -> Array:
@@ -140,12 +128,8 @@ def new_lookup(config: ModelConfig, V: int, dtype: DTypeLike) -> Lookup:
     """Allocate the rows of up to V distinct ids."""
     E, GH = config.embedding, GATES[config.cell] * config.hidden
     rows = max(V, FEW)
-    return Lookup(
-        np.full(V, -1, np.int32),
-        np.zeros(V, np.int32),
-        aligned((rows, E), dtype),
-        aligned((rows if E else 0, GH), dtype),
-    )
+    x, table = aligned((rows, E), dtype), aligned((rows if E else 0, GH), dtype)
+    return Lookup(np.full(V, -1, np.int32), np.zeros(V, np.int32), x, table)
 
 
 def new_shard(

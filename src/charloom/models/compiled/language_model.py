@@ -19,9 +19,8 @@ from charloom.models.compiled.arrays import (
     new_shard,
     parameter_views,
 )
-from charloom.models.compiled.network import embed, pack_weights
+from charloom.models.compiled.network import embed, pack_weights, read
 from charloom.models.compiled.products import FEW
-from charloom.models.compiled.sampler import read
 from charloom.models.compiled.threads import Team, available_threads
 from charloom.models.draw_kernel import filters
 from charloom.models.learner_arrays import check_ids

@@ -20,7 +20,6 @@ from charloom.models.compiled.arrays import (
     Shard,
     carried,
     flat_vector,
-    matrices_size,
     named_views,
     new_packed,
     new_scratch,
@@ -78,7 +77,8 @@ class CompiledLearner:
         self._slots = tuple(aligned((size,), dtype) for size in sizes)
         self._rule = rule(train, dtype)
         self._row_width = model.embedding or self._parameters.Wx0.shape[1]
-        self._matrices = matrices_size(self._parameters)
+        biases = self._parameters.b.size + self._parameters.head_b.size
+        self._matrices = self._flat.size - biases
         self._length = train.length
         self._workers = self._new_workers()
         self._move: Callable[..., bool] | None = None  # machine code, once compiled
@@ -86,10 +86,7 @@ class CompiledLearner:
         self._team = Team(min(len(self._workers), available_threads()))
 
     def update(self, inputs: Ids, targets: Ids, learning_rate: float) -> float:
-        """Take one step on inputs and targets (B, T), and carry the state on; see `Learner`.
-
-        Raises CharloomError if the shapes are not (B, T) or an id is not in [0, V).
-        """
+        """Take one step on inputs and targets (B, T), and carry the state on; see `Learner`."""
         self._fill(inputs, targets)
         if self._train.dropout:
             self._draw_masks()
@@ -143,12 +140,7 @@ class CompiledLearner:
         return arrays
 
     def load(self, arrays: Mapping[str, Array]) -> None:
-        """Take weights alone, or all that `arrays` gave, cast to this learner's dtype.
-
-        With weights alone all else becomes that of a fresh learner: slots and carried state
-        zero, no updates made. Raises CharloomError, having changed nothing, if a name is
-        missing or unknown, a shape does not fit, or a weight is not finite.
-        """
+        """Take weights alone, or all that `arrays` gave; see `Learner`."""
         check_arrays(arrays, self._model, self._train, self._V)
         for slot in self._slots:
             slot[...] = 0

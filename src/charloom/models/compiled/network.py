@@ -21,6 +21,7 @@ from charloom.models.compiled.products import (
     pack_back,
     product,
 )
+from charloom.models.draw_kernel import draw
 from charloom.models.jit import inlined_kernel, kernel
 
 
@@ -312,3 +313,27 @@ def carry(state: Any) -> None:
     """state[:, 0] = state[:, -1], for h or c (L, T + 1, B, H); c is empty unless an LSTM's."""
     for layer in range(state.shape[0]):
         copy(state[layer, 0], state[layer, state.shape[1] - 1])
+
+
+@kernel
+def read(
+    parameters: Any, packed: Any, shard: Any, uniforms: Any, drawn: Any, filters: Any, scratch: Any
+) -> None:
+    """Read shard.ids (T, B), each with a row in shard.lookup; draw n characters in each lane.
+
+    uniforms (B, n) and drawn (B, n); filters are temperature, top_k, top_p and min_p; scratch
+    (2, V) float64. If n is 0, shard.logits (T, B, V) become log-probabilities. Otherwise T is 1,
+    and on return shard.h[:, 0] and, for an LSTM, shard.c[:, 0] are the state before the last
+    character drawn. Raises ValueError if a prediction is not finite.
+    """
+    n = drawn.shape[1]
+    for t in range(max(n, 1)):
+        forward(parameters, packed, shard, t)
+        if n:
+            carry(shard.h)
+            carry(shard.c)
+            for b in range(drawn.shape[0]):
+                drawn[b, t] = draw(shard.logits[0, b], filters, uniforms[b, t], scratch)
+                shard.ids[0, b] = drawn[b, t]
+    if n == 0:
+        log_softmax(shard.logits)

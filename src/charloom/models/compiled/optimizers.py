@@ -11,17 +11,17 @@ from numpy.typing import DTypeLike
 
 from charloom.config import TrainConfig
 from charloom.models.jit import kernel
-from charloom.models.optimizers import EPSILON
+from charloom.models.optimizers import EPSILON, SLOTS
 from charloom.models.weights import Array
 
-SGD, ADAGRAD, RMSPROP, ADAM, ADAMW = range(5)
-_NAMES = ("sgd", "adagrad", "rmsprop", "adam", "adamw")
+_NAMES = [*SLOTS]
+SGD, ADAGRAD, RMSPROP = (_NAMES.index(name) for name in ("sgd", "adagrad", "rmsprop"))
 
 
 class Rule(NamedTuple):
     """The settings of an optimizer step, as kernels take them fastest."""
 
-    name: int  # SGD ... ADAMW
+    name: int  # its place in SLOTS
     settings: Array  # (7,), see `rule`; no clipping is infinity
     norm: Array  # (1,) float64, written to: of the last gradient, if it is computed; else NaN
 
@@ -59,12 +59,13 @@ def move(
     `matrices` numbers decay (adamw); `updates` counts this step, from 1. Returns whether
     it moved: it does not if a value of dw, or the norm to clip, is NaN or infinite.
     """
-    first, second = slots
+    first = slots[0]
     clip_norm, clip_value, beta1, beta2, decay, weight_decay, epsilon = rule.settings
     rate = type(decay)(learning_rate)
     factor = _clip_factor(dw, clip_norm, seen, width, rule.norm)
     if np.isnan(factor):
         return False
+    step = (rate, factor, clip_value)
     if rule.name == SGD or rule.name == ADAGRAD:
         for row in range(seen.size + 1):
             start = row * width
@@ -72,26 +73,20 @@ def move(
             if row == seen.size or seen[row]:
                 here, dhere = w[start:end], dw[start:end]
                 if rule.name == SGD:
-                    _sgd(here, dhere, rate, factor, clip_value)
+                    _sgd(here, dhere, step)
                 else:
-                    memory = first[start:end]
-                    _adagrad(here, dhere, memory, rate, factor, clip_value, epsilon)
+                    _adagrad(here, dhere, first[start:end], step, epsilon)
     elif rule.name == RMSPROP:
-        _rmsprop(w, dw, first, rate, factor, clip_value, decay, epsilon)
+        _rmsprop(w, dw, first, step, decay, epsilon)
     else:
         if weight_decay > 0:
-            _decay(w[:matrices], 1 - rate * weight_decay)
+            keep = 1 - rate * weight_decay
+            for i in range(matrices):
+                w[i] *= keep
         correct_m = type(rate)(1 / (1 - float(beta1) ** updates))
         correct_v = type(rate)(1 / (1 - float(beta2) ** updates))
-        correct = (correct_m, correct_v)
-        _adam(w, dw, (first, second), rate, factor, clip_value, (beta1, beta2), correct, epsilon)
+        _adam(w, dw, slots, step, (beta1, beta2), (correct_m, correct_v), epsilon)
     return True
-
-
-@kernel
-def _decay(w: Any, keep: Any) -> None:
-    for i in range(w.size):
-        w[i] *= keep
 
 
 @kernel
@@ -131,15 +126,15 @@ def _clip(g: Any, factor: Any, limit: Any) -> Any:
 
 
 @kernel
-def _sgd(w: Any, dw: Any, rate: Any, factor: Any, limit: Any) -> None:
+def _sgd(w: Any, dw: Any, step: Any) -> None:
+    rate, factor, limit = step
     for i in range(w.size):
         w[i] -= rate * _clip(dw[i], factor, limit)
 
 
 @kernel
-def _adagrad(
-    w: Any, dw: Any, memory: Any, rate: Any, factor: Any, limit: Any, epsilon: Any
-) -> None:
+def _adagrad(w: Any, dw: Any, memory: Any, step: Any, epsilon: Any) -> None:
+    rate, factor, limit = step
     for i in range(w.size):
         g = _clip(dw[i], factor, limit)
         total = memory[i] + g * g
@@ -148,9 +143,8 @@ def _adagrad(
 
 
 @kernel
-def _rmsprop(
-    w: Any, dw: Any, square: Any, rate: Any, factor: Any, limit: Any, decay: Any, epsilon: Any
-) -> None:
+def _rmsprop(w: Any, dw: Any, square: Any, step: Any, decay: Any, epsilon: Any) -> None:
+    rate, factor, limit = step
     for i in range(w.size):
         g = _clip(dw[i], factor, limit)
         s = decay * square[i] + (1 - decay) * g * g
@@ -159,19 +153,8 @@ def _rmsprop(
 
 
 @kernel
-def _adam(
-    w: Any,
-    dw: Any,
-    slots: Any,
-    rate: Any,
-    factor: Any,
-    limit: Any,
-    betas: Any,
-    correct: Any,
-    epsilon: Any,
-) -> None:
-    m, v = slots
-    beta1, beta2 = betas
+def _adam(w: Any, dw: Any, slots: Any, step: Any, betas: Any, correct: Any, epsilon: Any) -> None:
+    (rate, factor, limit), (m, v), (beta1, beta2) = step, slots, betas
     correct_m, correct_v = correct
     for i in range(w.size):
         g = _clip(dw[i], factor, limit)

@@ -184,22 +184,10 @@ def _by_rows(C: Any, base: Any, A: Any, B: Any, back: int) -> None:
         at = j * item
         for i in range(M):
             if j < N:
-                C_ij, base_ij = c.address + i * c.row + at, d.address + i * d.row + at
+                to, start = c.address + i * c.row + at, d.address + i * d.row + at
                 A_i, B_j = A_first + i * a.row, B_first + at
-                A_column, B_row = sign * a.column, sign * b.row
-                arguments = (
-                    C_ij,
-                    c.row,
-                    base_ij,
-                    d.row,
-                    A_i,
-                    a.row,
-                    A_column,
-                    B_j,
-                    B_row,
-                    K,
-                    N - j,
-                )
+                A_step, B_step = sign * a.column, sign * b.row
+                arguments = (to, c.row, start, d.row, A_i, a.row, A_step, B_j, B_step, K, N - j)
                 tile_one(zero, 2 * vectors + 1, arguments)
 
 

@@ -7,13 +7,10 @@ The first C nodes are contexts: shorter than the model's order, so they may have
 from typing import NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
 
 from charloom.models.draw_kernel import draw
 from charloom.models.jit import allocating_kernel as kernel
-
-Integers = NDArray[np.int32]
-Floats = NDArray[np.float64]
+from charloom.models.ngram.smoothing import Floats, Integers
 
 
 class Trie(NamedTuple):
@@ -24,20 +21,6 @@ class Trie(NamedTuple):
     suffix: Integers  # (M,) the n-gram without its first character
     weight: Floats  # (M,) its own share of P(last character | those before)
     backoff: Floats  # (C,) the share of that probability which its suffix decides
-
-
-@kernel
-def positions_by_character(ids: Integers, V: int) -> Integers:
-    """Return the positions (N,) of ids (N,), sorted stably by character: a counting sort."""
-    place = np.zeros(V + 1, np.int64)
-    for c in ids:
-        place[c + 1] += 1
-    place = np.cumsum(place)
-    positions = np.empty(ids.size, np.int32)
-    for i in range(ids.size):
-        positions[place[ids[i]]] = i
-        place[ids[i]] += 1
-    return positions
 
 
 @kernel

@@ -92,12 +92,7 @@ class ReferenceLearner:
         return arrays
 
     def load(self, arrays: Mapping[str, Array]) -> None:
-        """Take weights alone, or all that `arrays` gave, cast to this learner's dtype.
-
-        With weights alone all else becomes that of a fresh learner: slots and carried state
-        zero, no updates made. Raises CharloomError, having changed nothing, if a name is
-        missing or unknown, a shape does not fit, or a weight is not finite.
-        """
+        """Take weights alone, or all that `arrays` gave; see `Learner`."""
         check_arrays(arrays, self.config, self.train, self.vocabulary_size)
         self.optimizer = Optimizer(self.train, self.weights)
         self.reset()

@@ -23,17 +23,16 @@ from charloom.data.tokenizer import Tokenizer
 from charloom.distributed import place
 from charloom.errors import CharloomError
 from charloom.models.torchnet import ranks
-from charloom.models.torchnet.devices import check_precision, pick_device
+from charloom.models.torchnet.devices import check_precision, pick_device, send
 from charloom.models.torchnet.folders import read_tokens
 from charloom.models.torchnet.language_model import Model, as_model
 from charloom.models.torchnet.learner import Share, TorchLearner
-from charloom.models.torchnet.network import Network
+from charloom.models.torchnet.network import Network, check_length
 from charloom.models.torchnet.pretrained import (
     PretrainedNetwork,
     config_of,
     open_folder,
     source_weights,
-    trainable,
 )
 from charloom.models.torchnet.recurrent import RecurrentNetwork
 from charloom.models.torchnet.transformer import TransformerNetwork
@@ -51,24 +50,18 @@ __all__ = [
 ]
 
 
-def create_learner(
-    model: NetworkConfig,
-    train: TrainConfig,
-    vocabulary_size: int,
-    dtype: Dtype = "float32",
-    seed: int | None = None,
-    characters: NDArray[np.integer] | None = None,
-) -> TorchLearner | ranks.Leader:
-    """Return a fresh learner, as `engines.create_learner` does; of several ranks, the leader."""
+def create_learner(train: TrainConfig, **settings: Any) -> TorchLearner | ranks.Leader:
+    """Return a fresh learner; of several ranks, the leader.
+
+    `settings` are the other arguments of `engines.create_learner`, all but the engine.
+    """
     here = place()
     if here is None:
-        return _own_learner(model, train, vocabulary_size, dtype, seed, characters)
+        return _own_learner(train, **settings)
     if here.rank:
         raise CharloomError(
             "several processes train by `charloom train` alone: let that be started", "unsupported"
         )
-    settings: dict[str, Any] = {"model": model, "vocabulary_size": vocabulary_size, "dtype": dtype}
-    settings |= {"seed": seed, "characters": characters}
     return ranks.Leader(ranks.team(), _own_learner, train, settings)
 
 
@@ -78,8 +71,8 @@ def run_on_ranks(command: Callable[[], object], rank: int) -> NoReturn:
 
 
 def _own_learner(
-    model: NetworkConfig,
     train: TrainConfig,
+    model: NetworkConfig,
     vocabulary_size: int,
     dtype: Dtype,
     seed: int | None,
@@ -90,7 +83,10 @@ def _own_learner(
     seed = train.seed if seed is None else seed
     network: Network
     if isinstance(model, PretrainedConfig):
-        network = trainable(model, train, vocabulary_size, dtype, seed, characters)
+        check_length(train.length, model.context)
+        network = PretrainedNetwork(model, vocabulary_size, dtype, train.dropout, seed)
+        if characters is not None:
+            network.characters = send(characters.astype(np.int64), network.device())
     else:
         network = new_network(model, vocabulary_size, dtype)
         network.put(initial_weights(model, vocabulary_size, seed))

@@ -81,18 +81,15 @@ def check_precision(train: TrainConfig, dtype: str, device: torch.device) -> Non
         raise CharloomError(
             f"{what} goes with float32, not with float64: leave one of them out", field="precision"
         )
-    if train.precision == "fp16" and device.type == "cpu":
-        raise CharloomError(
-            f"{what} needs a GPU, and PyTorch finds none: leave it out",
-            "unsupported",
-            field="precision",
-        )
-    if device.type == "cpu" and not _multiplies_bf16():
-        raise CharloomError(
-            f"{what} gains nothing on this processor, which has no bf16: leave it out",
-            "unsupported",
-            field="precision",
-        )
+    if device.type != "cpu":
+        return
+    if train.precision == "fp16":
+        problem = "needs a GPU, and PyTorch finds none"
+    elif not _multiplies_bf16():
+        problem = "gains nothing on this processor, which has no bf16"
+    else:
+        return
+    raise CharloomError(f"{what} {problem}: leave it out", "unsupported", field="precision")
 
 
 def _multiplies_bf16() -> bool:

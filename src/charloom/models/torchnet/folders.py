@@ -17,6 +17,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import torch
 from torch import nn
 
@@ -195,16 +196,12 @@ def _text(path: Path) -> str:
 
 def _read(path: Path) -> dict[str, Any]:
     """Return a JSON object; raises CharloomError."""
+    text = _text(path)
     try:
-        document = json.loads(_text(path))
-        if not isinstance(document, dict):
-            raise TypeError("not an object")
-    except CharloomError:
-        raise
-    except (TypeError, ValueError, RecursionError) as error:
+        return msgspec.convert(json.loads(text), dict[str, Any])
+    except (ValueError, RecursionError) as error:
         message = f"{path} is not a JSON object ({one_line(error)}): {ADVICE}"
         raise CharloomError(message, "damaged", path=str(path)) from None
-    return document
 
 
 @contextmanager

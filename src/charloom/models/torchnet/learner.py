@@ -90,13 +90,7 @@ class TorchLearner:
         self.reset()
 
     def update(self, inputs: Ids, targets: Ids, learning_rate: float) -> float:
-        """Take one step on inputs and targets (B, T), and carry the state on.
-
-        Returns the loss before the step, with dropout, in mean nats per character; NaN if
-        the loss is finite but its gradient is not. If what it returns is NaN or infinite,
-        weights, slots and the count of updates are as they were; the carried state is not.
-        Raises CharloomError if the shapes are not (B, T) or an id is not in [0, V).
-        """
+        """Take one step on inputs and targets (B, T), and carry the state on; see `Learner`."""
         ids, goals = self._send(inputs, targets)
         self.gradients.flat.zero_()
         states = [self._add_gradients(ids, goals, rows) for rows in self.parts]
@@ -175,11 +169,7 @@ class TorchLearner:
         self.state = self.network.start(self.share.count)
 
     def arrays(self) -> dict[str, Array]:
-        """Return copies of weights, optimizer slots, updates made, carried state, dropout seed.
-
-        They are ``optimizer.SLOT.WEIGHT``, ``optimizer.updates`` (1,), ``state.NAME`` (B, ...)
-        of all rows, and ``rng.seed`` (1,). Seed and updates determine every mask.
-        """
+        """Return copies, named as in `learner_arrays.state_array_shapes`; the state of all rows."""
         arrays = {name: layout.read(layout.parameter) for name, layout in self.layout.items()}
         for slot, named in self.optimizer.slots.items():
             arrays |= {f"optimizer.{slot}.{n}": self.layout[n].read(t) for n, t in named.items()}
@@ -194,12 +184,7 @@ class TorchLearner:
         return arrays
 
     def load(self, arrays: Mapping[str, Array]) -> None:
-        """Take weights alone, or all that `arrays` gave, cast to this learner's dtype.
-
-        With weights alone all else becomes that of a fresh learner: slots and carried state
-        zero, no updates made. Raises CharloomError, having changed nothing, if a name is
-        missing or unknown, a shape does not fit, or a weight is not finite.
-        """
+        """Take weights alone, or all that `arrays` gave; see `Learner`."""
         check_arrays(arrays, self.network.config, self.train, self.network.vocabulary_size)
         self.network.put(arrays)
         self.optimizer = Optimizer(self.train, self.layout)

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from charloom.config import NetworkConfig
+from charloom.errors import CharloomError
 from charloom.models.weights import Array
 
 State = tuple[Tensor, ...]  # in the order of weights.state_shapes, B on axis 0 of each
@@ -38,6 +39,17 @@ class Layout(NamedTuple):
     def write(self, tensor: Tensor, array: Array) -> None:
         """Copy an array in the contract's layout into such a tensor."""
         tensor.copy_(self.from_contract(torch.from_numpy(np.ascontiguousarray(array))))
+
+
+def check_length(length: int, context: int) -> None:
+    """Raise CharloomError if a step of so many characters is longer than the context."""
+    if length > context:
+        raise CharloomError(
+            f"length is {length:,}, but the context is {context:,}: lower --length",
+            field="length",
+            needed=context,
+            found=length,
+        )
 
 
 class Dropout(NamedTuple):

@@ -62,7 +62,8 @@ class Optimizer:
         """
         config, vector = self.config, gradients.vector
         if config.clip_norm is not None:
-            norm = self.norm = euclidean(vector)
+            wide = vector.double()
+            norm = self.norm = torch.dot(wide, wide).sqrt()
             sound = sound & norm.isfinite()
             vector *= torch.where(norm > config.clip_norm, config.clip_norm / norm, 1.0)
         else:
@@ -92,28 +93,20 @@ class Optimizer:
                     square.mul_(decay).addcmul_(d, d, value=1 - self.config.decay)
                     weight.addcdiv_(d, square.sqrt().add_(EPSILON), value=-rate)
             case "adam" | "adamw":
-                m, v = slots
-                self._adam(w, dw, m, v, rate, sound)
+                self._adam([w, dw, *slots], rate, sound)
 
-    def _adam(
-        self,
-        w: list[Tensor],
-        dw: list[Tensor],
-        m: list[Tensor],
-        v: list[Tensor],
-        rate: float,
-        sound: Tensor,
-    ) -> None:
-        """Adam by PyTorch's own kernel; decay is for matrices."""
+    def _adam(self, arrays: list[list[Tensor]], rate: float, sound: Tensor) -> None:
+        """Adam by PyTorch's own kernel, over w, dw, m and v; decay is for matrices."""
         config = self.config
         decay = config.weight_decay if config.optimizer == "adamw" else 0.0
         for matrices in (True, False):
-            chosen = [k for k, weight in enumerate(w) if (weight.ndim > 1) == matrices]
+            chosen = [k for k, weight in enumerate(self.weights) if (weight.ndim > 1) == matrices]
+            w, dw, m, v = ([tensors[k] for k in chosen] for tensors in arrays)
             adamw(
-                [w[k] for k in chosen],
-                [dw[k] for k in chosen],
-                [m[k] for k in chosen],
-                [v[k] for k in chosen],
+                w,
+                dw,
+                m,
+                v,
                 [],
                 [*self.moves.float().repeat(len(chosen)).unbind()],
                 fused=True,
@@ -126,9 +119,3 @@ class Optimizer:
                 amsgrad=False,
                 maximize=False,
             )
-
-
-def euclidean(vector: Tensor) -> Tensor:
-    """Norm of a vector as a tensor (), summed in float64."""
-    wide = vector.double()
-    return torch.dot(wide, wide).sqrt()

@@ -6,19 +6,19 @@ import json
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from charloom.config import PretrainedConfig, TrainConfig, replace
+from charloom.config import PretrainedConfig, replace
 from charloom.data.tokenizer import Ids, Tokenizer
 from charloom.errors import CharloomError, needs_extra
 from charloom.models.torchnet import folders
 from charloom.models.torchnet.devices import pick_device, seeded, send_ids
 from charloom.models.torchnet.network import Dropout, Layout, Masks, Network, State
+from charloom.models.torchnet.window_model import Window
 from charloom.models.weights import Array, check_shapes
 
 CONTEXT = 1024  # tokens that are looked back over, at most: they cost memory and time
@@ -123,32 +123,6 @@ def source_weights(config: PretrainedConfig) -> dict[str, Array]:
     return {name: parameter.cpu().numpy() for name, parameter in base.named_parameters()}
 
 
-def trainable(
-    config: PretrainedConfig,
-    train: TrainConfig,
-    vocabulary_size: int,
-    dtype: str,
-    seed: int,
-    characters: NDArray[np.integer] | None,
-) -> PretrainedNetwork:
-    """Return the network for a learner; `characters` (V,) is how many each token stands for.
-
-    Raises CharloomError as `PretrainedNetwork` does, and for windows longer than the context.
-    """
-    if train.length > config.context:
-        raise CharloomError(
-            f"--length {train.length} is more than the {config.context} tokens that the model "
-            "looks back over: lower it",
-            field="length",
-            needed=config.context,
-            found=train.length,
-        )
-    network = PretrainedNetwork(config, vocabulary_size, dtype, train.dropout, seed)
-    if characters is not None:
-        network.characters = torch.tensor(characters, dtype=torch.int64, device=network.device())
-    return network
-
-
 def _new_model(config: PretrainedConfig, dtype: str, dropout: float, seed: int) -> nn.Module:
     asked, rates = config.architecture, (int, float)
     drops = [n for n, rate in asked.items() if n.endswith(_DROPOUT) and isinstance(rate, rates)]
@@ -193,13 +167,6 @@ def _add_adapters(model: nn.Module, rank: int, seed: int) -> None:
     )
     with seeded(seed, torch.device("cpu")):
         inject_adapter_in_model(settings, model)
-
-
-class Window(NamedTuple):
-    """A state: the tokens (B, n) that the next is predicted from, n <= C, and keys and values."""
-
-    ids: Ids
-    cache: Any
 
 
 class PretrainedModel:

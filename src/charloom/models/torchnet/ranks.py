@@ -14,7 +14,7 @@ import traceback
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from functools import cache
-from typing import Any, NoReturn
+from typing import Any, NoReturn, TypeVar
 
 import numpy as np
 import torch
@@ -33,6 +33,7 @@ from charloom.signals import STOPPING
 UPDATES_PER_COMPARISON = 100  # of the replicas
 FAILED = 1  # exit status of a process that an error of the program ends
 
+R = TypeVar("R")
 Build = Callable[..., TorchLearner]
 
 
@@ -46,7 +47,7 @@ class Replica:
 
     def create(self, train: TrainConfig, settings: Mapping[str, Any]) -> None:
         """Make a fresh learner. Raises CharloomError if there are more ranks than sequences."""
-        rank, ranks, B = self._team.place.rank, self._team.place.ranks, train.batch
+        (rank, ranks, *_), B = self._team.place, train.batch
         if ranks > B:
             raise CharloomError(
                 f"batch is {B}, but there are {ranks} processes, and each needs a sequence: "
@@ -117,17 +118,16 @@ class Leader:
     ) -> None:
         self._team, self._replica = team, Replica(team, build)
         self._replica.create(train, settings)  # raises before the others have heard of it
-        self._tell(Replica.create, train, settings)
+        with _in_step(team):
+            team.tell((Replica.create, (train, settings)))
 
     def update(self, inputs: Ids, targets: Ids, learning_rate: float) -> float:
         """Take one step on inputs and targets (B, T), as `Learner.update`."""
-        loss: float = self._all(Replica.update, inputs, targets, float(learning_rate))
-        return loss
+        return self._all(Replica.update, inputs, targets, float(learning_rate))
 
     def loss(self, inputs: Ids, targets: Ids) -> float:
         """Return the loss of (B, T), as `Learner.loss`."""
-        loss: float = self._all(Replica.loss, inputs, targets)
-        return loss
+        return self._all(Replica.loss, inputs, targets)
 
     def reset(self) -> None:
         """Forget the carried state."""
@@ -135,8 +135,7 @@ class Leader:
 
     def arrays(self) -> dict[str, Array]:
         """Return all there is to save, as `Learner.arrays`: the carried state is of all rows."""
-        arrays: dict[str, Array] = self._all(Replica.arrays)
-        return arrays
+        return self._all(Replica.arrays)
 
     def load(self, arrays: Mapping[str, Array]) -> None:
         """Take weights alone, or all that `arrays` gave, on every rank, as `Learner.load`."""
@@ -156,11 +155,7 @@ class Leader:
         """The norm of the last update's gradient before it was clipped; None if unknown."""
         return self._replica.learner.gradient_norm
 
-    def _tell(self, method: Callable[..., Any], *arguments: Any) -> None:
-        with _in_step(self._team):
-            self._team.tell((method, arguments))
-
-    def _all(self, method: Callable[..., Any], *arguments: Any) -> Any:
+    def _all(self, method: Callable[..., R], *arguments: Any) -> R:
         with _in_step(self._team):
             self._team.tell((method, arguments))
             return method(self._replica, *arguments)

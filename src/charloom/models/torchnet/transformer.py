@@ -17,10 +17,9 @@ import torch.nn.functional as F  # noqa: N812
 from torch import Tensor, nn
 
 from charloom.config import TransformerConfig
-from charloom.errors import CharloomError
 from charloom.models.torchnet.attention import attend, rotary_table, rotate, split_heads
 from charloom.models.torchnet.devices import seeded
-from charloom.models.torchnet.network import Dropout, Layout, Masks, Network, State
+from charloom.models.torchnet.network import Dropout, Layout, Masks, Network, State, check_length
 from charloom.models.torchnet.scan import gates, scan
 from charloom.models.weights import state_shapes, weight_shapes
 
@@ -111,22 +110,11 @@ class TransformerNetwork(Network):
         (dropout,) = masks or (0.0,)
         after: list[Tensor] = []
         if self.config.mixer == "attention":
-            self._check(ids.shape[1])
+            check_length(ids.shape[1], self.config.context)
             mixes: list[Mix] = [partial(self._attention, dropout)] * self.config.layers
         else:
             mixes = [partial(self._recurrence, h, after) for h in state]
         return self.logits(self.read(ids, 0, mixes, dropout)), tuple(after)
-
-    def _check(self, length: int) -> None:
-        context = self.config.context
-        if length > context:
-            raise CharloomError(
-                f"a step of {length:,} characters is longer than the context, {context:,}: "
-                "lower length, or raise context",
-                field="length",
-                needed=context,
-                found=length,
-            )
 
     def read(self, ids: Tensor, at: int, mixes: Sequence[Mix], dropout: float = 0.0) -> Tensor:
         """Ids (B, T) at positions `at` and on -> (B, T, D), what `logits` takes."""

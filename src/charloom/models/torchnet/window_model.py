@@ -2,7 +2,7 @@
 
 from functools import partial
 from threading import Lock
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -42,7 +42,7 @@ class Window(NamedTuple):
     """A state: the characters that the next is predicted from, and what is known of them."""
 
     ids: Ids  # (B, n), n <= C
-    cache: Cache | None
+    cache: Any  # their keys and values, as the model keeps them; None before they are computed
 
 
 class WindowModel:
@@ -74,7 +74,10 @@ class WindowModel:
         known = np.concatenate([before, ids[:, None]], axis=1)
         n = before.shape[1]
         if cache is None:
-            cache = self._new_cache(len(ids), n + 1)
+            config, N = self.config, self.config.heads
+            shape = (2, config.layers, len(ids), N, config.context, config.width // N)
+            keys, values = self._embedding.new_empty(shape)
+            cache = Cache(keys, values, n + 1)
             x = self._read(known, 0, cache)
         else:
             cache = cache.after(n)
@@ -126,14 +129,6 @@ class WindowModel:
         keys[:, :, at:end] = k
         values[:, :, at:end] = v
         return attend(q, keys[:, :, :end], values[:, :, :end], causal=at == 0)
-
-    def _new_cache(self, lanes: int, characters: int) -> Cache:
-        layers, width, N, C = (
-            getattr(self.config, name) for name in ("layers", "width", "heads", "context")
-        )
-        shape = (2, layers, lanes, N, C, width // N)
-        keys, values = self._embedding.new_empty(shape)
-        return Cache(keys, values, characters)
 
     def _log_softmax(self, logits: Tensor) -> Array:
         return np.asarray(logits.log_softmax(-1).cpu())
