@@ -94,7 +94,7 @@ def test_the_feature_is_chosen_on_the_first_half_and_its_correlation_is_of_the_s
 
 def test_what_drives_a_cell_are_its_highest_and_lowest_places_apart():
     text = prose(4)
-    found = neurons(ReferenceModel(*network("gru"), VOCABULARY), text, top=4, drives=3)
+    found = neurons(ReferenceModel(*network("gru"), VOCABULARY), text, top=4)
     for cell in found.top:
         values = found.values(cell).astype(float)
         assert cell.high[0].value == pytest.approx(values.max(), abs=0.03)

@@ -22,6 +22,7 @@ from charloom.runs.open import open_model
 from charloom.runs.run import Run
 
 BEFORE, AFTER = 56, 16  # characters of a passage before an extreme value and after
+DRIVES = 3  # passages of a cell for its highest values, and as many for its lowest
 MIN_DISTANCE = 100  # characters between two passages of a cell
 MEAN_LENGTH, MEAN_WEIGHT = 20, 0.01  # a mean over so many characters breaks ties of values
 RESPONDING_CORRELATION = 0.5
@@ -117,12 +118,11 @@ class Neurons:
         return self.states.values[:, cell.layer * (self.count // self.states.layers) + cell.unit]
 
 
-def neurons(run: Run | LanguageModel, text: str, top: int = 10, drives: int = 3) -> Neurons:
+def neurons(run: Run | LanguageModel, text: str, top: int = 10) -> Neurons:
     """Read a text with a recurrent network, and rank its cells by their correlation with features.
 
-    `drives` is how many places each cell has for its highest values, and for its lowest. A model
-    must be one of the reference engine, which also opens runs of the others. An LSTM's cell is
-    tanh(c), as in the paper, any other's h. Raises CharloomError for a model that is not
+    A model must be one of the reference engine, which also opens runs of the others. An LSTM's
+    cell is tanh(c), as in the paper, any other's h. Raises CharloomError for a model that is not
     recurrent or a text too short for any feature, UnknownCharacterError for a character that the
     model does not know.
     """
@@ -159,8 +159,8 @@ def neurons(run: Run | LanguageModel, text: str, top: int = 10, drives: int = 3)
             dict(zip(usable, second[place].tolist(), strict=True)),
             float(values.mean()),
             float(values.std()),
-            tuple(_drives(text, values, drives, 1)),
-            tuple(_drives(text, values, drives, -1)),
+            tuple(_drives(text, values, 1)),
+            tuple(_drives(text, values, -1)),
         )
 
     return Neurons(
@@ -198,14 +198,14 @@ def correlations(values: Values, targets: Floats) -> Floats:
     return found
 
 
-def _drives(text: str, values: Floats, count: int, sign: int) -> Iterator[Drive]:
+def _drives(text: str, values: Floats, sign: int) -> Iterator[Drive]:
     """Yield where `sign` times the cell is highest, then where it is highest far from there.
 
     Of equal values the first is the one after the highest mean.
     """
     before = np.convolve(values, np.ones(MEAN_LENGTH) / MEAN_LENGTH)[: len(values)]
     left = sign * (values + MEAN_WEIGHT * before)
-    for _ in range(count):
+    for _ in range(DRIVES):
         place = int(left.argmax())
         if left[place] == -np.inf:
             return

@@ -166,15 +166,11 @@ def _show(comparison: "Comparison") -> None:
     wrapped = TextWrapper(width, break_long_words=False, break_on_hyphens=False)
     click.echo("\n" + wrapped.fill(verdict(comparison)))
     wrapped.subsequent_indent = " " * 6
-    for note in _notes(comparison):
-        click.echo(wrapped.fill(printable(f"note  {note}")))
-
-
-def _notes(comparison: "Comparison") -> list[str]:
     notes = [f"{u.name} cannot read the text: {u.why}" for u in comparison.unread]
     if any(entry.nats == float("inf") for entry in comparison.entries):
         notes.append("inf: the model rules out a character that occurs in the text")
-    return [*notes, *comparison.notes, *LEGEND]
+    for note in (*notes, *comparison.notes, *LEGEND):
+        click.echo(wrapped.fill(printable(f"note  {note}")))
 
 
 def _row(entry: "Entry", home: str) -> tuple[str, ...]:
