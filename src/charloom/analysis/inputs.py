@@ -47,8 +47,8 @@ class Excerpt:
 class Candidate:
     """A text with the source it may be copied from; `human` is text by people, "" for none.
 
-    `human` is not in the source. `generated` says that a model generated the text for this
-    analysis, with `seed`; the names are for display.
+    `human` is not in the source. `seed` is the one that a model generated the text with for this
+    analysis, None for any other text; the names are for display.
     """
 
     name: str
@@ -56,7 +56,6 @@ class Candidate:
     source_name: str
     source: str
     human: str
-    generated: bool
     seed: int | None
     notes: tuple[str, ...]
 
@@ -195,11 +194,11 @@ def candidate(
         source_text, source_name = training_text(run), f"the training part of {run.corpus.name}"
     human_text = content(human) if human is not None else held_out_text(run) if run else ""
     if own is not None:
-        return Candidate(name, own, source_name, source_text, human_text, False, None, tuple(notes))
+        return Candidate(name, own, source_name, source_text, human_text, None, tuple(notes))
     if length is None:
         length = min(GENERATED, max(FEWEST_GENERATED, len(human_text) or GENERATED))
     text = generated(run or name, length, seed, temperature)
-    return Candidate(name, text, source_name, source_text, human_text, True, seed, tuple(notes))
+    return Candidate(name, text, source_name, source_text, human_text, seed, tuple(notes))
 
 
 def _nothing_held_out(run: Run, instead: str) -> CharloomError:

@@ -68,7 +68,7 @@ def keywords(
 
 
 def _heading(found: "Keywords", text: "Candidate") -> str:
-    seed = f", seed {text.seed}" if text.generated else ""
+    seed = "" if text.seed is None else f", seed {text.seed}"
     rows = [
         ("text", f"{text.name}: {count(found.text_words, 'word')}{seed}"),
         ("source", f"{text.source_name}: {count(found.source_words, 'word')}"),

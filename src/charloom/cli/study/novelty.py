@@ -63,7 +63,7 @@ def novelty(name: str, as_json: bool, **options: Any) -> None:
 
 
 def _heading(found: "Novelty", text: "Candidate") -> str:
-    seed = f", seed {text.seed}" if text.generated else ""
+    seed = "" if text.seed is None else f", seed {text.seed}"
     rows = [
         ("text", f"{text.name}: {count(found.text.characters, 'character')}{seed}"),
         ("source", f"{text.source_name}: {count(found.source_characters, 'character')}"),
