@@ -17,6 +17,7 @@ from charloom.config import (
     WatchConfig,
     replace,
 )
+from charloom.errors import CharloomError
 from charloom.presets import presets
 from expect import refused
 
@@ -85,3 +86,8 @@ def test_sequences_and_whole_numbers_are_taken_for_what_they_stand_for() -> None
     shapes: Any = {"head.b": [1]}
     model = PretrainedConfig(source="", architecture={}, shapes=shapes, sha256="", context=2)
     assert model.shapes == {"head.b": (1,)}
+
+
+def test_none_is_named_apart_from_the_bounds_of_a_number() -> None:
+    with pytest.raises(CharloomError, match=r"a number, above 0, or none$"):
+        TrainConfig(minutes=-1)
