@@ -38,8 +38,7 @@ def append(path: Path, record: Mapping[str, Any]) -> None:
     """
     line = msgspec.json.encode(record) + b"\n"
     if path.exists() and path.stat().st_size > LARGEST_BYTES:
-        kept = _thinned(path.read_bytes())
-        replace_file(path, b"".join(line + b"\n" for line in kept))
+        replace_file(path, b"".join(line + b"\n" for line in _thinned(path.read_bytes())))
     with path.open("ab+", buffering=0) as file:
         _cut_torn(file)
         if file.write(line) != len(line):

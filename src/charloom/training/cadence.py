@@ -26,8 +26,7 @@ def total_steps(config: TrainConfig, steps_per_epoch: int) -> int:
     if config.iterations is None and config.epochs is None:
         message = "the run has no end: give iterations or epochs"
         raise CharloomError(message, "bad-setting", field="iterations")
-    most = most_steps(config, steps_per_epoch)
-    return most if config.iterations is None else min(config.iterations, most)
+    return min(config.iterations or sys.maxsize, most_steps(config, steps_per_epoch))
 
 
 class Intervals(NamedTuple):
