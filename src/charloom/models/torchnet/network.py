@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from charloom.config import NetworkConfig
 from charloom.errors import CharloomError
-from charloom.models.weights import Array
+from charloom.models.weights import Array, state_shapes
 
 State = tuple[Tensor, ...]  # in the order of weights.state_shapes, B on axis 0 of each
 Masks = tuple[Any, ...]  # what `forward` drops out by; () for nothing
@@ -80,8 +80,9 @@ class Network(nn.Module, ABC):
     characters: Tensor | None = None  # (V,) int64: how many each id stands for; None is one each
 
     def start(self, lanes: int) -> State:
-        """Return the state before anything is read; () if nothing is carried."""
-        return ()
+        """Return the state before anything is read, zeros; () if nothing is carried."""
+        like, shapes = next(self.parameters()), state_shapes(self.config, lanes).values()
+        return tuple(like.new_zeros(shape) for shape in shapes)
 
     @abstractmethod
     def forward(self, ids: Tensor, state: State, masks: Masks = ()) -> tuple[Tensor, State]:

@@ -54,12 +54,6 @@ class RecurrentNetwork(Network):
                 empty = torch.empty(shape, dtype=dtype, device=device)
                 self.register_parameter(name.replace(".", "_"), nn.Parameter(empty))
 
-    def start(self, lanes: int) -> State:
-        """Return zeros (B, H): h of each layer, and for an LSTM its c after it."""
-        parts = 2 if self.config.cell == "lstm" else 1
-        zeros = self.head_W.new_zeros(lanes, self.config.hidden)
-        return (zeros,) * (self.config.layers * parts)
-
     def forward(self, ids: Tensor, state: State, masks: Masks = ()) -> tuple[Tensor, State]:
         """Read ids (B, T) int64 after the state: logits (B, T, V), and the state after."""
         x = self._inputs(ids.t())

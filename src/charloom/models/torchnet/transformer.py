@@ -21,7 +21,7 @@ from charloom.models.torchnet.attention import attend, rotary_table, rotate, spl
 from charloom.models.torchnet.devices import seeded
 from charloom.models.torchnet.network import Dropout, Layout, Masks, Network, State, check_length
 from charloom.models.torchnet.scan import gates, scan
-from charloom.models.weights import state_shapes, weight_shapes
+from charloom.models.weights import weight_shapes
 
 EPSILON = 1e-5  # of the norms
 
@@ -86,11 +86,6 @@ class TransformerNetwork(Network):
         """Return, by its name in the contract, where each weight is."""
         names = weight_shapes(self.config, self.vocabulary_size)
         return {name: Layout(getattr(*self._place(name))) for name in names}
-
-    def start(self, lanes: int) -> State:
-        """Return zeros (B, D) for each layer, or () with attention."""
-        shapes = state_shapes(self.config, lanes).values()
-        return tuple(self.embedding.new_zeros(shape) for shape in shapes)
 
     @contextmanager
     def dropping(self, dropout: Dropout) -> Iterator[Masks]:
