@@ -19,7 +19,6 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 DPI = 160
-KINDS = (".png", ".svg")
 _STAND_INS = Palette(  # for the variables of a page, which has other colours in the dark
     paper="#f00001",
     ink="#f00002",
@@ -32,7 +31,7 @@ _STAND_INS = Palette(  # for the variables of a page, which has other colours in
 def write_plot(path: Path, curves: Sequence[Curve], look: Look) -> None:
     """Plot curves into a file, PNG or SVG by its suffix; raises CharloomError."""
     kind = path.suffix.lower()
-    if kind not in KINDS:
+    if kind not in (".png", ".svg"):
         message = f"{path} is neither .png nor .svg: choose one of these suffixes"
         raise CharloomError(message, "unsupported", path=str(path))
     content = _rendered(draw(curves, look), kind[1:], look.palette)
