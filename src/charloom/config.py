@@ -75,7 +75,7 @@ def _rule(hint: Any) -> str:
     if get_origin(hint) is Literal:
         return " or ".join(get_args(hint))
     if get_origin(hint) in (Union, UnionType):
-        return ", or ".join("none" if arg is type(None) else _rule(arg) for arg in get_args(hint))
+        return ", or ".join(_rule(arg) for arg in get_args(hint) if arg is not type(None))
     return kinds.get(hint, f"a {getattr(hint, '__name__', hint)}")
 
 
