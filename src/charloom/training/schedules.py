@@ -44,7 +44,7 @@ class Schedule:
         self._interval = config.decay_every * steps_per_epoch
         self._uncut = max(0, math.ceil(config.decay_after / config.decay_every) - 1)
         self._delay = config.decay_after * steps_per_epoch
-        self.halvings = 0  # of every rate: see TrainState.set_rollbacks
+        self.halvings = 0  # of every rate: see TrainState.roll_back
         self._scale = 1.0
         self._best = math.inf
         self._windows = 0  # since the best
