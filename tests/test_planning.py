@@ -75,7 +75,7 @@ def hidden(config: RunConfig) -> int:
 def planned(machine: Machine, config: RunConfig, text: Text = TEXT, given: Any = ()) -> Any:
     said: list[str] = []
     found = plan(config, given, text, machine.now - 1.0, said.append)
-    assert ["compil" in line for line in said] == [True]
+    assert len(said) == 1
     return found
 
 

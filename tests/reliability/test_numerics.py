@@ -235,13 +235,13 @@ class Bench:
 
     def spoil_loss(self, value):
         if self.engine == "compiled":
-            right = self.learner._losses
+            right = self.learner._run_workers
 
             def wrong(*arguments, **options):
                 right(*arguments, **options)
                 return value
 
-            self.patch.setattr(self.learner, "_losses", wrong)
+            self.patch.setattr(self.learner, "_run_workers", wrong)
         else:
             right = reference_learner.cross_entropy
             wrong = lambda *arguments: (value, right(*arguments)[1])  # noqa: E731
@@ -250,7 +250,7 @@ class Bench:
     def spoil_gradient(self, value):
         """Write into the gradient after it is made and before it moves anything."""
         if self.engine == "compiled":
-            right = self.learner._losses
+            right = self.learner._run_workers
 
             def wrong(*arguments, **options):
                 loss = right(*arguments, **options)
@@ -259,7 +259,7 @@ class Bench:
                 named_views(worker.flat_gradient, self.model, self.V)[name][place] = value
                 return loss
 
-            self.patch.setattr(self.learner, "_losses", wrong)
+            self.patch.setattr(self.learner, "_run_workers", wrong)
         else:
             right = reference_learner.network.backward
             name, place = self.place([*self.shapes])
