@@ -6,6 +6,7 @@ gloo. A thread of each takes part in a barrier every half second: PyTorch's moni
 finds and names a rank that is stopped, or on the far side of a broken network.
 """
 
+import itertools
 import os
 import signal
 import socket
@@ -15,7 +16,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from datetime import timedelta
 from time import monotonic, sleep
-from typing import Any, NoReturn
+from typing import Any
 
 import torch
 import torch.distributed as dist
@@ -64,7 +65,9 @@ class Team:
             known = [(here, 0)] * place.ranks
             dist.all_gather_object(known, (here, os.getpid()), self._telling)
         self._siblings = [pid for where, pid in known if where == here and pid != os.getpid()]
-        threading.Thread(target=self._monitor, args=(limit,), daemon=True).start()
+        self._parting = threading.Event()
+        self._monitoring = threading.Thread(target=self._monitor, args=(limit,), daemon=True)
+        self._monitoring.start()
 
     def tell(self, what: Any = None) -> Any:
         """Return what rank 0 calls this with, on every rank."""
@@ -98,6 +101,8 @@ class Team:
 
     def part(self) -> None:
         """Wait until all are about to end, so that none takes another for lost."""
+        self._parting.set()
+        self._monitoring.join()
         with suppress(CharloomError), self._talking():
             dist.barrier(self._telling)
 
@@ -114,16 +119,25 @@ class Team:
                 "process-lost",
             ) from None
 
-    def _monitor(self, limit: timedelta) -> NoReturn:
-        """Look after the other ranks while the main thread computes, and on rank 0 for signals."""
-        passed_on = False
+    def _monitor(self, limit: timedelta) -> None:
+        """Look after the other ranks while the main thread computes, and on rank 0 for signals.
+
+        Rank 0 says before the last barrier which it is: nobody waits in one that follows.
+        """
+        leads, passed_on = self.place.rank == 0, False
         try:
-            while True:
+            for number in itertools.count():
+                if leads and self._parting.is_set():
+                    self._store.set("last barrier", str(number))
                 dist.monitored_barrier(timeout=limit, wait_all_ranks=True)
-                if self.place.rank == 0 and not passed_on and self._store.check(["signal"]):
+                if self._store.check(["last barrier"]) and (
+                    int(self._store.get("last barrier")) == number
+                ):
+                    return
+                if leads and not passed_on and self._store.check(["signal"]):
                     passed_on = True
                     os.kill(os.getpid(), int(self._store.get("signal")))
-                sleep(PULSE_SECONDS)
+                self._parting.wait(PULSE_SECONDS)
         except RuntimeError as error:
             sleep(GRACE_SECONDS * (1 if self.place.rank == 0 else 2))  # rank 0 knows who is silent
             say(self.place.rank, str(error).partition("\n")[0])
