@@ -147,8 +147,13 @@ class _Trainer:
         if self.compiled:
             self._take_steps(until)
         else:
-            with self.signals.at_once():  # even from a long compilation: nothing is lost
-                self._take_steps(self.state.step + 1)
+            before = self.state.step
+            try:
+                with self.signals.at_once():  # even from a long compilation: nothing is lost
+                    self._take_steps(before + 1)
+            except Interrupted:
+                self.state.due = self.state.step > before  # it came when the step was counted
+                raise
             self.compiled = True
 
     def _take_steps(self, until: int) -> None:
