@@ -939,3 +939,23 @@ def test_training_loads_nothing_that_draws_on_a_terminal():
         [sys.executable, "-c", script], capture_output=True, text=True, check=True
     )
     assert done.stdout == "set()\n"
+
+
+def test_a_signal_just_as_the_first_step_is_counted_loses_no_line_of_metrics(source, tmp_path):
+    config = config_of(source)
+    whole = new_run(tmp_path / "whole", config)
+    play(whole)
+    count = training_state.TrainState.count
+
+    def count_and_signal(state, losses):
+        count(state, losses)
+        signal.raise_signal(signal.SIGHUP)
+
+    run = new_run(tmp_path / "cut", config)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(training_state.TrainState, "count", count_and_signal)
+        finished = play(run)[-1]
+    assert (finished.signal, run.checkpoint("latest").meta.due) == (signal.SIGHUP, True)
+    assert play(run, resume=True)[-1].reason == "done"
+    cut, uncut = ([line["step"] for line in each.metrics()] for each in (run, whole))
+    assert cut == uncut
