@@ -312,6 +312,33 @@ def test_evaluate_agrees_with_itself(here: Path) -> None:
     assert score["characters"] == 1919
 
 
+@pytest.mark.filterwarnings("default")
+@pytest.mark.parametrize(
+    "command",
+    [
+        "evaluate mine",
+        "compare mine",
+        "study novelty mine",
+        "sample mine --max-copy 9 --length 9",
+        "resume mine",
+    ],
+)
+def test_a_text_that_has_grown_is_told_and_what_was_learned_is_gone_on_with(
+    place: Path, folder: Path, command: str, capfd: pytest.CaptureFixture[str]
+) -> None:
+    shutil.copytree(place / "counts", "mine")
+    Path("novel.txt").write_text(TEXT + "And more.\n")
+    corpus = Path("mine/corpus.json")
+    corpus.write_text(
+        corpus.read_text().replace(str(place / "novel.txt"), str(folder / "novel.txt"))
+    )
+    result = charloom(*command.split())
+    told = (result.stderr + capfd.readouterr().out).count(
+        "novel.txt is not the text that was learned"
+    )
+    assert told == 1
+
+
 def test_runs_lists_and_shows(here: Path) -> None:
     listed = json.loads(charloom("runs", "list", ".", "--json").stdout)
     rows = {Path(row["run"]).name: row for row in listed}

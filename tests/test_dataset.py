@@ -90,11 +90,57 @@ def test_a_file_that_was_touched_is_read_again_once(run, source, reads):
     assert reads == ["poem.txt"]
 
 
-def test_a_text_that_has_changed_is_refused_although_its_ids_are_there(run, source):
-    source.write_bytes(source.read_bytes().replace(b"onward", b"upward"))
-    N = len(TEXT)
-    with refused("changed-text", path=str(source), characters=N, learned=N):
+EDITS = {
+    "grown": lambda data: data + b"And more.\r\n",
+    "edited": lambda data: data.replace(b"onward", b"upward"),
+    "cut": lambda data: data[:100],
+}
+
+
+@pytest.mark.parametrize("edit", EDITS)
+def test_a_text_that_has_changed_does_not_change_what_was_learned(run, source, reads, edit):
+    before = source.read_bytes()
+    source.write_bytes(EDITS[edit](before))
+    for _ in range(2):
+        parts = reopened(run)
+        assert parts.changed == parts.notes[-1]
+        assert parts.notes[:-1] == ("removed a byte-order mark", "turned 8 CRLF line ends into LF")
+        assert str(source) in parts.changed
+        with pytest.warns(UserWarning, match=r"poem\.txt"):
+            Run.open(run.path).parts()
+    assert len(reads) == 1  # to see that it has changed
+    source.write_bytes(before)
+    parts = reopened(run)
+    assert (parts.changed, len(parts.notes)) == ("", 2)
+    Run.open(run.path).parts()
+
+
+@pytest.mark.parametrize("now", [b"", b"\x89PNG\0", b"\xff"])
+def test_a_text_that_is_none_any_more_is_done_without(run, source, now):
+    source.write_bytes(now)
+    assert str(run.path) in reopened(run).notes[-1]
+
+
+@pytest.mark.parametrize("damage", ["missing", "an id"])
+def test_a_text_that_has_changed_is_refused_if_its_ids_are_lost_too(run, source, damage):
+    source.write_bytes(source.read_bytes() + b"more")
+    path, N = run.path / "ids.npy", len(TEXT)
+    data = path.read_bytes()
+    path.unlink()
+    if damage == "an id":
+        path.write_bytes(data[:-1] + bytes([data[-1] ^ 1]))
+    with refused("changed-text", path=str(source), characters=N + 4, learned=N) as caught:
         Run.open(run.path).dataset()
+    assert all(cure in str(caught.value) for cure in (str(path), f"--from {run.path}"))
+
+
+def test_a_folder_in_the_place_of_ids_is_named_and_left_alone(run):
+    path = run.path / "ids.npy"
+    path.unlink()
+    (path / "mine").mkdir(parents=True)
+    with refused("damaged", path=path):
+        Run.open(run.path).dataset()
+    assert (path / "mine").is_dir()
 
 
 def test_a_text_that_is_gone_is_done_without(run, source):
@@ -145,8 +191,9 @@ def test_of_a_folder_all_files_are_looked_at(tmp_path, reads):
     assert whole(found, found.dataset()) == content
     assert set(reads) == {"a.txt", "b.txt", "image.png"}
     (folder / "c.txt").write_text("more")
-    with refused("changed-text", path=str(folder)):
-        Run.open(run.path).dataset()
+    found = Run.open(run.path)
+    assert whole(found, found.dataset()) == content
+    assert str(folder) in found.dataset().changed
 
 
 @pytest.fixture
@@ -186,6 +233,8 @@ def test_a_run_of_before_that_kept_a_copy_of_the_text_is_opened(piped):
         reopened(piped)
         assert (piped.path / "ids.npy").exists()
     (piped.path / "corpus.txt").write_text(TEXT.upper())
+    assert str(piped.path / "corpus.txt") in reopened(piped).changed
+    (piped.path / "ids.npy").unlink()
     with refused("changed-text", path=str(piped.path / "corpus.txt")):
         Run.open(piped.path).dataset()
 

@@ -133,7 +133,7 @@ class Model:
         if source is not None:
             ids = map_text(read_text([fspath(source)]), vocabulary)
         elif isinstance(self.source, Run):
-            ids = self.source.dataset().validation
+            ids = self.source.parts().validation
         if ids is None:
             raise CharloomError(f"{self!r} has no validation part: name a text", "no-text")
         return score_ids(self.language_model, ids)

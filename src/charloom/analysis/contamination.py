@@ -54,7 +54,7 @@ def training_texts(runs: Sequence[Run | Path], text: str) -> tuple[list[Training
             for one in _lineage(run):
                 key = one.corpus.sha256, split_of(one).train.stop
                 if key not in found:
-                    found[key] = TrainingText(one.vocabulary, one.dataset().train, [])
+                    found[key] = TrainingText(one.vocabulary, one.parts().train, [])
                 if name not in found[key].names:  # it may go on with the text of the one before
                     found[key].names.append(name)
         except CharloomError as error:

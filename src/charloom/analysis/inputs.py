@@ -72,7 +72,7 @@ def split_of(run: Run) -> Split:
 
 def training_text(run: Run) -> str:
     """Return the part of its text that a run learns from; raises CharloomError if too long."""
-    ids = run.dataset().train
+    ids = run.parts().train
     characters = run.vocabulary.count(ids)
     if characters > LARGEST:
         message = (
@@ -85,7 +85,7 @@ def training_text(run: Run) -> str:
 
 def held_out_text(run: Run) -> str:
     """Return what was held out of training, validation and test part; "" if nothing was."""
-    parts = run.dataset()
+    parts = run.parts()
     held_out = (part for part in (parts.validation, parts.test) if part is not None)
     return "".join(map(run.vocabulary.decode, held_out))
 
@@ -102,7 +102,7 @@ def shared_held_out(runs: Sequence[Run]) -> HeldOut:
     first = runs[0]
     for run in runs[1:]:
         _check_same_text(first, run)
-    parts = first.dataset()
+    parts = first.parts()
     part: Part = "validation" if parts.test is None else "test"
     ids = parts.validation if parts.test is None else parts.test
     if ids is None:
@@ -122,7 +122,7 @@ def excerpt(run: Run | None, text: Text | None = None, length: int | None = None
         return Excerpt(content, label, notes=text.notes)
     if run is None:
         raise CharloomError("a pretrained model has no text of its own: name a TEXT", "no-text")
-    parts = run.dataset()
+    parts = run.parts()
     part: Part = "validation" if parts.validation is not None else "test"
     ids = parts.validation if parts.validation is not None else parts.test
     if ids is None:

@@ -54,7 +54,7 @@ def evaluate(run: str, files: tuple[str, ...], as_json: bool) -> None:
 
 
 def _held_out(run: "Run") -> "dict[str, Ids]":
-    parts = run.dataset()
+    parts = run.parts()
     held_out = {"validation": parts.validation, "test": parts.test}
     texts: dict[str, Ids] = {name: ids for name, ids in held_out.items() if ids is not None}
     if not texts:

@@ -10,7 +10,7 @@ from typing import Self
 import msgspec
 
 from charloom.config import DataConfig, NgramConfig, RunConfig
-from charloom.data.sources import is_special
+from charloom.data.sources import is_special, shown
 from charloom.data.text import Text, file_states, read_text
 from charloom.data.token_file import (
     Checksums,
@@ -106,13 +106,15 @@ class Dataset:
     """The text of a run as ids (N,), in a file of its folder that is mapped into memory.
 
     After `open`, `train`, `validation` and `test` are the ids of its parts, read-only; one that
-    it does not have is None. `notes` are sentences for the user.
+    it does not have is None. `notes` are sentences for the user. `changed` is the one of them that
+    says that its sources hold another text by now, which is not read: empty if they do not.
     """
 
     train: Ids
     validation: Ids | None
     test: Ids | None
     notes: tuple[str, ...]
+    changed: str
 
     def __init__(
         self, folder: Path, config: RunConfig, vocabulary: Tokenizer, corpus: Corpus
@@ -122,7 +124,7 @@ class Dataset:
         later_parts = self._split.validation, self._split.test
         self._cuts = tuple(part.start for part in later_parts if part is not None)
         self._text: Text | None = None
-        self._opened = False
+        self._opened, self.changed = False, ""
 
     def begin(self, text: Text, tell: Tell) -> None:
         """Take the text of a new run; write its ids now if the text cannot be read again later."""
@@ -151,20 +153,30 @@ class Dataset:
             raise CharloomError(message, error.code, **error.facts) from None
         if text.sha256 == self._corpus.sha256:
             return text
-        source, then, now = ", ".join(self._sources), self._corpus.characters, text.characters
+        message = (
+            f"{self._difference(text)}; put that text back, restore {self._folder / 'ids.npy'} "
+            f"from a copy, or begin a new run: charloom train TEXT --from {self._folder}"
+        )
+        facts = {"characters": text.characters, "learned": self._corpus.characters}
+        raise CharloomError(message, "changed-text", path=", ".join(self._sources), **facts)
+
+    def _difference(self, text: Text) -> str:
+        """Say how a text differs from the one that was learned."""
+        then, now = self._corpus.characters, text.characters
         change = f"{now:,} characters, not {then:,}"
         if now == then:
             change = f"the same number of characters ({now:,}), but others"
-        message = (
-            f"{source} is not the text that {self._folder} learned: it has {change} (SHA-256 "
-            f"{text.sha256[:8]}, not {self._corpus.sha256[:8]}); put that text back, or train anew"
+        return (
+            f"{', '.join(map(shown, self._sources))} is not the text that was learned: it has "
+            f"{change} (SHA-256 {text.sha256[:8]}, not {self._corpus.sha256[:8]})"
         )
-        raise CharloomError(message, "changed-text", path=source, characters=now, learned=then)
 
     def open(self, tell: Tell = say_nothing) -> Self:
         """Map the ids into memory, checked against the text; the first call writes them.
 
-        Raises CharloomError if the text has changed, or if another process is writing them.
+        If there are some, they are what was learned, even if the text has changed since: `changed`
+        says so. Raises CharloomError if there are none and the text has changed, or if another
+        process is writing them.
         """
         if self._opened:
             return self
@@ -187,9 +199,11 @@ class Dataset:
         try:
             found = open_ids(self._folder, self._vocabulary, self._corpus.sha256, tell)
         except CharloomError as error:
+            path = self._folder / "ids.npy"
             if self._is_read_once():
                 raise self._lost(str(error), error.code) from None
-            path = self._folder / "ids.npy"
+            if path.is_dir() and not path.is_symlink():  # nothing is written over a folder
+                raise
             return None, (f"{path} was damaged, and is written anew from the text",)
         if found is None:
             return None, ()
@@ -197,28 +211,40 @@ class Dataset:
         return ids, self._compare(checksums, tell)
 
     def _write(self, notes: tuple[str, ...], tell: Tell) -> tuple[Ids, tuple[str, ...]]:
-        text = self.read(tell)
+        try:
+            text = self.read(tell)
+        except CharloomError as error:
+            what = "damaged" if notes else "missing"
+            message = f"{self._folder / 'ids.npy'} is {what}, and {error}"
+            raise CharloomError(message, error.code, **error.facts) from None
         if unknown := self._vocabulary.unknown(text.alphabet):
             raise damaged(self._folder / "vocabulary.json", f"the text has {unknown}")
         ids = write_ids(self._folder, text, self._vocabulary, text.files, tell, self._cuts)
         return ids, text.notes + notes
 
     def _compare(self, old: Checksums, tell: Tell) -> tuple[str, ...]:
-        """Check whether the text's files have changed, and if so, whether the text has."""
-        files, notes = None, old.notes
+        """Check whether the text's files have changed, and if so, whether the text has.
+
+        The ids are what was learned in any case.
+        """
+        files, notes, changed = None, old.notes, ""
         if not self._is_read_once() and old.files is not None:
             try:
-                files = file_states(self._sources)
+                files, changed = file_states(self._sources), old.changed
+                if old.files != files or not old.vocabulary:
+                    text = read_text(self._sources, tell)
+                    same = text.sha256 == self._corpus.sha256
+                    notes = text.notes if same else notes
+                    changed = "" if same else f"{self._difference(text)}; going on with that one"
             except CharloomError as error:
                 gone = f"the text is gone ({error}), but its ids are in {self._folder}"
                 return (*notes, gone)
-            if old.files != files or not old.vocabulary:
-                notes = self.read(tell).notes
-        new = Checksums(old.sha256, files, notes, alphabet_sha256(self._vocabulary))
+        new = Checksums(old.sha256, files, notes, alphabet_sha256(self._vocabulary), changed)
         if new != old:
             with suppress(OSError):  # a read-only folder: the files will be compared again
                 write_checksums(self._folder, new)
-        return notes
+        self.changed = changed
+        return (*notes, changed) if changed else notes
 
     @property
     def _sources(self) -> tuple[str, ...]:

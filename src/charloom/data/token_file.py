@@ -8,6 +8,7 @@ Subwords are those of each part of a text by itself, after the token that begins
 parts are cut where those of any other run are.
 """
 
+import errno
 import fcntl
 import hashlib
 import io
@@ -48,13 +49,15 @@ class Checksums(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """What `ids.npy` is checked by: its SHA-256, and the text's files as they were then.
 
     `files` is None if the text cannot be read again. `vocabulary` is the SHA-256 of what
-    `Tokenizer.to_json` gives, and empty if the ids had to prove themselves.
+    `Tokenizer.to_json` gives, and empty if the ids had to prove themselves. `changed` says that
+    those files hold another text, and how it differs; empty if they do not.
     """
 
     sha256: str
     files: States | None
     notes: tuple[str, ...]
     vocabulary: str = ""
+    changed: str = ""
 
 
 class _Mark(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -153,8 +156,7 @@ def write_ids(
                 path.unlink(missing_ok=True)
         if isinstance(error, CharloomError):
             raise
-        cure = f"free {_size(text, vocabulary):,} bytes"
-        raise unwritable(folder / "ids.npy", error, cure) from error
+        raise unwritable(folder / "ids.npy", error, _cure(error, text, vocabulary)) from error
     return ids
 
 
@@ -170,7 +172,7 @@ def map_text(text: Text, vocabulary: Tokenizer, tell: Tell = say_nothing) -> Ids
         with tempfile.TemporaryFile() as file:
             return _encode(file, text, vocabulary, (), None, None, tell)
     except OSError as error:
-        cure = f"free {_size(text, vocabulary):,} bytes, or name another folder in TMPDIR"
+        cure = f"{_cure(error, text, vocabulary)}, or name another folder in TMPDIR"
         raise unwritable(Path(tempfile.gettempdir()), error, cure) from error
 
 
@@ -188,6 +190,12 @@ def _dtype(vocabulary: Tokenizer) -> np.dtype[Any]:
 def _size(text: Text, vocabulary: Tokenizer) -> int:
     """Return how many bytes the ids of a text take; those of subwords take fewer."""
     return HEADER + text.characters * _dtype(vocabulary).itemsize
+
+
+def _cure(error: OSError, text: Text, vocabulary: Tokenizer) -> str:
+    if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
+        return f"free {_size(text, vocabulary):,} bytes"
+    return "check the permissions of the folder, and what is in it"
 
 
 def _begun(new: Path, mark: Path, text: Text, vocabulary: Tokenizer) -> _Mark | None:

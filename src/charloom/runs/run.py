@@ -47,7 +47,7 @@ from charloom.files import (
     unwritable,
     write_file,
 )
-from charloom.formatting import model_name
+from charloom.formatting import model_name, printable
 from charloom.models.weights import parameter_count
 from charloom.progress import Tell, say_nothing
 from charloom.runs import checkpoint, metrics
@@ -178,10 +178,18 @@ class Run:
     def dataset(self, tell: Tell = say_nothing) -> Dataset:
         """Return the text as ids, split into parts; the first call writes them to ids.npy.
 
-        Progress is reported to `tell`. Raises CharloomError if the text has changed, or if
-        another process is writing the ids.
+        If its files hold another text by now, the ids are still what was learned, and a note of
+        the dataset says so. Progress is reported to `tell`. Raises CharloomError if there are no
+        ids and the text has changed, or if another process is writing them.
         """
         return self._dataset.open(tell)
+
+    def parts(self) -> Dataset:
+        """Return `dataset()` to somebody who shows none of its notes: warns of a changed text."""
+        parts = self.dataset()
+        if parts.changed:
+            warnings.warn(printable(parts.changed), stacklevel=1)  # at one place, and so once
+        return parts
 
     def append_metrics(self, record: Mapping[str, Any]) -> None:
         """Add one line; NaN and infinities, which JSON does not have, become null."""
