@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from charloom.config import NgramConfig, Smoothing
 from charloom.data.vocabulary import Vocabulary
+from charloom.evaluation import evaluate
 from charloom.models.engines import LanguageModel
 from charloom.models.ngram import NgramModel
 from charloom.models.ngram import model as model_module
@@ -77,6 +78,40 @@ def test_kneser_ney_by_hand() -> None:
     assert log_probs[0, 1] == pytest.approx(math.log(0.325), rel=1e-14)
 
 
+def test_kneser_ney_counts_characters_where_nothing_came_before() -> None:
+    # "xaxaxaya" of order 3: after "a" alone came x 2 times and y once, and once nothing. No count
+    # is estimated, so D is 0.5, 1, 1.5. Characters before x, a, y: the start and a; x and y; a.
+    # P(x) = (2 - 1) / 5 + (1 + 1 + 0.5) / 5 / 3, P(x | a) = (2 - 1) / 3 + (1 + 0.5) / 3 P(x).
+    model = fitted("xaxaxaya", "axy", 3, "kneser-ney")
+    x, y = 1 / 5 + 0.5 / 3, 0.5 / 5 + 0.5 / 3
+    assert after(model, "a")["x"] == pytest.approx(1 / 3 + 0.5 * x, rel=1e-14)
+    assert after(model, "a")["y"] == pytest.approx(0.5 / 3 + 0.5 * y, rel=1e-14)
+    # After "ya", which only ends the text, x and y count once each: both came after "xa" alone.
+    assert after(model, "ya")["x"] == pytest.approx(0.5 / 2 + 0.5 * x, rel=1e-14)
+
+
+@pytest.mark.parametrize("smoothing", SMOOTHINGS)
+@pytest.mark.parametrize("history", ["t", "th", "the ", "q", "tq", "qt", "s t", "was"])
+def test_a_short_text_is_continued_as_by_a_model_that_looks_no_further_back(
+    history: str, smoothing: Smoothing
+) -> None:
+    text = "the cat sat on the mat and that was that " * 3
+    models = (fitted(text, " acdehmnoqstw", n, smoothing) for n in (8, len(history) + 1))
+    longer, shorter = (after(model, history) for model in models)
+    assert longer == shorter
+
+
+def test_a_word_alone_is_predicted_about_as_well_as_by_witten_bell() -> None:
+    rng = np.random.default_rng(1)
+    words = ["".join(rng.choice(list("aeioulmnrst"), 6)) for _ in range(20)]
+    text = " ".join(rng.choice(words, 1500))
+    kneser_ney, witten_bell = (
+        np.mean([evaluate(model, model.vocabulary.encode(word)).nats for word in words])
+        for model in (fitted(text, " aeilmnorstu", 8, s) for s in SMOOTHINGS[:2])
+    )
+    assert kneser_ney < witten_bell + 0.02
+
+
 def test_discounts_by_hand() -> None:
     # n1..n4 = 10, 5, 3, 2: Y = 10 / 20, D = 1 - 2Y 5/10, 2 - 3Y 3/5, 3 - 4Y 2/3.
     counted = np.repeat(np.array([1, 2, 3, 4, 9], np.int32), [10, 5, 3, 2, 7])
@@ -105,25 +140,30 @@ def twin(text: str, V: int, order: int, smoothing: Smoothing) -> Probability:
     def different_before(w: str) -> int:
         return sum(x + w in n for x in alphabet) + text.startswith(w)
 
-    a = dict(n)
-    if smoothing == "kneser-ney":
-        a = {w: c if len(w) == order else different_before(w) for w, c in n.items()}
+    def discounts_of(a: dict[str, int]) -> dict[str, float]:
+        discount: dict[str, float] = {}
+        for length in range(1, order + 1):
+            grams = [w for w in a if len(w) == length]
+            n1, n2, n3, n4 = (sum(a[w] == k for w in grams) for k in (1, 2, 3, 4))
+            d = [0.5, 1.0, 1.5]
+            if n1 * n2 * n3 * n4:
+                y = n1 / (n1 + 2 * n2)
+                estimate = [1 - 2 * y * n2 / n1, 2 - 3 * y * n3 / n2, 3 - 4 * y * n4 / n3]
+                d = estimate if min(estimate) > 0 else d
+            discount |= {w: d[min(a[w], 3) - 1] for w in grams}
+        return discount
 
-    discount: dict[str, float] = {}
-    for length in range(1, order + 1):
-        grams = [w for w in a if len(w) == length]
-        n1, n2, n3, n4 = (sum(a[w] == k for w in grams) for k in (1, 2, 3, 4))
-        d = [0.5, 1.0, 1.5]
-        if n1 * n2 * n3 * n4:
-            y = n1 / (n1 + 2 * n2)
-            estimate = [1 - 2 * y * n2 / n1, 2 - 3 * y * n3 / n2, 3 - 4 * y * n4 / n3]
-            d = estimate if min(estimate) > 0 else d
-        discount |= {w: d[min(a[w], 3) - 1] for w in grams}
+    adjusted = dict(n)
+    if smoothing == "kneser-ney":
+        adjusted = {w: c if len(w) == order else different_before(w) for w, c in n.items()}
+    tables = [(table, discounts_of(table)) for table in (adjusted, dict(n))]
 
     def probability(c: str, history: str) -> float:
-        return interpolated(c, history[-(order - 1) :] if order > 1 else "")
+        whole = len(history) < order - 1
+        return interpolated(c, history[-(order - 1) :] if order > 1 else "", whole)
 
-    def interpolated(c: str, h: str) -> float:
+    def interpolated(c: str, h: str, whole: bool = False) -> float:
+        a, discount = tables[whole]
         following = [h + x for x in alphabet if h + x in a]
         total = sum(a[w] for w in following)
         lower = interpolated(c, h[1:]) if h else 1 / V

@@ -1,7 +1,9 @@
 """The trie of n-grams, compiled by numba: how it is counted, linked and read.
 
 Nodes are n-grams, numbered by length, then parent, then last character; 0 is the empty one.
-The first C nodes are contexts: shorter than the model's order, so they may have children.
+The first C nodes are contexts: shorter than the model's order, so they may have children. The
+state of a text is a context; ~context, below 0, says that this is the whole text so far, and
+shorter than the model looks back.
 """
 
 from typing import NamedTuple
@@ -21,6 +23,8 @@ class Trie(NamedTuple):
     suffix: Integers  # (M,) the n-gram without its first character
     weight: Floats  # (M,) its own share of P(last character | those before)
     backoff: Floats  # (C,) the share of that probability which its suffix decides
+    whole_weight: Floats  # (C,) the same for a context that is the whole text so far
+    whole_backoff: Floats  # (C',) of the contexts that are shorter than order - 1
 
 
 @kernel
@@ -89,9 +93,12 @@ def link(first: Integers, character: Integers) -> Integers:
 
 
 @kernel
-def follow(trie: Trie, context: int, c: int) -> int:
-    """Return the context after `c`: the longest known one that the text so far ends with."""
+def follow(trie: Trie, state: int, c: int) -> int:
+    """Return the state after `c`: the longest known context that the text so far ends with."""
+    context = ~state if state < 0 else state
     node = child(trie.first, trie.character, context, c)
+    if state < 0 and 0 <= node < trie.whole_backoff.size:
+        return ~node
     while node < 0 and context > 0:
         context = trie.suffix[context]
         node = child(trie.first, trie.character, context, c)
@@ -101,17 +108,22 @@ def follow(trie: Trie, context: int, c: int) -> int:
 
 
 @kernel
-def predict(trie: Trie, context: int, out: Floats) -> None:
-    """Write P(c | context) to out (V,).
+def predict(trie: Trie, state: int, out: Floats) -> None:
+    """Write P(c | state) to out (V,).
 
     P(c | h) = weight(hc) + backoff(h) P(c | suffix of h), and 1/V below the empty context.
     """
     out[:] = 0
     share = 1.0
+    weight, backoff = trie.weight, trie.backoff
+    if state < 0:
+        weight, backoff = trie.whole_weight, trie.whole_backoff
+    context = ~state if state < 0 else state
     while True:
         for j in range(trie.first[context], trie.first[context + 1]):
-            out[trie.character[j]] += share * trie.weight[j]
-        share *= trie.backoff[context]
+            out[trie.character[j]] += share * weight[j]
+        share *= backoff[context]
+        weight, backoff = trie.weight, trie.backoff
         if context == 0 or share == 0:
             break
         context = trie.suffix[context]
@@ -119,9 +131,9 @@ def predict(trie: Trie, context: int, out: Floats) -> None:
 
 
 @kernel
-def read(trie: Trie, ids: Integers, contexts: Integers, out: Floats) -> Integers:
-    """Write log P after each of ids (B, T) to out (B, T, V); return the contexts (B,) after."""
-    after = contexts.copy()
+def read(trie: Trie, ids: Integers, states: Integers, out: Floats) -> Integers:
+    """Write log P after each of ids (B, T) to out (B, T, V); return the states (B,) after."""
+    after = states.copy()
     for b in range(ids.shape[0]):
         for t in range(ids.shape[1]):
             after[b] = follow(trie, after[b], ids[b, t])
@@ -134,7 +146,7 @@ def read(trie: Trie, ids: Integers, contexts: Integers, out: Floats) -> Integers
 def generate(
     trie: Trie,
     ids: Integers,
-    contexts: Integers,
+    states: Integers,
     uniforms: Floats,
     filters: tuple[float, int, float, float],
     V: int,
@@ -142,11 +154,11 @@ def generate(
     """Read ids (B,), then draw n characters in each lane with uniforms (B, n).
 
     filters are temperature, top_k, top_p and min_p. Returns the drawn ids (B, n) and the
-    contexts (B,) before the last of them.
+    states (B,) before the last of them.
     """
     B, n = uniforms.shape
     drawn = np.empty((B, n), np.int32)
-    after = contexts.copy()
+    after = states.copy()
     log_probs, scratch = np.empty(V), np.empty((2, V))
     for b in range(B):
         c = ids[b]

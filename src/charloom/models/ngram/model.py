@@ -31,8 +31,9 @@ class NgramModel:
     A state (B,) is one context for each lane: the longest one of at most order - 1 characters
     that is in the training text and that the text so far ends with. At the start, and after a
     character never seen, it is the empty one. No more is needed, because nothing was counted
-    after longer contexts. (Nothing followed the very end of the training text: a context that
-    is only there is replaced by its suffix.)
+    after longer contexts, except to know whether a shorter one is all there is: then its
+    complement ~context, below 0, is the state. (Nothing followed the very end of the training
+    text: a context that is only there is replaced by its suffix.)
 
     Smoothing:
 
@@ -41,6 +42,9 @@ class NgramModel:
       probability above 0.
     - "none" is the plain Markov chain: the counts in the longest known context and nothing else.
       What never came there has probability 0, log-probability -inf.
+
+    After a text of m characters, fewer than order - 1, predictions are those of order m + 1. That
+    matters to Kneser-Ney alone, whose shorter n-grams are counted for texts that go further back.
 
     Kneser-Ney at order 8 is the default: it was the better from order 3 on for four texts of 45 KB
     to 3.2 MB (docs/LOG.md), and too high an order hardly harms it, as in shorter contexts it counts
@@ -89,8 +93,8 @@ class NgramModel:
         count[0] = count[levels[1] : levels[2]].sum()
         counts = Counts(count, parent, suffix, levels)
         _check_counts(counts, character)
-        weight, backoff = smooth(counts, config.smoothing)
-        trie = kernels.Trie(first, character, suffix, weight, backoff)
+        terms, whole = smooth(counts, config.smoothing)
+        trie = kernels.Trie(first, character, suffix, *terms, *whole)
         return cls(config, vocabulary, count, trie)
 
     @property
@@ -115,7 +119,7 @@ class NgramModel:
 
     def start(self, lanes: int) -> State:
         """Return the state (B,) before any character."""
-        return np.zeros(lanes, np.int32)
+        return np.full(lanes, ~0, np.int32)
 
     def step(self, ids: NDArray[np.integer], state: State) -> tuple[NDArray[np.float64], State]:
         """Read ids (B,): log-probabilities (B, V) of the next character, and the state after."""

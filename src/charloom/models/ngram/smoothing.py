@@ -2,12 +2,13 @@
 
     P(c | h) = weight(hc) + backoff(h) P(c | h without its first character)
 
-down to the empty context, whose own suffix is the uniform distribution 1/V. What reads the
-model need not know which smoothing it has.
+down to the empty context, whose own suffix is the uniform distribution 1/V. Where h is all that
+there is before c, the first step has terms of its own. What reads the model need not know which
+smoothing it has.
 """
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -43,22 +44,33 @@ class Counts:
         return sums.astype(np.float64, copy=False)
 
 
-def smooth(counts: Counts, smoothing: Smoothing) -> tuple[Floats, Floats]:
-    """Return weight (M,), whose entry 0 is unused, and backoff (C,)."""
-    if smoothing == "none":
-        return _markov(counts)
-    if smoothing == "witten-bell":
-        return _witten_bell(counts)
-    return _kneser_ney(counts)
+class Terms(NamedTuple):
+    """The two terms of the recursion; those of order n - 1 have M = C and C = C', and so on."""
+
+    weight: Floats  # (M,) an n-gram's own share of P(last character | those before); 0 is unused
+    backoff: Floats  # (C,) the share of that probability which the context's suffix decides
 
 
-def _markov(counts: Counts) -> tuple[Floats, Floats]:
+def smooth(counts: Counts, smoothing: Smoothing) -> tuple[Terms, Terms]:
+    """Return the terms, and those (C,) and (C',) of a context that is the whole text so far.
+
+    C' is how many contexts are shorter than order - 1 characters: only such a one can be all
+    there is and yet not be as long as the model looks back.
+    """
+    if smoothing == "kneser-ney":
+        return _kneser_ney(counts, _adjusted(counts)), _whole(counts)
+    terms = _markov(counts) if smoothing == "none" else _witten_bell(counts)
+    C = counts.contexts
+    return terms, Terms(terms.weight[:C], terms.backoff[: counts.levels[-3]])
+
+
+def _markov(counts: Counts) -> Terms:
     """P(c | h) = n(hc) / n(h.), or P(c | suffix of h) if nothing ever followed h."""
     total = counts.after(counts.count)
     return _shares(counts, counts.count.astype(np.float64), np.zeros_like(total), total)
 
 
-def _witten_bell(counts: Counts) -> tuple[Floats, Floats]:
+def _witten_bell(counts: Counts) -> Terms:
     """Witten & Bell 1991, method C, in the interpolated form of Chen & Goodman 1999.
 
     P(c | h) = (n(hc) + N1+(h.) P(c | suffix of h)) / (n(h.) + N1+(h.)), where N1+(h.) is the
@@ -69,7 +81,7 @@ def _witten_bell(counts: Counts) -> tuple[Floats, Floats]:
     return _shares(counts, counts.count.astype(np.float64), kinds, total)
 
 
-def _kneser_ney(counts: Counts) -> tuple[Floats, Floats]:
+def _kneser_ney(counts: Counts, adjusted: Integers) -> Terms:
     """Interpolated modified Kneser-Ney (Chen & Goodman 1999).
 
     P(c | h) = (a(hc) - D(a(hc)) + (sum of D(a(hx)) over x) P(c | suffix of h)) / a(h.)
@@ -77,12 +89,24 @@ def _kneser_ney(counts: Counts) -> tuple[Floats, Floats]:
     with a the count for n-grams of the model's order, and for shorter ones the number of
     different characters before them (`_adjusted`). D depends on the length too (`discounts`).
     """
-    adjusted = _adjusted(counts)
     discount = np.zeros(adjusted.size)
     for length in range(1, len(counts.levels) - 1):
         level = slice(counts.levels[length], counts.levels[length + 1])
         discount[level] = discounts(adjusted[level])[np.minimum(adjusted[level], 3)]
     return _shares(counts, adjusted - discount, counts.after(discount), counts.after(adjusted))
+
+
+def _whole(counts: Counts) -> Terms:
+    """Kneser-Ney's terms of the context h of a text that is no longer than h.
+
+    P(c | h) is that of a model of order |h| + 1, which counts hc itself. How many characters came
+    before hc says how likely c is where what came before is known and new; here nothing did.
+    """
+    C = counts.contexts
+    shorter = Counts(
+        counts.count[:C], counts.parent[: C - 1], counts.suffix[:C], counts.levels[:-1]
+    )
+    return _kneser_ney(shorter, shorter.count)
 
 
 def _adjusted(counts: Counts) -> Integers:
@@ -111,11 +135,9 @@ def discounts(adjusted: Integers) -> Floats:
     return np.array([0.0, 0.5, 1.0, 1.5])
 
 
-def _shares(
-    counts: Counts, kept: Floats, passed_on: Floats, total: Floats
-) -> tuple[Floats, Floats]:
+def _shares(counts: Counts, kept: Floats, passed_on: Floats, total: Floats) -> Terms:
     """Divide by the context's total; a context that nothing follows passes everything on."""
     weight = np.zeros(counts.count.size)
     weight[1:] = kept[1:] / total[counts.parent]
     empty = total == 0
-    return weight, np.where(empty, 1.0, passed_on / np.where(empty, 1.0, total))
+    return Terms(weight, np.where(empty, 1.0, passed_on / np.where(empty, 1.0, total)))
