@@ -182,10 +182,20 @@ def test_two_seeds_and_two_steps_give_other_windows():
     assert not np.array_equal(starts[0], starts[2])
 
 
-@pytest.mark.parametrize("cursor", [{}, {"position": -1}])
+@pytest.mark.parametrize("cursor", [{}, {"position": -1}, {"drawn": -1}])
 def test_windows_refuse_a_cursor_that_names_no_step(cursor):
     with refused("damaged", cursor=cursor):
         Windows(numbers(20), 1, 4, 0).seek(cursor)
+
+
+def test_windows_of_an_early_run_go_on_as_they_were_drawn_then():
+    windows = Windows(numbers(1000), 4, 8, seed=3)
+    windows.seek({"position": 5})
+    for step in (5, 6):
+        early = np.random.Generator(np.random.Philox(key=(3, step)))
+        starts = early.integers(0, 1000 - 8, 4)
+        np.testing.assert_array_equal(windows.next()[0][:, 0], starts)
+    assert windows.cursor() == {"position": 7}  # and so it stays, however often it is resumed
 
 
 @pytest.mark.parametrize(("batches", "kind"), [("lanes", Streams), ("windows", Windows)])

@@ -1,3 +1,4 @@
+import copy
 import math
 import signal
 import subprocess
@@ -27,6 +28,7 @@ from charloom.training import state as training_state
 from charloom.training.events import Evaluated, Finished, Progress, Sampled, Saved, Started, Warned
 from charloom.training.loop import train
 from charloom.training.planning import new_run
+from checkpoints import forge
 from expect import refused
 from small_runs import (
     NEVER,
@@ -84,7 +86,54 @@ def stop_at(monkeypatch):
     monkeypatch.undo()
 
 
+# ---- random numbers
+
+
+def test_no_two_generators_of_a_run_give_a_number_in_common(tmp_path, source, monkeypatch):
+    made = []
+
+    class Noted(np.random.Generator):
+        def __init__(self, bits):
+            made.append((copy.deepcopy(bits), bits))
+            super().__init__(bits)
+
+    monkeypatch.setattr(np.random, "Generator", Noted)
+    monkeypatch.setattr(np.random, "default_rng", lambda seed: Noted(np.random.PCG64(seed)))
+    seed = OFTEN.sample_every  # which one of the samples has, too
+    settings = replace(TRAIN, batches="windows", dropout=0.5, seed=seed)
+    play(new_run(tmp_path / "run", config_of(source, train=settings)))
+    drawn = [first for first, last in made if repr(first.state) != repr(last.state)]
+    weights, windows, masks, samples = 1, STEPS, 2 * STEPS, STEPS // OFTEN.sample_every + 1
+    assert len(drawn) == weights + windows + masks + samples
+    numbers = np.concatenate([bits.random_raw(1000) for bits in drawn])
+    assert len({*numbers.tolist()}) == len(numbers)  # of 64 bits: by chance there are no two
+
+
 # ---- stop and resume equals the unbroken run
+
+
+def test_a_run_whose_windows_were_drawn_as_of_old_goes_on_to_the_same_bits(tmp_path, source):
+    config = config_of(source, train=replace(TRAIN, batches="windows"))
+
+    def begun(path):
+        run = new_run(path, config)
+        events = train(run)
+        saved = next(event for event in events if isinstance(event, Saved))
+        events.close()
+        meta = (saved.path / "meta.json").read_bytes()
+        forge(saved.path, "meta.json", meta.replace(b'"drawn"', b'"position"'))
+        return run
+
+    whole = begun(tmp_path / "whole")
+    play(whole, resume=True)
+    assert outcome(whole)["meta"]["cursor"] == {"position": STEPS}
+    run = begun(tmp_path / "run")
+    for event in train(run, resume=True):
+        if isinstance(event, Evaluated):
+            signal.raise_signal(signal.SIGTERM)
+    assert run.checkpoint("latest").meta.step < STEPS
+    play(run, resume=True)
+    assert outcome(run) == outcome(whole)
 
 
 @pytest.mark.parametrize(

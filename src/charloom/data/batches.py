@@ -8,6 +8,8 @@ from charloom.config import TrainConfig
 from charloom.data.tokenizer import Ids
 from charloom.errors import CharloomError
 
+_KEY = 2**63 - 1  # beside the seed, in the key of all windows: no dropout mask has it
+
 
 class Streams:
     """A text cut into B contiguous streams of S = N // B characters, read T at a time.
@@ -65,6 +67,9 @@ class Windows:
 
     Where they begin is a pure function of the seed and the number of the step. An epoch is as
     many characters as the text has; `position` counts the steps so far.
+
+    Early runs drew the windows of a step with the key of its first dropout mask, so that one told
+    the other. Such a run goes on like that: its cursor says "position", any other says "drawn".
     """
 
     def __init__(self, ids: Ids, batch: int, length: int, seed: int) -> None:
@@ -72,6 +77,7 @@ class Windows:
         check_fits(len(ids), batch, length)
         self._ids, self._batch, self._length, self._seed = ids, batch, length, seed
         self._offsets = np.arange(length + 1)
+        self._counts = "drawn"
         self.position = 0
 
     @property
@@ -86,23 +92,27 @@ class Windows:
 
     def next(self) -> tuple[Ids, Ids, bool]:
         """Return inputs (B, T), targets (B, T) and True: no state is carried between windows."""
-        rng = np.random.Generator(np.random.Philox(key=(self._seed, self.position)))
-        starts = rng.integers(0, len(self._ids) - self._length, self._batch)
+        if self._counts == "drawn":
+            philox = np.random.Philox(key=(self._seed, _KEY), counter=(0, 0, 0, self.position))
+        else:
+            philox = np.random.Philox(key=(self._seed, self.position))
+        starts = np.random.Generator(philox).integers(0, len(self._ids) - self._length, self._batch)
         windows = self._ids[starts[:, None] + self._offsets]
         self.position += 1
         return windows[:, :-1], windows[:, 1:], True
 
     def cursor(self) -> dict[str, int]:
         """Return the place in the walk, for `seek`."""
-        return {"position": self.position}
+        return {self._counts: self.position}
 
     def seek(self, cursor: Mapping[str, int]) -> None:
         """Go to a place that `cursor` gave; raises CharloomError if it is none."""
-        position = cursor.get("position", -1)
+        counts = "position" if "position" in cursor else "drawn"
+        position = cursor.get(counts, -1)
         if position < 0:
             problem = f"cannot go on from {dict(cursor)!r}: it names no step"
             raise CharloomError(problem, "damaged", cursor=dict(cursor))
-        self.position = position
+        self._counts, self.position = counts, position
 
 
 Batches = Streams | Windows

@@ -9,7 +9,8 @@ def dropout_mask(
 ) -> NDArray[np.floating]:
     """Return an array of 0 and 1/(1 - rate): inverted dropout (Srivastava et al. 2014, section 10).
 
-    The rate is rounded to 1/65536. Equal arguments give equal masks on every engine.
+    The rate is rounded to 1/65536. Equal arguments give equal masks on every engine, and no other
+    generator of a run has a key like this: those of windows (data/batches.py) end in 2^63 - 1.
     """
     rng = np.random.Generator(np.random.Philox(key=(seed, 2**32 * layer + update)))
     kept = rng.integers(0, 65536, shape, dtype=np.uint16) >= round(rate * 65536)
