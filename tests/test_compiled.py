@@ -2,7 +2,9 @@
 
 import itertools
 import math
+import threading
 from itertools import pairwise
+from time import sleep
 
 import numpy as np
 import pytest
@@ -14,7 +16,7 @@ from charloom.data.known_texts import load_corpus
 from charloom.data.vocabulary import Vocabulary
 from charloom.generation.draw import draw as reference_draw
 from charloom.generation.sampling import generate_many
-from charloom.models.compiled import CompiledLearner, CompiledModel
+from charloom.models.compiled import CompiledLearner, CompiledModel, language_model
 from charloom.models.compiled.activations import exp, sigmoid, tanh
 from charloom.models.compiled.network import loss_and_gradient, pack_weights, read
 from charloom.models.compiled.optimizers import move, rule
@@ -28,6 +30,7 @@ from charloom.models.compiled.products import (
     packed_size,
     product,
 )
+from charloom.models.compiled.threads import share_out
 from charloom.models.draw_kernel import draw
 from charloom.models.engines import LendsModel
 from charloom.models.jit import kernel
@@ -235,6 +238,42 @@ def test_the_number_of_threads_changes_no_bit(monkeypatch):
         learner = CompiledLearner(model, train, V)
         losses.append([learner.update(*step, 0.01) for step in batches(train, 6)])
     assert losses[0] == losses[1] == losses[2]
+
+
+def test_whoever_fails_is_heard_when_the_others_have_ended():
+    failing, ended = threading.Event(), list[bool]()
+
+    def fail():
+        failing.set()
+        raise IndexError
+
+    def write_on():
+        failing.wait()
+        sleep(0.05)
+        ended.append(True)
+
+    for calls in ([fail, write_on], [write_on, fail]):
+        failing.clear()
+        ended.clear()
+        with pytest.raises(IndexError):
+            share_out(calls, 2)
+        assert ended
+
+
+def test_threads_are_made_once_for_all_models_and_learners(monkeypatch):
+    monkeypatch.setenv("OMP_NUM_THREADS", "3")
+    monkeypatch.setattr(language_model, "WORTH_A_THREAD", 1)
+    vocabulary = Vocabulary.from_text("".join(map(chr, range(97, 97 + V))))
+    model, train = ModelConfig(hidden=10), TrainConfig(batch=48, length=6)
+    step, seen = next(batches(train, 1)), []
+    for _ in range(3):
+        learner = CompiledLearner(model, train, V)
+        learner.update(*step, 0.1)
+        reader = learner.model(vocabulary)
+        reader.log_probs(step[0], reader.start(48))
+        seen.append({*threading.enumerate()})
+    assert seen[0] == seen[1] == seen[2]
+    assert len(seen[0]) >= 3
 
 
 def test_few_lanes_and_many_run_the_same_machine_code():

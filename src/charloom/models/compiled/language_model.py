@@ -21,7 +21,7 @@ from charloom.models.compiled.arrays import (
 )
 from charloom.models.compiled.network import embed, pack_weights, read
 from charloom.models.compiled.products import FEW
-from charloom.models.compiled.threads import Team, available_threads
+from charloom.models.compiled.threads import available_threads, share_out
 from charloom.models.draw_kernel import filters
 from charloom.models.learner_arrays import check_ids
 from charloom.models.weights import GATES, Array, check_weights
@@ -87,7 +87,7 @@ class CompiledModel:
         cuts = [FEW * round(B * k / (count * FEW)) for k in range(count)]
         pieces = [slice(begin, end) for begin, end in zip(cuts, [*cuts[1:], B], strict=True)]
         calls = [partial(self._read, ids, state, out, after, lanes) for lanes in pieces]
-        Team(count).do(calls)
+        share_out(calls, count)
         return out, after
 
     def _read(self, ids: Ids, state: State, out: Array, after: State, lanes: slice) -> None:

@@ -30,7 +30,7 @@ from charloom.models.compiled.language_model import CompiledModel
 from charloom.models.compiled.network import add_gradient, loss_and_gradient
 from charloom.models.compiled.optimizers import move, rule
 from charloom.models.compiled.products import aligned
-from charloom.models.compiled.threads import Team, available_threads
+from charloom.models.compiled.threads import available_threads, share_out
 from charloom.models.dropout import dropout_mask
 from charloom.models.jit import entry
 from charloom.models.learner_arrays import check_arrays, check_batch_shape, check_ids
@@ -83,7 +83,7 @@ class CompiledLearner:
         self._workers = self._new_workers()
         self._move: Callable[..., bool] | None = None  # machine code, once compiled
         self._loss_and_gradient: Callable[..., float] | None = None
-        self._team = Team(min(len(self._workers), available_threads()))
+        self._threads = min(len(self._workers), available_threads())
 
     def update(self, inputs: Ids, targets: Ids, learning_rate: float) -> float:
         """Take one step on inputs and targets (B, T), and carry the state on; see `Learner`."""
@@ -204,7 +204,8 @@ class CompiledLearner:
         try:
             if len(work) == 1:
                 return self._loss_and_gradient(*work[0])
-            return sum(self._team.do([partial(self._loss_and_gradient, *w) for w in work]))
+            calls = [partial(self._loss_and_gradient, *arguments) for arguments in work]
+            return sum(share_out(calls, self._threads))
         except IndexError:
             for ids in (inputs, targets):
                 check_ids(ids, self._V)

@@ -2,7 +2,8 @@
 
 import os
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor, wait
+from functools import cache
 from typing import TypeVar
 
 R = TypeVar("R")
@@ -16,21 +17,29 @@ def available_threads() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
-class Team:
-    """So many threads, this one among them, that are kept for the next time."""
+def share_out(calls: Sequence[Callable[[], R]], threads: int) -> list[R]:
+    """Make the calls on so many threads, of which this is one; return their results in order.
 
-    def __init__(self, threads: int) -> None:
-        self.threads = threads
-        self._pool = ThreadPoolExecutor(threads - 1) if threads > 1 else None
+    Raises what one of them raised, but only when all threads have ended: until then they write
+    into arrays of the caller's.
+    """
+    if threads == 1:
+        return [call() for call in calls]
 
-    def do(self, calls: Sequence[Callable[[], R]]) -> list[R]:
-        """Make the calls, each thread its share of them; results in order."""
-        if self._pool is None:
-            return [call() for call in calls]
+    def share(first: int) -> list[R]:
+        return [call() for call in calls[first::threads]]
 
-        def share(first: int) -> list[R]:
-            return [call() for call in calls[first :: self.threads]]
+    pool = _pool(os.getpid(), threads - 1)
+    others = [pool.submit(share, first) for first in range(1, threads)]
+    try:
+        own = share(0)
+    finally:
+        wait(others)
+    shares = [own, *(other.result() for other in others)]
+    return [shares[k % threads][k // threads] for k in range(len(calls))]
 
-        others = [self._pool.submit(share, first) for first in range(1, self.threads)]
-        shares = [share(0), *(future.result() for future in others)]
-        return [shares[k % self.threads][k // self.threads] for k in range(len(calls))]
+
+@cache
+def _pool(_process: int, threads: int) -> ThreadPoolExecutor:
+    """Return the one pool of so many threads in this process: a fork does not inherit threads."""
+    return ThreadPoolExecutor(threads)
