@@ -242,6 +242,17 @@ def test_svg_for_a_page_has_its_colours_and_no_others(folder):
     assert root.get("width") is None
 
 
+@pytest.mark.parametrize("name", [".", "0", "#f00001", 'id="x', 'href="#m1', "url(#p)", "<b>&amp;"])
+def test_the_name_of_a_run_is_no_part_of_an_svg_for_a_page(name):
+    pytest.importorskip("matplotlib")
+    from charloom.report.plots.images import inline_svg
+
+    pair = [curve_of([point(1, held_out=2.0)], name=n) for n in (name, "other")]
+    root = ET.fromstring(inline_svg(pair, Look(title=False), "here", "losses"))
+    shown = ["".join(element.itertext()) for element in root.iter("text")]
+    assert f"{name}: 2.000 nats, 2.885 bits" in shown
+
+
 @pytest.mark.parametrize(
     ("name", "look", "code"),
     [

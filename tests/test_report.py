@@ -2,11 +2,19 @@ import html
 import json
 import re
 import shlex
+from dataclasses import replace as changed
+from functools import partial
+from html import escape
+from unittest import mock
 
 import pytest
 from click.testing import CliRunner
+from hypothesis import example, settings
+from hypothesis import given as drawn
+from hypothesis import strategies as st
 
 import report_pages
+from charloom.analysis.comparison import compare, verdict
 from charloom.analysis.curves import curve
 from charloom.cli import charloom
 from charloom.cli.options import given
@@ -20,7 +28,8 @@ from charloom.config import (
     replace,
 )
 from charloom.presets import preset
-from charloom.report import gather
+from charloom.report import gather, report_page
+from charloom.report.contents import Section
 from charloom.report.pages.report import _curves, _surprises
 from charloom.report.reproduction import command, flags, meta_of
 from charloom.runs.run import Run
@@ -164,8 +173,53 @@ def test_the_page_has_every_section(page):
         *("novelty", "keywords", "surprise", "neurons", "again"),
     ]
     assert {*re.findall(r'<a href="#([a-z]+)">', text)} == {*sections}
-    assert text.count("<svg role=") >= 14  # losses on each axis, and what follows, in two widths
+    assert (
+        text.count('role="img" aria-label="Training') >= 12
+    )  # losses on each axis, and what follows, in two widths
     assert 'class="why"' not in text
+
+
+STAND_IN = "qzqzqz"
+
+
+def page_of(name):
+    """The page of a run that counts, if it is called so; its path is the same."""
+    found = report("ngram")
+    (subject,), comparison = found.subjects, found.comparison.found
+    entries = (changed(e, name=name) if e.kind == "run" else e for e in comparison.entries)
+    subject = changed(subject, name=name, path=name, curve=changed(subject.curve, name=name))
+    comparison = Section(changed(comparison, entries=tuple(entries)))
+    text = report_page(changed(found, subjects=(subject,), comparison=comparison))
+    return re.sub(r"<script.*?</script>", "", text, flags=re.DOTALL)
+
+
+@settings(max_examples=30)
+@drawn(st.text(st.characters(categories="LNPSZ"), min_size=1, max_size=8))
+@example(".")
+@example("0")
+@example("n")
+@example("<b>")
+@example("a.b")
+@example("bits")
+@example("{{ name }}")
+@example("&amp;")
+def test_a_name_is_a_value_that_no_other_words_are_made_of(name):
+    pytest.importorskip("jinja2")
+    text = page_of(STAND_IN)
+    assert text.count(STAND_IN) > 3
+    assert page_of(name) == text.replace(STAND_IN, str(escape(name)))
+
+
+def test_a_report_on_the_folder_one_is_in_says_what_one_from_outside_does(monkeypatch):
+    outside = report("ngram")
+    monkeypatch.chdir(runs()["ngram"])
+    with mock.patch("charloom.report.contents.compare", partial(compare, sampling_seconds=0)):
+        inside = gather([Run.open("."), Run.open(runs()["ngram"])])
+    (subject,) = inside.subjects  # under two paths it is one run
+    assert subject.name == "ngram"
+    assert "--out ngram" in subject.origin.command
+    one, other = (verdict(found.comparison.found) for found in (outside, inside))
+    assert one == other
 
 
 def test_the_page_needs_nothing_else(page):

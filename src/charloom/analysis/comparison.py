@@ -1,7 +1,7 @@
 """One yardstick: runs of any kind, and baselines, on the same held-out text."""
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import median
@@ -107,14 +107,16 @@ def compare(
     text: Text | None = None,
     tell: Tell = say_nothing,
     sampling_seconds: float = SAMPLING_SECONDS,
+    names: Sequence[str] | None = None,
 ) -> Comparison:
     """Score runs, and folders with pretrained models, and baselines on one text.
 
     Without `text` that is what the runs held out, which must be the same (see
     `shared_held_out`). A run that cannot read the text is in `unread`. Baselines are fitted to
     the training text of the first run; if it is longer than 10 million characters, to its end.
-    Each run generates for `sampling_seconds`, 0 for not at all. Raises CharloomError if there is
-    no one text for all, or no run can read it.
+    Each run generates for `sampling_seconds`, 0 for not at all. `names` are what the runs are
+    called in entries and sentences, by default their paths. Raises CharloomError if there is no
+    one text for all, or no run can read it.
     """
     if not runs:
         message = "no run to compare: name one or more of those in `charloom runs`"
@@ -122,8 +124,9 @@ def compare(
     own = [run for run in runs if isinstance(run, Run)]
     held = shared_held_out(own) if text is None else HeldOut(text.content, text.name, None)
     tell("looking for the text in the training text")
-    texts, notes = training_texts(runs, held.content)
-    entries, unread = _score(runs, held, texts, tell, sampling_seconds)
+    called = dict(zip(runs, names or map(_path, runs), strict=True))
+    texts, notes = training_texts(called, held.content)
+    entries, unread = _score(called, held, texts, tell, sampling_seconds)
     beside, more = _baselines(own, held, texts, tell)
     return Comparison(
         text=held.name,
@@ -183,7 +186,7 @@ def _speed(model: LanguageModel, seed: int, seconds: float) -> float:
 
 
 def _score(
-    runs: Sequence[Run | Path],
+    called: Mapping[Run | Path, str],
     held: HeldOut,
     texts: Sequence[TrainingText],
     tell: Tell,
@@ -192,8 +195,8 @@ def _score(
     entries: list[Entry] = []
     unread: list[Unread] = []
     errors: list[CharloomError] = []
-    for run in runs:
-        name, kind = _names(run)
+    for run, name in called.items():
+        kind = _kind(run)
         tell(f"scoring {name}")
         try:
             lines = run.metrics() if isinstance(run, Run) else []
@@ -249,11 +252,15 @@ def _baselines(
     return rows, notes
 
 
-def _names(run: Run | Path) -> tuple[str, str]:
-    """Return the run's folder, and its model's kind and size."""
+def _path(run: Run | Path) -> str:
+    return str(run.path if isinstance(run, Run) else run)
+
+
+def _kind(run: Run | Path) -> str:
+    """Return its model's kind and size."""
     if not isinstance(run, Run):
-        return str(run), str(json.loads((run / "config.json").read_bytes())["model_type"])
-    return str(run.path), model_name(run.config.model)
+        return str(json.loads((run / "config.json").read_bytes())["model_type"])
+    return model_name(run.config.model)
 
 
 def _parameters(run: Run | Path, model: LanguageModel) -> int | None:

@@ -1,6 +1,6 @@
 """How much of a test text is in a training text: what a model remembers it need not predict."""
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -41,15 +41,17 @@ class TrainingText:
             yield decode(self.tokenizer, self.ids[start : start + DECODED_IDS])
 
 
-def training_texts(runs: Sequence[Run | Path], text: str) -> tuple[list[TrainingText], list[str]]:
+def training_texts(
+    called: Mapping[Run | Path, str], text: str
+) -> tuple[list[TrainingText], list[str]]:
     """Return what runs, and those that they began with, were trained on, and how much is `text`.
 
-    Those of the first run come first. Also returns sentences on what cannot be known.
+    Those of the first run come first; each run is `called` by its name. Also returns sentences on
+    what cannot be known.
     """
     found: dict[tuple[str, int], TrainingText] = {}
     notes: list[str] = []
-    for run in runs:
-        name = str(run.path if isinstance(run, Run) else run)
+    for run, name in called.items():
         try:
             for one in _lineage(run):
                 key = one.corpus.sha256, split_of(one).train.stop

@@ -16,6 +16,7 @@ from charloom.analysis.novelty import Novelty, novelty
 from charloom.analysis.surprise import Surprise, surprise
 from charloom.data.text import Text
 from charloom.errors import CharloomError
+from charloom.formatting import printable
 from charloom.progress import Tell, say_nothing
 from charloom.report.reproduction import Origin, origin
 from charloom.runs.open import open_model
@@ -83,8 +84,10 @@ def gather(runs: Sequence[Run], text: Text | None = None, tell: Tell = say_nothi
     if not runs:
         message = "no run to report on: name one or more of those in `charloom runs`"
         raise CharloomError(message, field="runs")
-    comparison = attempt(lambda: compare(runs, text, tell))
-    pairs = zip(runs, names(runs), strict=True)
+    runs = [*{run.path.resolve(): run for run in runs}.values()]  # the same under two paths is one
+    called = [printable(name) for name in names(runs)]
+    comparison = attempt(lambda: compare(runs, text, tell, names=called))
+    pairs = zip(runs, called, strict=True)
     subjects = tuple(_subject(run, name, text, tell) for run, name in pairs)
     return Report(datetime.now().astimezone(), subjects, comparison)
 

@@ -73,7 +73,7 @@ def command(run: Run) -> str:
     had minutes gets them again.
     """
     config = run.config
-    words = ["charloom", "train", *config.data.sources, "--out", run.path.name or "RUN"]
+    words = ["charloom", "train", *config.data.sources, "--out", run.path.resolve().name or "RUN"]
     return shlex.join([*words, *flags(config)])
 
 

@@ -1,7 +1,7 @@
 """A report -> one HTML page. The template gets rows and pictures, and decides nothing."""
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from itertools import product
 from typing import Any, get_args
 
@@ -73,22 +73,14 @@ def _nats_at(curve: Curve, step: int) -> float | None:
 def _compared(
     found: Comparison, subjects: Sequence[Subject], colours: Sequence[str]
 ) -> dict[str, Any]:
-    """Return a comparison with short names and colours of the runs in place of their paths."""
-    names = {subject.path: subject.name for subject in subjects}
+    """Return what the page shows beside the entries of a comparison."""
     unread = [f"{u.name} cannot read this text: {u.why}" for u in found.unread]
     return {
-        "names": names,
-        "colours": dict(zip(names, colours, strict=True)),
-        "verdict": _shortened(verdict(found), names),
-        "notes": [_shortened(note, names) for note in (*found.notes, *unread)],
+        "colours": {s.name: colour for s, colour in zip(subjects, colours, strict=True)},
+        "verdict": verdict(found),
+        "notes": [*found.notes, *unread],
         "worst": max((e.bits for e in found.entries if math.isfinite(e.bits)), default=1.0),
     }
-
-
-def _shortened(sentence: str, names: Mapping[str, str]) -> str:
-    for path in sorted(names, key=len, reverse=True):
-        sentence = sentence.replace(path, names[path])
-    return sentence
 
 
 def _surprises(subjects: Sequence[Subject], colours: Sequence[str]) -> list[dict[str, Any]]:

@@ -4,10 +4,10 @@ import re
 import warnings
 from collections.abc import Sequence
 from dataclasses import replace
-from html import escape
 from io import BytesIO
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+from xml.etree import ElementTree
 
 from charloom.analysis.curves import Curve
 from charloom.errors import CharloomError
@@ -26,6 +26,11 @@ _STAND_INS = Palette(  # for the variables of a page, which has other colours in
     line="#f00004",
     series=tuple(f"#f0001{k}" for k in range(len(LIGHT.series))),
 )
+_VARIABLES = {
+    **{getattr(_STAND_INS, name): f"var(--{name})" for name in ("paper", "ink", "faint", "line")},
+    **{colour: f"var(--series-{k})" for k, colour in enumerate(_STAND_INS.series)},
+}
+_SVG, _XLINK = "{http://www.w3.org/2000/svg}", "{http://www.w3.org/1999/xlink}"
 
 
 def write_plot(path: Path, curves: Sequence[Curve], look: Look) -> None:
@@ -45,18 +50,30 @@ def inline_svg(curves: Sequence[Curve], look: Look, name: str, label: str) -> st
     `label` is for screen readers. Raises CharloomError.
     """
     figure = draw(curves, replace(look, palette=_STAND_INS))
-    text = _rendered(figure, "svg", _STAND_INS).decode()
-    text = text[text.index("<svg") :]
-    text = re.sub(r"<style.*?</style>|<defs>\s*</defs>|<!--.*?-->", "", text, flags=re.DOTALL)
-    text = re.sub(r'\bid="', f'id="{name}-', text)
-    text = re.sub(r'(url\(#|href="#)', rf"\g<1>{name}-", text)
-    for size in ("width", "height"):
-        text = re.sub(rf'(<svg [^>]*?){size}="[^"]*"', r"\g<1>", text, count=1)
-    for field in ("paper", "ink", "faint", "line"):
-        text = text.replace(getattr(_STAND_INS, field), f"var(--{field})")
-    for k, colour in enumerate(_STAND_INS.series):
-        text = text.replace(colour, f"var(--series-{k})")
-    return text.replace("<svg ", f'<svg role="img" aria-label="{escape(label)}" ', 1)
+    root = ElementTree.fromstring(_rendered(figure, "svg", _STAND_INS))
+    for parent in [*root.iter()]:
+        for child in [*parent]:
+            if child.tag in (f"{_SVG}style", f"{_SVG}metadata"):
+                parent.remove(child)
+    for element in root.iter():
+        element.tag = element.tag.removeprefix(_SVG)
+        element.attrib = {
+            key.removeprefix(_XLINK): _in_page(key, value, name) for key, value in element.items()
+        }
+    del root.attrib["width"], root.attrib["height"]
+    root.attrib |= {"role": "img", "aria-label": label}
+    return ElementTree.tostring(root, encoding="unicode")
+
+
+def _in_page(key: str, value: str, name: str) -> str:
+    """Return an attribute with the page's colours, and ids that no other plot has.
+
+    What is between tags is left alone: it may be the name of a run.
+    """
+    if key == "id":
+        return f"{name}-{value}"
+    value = re.sub(r"(url\(#|^#(?=\w+$))", rf"\g<1>{name}-", value)
+    return re.sub("#f0[0-9a-f]{4}", lambda found: _VARIABLES.get(found[0], found[0]), value)
 
 
 def _rendered(figure: "Figure", kind: str, palette: Palette) -> bytes:
