@@ -5,6 +5,8 @@ import signal
 from contextlib import contextmanager
 from unittest import mock
 
+import msgspec
+
 from charloom.config import DataConfig, ModelConfig, RunConfig, TrainConfig, WatchConfig, replace
 from charloom.data import batches
 from charloom.runs.run import Run
@@ -111,6 +113,6 @@ def outcome(run):
     meta = {name: getattr(found.meta, name) for name in found.meta.__struct_fields__}
     del meta["seconds"]
     meta["config"] = replace(found.meta.config, watch=NEVER)  # which may change
-    metrics = [{k: v for k, v in line.items() if k != "seconds"} for line in run.metrics()]
+    metrics = [msgspec.to_builtins(replace(line, seconds=None)) for line in run.metrics()]
     samples = {p.name: p.read_bytes() for p in (run.path / "samples").iterdir()}
     return {"arrays": arrays, "meta": meta, "metrics": metrics, "samples": samples}

@@ -148,10 +148,10 @@ def test_a_real_run_and_one_that_counts(tmp_path):
     config = config_of(write_text(tmp_path))
     run = played(tmp_path / "run", replace(config, watch=OFTEN))
     assert diagnose(run)
-    assert run.metrics()[-1]["step"] == STEPS
+    assert run.metrics()[-1].step == STEPS
     ngram = played(tmp_path / "ngram", replace(config, model=NgramConfig(order=3)))
     (finding,) = diagnose(ngram)
     assert finding.name == "counted"
     assert figures(finding.text)[0] == "2"
-    assert finding.figures["held_out"] == ngram.metrics()[0]["validation"]
+    assert finding.figures["held_out"] == ngram.metrics()[0].validation
     assert isinstance(run.config.model, ModelConfig)

@@ -79,9 +79,9 @@ def test_training_lowers_the_loss(tuned, home):
     held_out = run.dataset().validation
     assert evaluate(after, held_out).nats < evaluate(before, held_out).nats - 0.01
     lines = run.metrics()
-    assert lines[-1]["loss"] < lines[0]["loss"]
-    assert lines[0]["loss"] == pytest.approx(evaluate(before, held_out).nats, abs=0.4)
-    assert lines[-1]["validation"] == pytest.approx(evaluate(after, held_out).nats, abs=1e-6)
+    assert lines[-1].loss < lines[0].loss
+    assert lines[0].loss == pytest.approx(evaluate(before, held_out).nats, abs=0.4)
+    assert lines[-1].validation == pytest.approx(evaluate(after, held_out).nats, abs=1e-6)
 
 
 def test_the_parts_are_the_same_text_as_those_of_any_other_run(home, tmp_path):
@@ -347,8 +347,8 @@ def test_progress_counts_characters(tuned):
     parts = run.dataset()
     per_id = run.vocabulary.count(parts.train) / len(parts.train)
     last = run.metrics()[-1]
-    steps = TRAIN.batch * TRAIN.length * last["step"]
-    assert last["characters"] == round(steps * per_id) > 2 * steps
+    steps = TRAIN.batch * TRAIN.length * last.step
+    assert last.characters == round(steps * per_id) > 2 * steps
     score = next(event.score for event in events if type(event).__name__ == "Evaluated")
     assert score.characters == len(CONTENT) // 10
 

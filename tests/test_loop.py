@@ -5,7 +5,6 @@ import subprocess
 import sys
 import threading
 
-import msgspec
 import numpy as np
 import pytest
 
@@ -21,6 +20,7 @@ from charloom.evaluation import Score, evaluate
 from charloom.models.reference import ReferenceLearner
 from charloom.runs.checkpoint import steps
 from charloom.runs.meta import Best, Rollback
+from charloom.runs.metrics import Line, Setback
 from charloom.runs.run import Run
 from charloom.training import loop as training
 from charloom.training import monitor, reporter
@@ -249,11 +249,11 @@ def test_losses_are_smoothed_as_in_min_char_rnn_and_averaged_between_two_lines(
     assert len(lines) == len(losses) == STEPS
     for line, loss in zip(lines, losses, strict=True):
         smooth = 0.999 * smooth + 0.001 * loss
-        assert line["loss"] == loss
-        assert line["smooth"] == pytest.approx(smooth, rel=1e-12)
-        assert line["characters"] == line["step"] * 40
-        assert ("validation" in line) == (line["step"] in (5, 10, 15, 20, 24))
-    assert lines[0]["rate"] == TRAIN.learning_rate
+        assert line.loss == loss
+        assert line.smooth == pytest.approx(smooth, rel=1e-12)
+        assert line.characters == line.step * 40
+        assert (line.validation_loss is None) == (line.step not in (5, 10, 15, 20, 24))
+    assert lines[0].rate == TRAIN.learning_rate
 
 
 def test_a_long_run_writes_a_bounded_number_of_lines_and_their_means(tmp_path, source):
@@ -262,7 +262,7 @@ def test_a_long_run_writes_a_bounded_number_of_lines_and_their_means(tmp_path, s
     run = new_run(tmp_path / "run", config_of(source, engine="compiled", train=plan, watch=watch))
     play(run)
     lines = run.metrics()
-    assert [line["step"] for line in lines] == [*range(3, 1203, 3), 1203]
+    assert [line.step for line in lines] == [*range(3, 1203, 3), 1203]
 
 
 def test_left_to_itself_a_run_looks_a_bounded_number_of_times(tmp_path, source):
@@ -320,7 +320,7 @@ def test_without_held_out_text_the_best_is_the_lowest_smoothed_loss(tmp_path, so
     run = new_run(tmp_path / "run", config)
     events = play(run)
     assert of_kind(events, Evaluated) == []
-    smooth = {line["step"]: line["smooth"] for line in run.metrics()}
+    smooth = {line.step: line.smooth for line in run.metrics()}
     saved = [e.step for e in of_kind(events, Saved) if e.step]
     lowest = min(saved, key=smooth.get)
     assert events[-1].best == Best(lowest, smooth[lowest])
@@ -500,7 +500,7 @@ def test_a_signal_breaks_off_an_evaluation_or_a_sample_which_is_made_up_for(
         assert (finished.reason, finished.signal) == ("interrupted", signal.SIGTERM)
         assert finished.step == {"evaluate": 10, "generate": 14}[name]
         assert run.checkpoint("latest").meta.due
-        run.append_metrics({"step": finished.step})  # a kill while it is made up for
+        run.append_metrics(Line(step=finished.step))  # a kill while it is made up for
         play(run, resume=True)
         assert outcome(run) == unbroken[2]
 
@@ -535,9 +535,9 @@ def test_a_loss_that_is_no_number_leads_back_to_the_checkpoint_before(
     rollback = Rollback(at=9, to=6, loss=repr(bad))
     assert run.checkpoint("latest").meta.rollbacks == [rollback]
     lines = run.metrics()
-    assert [line["step"] for line in lines] == list(range(1, STEPS + 1))
-    told = {line["step"]: line["setbacks"] for line in lines if "setbacks" in line}
-    assert told == {7: [msgspec.to_builtins(rollback)]}
+    assert [line.step for line in lines] == list(range(1, STEPS + 1))
+    told = {line.step: line.setbacks for line in lines if line.setbacks}
+    assert told == {7: (Setback(9, 6, repr(bad)),)}
     assert events[-1].reason == "done"
 
 
@@ -574,7 +574,7 @@ def test_a_network_that_breaks_a_fourth_time_is_given_up(tmp_path, source, monke
     with refused("diverged", step=7):
         play(run)
     assert len(run.checkpoint("latest").meta.rollbacks) == 3
-    assert all(math.isfinite(line["loss"]) for line in run.metrics())
+    assert all(math.isfinite(line.loss) for line in run.metrics())
 
 
 def test_weights_that_are_not_finite_are_not_saved(tmp_path, source, monkeypatch):
@@ -721,7 +721,7 @@ def test_a_run_that_never_saved_begins_at_the_beginning_when_it_is_resumed(
     tmp_path, poem, unbroken
 ):
     run = new_run(tmp_path / "run", config_of(poem))
-    run.append_metrics({"step": 1, "loss": 99.0})
+    run.append_metrics(Line(step=1, loss=99.0))
     play(run, resume=True)
     assert outcome(run) == unbroken[2]
 
@@ -956,7 +956,7 @@ def test_an_n_gram_run_tells_the_same_events_and_is_left_alone_when_resumed(
     assert [type(e) for e in events] == [Started, Evaluated, Sampled, Saved, Finished]
     score = events[1].score
     assert events[-1].validation == score
-    assert run.metrics()[0]["validation"] == (score.nats if math.isfinite(score.nats) else None)
+    assert run.metrics()[0].validation_loss == score.nats
     model = open_model(run.path)
     assert evaluate(model, events[0].parts.validation) == score
     assert (run.path / "samples" / "00000001.txt").read_text() == events[2].text
@@ -968,9 +968,9 @@ def test_an_n_gram_run_tells_the_same_events_and_is_left_alone_when_resumed(
 
 def test_an_n_gram_run_that_was_killed_before_it_saved_can_be_resumed(tmp_path, source):
     run = new_run(tmp_path / "run", replace(config_of(source), model=NgramConfig()))
-    run.append_metrics({"step": 1})
+    run.append_metrics(Line(step=1))
     assert play(run, resume=True)[-1].reason == "done"
-    assert [line["step"] for line in run.metrics()] == [1]
+    assert [line.step for line in run.metrics()] == [1]
 
 
 def test_the_best_model_of_a_run_can_be_opened(tmp_path, source):
@@ -1006,5 +1006,5 @@ def test_a_signal_just_as_the_first_step_is_counted_loses_no_line_of_metrics(sou
         finished = play(run)[-1]
     assert (finished.signal, run.checkpoint("latest").meta.due) == (signal.SIGHUP, True)
     assert play(run, resume=True)[-1].reason == "done"
-    cut, uncut = ([line["step"] for line in each.metrics()] for each in (run, whole))
+    cut, uncut = ([line.step for line in each.metrics()] for each in (run, whole))
     assert cut == uncut

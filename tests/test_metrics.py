@@ -1,14 +1,16 @@
 import errno
 import io
 import json
+import math
 from pathlib import Path
 
-import msgspec
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from msgspec import UNSET
 
 from charloom.runs import metrics
+from charloom.runs.metrics import Line, Setback
 from expect import refused
 
 
@@ -17,48 +19,92 @@ def path(tmp_path):
     return tmp_path / "metrics.jsonl"
 
 
-def records(path):
-    return [record for _, record in metrics.lines(path)]
-
-
-JSON_VALUES = st.one_of(st.integers(-(2**53), 2**53), st.floats(allow_nan=False), st.text())
+LOSS = st.floats(allow_nan=False, allow_infinity=False)
+LINES = st.builds(
+    Line,
+    step=st.integers(0, 10**18 - 1),
+    characters=st.none() | st.integers(0, 10**18 - 1),
+    loss=st.none() | LOSS,
+    validation=st.just(UNSET) | st.none() | LOSS,
+    setbacks=st.just(()) | st.builds(lambda at: (Setback(at, 0, "nan"),), st.integers(0, 99)),
+)
 
 
 @settings(max_examples=50)
-@given(
-    values=st.lists(st.dictionaries(st.text(min_size=1), JSON_VALUES, max_size=3), max_size=4),
-    cut=st.integers(0, 60),
-)
-def test_a_line_cut_short_is_ignored_and_all_before_it_are_read(tmp_path_factory, values, cut):
+@given(given=st.lists(LINES, max_size=4), cut=st.integers(0, 60))
+def test_a_line_cut_short_is_ignored_and_all_before_it_are_read(tmp_path_factory, given, cut):
     path = tmp_path_factory.mktemp("metrics") / "metrics.jsonl"
-    given = [value | {"step": step} for step, value in enumerate(values)]
-    for record in given:
-        metrics.append(path, record)
+    for line in given:
+        metrics.append(path, line)
     content = path.read_bytes() if given else b""
     kept = content[: max(0, len(content) - cut)]
     path.write_bytes(kept)
-    whole = given[: kept.count(b"\n")]
-    assert records(path) == [json.loads(msgspec.json.encode(record)) for record in whole]
+    assert metrics.lines(path) == given[: kept.count(b"\n")]
 
 
-def test_infinities_are_null(path):
-    metrics.append(path, {"step": 1, "validation": float("inf"), "loss": float("nan")})
-    assert records(path) == [{"step": 1, "validation": None, "loss": None}]
+def test_infinities_are_null_and_what_is_unknown_is_left_out(path):
+    metrics.append(path, Line(step=1, validation=math.inf, loss=math.nan))
+    metrics.append(path, Line(step=2))
+    assert path.read_text() == '{"step":1,"loss":null,"validation":null}\n{"step":2}\n'
+    assert [line.validation_loss for line in metrics.lines(path)] == [math.inf, None]
 
 
-@pytest.mark.parametrize("line", [b"{", b"[1]", b"{}", b'{"step": "1"}', b"[" * 99_999, b"\xff"])
+def test_lines_of_other_versions_are_read(path):
+    old = {"step": 1, "characters": 167, "seconds": 7.5, "validation": 0.5}
+    new = {"step": 2, "loss": 1.5, "seen": {"a": [1]}, "setbacks": [{"at": 9, "to": 3, "by": 1}]}
+    path.write_text(f"{json.dumps(old)}\n{json.dumps(new)}\n")
+    assert metrics.lines(path) == [
+        Line(step=1, characters=167, seconds=7.5, validation=0.5),
+        Line(step=2, loss=1.5, setbacks=(Setback(9, 3),)),
+    ]
+
+
+def damaged(line):
+    """A line of metrics with one of its fields of another type, or none that is needed."""
+    return json.dumps({"step": 2, "loss": 1.0} | line).encode()
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        *(b"{", b"[1]", b"{}", b"null", b"7", b"[" * 99_999, b"\xff", b'{"loss":1}'),
+        *(damaged({"step": step}) for step in ("1", -1, 1.5, 10**400, None, True)),
+        *(damaged({name: "high"}) for name in Line.__struct_fields__),
+        *(damaged({name: True}) for name in Line.__struct_fields__),
+        *(damaged({name: [{}]}) for name in Line.__struct_fields__),
+        b'{"step":2,"loss":1e999}',
+        damaged({"setbacks": [{"at": 9, "to": 3, "loss": "\u001b[31m"}]}),
+    ],
+)
 def test_a_damaged_line_is_named(path, line):
-    metrics.append(path, {"step": 1})
+    metrics.append(path, Line(step=1))
     with path.open("ab") as file:
         file.write(line + b"\n")
-    metrics.append(path, {"step": 3})
+    metrics.append(path, Line(step=3))
+    before = path.read_bytes()
     with refused("damaged", path=path, line=2):
         metrics.lines(path)
+    with refused("damaged", path=path, line=2):
+        metrics.truncate(path, 1)
+    assert path.read_bytes() == before
+
+
+def test_thinning_keeps_what_it_does_not_understand(path, monkeypatch):
+    monkeypatch.setattr(metrics, "LARGEST_BYTES", 200)
+    monkeypatch.setattr(metrics, "NEWEST_LINES", 1)
+    monkeypatch.setattr(metrics, "STRETCHES", 9)
+    odd = [b'{"step":1,"loss":"low"}', b"[", b'{"step":1,"loss":9,"future":1}', b'{"loss":1}']
+    odd.append(b'{"step":1,"setbacks":[{"at":1,"to":0}]}')
+    path.write_bytes(b"\n".join([*odd, *(b'{"step":%d,"loss":2}' % n for n in range(99)), b""]))
+    metrics.append(path, Line(step=100))
+    kept = path.read_bytes().split(b"\n")
+    assert kept[: len(odd)] == odd
+    assert len(kept) < 99
 
 
 def test_truncating_keeps_the_lines_up_to_the_step_as_they_are(path):
     for step in (1, 5, 10, 15):
-        metrics.append(path, {"step": step, "loss": 1 / 3})
+        metrics.append(path, Line(step=step, loss=1 / 3))
     lines = path.read_bytes().splitlines(keepends=True)
     with path.open("ab") as file:
         file.write(b'{"step": 1')
@@ -82,5 +128,5 @@ def test_a_write_that_ends_early_is_a_full_disk(path, monkeypatch):
 
     monkeypatch.setattr(Path, "open", lambda *_, **__: Full())
     with pytest.raises(OSError) as caught:
-        metrics.append(path, {"step": 1})
+        metrics.append(path, Line(step=1))
     assert caught.value.errno == errno.ENOSPC

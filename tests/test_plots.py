@@ -54,23 +54,23 @@ def texts(path):
 def test_a_curve_holds_what_the_metrics_say(folder):
     run = Run.open(folder / "lstm")
     found = curve(run)
-    assert [p.step for p in found.points] == [line["step"] for line in run.metrics()]
-    assert [p.training for p in found.points] == [line["loss"] for line in run.metrics()]
-    held_out = {m["step"]: m["validation"] for m in run.metrics() if "validation" in m}
+    assert [p.step for p in found.points] == [line.step for line in run.metrics()]
+    assert [p.training for p in found.points] == [line.loss for line in run.metrics()]
+    held_out = {m.step: m.validation for m in run.metrics() if m.validation_loss is not None}
     assert {p.step: p.held_out for p in found.points if p.held_out is not None} == held_out
     assert found.best.step == min(held_out, key=held_out.get)
     assert [s.step for s in found.samples] == [7, 14, 21, STEPS]
     assert all(len(s.text) == OFTEN.sample_length for s in found.samples)
 
 
-def test_lines_of_metrics_that_are_old_or_odd_are_read(tmp_path):
+def test_lines_of_metrics_that_lack_something_are_read(tmp_path):
     config = config_of(write_text(tmp_path))
     run = new_run(tmp_path / "run", config)
     lines = [
         {"step": 1},
-        {"step": 2, "loss": None, "validation": None, "rate": "high", "seconds": True},
-        {"step": 3, "loss": 2.5, "characters": 10**400, "setbacks": [{"at": 9, "to": 3}, {}, 4]},
-        {"step": 4, "loss": 2.0, "validation": 2.25, "characters": 80, "setbacks": 7},
+        {"step": 2, "loss": None, "validation": None, "tokens": "of the future"},
+        {"step": 3, "loss": 2.5, "setbacks": [{"at": 9, "to": 3, "why": "?"}]},
+        {"step": 4, "loss": 2.0, "validation": 2.25, "characters": 80},
     ]
     text = "".join(json.dumps(line) + "\n" for line in lines)
     (tmp_path / "run/metrics.jsonl").write_text(text)

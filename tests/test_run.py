@@ -18,6 +18,7 @@ from charloom.data.text import read_text
 from charloom.data.vocabulary import Vocabulary
 from charloom.errors import CharloomError
 from charloom.runs.meta import Best, Meta
+from charloom.runs.metrics import Line
 from charloom.runs.run import Corpus, Run, list_runs
 from charloom.runs.tensors import expected_arrays
 from expect import refused
@@ -94,7 +95,7 @@ def test_an_empty_folder_can_be_used(tmp_path, source):
 
 def test_a_second_run_in_the_same_folder_is_refused_and_nothing_is_lost(run, source):
     save(run, 3)
-    run.append_metrics({"step": 3})
+    run.append_metrics(Line(step=3))
     before = contents(run.path)
     with refused("taken", path=run.path):
         new(run.path, source)
@@ -375,7 +376,7 @@ def test_a_run_and_its_metrics_are_on_the_disk_before_what_relies_on_them(
     run = new(tmp_path / "run", source)
     names = ["vocabulary.json", "corpus.json", ".config.json.new"]
     assert synced == [*names, "run", tmp_path.name]
-    run.append_metrics({"step": 1})
+    run.append_metrics(Line(step=1))
     synced.clear()
     save(run, 1)
     assert synced[:2] == ["metrics.jsonl", "model.safetensors"]

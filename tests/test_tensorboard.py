@@ -75,12 +75,14 @@ def test_the_files_hold_losses_rates_and_samples(tmp_path, config):
     follow(run)
     numbers, texts = read(run.path)
     assert LOSSES | {"learning_rate"} <= numbers.keys()
-    lines = {line["step"]: line for line in run.metrics()}
-    validation = {step: line["validation"] for step, line in lines.items() if "validation" in line}
+    lines = {line.step: line for line in run.metrics()}
+    validation = {
+        s: nats for s, line in lines.items() if (nats := line.validation_loss) is not None
+    }
     assert numbers["nats_per_character/validation"] == pytest.approx(validation)
     bits = {step: nats / LN2 for step, nats in validation.items()}
     assert numbers["bits_per_character/validation"] == pytest.approx(bits)
-    assert numbers["learning_rate"][STEPS] == pytest.approx(lines[STEPS]["rate"])
+    assert numbers["learning_rate"][STEPS] == pytest.approx(lines[STEPS].rate)
     samples = {int(path.stem): path.read_text() for path in (run.path / "samples").iterdir()}
     shown = texts["sample/text_summary"]
     assert shown.keys() == samples.keys()
@@ -94,12 +96,12 @@ def test_the_loss_in_training_is_the_mean_of_all_updates(tmp_path, config):
     losses = numbers["nats_per_character/training"]
     assert [*losses][-1] == finished.step
     if len(losses) == 1:  # all in less than a second
-        weighted = sum(m["loss"] * n for m, n in zip(run.metrics(), counts(run), strict=True))
+        weighted = sum(m.loss * n for m, n in zip(run.metrics(), counts(run), strict=True))
         assert losses[STEPS] == pytest.approx(weighted / STEPS)
 
 
 def counts(run):
-    steps = [0, *(line["step"] for line in run.metrics())]
+    steps = [0, *(line.step for line in run.metrics())]
     return [after - before for before, after in pairwise(steps)]
 
 
@@ -165,7 +167,7 @@ def test_a_model_that_counts_is_written_too(tmp_path, config):
     follow(run)
     numbers, texts = read(run.path)
     (line,) = run.metrics()
-    assert numbers["nats_per_character/validation"] == pytest.approx({1: line["validation"]})
+    assert numbers["nats_per_character/validation"] == pytest.approx({1: line.validation})
     assert [*texts["sample/text_summary"]] == [1]
 
 

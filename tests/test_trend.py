@@ -2,6 +2,7 @@ import math
 
 import pytest
 
+from charloom.runs.metrics import Line
 from charloom.training.trend import Evaluation, history, outlook, trend, turned
 
 
@@ -11,11 +12,14 @@ def seen(*validation: float) -> list[Evaluation]:
 
 def test_history_is_read_from_the_lines_of_metrics() -> None:
     lines = [
-        {"step": 1, "seconds": 3.0, "loss": 4.0},
-        {"step": 2, "seconds": 6.0, "loss": 2.0, "validation": 2.5},
-        {"step": 3, "seconds": 9.0, "loss": 1.0, "validation": None},
+        Line(step=1, seconds=3.0, loss=4.0),
+        Line(step=2, seconds=6.0, loss=2.0, validation=2.5),
+        Line(step=3, seconds=9.0, loss=1.0, validation=None),
     ]
     assert history(lines) == [Evaluation(2, 0.1, 2.5, 3.0), Evaluation(3, 0.15, math.inf, 1.0)]
+    (bare,) = history([Line(step=1), Line(step=2, validation=2.5)])  # no loss, no time
+    assert bare[:3] == (2, 0.0, 2.5)
+    assert math.isnan(bare.training)
 
 
 @pytest.mark.parametrize(

@@ -3,6 +3,7 @@ import pytest
 
 from charloom.errors import CharloomError
 from charloom.runs.meta import Meta
+from charloom.runs.metrics import Line
 from charloom.training import writer as module
 from charloom.training.writer import PATIENCE_SECONDS, RETRY_SECONDS, RunWriter
 from expect import refused
@@ -22,8 +23,8 @@ class Disk:
             raise CharloomError("cannot write it: mend that", "unwritable", path="it")
         where.append(what)
 
-    def append_metrics(self, record):
-        self._write(self.lines, record["step"])
+    def append_metrics(self, line):
+        self._write(self.lines, line.step)
 
     def write_sample(self, step, text):
         self._write([], text)
@@ -62,11 +63,11 @@ def test_the_first_checkpoint_must_succeed(disk):
 
 
 def test_what_cannot_be_written_waits_in_its_order_and_is_before_the_next_checkpoint(disk, writer):
-    writer.log({"step": 4})
+    writer.log(Line(step=4))
     disk.full = True
-    writer.log({"step": 5})
+    writer.log(Line(step=5))
     writer.write_sample(5, "lost")
-    writer.log({"step": 6})
+    writer.log(Line(step=6))
     assert writer.save(ARRAYS, META) is None
     assert len(writer.news) == 1
     assert disk.lines == [4]
@@ -93,13 +94,13 @@ def test_it_is_tried_again_now_and_then_but_not_for_ever(disk, writer, clock):
 
 
 def test_lines_after_the_step_that_was_gone_back_to_are_forgotten(disk, writer):
-    writer.log({"step": 4})
+    writer.log(Line(step=4))
     disk.full = True
-    writer.log({"step": 5})
-    writer.log({"step": 6})
+    writer.log(Line(step=5))
+    writer.log(Line(step=6))
     writer.forget(5)
     disk.full = False
-    writer.log({"step": 6})
+    writer.log(Line(step=6))
     assert disk.lines == [4, 5, 6]
     writer.forget(4)
     assert disk.lines == [4]

@@ -553,7 +553,7 @@ def test_runs_of_earlier_versions_go_on(tmp_path, trials, name):
         shutil.copytree(version, tmp_path / f"{number}")
         run = Run.open(tmp_path / f"{number}")
         model = open_model(run, run.config.engine)
-        then = run.metrics()[-1]["validation"]
+        then = run.metrics()[-1].validation
         assert evaluate(model, run.dataset().validation).nats == pytest.approx(then, rel=1e-6)
         assert len("".join(generate(model, SampleConfig(seed=0), length=30))) == 30
         *_, finished = train(run, resume=True)

@@ -198,7 +198,7 @@ class Chain:
         before, self.newest = self.newest, 0
         if checkpoint.steps(self.path / "checkpoints"):
             self.newest = Run.open(self.path).checkpoint("latest").meta.step
-        logged = [line["step"] for line in metrics_of(self.path)]
+        logged = [line.step for line in metrics_of(self.path)]
         assert logged == [*range(1, len(logged) + 1)]
         assert self.newest >= max(before, seen, len(logged) - 1)
 
@@ -208,11 +208,11 @@ class Chain:
         assert self.warm.wait() == 0
         run = Run.open(self.path)
         assert outcome(run) == self.expected
-        assert [line["step"] for line in run.metrics()] == [*range(1, self.steps + 1)]
+        assert [line.step for line in run.metrics()] == [*range(1, self.steps + 1)]
 
 
 def metrics_of(path):
-    return [record for _, record in metrics.lines(path / "metrics.jsonl")]
+    return metrics.lines(path / "metrics.jsonl")
 
 
 @pytest.mark.slow

@@ -9,10 +9,12 @@ from collections import deque
 from pathlib import Path
 
 import pytest
+from msgspec import UNSET
 
 from charloom.config import WatchConfig, replace
 from charloom.data import batches
 from charloom.runs import metrics
+from charloom.runs.metrics import Line, Setback
 from charloom.runs.run import Run
 from charloom.training import loop as training
 from charloom.training import reporter, writer
@@ -76,17 +78,17 @@ def test_nothing_grows_in_a_long_run(tmp_path, trials):
 # ---- G2: metrics.jsonl
 
 
-def record_of(step, noise):
-    record = {
-        "step": step,
-        "characters": 2048 * step,
-        "seconds": step / 7,
-        "loss": 1 + 3 / step + noise.random(),
-        "smooth": 2.345678901234,
-        "rate": 0.003,
-    }
-    record |= {"validation": 1 + noise.random()} if step % 7 == 0 else {}
-    return record | ({"setbacks": [{"at": step}]} if step in (5, 20_000) else {})
+def line_of(step, noise):
+    return Line(
+        step=step,
+        characters=2048 * step,
+        seconds=step / 7,
+        loss=1 + 3 / step + noise.random(),
+        smooth=2.345678901234,
+        rate=0.003,
+        validation=UNSET if step % 7 else 1 + noise.random(),
+        setbacks=(Setback(at=step, to=step - 1),) if step in (5, 20_000) else (),
+    )
 
 
 @pytest.mark.slow
@@ -104,20 +106,20 @@ def test_the_log_of_a_long_run_stays_small_and_its_outline_stays(tmp_path, trial
     extremes = {name: set() for name in metrics.LOSSES}
     last = deque(maxlen=newest)
     for step in range(1, number + 1):
-        record = record_of(step, noise)
-        metrics.append(path, record)
-        last.append(record)
+        line = line_of(step, noise)
+        metrics.append(path, line)
+        last.append(line)
         for name in metrics.LOSSES:
-            if name in record:
-                seen[name] = sorted([*seen[name], (record[name], step)])
+            if (loss := getattr(line, name)) is not UNSET:
+                seen[name] = sorted([*seen[name], (loss, step)])
                 seen[name] = [seen[name][0], seen[name][-1]]
                 extremes[name] = {step for _, step in seen[name]}
         size_before, size_now = size_now, path.stat().st_size
         largest = max(largest, size_now)
         if size_now < size_before or step == number:  # it has been thinned
-            found = [record for _, record in metrics.lines(path)]
+            found = metrics.lines(path)
             assert found[-newest:] == [*last]
-    steps = [record["step"] for record in found]
+    steps = [line.step for line in found]
     assert largest <= (2**26 if trials.full else 2**19 + 2**18)
     assert steps == sorted({*steps})
     assert {5, 20_000, *extremes["loss"], *extremes["validation"]} <= {*steps}
@@ -125,7 +127,7 @@ def test_the_log_of_a_long_run_stays_small_and_its_outline_stays(tmp_path, trial
     assert max(gaps) < number / 20  # nowhere is nothing left
     assert history(found)
     metrics.truncate(path, number // 2)
-    kept = [record["step"] for _, record in metrics.lines(path)]
+    kept = [line.step for line in metrics.lines(path)]
     assert kept == [step for step in steps if step <= number // 2]
     trials.result(f"{largest / 2**20:.1f} MiB at most; the newest {newest:,} whole; extremes kept")
 
@@ -135,17 +137,18 @@ def test_a_line_cut_short_swallows_no_other(tmp_path, trials):
     chance = random.Random(2)
     for trial in range(trials.of(100, 100)):
         path = tmp_path / f"{trial}.jsonl"
-        records = [record_of(step, chance) for step in range(1, 30)]
-        records[-1]["text"] = "x" * chance.choice((0, 10_000))
-        for record in records:
-            metrics.append(path, record)
+        written = [line_of(step, chance) for step in range(1, 30)]
+        back = Setback(at=30, to=29, loss="nan")
+        written[-1] = replace(written[-1], setbacks=(back,) * chance.choice((0, 300)))
+        for line in written:
+            metrics.append(path, line)
         content = path.read_bytes()
         cut = chance.randrange(len(content))
         path.write_bytes(content[:cut])
         whole = content[:cut].count(b"\n")
-        assert [record for _, record in metrics.lines(path)] == records[:whole]
-        metrics.append(path, records[whole])
-        assert [record for _, record in metrics.lines(path)] == records[: whole + 1]
+        assert metrics.lines(path) == written[:whole]
+        metrics.append(path, written[whole])
+        assert metrics.lines(path) == written[: whole + 1]
     trials.result("readable, and gone on with")
 
 

@@ -331,9 +331,7 @@ def test_the_number_of_ranks_may_change(nest, tmp_path, source, trials):
         whole = bits(wanted)
         assert (step, cursor) == whole[:2]
         pairs = zip(Run.open(out).metrics(), Run.open(wanted).metrics(), strict=True)
-        worst = max(
-            worst, abs(loss / whole[2] - 1), *(abs(a["loss"] / b["loss"] - 1) for a, b in pairs)
-        )
+        worst = max(worst, abs(loss / whole[2] - 1), *(abs(a.loss / b.loss - 1) for a, b in pairs))
     assert worst <= 1e-5
     trials.result(f"the same text, in order; losses within {worst:.0e}")
 

@@ -37,7 +37,7 @@ def place(tmp_path_factory):
 
 
 def logged(path):
-    return [record["step"] for _, record in metrics.lines(path / "metrics.jsonl")]
+    return [line.step for line in metrics.lines(path / "metrics.jsonl")]
 
 
 def unread(descriptor):

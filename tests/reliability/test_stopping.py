@@ -46,7 +46,7 @@ class Place:
         if not checkpoint.steps(self.path / "checkpoints"):
             return 0, 0
         meta = Run.open(self.path).checkpoint("latest").meta
-        logged = [record["step"] for _, record in metrics.lines(self.path / "metrics.jsonl")]
+        logged = [line.step for line in metrics.lines(self.path / "metrics.jsonl")]
         assert logged == [*range(1, len(logged) + 1)]
         return meta.step, len(logged) + meta.due
 

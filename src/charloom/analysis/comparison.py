@@ -209,7 +209,7 @@ def _score(
                     model=kind,
                     nats=evaluate(model, ids).nats,
                     parameters=_parameters(run, model),
-                    seconds=lines[-1]["seconds"] if lines else None,
+                    seconds=lines[-1].seconds if lines else None,
                     speed=sampling_speed(model, sampling_seconds) if sampling_seconds else None,
                     seen=max((text.overlap for text in texts if name in text.names), default=0.0),
                     network=not (

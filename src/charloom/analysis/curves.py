@@ -1,15 +1,16 @@
 """A run's metrics.jsonl and samples/ -> its learning curve, as plain rows."""
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
 
 from charloom.files import read_bytes
 from charloom.formatting import model_name, printable
+from charloom.runs.metrics import Line
 from charloom.runs.run import Run
 from charloom.training.events import Sampled
 
@@ -23,7 +24,7 @@ class Point:
     """One line of metrics: losses in nats per character, and the learning rate.
 
     `training` is the mean over the updates since the line before. What a line lacks, or what is
-    not a finite number, is None. `gradient_norm` is that of the last update, before clipping.
+    infinite, is None. `gradient_norm` is that of the last update, before clipping.
     """
 
     step: int
@@ -88,7 +89,7 @@ def curve(run: Run, name: str | None = None) -> Curve:
     That of an n-gram model, trained in one step, has one point.
     """
     lines = run.metrics()
-    setbacks = dict.fromkeys(s for line in lines for s in _setbacks(line))
+    setbacks = dict.fromkeys(Rollback(s.at, s.to) for line in lines for s in line.setbacks)
     return Curve(
         name=printable(name or run.path.name or str(run.path)),
         model=model_name(run.config.model),
@@ -138,27 +139,14 @@ def spread(samples: Sequence[Sampled], most: int) -> list[Sampled]:
     return [samples[i] for i in kept]
 
 
-def _point(line: Mapping[str, Any]) -> Point:
-    names = ("characters", "seconds", "loss", "validation", "rate", "gradient_norm")
-    return Point(line["step"], *(_number(line.get(name)) for name in names))
-
-
-def _number(value: object) -> float | None:
-    """Return a finite number from a line of metrics, which others may have written, or None."""
-    if not isinstance(value, int | float) or isinstance(value, bool):
-        return None
-    try:
-        return float(value) if math.isfinite(value) else None
-    except OverflowError:
-        return None
-
-
-def _setbacks(line: Mapping[str, Any]) -> list[Rollback]:
-    told = line.get("setbacks")
-    return [
-        Rollback(int(at), int(to))
-        for entry in (told if isinstance(told, list) else [])
-        if isinstance(entry, dict)
-        and (at := _number(entry.get("at"))) is not None
-        and (to := _number(entry.get("to"))) is not None
-    ]
+def _point(line: Line) -> Point:
+    validation = line.validation_loss
+    return Point(
+        step=line.step,
+        characters=line.characters,
+        seconds=line.seconds,
+        training=line.loss,
+        held_out=None if validation == math.inf else validation,
+        rate=line.rate,
+        gradient_norm=line.gradient_norm,
+    )

@@ -166,12 +166,7 @@ def diagnose(run: Run) -> tuple[Finding, ...]:
     data = run.config.data
     learned = run.corpus.characters * (1 - data.validation - data.test)
     characters = max((point.characters or 0.0 for point in known.points), default=0.0)
-    complete = (
-        line
-        for line in run.metrics()
-        if all(isinstance(line.get(name), int | float) for name in ("loss", "seconds"))
-    )
-    case = _Case(run, model, known, history(complete), characters / learned)
+    case = _Case(run, model, known, history(run.metrics()), characters / learned)
     return tuple(_findings(case)) or (
         case.finding(
             "unknown",

@@ -1,6 +1,5 @@
 """`charloom runs`: what has been trained."""
 
-import math
 from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -12,6 +11,7 @@ from charloom.errors import CharloomError
 from charloom.formatting import LN2, count, duration, model_name, nats_and_bits
 
 if TYPE_CHECKING:
+    from charloom.runs.metrics import Line
     from charloom.runs.run import Run
 
 HOME = "runs"  # the folder for a run that was given no --out
@@ -90,9 +90,11 @@ def _describe(path: Path) -> dict[str, Any]:
 
 def _summary(run: "Run") -> dict[str, Any]:
     """Return what the list says of a run, under names that programs rely on."""
+    from charloom.runs.metrics import Line
+
     metrics = run.metrics()
-    newest = metrics[-1] if metrics else {}
-    losses = [(_validation(record), record["step"]) for record in metrics if "validation" in record]
+    newest = metrics[-1] if metrics else Line(step=0)
+    losses = [(nats, line.step) for line in metrics if (nats := line.validation_loss) is not None]
     created = (run.path / "config.json").stat().st_mtime
     best = min(losses, default=(None, None))
     return {
@@ -101,17 +103,12 @@ def _summary(run: "Run") -> dict[str, Any]:
         "model": model_name(run.config.model),
         "preset": run.config.preset,
         "parameters": run.parameters,
-        "steps": newest.get("step", 0),
-        "seconds": newest.get("seconds", 0.0),
+        "steps": newest.step,
+        "seconds": newest.seconds or 0.0,
         "validation": best[0],
         "best_step": best[1],
         "last_trained": run.last_saved or datetime.fromtimestamp(created).astimezone(),
     }
-
-
-def _validation(record: dict[str, Any]) -> float:
-    """Return the validation loss of a line of metrics, where null is infinite."""
-    return math.inf if record["validation"] is None else record["validation"]
 
 
 def _line(row: dict[str, Any]) -> tuple[str, ...]:
@@ -144,17 +141,13 @@ def _facts(run: "Run", row: dict[str, Any], checkpoints: list[int]) -> list[tupl
     return [*facts, ("checkpoints", saved)]
 
 
-def _losses(metrics: list[dict[str, Any]]) -> str:
+def _losses(metrics: "list[Line]") -> str:
     """Return a table of the losses at every evaluation, thinned out."""
-    records = [record for record in metrics if "validation" in record] or metrics
-    every = -(-len(records) // LOSS_ROWS) or 1
+    lines = [line for line in metrics if line.validation_loss is not None] or metrics
+    every = -(-len(lines) // LOSS_ROWS) or 1
     rows = [
-        (
-            f"{record['step']:,}",
-            *_both(record.get("loss")),
-            *_both(_validation(record) if "validation" in record else None),
-        )
-        for record in records[::-1][::every][::-1]
+        (f"{line.step:,}", *_both(line.loss), *_both(line.validation_loss))
+        for line in lines[::-1][::every][::-1]
     ]
     return table(("step", "training nats", "bits", "validation nats", "bits"), rows, left=0)
 

@@ -7,75 +7,108 @@ drawn from it has the same outline, and no minimum is lost.
 
 import errno
 import math
-import operator
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from io import FileIO
 from itertools import product
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import msgspec
+from msgspec import UNSET, UnsetType
 
 from charloom.errors import CharloomError
-from charloom.files import read_bytes, replace_file
+from charloom.files import one_line, read_bytes, replace_file
+from charloom.runs.meta import Count, Word
 
 LARGEST_BYTES = 2**23  # at which a file is thinned
 NEWEST_LINES = 10_000  # that stay, if they have no more than half of those bytes
 STRETCHES = 2_000  # of steps, of which extremes stay
-LOSSES = {"loss", "validation"}
-USUAL = {"step", "characters", "seconds", "loss", "smooth", "rate", "validation", "gradient_norm"}
+LOSSES: tuple[Literal["loss", "validation"], ...] = "loss", "validation"
 _READ_BYTES = 2**28  # at most: what older versions wrote was not thinned
 _CHUNK_BYTES = 2**12
 
-Line = tuple[bytes, dict[str, Any]]
+
+class Setback(msgspec.Struct, frozen=True):
+    """A return from step `at`, at which training diverged, to the checkpoint of step `to`."""
+
+    at: Count
+    to: Count
+    loss: Word = ""  # that showed it, as text: JSON has no NaN
 
 
-def append(path: Path, record: Mapping[str, Any]) -> None:
+class Line(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """What is known after `step` updates; a line may lack anything but the step.
+
+    `loss` is the mean over the updates since the line before, `validation` that of an evaluation
+    at this step, and `smooth` is min-char-rnn's: nats per character. `rate` is the learning rate,
+    `seconds` the training time so far. Fields that a later version may add are passed over.
+    """
+
+    step: Count
+    characters: Count | None = None
+    seconds: float | None = None
+    loss: float | None = None
+    smooth: float | None = None
+    rate: float | None = None
+    gradient_norm: float | None = None
+    validation: float | UnsetType | None = UNSET  # None if it is infinite: JSON has no such number
+    setbacks: tuple[Setback, ...] = ()
+
+    @property
+    def validation_loss(self) -> float | None:
+        """The validation loss in nats per character, infinite or not; None if it is unknown."""
+        if self.validation is UNSET:
+            return None
+        return math.inf if self.validation is None else self.validation
+
+
+_decoder = msgspec.json.Decoder(Line)
+_USUAL = {*Line.__struct_fields__} - {"setbacks"}
+
+
+def append(path: Path, line: Line) -> None:
     """Add one line in one write; NaN and infinity become null. Raises OSError.
 
     An end of the file that was cut short, by a crash or a full disk, is removed before.
     """
-    line = msgspec.json.encode(record) + b"\n"
+    content = msgspec.json.encode(line) + b"\n"
     if path.exists() and path.stat().st_size > LARGEST_BYTES:
         replace_file(path, b"".join(line + b"\n" for line in _thinned(path.read_bytes())))
     with path.open("ab+", buffering=0) as file:
         _cut_torn(file)
-        if file.write(line) != len(line):
+        if file.write(content) != len(content):
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
 
 def lines(path: Path) -> list[Line]:
-    """Return each whole line with what it says; one cut short at the end is left out.
+    """Return each whole line; one cut short at the end is left out.
 
     Raises CharloomError if a line before the last is damaged.
     """
-    if not path.exists():
-        return []
-    *whole, _torn = read_bytes(path, _READ_BYTES).split(b"\n")
-    found: list[Line] = []
-    for number, line in enumerate(whole, 1):
-        if (record := _record(line)) is None:
-            message = f"{path} is damaged in line {number}: delete that line"
-            raise CharloomError(message, "damaged", path=str(path), line=number)
-        found.append((line, record))
-    return found
+    return [line for _, line in _read(path)]
 
 
 def truncate(path: Path, step: int) -> None:
     """Remove the lines after `step`. Raises CharloomError and OSError."""
     if path.exists():
-        kept = [line for line, record in lines(path) if record["step"] <= step]
-        replace_file(path, b"".join(line + b"\n" for line in kept))
+        kept = [content for content, line in _read(path) if line.step <= step]
+        replace_file(path, b"".join(content + b"\n" for content in kept))
 
 
-def _record(line: bytes) -> dict[str, Any] | None:
-    """Return what a line says; None if it is damaged."""
-    try:
-        record = msgspec.json.decode(line, type=dict[str, Any])
-        return record | {"step": operator.index(record["step"])}
-    except (ValueError, RecursionError, KeyError, TypeError):
-        return None
+def _read(path: Path) -> list[tuple[bytes, Line]]:
+    """Return each whole line as it is and with what it says; raises CharloomError."""
+    if not path.exists():
+        return []
+    *whole, _torn = read_bytes(path, _READ_BYTES).split(b"\n")
+    found: list[tuple[bytes, Line]] = []
+    for number, content in enumerate(whole, 1):
+        try:
+            found.append((content, _decoder.decode(content)))
+        except (ValueError, RecursionError) as error:
+            message = f"{path} is damaged in line {number} ({one_line(error)}): delete that line"
+            raise CharloomError(message, "damaged", path=str(path), line=number) from None
+    return found
 
 
 def _cut_torn(file: FileIO) -> None:
@@ -104,17 +137,27 @@ def _thinned(content: bytes) -> Iterator[bytes]:
 
 def _extremes(older: Sequence[bytes]) -> Iterator[bytes]:
     """Yield, of each stretch of steps, the lines of lowest and highest losses, and unusual ones."""
-    records = [_record(line) for line in older]
-    steps = [record["step"] for record in records if record]
+    lines = [_usual(content) for content in older]
+    steps = [line.step for line in lines if line]
     width = (max(steps) - min(steps)) // STRETCHES + 1 if steps else 1
     extremes: dict[tuple[int, str, int], tuple[float, int]] = {}  # of the loss, or of minus it
     rare: set[int] = set()
-    for place, record in enumerate(records):
-        if record is None or record.keys() - USUAL:
+    for place, line in enumerate(lines):
+        if line is None:
             rare.add(place)
             continue
-        for name, sign in product(LOSSES & record.keys(), (1, -1)):
-            loss = math.inf if record[name] is None else record[name]
-            found, key = (sign * loss, place), (record["step"] // width, name, sign)
-            extremes[key] = min(extremes.get(key, found), found)
+        losses = {"loss": line.loss, "validation": line.validation_loss}
+        for name, sign in product(LOSSES, (1, -1)):
+            if (loss := losses[name]) is not None:
+                found, key = (sign * loss, place), (line.step // width, name, sign)
+                extremes[key] = min(extremes.get(key, found), found)
     yield from (older[place] for place in sorted(rare | {place for _, place in extremes.values()}))
+
+
+def _usual(content: bytes) -> Line | None:
+    """Return a line that says nothing but figures; None for a damaged one, too."""
+    try:
+        names = msgspec.json.decode(content, type=dict[str, Any]).keys()
+        return None if names - _USUAL else _decoder.decode(content)
+    except (ValueError, RecursionError):
+        return None

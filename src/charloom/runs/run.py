@@ -21,7 +21,7 @@ from datetime import datetime
 from importlib.metadata import version
 from os import PathLike
 from pathlib import Path
-from typing import Any, Literal, Self
+from typing import Literal, Self
 
 import msgspec
 
@@ -53,6 +53,7 @@ from charloom.progress import Tell, say_nothing
 from charloom.runs import checkpoint, metrics
 from charloom.runs.checkpoint import Checkpoint
 from charloom.runs.meta import Meta
+from charloom.runs.metrics import Line
 from charloom.runs.tensors import Array, expected_arrays
 
 _LARGEST_VOCABULARY = 2**26  # bytes: all of Unicode, or 256,000 tokens, as JSON in ASCII is smaller
@@ -191,17 +192,17 @@ class Run:
             warnings.warn(printable(parts.changed), stacklevel=1)  # at one place, and so once
         return parts
 
-    def append_metrics(self, record: Mapping[str, Any]) -> None:
+    def append_metrics(self, line: Line) -> None:
         """Add one line; NaN and infinities, which JSON does not have, become null."""
         with _writing(self._metrics):
-            metrics.append(self._metrics, record)
+            metrics.append(self._metrics, line)
 
-    def metrics(self) -> list[dict[str, Any]]:
+    def metrics(self) -> list[Line]:
         """Return the lines of metrics, by step, without a last line that was cut short.
 
         Raises CharloomError if a line before the last is damaged.
         """
-        return [record for _, record in metrics.lines(self._metrics)]
+        return metrics.lines(self._metrics)
 
     def truncate_metrics(self, step: int) -> None:
         """Remove the lines after `step`: training is about to repeat those steps."""

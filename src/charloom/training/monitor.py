@@ -1,12 +1,13 @@
 """What is measured and shown during training; nothing of the learner changes."""
 
-import msgspec
+from msgspec import UNSET
 
 from charloom.config import RunConfig, replace
 from charloom.data.tokenizer import Ids, Tokenizer
 from charloom.evaluation import Score, evaluate
 from charloom.generation.sampling import generate
 from charloom.models.engines import LanguageModel, Learner, LendsModel, create_model, pick_engine
+from charloom.runs.metrics import Line, Setback
 from charloom.runs.run import Run
 from charloom.training.cadence import intervals, is_due
 from charloom.training.events import Sampled
@@ -75,20 +76,21 @@ class Monitor:
 
     def log(self, seconds: float, score: Score | None, writer: RunWriter) -> None:
         """Add a line of metrics after so many seconds of training: losses since the line before."""
-        state, losses, norm = self._state, self._state.losses, self._state.gradient_norm
-        line = {
-            "step": state.step,
-            "characters": state.characters,
-            "seconds": seconds,
-            "loss": losses.sum / losses.count,
-            "smooth": losses.smooth,
-            "rate": state.schedule.rate(state.step - 1),
-        }
-        line |= {} if norm is None else {"gradient_norm": norm}
-        line |= {"validation": score.nats} if score else {}
+        state, losses = self._state, self._state.losses
         since = state.step - losses.count  # the step of the line before
-        if rollbacks := [back for back in state.rollbacks if back.to >= since]:
-            line["setbacks"] = msgspec.to_builtins(rollbacks)
+        line = Line(
+            step=state.step,
+            characters=state.characters,
+            seconds=seconds,
+            loss=losses.sum / losses.count,
+            smooth=losses.smooth,
+            rate=state.schedule.rate(state.step - 1),
+            gradient_norm=state.gradient_norm,
+            validation=score.nats if score else UNSET,
+            setbacks=tuple(
+                Setback(back.at, back.to, back.loss) for back in state.rollbacks if back.to >= since
+            ),
+        )
         writer.log(line)
         losses.sum, losses.count = 0.0, 0
 

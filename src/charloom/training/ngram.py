@@ -4,12 +4,15 @@ import math
 from collections.abc import Iterator
 from time import perf_counter
 
+from msgspec import UNSET
+
 from charloom.config import NgramConfig
 from charloom.evaluation import Score, evaluate
 from charloom.generation.sampling import generate
 from charloom.models.ngram import NgramModel
 from charloom.runs.checkpoint import Checkpoint
 from charloom.runs.meta import Best, Meta
+from charloom.runs.metrics import Line
 from charloom.runs.run import Run, versions
 from charloom.training.events import Evaluated, Event, Finished, Sampled, Saved, Started
 
@@ -52,9 +55,9 @@ def _sample(run: Run, model: NgramModel) -> Sampled:
 
 def _save(run: Run, model: NgramModel, score: Score | None, read: int, began: float) -> Saved:
     seconds = perf_counter() - began
-    record = {"step": 1, "characters": read, "seconds": seconds}
+    nats = score.nats if score else UNSET
     run.truncate_metrics(0)
-    run.append_metrics(record | ({"validation": score.nats} if score else {}))
+    run.append_metrics(Line(step=1, characters=read, seconds=seconds, validation=nats))
     meta = Meta(step=1, seconds=seconds, best=_best(score), versions=versions())
     return Saved(1, run.save(model.arrays(), meta), best=True)
 

@@ -1,8 +1,10 @@
 """What the losses of a run say: whether to stop it, and what to do next time."""
 
 import math
-from collections.abc import Iterable, Mapping
-from typing import Any, Literal, NamedTuple
+from collections.abc import Iterable
+from typing import Literal, NamedTuple
+
+from charloom.runs.metrics import Line
 
 EVALS_ABOVE = 4  # in a row, after which more training will not help
 ABOVE = 1.02  # times the best validation loss, at least, in each of them
@@ -27,16 +29,15 @@ class Evaluation(NamedTuple):
     training: float
 
 
-def history(metrics: Iterable[Mapping[str, Any]]) -> list[Evaluation]:
+def history(metrics: Iterable[Line]) -> list[Evaluation]:
     """Return the evaluations that the lines of metrics.jsonl tell of."""
     found: list[Evaluation] = []
     losses: list[float] = []
     for line in metrics:
-        losses.append(line["loss"])
-        if "validation" in line:
-            nats = math.inf if line["validation"] is None else line["validation"]
-            minutes, training = line["seconds"] / 60, sum(losses) / len(losses)
-            found.append(Evaluation(line["step"], minutes, nats, training))
+        losses += [] if line.loss is None else [line.loss]
+        if (nats := line.validation_loss) is not None:
+            training = sum(losses) / len(losses) if losses else math.nan
+            found.append(Evaluation(line.step, (line.seconds or 0.0) / 60, nats, training))
             losses = []
     return found
 

@@ -3,10 +3,10 @@
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from time import perf_counter
-from typing import Any
 
 from charloom.errors import CharloomError
 from charloom.runs.meta import Meta
+from charloom.runs.metrics import Line
 from charloom.runs.run import Run
 from charloom.runs.tensors import Array
 
@@ -25,7 +25,7 @@ class RunWriter:
         self.news: list[str] = []
         self.error: CharloomError | None = None
         self._run = run
-        self._lines: list[Mapping[str, Any]] = []
+        self._lines: list[Line] = []
         self._has_saved = False
         self._since: float | None = None  # the first failure of those that have no end yet
         self._tried = 0.0
@@ -34,14 +34,14 @@ class RunWriter:
         """Whether a save that has failed should be tried again."""
         return self._since is not None and perf_counter() - self._tried > RETRY_SECONDS
 
-    def log(self, record: Mapping[str, Any]) -> None:
+    def log(self, line: Line) -> None:
         """Add a line of metrics, after those that still wait."""
-        self._lines.append(record)
+        self._lines.append(line)
         self._attempt(self._write_lines)
 
     def forget(self, step: int) -> None:
         """Drop the lines of metrics after `step`. Raises CharloomError."""
-        self._lines = [line for line in self._lines if line["step"] <= step]
+        self._lines = [line for line in self._lines if line.step <= step]
         self._run.truncate_metrics(step)
 
     def write_sample(self, step: int, text: str, loss: float | None = None) -> None:
