@@ -15,6 +15,7 @@ from charloom.analysis.curves import Curve, Point, Rollback, curve, names, sprea
 from charloom.cli import charloom
 from charloom.cli.plot import free_file
 from charloom.config import NgramConfig, replace
+from charloom.data.text import read_text
 from charloom.report.plots.smoothing import BUCKETS, Line, smooth, thin
 from charloom.report.plots.style import LIGHT, Look
 from charloom.runs.run import Run
@@ -199,6 +200,12 @@ def test_the_same_rows_make_the_same_png_and_a_large_one(folder, tmp_path):
     width = int.from_bytes(first[16:20], "big")
     assert width == 9 * 160
     assert first != drawn(tmp_path / "c.png", found, samples=False)
+
+
+def test_a_plot_is_no_text_to_learn(folder, tmp_path):
+    assert b"<svg" in drawn(tmp_path / "plot.svg", curve(Run.open(folder / "lstm")))
+    with refused("not-text", why="by charloom"):
+        read_text([str(tmp_path / "plot.svg")])
 
 
 def test_what_a_model_or_a_name_says_is_drawn_as_it_is(tmp_path):

@@ -27,6 +27,7 @@ from charloom.config import (
     WatchConfig,
     replace,
 )
+from charloom.data.text import read_text
 from charloom.presets import preset
 from charloom.report import gather, report_page
 from charloom.report.contents import Section
@@ -309,6 +310,10 @@ def test_the_command_writes_a_page_about_a_text(tmp_path, monkeypatch):
     assert "report.html" in done.stdout
     text = (tmp_path / "report.html").read_text()
     assert "other.txt: 400 characters" in text
+    learned = read_text(["."])
+    assert (learned.content, len(learned.notes)) == (TEXT[:400], 2)  # the page is skipped, and told
+    with refused("not-text", why="by charloom"):
+        read_text(["report.html"])
 
 
 def test_a_report_needs_a_run():

@@ -217,7 +217,7 @@ def test_a_text_that_changes_between_two_readings_is_named(here, now, source):
 
 @pytest.mark.parametrize("change", [b"more\n", None])
 def test_a_text_that_changes_while_it_is_read_is_named(here, monkeypatch, change):
-    path = Path(write("poem.txt", "line\n" * 100))
+    path = Path(write("poem.txt", "line\n" * 500))
     monkeypatch.setattr("charloom.data.utf8.CHUNK", 50)
     decode = sources.decode
 
@@ -337,3 +337,40 @@ def test_a_folder_without_text_is_refused_and_says_what_it_found(here):
     refusal("no-text", "empty", path="empty")
     write("images/a.png", b"\x89PNG\0")
     assert "a.png" in refusal("no-text", "images", path="images")
+
+
+RUN = ("config.json", "vocabulary.json", "corpus.json", "checkpoints/1/meta.json")
+
+
+@pytest.mark.parametrize("lost", [None, *RUN])
+def test_of_a_folder_runs_are_left_out_and_told_though_a_file_of_theirs_is_lost(here, lost):
+    write("poems/one.txt", "poem")
+    for name in RUN:
+        if name != lost:
+            write(f"poems/runs/old/{name}", "{}")
+    write("poems/runs/old/samples/1.txt", "what a model said")
+    write("poems/runs/read me.txt", "and this")
+    text = read_text(["poems"])
+    assert text.content == "poem\nand this"
+    assert text.notes[1:] == ("skipped 1 folder (a run): runs/old",)
+    assert [Path(path).name for path, _, _ in text.files] == ["one.txt", "read me.txt"]
+    refusal("not-text", "poems/runs/old", why="a run", path="poems/runs/old")
+    os.chdir("poems/runs/old")
+    refusal("not-text", ".", why="a run", path=".")
+
+
+def test_a_folder_that_has_a_file_of_the_name_of_a_runs_is_none(here):
+    write("app/config.json", "{}")
+    write("app/vocabulary.json", "[]")
+    assert read_text(["app"]).content == "{}\n[]"
+
+
+@pytest.mark.parametrize("name", ["config.json", "MANIFEST.json"])
+def test_a_model_is_no_text(here, name):
+    write("texts/one.txt", "poem")
+    write(f"texts/gpt/{name}", "{}")
+    write("texts/gpt/model.safetensors", b"\1\0")
+    write("texts/gpt/merges.txt", "a b")
+    text = read_text(["texts"])
+    assert (text.content, text.notes[1:]) == ("poem", ("skipped 1 folder (a model): gpt",))
+    refusal("not-text", "texts/gpt", why="a model", path="texts/gpt")

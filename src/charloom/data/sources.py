@@ -5,12 +5,13 @@ A part can be read again and again, from any place in it, and notices that it ha
 
 import io
 import os
+import shlex
 import stat
 import sys
 import tempfile
 import weakref
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NamedTuple
@@ -21,6 +22,9 @@ from charloom.errors import CharloomError
 from charloom.formatting import count
 
 STDIN_BYTES = 2**30  # at most: standard input goes to a temporary file, and may have no end
+
+_OF_A_RUN = {"config.json", "vocabulary.json", "corpus.json", "checkpoints"}  # see runs/run.py
+_FOLDERS = {"a run", "a model", "a link to a folder"}  # reasons to skip a whole folder
 
 
 @dataclass(frozen=True)
@@ -134,7 +138,8 @@ class Tally:
     def skips(self) -> list[str]:
         """Return a sentence for each reason to skip files."""
         return [
-            f"skipped {count(len(names), 'file')} ({why}): {', '.join(names[:3])}"
+            f"skipped {count(len(names), 'folder' if why in _FOLDERS else 'file')} ({why}): "
+            + ", ".join(names[:3])
             + (f" and {len(names) - 3:,} more" if len(names) > 3 else "")
             for why, names in self.skipped.items()
         ]
@@ -172,6 +177,7 @@ def find(source: str, tally: Tally) -> Found:
     except (OSError, ValueError) as error:
         raise unreadable(path, error) from None
     if stat.S_ISDIR(status.st_mode):
+        _refuse_model(path, source)
         return Found(_files(path, tally), source)
     if not stat.S_ISREG(status.st_mode):
         message = (
@@ -183,7 +189,10 @@ def find(source: str, tally: Tally) -> Found:
 
 
 def _files(folder: Path, tally: Tally) -> list[Part]:
-    """Return all files below `folder` that are not hidden, in the order of their paths."""
+    """Return all files below `folder` that are not hidden, in the order of their paths.
+
+    Those of runs and models are left out: they hold what was learned, not what to learn from.
+    """
 
     def skip(path: Path, why: str) -> None:
         tally.skip(why, str(path.relative_to(folder)))
@@ -193,6 +202,10 @@ def _files(folder: Path, tally: Tally) -> list[Part]:
 
     found: list[Path] = []
     for parent, folders, files in os.walk(folder, onerror=skip_folder):
+        if kind := _model_kind([*folders, *files]):
+            skip(Path(parent), kind)
+            folders.clear()
+            continue
         folders[:] = [name for name in folders if not name.startswith(".")]
         for path in (Path(parent, name) for name in folders):
             if path.is_symlink():
@@ -211,6 +224,29 @@ def _files(folder: Path, tally: Tally) -> list[Part]:
         else:
             skip(path, "a pipe, a socket or a device")
     return parts
+
+
+def _model_kind(names: Collection[str]) -> str:
+    """Say what a folder with these names in it is: a run, a model, or neither of them ("")."""
+    if len(_OF_A_RUN.intersection(names)) >= 3:  # complete or not
+        return "a run"
+    weights = any(name.endswith(".safetensors") for name in names)
+    return "a model" if weights and {"config.json", "MANIFEST.json"}.intersection(names) else ""
+
+
+def _refuse_model(path: Path, source: str) -> None:
+    try:
+        kind = _model_kind([entry.name for entry in path.iterdir()])
+    except OSError:  # whoever looks for its files says so
+        return
+    if not kind:
+        return
+    name = shlex.quote(source)
+    cure = f"to begin with its weights, name a text: charloom train TEXT --from {name}"
+    if kind == "a run":
+        cure = f"to continue it: charloom resume {name}; {cure}"
+    message = f"{shown(source)} is {kind}, not a text; {cure}"
+    raise CharloomError(message, "not-text", why=kind, path=source)
 
 
 def _refuse_endless_stdin() -> None:

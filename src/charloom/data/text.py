@@ -107,9 +107,10 @@ def read_text(sources: Sequence[str], tell: Tell = say_nothing) -> Text:
 
     Files are strict UTF-8. A byte-order mark is removed, CRLF and lone CR become LF. Of a
     folder, all files that are UTF-8 text are read, in the order of their paths, those of its
-    folders too; names that begin with a dot are left out, links to folders not followed. If a
-    text does not end its last line, a newline comes between it and the next. Standard input may
-    have 1 GiB. `tell` hears how far a long text has been read. Raises CharloomError.
+    folders too; runs, models, pages that charloom wrote and names that begin with a dot are left
+    out, links to folders not followed. If a text does not end its last line, a newline comes
+    between it and the next. Standard input may have 1 GiB. `tell` hears how far a long text has
+    been read. Raises CharloomError.
     """
     if not sources:
         message = "no text: name a file, a folder, - for standard input, or corpus:NAME"

@@ -26,7 +26,8 @@ _PACKED = {
     b"PK\x03\x04": ("a ZIP archive (or DOCX, ODT or EPUB)", "save it as plain text"),
     b"%PDF-": ("a PDF", "convert it to text, for instance with pdftotext"),
 }
-_HEAD = max(map(len, [*_MARKS, *_PACKED]))
+_OWN = b'<meta name="generator" content="charloom"', b"<!-- generator: charloom -->"
+_HEAD = 1024  # bytes that all of these are looked for in
 
 
 def decode(
@@ -94,6 +95,11 @@ def _refuse_other_kinds(head: bytes, label: str) -> None:
     for start, (kind, cure) in _PACKED.items():
         if head.startswith(start):
             raise _not_text(f"{label} is {kind}, not text: {cure}", "not text", label)
+    if any(mark in head for mark in _OWN):
+        message = (
+            f"{label} is a page or plot that charloom wrote, not a text to learn: leave it out"
+        )
+        raise _not_text(message, "by charloom", label)
 
 
 def _refuse_nul(file: BinaryIO, offset: int, label: str) -> None:

@@ -40,7 +40,8 @@ def write_plot(path: Path, curves: Sequence[Curve], look: Look) -> None:
         message = f"{path} is neither .png nor .svg: choose one of these suffixes"
         raise CharloomError(message, "unsupported", path=str(path))
     content = _rendered(draw(curves, look), kind[1:], look.palette)
-    write_output(path, content)
+    mark = b"<!-- generator: charloom -->\n"  # so that nobody learns it as a text: data/utf8.py
+    write_output(path, content.replace(b"<svg ", mark + b"<svg ", 1))
 
 
 def inline_svg(curves: Sequence[Curve], look: Look, name: str, label: str) -> str:
