@@ -74,6 +74,44 @@ def test_a_run_is_found_again_as_it_was_made(tmp_path, source, model):
     assert found.read_text().content == TEXT
 
 
+def test_a_run_of_many_files_is_found_again(tmp_path, source):
+    deep = tmp_path.joinpath("a" * 250, "b" * 250, "c" * 250, "d" * 250, "e" * 250)
+    deep.mkdir(parents=True)
+    names = [source.rename(deep / "poem.txt")] * 900  # as long as the names of 15,000 usual ones
+    path = new(tmp_path / "run", *names, model=NgramConfig()).path
+    assert (path / "config.json").stat().st_size > 2**20
+    found = Run.open(path)
+    found.dataset()
+    found.save(
+        {name: np.zeros(1, "uint8") for name in expected_arrays(found.config, 2)},
+        Meta(step=1, seconds=0, best=None, versions={}, config=found.config),
+    )
+    assert found.checkpoint().meta.config == found.config
+    names[0].write_text(TEXT + "x")
+    assert len(Run.open(path).dataset().changed) < 10_000
+
+
+def test_what_could_not_be_read_again_is_refused_before_there_is_a_folder(
+    tmp_path, source, monkeypatch
+):
+    monkeypatch.setattr("charloom.files.LARGEST_JSON", 30_000)
+    with refused("unsupported", file="corpus.json"):
+        new(tmp_path / "run", *[source] * 1_000)
+    assert not (tmp_path / "run").exists()
+
+
+def test_of_too_many_files_the_ids_are_trusted_and_the_files_not_compared(tmp_path, monkeypatch):
+    (tmp_path / "poems").mkdir()
+    for number in range(100):
+        (tmp_path / "poems" / f"{number}.txt").write_text(TEXT)
+    run = new(tmp_path / "run", tmp_path / "poems")
+    monkeypatch.setattr("charloom.files.LARGEST_JSON", 5_000)
+    run.dataset()
+    monkeypatch.setattr("charloom.data.dataset.read_text", None)
+    assert Run.open(run.path).dataset().train.size
+    assert (run.path / "ids.json").stat().st_size < 5_000
+
+
 def test_the_folder_is_plain_json_and_folders(run):
     assert sorted(p.name for p in run.path.iterdir()) == [
         "checkpoints",

@@ -11,7 +11,7 @@ import msgspec
 
 from charloom.errors import CharloomError
 
-_JSON_BYTES = 2**20  # at most
+LARGEST_JSON = 2**26  # bytes: it may name half a million files, or hold a vocabulary of tokens
 
 Block = bytes | memoryview
 T = TypeVar("T")
@@ -36,13 +36,18 @@ def plain_size(path: Path) -> int:
     return status.st_size
 
 
-def read_json(path: Path, kind: type[T], largest: int = _JSON_BYTES) -> T:
+def read_json(path: Path, kind: type[T]) -> T:
     """Decode a plain JSON file strictly as `kind`; raises CharloomError that names the fault."""
-    content = read_bytes(path, largest)
+    content = read_bytes(path, LARGEST_JSON)
     try:
         return msgspec.json.decode(content, type=kind)
     except (ValueError, RecursionError, OverflowError) as error:
         raise damaged(path, one_line(error)) from None
+
+
+def fits(size: int) -> bool:
+    """Return whether JSON of so many bytes can be read: what is written must be read again."""
+    return size <= LARGEST_JSON
 
 
 def one_line(error: Exception) -> str:

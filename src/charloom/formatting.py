@@ -1,5 +1,7 @@
 """How figures, durations and models are written, on a terminal and on a page."""
 
+from collections.abc import Sequence
+
 from charloom.config import (
     ModelConfig,
     NetworkConfig,
@@ -21,6 +23,12 @@ def duration(seconds: float) -> str:
 def count(number: int, noun: str) -> str:
     """Return a number and what it counts: 1 layer, 1,000 weights."""
     return f"{number:,} {noun}{'' if number == 1 else 's'}"
+
+
+def listed(names: Sequence[str], most: int = 3) -> str:
+    """Return the first of some names, and how many more there are."""
+    more = f" and {len(names) - most:,} more" if len(names) > most else ""
+    return ", ".join(names[:most]) + more
 
 
 def extent(name: str, read: int, whole: int) -> str:

@@ -8,7 +8,7 @@ import click
 
 from charloom.cli.text import alphabet, echo_json, labelled, sized, table
 from charloom.errors import CharloomError
-from charloom.formatting import LN2, count, duration, model_name, nats_and_bits
+from charloom.formatting import LN2, count, duration, listed, model_name, nats_and_bits
 
 if TYPE_CHECKING:
     from charloom.runs.metrics import Line
@@ -124,7 +124,7 @@ def _facts(run: "Run", row: dict[str, Any], checkpoints: list[int]) -> list[tupl
     took = f"{count(row['steps'], 'step')} in {duration(row['seconds'])}"
     facts = [
         ("run", f"{run.path}" + (f", preset {row['preset']}" if row["preset"] else "")),
-        ("text", f"{corpus.name}: {size}; from {', '.join(corpus.sources)}"),
+        ("text", f"{corpus.name}: {size}; from {listed(corpus.sources)}"),
         ("model", sized(run.config.model, row["parameters"])),
         ("trained", f"{took}, until {_when(row['last_trained'])}"),
     ]

@@ -23,6 +23,7 @@ from charloom.data.token_file import (
 from charloom.data.tokenizer import Ids, Tokenizer
 from charloom.errors import CharloomError, Code
 from charloom.files import damaged, plain_size
+from charloom.formatting import listed
 from charloom.progress import Tell, say_nothing
 
 _PART_CHARACTERS = 16  # at least, in a validation or test part: a loss over fewer says nothing
@@ -158,7 +159,7 @@ class Dataset:
             f"from a copy, or begin a new run: charloom train TEXT --from {self._folder}"
         )
         facts = {"characters": text.characters, "learned": self._corpus.characters}
-        raise CharloomError(message, "changed-text", path=", ".join(self._sources), **facts)
+        raise CharloomError(message, "changed-text", path=listed(self._sources), **facts)
 
     def _difference(self, text: Text) -> str:
         """Say how a text differs from the one that was learned."""
@@ -167,7 +168,7 @@ class Dataset:
         if now == then:
             change = f"the same number of characters ({now:,}), but others"
         return (
-            f"{', '.join(map(shown, self._sources))} is not the text that was learned: it has "
+            f"{listed([*map(shown, self._sources)])} is not the text that was learned: it has "
             f"{change} (SHA-256 {text.sha256[:8]}, not {self._corpus.sha256[:8]})"
         )
 

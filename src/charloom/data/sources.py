@@ -19,7 +19,7 @@ from typing import NamedTuple
 from charloom.data.known_texts import KNOWN_TEXTS, load_corpus
 from charloom.data.utf8 import CHUNK, STDIN, Changes, decode
 from charloom.errors import CharloomError
-from charloom.formatting import count
+from charloom.formatting import count, listed
 
 STDIN_BYTES = 2**30  # at most: standard input goes to a temporary file, and may have no end
 
@@ -139,8 +139,7 @@ class Tally:
         """Return a sentence for each reason to skip files."""
         return [
             f"skipped {count(len(names), 'folder' if why in _FOLDERS else 'file')} ({why}): "
-            + ", ".join(names[:3])
-            + (f" and {len(names) - 3:,} more" if len(names) > 3 else "")
+            + listed(names)
             for why, names in self.skipped.items()
         ]
 

@@ -30,6 +30,7 @@ from charloom.data.vocabulary import UnknownCharacterError
 from charloom.errors import CharloomError
 from charloom.files import (
     damaged,
+    fits,
     plain_size,
     read_json,
     replace_file,
@@ -42,7 +43,6 @@ from charloom.progress import Meter, Tell, say_nothing
 HEADER = 128  # bytes that NumPy writes before the ids of any array (N,)
 CHUNK = 1 << 20  # bytes read back at once
 MARK = 1 << 26  # ids between two marks
-LARGEST_JSON = 2**26  # bytes of ids.json: it names all the files of a folder
 
 
 class Checksums(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -96,7 +96,7 @@ def open_ids(
     if not path.exists() and not path.is_symlink():
         return None
     try:
-        known = read_json(folder / "ids.json", Checksums, LARGEST_JSON)
+        known = read_json(folder / "ids.json", Checksums)
     except CharloomError:
         known = Checksums("", (), ())
     dtype = _dtype(vocabulary)
@@ -161,9 +161,15 @@ def write_ids(
 
 
 def write_checksums(folder: Path, checksums: Checksums) -> None:
-    """Write `ids.json`."""
-    document = msgspec.json.format(msgspec.json.encode(checksums), indent=2)
-    replace_file(folder / "ids.json", document + b"\n")
+    """Write `ids.json`; of too many files without their states, so that they are not compared."""
+    document = _pretty(checksums)
+    if not fits(len(document)):
+        document = _pretty(msgspec.structs.replace(checksums, files=None))
+    replace_file(folder / "ids.json", document)
+
+
+def _pretty(checksums: Checksums) -> bytes:
+    return msgspec.json.format(msgspec.json.encode(checksums), indent=2) + b"\n"
 
 
 def map_text(text: Text, vocabulary: Tokenizer, tell: Tell = say_nothing) -> Ids:
@@ -201,7 +207,7 @@ def _cure(error: OSError, text: Text, vocabulary: Tokenizer) -> str:
 def _begun(new: Path, mark: Path, text: Text, vocabulary: Tokenizer) -> _Mark | None:
     """Return how far an earlier try came that can be gone on with."""
     try:
-        found = read_json(mark, _Mark, LARGEST_JSON)
+        found = read_json(mark, _Mark)
         size = plain_size(new)
     except CharloomError:
         new.unlink(missing_ok=True)

@@ -35,7 +35,9 @@ from charloom.data.tokenizer import Tokenizer
 from charloom.data.vocabulary import Vocabulary
 from charloom.errors import CharloomError
 from charloom.files import (
+    LARGEST_JSON,
     damaged,
+    fits,
     one_line,
     plain_size,
     read_bytes,
@@ -55,8 +57,6 @@ from charloom.runs.checkpoint import Checkpoint
 from charloom.runs.meta import Meta
 from charloom.runs.metrics import Line
 from charloom.runs.tensors import Array, expected_arrays
-
-_LARGEST_VOCABULARY = 2**26  # bytes: all of Unicode, or 256,000 tokens, as JSON in ASCII is smaller
 
 _CREATED_FIRST = {"vocabulary.json", "corpus.json", ".config.json.new", "checkpoints", "samples"}
 _CREATED_FIRST |= {"ids.npy", "ids.json", ".ids.npy.new", ".ids.json.new", ".ids.mark"}
@@ -113,15 +113,23 @@ class Run:
         path = Path(path)
         corpus = Corpus.of(text, config.data.sources)
         run = cls(path, config, vocabulary, corpus)
+        documents = {
+            "vocabulary.json": vocabulary.to_json().encode(),
+            "corpus.json": _pretty(corpus),
+            "config.json": _pretty(config),
+        }
+        for name, document in documents.items():
+            _check_size(name, document, config)
         try:
             _clear_folder(path)
             path.mkdir(parents=True, exist_ok=True)
             for folder in run.checkpoints, run._samples:
                 folder.mkdir()
-            write_file(path / "vocabulary.json", [vocabulary.to_json().encode()])
-            write_file(path / "corpus.json", [_pretty(corpus)])
+            settings = documents.pop("config.json")
+            for name, document in documents.items():
+                write_file(path / name, [document])
             run._dataset.begin(text, tell)
-            replace_file(path / "config.json", _pretty(config))  # last: without it there is no run
+            replace_file(path / "config.json", settings)  # last: without it there is no run
             sync_folder(path.parent)
         except OSError as error:
             raise unwritable(path, error, "choose another folder") from error
@@ -135,7 +143,7 @@ class Run:
             raise _no_run(path, f"{path} is no run folder: it has no config.json")
         config = read_json(path / "config.json", RunConfig)
         corpus = read_json(path / "corpus.json", Corpus)
-        document = read_bytes(path / "vocabulary.json", _LARGEST_VOCABULARY)
+        document = read_bytes(path / "vocabulary.json", LARGEST_JSON)
         kind = Subwords if isinstance(config.model, PretrainedConfig) else Vocabulary
         try:
             vocabulary = kind.from_json(document.decode("ascii"))
@@ -297,6 +305,18 @@ def _writing(path: Path) -> Iterator[None]:
 
 def _pretty(struct: msgspec.Struct) -> bytes:
     return msgspec.json.format(msgspec.json.encode(struct), indent=2) + b"\n"
+
+
+def _check_size(name: str, document: bytes, config: RunConfig) -> None:
+    """Raise CharloomError for a document of a new run that could not be read again."""
+    if fits(2 * len(document)):  # each meta.json holds config.json and more
+        return
+    sources = len(config.data.sources)
+    cure = f"name a folder in place of {sources:,} texts"
+    if name == "vocabulary.json":
+        cure = "take a model with a smaller vocabulary"
+    message = f"{name} would have {len(document):,} bytes, too many to be read again: {cure}"
+    raise CharloomError(message, "unsupported", file=name, size=len(document))
 
 
 def _clear_folder(path: Path) -> None:
