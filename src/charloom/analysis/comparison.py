@@ -1,6 +1,7 @@
 """One yardstick: runs of any kind, and baselines, on the same held-out text."""
 
 import json
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,7 +23,7 @@ from charloom.data.token_file import map_text
 from charloom.data.vocabulary import Vocabulary
 from charloom.errors import CharloomError
 from charloom.evaluation import Score, evaluate
-from charloom.formatting import model_name
+from charloom.formatting import LN2, model_name, nats_and_bits
 from charloom.generation.sampling import generate
 from charloom.models.engines import LanguageModel
 from charloom.progress import Tell, say_nothing
@@ -33,6 +34,7 @@ BASELINE_IDS = 10_000_000  # of the training text at most that baselines are fit
 SAMPLING_SECONDS = 0.5  # of each run, to measure its speed
 SPEED_TRIALS = 5  # of which the median is taken
 ENDLESS = 10**9  # characters
+LEVEL = 0.0005  # nats: a smaller difference is not seen at three places
 
 
 @runtime_checkable
@@ -139,29 +141,46 @@ def compare(
 
 
 def verdict(comparison: Comparison) -> str:
-    """Say in a sentence or two which is best, and whether a network beats what needs none."""
-    best, other = (
-        next((e for e in comparison.entries if e.network is network), None)
-        for network in (True, False)
-    )
-    if best is None or other is None:
-        first = comparison.entries[0]
-        return f"{first.name} predicts this text best: {first.bits:.3f} bits per character."
-    gap = best.bits - other.bits
+    """Say which run is best and by how much, and whether a network beats what needs none."""
+    runs = [entry for entry in comparison.entries if entry.kind == "run"]
+    best = runs[0]
     if not best.is_fair:
         return (
-            f"{best.name} has {best.bits:.3f} bits per character, but it was trained on this very "
-            "text: compare on another one."
+            f"{best.name} has {nats_and_bits(best.nats)}, but it was trained on this very text: "
+            "compare on another one."
         )
-    if gap < 0:
-        return (
-            f"{best.name} predicts this text best: {best.bits:.3f} bits per character, "
-            f"{-gap:.3f} fewer than {other.name}, the best without a network."
+    said = [f"{best.name} predicts this text with {nats_and_bits(best.nats)}."]
+    if len(runs) > 1:
+        said[0] = f"{best.name} is the best of {len(runs)} runs: {nats_and_bits(best.nats)}."
+        said.append(_beside(runs[1].name, runs[1].nats - best.nats, "the next best"))
+    plain = next((e for e in comparison.entries if not e.network and e.kind == "baseline"), None)
+    if plain is None:
+        return " ".join(said)
+    gap = plain.nats - best.nats
+    if not best.network:
+        if any(run.network for run in runs):
+            said.append("No network here beats it.")
+    elif gap < 0:
+        said.append(
+            f"It does not beat {plain.name}, which needs no network: that has "
+            f"{nats_and_bits(plain.nats)}, {_difference(-gap)} less."
         )
-    return (
-        f"No network beats {other.name} here: {other.bits:.3f} bits per character. The best "
-        f"network, {best.name}, has {gap:.3f} more. More training or more text may change that."
-    )
+    else:
+        what = "the best that needs no network"
+        said.append(f"It beats {what}: " + _beside(plain.name, gap))
+    return " ".join(said)
+
+
+def _beside(name: str, gap: float, what: str = "") -> str:
+    """Return how a loss that is higher by `gap` nats stands to the lowest one."""
+    name = f"{name}, {what}," if what else name
+    if math.isinf(gap):
+        return f"{name} rules out a character of it."
+    return f"{name} has {_difference(gap)} more." if gap >= LEVEL else f"{name} is level with it."
+
+
+def _difference(nats: float) -> str:
+    return f"{nats:.3f} nats ({nats / LN2:.3f} bits)"
 
 
 def sampling_speed(model: LanguageModel, seconds: float = SAMPLING_SECONDS) -> float | None:
