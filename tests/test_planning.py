@@ -1,6 +1,9 @@
 """The clock is played: an update takes as long as the test says."""
 
+import subprocess
+import sys
 from collections.abc import Callable
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -233,3 +236,42 @@ def test_real_updates_are_timed(monkeypatch: pytest.MonkeyPatch) -> None:
     assert found.train.iterations > 5
     assert np.isfinite(found.train.dropout)
     assert reasons[0][0] == "time"
+
+
+PREPARE = """
+import sys
+from charloom.training import planning
+
+create = planning.Run.create
+planning.Run.create = lambda *args: print("planned", flush=True) or (
+    sys.stdin.readline() and create(*args)
+)
+print(planning.prepare(sys.argv[1:], {"model": "ngram"}).run.path)
+"""
+
+
+def test_runs_without_a_name_that_begin_at_once_get_a_name_each(tmp_path: Path) -> None:
+    (tmp_path / "night.txt").write_text(NIGHT[:9999])
+    half = tmp_path / "runs" / "night-ngram"  # what a killed process left
+    half.mkdir(parents=True)
+    (half / "vocabulary.json").write_text("[")
+    command = [sys.executable, "-c", PREPARE, "night.txt"]
+    pipe = subprocess.PIPE
+    with ExitStack() as stack:
+        processes = [
+            stack.enter_context(
+                subprocess.Popen(command, stdin=pipe, stdout=pipe, text=True, cwd=tmp_path)
+            )
+            for _ in range(3)
+        ]
+        for process in processes:
+            assert process.stdout is not None
+            assert process.stdout.readline() == "planned\n"
+        for process in processes:
+            assert process.stdin is not None
+            process.stdin.write("\n" * 9)  # more names than there are to try
+            process.stdin.flush()
+        said = [process.communicate()[0].splitlines()[-1] for process in processes]
+    assert sorted(said) == ["runs/night-ngram", "runs/night-ngram-2", "runs/night-ngram-3"]
+    for path in said:
+        assert Run.open(tmp_path / path).dataset().train.size

@@ -7,6 +7,7 @@ import shutil
 import signal
 import subprocess
 import sys
+from contextlib import ExitStack
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -166,11 +167,121 @@ def test_a_folder_with_other_files_is_refused_and_nothing_is_lost(tmp_path, sour
     assert contents(tmp_path / "mine") == {"letters.txt": b"dear"}
 
 
-@pytest.mark.parametrize("where", ["poem.txt", "poem.txt/run", "x" * 300])
-def test_a_path_that_can_be_no_folder_is_an_error_of_one_line(tmp_path, source, where):
-    with refused("unwritable", path=tmp_path / where):
+@pytest.mark.parametrize(
+    ("where", "code"),
+    [("poem.txt", "taken"), ("poem.txt/run", "unwritable"), ("x" * 300, "unwritable")],
+)
+def test_a_path_that_can_be_no_folder_is_an_error_of_one_line(tmp_path, source, where, code):
+    with refused(code, path=tmp_path / where):
         new(tmp_path / where, source)
     assert source.read_text() == TEXT
+
+
+CREATE = """
+import sys
+from charloom.config import DataConfig, RunConfig
+from charloom.data.text import read_text
+from charloom.data.vocabulary import Vocabulary
+from charloom.errors import CharloomError
+from charloom.runs import run as module
+
+folder, source, stop = sys.argv[1:]
+write_file = module.write_file
+
+def write_and_wait(path, blocks):
+    found = write_file(path, blocks)
+    if path.name == stop:
+        print("half", flush=True)
+        sys.stdin.readline()
+    return found
+
+module.write_file = write_and_wait
+config = RunConfig(data=DataConfig(sources=(source,)))
+text = read_text(config.data.sources)
+print("ready", flush=True)
+sys.stdin.readline()
+try:
+    module.Run.create(folder, config, Vocabulary.from_text(text.content), text)
+except CharloomError as error:
+    print(error.code, flush=True)
+else:
+    print("created", flush=True)
+"""
+
+
+class Creator:
+    """Another process that creates a run, and waits where it is told to."""
+
+    def __init__(self, folder, source, stop=""):
+        command = [sys.executable, "-c", CREATE, *map(str, (folder, source, stop))]
+        pipe = subprocess.PIPE
+        self.process = subprocess.Popen(command, stdin=pipe, stdout=pipe, text=True)
+        assert self.process.stdout.readline() == "ready\n"
+
+    def go(self):
+        self.process.stdin.write("\n")
+        self.process.stdin.flush()
+
+    def said(self):
+        return self.process.stdout.readline().strip()
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        self.process.kill()
+        self.process.communicate()
+
+
+@pytest.fixture
+def other(tmp_path):
+    """Another text, of other characters."""
+    path = tmp_path / "other.txt"
+    path.write_text("0123456789\n" * 30)
+    return path
+
+
+@pytest.mark.parametrize("stop", ["vocabulary.json", "corpus.json"])
+def test_a_run_that_another_process_is_creating_is_left_alone(tmp_path, source, other, stop):
+    folder = tmp_path / "run"
+    with Creator(folder, other, stop) as creator:
+        creator.go()
+        assert creator.said() == "half"
+        before = contents(folder)
+        with refused("busy", path=folder):
+            new(folder, source)
+        assert contents(folder) == before
+        creator.go()
+        assert creator.said() == "created"
+    assert Run.open(folder).read_text().content == other.read_text()
+    with refused("taken", path=folder):
+        new(folder, source)
+
+
+def test_what_a_killed_process_left_gives_way(tmp_path, source, other):
+    folder = tmp_path / "run"
+    with Creator(folder, other, "corpus.json") as creator:
+        creator.go()
+        assert creator.said() == "half"
+    new(folder, source)
+    assert Run.open(folder).read_text().content == TEXT
+
+
+def test_of_several_that_create_a_run_at_once_one_does_and_it_is_whole(tmp_path, source, other):
+    folder = tmp_path / "run"
+    sources = (source, other, source, other)
+    with ExitStack() as stack:
+        creators = [stack.enter_context(Creator(folder, path)) for path in sources]
+        for creator in creators:
+            creator.go()
+        said = [creator.said() for creator in creators]
+    assert said.count("created") == 1
+    assert {*said} <= {"created", "busy", "taken"}
+    found = Run.open(folder)
+    expected = sources[said.index("created")]
+    assert found.config.data.sources == (str(expected),)
+    assert found.read_text().content == expected.read_text()
+    assert found.dataset().train.max() < len(found.vocabulary)
 
 
 # ---- damage

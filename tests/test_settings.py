@@ -1,3 +1,4 @@
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -12,7 +13,7 @@ from charloom.config import (
 )
 from charloom.presets import preset, presets
 from charloom.training.recipe import BASE, TRANSFORMER
-from charloom.training.settings import MINUTES, configure, free_folder
+from charloom.training.settings import MINUTES, configure, folders
 from expect import refused
 
 
@@ -92,9 +93,8 @@ def test_what_does_not_go_together_is_refused(given: dict[str, Any], field: str)
         settings(**given)
 
 
-def test_a_run_is_named_after_its_text_and_model(tmp_path: Any, monkeypatch: Any) -> None:
-    monkeypatch.chdir(tmp_path)
-    (tmp_path / "runs" / "my-novel-x").mkdir(parents=True)
-    assert free_folder(["texts/my novel.txt", "other"], "{text}-x").name == "my-novel-x-2"
-    assert free_folder(["corpus:alice"], "{text}-x").name == "alice-x"
-    assert free_folder(["-"], "{text}-x").name == "stdin-x"
+def test_a_run_is_named_after_its_text_and_model() -> None:
+    names = folders(["texts/my novel.txt", "other"], "{text}-x")
+    assert [next(names).name for _ in range(3)] == ["my-novel-x", "my-novel-x-2", "my-novel-x-3"]
+    assert next(folders(["corpus:alice"], "{text}-x")) == Path("runs/alice-x")
+    assert next(folders(["-"], "{text}-x")).name == "stdin-x"

@@ -71,13 +71,13 @@ class _Mark(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 @contextmanager
 def alone(folder: Path) -> Iterator[None]:
-    """Keep other processes from writing the ids of the same run; raises CharloomError."""
+    """Keep other processes from creating the same run or writing its ids; raises CharloomError."""
     descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
     try:
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            message = f"another process is reading the text of {folder}: wait for it or stop it"
+            message = f"another process is writing into {folder}: wait for it or stop it"
             raise CharloomError(message, "busy", path=str(folder)) from None
         yield
     finally:

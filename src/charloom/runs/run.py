@@ -31,6 +31,7 @@ from charloom.data.dataset import Corpus as Corpus
 from charloom.data.dataset import Dataset
 from charloom.data.subwords import Subwords
 from charloom.data.text import Text
+from charloom.data.token_file import alone
 from charloom.data.tokenizer import Tokenizer
 from charloom.data.vocabulary import Vocabulary
 from charloom.errors import CharloomError
@@ -109,7 +110,11 @@ class Run:
         text: Text,
         tell: Tell = say_nothing,
     ) -> Self:
-        """Create a run in a folder that is new or empty; raises CharloomError for any other."""
+        """Create a run in a folder that is new or empty; raises CharloomError for any other.
+
+        Of several processes one creates it, and the others are refused. What one that was killed
+        has left gives way.
+        """
         path = Path(path)
         corpus = Corpus.of(text, config.data.sources)
         run = cls(path, config, vocabulary, corpus)
@@ -120,19 +125,19 @@ class Run:
         }
         for name, document in documents.items():
             _check_size(name, document, config)
-        try:
-            _clear_folder(path)
+        check_free(path)
+        with _writing(path, "choose another folder"):
             path.mkdir(parents=True, exist_ok=True)
-            for folder in run.checkpoints, run._samples:
-                folder.mkdir()
-            settings = documents.pop("config.json")
-            for name, document in documents.items():
-                write_file(path / name, [document])
-            run._dataset.begin(text, tell)
-            replace_file(path / "config.json", settings)  # last: without it there is no run
+            with alone(path):
+                _clear_folder(path)
+                for folder in run.checkpoints, run._samples:
+                    folder.mkdir()
+                settings = documents.pop("config.json")
+                for name, document in documents.items():
+                    write_file(path / name, [document])
+                run._dataset.begin(text, tell)
+                replace_file(path / "config.json", settings)  # last: now there is a run
             sync_folder(path.parent)
-        except OSError as error:
-            raise unwritable(path, error, "choose another folder") from error
         return run
 
     @classmethod
@@ -296,11 +301,11 @@ def _no_run(path: str | Path, message: str) -> CharloomError:
 
 
 @contextmanager
-def _writing(path: Path) -> Iterator[None]:
+def _writing(path: Path, cure: str = "solve that") -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        raise unwritable(path, error) from error
+        raise unwritable(path, error, cure) from error
 
 
 def _pretty(struct: msgspec.Struct) -> bytes:
@@ -319,11 +324,21 @@ def _check_size(name: str, document: bytes, config: RunConfig) -> None:
     raise CharloomError(message, "unsupported", file=name, size=len(document))
 
 
+def check_free(path: Path) -> None:
+    """Raise CharloomError unless a run can be created there: in a new folder, or an empty one."""
+    with _writing(path, "choose another folder"):
+        if path.is_dir():
+            names = {*_names(path)} - _CREATED_FIRST
+            what = "is not empty" if names else ""
+            what = "holds a run already" if "config.json" in names else what
+        else:
+            what = "is a file, and a run is a folder" if path.exists() else ""
+    if what:
+        raise CharloomError(f"{path} {what}: choose another folder", "taken", path=str(path))
+
+
 def _clear_folder(path: Path) -> None:
     """Remove what an interrupted `create` left; raises CharloomError if there is anything else."""
-    names = {*_names(path)} if path.is_dir() else set()
-    if names - _CREATED_FIRST:
-        what = "holds a run already" if "config.json" in names else "is not empty"
-        raise CharloomError(f"{path} {what}: choose another folder", "taken", path=str(path))
-    for name in names:
+    check_free(path)
+    for name in _names(path):
         (path / name).rmdir() if (path / name).is_dir() else (path / name).unlink()

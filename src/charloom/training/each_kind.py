@@ -7,12 +7,13 @@ from typing import NamedTuple
 from charloom.data.dataset import split_text
 from charloom.data.text import Text, read_text
 from charloom.errors import CharloomError
+from charloom.files import unwritable
 from charloom.models.engines import has_torch
 from charloom.progress import Tell, say_nothing
 from charloom.training.events import Event, Finished
 from charloom.training.loop import train
 from charloom.training.planning import prepare
-from charloom.training.settings import configure, free_folder
+from charloom.training.settings import configure, folders
 
 KINDS = ("ngram", "rnn", "lstm", "gru")
 WITH_TORCH = ("transformer",)
@@ -49,7 +50,20 @@ def plan_each_kind(sources: Sequence[str], minutes: float, tell: Tell = say_noth
         )
         raise CharloomError(message, "no-text", found=text.characters)
     kinds = KINDS + (WITH_TORCH if has_torch() else ())
-    return Series(tuple(sources), text, kinds, minutes, free_folder(sources, "compare-{text}"))
+    return Series(tuple(sources), text, kinds, minutes, _new_home(sources))
+
+
+def _new_home(sources: Sequence[str]) -> Path:
+    """Make a folder for the runs, which no other process has."""
+    for home in folders(sources, "compare-{text}"):
+        try:
+            home.mkdir(parents=True)
+        except FileExistsError:
+            continue
+        except OSError as error:
+            raise unwritable(home, error) from error
+        return home
+    raise AssertionError("there is no last name")
 
 
 def train_each_kind(

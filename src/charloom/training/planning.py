@@ -23,10 +23,10 @@ from charloom.generation.sampling import generate
 from charloom.models.engines import Learner, create_learner, load_torchnet
 from charloom.models.weights import parameter_count
 from charloom.progress import Tell, say_nothing
-from charloom.runs.run import Run
+from charloom.runs.run import Run, check_free
 from charloom.training.monitor import model_of
 from charloom.training.recipe import Choice, Reasons, Size, choose, shown_epochs, speed
-from charloom.training.settings import SHAPE, configure, default_folder
+from charloom.training.settings import SHAPE, configure, default_folders
 
 EPOCHS_IF_OPEN = 10  # of a run that nothing ends, within these bounds
 FEWEST_READ, MOST_READ = 4_000_000, 100_000_000  # characters
@@ -74,15 +74,30 @@ def prepare(
     """
     began = perf_counter() if began is None else began
     config = configure(sources, given)
+    if out is not None:
+        check_free(Path(out))
     if text is None:
         tell("reading the text")
         text = read_text(sources, tell)
-    folder = default_folder(config) if out is None else Path(out)
     kept = None if config.preset else {*given, *(SHAPE if config.start else ())}
     config, reasons, began = plan(config, kept, text, began, tell)
-    run = Run.create(folder, config, _vocabulary(config, text), text, tell)
+    run = _create(config, text, out, tell)
     run.dataset(tell)
     return Prepared(run, reasons, began)
+
+
+def _create(config: RunConfig, text: Text, out: str | Path | None, tell: Tell) -> Run:
+    """Create a run in `out`, or in the first folder that neither a run nor a process has."""
+    vocabulary = _vocabulary(config, text)
+    if out is not None:
+        return Run.create(out, config, vocabulary, text, tell)
+    for folder in default_folders(config):
+        try:
+            return Run.create(folder, config, vocabulary, text, tell)
+        except CharloomError as error:
+            if error.code not in ("taken", "busy"):
+                raise
+    raise AssertionError("there is no last name")
 
 
 def new_run(

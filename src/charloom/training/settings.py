@@ -2,7 +2,7 @@
 
 import itertools
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -88,8 +88,8 @@ def configure(sources: Sequence[str], given: Mapping[str, Any]) -> RunConfig:
     )
 
 
-def free_folder(sources: Sequence[str], pattern: str) -> Path:
-    """Return the first of runs/PATTERN, runs/PATTERN-2, ... that is not there yet.
+def folders(sources: Sequence[str], pattern: str) -> Iterator[Path]:
+    """Yield runs/PATTERN, runs/PATTERN-2, ...: the first that can be made is what is looked for.
 
     In the pattern {text} stands for the name of the first source.
     """
@@ -100,13 +100,13 @@ def free_folder(sources: Sequence[str], pattern: str) -> Path:
         text = Path(text).resolve().stem
     name = re.sub(r"[^\w.]+", "-", pattern.format(text=text)).strip("-.")
     names = itertools.chain([name], (f"{name}-{n}" for n in itertools.count(2)))
-    return next(path for name in names if not (path := Path("runs", name)).exists())
+    return (Path("runs", name) for name in names)
 
 
-def default_folder(config: RunConfig) -> Path:
-    """Return the folder of a run that nobody has named one for: runs/TEXT-MODEL."""
+def default_folders(config: RunConfig) -> Iterator[Path]:
+    """Yield the folders of a run that nobody has named one for: runs/TEXT-MODEL, then others."""
     name = config.preset or model_kind(config.model)
-    return free_folder(config.data.sources, f"{{text}}-{name}")
+    return folders(config.data.sources, f"{{text}}-{name}")
 
 
 def _changed(config: C, given: Mapping[str, Any]) -> C:
