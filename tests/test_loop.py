@@ -1,4 +1,5 @@
 import copy
+import errno
 import math
 import signal
 import subprocess
@@ -18,12 +19,13 @@ from charloom.data import batches
 from charloom.data.batches import Streams
 from charloom.evaluation import Score, evaluate
 from charloom.models.reference import ReferenceLearner
+from charloom.runs import metrics
 from charloom.runs.checkpoint import steps
 from charloom.runs.meta import Best, Rollback
 from charloom.runs.metrics import Line, Setback
 from charloom.runs.run import Run
 from charloom.training import loop as training
-from charloom.training import monitor, reporter
+from charloom.training import monitor, reporter, writer
 from charloom.training import state as training_state
 from charloom.training.events import Evaluated, Finished, Progress, Sampled, Saved, Started, Warned
 from charloom.training.loop import train
@@ -40,6 +42,7 @@ from small_runs import (
     copied,
     outcome,
     play,
+    stopped,
     write_text,
 )
 
@@ -515,6 +518,30 @@ def test_a_signal_can_ask_for_a_checkpoint(tmp_path, source):
     rest = list(events)
     assert [e.step for e in of_kind(rest, Saved)] == [5, STEPS]
     assert rest[-1].reason == "done"
+
+
+@pytest.mark.parametrize("diverges", [False, True])
+def test_a_disk_that_is_full_for_a_while_ends_neither_a_resumed_run_nor_a_rollback(
+    tmp_path, poem, unbroken, monkeypatch, diverges
+):
+    run = stopped(tmp_path / "run", config_of(poem), 7)
+    run.append_metrics(Line(step=8))
+    if diverges:
+        scripted(monkeypatch, [math.nan] + [1.0] * STEPS)
+    truncate, failures = metrics.truncate, iter([True] * 3)
+
+    def full_at_first(path, step):
+        if next(failures, False):
+            raise OSError(errno.ENOSPC, "full")
+        truncate(path, step)
+
+    monkeypatch.setattr(metrics, "truncate", full_at_first)
+    monkeypatch.setattr(writer, "RETRY_SECONDS", 0.0)
+    events = play(run, resume=True)
+    assert [type(event) for event in events].count(Warned) == 2 + diverges
+    assert [line.step for line in run.metrics()] == list(range(1, STEPS + 1))
+    if not diverges:
+        assert outcome(run) == unbroken[2]
 
 
 # ---- NaN and infinity

@@ -2,6 +2,7 @@ import errno
 import io
 import json
 import math
+import resource
 from pathlib import Path
 
 import pytest
@@ -110,6 +111,18 @@ def test_truncating_keeps_the_lines_up_to_the_step_as_they_are(path):
         file.write(b'{"step": 1')
     metrics.truncate(path, 10)
     assert path.read_bytes() == b"".join(lines[:3])
+
+
+def test_truncating_needs_no_room_on_the_disk(path):
+    for step in (1, 5):
+        metrics.append(path, Line(step=step))
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (0, before[1]))  # Python ignores SIGXFSZ
+    try:
+        metrics.truncate(path, 1)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    assert path.read_bytes() == b'{"step":1}\n'
 
 
 def test_a_file_that_is_not_there_has_no_lines(path):

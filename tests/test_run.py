@@ -3,6 +3,7 @@ import io
 import json
 import os
 import re
+import resource
 import shutil
 import signal
 import subprocess
@@ -481,6 +482,19 @@ def test_a_second_trainer_is_refused_until_the_first_is_gone_even_by_kill(run):
     with run.lock():
         assert (run.path / ".lock").read_text() == f"{os.getpid()}\n"
     with run.lock():
+        pass
+
+
+def test_a_full_disk_keeps_nobody_from_the_lock(run):
+    (run.path / ".lock").write_bytes(b"\x1b[31mme")
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (0, before[1]))  # Python ignores SIGXFSZ
+    try:
+        with run.lock(), refused("busy", process="unknown"), Run.open(run.path).lock():
+            pass
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    with run.lock(), refused("busy", process=f"{os.getpid()}"), Run.open(run.path).lock():
         pass
 
 

@@ -30,6 +30,7 @@ class Disk:
         self._write([], text)
 
     def truncate_metrics(self, step):
+        self._write([], step)
         self.lines = [line for line in self.lines if line <= step]
 
     def save(self, arrays, meta):
@@ -51,7 +52,7 @@ def disk():
 
 @pytest.fixture
 def writer(disk, clock):
-    writer = RunWriter(disk)
+    writer = RunWriter(disk, has_saved=False)
     assert writer.save(ARRAYS, META) == "checkpoint 3"
     return writer
 
@@ -59,7 +60,23 @@ def writer(disk, clock):
 def test_the_first_checkpoint_must_succeed(disk):
     disk.full = True
     with refused("unwritable", path="it"):
-        RunWriter(disk).save(ARRAYS, META)
+        RunWriter(disk, has_saved=False).save(ARRAYS, META)
+
+
+def test_of_a_run_that_goes_on_no_write_need_succeed_at_once(disk, clock):
+    disk.lines, disk.full = [4, 5], True
+    writer = RunWriter(disk, has_saved=True)
+    writer.forget(4)
+    writer.log(Line(step=5))
+    assert writer.save(ARRAYS, META) is None
+    disk.full = False
+    assert writer.save(ARRAYS, META) == "checkpoint 3"
+    assert disk.saves == [(3, [4, 5])]  # the old 5 is gone
+    disk.full = True
+    writer.forget(3)
+    clock[0] += PATIENCE_SECONDS + 1
+    with refused("unwritable", path="it"):
+        writer.forget(3)
 
 
 def test_what_cannot_be_written_waits_in_its_order_and_is_before_the_next_checkpoint(disk, writer):

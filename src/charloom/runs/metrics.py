@@ -10,7 +10,7 @@ import math
 import os
 from collections.abc import Iterator, Sequence
 from io import FileIO
-from itertools import product
+from itertools import product, takewhile
 from pathlib import Path
 from typing import Any, Literal
 
@@ -90,10 +90,14 @@ def lines(path: Path) -> list[Line]:
 
 
 def truncate(path: Path, step: int) -> None:
-    """Remove the lines after `step`. Raises CharloomError and OSError."""
-    if path.exists():
-        kept = [content for content, line in _read(path) if line.step <= step]
-        replace_file(path, b"".join(content + b"\n" for content in kept))
+    """Remove the lines after `step`, where they are: a full disk has no room for another file.
+
+    Raises CharloomError and OSError.
+    """
+    kept = takewhile(lambda pair: pair[1].step <= step, _read(path))
+    size = sum(len(content) + 1 for content, _ in kept)
+    if path.exists() and path.stat().st_size > size:
+        os.truncate(path, size)
 
 
 def _read(path: Path) -> list[tuple[bytes, Line]]:

@@ -16,7 +16,7 @@ import os
 import platform
 import warnings
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import datetime
 from importlib.metadata import version
 from os import PathLike
@@ -169,20 +169,21 @@ class Run:
             if file_path.exists() or file_path.is_symlink():  # it may be a pipe or a device
                 plain_size(file_path)
         with _writing(path):
-            file = path.open("a+")
+            file = path.open("ab+", buffering=0)
         with file:
             try:
                 fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError:
                 file.seek(0)
-                holder = file.read(20).strip() or "unknown"
+                found = file.read(20).strip()
+                holder = found.decode() if found.isdigit() else "unknown"
                 message = (
                     f"{self.path} is being trained by process {holder}: wait for it or stop it"
                 )
                 raise CharloomError(message, "busy", path=str(self.path), process=holder) from None
-            file.truncate(0)
-            file.write(f"{os.getpid()}\n")
-            file.flush()
+            with suppress(OSError):  # on a full disk: the lock is the kernel's
+                file.truncate(0)
+                file.write(f"{os.getpid()}\n".encode())
             yield
 
     def read_text(self) -> Text:

@@ -88,7 +88,7 @@ class _Trainer:
         self.state = state = TrainState(config, self.learner, vocabulary, data.train)
         self.monitor = Monitor(run, data.validation, state)
         self.every = self.monitor.every
-        self.writer = RunWriter(run)
+        self.writer = RunWriter(run, has_saved=saved is not None)
         self.max_steps = most_steps(config.train, state.batches.steps_per_epoch)
         self.reporter = Reporter(state, self.max_steps, config.train.minutes, began)
         self.budget = TimeBudget(self.reporter.time_limit, self.every, state.total)
@@ -110,8 +110,10 @@ class _Trainer:
 
     def _start_from_state(self) -> None:
         """Reset what neither a checkpoint nor `state` holds; after a rollback, too."""
-        self.writer.forget(self.state.done)
-        self.evaluations = history(self.run.metrics())
+        done = self.state.done
+        lines = [line for line in self.run.metrics() if line.step <= done]
+        self.evaluations = history(lines)
+        self.writer.forget(done)
         self.detector = Detector(self.learner, self.config.batch * self.config.length)
         self.reporter.reset()
 

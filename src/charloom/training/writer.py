@@ -17,16 +17,18 @@ RETRY_SECONDS = 5.0  # between two tries
 class RunWriter:
     """Writes into a run folder; what cannot be written now is tried again later.
 
-    `news` gathers sentences on that, `error` is the newest failure. The first checkpoint must
-    succeed, and a failure that lasts longer than PATIENCE_SECONDS is raised: CharloomError.
+    `news` gathers sentences on that, `error` is the newest failure. The first checkpoint of a run
+    must succeed, and a failure that lasts longer than PATIENCE_SECONDS is raised: CharloomError.
     """
 
-    def __init__(self, run: Run) -> None:
+    def __init__(self, run: Run, has_saved: bool) -> None:
+        """Write into a run that has a checkpoint already, or not."""
         self.news: list[str] = []
         self.error: CharloomError | None = None
         self._run = run
         self._lines: list[Line] = []
-        self._has_saved = False
+        self._forgotten: int | None = None  # lines after this step are still to be removed
+        self._has_saved = has_saved
         self._since: float | None = None  # the first failure of those that have no end yet
         self._tried = 0.0
 
@@ -40,9 +42,10 @@ class RunWriter:
         self._attempt(self._write_lines)
 
     def forget(self, step: int) -> None:
-        """Drop the lines of metrics after `step`. Raises CharloomError."""
+        """Drop the lines of metrics after `step`."""
         self._lines = [line for line in self._lines if line.step <= step]
-        self._run.truncate_metrics(step)
+        self._forgotten = step
+        self._attempt(self._write_lines)
 
     def write_sample(self, step: int, text: str, loss: float | None = None) -> None:
         """Keep a sample, with its loss in generated.txt too; if that fails, it is lost."""
@@ -68,6 +71,9 @@ class RunWriter:
         return saved[0]
 
     def _write_lines(self) -> None:
+        if self._forgotten is not None:
+            self._run.truncate_metrics(self._forgotten)
+            self._forgotten = None
         while self._lines:
             self._run.append_metrics(self._lines[0])
             del self._lines[0]
