@@ -1,5 +1,7 @@
+import errno
 import io
 import os
+import subprocess
 import sys
 from types import SimpleNamespace
 
@@ -255,6 +257,42 @@ def test_ids_are_read_from_a_folder_that_cannot_be_written_to(run, source, monke
     monkeypatch.setattr(dataset, "write_ids", refuse)
     os.utime(source)
     reopened(run)
+
+
+READING = """
+import sys
+from charloom.runs.run import Run
+parts = Run.open(sys.argv[1]).parts()
+print(len(parts.train) + len(parts.validation), len(parts.notes))
+"""
+
+
+@pytest.mark.parametrize("damage", [False, True])
+def test_ids_that_cannot_be_written_are_made_for_this_time(run, damage):
+    notes = len(run.dataset().notes)
+    (run.path / "ids.npy").write_bytes(b"") if damage else (run.path / "ids.npy").unlink()
+    read_only = 'mount --bind "$0" "$0" && mount -o remount,bind,ro "$0" && exec "$@"'
+    alone = ["unshare", "--map-root-user", "--mount", "sh", "-c", read_only, run.path]
+    if subprocess.run([*alone, "true"], check=False, capture_output=True).returncode:
+        pytest.skip("needs the right to mount a folder read-only in a namespace")
+    before = {path.name: path.read_bytes() for path in run.path.iterdir() if path.is_file()}
+    done = subprocess.run(
+        [*alone, sys.executable, "-c", READING, run.path], check=True, capture_output=True
+    )
+    assert done.stdout.decode() == f"{len(TEXT)} {notes + 1 + damage}\n"
+    assert b"UserWarning" in done.stderr
+    assert before == {path.name: path.read_bytes() for path in run.path.iterdir() if path.is_file()}
+
+
+def test_on_a_full_disk_ids_are_made_for_this_time_too(run, monkeypatch):
+    (run.path / "ids.npy").unlink()
+
+    def full(_):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(os, "fsync", full)
+    reopened(run)
+    assert not (run.path / "ids.npy").exists()
 
 
 def test_while_another_process_makes_the_ids_nobody_else_does(tmp_path, source):

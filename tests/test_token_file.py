@@ -232,6 +232,8 @@ def test_a_text_that_is_another_by_now_gets_no_name(tmp_path):
     os.utime(path, ns=(status.st_atime_ns, status.st_mtime_ns))  # unseen by size and time
     with refused("changed-text", path="poem.txt"):
         write(tmp_path, text)
+    with refused("changed-text", path="poem.txt"):
+        map_text(text, Vocabulary(text.alphabet))
     assert not (tmp_path / "ids.npy").exists()
 
 

@@ -16,6 +16,7 @@ from charloom.data.token_file import (
     Checksums,
     alone,
     alphabet_sha256,
+    map_text,
     open_ids,
     write_checksums,
     write_ids,
@@ -108,7 +109,8 @@ class Dataset:
 
     After `open`, `train`, `validation` and `test` are the ids of its parts, read-only; one that
     it does not have is None. `notes` are sentences for the user. `changed` is the one of them that
-    says that its sources hold another text by now, which is not read: empty if they do not.
+    says that its sources hold another text by now, which is not read: empty if they do not;
+    `unwritten` the one that says that its ids are in a temporary file.
     """
 
     train: Ids
@@ -116,6 +118,7 @@ class Dataset:
     test: Ids | None
     notes: tuple[str, ...]
     changed: str
+    unwritten: str
 
     def __init__(
         self, folder: Path, config: RunConfig, vocabulary: Tokenizer, corpus: Corpus
@@ -125,7 +128,7 @@ class Dataset:
         later_parts = self._split.validation, self._split.test
         self._cuts = tuple(part.start for part in later_parts if part is not None)
         self._text: Text | None = None
-        self._opened, self.changed = False, ""
+        self._opened, self.changed, self.unwritten = False, "", ""
 
     def begin(self, text: Text, tell: Tell) -> None:
         """Take the text of a new run; write its ids now if the text cannot be read again later."""
@@ -175,9 +178,9 @@ class Dataset:
     def open(self, tell: Tell = say_nothing) -> Self:
         """Map the ids into memory, checked against the text; the first call writes them.
 
-        If there are some, they are what was learned, even if the text has changed since: `changed`
-        says so. Raises CharloomError if there are none and the text has changed, or if another
-        process is writing them.
+        Where they cannot be written, they are in a temporary file. If there are some, they are what
+        was learned, even if the text has changed since: `changed` says so. Raises CharloomError if
+        there are none and the text has changed, or if another process is writing them.
         """
         if self._opened:
             return self
@@ -220,7 +223,17 @@ class Dataset:
             raise CharloomError(message, error.code, **error.facts) from None
         if unknown := self._vocabulary.unknown(text.alphabet):
             raise damaged(self._folder / "vocabulary.json", f"the text has {unknown}")
-        ids = write_ids(self._folder, text, self._vocabulary, text.files, tell, self._cuts)
+        try:
+            ids = write_ids(self._folder, text, self._vocabulary, text.files, tell, self._cuts)
+        except CharloomError as error:
+            if error.code != "unwritable":
+                raise
+            ids = map_text(text, self._vocabulary, tell, self._cuts)
+            self.unwritten = (
+                f"{self._folder} cannot be written: its ids are in a temporary file, and are made "
+                "anew each time"
+            )
+            notes += (self.unwritten,)
         return ids, text.notes + notes
 
     def _compare(self, old: Checksums, tell: Tell) -> tuple[str, ...]:

@@ -79,6 +79,8 @@ def alone(folder: Path) -> Iterator[None]:
         except BlockingIOError:
             message = f"another process is writing into {folder}: wait for it or stop it"
             raise CharloomError(message, "busy", path=str(folder)) from None
+        except OSError:  # some network disks lock no folder
+            pass
         yield
     finally:
         os.close(descriptor)
@@ -172,11 +174,19 @@ def _pretty(checksums: Checksums) -> bytes:
     return msgspec.json.format(msgspec.json.encode(checksums), indent=2) + b"\n"
 
 
-def map_text(text: Text, vocabulary: Tokenizer, tell: Tell = say_nothing) -> Ids:
-    """Encode a text into a file without a name; raises UnknownCharacterError and CharloomError."""
+def map_text(
+    text: Text, vocabulary: Tokenizer, tell: Tell = say_nothing, cuts: Sequence[int] = ()
+) -> Ids:
+    """Encode a text as `write_ids` does, but into a file without a name.
+
+    Raises UnknownCharacterError and CharloomError.
+    """
     try:
         with tempfile.TemporaryFile() as file:
-            return _encode(file, text, vocabulary, (), None, None, tell)
+            ids = _encode(file, text, vocabulary, cuts, None, None, tell)
+            if _digests(file, _dtype(vocabulary), vocabulary, say_nothing)[1] != text.sha256:
+                raise changed(text.name)
+            return ids
     except OSError as error:
         cure = f"{_cure(error, text, vocabulary)}, or name another folder in TMPDIR"
         raise unwritable(Path(tempfile.gettempdir()), error, cure) from error

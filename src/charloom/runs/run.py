@@ -200,10 +200,10 @@ class Run:
         return self._dataset.open(tell)
 
     def parts(self) -> Dataset:
-        """Return `dataset()` to somebody who shows none of its notes: warns of a changed text."""
+        """Return `dataset()` to somebody who shows none of its notes: warns of unusual ones."""
         parts = self.dataset()
-        if parts.changed:
-            warnings.warn(printable(parts.changed), stacklevel=1)  # at one place, and so once
+        for note in filter(None, (parts.changed, parts.unwritten)):
+            warnings.warn(printable(note), stacklevel=1)  # at one place, and so once
         return parts
 
     def append_metrics(self, line: Line) -> None:
