@@ -45,6 +45,18 @@ class WarmsUp(Bigram):
         return np.where(ready, log_probs, -math.log(len(self.table))), state
 
 
+class Windowed(Bigram):
+    """Goes on with a new window when one of `context` is full; knows nothing in its first half."""
+
+    context = 10
+
+    def log_probs(self, ids, state):
+        place = (state[:, None] + np.arange(ids.shape[1])) % self.context
+        log_probs, state = super().log_probs(ids, state)
+        known = (place >= self.context // 2)[:, :, None]
+        return np.where(known, log_probs, -math.log(len(self.table))), state
+
+
 def random_bigram(V=5, seed=0):
     return Bigram(np.random.default_rng(seed).dirichlet(np.ones(V), V))
 
@@ -131,6 +143,14 @@ def test_long_texts_are_cut_into_lanes_by_their_length(N, lanes):
     model = random_bigram()
     evaluate(model, random_ids(N))
     assert {shape[0] for shape in model.shapes} == {lanes}
+
+
+@pytest.mark.parametrize("N", [16_383, 16_384, 16_389, 100_000])
+def test_a_model_of_windows_reads_a_long_text_as_it_reads_on(N):
+    model, ids = Windowed(np.exp(random_bigram().table)), random_ids(N)
+    expected = character_nats(model, ids).mean()
+    assert evaluate(model, ids).nats == pytest.approx(expected, rel=1e-12)
+    assert evaluate(model, ids, lanes=2).nats != pytest.approx(expected, rel=1e-6)
 
 
 def test_lanes_below_one_are_refused():

@@ -20,6 +20,7 @@ from charloom.models.ngram import NgramModel
 from charloom.models.reference import ReferenceModel
 from charloom.models.weights import initial_weights, weight_shapes
 from expect import refused
+from toy_models import History
 
 LETTERS = Vocabulary(("\n", " ", "a", "b"))
 
@@ -75,13 +76,18 @@ def test_the_mean_is_what_evaluate_says(text, seed):
     assert (found.text, surprise(model, LETTERS.encode(text)).text) == (text, text)
 
 
-def test_the_mean_is_what_evaluate_says_of_a_text_that_it_reads_in_lanes(monkeypatch):
-    text = "ab ba\nabab " * 3000
-    model = counting(text, order=3)
-    monkeypatch.setattr("charloom.evaluation.chunk_length", lambda *_: 1000)
-    assert surprise(model, text).score.nats == pytest.approx(
-        evaluate(model, model.vocabulary.encode(text)).nats
-    )
+def test_the_mean_is_what_evaluate_says_of_a_text_that_is_read_in_lanes(monkeypatch):
+    monkeypatch.setattr("charloom.evaluation.LANE_LENGTH", 300)
+    monkeypatch.setattr("charloom.evaluation.chunk_length", lambda *_: 50)
+    model = History()  # of all that was read: it has another loss in lanes
+    ids = np.random.default_rng(0).integers(0, len(model.vocabulary), 1000)
+    found, score = surprise(model, ids), evaluate(model, ids)
+    assert found.score.nats == pytest.approx(score.nats, rel=1e-12)
+    assert score.nats != pytest.approx(evaluate(model, ids, lanes=1).nats, rel=1e-6)
+    words = "ab ba\nabab " * 100
+    markov = counting(words, order=3)
+    expected = evaluate(markov, markov.vocabulary.encode(words), lanes=1).nats
+    assert surprise(markov, words).score.nats == pytest.approx(expected, rel=1e-12)
 
 
 @settings(max_examples=20)

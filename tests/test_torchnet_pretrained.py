@@ -13,6 +13,7 @@ transformers = pytest.importorskip("transformers")
 
 from safetensors.torch import load_file, save_file  # noqa: E402
 
+from charloom.analysis.surprise import surprise  # noqa: E402
 from charloom.config import SampleConfig  # noqa: E402
 from charloom.evaluation import evaluate  # noqa: E402
 from charloom.generation.sampling import generate, generate_many  # noqa: E402
@@ -254,6 +255,19 @@ def test_bits_per_character_worked_out_from_transformers_logits(either):
     score = evaluate(model, ids)
     assert score.characters == len(text)
     assert score.bits == pytest.approx(bits / len(text), abs=1e-6)
+
+
+def test_a_long_text_has_the_same_loss_however_it_is_read(either, monkeypatch):
+    monkeypatch.setattr("charloom.evaluation.LANE_LENGTH", 300)
+    model = open_model(either[0])
+    ids = model.vocabulary.whole(TEXT * 30)
+    assert len(ids) > 600
+    log_p, _ = model.log_probs(ids[None, :-1], model.start(1))
+    total = -np.take_along_axis(log_p[0].astype(float), ids[1:, None].astype(int), 1).sum()
+    score, found = evaluate(model, ids), surprise(model, ids)
+    assert score.nats * score.characters == pytest.approx(total, rel=1e-6)
+    assert found.score.nats == pytest.approx(score.nats, rel=1e-12)
+    assert found.score.characters == score.characters
 
 
 def test_without_a_first_token_the_first_of_the_text_is_not_scored(gpt2, tmp_path):

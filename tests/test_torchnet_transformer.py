@@ -1,4 +1,5 @@
 import shutil
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -6,6 +7,7 @@ import pytest
 
 torch = pytest.importorskip("torch")
 
+from charloom.analysis.surprise import surprise  # noqa: E402
 from charloom.config import (  # noqa: E402
     DataConfig,
     ModelConfig,
@@ -17,6 +19,7 @@ from charloom.config import (  # noqa: E402
     replace,
 )
 from charloom.data.vocabulary import Vocabulary  # noqa: E402
+from charloom.evaluation import evaluate  # noqa: E402
 from charloom.generation.sampling import generate_many  # noqa: E402
 from charloom.models.engines import LanguageModel, Learner, create_learner, create_model  # noqa: E402
 from charloom.models.torchnet import new_network, window_model  # noqa: E402
@@ -347,6 +350,20 @@ def test_windows_are_read_alike_however_many_at_once(config, monkeypatch):
         parts, after = model.log_probs(ids, model.start(B))
         np.testing.assert_allclose(parts, whole, rtol=0, atol=1e-13)
         np.testing.assert_array_equal(after.ids, state.ids)
+
+
+@each_window
+def test_a_long_text_has_the_same_loss_however_it_is_read(config, monkeypatch):
+    monkeypatch.setattr("charloom.evaluation.LANE_LENGTH", 300)
+    ids = batch(lanes=1, length=1000)[0, 0]
+    model, reference = model_of(config), model_of(config, engine="reference")
+    state, losses = model.start(1), []
+    for before, after in pairwise(ids):
+        log_p, state = model.step(np.array([before]), state)
+        losses.append(-log_p[0, after])
+    for one in (model, reference):
+        assert evaluate(one, ids).nats == pytest.approx(np.mean(losses), rel=1e-10)
+        assert surprise(one, ids).nats == pytest.approx(losses, rel=1e-8)
 
 
 @each_mixer

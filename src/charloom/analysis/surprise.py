@@ -6,7 +6,6 @@ loss that `charloom.evaluation` measures. The unit here is a span: one character
 characters of one token.
 """
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -14,7 +13,7 @@ from numpy.typing import NDArray
 
 from charloom.data.tokenizer import Ids
 from charloom.errors import CharloomError
-from charloom.evaluation import Score, read_windows
+from charloom.evaluation import Score, read_windows, windows_for
 from charloom.formatting import line_of, nats_and_bits, percent
 from charloom.models.engines import LanguageModel
 
@@ -188,18 +187,19 @@ def find_passages(text: str, nats: Floats, first: int, count: int) -> tuple[Pass
 
 def _read(model: LanguageModel, ids: Ids) -> tuple[Floats, NDArray[np.int32], Floats]:
     """Return nats (N - 1,) of ids[1:], the likeliest ids and their probabilities (N - 1, K)."""
-    K = min(PREDICTIONS, len(model.vocabulary))
-    parts: list[Sequence[NDArray[np.number]]] = []
-    for piece in read_windows(model, ids):
-        wanted = ids[piece.places[0] + 1, None].astype(np.int64)
-        log_p = piece.log_probs[0].astype(np.float64)
+    N, K = len(ids) - 1, min(PREDICTIONS, len(model.vocabulary))
+    nats, guesses, probabilities = np.empty(N), np.empty((N, K), np.int32), np.empty((N, K))
+    cut = windows_for(model, len(ids))
+    for piece in read_windows(model, ids, cut):
+        own = piece.places >= cut.own
+        places, log_p = piece.places[own], piece.log_probs[own].astype(np.float64)
+        wanted = ids[places + 1, None].astype(np.int64)
         best = np.argpartition(-log_p, K - 1, axis=1)[:, :K]
         best = np.sort(best, axis=1)  # of equals the first
         order = np.argsort(-np.take_along_axis(log_p, best, 1), axis=1, kind="stable")
-        best = np.take_along_axis(best, order, 1)
-        p = np.exp(np.take_along_axis(log_p, best, 1))
-        parts.append((-np.take_along_axis(log_p, wanted, 1)[:, 0], best.astype(np.int32), p))
-    nats, guesses, probabilities = (np.concatenate(part) for part in zip(*parts, strict=True))
+        guesses[places] = best = np.take_along_axis(best, order, 1)
+        probabilities[places] = np.exp(np.take_along_axis(log_p, best, 1))
+        nats[places] = -np.take_along_axis(log_p, wanted, 1)[:, 0]
     return nats, guesses, probabilities
 
 

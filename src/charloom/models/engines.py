@@ -54,6 +54,19 @@ class LanguageModel(Protocol):
 
 
 @runtime_checkable
+class LooksBack(Protocol):
+    """A model that knows how far back it looks, if it is not as far as the text goes.
+
+    When a window of `context` ids is full it goes on with a new one, so what it predicts from
+    depends on where the first began; None if that does not matter, as with a recurrent network.
+    """
+
+    @property
+    def context(self) -> int | None:
+        """C: how many ids a prediction is made from, at most."""
+
+
+@runtime_checkable
 class Learner(Protocol):
     """What the training loop drives: a model with its gradients and its optimizer."""
 

@@ -28,7 +28,7 @@ class OnnxModel:
         self._session = onnxruntime.InferenceSession(contents, providers=["CPUExecutionProvider"])
         properties = self._session.get_modelmeta().custom_metadata_map
         self.vocabulary = Vocabulary.from_json(properties["vocabulary"])
-        self._context = int(properties["context"]) if "context" in properties else None
+        self.context = int(properties["context"]) if "context" in properties else None
         self._states = self._session.get_inputs()[1:]
 
     def start(self, lanes: int) -> State:
@@ -45,14 +45,14 @@ class OnnxModel:
 
     def log_probs(self, ids: Ids, state: State) -> tuple[Array, State]:
         """Read ids (B, T): (B, T, V), entry t the log-probabilities after ids[:, : t + 1]."""
-        if self._context is None:
+        if self.context is None:
             return self._run(ids, state)
         parts = []
         while ids.shape[1]:
-            if state.ids.shape[1] == self._context:
-                again = state.ids[:, -(self._context // 2) :]
+            if state.ids.shape[1] == self.context:
+                again = state.ids[:, -(self.context // 2) :]
                 state = self._run(again, self.start(len(ids)))[1]
-            room = self._context - state.ids.shape[1]
+            room = self.context - state.ids.shape[1]
             log_p, state = self._run(ids[:, :room], state)
             parts.append(log_p)
             ids = ids[:, room:]
@@ -63,5 +63,5 @@ class OnnxModel:
         names = [value.name for value in self._states]
         before = dict(zip(names, state.arrays, strict=True))
         log_p, *after = self._session.run(None, {"ids": ids} | before)
-        known = state.ids if self._context is None else np.concatenate([state.ids, ids], axis=1)
+        known = state.ids if self.context is None else np.concatenate([state.ids, ids], axis=1)
         return log_p, State(known, tuple(after))

@@ -45,6 +45,7 @@ class ReferenceTransformer:
     ) -> None:
         check_weights(weights, config, len(vocabulary))
         self.config = config
+        self.context = config.context if config.mixer == "attention" else None
         self.weights: Weights = {name: np.array(w, np.float64) for name, w in weights.items()}
         self.vocabulary = vocabulary
 

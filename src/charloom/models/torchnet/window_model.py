@@ -58,7 +58,8 @@ class WindowModel:
     def __init__(self, network: TransformerNetwork, vocabulary: Tokenizer) -> None:
         """Take a network with its weights."""
         self.network, self.vocabulary, self.config = network, vocabulary, network.config
-        self._kept = self.config.context // 2
+        self.context = self.config.context
+        self._kept = self.context // 2
         self._embedding = network.embedding
 
     def start(self, lanes: int) -> Window:
@@ -69,7 +70,7 @@ class WindowModel:
     def step(self, ids: Ids, state: Window) -> tuple[Array, Window]:
         """Read ids (B,): log-probabilities (B, V) of the next character, and the state after."""
         before, cache = state
-        if before.shape[1] == self.config.context:
+        if before.shape[1] == self.context:
             before, cache = before[:, -self._kept :], None
         known = np.concatenate([before, ids[:, None]], axis=1)
         n = before.shape[1]
@@ -90,7 +91,7 @@ class WindowModel:
 
         Raises CharloomError if an id is not in [0, V).
         """
-        (B, T), C, n = ids.shape, self.config.context, state.ids.shape[1]
+        (B, T), C, n = ids.shape, self.context, state.ids.shape[1]
         known = np.concatenate([state.ids, ids], axis=1)
         fresh = C - self._kept  # characters of a window that the one before it did not hold
         count = max(0, -(-(n + T - C) // fresh))  # windows after the first
