@@ -1,10 +1,13 @@
 import fcntl
 import multiprocessing
+import os
+import resource
+import shutil
 
 import numba
 import pytest
 
-from charloom.models.jit import _SharedFile
+from charloom.models.jit import _KEPT, _SharedFile
 
 FUNCTIONS = """
 from charloom.models.jit import kernel
@@ -66,6 +69,54 @@ def test_what_cannot_be_read_is_compiled_anew(tmp_path, call, kind, content):
     file.write_bytes(content)
     assert call() == 6
     assert file.read_bytes() != content
+
+
+@pytest.fixture
+def small_files():
+    """Let no file become larger than some bytes: Python ignores SIGXFSZ."""
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (100, before[1]))
+    yield
+    resource.setrlimit(resource.RLIMIT_FSIZE, before)
+
+
+def test_a_full_disk_keeps_nobody_from_compiling(tmp_path, call, small_files):
+    assert call() == 6
+    assert not files(tmp_path, "nbc")
+
+
+def test_a_cache_that_is_removed_on_the_way_is_done_without(tmp_path, call, monkeypatch):
+    locked = _SharedFile._locked
+
+    def removed(self):
+        shutil.rmtree(tmp_path / "cache")
+        return locked(self)
+
+    monkeypatch.setattr(_SharedFile, "_locked", removed)
+    assert call() == 6
+    monkeypatch.undo()
+
+
+def test_folders_of_other_versions_are_removed_but_for_those_used_last(tmp_path, call):
+    cache = tmp_path / "cache" / "charloom"
+    folders = [cache / f"kernels-{n:016x}" for n in range(_KEPT + 3)]
+    mine = [cache / "kernels-of-mine", cache / "models"]
+    for age, folder in enumerate([*folders, *mine]):
+        (folder / "below").mkdir(parents=True)
+        os.utime(folder, (age, age))
+    os.utime(folders[0])  # it is in use now
+    beside = cache / f"kernels-{'e' * 16}"
+    beside.symlink_to(tmp_path)
+    assert call() == 6
+    there = {*cache.iterdir()}
+    own = there - {*folders, *mine, beside}
+    assert len(own) == 1
+    assert there == {*own, folders[0], *folders[-(_KEPT - 2) :], *mine, beside}
+    (code,) = files(tmp_path, "nbc")
+    before = code.stat().st_mtime_ns
+    os.utime(*own, (0, 0))  # not used for long
+    assert call() == 6
+    assert code.stat().st_mtime_ns == before
 
 
 def _save(folder, key, barrier):

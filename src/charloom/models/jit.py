@@ -3,21 +3,25 @@
 The one file that uses what numba does not promise to keep; as it is in numba 0.61 to 0.68:
 - `_nrt=False`, a keyword of `njit`: no reference counting of arrays;
 - `Dispatcher.compile(types)`, which returns machine code to call without a look at types;
-- `Dispatcher._cache._cache_file`, an `IndexDataCacheFile`, whose files several processes share
-  safely only with a lock.
+- `Dispatcher._cache`, a `FunctionCache`, which lets an `OSError` end the program, and its
+  `_cache_file`, an `IndexDataCacheFile`, whose files several processes share safely only with a
+  lock.
 """
 
 import fcntl
 import hashlib
 import os
+import re
+import shutil
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import cache
 from pathlib import Path
+from time import time
 from typing import Any, TypeVar
 
 import numba
-from numba.core.caching import IndexDataCacheFile
+from numba.core.caching import FunctionCache, IndexDataCacheFile
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -27,6 +31,8 @@ _FASTMATH = {"nsz", "arcp", "contract", "afn", "reassoc"}
 _OPTIONS = {"error_model": "numpy", "no_cfunc_wrapper": True}
 _KERNEL = {**_OPTIONS, "fastmath": _FASTMATH, "_nrt": False}
 _SHARED = ("jit.py", "draw_kernel.py")  # what kernels of other folders are made with
+_KEPT = 16  # folders of machine code, of some megabytes: a version has three of them
+_IN_USE_SECONDS = 24 * 3600.0  # since a folder was last used: it is kept in any case
 
 
 def kernel(function: F) -> F:
@@ -70,8 +76,19 @@ def _compile(function: F, **options: Any) -> F:
         compiled: F = numba.njit(function, cache=True, nogil=True, **options)
     finally:
         numba.config.CACHE_DIR = before
+    compiled._cache.__class__ = _Cache  # type: ignore[attr-defined]
     compiled._cache._cache_file.__class__ = _SharedFile  # type: ignore[attr-defined]
     return compiled
+
+
+class _Cache(FunctionCache):  # type: ignore[misc]
+    """numba's cache of one function, which is done without where it cannot be read or written.
+
+    So it may be on a full disk, and may be removed while it is in use.
+    """
+
+    def _guard_against_spurious_io_errors(self) -> suppress:
+        return suppress(OSError)
 
 
 class _SharedFile(IndexDataCacheFile):  # type: ignore[misc]
@@ -122,5 +139,19 @@ def _cache_folder(source: Path) -> str:
     shared = (Path(__file__).parent / name for name in _SHARED)
     for path in (*sorted(source.glob("*.py")), *shared):
         digest.update(path.read_bytes())
-    base = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
-    return str(Path(base) / "charloom" / f"kernels-{digest.hexdigest()[:16]}")
+    base = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache", "charloom")
+    folder = base / f"kernels-{digest.hexdigest()[:16]}"
+    with suppress(OSError):
+        folder.mkdir(parents=True, exist_ok=True)
+        os.utime(folder)
+        _prune(base)
+    return str(folder)
+
+
+def _prune(base: Path) -> None:
+    """Remove folders of other versions, but for those used last. Raises OSError."""
+    found = (path for path in base.iterdir() if re.fullmatch("kernels-[0-9a-f]{16}", path.name))
+    used = {path: path.stat().st_mtime for path in found if not path.is_symlink()}
+    for path in sorted(used, key=lambda path: -used[path])[_KEPT:]:
+        if used[path] < time() - _IN_USE_SECONDS:
+            shutil.rmtree(path, ignore_errors=True)
