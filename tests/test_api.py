@@ -89,7 +89,7 @@ def test_a_stopped_run_is_resumed(home, monkeypatch):
 
 
 def test_a_sample_is_its_prompt_and_what_is_streamed(model):
-    settings = {"length": 500, "temperature": 0.5, "seed": 3, "stop": ["zz"]}
+    settings = {"length": 500, "temperature": 0.5, "seed": 3, "stop": ["tttt"]}
     text = model.sample("It was", **settings)
     pieces = list(model.stream("It was", **settings))
     assert "".join(pieces) == text
@@ -118,8 +118,21 @@ def test_what_is_wrong_is_refused(model, tmp_path):
     with refused("unknown-character"):
         Path("french.txt").write_text("Il était une nuit", "utf-8")
         model.evaluate("french.txt")
+    with refused("bad-setting", field="unknown"):
+        model.evaluate("french.txt", unknown="leave")
     with pytest.raises(TypeError):
         model.sample("It was", temprature=1)
+
+
+def test_unknown_characters_can_be_left_out_and_it_is_told(model):
+    Path("odd.txt").write_text(TEXT[:50] + "éü" + TEXT[50:200] + "é", "utf-8")
+    Path("even.txt").write_text(TEXT[:200])
+    with pytest.warns(UserWarning, match=r"odd\.txt: .*'é'.* 2 times.*'ü'"):
+        score = model.evaluate("odd.txt", unknown="skip")
+    assert score == model.evaluate("even.txt")
+    with pytest.warns(UserWarning, match="'é'"):
+        written = model.sample("\ufeffIté", 9, seed=1, unknown="skip")
+    assert written == model.sample("It", 9, seed=1)
 
 
 def test_without_a_validation_part_a_text_must_be_named(home, monkeypatch):

@@ -268,6 +268,64 @@ def test_sample_prints_the_text_alone_and_the_seed_decides_it(here: Path) -> Non
     assert len(json.loads(many.stdout)["texts"]) == 3
 
 
+def test_a_prompt_comes_from_a_file_or_standard_input_too(here: Path, tmp_path: Path) -> None:
+    options = ("sample", "counts", "--length", "40", "--seed", "3")
+    plain = charloom(*options, "--prompt", "It was\na").stdout
+    file = tmp_path / "prompt.txt"
+    for content in (b"It was\na", b"\xef\xbb\xbfIt was\r\na\r\n"):  # the last line end is not of it
+        file.write_bytes(content)
+        assert charloom(*options, "--prompt-file", str(file)).stdout == plain
+        with file.open() as piped:
+            assert alone(*options, "--prompt", "-", stdin=piped).stdout.decode() == plain
+    document = json.loads(charloom(*options, "--prompt", "It was\r\na", "--json").stdout)
+    assert (document["prompt"], document["texts"][0] + "\n") == ("It was\na", plain)
+    file.write_bytes(b"")
+    check(error_of(charloom(*options, "--prompt-file", str(file), status=2)), "not-text")
+    both = charloom(*options, "--prompt-file", str(file), "--prompt", "It", status=2)
+    check(error_of(both), "bad-setting", field="prompt_file")
+
+
+def test_what_makes_no_difference_to_greedy_text_is_told(here: Path) -> None:
+    greedy = ("sample", "counts", "--length", "9", "--greedy")
+    refused = charloom(*greedy, "--temperature", "0.5", status=2)
+    check(error_of(refused), "bad-setting", field="greedy")
+    assert charloom(*greedy, "--temperature", "0").stderr == charloom(*greedy).stderr == ""
+    for idle in ("--top-k", "--seed", "--count"):
+        assert idle in charloom(*greedy, idle, "3").stderr
+    assert "--top-p" in charloom(*greedy[:-1], "--temperature", "0", "--top-p", "0.5").stderr
+
+
+@pytest.mark.filterwarnings("default")
+def test_a_stop_string_that_a_run_cannot_write_is_told(here: Path) -> None:
+    result = charloom("sample", "counts", "--length", "9", "--stop", "#", "--stop", ";")
+    assert "U+0023" in result.stderr
+    assert result.stderr.count("charloom: ") == 1
+
+
+def test_characters_that_a_run_has_never_seen_are_refused_or_skipped_and_told(
+    here: Path, tmp_path: Path
+) -> None:
+    odd = tmp_path / "odd.txt"
+    odd.write_text("It was é\na dark é ☃ night", "utf-8")
+    refused = charloom("evaluate", "counts", str(odd), status=2)
+    check(error_of(refused), "unknown-character", line=1, position=7, counts={"é": 2, "☃": 1})
+    assert "U+2603 SNOWMAN" in refused.stderr
+    told = charloom("evaluate", "counts", str(odd), "--unknown", "skip", "--json")
+    assert "'é' (U+00E9 LATIN SMALL LETTER E WITH ACUTE) 2 times" in told.stderr
+    (skipped,) = json.loads(told.stdout)["scores"]
+    assert skipped.pop("skipped") == {"é": 2, "☃": 1}
+    odd.write_text("It was \na dark   night")
+    (even,) = json.loads(charloom("evaluate", "counts", str(odd), "--json").stdout)["scores"]
+    assert even.pop("skipped") == {}
+    assert skipped == even
+    options = ("sample", "counts", "--length", "9", "--seed", "1", "--prompt")
+    refused = charloom(*options, "Ité", status=2)
+    check(error_of(refused), "unknown-character", counts={"é": 1})
+    skipping = charloom(*options, "Ité", "--unknown", "skip")
+    assert skipping.stdout == charloom(*options, "It").stdout
+    assert "'é'" in skipping.stderr
+
+
 def test_sample_is_utf8_whatever_the_locale(folder: Path) -> None:
     Path("it").write_text("Ä ö ü ß — ☃\n" * 50, "utf-8")
     charloom("train", "it", "--out", "r", "--model", "ngram")

@@ -216,8 +216,8 @@ def test_only_what_may_become_a_stop_string_is_held_back(monkeypatch):
     monkeypatch.setattr(sampling, "GROW_BELOW_SECONDS", -INF)
     pieces = list(generate(Script("aababc"), SampleConfig(stop=("abc",)), "", 12))
     assert pieces == ["a", "ab"]
-    pieces = list(generate(Script("aabad"), SampleConfig(stop=("abc",)), "", 7))
-    assert pieces == ["a", "ab", "ad", "aa"]
+    pieces = list(generate(Script("aabadc"), SampleConfig(stop=("abc",)), "", 7))
+    assert pieces == ["a", "ab", "ad", "c", "a"]
 
 
 def test_one_text_that_stops_does_not_stop_the_others():
@@ -228,6 +228,7 @@ def test_one_text_that_stops_does_not_stop_the_others():
     assert len(set(map(len, texts))) > 3
 
 
+@pytest.mark.filterwarnings("ignore:the text will never end")
 @given(
     text=st.text("ab", min_size=1, max_size=30),
     stops=st.lists(st.text("ab", min_size=1, max_size=6), max_size=3),
@@ -240,3 +241,22 @@ def test_stop_strings_over_every_border_agree_with_the_definition(text, stops, l
         pieces = generate(Script(text), SampleConfig(stop=tuple(stops)), "", length)
         whole = "".join(itertools.islice(itertools.cycle(text), length))
         assert "".join(pieces) == cut(whole, stops)
+
+
+def test_a_prompt_and_stop_strings_are_read_as_a_file_is():
+    model, config = History(), SampleConfig(seed=4)
+    plain = generate_many(model, config, "ab\ncd\n", 60)
+    assert generate_many(model, config, "\ufeffab\r\ncd\r", 60) == plain
+    (ended,) = generate_many(model, SampleConfig(seed=4, stop=("\n",)), "ab", 200)
+    assert "\n" not in ended
+    assert len(ended) < 200
+    for stop in ("\r\n", "\r", "\ufeff\n"):
+        assert generate_many(model, SampleConfig(seed=4, stop=(stop,)), "ab", 200) == [ended]
+
+
+def test_a_stop_string_that_cannot_be_written_is_told_and_the_others_are_kept():
+    model = History()
+    (ended,) = generate_many(model, SampleConfig(seed=4, stop=("\n",)), "ab", 200)
+    with pytest.warns(UserWarning, match=r"U\+0023") as told:
+        found = generate_many(model, SampleConfig(seed=4, stop=("##", "\n", "a\n")), "ab", 200)
+    assert (found, len(told)) == ([ended], 1)

@@ -7,15 +7,18 @@
 >>> score = model.evaluate()
 """
 
-from collections.abc import Callable, Iterator, Sequence
+import warnings
+from collections.abc import Callable, Collection, Iterator, Sequence
 from itertools import chain
 from os import PathLike, fspath
 from pathlib import Path
 from typing import Any
 
 from charloom.config import Engine, SampleConfig
-from charloom.data.text import read_text
+from charloom.data.text import Text, read_text
 from charloom.data.token_file import map_text
+from charloom.data.unknown import OnUnknown, check_known, without
+from charloom.data.utf8 import normalized
 from charloom.errors import CharloomError
 from charloom.evaluation import Score
 from charloom.evaluation import evaluate as score_ids
@@ -99,18 +102,23 @@ class Model:
         vocabulary = self.language_model.vocabulary
         return f"Model({str(self.source)!r}, {len(vocabulary):,} {vocabulary.unit})"
 
-    def sample(self, prompt: str = "", length: int = 200, **settings: Any) -> str:
+    def sample(
+        self, prompt: str = "", length: int = 200, *, unknown: OnUnknown = "error", **settings: Any
+    ) -> str:
         """Return `prompt` and `length` generated characters; see `SampleConfig` for `settings`.
 
-        Raises CharloomError if the model does not know a character of the prompt.
+        CRLF in the prompt becomes LF. Raises CharloomError if the model has never seen one of its
+        characters; with unknown="skip" they are left out, with a warning.
 
         >>> text = model.sample("It was", length=300, temperature=0.8, seed=1)
         >>> text[:6], len(text)
         ('It was', 306)
         """
-        return "".join(self.stream(prompt, length, **settings))
+        return "".join(self.stream(prompt, length, unknown=unknown, **settings))
 
-    def stream(self, prompt: str = "", length: int = 200, **settings: Any) -> Iterator[str]:
+    def stream(
+        self, prompt: str = "", length: int = 200, *, unknown: OnUnknown = "error", **settings: Any
+    ) -> Iterator[str]:
         """Yield pieces of what `sample` returns, as they are generated.
 
         >>> for piece in model.stream("It was", length=300, seed=1):
@@ -118,12 +126,15 @@ class Model:
         It was...
         """
         config = SampleConfig(**settings)
+        text = Text.from_string(normalized(prompt), "the prompt")
+        prompt = without(text.content, self._check_known(text, unknown))
         return chain([prompt], generate(self.language_model, config, prompt, length))
 
-    def evaluate(self, source: Source | None = None) -> Score:
+    def evaluate(self, source: Source | None = None, *, unknown: OnUnknown = "error") -> Score:
         """Score a text, by default the validation part of the run's own.
 
-        `source` is a file, a folder or corpus:NAME. Raises CharloomError.
+        `source` is a file, a folder or corpus:NAME. Raises CharloomError if the model has never
+        seen one of its characters; with unknown="skip" they are left out, with a warning.
 
         >>> model.evaluate("other.txt")
         Score(nats=..., bits=..., characters=...)
@@ -131,12 +142,21 @@ class Model:
         vocabulary = self.language_model.vocabulary
         ids = None
         if source is not None:
-            ids = map_text(read_text([fspath(source)]), vocabulary)
+            text = read_text([fspath(source)])
+            ids = map_text(text, vocabulary, leave_out=self._check_known(text, unknown))
         elif isinstance(self.source, Run):
             ids = self.source.parts().validation
         if ids is None:
             raise CharloomError(f"{self!r} has no validation part: name a text", "no-text")
         return score_ids(self.language_model, ids)
+
+    def _check_known(self, text: Text, unknown: OnUnknown) -> Collection[str]:
+        """Return the characters of a text to leave out, with a warning; raises CharloomError."""
+        found = check_known(text, self.language_model.vocabulary, text.name, unknown)
+        if found is None:
+            return ()
+        warnings.warn(f"{text.name}: skipped {found}", stacklevel=3)
+        return found.counts
 
 
 def _follow(run: Run, events: Iterator[Event], on_event: Callable[[Event], object] | None) -> Run:

@@ -20,6 +20,7 @@ from charloom.analysis.inputs import HeldOut, Part, decode, shared_held_out
 from charloom.config import NgramConfig, SampleConfig
 from charloom.data.text import Text
 from charloom.data.token_file import map_text
+from charloom.data.unknown import check_known
 from charloom.data.vocabulary import Vocabulary
 from charloom.errors import CharloomError
 from charloom.evaluation import Score, evaluate
@@ -220,7 +221,9 @@ def _score(
         try:
             lines = run.metrics() if isinstance(run, Run) else []
             model = open_model(run)
-            ids = map_text(Text.from_string(held.content, held.name), model.vocabulary)
+            text = Text.from_string(held.content, held.name)
+            check_known(text, model.vocabulary, held.name)
+            ids = map_text(text, model.vocabulary)
             entries.append(
                 Entry(
                     name=name,

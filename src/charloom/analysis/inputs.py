@@ -10,9 +10,9 @@ from charloom.data.dataset import Split, fewest_characters, split_text
 from charloom.data.suffix_array import LARGEST
 from charloom.data.text import Text, read_text
 from charloom.data.tokenizer import Ids, Tokenizer
-from charloom.data.vocabulary import UnknownCharacterError
+from charloom.data.unknown import check_known
 from charloom.errors import CharloomError
-from charloom.formatting import extent, line_of, printable
+from charloom.formatting import extent, printable
 from charloom.generation.sampling import generate
 from charloom.runs.open import open_model, open_run
 from charloom.runs.run import Run
@@ -141,13 +141,8 @@ def may_have_trained_on(run: Run | None, other: Run) -> bool:
 
 
 def check_readable(name: str, tokenizer: Tokenizer, text: str) -> None:
-    """Raises CharloomError, with the line, for a character that the model `name` does not know."""
-    try:
-        tokenizer.whole(text)
-    except UnknownCharacterError as error:
-        line = line_of(text, error.position)
-        message = f"{name} cannot read the text, line {line:,}: {error}"
-        raise CharloomError(message, error.code, **error.facts, line=line) from None
+    """Raises CharloomError that names what of the text the model `name` has never seen."""
+    check_known(Text.from_string(text, name), tokenizer, f"{name} cannot read the text")
 
 
 def generated(

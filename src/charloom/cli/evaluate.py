@@ -10,20 +10,32 @@ from charloom.errors import CharloomError
 
 if TYPE_CHECKING:
     from charloom.data.tokenizer import Ids, Tokenizer
+    from charloom.data.unknown import OnUnknown
     from charloom.runs.run import Run
 
 
 @click.command()
 @click.argument("run", metavar="RUN")
 @click.argument("files", nargs=-1, metavar="[FILE]...")
+@click.option(
+    "--unknown",
+    type=click.Choice(["error", "skip"]),
+    default="error",
+    show_default=True,
+    metavar="NAME",
+    help="error or skip: what to do with characters that RUN has never seen.",
+)
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON document.")
-def evaluate(run: str, files: tuple[str, ...], as_json: bool) -> None:
+def evaluate(run: str, files: tuple[str, ...], unknown: "OnUnknown", as_json: bool) -> None:
     """Measure how well RUN predicts text that it was not trained on.
 
     Without FILE, that is the validation part of its own text, and the test part if there is one.
     FILE is a file, a folder, - for standard input, or corpus:NAME. Lower is better; figures of
     two models compare only if the text is the same. RUN can also be a folder with a causal
     language model in Hugging Face's format.
+
+    With --unknown skip, the figures are those of the text without the characters that RUN has
+    never seen; standard error says which and how many.
     """
     from charloom.evaluation import evaluate as library
     from charloom.runs.open import open_model, open_run
@@ -32,7 +44,10 @@ def evaluate(run: str, files: tuple[str, ...], as_json: bool) -> None:
     if opened is None and not files:
         raise CharloomError(f"{run} is a model without a text of its own: name a FILE", "no-text")
     model = open_model(opened or run)
-    texts = {name: _read(name, model.vocabulary) for name in files}
+    texts: dict[str, Ids] = {}
+    skipped: dict[str, dict[str, int]] = {}
+    for name in files:
+        texts[name], skipped[name] = _read(name, model.vocabulary, unknown)
     if opened is not None:
         texts = texts or _held_out(opened)
     for name, ids in texts.items():
@@ -40,7 +55,10 @@ def evaluate(run: str, files: tuple[str, ...], as_json: bool) -> None:
             raise CharloomError(f"{name} is too short to score: it needs 2 characters", "no-text")
     scores = {name: library(model, ids) for name, ids in texts.items()}
     if as_json:
-        rows = [{"text": name} | score_fields(score) for name, score in scores.items()]
+        rows = [
+            {"text": name} | score_fields(score) | {"skipped": skipped.get(name, {})}
+            for name, score in scores.items()
+        ]
         echo_json({"run": run, "scores": rows})
         return
     figures = [
@@ -62,17 +80,17 @@ def _held_out(run: "Run") -> "dict[str, Ids]":
     return texts
 
 
-def _read(name: str, vocabulary: "Tokenizer") -> "Ids":
+def _read(name: str, vocabulary: "Tokenizer", unknown: "OnUnknown") -> "tuple[Ids, dict[str, int]]":
+    """Return the ids of a text, and how often each character occurs that was skipped."""
     from charloom.data.text import read_text
     from charloom.data.token_file import map_text
-    from charloom.data.vocabulary import UnknownCharacterError
+    from charloom.data.unknown import check_known
 
     text = read_text([name])
     for note in text.notes:
         click.echo(f"charloom: {name}: {note}", err=True)
-    try:
-        return map_text(text, vocabulary)
-    except UnknownCharacterError as error:
-        line = text.head(error.position).count("\n") + 1
-        message = f"{name}, line {line:,}: {error}"
-        raise CharloomError(message, "unknown-character", **error.facts, line=line) from None
+    found = check_known(text, vocabulary, name, unknown)
+    if found is not None:
+        click.echo(f"charloom: {name}: skipped {found}", err=True)
+    skipped = found.counts if found else {}
+    return map_text(text, vocabulary, leave_out=skipped), skipped

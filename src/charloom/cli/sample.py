@@ -12,6 +12,9 @@ from charloom.errors import CharloomError
 from charloom.formatting import count
 
 if TYPE_CHECKING:
+    from charloom.data.text import Text
+    from charloom.data.tokenizer import Tokenizer
+    from charloom.data.unknown import OnUnknown
     from charloom.generation.copy_limit import CopyLimit
 
 SEPARATOR = "----"
@@ -20,7 +23,27 @@ SAMPLING = "Sampling"
 
 @click.command(cls=SectionedCommand)
 @click.argument("run", metavar="RUN")
-@option("Text", "--prompt", default="", metavar="TEXT", help="Text to continue; printed, too.")
+@option(
+    "Text",
+    "--prompt",
+    default="",
+    metavar="TEXT",
+    help="Text to continue; printed, too. - reads standard input.",
+)
+@option(
+    "Text",
+    "--prompt-file",
+    metavar="FILE",
+    help="Continue what FILE holds, up to its last line end.",
+)
+@option(
+    "Text",
+    "--unknown",
+    type=click.Choice(["error", "skip"]),
+    default="error",
+    metavar="NAME",
+    help="error or skip: what to do with characters of it that RUN has never seen.  [error]",
+)
 @option("Text", "--length", default=500, metavar="N", help="Characters to generate.  [500]")
 @option("Text", "--stop", multiple=True, metavar="TEXT", help="End before this; repeatable.")
 @option("Text", "--count", default=1, metavar="N", help="Texts, separated by ----.  [1]")
@@ -49,28 +72,27 @@ def sample(context: click.Context, /, run: str, prompt: str, as_json: bool, **va
     r"""Generate text with RUN, or with a causal language model in Hugging Face's format.
 
     Standard output has nothing but the text, as it is generated, and a line break after it.
-    To stop at the end of a line, give your shell's line break: --stop $'\n' in bash.
+    To stop at the end of a line, give your shell's line break: --stop $'\n' in bash. A line break
+    at the end of FILE or of standard input is not part of the prompt.
 
     With --max-copy, a character that would make a copied passage too long is drawn again from
     the others, and standard error says how often. A passage that begins in the prompt counts,
     too. If no other character is possible, the text ends early.
     """
-    from charloom.data.vocabulary import UnknownCharacterError
     from charloom.generation.sampling import generate, generate_many
     from charloom.runs.open import open_model
 
     length, number, most = values["length"], values["count"], values["max_copy"]
-    config = _settings(context, values["stop"], values["greedy"])
+    config = _settings(context, number)
+    text = _prompt(prompt, values["prompt_file"])
     limit = None if most is None else _limit(run, most)
     model = open_model(run)
-    try:
-        if as_json or number != 1:
-            texts = generate_many(model, config, prompt, length, number, limit)
-            texts = [prompt + text for text in texts]
-        else:
-            pieces = generate(model, config, prompt, length, limit)
-    except UnknownCharacterError as error:
-        raise CharloomError(f"--prompt: {error}", error.code, **error.facts) from None
+    prompt = _known(text, model.vocabulary, values["unknown"])
+    if as_json or number != 1:
+        texts = generate_many(model, config, prompt, length, number, limit)
+        texts = [prompt + text for text in texts]
+    else:
+        pieces = generate(model, config, prompt, length, limit)
     if as_json:
         document: dict[str, Any] = {"run": run, "prompt": prompt, "length": length}
         document |= {"settings": config, "texts": texts}
@@ -87,6 +109,31 @@ def sample(context: click.Context, /, run: str, prompt: str, as_json: bool, **va
         click.echo()
     if limit is not None:
         _tell(limit)
+
+
+def _prompt(prompt: str, file: str | None) -> "Text":
+    """Return the prompt, which a file or standard input may hold."""
+    from charloom.data.text import Text, read_text
+    from charloom.data.utf8 import normalized
+
+    if prompt and file is not None:
+        message = "--prompt and --prompt-file both say what to continue: give one"
+        raise CharloomError(message, "bad-setting", field="prompt_file")
+    if file is None and prompt != "-":
+        return Text.from_string(normalized(prompt), "--prompt")
+    text = read_text([file or "-"])
+    return Text.from_string(text.content.removesuffix("\n"), text.name)
+
+
+def _known(text: "Text", vocabulary: "Tokenizer", unknown: "OnUnknown") -> str:
+    """Return the prompt, without characters that are to be skipped."""
+    from charloom.data.unknown import check_known, without
+
+    found = check_known(text, vocabulary, text.name, unknown)
+    if found is None:
+        return text.content
+    click.echo(f"charloom: {text.name}: skipped {found}", err=True)
+    return without(text.content, found.counts)
 
 
 def _limit(run: str, most: int) -> "CopyLimit":
@@ -115,8 +162,24 @@ def _tell(limit: "CopyLimit") -> None:
     click.echo(f"charloom: {text}", err=True)
 
 
-def _settings(context: click.Context, stop: tuple[str, ...], greedy: bool) -> SampleConfig:
+def _settings(context: click.Context, number: int) -> SampleConfig:
     """Return what was given, with a seed that can be reported if none was."""
-    values: dict[str, Any] = {"seed": secrets.randbits(32), "stop": stop} | given(context)
-    fields = {name: values[name] for name in SampleConfig.__struct_fields__ if name in values}
-    return SampleConfig(**fields | ({"temperature": 0.0} if greedy else {}))
+    values = given(context)
+    if values.get("greedy"):
+        if values.get("temperature", 0.0) != 0:
+            message = "greedy is temperature 0: give one of them"
+            raise CharloomError(message, "bad-setting", field="greedy")
+        values["temperature"] = 0.0
+    idle = [
+        f"--{name}"
+        for name in ("top-k", "top-p", "min-p", "seed")
+        if name.replace("-", "_") in values
+    ]
+    idle += ["--count"] if number > 1 else []
+    if values.get("temperature") == 0 and idle:
+        told = f"at temperature 0 nothing is drawn, so {', '.join(idle)} makes no difference"
+        click.echo(f"charloom: {told}", err=True)
+    values = {"seed": secrets.randbits(32)} | values
+    return SampleConfig(
+        **{name: values[name] for name in SampleConfig.__struct_fields__ if name in values}
+    )

@@ -22,6 +22,7 @@ from charloom.data.token_file import (
     write_ids,
 )
 from charloom.data.tokenizer import Ids, Tokenizer
+from charloom.data.vocabulary import describe
 from charloom.errors import CharloomError, Code
 from charloom.files import damaged, plain_size
 from charloom.formatting import listed
@@ -222,7 +223,8 @@ class Dataset:
             message = f"{self._folder / 'ids.npy'} is {what}, and {error}"
             raise CharloomError(message, error.code, **error.facts) from None
         if unknown := self._vocabulary.unknown(text.alphabet):
-            raise damaged(self._folder / "vocabulary.json", f"the text has {unknown}")
+            problem = f"the text has {listed([*map(describe, unknown)])}"
+            raise damaged(self._folder / "vocabulary.json", problem)
         try:
             ids = write_ids(self._folder, text, self._vocabulary, text.files, tell, self._cuts)
         except CharloomError as error:

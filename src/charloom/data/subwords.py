@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from charloom.data.tokenizer import Ids
-from charloom.data.vocabulary import UnknownCharacterError, describe
+from charloom.data.vocabulary import UnknownCharacterError
 from charloom.errors import CharloomError, needs_extra
 from charloom.files import one_line
 
@@ -147,13 +147,18 @@ class Subwords:
             before = int(after[-1])
         return tuple(found)
 
-    def unknown(self, alphabet: Collection[str]) -> str:
-        """Name a character of `alphabet` that cannot be encoded; empty if all can."""
+    def unknown(self, alphabet: Collection[str]) -> tuple[str, ...]:
+        """Return the characters of `alphabet` that cannot be encoded, sorted."""
+        if self._has("".join(sorted(alphabet))):
+            return ()
+        return tuple(character for character in sorted(alphabet) if not self._has(character))
+
+    def _has(self, text: str) -> bool:
         try:
-            self.encode("".join(sorted(alphabet)))
-        except UnknownCharacterError as error:
-            return describe(error.character)
-        return ""
+            self.encode(text)
+        except UnknownCharacterError:
+            return False
+        return True
 
     def _unknown(self, text: str, ids: NDArray[np.int32]) -> UnknownCharacterError:
         told = self.decode(ids)

@@ -14,7 +14,7 @@ import hashlib
 import io
 import os
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from itertools import pairwise
 from pathlib import Path
@@ -175,16 +175,21 @@ def _pretty(checksums: Checksums) -> bytes:
 
 
 def map_text(
-    text: Text, vocabulary: Tokenizer, tell: Tell = say_nothing, cuts: Sequence[int] = ()
+    text: Text,
+    vocabulary: Tokenizer,
+    tell: Tell = say_nothing,
+    cuts: Sequence[int] = (),
+    leave_out: Collection[str] = (),
 ) -> Ids:
     """Encode a text as `write_ids` does, but into a file without a name.
 
-    Raises UnknownCharacterError and CharloomError.
+    The characters `leave_out` are left out. Raises UnknownCharacterError and CharloomError.
     """
     try:
         with tempfile.TemporaryFile() as file:
-            ids = _encode(file, text, vocabulary, cuts, None, None, tell)
-            if _digests(file, _dtype(vocabulary), vocabulary, say_nothing)[1] != text.sha256:
+            ids = _encode(file, text, vocabulary, cuts, None, None, tell, leave_out)
+            found = _digests(file, _dtype(vocabulary), vocabulary, say_nothing)[1]
+            if found != text.sha256 and not leave_out:
                 raise changed(text.name)
             return ids
     except OSError as error:
@@ -241,8 +246,10 @@ def _encode(
     begun: _Mark | None,
     mark: Path | None,
     tell: Tell,
+    leave_out: Collection[str] = (),
 ) -> Ids:
     """Write ids and header, from where `begun` says, and map them; leaves marks at `mark`."""
+    dropped = dict.fromkeys(map(ord, leave_out))
     dtype = _dtype(vocabulary)
     meter = Meter(tell, "encoding the text", _size(text, vocabulary))
     written, start = (begun.written, begun.place) if begun else (0, START)
@@ -251,7 +258,7 @@ def _encode(
     file.truncate()
     for piece, place in _pieces(text, vocabulary, cuts, start):
         try:
-            ids = vocabulary.whole(piece)
+            ids = vocabulary.whole(piece.translate(dropped) if dropped else piece)
         except UnknownCharacterError as error:
             raise UnknownCharacterError(error.character, written + error.position) from None
         file.write(ids.astype(dtype).data)

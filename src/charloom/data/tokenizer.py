@@ -64,5 +64,5 @@ class Tokenizer(Protocol):
     def find(self, ids: Ids, cuts: Sequence[int]) -> tuple[int, ...]:
         """Return where in ids (N,), a text's, each of `cuts` is, a place between characters."""
 
-    def unknown(self, alphabet: Collection[str]) -> str:
-        """Name a character of `alphabet` that cannot be encoded; empty if all can."""
+    def unknown(self, alphabet: Collection[str]) -> tuple[str, ...]:
+        """Return the characters of `alphabet` that cannot be encoded, sorted."""

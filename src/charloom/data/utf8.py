@@ -73,6 +73,11 @@ def decode(
         raise _not_text(f"{label} is empty: give a file with text in it", "empty", label)
 
 
+def normalized(text: str) -> str:
+    """Return a text as it would be read from a file: without its mark, and with LF line ends."""
+    return _with_lf(text.removeprefix("\ufeff"), Counter())
+
+
 def _with_lf(text: str, changes: Changes) -> str:
     if "\r" not in text:
         return text

@@ -94,11 +94,9 @@ class Vocabulary:
     def __len__(self) -> int:
         return len(self.characters)
 
-    def unknown(self, alphabet: Collection[str]) -> str:
-        """Name the first of `alphabet` that is not here; empty if all are."""
-        others = sorted({*alphabet} - {*self.characters})
-        more = f" and {len(others) - 1:,} more" if len(others) > 1 else ""
-        return describe(others[0]) + more if others else ""
+    def unknown(self, alphabet: Collection[str]) -> tuple[str, ...]:
+        """Return the characters of `alphabet` that are not here, sorted."""
+        return tuple(sorted({*alphabet} - {*self.characters}))
 
     def encode(self, text: str) -> NDArray[np.int32]:
         """Text of N characters -> ids (N,); raises UnknownCharacterError."""

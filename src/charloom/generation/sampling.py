@@ -7,6 +7,7 @@ depends on the number of lanes).
 """
 
 import time
+import warnings
 from collections.abc import Iterator
 from functools import partial
 from typing import Protocol, runtime_checkable
@@ -16,8 +17,11 @@ from numpy.typing import NDArray
 
 from charloom.config import SampleConfig
 from charloom.data.tokenizer import Decoder, Ids
+from charloom.data.utf8 import normalized
+from charloom.data.vocabulary import describe
 from charloom.errors import CharloomError, check_at_least
 from charloom.evaluation import Windows, read_windows
+from charloom.formatting import listed
 from charloom.generation.copy_limit import CopyLimit
 from charloom.generation.draw import draw
 from charloom.models.engines import LanguageModel, State
@@ -69,7 +73,8 @@ def generate(
     `length` counts the characters after the prompt, which is not repeated. The text ends before
     the first stop string to be complete, and where a model of tokens ends it; it is shorter than
     `length` only then, or if `limit` leaves nothing to draw. An empty prompt is a new line to the
-    model: see `Vocabulary.prompt`.
+    model: see `Vocabulary.prompt`. Prompt and stop strings are read as files are, with LF for
+    CRLF; a stop string that the model cannot write is warned of.
     Raises CharloomError: UnknownCharacterError for the prompt, what `draw` raises, and for a
     limit with a model of tokens.
     """
@@ -106,8 +111,13 @@ def _write(
         )
         raise CharloomError(message, "unsupported", field="max_copy")
     memory = limit.most if limit else 1
+    prompt, stops = normalized(prompt), tuple(filter(None, map(normalized, config.stop)))
+    for stop in stops:
+        if unknown := model.vocabulary.unknown(set(stop)):
+            message = f"the text will never end at {stop!r}: the model cannot write "
+            warnings.warn(message + listed([*map(describe, unknown)]), stacklevel=3)
     decoders = [model.vocabulary.decoder() for _ in range(count)]
-    texts = [_Text(config.stop, decoder, length, prompt, memory) for decoder in decoders]
+    texts = [_Text(stops, decoder, length, prompt, memory) for decoder in decoders]
     return _stream(model, config, model.vocabulary.prompt(prompt), texts, limit)
 
 

@@ -16,9 +16,10 @@ from charloom.data.batches import check_fits, open_batches
 from charloom.data.dataset import fewest_characters, split_text
 from charloom.data.text import Text, read_text
 from charloom.data.tokenizer import Ids, Tokenizer
-from charloom.data.vocabulary import Vocabulary
+from charloom.data.vocabulary import Vocabulary, describe
 from charloom.errors import CharloomError
 from charloom.evaluation import evaluate
+from charloom.formatting import listed
 from charloom.generation.sampling import generate
 from charloom.models.engines import Learner, create_learner, load_torchnet
 from charloom.models.weights import parameter_count
@@ -175,7 +176,7 @@ def _vocabulary(config: RunConfig, text: Text) -> Tokenizer:
         return Vocabulary.from_alphabet(text.alphabet, text.characters)
     if unknown := vocabulary.unknown(text.alphabet):
         message = (
-            f"{start} does not know {unknown} of the characters of this text: take them out, or "
+            f"{start} does not know {listed([*map(describe, unknown)])}: take them out, or "
             "train without --from"
         )
         raise CharloomError(message, "unknown-character", path=start)
