@@ -169,7 +169,8 @@ def test_neurons_are_listed_with_what_they_follow(said):
     assert {c for c in out if not c.isprintable()} == {"\n"}
     assert f"t.txt: {len(HOSTILE):,} characters" in out
     row = rf"^{first['layer']}:{first['unit']} +{first['feature']} +"
-    assert re.search(row + re.escape(f"{first['correlation']:+.3f} "), out, re.M)
+    figures = f"{first['memory']:+.3f}", f"{first['correlation']:+.3f}"
+    assert re.search(row + " +".join(map(re.escape, figures)), out, re.M)
     assert re.search(r"^1 +forget +\d+% +\d+%$", out, re.M)
     assert re.search(r"^ [+-]\d\.\d\d +\d+  .*‹", out, re.M)
     assert re.search(r"^0 +reset +\d+%", said("study", "neurons", "gru", "t.txt"), re.M)

@@ -63,7 +63,7 @@ def test_a_planted_neuron_that_counts_line_position_is_found_first(cell, unit):
     assert (first.layer, first.unit, first.name) == (0, unit, f"0:{unit}")
     assert first.feature == "position in line"
     assert first.correlation > 0.99
-    assert abs(second.correlation) < 0.9
+    assert abs(second.memory) < 0.9 < first.memory
     best = {cell.feature: cell for cell in found.by_feature}
     assert best["position in line"].unit == unit
     line = found.text.split("\n")[first.high[0].line - 1]
@@ -72,24 +72,42 @@ def test_a_planted_neuron_that_counts_line_position_is_found_first(cell, unit):
     assert found.text[first.low[0].place] == "\n"
 
 
-def test_the_feature_is_chosen_on_the_first_half_and_its_correlation_is_of_the_second():
+def partial(values, feature, text):
+    """A partial correlation by its definition: of the residuals of a regression on characters."""
+    characters = np.array([*text])[:, None] == np.array(sorted({*text}))
+    left = [y - characters @ np.linalg.lstsq(characters, y)[0] for y in (values, feature)]
+    return np.corrcoef(*left)[0, 1] if np.abs(left[1]).max() > 1e-9 else 0.0
+
+
+def test_the_feature_is_chosen_on_the_first_half_and_the_figures_are_of_the_second():
     model, text = ReferenceModel(*network("lstm"), VOCABULARY), prose(3)
     found = neurons(model, text, top=12)
     told = features(text)
     half = len(text) // 2
     for cell in found.top:
         values = found.values(cell).astype(float)
-        first = {n: np.corrcoef(values[:half], told[n][:half])[0, 1] for n in found.features}
+        first = {n: partial(values[:half], told[n][:half], text[:half]) for n in found.features}
         second = {n: np.corrcoef(values[half:], told[n][half:])[0, 1] for n in found.features}
         assert cell.feature == max(first, key=lambda name: abs(first[name]))
-        assert cell.chosen == pytest.approx(first[cell.feature])
+        assert cell.chosen == pytest.approx(first[cell.feature], abs=1e-6)
+        memory = partial(values[half:], told[cell.feature][half:], text[half:])
+        assert cell.memory == pytest.approx(memory, abs=1e-6)
         assert cell.correlation == pytest.approx(second[cell.feature])
         assert cell.correlations == pytest.approx(second)
         assert (cell.mean, cell.deviation) == pytest.approx((values.mean(), values.std()))
     ranks = [abs(cell.chosen) for cell in found.top]
     assert ranks == sorted(ranks, reverse=True)
-    assert found.responding == sum(abs(cell.correlation) >= 0.5 for cell in found.top)
     assert found.count == len(found.top) == 12
+
+
+def test_a_cell_that_follows_the_character_read_remembers_nothing():
+    found = neurons(planted("lstm", 7), prose(), top=12)
+    best = {cell.feature: cell for cell in found.by_feature}
+    assert {best[name].memory for name in ("space", "new line", "vowel", "digit")} == {0.0}
+    assert abs(best["space"].correlation) > 0.3
+    assert best["position in line"].memory > 0.99
+    assert all(abs(cell.correlations[cell.feature]) <= 1 for cell in found.top)
+    assert "space" not in {cell.feature for cell in found.top}
 
 
 def test_what_drives_a_cell_are_its_highest_and_lowest_places_apart():

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from charloom.analysis.novelty import chance_length, novelty
+from charloom.analysis.novelty import chance_length, copied, novelty
 from charloom.data.known_texts import load_corpus
 from expect import refused
 
@@ -127,6 +127,20 @@ def test_one_long_copy_is_enough(constitution):
     assert found.compared == 600
     assert not found.more_at
     assert found.copies_more
+
+
+@given(st.text("ab\n", max_size=60), st.text("abc\n", max_size=60), st.integers(1, 9))
+def test_what_is_marked_as_copied_is_as_long_as_it_can_be_and_nothing_is_missed(text, source, n):
+    place = 0
+    for copy in copied(text, source, n):
+        before, end = text[place : copy.start], copy.start + copy.length
+        assert copy.passage == text[copy.start : end] == source[copy.offset :][: copy.length]
+        assert copy.length >= n
+        assert end == len(text) or text[copy.start : end + 1] not in source
+        assert not any(text[k : k + n] in source for k in range(place, copy.start)), before
+        assert copy.line == source.count("\n", 0, copy.offset) + 1
+        place = end
+    assert not any(text[k : k + n] in source for k in range(place, len(text) - n + 1))
 
 
 def test_without_human_text_nothing_is_judged():

@@ -7,6 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from charloom.analysis.surprise import (
+    CONTEXT_LENGTH,
     MAX_WIDENING,
     PASSAGE_LENGTH,
     difference,
@@ -148,6 +149,31 @@ def test_passages_lie_in_the_text_and_apart(text, count, data):
     ordered = sorted(found, key=lambda p: p.start)
     assert all(a.end <= b.start for a, b in pairwise(ordered))
     assert [p.nats for p in found] == sorted((p.nats for p in found), reverse=True)
+
+
+@given(st.text(alphabet="ab \n", min_size=2, max_size=60), st.integers(0, 5))
+def test_words_are_whole_and_their_nats_add_up(text, seed):
+    found = surprise(lstm(seed), text)
+    starts, nats = found.words()
+    words = [text[start:end] for start, end in pairwise(starts)]
+    assert "".join(words) == text
+    assert all(len(word.split()) == 1 for word in words[1:])
+    assert not any(word[0].isspace() for word in words[1:])
+    assert nats.sum() == pytest.approx(found.nats.sum())
+    last = len(words[-1])
+    assert nats[-1] == pytest.approx(found.by_character()[-last:].sum())
+
+
+def test_what_is_around_a_passage_has_whole_words():
+    sentence = "Congress shall make no law respecting an establishment of religion or"
+    text, words = " ".join([sentence] * 9), {*sentence.split()}
+    for start in range(60, 120):
+        nats = np.zeros(len(text))
+        nats[start : start + PASSAGE_LENGTH] = 1
+        (passage,) = find_passages(text, nats, 0, 1)
+        around = passage.before + passage.after
+        assert {*around.split()} <= words, around
+        assert len(around) > CONTEXT_LENGTH
 
 
 def test_two_models_on_one_text():

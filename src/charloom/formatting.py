@@ -11,6 +11,7 @@ from charloom.config import (
 )
 
 LN2 = 0.6931471805599453
+LONGEST_PIECE = 15  # characters of a word that may be left out at an end
 
 
 def duration(seconds: float) -> str:
@@ -40,6 +41,29 @@ def extent(name: str, read: int, whole: int) -> str:
 def line_of(text: str, place: int) -> int:
     """Return the number of the line that a place in a text is in; the first is 1."""
     return text.count("\n", 0, place) + 1
+
+
+def whole_words(text: str, start: int, end: int) -> tuple[int, int]:
+    """Return a stretch [start, end) of a text without the pieces of words that its ends cut off.
+
+    A piece of more than 15 characters stays: there are writings without white space.
+    """
+    first, last = start, end
+    if _cuts_word(text, start):
+        first += _piece(text[start:end])
+    if _cuts_word(text, end):
+        last -= _piece(text[first:end][::-1])
+    return first, last
+
+
+def _cuts_word(text: str, place: int) -> bool:
+    return 0 < place < len(text) and not any(map(str.isspace, text[place - 1 : place + 1]))
+
+
+def _piece(text: str) -> int:
+    """Return how long the piece of a word that a text begins with is, with the space behind it."""
+    spaces = (i for i, c in enumerate(text[: LONGEST_PIECE + 1]) if c.isspace())
+    return next(spaces, -1) + 1
 
 
 def speed(per_second: float) -> str:

@@ -5,6 +5,10 @@ some that count along a line or are on inside quotes. Here they are found by Pea
 with simple features of the text (for a yes-or-no feature the point-biserial one). Each cell's
 feature is chosen on the first half of the text. The best of so many correlations is too high by
 chance, so the one reported is that on the second half.
+
+A cell that follows spaces or vowels remembers nothing: the character just read tells as much. So
+cells are ranked by memory: their correlation with a feature among the places of one character,
+after its mean there is taken from both (a partial correlation). It is 0 for such a feature.
 """
 
 from collections.abc import Iterator
@@ -15,8 +19,9 @@ from numpy.typing import NDArray
 
 from charloom.analysis.activations import States, is_recurrent, not_recurrent, read_states
 from charloom.analysis.text_features import features, varies
+from charloom.data.tokenizer import Ids
 from charloom.errors import CharloomError
-from charloom.formatting import line_of
+from charloom.formatting import line_of, whole_words
 from charloom.models.engines import LanguageModel
 from charloom.runs.open import open_model
 from charloom.runs.run import Run
@@ -30,7 +35,7 @@ GATE_NAMES = {"i": "input", "f": "forget", "o": "output", "r": "reset", "z": "up
 CHUNK_LENGTH = 2**14  # characters correlated at once
 
 Floats = NDArray[np.float64]
-Values = NDArray[np.float16]
+Values = NDArray[np.float16 | np.float32]
 
 
 @dataclass(frozen=True)
@@ -51,18 +56,20 @@ class Drive:
 
 @dataclass(frozen=True)
 class Cell:
-    """A unit of a layer, both counted from 0, and the feature that it correlates with most.
+    """A unit of a layer, both counted from 0, and the feature that it follows.
 
-    `chosen` is the correlation on the first half of the text, by which the feature was chosen,
-    and `correlation` that on the second; `correlations` are those on the second with every
-    feature. `high` and `low` are where it is highest and lowest, `mean` and `deviation` those of
-    the whole text.
+    `memory` is its correlation with the feature among places of the same character, `correlation`
+    that among all places, both on the second half of the text. By `chosen` the two were brought
+    together: the memory on the first half, or, for a feature that the character read tells, the
+    correlation. `correlations` are those on the second half with every feature. `high` and `low`
+    are where it is highest and lowest, `mean` and `deviation` those of the whole text.
     """
 
     layer: int
     unit: int
     feature: str
     chosen: float
+    memory: float
     correlation: float
     correlations: dict[str, float]
     mean: float
@@ -96,11 +103,13 @@ class Gate:
 
 @dataclass(frozen=True)
 class Neurons:
-    """The cells of a model on one text: the `top` ones, and the best one for each feature.
+    """The cells of a model on one text: those of most memory, and the best one for each feature.
 
-    `features` are those that vary enough in this text, `absent` the others. Of `count` cells,
-    `responding` have a correlation of at least 0.5, or at most -0.5, with their feature on the
-    second half of the text. `states` are those of every cell.
+    `top` are ranked by their memory on the first half of the text, each with the feature that it
+    remembers best; `by_feature` has the cell that was chosen for each feature. `features` are
+    those that vary enough in this text, `absent` the others. Of `count` cells, `responding` have a
+    correlation of at least 0.5, or at most -0.5, with some feature, chosen on the first half of
+    the text and measured on the second. `states` are those of every cell.
     """
 
     text: str
@@ -119,7 +128,7 @@ class Neurons:
 
 
 def neurons(run: Run | LanguageModel, text: str, top: int = 10) -> Neurons:
-    """Read a text with a recurrent network, and rank its cells by their correlation with features.
+    """Read a text with a recurrent network, and rank its cells by what they remember of it.
 
     A model must be one of the reference engine, which also opens runs of the others. An LSTM's
     cell is tanh(c), as in the paper, any other's h. Raises CharloomError for a model that is not
@@ -129,7 +138,8 @@ def neurons(run: Run | LanguageModel, text: str, top: int = 10) -> Neurons:
     if isinstance(run, Run) and not is_recurrent(run.config.model):
         raise not_recurrent()
     model = open_model(run, "reference") if isinstance(run, Run) else run
-    states = read_states(model, model.vocabulary.whole(text))
+    ids = model.vocabulary.whole(text)
+    states = read_states(model, ids)
     half = len(text) // 2
     halves = slice(0, half), slice(half, len(text))
     named = features(text)
@@ -142,10 +152,15 @@ def neurons(run: Run | LanguageModel, text: str, top: int = 10) -> Neurons:
         raise CharloomError(message, "no-text", characters=len(text))
     targets = np.stack([named[name] for name in usable], axis=1)  # (N, F)
     first, second = (correlations(states.values[part], targets[part]) for part in halves)
-    choice = np.abs(first).argmax(axis=1)
+    memories = [memory(states.values[part], targets[part], ids[part]) for part in halves]
+    remembered = memories[0].any(axis=0)  # features that the character read does not tell
+    ranked = np.where(remembered, memories[0], 0.0 if remembered.any() else first)
+    choice = np.abs(ranked).argmax(axis=1)
     each = np.arange(len(choice))
-    order = np.argsort(-np.abs(first[each, choice]), kind="stable")
-    best = np.abs(first).argmax(axis=0)  # the cell for each feature
+    order = np.argsort(-np.abs(ranked[each, choice]), kind="stable")
+    chosen = np.where(remembered, memories[0], first)
+    best = np.abs(chosen).argmax(axis=0)  # the cell for each feature
+    follows = np.abs(first).argmax(axis=1)
 
     def cell(place: int, feature: int) -> Cell:
         values = states.values[:, place].astype(np.float64)
@@ -154,7 +169,8 @@ def neurons(run: Run | LanguageModel, text: str, top: int = 10) -> Neurons:
             layer,
             unit,
             usable[feature],
-            float(first[place, feature]),
+            float(chosen[place, feature]),
+            float(memories[1][place, feature]),
             float(second[place, feature]),
             dict(zip(usable, second[place].tolist(), strict=True)),
             float(values.mean()),
@@ -171,7 +187,7 @@ def neurons(run: Run | LanguageModel, text: str, top: int = 10) -> Neurons:
         tuple(cell(place, int(choice[place])) for place in order[:top].tolist()),
         tuple(cell(place, feature) for feature, place in enumerate(best.tolist())),
         len(choice),
-        int((np.abs(second[each, choice]) >= RESPONDING_CORRELATION).sum()),
+        int((np.abs(second[each, follows]) >= RESPONDING_CORRELATION).sum()),
         tuple(
             Gate(layer, name, left[layer], states.right[name][layer])
             for layer in range(states.layers)
@@ -198,6 +214,21 @@ def correlations(values: Values, targets: Floats) -> Floats:
     return found
 
 
+def memory(values: Values, targets: Floats, ids: Ids) -> Floats:
+    """Return the partial correlation (C, F) of cells (n, C) and features (n, F), given ids (n,).
+
+    That is the correlation of what is left of both when the mean among the places of the same
+    character is taken from each.
+    """
+    values, targets = values.astype(np.float32), targets.copy()
+    for character in np.unique(ids):
+        here = ids == character
+        values[here] -= values[here].mean(axis=0, dtype=np.float64)
+        targets[here] -= targets[here].mean(axis=0)
+    targets[:, np.abs(targets).max(axis=0, initial=0) < 1e-9] = 0  # what rounding has left
+    return correlations(values, targets)
+
+
 def _drives(text: str, values: Floats, sign: int) -> Iterator[Drive]:
     """Yield where `sign` times the cell is highest, then where it is highest far from there.
 
@@ -209,7 +240,8 @@ def _drives(text: str, values: Floats, sign: int) -> Iterator[Drive]:
         place = int(left.argmax())
         if left[place] == -np.inf:
             return
-        start, end = max(0, place - BEFORE), place + AFTER
+        start, _ = whole_words(text, max(0, place - BEFORE), place)
+        _, end = whole_words(text, place + 1, min(len(text), place + 1 + AFTER))
         shown = tuple(values[start:end].tolist())
         line, value = line_of(text, place), float(values[place])
         yield Drive(place, line, start, text[start:end], shown, value)

@@ -6,6 +6,7 @@ Data?": the share of n-grams that are not in the source, beside the same share i
 
 import math
 from collections import Counter
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -22,6 +23,7 @@ SHOWN_LENGTHS = (1, 2, 3, 4, 5, 8, 10, 15, 20, 30, 50)  # of n-grams
 JUDGED_LENGTHS = (10, 15, 20, 30, 50)  # of n-grams, longer than most words
 SHARE_FACTOR, SHARE_MARGIN = 1.5, 0.05  # of the copied share against the human one
 LENGTH_FACTOR, LENGTH_MARGIN = 2, 10  # the longest copy exceeds the human one by both
+MARKED_LENGTH = 20  # characters that a passage has at least to be marked as copied: some words
 _SEPARATOR = "\ud800"  # half a character: no text has it
 
 
@@ -113,6 +115,28 @@ def novelty(text: str, source: str, human: str | None = None) -> Novelty:
     as_much = np.minimum(own[: len(people)], np.arange(len(people), 0, -1))
     compared = int(as_much.max())
     return Novelty(len(source), _profile(own), copies, chance, _profile(theirs), compared)
+
+
+def copied(text: str, source: str, least: int = MARKED_LENGTH) -> Iterator[Copy]:
+    """Yield the passages of at least `least` characters that the source holds too, in order.
+
+    Each is the longest from its first character on, and the next begins after its end. It is for
+    a short text: the source is searched for each place of it.
+    """
+    place = 0
+    while place + least <= len(text):
+        length, offset = least, source.find(text[place : place + least])
+        if offset < 0:
+            place += 1
+            continue
+        while place + length < len(text):
+            further = source.find(text[place : place + length + 1], offset)
+            if further < 0:
+                break
+            length, offset = length + 1, further
+        passage = text[place : place + length]
+        yield Copy(place, length, offset, line_of(source, offset), passage)
+        place += length
 
 
 def verdict(found: Novelty) -> str:

@@ -6,6 +6,7 @@ loss that `charloom.evaluation` measures. The unit here is a span: one character
 characters of one token.
 """
 
+import re
 from dataclasses import dataclass
 
 import numpy as np
@@ -14,13 +15,14 @@ from numpy.typing import NDArray
 from charloom.data.tokenizer import Ids
 from charloom.errors import CharloomError
 from charloom.evaluation import Score, read_windows, windows_for
-from charloom.formatting import line_of, nats_and_bits, percent
+from charloom.formatting import line_of, nats_and_bits, percent, whole_words
 from charloom.models.engines import LanguageModel
 
 PREDICTIONS = 5  # the likeliest, kept for each span
 PASSAGE_LENGTH = 24  # characters, before a passage is widened to whole words
 MAX_WIDENING = 12  # characters, at each end
 CONTEXT_LENGTH = 48  # characters before and after a passage
+_WORD = re.compile(r"\S+\s*|\s+")
 MAX_NATS = 100.0  # of a character when passages are ranked; an impossible one has infinitely many
 
 Floats = NDArray[np.float64]
@@ -79,6 +81,15 @@ class Surprise:
         """Return nats (characters,); those of a token are shared evenly among its characters."""
         lengths = np.diff(self.starts)
         return np.repeat(self.nats / lengths, lengths)
+
+    def words(self) -> tuple[NDArray[np.intp], Floats]:
+        """Return where each word begins (W + 1,), and the end; and the nats (W,) of each.
+
+        A word has the white space behind it, so that the sum is that of all characters.
+        """
+        starts = [found.start() for found in _WORD.finditer(self.text)]
+        nats = np.append(np.zeros(int(self.starts[0])), self.by_character())
+        return np.array([*starts, len(self.text)]), np.add.reduceat(nats, starts)
 
 
 @dataclass(frozen=True)
@@ -218,6 +229,11 @@ def _whole_words(text: str, start: int, end: int, first: int) -> tuple[int, int]
 
 
 def _passage(text: str, nats: Floats, start: int, end: int) -> Passage:
-    before, after = text[max(0, start - CONTEXT_LENGTH) : start], text[end : end + CONTEXT_LENGTH]
+    """Return the stretch [start, end) of a text with some whole words around it."""
+    low, high = max(0, start - CONTEXT_LENGTH), min(len(text), end + CONTEXT_LENGTH)
+    before, after = (
+        text[whole_words(text, low, start)[0] : start],
+        text[end : whole_words(text, end, high)[1]],
+    )
     mean = float(nats.mean())
     return Passage(start, end, line_of(text, start), before, text[start:end], after, mean)

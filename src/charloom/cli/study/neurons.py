@@ -34,11 +34,13 @@ def neurons(
     """Find cells of RUN, a recurrent network, that respond to features of TEXT.
 
     TEXT is a file, a folder, - for standard input, or corpus:NAME; by default it is what RUN held
-    out of training. Cells are ranked by their correlation with simple features: the position in
-    the line and in the word, line breaks, quotes, brackets, capitals and others. The feature of a
-    cell is chosen on the first half of the text, and its correlation measured on the second. Then
-    come the passages where each cell is highest and lowest, and how often gates are nearly closed
-    or open. After Karpathy, Johnson & Fei-Fei 2015, arXiv 1506.02078.
+    out of training. Features are the position in the line and in the word, line breaks, quotes,
+    brackets, capitals and others. Cells are ranked by memory: their correlation with a feature
+    among the places of one character, which the character read cannot explain. For spaces or
+    vowels it is 0. A cell's feature is chosen on the first half of the text, and its memory and
+    correlation are measured on the second. Then come the passages where each cell is highest and
+    lowest, and how often gates are nearly closed or open. After Karpathy, Johnson & Fei-Fei 2015,
+    arXiv 1506.02078.
     """
     from charloom.analysis.activations import not_recurrent
     from charloom.analysis.inputs import check_readable
@@ -92,23 +94,23 @@ def _document(run: str, label: str, found: "Neurons") -> dict[str, Any]:
 
 def _show(found: "Neurons") -> None:
     rows = [
-        (c.name, c.feature, f"{c.correlation:+.3f}", f"{c.chosen:+.3f}", f"{c.mean:+.2f}")
+        (c.name, c.feature, f"{c.memory:+.3f}", f"{c.correlation:+.3f}", f"{c.mean:+.2f}")
         for c in found.top
     ]
-    header = ("cell", "feature", "correlation", "first half", f"mean {found.states.name}")
+    header = ("cell", "feature", "memory", "correlation", f"mean {found.states.name}")
     click.echo(table(header, rows, left=2))
     shown = {cell.feature for cell in found.top}
     others = [c for c in found.by_feature if c.feature not in shown]
     if others:
-        cells = [(c.name, c.feature, f"{c.correlation:+.3f}") for c in others]
+        cells = [(c.name, c.feature, f"{c.memory:+.3f}", f"{c.correlation:+.3f}") for c in others]
         click.echo("\nBest cells for the other features")
-        click.echo(table(("cell", "feature", "correlation"), cells, left=2))
+        click.echo(table(("cell", "feature", "memory", "correlation"), cells, left=2))
     if found.absent:
         click.echo(f"Too rare or too common in this text: {', '.join(found.absent)}.")
     click.echo(
         f"\n{found.responding:,} of {count(found.count, 'cell')} have a correlation of at least "
-        "0.5 or at most -0.5 with their feature.\nFeatures were chosen on the first half of the "
-        "text, correlations are of the second."
+        "0.5 or at most -0.5 with a feature.\nFeatures were chosen on the first half of the text; "
+        "the figures are of the second."
     )
     click.echo(f"\nWhere each cell is highest and lowest: {found.states.name}, line, text")
     for cell in found.top:
