@@ -113,7 +113,8 @@ def test_training_prints_its_losses_and_what_to_do_next(
     assert float(bits) == pytest.approx(float(nats) / 0.693147, abs=0.002)
     ended = next(i for i, line in enumerate(lines) if line.startswith("Done: 20 steps in 0:"))
     assert re.search(loss, lines[ended + 1])
-    assert lines[ended + 2].endswith(" runs/novel-lstm")
+    assert lines[ended + 2].endswith("--iterations 40.")
+    assert lines[ended + 3].endswith(" runs/novel-lstm")
     assert [line.split()[:2] for line in lines[-2:]] == [
         ["charloom", "sample"],
         ["charloom", "runs"],
@@ -407,6 +408,8 @@ def test_runs_lists_and_shows(here: Path) -> None:
     shown = charloom("runs", "show", "run").stdout
     assert "3,650 parameters" in label(shown, "model")
     assert f"{rows['run']['validation']:.3f} nats" in label(shown, "validation")
+    advice = json.loads(charloom("runs", "show", "run", "--json").stdout)["advice"]
+    assert advice["text"] in shown
 
 
 LONG = ("train", "novel.txt", "--iterations", "300", *TINY)

@@ -5,9 +5,11 @@ import shutil
 import pytest
 
 from charloom.analysis.diagnosis import diagnose
-from charloom.config import ModelConfig, NgramConfig, replace
+from charloom.config import NgramConfig, replace
+from charloom.training.advice import Facts, advise, facts_of
 from charloom.training.planning import new_run
-from small_runs import OFTEN, STEPS, TRAIN, config_of, played, write_text
+from charloom.training.trend import Evaluation
+from small_runs import NEVER, OFTEN, STEPS, TRAIN, config_of, played, stopped, write_text
 
 TIMED = replace(TRAIN, minutes=3.0, iterations=100, schedule="cosine", clip_norm=None)
 
@@ -16,14 +18,14 @@ TIMED = replace(TRAIN, minutes=3.0, iterations=100, schedule="cosine", clip_norm
 def make(tmp_path):
     """Return what makes a run of some losses: (training, held-out) at every tenth step."""
 
-    def make(*losses, train=TIMED, characters=10_000, **more):
+    def make(*losses, train=TIMED, characters=10_000, seconds=180.0, **more):
         shutil.rmtree(tmp_path / "run", ignore_errors=True)
         run = new_run(tmp_path / "run", config_of(write_text(tmp_path), train=train))
         lines = [
             {
                 "step": 10 * (k + 1),
                 "characters": characters * (k + 1) // len(losses),
-                "seconds": 20.0 * (k + 1),
+                "seconds": seconds * (k + 1) / len(losses),
                 "loss": training,
             }
             | ({} if held_out is None else {"validation": held_out})
@@ -41,107 +43,108 @@ def figures(text):
     return re.findall(r"\d+(?:\.\d+)?", text)
 
 
-def found(run):
-    return {finding.name: finding for finding in diagnose(run)}
+def names(run):
+    return [finding.name for finding in diagnose(run)]
+
+
+FALLING = ((3.0, 2.9), (2.5, 2.4), (2.2, 2.1), (2.0, 1.9), (1.9, 1.8), (1.8, 1.7))
+
+
+def test_the_facts_of_a_run_are_those_of_its_files(make):
+    back = [{"at": 30, "to": 20, "loss": "nan"}, {"at": 28, "to": 20, "loss": "nan"}]
+    found = facts_of(make((2.0, None), (1.5, 1.6), characters=722, setbacks=back))
+    assert found == Facts(
+        seen=(Evaluation(20, 3.0, 1.6, 1.75),),
+        characters=390,
+        held_out=39,
+        step=20,
+        minutes=3.0,
+        used=3.0,
+        iterations=100,
+        read=722 / 351,
+        rate=0.2,
+        setbacks=((30, 20), (28, 20)),
+        larger="--hidden 8",
+    )
+    assert not facts_of(make()).finished
+
+
+def test_the_first_finding_is_what_training_said_at_its_end(make):
+    for losses in (FALLING, FALLING[::-1], FALLING[:2], ()):
+        run = make(*losses)
+        assert diagnose(run)[0] == advise(facts_of(run))
 
 
 def test_what_still_falls_needs_more_time(make):
-    seen = found(make((3.0, 2.9), (2.5, 2.4), (2.2, 2.1), (2.0, 1.9), (1.9, 1.8), (1.8, 1.7)))
-    assert seen.keys() == {"improving", "balanced"}
-    improving = seen["improving"]
-    assert improving.tone == "advice"
+    run = make(*FALLING)
+    (improving,) = diagnose(run)
+    assert (improving.name, improving.tone) == ("improving", "advice")
     assert "--minutes 10." in improving.advice
-    assert figures(improving.text) == ["19", "2.100", "1.700", "2.453"]
-    assert improving.figures == pytest.approx({"half": 2.1, "last": 1.7, "fallen": 1 - 1.7 / 2.1})
+    assert figures(improving.text) == ["19"]
+    assert improving.figures["half"] == 2.1
+    assert improving.figures["last"] == 1.7
 
 
-def test_what_has_no_minutes_is_given_more_steps(make):
-    train = replace(TRAIN, iterations=60)
-    seen = found(make(*((4 - k / 3, 4 - k / 3) for k in range(6)), train=train))
-    assert "--iterations 120." in seen["improving"].advice
+@pytest.mark.parametrize(
+    ("train", "characters", "seconds", "finished"),
+    [
+        (TIMED, 500, 180.0, True),
+        (TIMED, 500, 175.0, True),
+        (TIMED, 500, 100.0, False),
+        (replace(TIMED, epochs=50.0), 50 * 351, 20.0, True),  # the minutes were not needed
+        (replace(TRAIN, iterations=60), 500, 20.0, True),
+        (replace(TRAIN, iterations=61), 500, 20.0, False),
+        (replace(TRAIN, iterations=None, epochs=3.0), 3 * 351, 20.0, True),
+        (replace(TRAIN, iterations=None, epochs=4.0), 3 * 351, 20.0, False),
+    ],
+)
+def test_whether_a_run_is_at_its_end_is_known_without_its_trainer(
+    make, train, characters, seconds, finished
+):
+    run = make(*FALLING, train=train, characters=characters, seconds=seconds)
+    assert facts_of(run).finished is finished
+    assert (names(run) == ["stopped"]) is not finished
 
 
-def test_what_has_turned_learned_by_heart(make):
-    seen = found(make((2.0, 2.0), (1.5, 1.5), (1.0, 1.6), (0.8, 1.8), (0.6, 2.0)))
-    assert seen.keys() == {"turned", "overfitting"}
-    assert figures(seen["turned"].text)[:3] == ["20", "1.500", "2.164"]
-    assert seen["turned"].figures == {"best": 1.5, "best_step": 20, "last": 2.0}
-    assert "233" in figures(seen["overfitting"].text)
-    assert "--dropout 0.4" in seen["overfitting"].advice
-    assert {finding.tone for finding in seen.values()} == {"warning"}
-
-
-def test_what_is_level_and_apart_knows_parts_by_heart(make):
-    seen = found(make((2.0, 2.0), (1.2, 1.51), (1.1, 1.5), (1.1, 1.5), (1.1, 1.5), (1.1, 1.5)))
-    assert seen.keys() == {"level", "overfitting"}
-
-
-def test_what_is_level_and_close_together_is_too_small(make):
-    seen = found(make((2.0, 2.0), (1.5, 1.5), (1.5, 1.5), (1.5, 1.5), (1.5, 1.5), (1.5, 1.5)))
-    assert seen.keys() == {"level", "underfitting"}
-    assert "--hidden 8" in seen["underfitting"].advice
-    assert seen["underfitting"].figures["characters"] == 390
+def test_a_run_that_was_interrupted_can_go_on(tmp_path):
+    run = stopped(tmp_path / "run", config_of(write_text(tmp_path), watch=NEVER), 5)
+    (finding,) = diagnose(run)
+    assert finding.name == "stopped"
+    assert figures(finding.text) == [str(facts_of(run).step), str(STEPS)]
 
 
 def test_a_loss_that_swings_has_too_high_a_rate(make):
     values = (3.0, 2.0, 2.4, 1.9, 2.3, 1.8, 1.7)
-    seen = found(make(*((v, v) for v in values)))
-    assert figures(seen["swings"].text) == ["2", "6", "50"]
-    assert "--learning-rate 0.1)" in seen["swings"].advice
-    calm = found(make(*((v, v) for v in (3.0, 2.0, 1.9, 1.91, 1.8, 1.7))))
-    assert "swings" not in calm
+    _, swings = diagnose(make(*((v, v) for v in values)))
+    assert swings.name == "swings"
+    assert figures(swings.text) == ["2", "6", "50"]
+    assert "--learning-rate 0.1." in swings.advice
+    assert "swings" not in names(make(*((v, v) for v in (3.0, 2.0, 1.9, 1.91, 1.8, 1.7))))
 
 
 def test_setbacks_are_told_with_the_rate_to_begin_with(make):
     back = [{"at": 30, "to": 20, "loss": "nan"}, {"at": 28, "to": 20, "loss": "nan"}]
-    seen = found(make((2.0, None), (1.5, 1.5), setbacks=back))
-    assert figures(seen["setbacks"].text) == ["2", "30", "20", "28", "20"]
-    assert "--learning-rate 0.05" in seen["setbacks"].advice
-    assert "--clip-norm 1." in seen["setbacks"].advice
-    assert diagnose_first(seen) == "setbacks"
+    (finding,) = diagnose(make((2.0, None), (1.5, 1.5), (1.6, 1.6), setbacks=back))
+    assert finding.name == "setbacks"
+    assert figures(finding.text) == ["2", "30", "20", "28", "20"]
+    assert "--learning-rate 0.05." in finding.advice
 
 
-def diagnose_first(seen):
-    return next(iter(seen))
-
-
-def test_what_was_not_measured_is_said(make):
-    seen = found(make((2.0, None), (1.5, None)))
-    assert diagnose_first(seen) == "unmeasured"
-    assert "charloom evaluate" in seen["unmeasured"].advice
-
-
-def test_what_was_stopped_can_go_on(make):
-    seen = found(make((2.0, 2.0), (1.5, 1.5), train=replace(TRAIN, iterations=99)))
-    assert figures(seen["stopped"].text) == ["20", "99"]
-
-
-def test_a_text_that_was_not_read_through_is_said(make):
-    seen = found(make((2.0, 2.0), (1.5, 1.5), characters=200))
-    assert figures(seen["unread"].text) == ["57"]
+def test_what_could_not_be_held_out_is_told_from_what_was_not(make, tmp_path):
+    assert "stopped" in names(make())
+    run = make((2.0, None), (1.5, None))
+    assert names(run) == ["no-curve"]
+    run.config = replace(run.config, data=replace(run.config.data, validation=0.0))
+    assert names(run) == ["unmeasured"]
+    run.config = replace(run.config, data=replace(run.config.data, validation=0.01))
+    assert names(run) == ["too-little-text"]
 
 
 def test_losses_that_json_does_not_know_break_nothing(make):
-    values = [(2.0, 2.0), (None, None), (1.5, float("inf"))]
-    run = make(*[(t, h) for t, h in values])
+    run = make((2.0, 2.0), (None, None), (1.5, float("inf")))
     text = (run.path / "metrics.jsonl").read_text().replace("Infinity", "null")
     (run.path / "metrics.jsonl").write_text(text + '{"step": 99}\n')
     assert diagnose(run)
-
-
-def test_too_few_looks_tell_nothing(make):
-    seen = found(make((2.0, 2.5)))
-    assert seen.keys() == {"overfitting"}
-    assert found(make()).keys() == {"unmeasured"}
-
-
-def test_every_finding_says_what_it_comes_from(make):
-    run = make((2.0, 2.0), (1.5, 1.5), (1.0, 1.6), (0.8, 1.8), (0.6, 2.0))
-    for finding in diagnose(run):
-        assert finding.title
-        assert finding.text.endswith(".")
-        assert finding.figures
-        assert not finding.advice or finding.advice.endswith(".")
 
 
 def test_a_real_run_and_one_that_counts(tmp_path):
@@ -153,5 +156,4 @@ def test_a_real_run_and_one_that_counts(tmp_path):
     (finding,) = diagnose(ngram)
     assert finding.name == "counted"
     assert figures(finding.text)[0] == "2"
-    assert finding.figures["held_out"] == ngram.metrics()[0].validation
-    assert isinstance(run.config.model, ModelConfig)
+    assert finding.figures["loss"] == ngram.metrics()[0].validation

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from charloom import open_model
+from charloom.analysis.diagnosis import diagnose
 from charloom.config import (
     NgramConfig,
     WatchConfig,
@@ -882,7 +883,7 @@ def test_what_was_spent_before_counts_and_a_resumed_run_has_what_is_left(
     machine = Machine(monkeypatch, lambda _: 0.05)
     machine.now += 20  # reading, compiling
     stopped = list(train(run, began=machine.now - 20))[-1]
-    assert (stopped.reason, stopped.outlook) == ("interrupted", None)
+    assert (stopped.reason, stopped.advice.name) == ("interrupted", "stopped")
     assert stopped.seconds == pytest.approx(35)
     machine.now += 1000
     stop_at(0)
@@ -936,10 +937,9 @@ def test_a_run_with_minutes_stops_where_held_out_loss_has_turned(tmp_path, sourc
         assert finished.reason == ("done" if minutes is None else "turned")
         assert finished.best == Best(150, 1.5)
         assert steps(run.checkpoints)[-1] == end
-        if minutes is None:
-            assert finished.outlook is None
-        else:
-            assert "minute 0.1" in finished.outlook
+        assert finished.advice.name == "turned"
+        assert diagnose(run)[0] == finished.advice
+        if minutes is not None:
             before = outcome(run)
             assert play(Run.open(run.path), resume=True)[-1].step == end
             assert outcome(run) == before

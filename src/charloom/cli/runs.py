@@ -58,21 +58,24 @@ def list_(folder: str | None, as_json: bool) -> None:
 @click.argument("run", metavar="RUN")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON document.")
 def show(run: str, as_json: bool) -> None:
-    """Show RUN: its text, model, losses, checkpoints and latest sample."""
+    """Show RUN: its text, model, losses, checkpoints, what to do next, and its latest sample."""
     from charloom.files import read_bytes
     from charloom.runs.checkpoint import steps
     from charloom.runs.run import Run
+    from charloom.training.advice import advise, facts_of
 
     opened = Run.open(run)
     row = _summary(opened)
     checkpoints = steps(opened.checkpoints)
-    metrics = opened.metrics()
+    metrics, advice = opened.metrics(), advise(facts_of(opened))
     if as_json:
         files = {"corpus": opened.corpus, "config": opened.config}
-        echo_json(row | files | {"checkpoints": checkpoints, "metrics": metrics})
+        found = {"checkpoints": checkpoints, "metrics": metrics, "advice": advice}
+        echo_json(row | files | found)
         return
     click.echo("\n".join(labelled(_facts(opened, row, checkpoints))))
     click.echo("\n" + _losses(metrics))
+    click.echo(f"\n{advice}")
     if (newest := max((opened.path / "samples").glob("[0-9]*.txt"), default=None)) is not None:
         sample = read_bytes(newest, MAX_SAMPLE_BYTES).decode(errors="replace")
         click.echo(f"\nsample at step {int(newest.stem):,}:\n\n{sample}")

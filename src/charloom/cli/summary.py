@@ -38,7 +38,7 @@ def summary(started: Started, finished: Finished) -> list[str]:
     """Return the lines that say how a run ended and what can be done next."""
     path = shlex.quote(str(finished.path))
     lines = [_outcome(started, finished), *_losses(started, finished)]
-    lines += [finished.outlook] if finished.outlook else []
+    lines += _advice(finished)
     commands = {f"charloom sample {path}": "generates text"}
     if finished.reason == "interrupted":
         commands = {f"charloom resume {path}": "continues from here"} | commands
@@ -57,6 +57,14 @@ def _outcome(started: Started, finished: Finished) -> str:
     if finished.reason == "turned":
         return f"Stopped early, since the validation loss was rising: {done}."
     return f"Done: {done}."
+
+
+def _advice(finished: Finished) -> list[str]:
+    """Return what the run has come to; of one that was interrupted, the commands below say it."""
+    found = finished.advice
+    if found is None or found.name == "stopped":
+        return []
+    return [str(found)]
 
 
 def _losses(started: Started, finished: Finished) -> list[str]:

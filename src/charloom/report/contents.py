@@ -8,7 +8,7 @@ from typing import Any, Generic, TypeVar
 from charloom import __version__
 from charloom.analysis.comparison import Comparison, compare, verdict
 from charloom.analysis.curves import Curve, curve, names, spread
-from charloom.analysis.diagnosis import Finding, diagnose
+from charloom.analysis.diagnosis import diagnose
 from charloom.analysis.inputs import Candidate, Excerpt, candidate, excerpt
 from charloom.analysis.keywords import Keywords, keywords
 from charloom.analysis.neurons import Neurons, neurons
@@ -21,6 +21,7 @@ from charloom.progress import Tell, say_nothing
 from charloom.report.reproduction import Origin, origin
 from charloom.runs.open import open_model
 from charloom.runs.run import Run
+from charloom.training.advice import Finding
 from charloom.training.events import Sampled
 
 T = TypeVar("T")

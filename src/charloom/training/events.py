@@ -11,6 +11,7 @@ from charloom.data.dataset import Dataset
 from charloom.evaluation import Score
 from charloom.runs.meta import Best
 from charloom.runs.run import Run
+from charloom.training.advice import Finding
 
 
 @dataclass(frozen=True)
@@ -89,8 +90,8 @@ class Finished:
     """The last event. `signal` is the one that interrupted the run, by its number.
 
     The `reason` is "turned" if the validation loss rose so clearly that the rest of the minutes
-    was not used; `outlook` says in a sentence what could come next. `validation` is the last
-    score, None if there was none in this session; `smooth` is None for an n-gram model.
+    was not used; `advice` is what the run has come to, and what to do next. `validation` is the
+    last score, None if there was none in this session; `smooth` is None for an n-gram model.
     """
 
     reason: Literal["done", "turned", "interrupted"]
@@ -102,7 +103,7 @@ class Finished:
     best: Best | None
     path: Path
     seconds: float
-    outlook: str | None = None
+    advice: Finding | None = None
 
 
 Event = Started | Progress | Evaluated | Sampled | Saved | Warned | Finished

@@ -24,6 +24,7 @@ from charloom.runs.meta import Rollback
 from charloom.runs.open import first_weights
 from charloom.runs.run import Run
 from charloom.signals import Interrupted, Signals
+from charloom.training.advice import MOST_ROLLBACKS, advise, facts_of
 from charloom.training.cadence import is_due, most_steps, next_due
 from charloom.training.divergence import Detector, Divergence
 from charloom.training.events import Evaluated, Event, Finished, Saved, Started, Warned
@@ -32,11 +33,10 @@ from charloom.training.ngram import fit
 from charloom.training.reporter import Reporter
 from charloom.training.state import TrainState
 from charloom.training.time_budget import TimeBudget
-from charloom.training.trend import Evaluation, history, outlook, turned
+from charloom.training.trend import Evaluation, history, turned
 from charloom.training.writer import RETRY_SECONDS, RunWriter
 
 TICK_SECONDS = 0.25  # between two reports of progress
-MOST_ROLLBACKS = 3  # of a run, each to half its learning rate
 
 
 def train(run: Run, resume: bool = False, began: float | None = None) -> Iterator[Event]:
@@ -297,7 +297,7 @@ class _Trainer:
             yield progress
 
     def _finished(self) -> Finished:
-        state, minutes, caught = self.state, self.config.minutes, self.signals.caught
+        state, caught = self.state, self.signals.caught
         done = state.step >= state.total and not state.due
         return Finished(
             reason="turned" if self.turned else "done" if done else "interrupted",
@@ -309,5 +309,5 @@ class _Trainer:
             best=state.best,
             path=self.run.path,
             seconds=self.reporter.seconds(),
-            outlook=outlook(history(self.run.metrics()), minutes) if done and minutes else None,
+            advice=advise(facts_of(self.run, done)),
         )

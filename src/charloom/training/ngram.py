@@ -14,6 +14,7 @@ from charloom.runs.checkpoint import Checkpoint
 from charloom.runs.meta import Best, Meta
 from charloom.runs.metrics import Line
 from charloom.runs.run import Run, versions
+from charloom.training.advice import advise, facts_of
 from charloom.training.events import Evaluated, Event, Finished, Sampled, Saved, Started
 
 
@@ -43,6 +44,7 @@ def fit(run: Run, config: NgramConfig, saved: Checkpoint | None) -> Iterator[Eve
         best=saved.meta.best if saved else _best(score),
         path=run.path,
         seconds=perf_counter() - began,
+        advice=advise(facts_of(run, finished=True)),
     )
 
 

@@ -1,0 +1,408 @@
+"""What a run has come to, and what to do next: one finding, from facts.
+
+The last lines of `train`, `runs show` and a report all give this one, so that they agree.
+docs/LOG.md has the runs on which the advice was tried.
+"""
+
+import math
+from dataclasses import dataclass, replace
+from typing import Any, Literal
+
+from charloom.config import (
+    ModelConfig,
+    NetworkConfig,
+    NgramConfig,
+    PretrainedConfig,
+    TransformerConfig,
+)
+from charloom.data.dataset import fewest_characters, split_text
+from charloom.formatting import count, duration
+from charloom.runs.metrics import Line
+from charloom.runs.run import Run
+from charloom.training.trend import Evaluation, best_evaluation, history, middle, trend, turned
+
+APART = 1.1  # times the training loss: the model overfits
+FITS = 1.03  # times the training loss, at most: the model is too small to overfit
+SOLVED = 0.01  # nats per character: there is nothing left to learn
+ABOUT = 0.95  # of what was asked for, in minutes or epochs: the run is at its end
+ROOM = 1.5  # times as many epochs may be read, at least: more time changes something
+GENTLER = 1 / 3  # of the learning rate
+MOST_ROLLBACKS = 3  # of a run, each to half its learning rate
+MINUTES = (0.5, 1, 3, 10, 30, 60, 180, 480)  # to suggest
+
+
+Tone = Literal["good", "advice", "warning"]
+TEXTS: dict[str, tuple[Tone, str, str, str]] = {  # tone, title, what was observed, what to do
+    "counted": (
+        "good",
+        "Counted, not trained",
+        "An n-gram model predicts from the last {context}, and is trained in one step.",
+        "It is the baseline that a network has to beat: charloom compare shows them side by side.",
+    ),
+    "stopped": (
+        "warning",
+        "Not finished",
+        "Training was stopped at step {step:,}{of}.",
+        "Continue with charloom resume RUN: the result is the same as if it had never stopped.",
+    ),
+    "stopped-past-best": (
+        "good",
+        "Stopped after its best",
+        "The validation loss was lowest at step {best_step:,}, {best}, and training was stopped at "
+        "{last}.",
+        "To resume would not help: sample and evaluate use the best checkpoint.",
+    ),
+    "setbacks": (
+        "warning",
+        "Training diverged",
+        "Training diverged and returned to a checkpoint {times} ({places}), each time with half "
+        "the learning rate.",
+        "Train again with a lower one: --learning-rate {slower:.2g}.",
+    ),
+    "unmeasured": (
+        "warning",
+        "No validation loss",
+        "Nothing was held out, so learning cannot be told from memorising.",
+        "Hold some text out (--validation 0.1), or score another: charloom evaluate RUN FILE.",
+    ),
+    "too-little-text": (
+        "warning",
+        "No validation loss",
+        "Of {characters} none could be held out, so learning cannot be told from memorising.",
+        "Give it more text of this kind.",
+    ),
+    "no-curve": (
+        "advice",
+        "No validation loss during training",
+        "The validation loss was not measured during training, so whether more time would help is "
+        "not known.",
+        "Leave out --evaluate-every 0.",
+    ),
+    "solved": (
+        "good",
+        "Nothing left to learn",
+        "The validation part is predicted almost without error.",
+        "If that is a surprise, look whether it repeats the training text.",
+    ),
+    "unlike": (
+        "warning",
+        "Validation part unlike the rest",
+        "The validation part is unlike the rest of the text, so its loss says little about that.",
+        "Hold out some of everything: --split documents or --split lines.",
+    ),
+    "tuned-too-far": (
+        "warning",
+        "Past its best",
+        "The validation loss was lowest at step {best_step:,}, {best}, and rose to {last}. Sample "
+        "and evaluate use the best checkpoint.",
+        "Learn more slowly: --learning-rate {gentler:.2g}.",
+    ),
+    "beaten": (
+        "warning",
+        "Counting does better",
+        "An n-gram model, which only counts, predicts this text better, and more time would not "
+        "change that.",
+        "Take that (--model ngram), or give more text of this kind.",
+    ),
+    "turned": (
+        "warning",
+        "Past its best",
+        "The validation loss was lowest at step {best_step:,}, {best}, and rose to {last}: the "
+        "model began to memorise the text. Sample and evaluate use the best checkpoint.",
+        "More text of this kind would help most.",
+    ),
+    "used-up": (
+        "advice",
+        "The text is used up",
+        "It read the text {read:.0f} times in {used}, and {most:.0f} times is the most in a run "
+        "with minutes, so more minutes would change little.",
+        "More text of this kind would help most.",
+    ),
+    "improving": (
+        "advice",
+        "Still improving",
+        "Still improving: in the second half of training the validation loss fell by {fallen:.0%}.",
+        "Give it more time: {more}.",
+    ),
+    "improving-beaten": (
+        "advice",
+        "Still improving",
+        "Still improving: in the second half of training the validation loss fell by {fallen:.0%}, "
+        "though an n-gram model, which only counts, still has less.",
+        "Give it more time: {more}.",
+    ),
+    "unread": (
+        "advice",
+        "Less than one epoch",
+        "It has read {read:.0%} of the training text.",
+        "Give it more time: {more}.",
+    ),
+    "overfitting": (
+        "good",
+        "As good as this text allows",
+        "The validation loss is level, {apart:.0%} above the training loss: more time would "
+        "change little.",
+        "More text of this kind would help most.",
+    ),
+    "underfitting": (
+        "advice",
+        "The model is small for this text",
+        "The validation loss is level, and hardly above the training loss: more time alone would "
+        "change little.",
+        "Give it a larger model, and more time: {larger} {more}.",
+    ),
+    "level": (
+        "good",
+        "Converged",
+        "The validation loss is level: more time would change little.",
+        "",
+    ),
+    "unknown": (
+        "advice",
+        "Too early to tell",
+        "{evaluations} of the validation loss do not tell how it goes on.",
+        "Give it more time: {more}.",
+    ),
+}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Facts:
+    """What the advice on a run follows from. Losses are nats per character.
+
+    `seen` are the evaluations during training; `final` is the best model's loss on the whole
+    validation part, `counted` that of an n-gram model. `held_out` is how many characters the
+    validation part has, of `characters` in all; None if none were asked for. `unlike` says that
+    the validation part differs from the rest. `finished` is False for a run that can be resumed.
+
+    Of `minutes`, `iterations` and `epochs`, those that are not None end the run; with minutes,
+    `epochs` are the most that it may read. It has read the training part `read` times, in `used`
+    minutes. `setbacks` are (from step, to step). `larger` is the option that makes the model twice
+    as wide, "" if it has none. `order` is that of an n-gram model, 0 for a network.
+    """
+
+    seen: tuple[Evaluation, ...] = ()
+    final: float | None = None
+    counted: float | None = None
+    characters: int = 0
+    held_out: int | None = None
+    unlike: bool = False
+    finished: bool = True
+    step: int = 0
+    minutes: float | None = None
+    used: float = 0.0
+    iterations: int | None = None
+    epochs: float | None = None
+    read: float = 0.0
+    rate: float = 0.0
+    setbacks: tuple[tuple[int, int], ...] = ()
+    fine_tuned: bool = False
+    larger: str = ""
+    order: int = 0
+
+    @property
+    def loss(self) -> float | None:
+        """The loss of the best model; of the whole validation part, if that was scored."""
+        if self.final is not None or not self.seen:
+            return self.final
+        return best_evaluation(self.seen).validation
+
+    @property
+    def used_up(self) -> bool:
+        """Whether the text has been read about as often as a run with minutes may read it."""
+        if self.minutes is None or self.epochs is None:
+            return False
+        return self.used < ABOUT * self.minutes or self.epochs < ROOM * self.read
+
+    @property
+    def beaten(self) -> bool:
+        """Whether an n-gram model predicts the validation part better."""
+        return self.counted is not None and self.loss is not None and self.counted < self.loss
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One finding on a run: a title, what was observed with its `figures`, and what to do.
+
+    Losses in `figures` are nats per character. `advice` is empty if nothing is to be done.
+    """
+
+    name: str
+    tone: Tone
+    title: str
+    text: str
+    advice: str
+    figures: dict[str, float]
+
+    def __str__(self) -> str:
+        return f"{self.text} {self.advice}".rstrip()
+
+
+def advise(facts: Facts) -> Finding:
+    """Return what a run has come to, and what to do next."""
+    name = _name(facts)
+    tone, title, text, advice = TEXTS[name]
+    words = _words(facts)
+    return Finding(name, tone, title, text.format(**words), advice.format(**words), _figures(facts))
+
+
+def _name(facts: Facts) -> str:
+    """Return the key of TEXTS that the facts lead to: what rules out the rest comes first."""
+    seen = facts.seen
+    state = "risen" if turned(seen) else trend(seen)
+    if facts.order:
+        return "counted"
+    if not facts.finished and len(facts.setbacks) < MOST_ROLLBACKS:
+        return "stopped-past-best" if state == "risen" else "stopped"
+    if facts.setbacks:
+        return "setbacks"
+    if facts.held_out == 0:
+        return "too-little-text"
+    if facts.held_out is None:
+        return "unmeasured"
+    if facts.loss is not None and facts.loss < SOLVED:
+        return "solved"
+    if not seen:
+        return "no-curve"
+    if state == "improving" and not facts.used_up:
+        return "improving-beaten" if facts.beaten else "improving"
+    if facts.unlike:
+        return "unlike"
+    if state is None and not facts.used_up:
+        return "unknown"
+    if state == "risen" and facts.fine_tuned:
+        return "tuned-too-far"
+    if facts.beaten:
+        return "beaten"
+    if state == "risen":
+        return "turned"
+    if facts.used_up and state != "level":
+        return "used-up"
+    return _level(facts)
+
+
+def _level(facts: Facts) -> str:
+    """Tell by the training loss what keeps the validation loss from falling."""
+    last = facts.seen[-1]
+    if facts.read < 1 and not facts.used_up:
+        return "unread"
+    if not 0 < last.training < math.inf:
+        return "level"
+    apart = last.validation / last.training
+    if apart > APART:
+        return "overfitting"
+    return "underfitting" if apart < FITS and facts.larger else "level"
+
+
+def _words(facts: Facts) -> dict[str, Any]:
+    """Return what the sentences of TEXTS are filled with."""
+    words: dict[str, Any] = {
+        "context": count(facts.order - 1, "character"),
+        "step": facts.step,
+        "of": f" of {facts.iterations:,}" if facts.iterations and not facts.minutes else "",
+        "times": count(len(facts.setbacks), "time"),
+        "places": ", ".join(f"from step {at:,} to {to:,}" for at, to in facts.setbacks),
+        "slower": facts.rate * 0.5 ** len(facts.setbacks),
+        "gentler": facts.rate * GENTLER,
+        "characters": count(facts.characters, "character"),
+        "used": duration(60 * facts.used),
+        "most": facts.epochs,
+        "read": facts.read,
+        "more": _more(facts),
+        "larger": facts.larger,
+        "counted": _nats(facts.counted),
+        "loss": _nats(facts.loss),
+        "evaluations": count(len(facts.seen), "evaluation"),
+    }
+    if facts.seen:
+        best, half, last = best_evaluation(facts.seen), middle(facts.seen), facts.seen[-1]
+        words |= {
+            "best_step": best.step,
+            "best": _nats(best.validation),
+            "half": _nats(half.validation),
+            "last": _nats(last.validation),
+            "fallen": 1 - last.validation / half.validation,
+            "apart": last.validation / (last.training or math.nan) - 1,
+        }
+    return words
+
+
+def _figures(facts: Facts) -> dict[str, float]:
+    """Return the numbers that the sentences are about, those that there are."""
+    found: dict[str, float | None] = {"loss": facts.loss, "counted": facts.counted}
+    found |= {"epochs": facts.read, "setbacks": len(facts.setbacks)}
+    if facts.seen:
+        best, last = best_evaluation(facts.seen), facts.seen[-1]
+        found |= {
+            "best": best.validation,
+            "best_step": best.step,
+            "half": middle(facts.seen).validation,
+        }
+        found |= {"last": last.validation, "training": last.training}
+    return {name: value for name, value in found.items() if value is not None}
+
+
+def _more(facts: Facts) -> str:
+    """Return the option that makes a run longer, at least twice as long."""
+    if facts.minutes is not None:
+        return (
+            f"--minutes {next((m for m in MINUTES if m >= 2 * facts.minutes), 2 * facts.minutes):g}"
+        )
+    if facts.iterations is None and facts.epochs is not None:
+        return f"--epochs {2 * facts.epochs:g}"
+    return f"--iterations {2 * max(facts.step, facts.iterations or 0)}"
+
+
+def _nats(loss: float | None) -> str:
+    return "" if loss is None else f"{loss:.3f} nats"
+
+
+def facts_of(run: Run, finished: bool | None = None) -> Facts:
+    """Read the facts on a run from its folder; raises CharloomError if a file is damaged.
+
+    Whether it has `finished` is told by what it has read and how long, if that is not known.
+    """
+    config, corpus = run.config, run.corpus
+    model, train = config.model, config.train
+    parts = split_text(corpus.characters, config.data, fewest_characters(config))
+    lines = run.metrics()
+    last = lines[-1] if lines else Line(step=0)
+    facts = Facts(
+        seen=tuple(history(lines)),
+        characters=corpus.characters,
+        held_out=_size(parts.validation) if config.data.validation else None,
+        step=last.step,
+        minutes=train.minutes,
+        used=(last.seconds or 0.0) / 60,
+        iterations=train.iterations,
+        epochs=train.epochs,
+        read=(last.characters or 0) / _size(parts.train),
+        rate=train.learning_rate,
+        setbacks=tuple(dict.fromkeys((s.at, s.to) for line in lines for s in line.setbacks)),
+        fine_tuned=config.start is not None or isinstance(model, PretrainedConfig),
+        larger="" if config.start else _larger(model),
+        order=model.order if isinstance(model, NgramConfig) else 0,
+    )
+    return replace(facts, finished=_is_at_its_end(facts) if finished is None else finished)
+
+
+def _is_at_its_end(facts: Facts) -> bool:
+    if facts.epochs is not None and facts.read >= ABOUT * facts.epochs:
+        return True
+    if facts.minutes is None:
+        return facts.step >= (facts.iterations or math.inf)
+    return facts.used >= ABOUT * facts.minutes or turned(facts.seen)
+
+
+def _size(part: slice | None) -> int:
+    return 0 if part is None else part.stop - part.start
+
+
+def _larger(model: NetworkConfig | NgramConfig) -> str:
+    match model:
+        case ModelConfig():
+            return f"--hidden {2 * model.hidden}"
+        case TransformerConfig():
+            return f"--width {2 * model.width}"
+        case _:
+            return ""

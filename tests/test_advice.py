@@ -1,0 +1,166 @@
+"""What is advised at a run's end: a table of situations, and what each leads to."""
+
+import math
+import re
+from dataclasses import replace
+
+import pytest
+
+from charloom.training.advice import TEXTS, Facts, advise
+from charloom.training.trend import Evaluation
+
+FALLING = (3.0, 2.5, 2.2, 2.0, 1.9, 1.8)
+LEVEL = (3.0, 1.5, 1.45, 1.44, 1.435, 1.434)
+PAST = (3.0, 2.0, 1.5, 1.6, 1.7, 1.8)
+LEFT = (3.0, 2.0, 1.5, 1.49, 1.495, 1.5)  # its best, though much has fallen since the middle
+SWINGING = (3.0, 2.0, 2.4, 1.9, 2.3, 1.8)
+
+
+def seen(
+    losses: tuple[float, ...], over: float = 1.05, minutes: float = 3.0
+) -> tuple[Evaluation, ...]:
+    """Evaluations at every tenth step; the training loss is `over` times lower."""
+    share = minutes / max(1, len(losses))
+    return tuple(
+        Evaluation(10 * i, i * share, nats, nats / over) for i, nats in enumerate(losses, 1)
+    )
+
+
+def facts(losses: tuple[float, ...] = (), over: float = 1.05, **more: object) -> Facts:
+    """Facts on a run of three minutes in which the text was read four times."""
+    found = Facts(
+        seen=seen(losses, over),
+        characters=100_000,
+        held_out=10_000,
+        step=10 * len(losses),
+        minutes=3.0,
+        used=3.0,
+        iterations=100,
+        epochs=50.0,
+        read=4.0,
+        rate=0.02,
+        larger="--hidden 256",
+    )
+    return replace(found, **more)
+
+
+def untimed(losses: tuple[float, ...], over: float = 1.05, **more: object) -> Facts:
+    more = {"minutes": None, "epochs": None, "iterations": 10 * len(losses)} | more
+    return facts(losses, over, **more)
+
+
+SETBACKS = ((30, 20), (28, 20))
+CAPPED = {"used": 0.4, "read": 49.9}
+SITUATIONS = {
+    "falling to its end": (facts(FALLING), "improving", "--minutes 10"),
+    "falling, and few minutes": (facts(FALLING, minutes=0.3, used=0.3), "improving", "--minutes 1"),
+    "falling, and many": (facts(FALLING, minutes=1000, used=1000), "improving", "--minutes 2000"),
+    "falling, by iterations": (untimed(FALLING), "improving", "--iterations 120"),
+    "falling, by epochs": (
+        untimed(FALLING, iterations=None, epochs=5.0),
+        "improving",
+        "--epochs 10",
+    ),
+    "falling, a text read often by iterations": (
+        untimed(FALLING, read=80.0),
+        "improving",
+        "--iterations 120",
+    ),
+    "falling, counting still has less": (
+        facts(FALLING, final=1.81, counted=1.7),
+        "improving-beaten",
+        "--minutes 10",
+    ),
+    "falling, counting has more": (facts(FALLING, final=1.81, counted=1.82), "improving", None),
+    "falling, fine-tuned": (facts(FALLING, fine_tuned=True, larger=""), "improving", None),
+    "falling, the end is unlike the rest": (facts(FALLING, unlike=True), "improving", None),
+    "falling, at the most epochs": (facts(FALLING, **CAPPED), "used-up", None),
+    "falling, near the most epochs": (facts(FALLING, read=40.0), "used-up", None),
+    "falling, at the most epochs, counting has less": (
+        facts(FALLING, counted=1.7, **CAPPED),
+        "beaten",
+        "--model ngram",
+    ),
+    "left its best behind, though less than at half": (facts(LEFT), "level", None),
+    "risen": (facts(PAST), "turned", None),
+    "risen, stopped early": (
+        facts((2.0, 1.5, 1.54, 1.56, 1.58, 1.6), used=1.0),
+        "turned",
+        None,
+    ),
+    "risen at the most epochs": (facts(PAST, **CAPPED), "turned", None),
+    "risen, counting has less": (facts(PAST, final=1.5, counted=1.4), "beaten", "--model ngram"),
+    "risen, the end is unlike the rest": (facts(PAST, unlike=True), "unlike", "--split"),
+    "risen, fine-tuned": (facts(PAST, fine_tuned=True), "tuned-too-far", "0.0067"),
+    "level": (facts(LEVEL), "level", None),
+    "level, far above the training loss": (facts(LEVEL, over=1.3), "overfitting", None),
+    "level, at the training loss": (
+        facts(LEVEL, over=1.0),
+        "underfitting",
+        "--hidden 256 --minutes 10",
+    ),
+    "level, at the training loss, fine-tuned": (
+        facts(LEVEL, over=1.0, fine_tuned=True, larger=""),
+        "level",
+        None,
+    ),
+    "level, counting has less": (facts(LEVEL, counted=1.4), "beaten", "--model ngram"),
+    "level in less than an epoch": (facts(LEVEL, read=0.4), "unread", "--minutes 10"),
+    "level at the most epochs": (facts(LEVEL, over=1.3, **CAPPED), "overfitting", None),
+    "level, with an unknown training loss": (facts(LEVEL, over=math.inf), "level", None),
+    "few evaluations": (facts((3.0, 2.0, 1.0)), "unknown", "--minutes 10"),
+    "few evaluations at the most epochs": (facts((3.0, 2.0), **CAPPED), "used-up", None),
+    "few evaluations at the most epochs, counting has less": (
+        facts((3.0, 2.0), counted=1.0, **CAPPED),
+        "beaten",
+        None,
+    ),
+    "infinite": (facts((math.inf,) * 6), "unknown", None),
+    "nothing left to learn, but it falls": (
+        facts((0.5, 0.1, 0.01, 0.001, 0.0005, 0.0003)),
+        "solved",
+        None,
+    ),
+    "nothing held out": (facts(held_out=None), "unmeasured", "--validation 0.1"),
+    "too little to hold out": (facts(characters=90, held_out=0), "too-little-text", None),
+    "no evaluations": (facts(final=1.5, counted=1.6), "no-curve", "--evaluate-every"),
+    "no evaluations, counting has less": (facts(final=1.5, counted=1.4), "no-curve", None),
+    "diverged, and went on": (facts(FALLING, setbacks=SETBACKS), "setbacks", "0.005."),
+    "diverged too often": (
+        facts(FALLING, finished=False, setbacks=(*SETBACKS, (25, 20))),
+        "setbacks",
+        "0.0025.",
+    ),
+    "interrupted": (untimed(FALLING, finished=False), "stopped", "charloom resume"),
+    "interrupted after a setback": (
+        untimed(FALLING, finished=False, setbacks=SETBACKS),
+        "stopped",
+        "charloom resume",
+    ),
+    "interrupted past its best": (untimed(PAST, finished=False), "stopped-past-best", None),
+    "interrupted before an evaluation": (facts(finished=False), "stopped", None),
+    "n-gram": (facts(order=8, counted=None), "counted", None),
+}
+
+
+@pytest.mark.parametrize("situation", SITUATIONS)
+def test_each_situation_has_its_advice(situation: str) -> None:
+    given, name, option = SITUATIONS[situation]
+    found = advise(given)
+    assert found.name == name
+    assert option is None or option in found.advice
+    assert found.text.endswith(".")
+    assert not found.advice or found.advice.endswith(".")
+    assert not re.search(r"[{}]|\bnan\b|None", found.text + found.advice)
+
+
+def test_each_advice_has_its_situation() -> None:
+    assert {name for _, name, _ in SITUATIONS.values()} == TEXTS.keys()
+
+
+def test_more_time_is_advised_only_where_it_can_be_had_and_may_help() -> None:
+    longer = {"improving", "improving-beaten", "unread", "unknown", "underfitting"}
+    for given, name, _ in SITUATIONS.values():
+        if re.search("--(minutes|iterations|epochs)", advise(given).advice):
+            assert name in longer
+            assert not given.used_up
