@@ -141,7 +141,7 @@ def test_without_a_validation_part_a_text_must_be_named(home, monkeypatch):
     model = charloom.load(charloom.train("novel.txt", **settings))
     with refused("no-text"):
         model.evaluate()
-    assert model.evaluate("other.txt").characters == 359
+    assert model.evaluate("other.txt").characters == 360
 
 
 def test_reprs_are_short(model):

@@ -10,11 +10,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from charloom.analysis.baselines import Baseline, _shorter, baselines, compressors, ngrams
+from charloom.analysis.baselines import Baseline, baselines, compressors, ngrams
 from charloom.config import NgramConfig
 from charloom.data.vocabulary import Vocabulary
 from charloom.evaluation import evaluate
-from charloom.models.ngram import NgramModel
+from charloom.models.ngram import NgramModel, shorter
 
 ABRA = Vocabulary(tuple("abcdr"))
 
@@ -62,7 +62,7 @@ def test_one_count_serves_all_orders(train: str, held_out: str) -> None:
         own = NgramModel.fit(counted, vocabulary, NgramConfig(order=order))
         assert found.nats == pytest.approx(evaluate(own, ids).nats, rel=1e-12)
         assert found.parameters == own.parameter_count
-        cut = _shorter(highest, order)
+        cut = shorter(highest, order)
         for name, values in own.arrays().items():
             np.testing.assert_array_equal(cut[name], values)
 

@@ -108,13 +108,14 @@ def test_training_prints_its_losses_and_what_to_do_next(
     assert "3,650 parameters" in label(printed, "model")
     assert label(printed, "run") == "runs/novel-lstm"
     lines = printed.splitlines()
-    loss = r": (\d\.\d{3}) nats, (\d\.\d{3}) bits per character at step [\d,]+"
+    loss = r": (\d\.\d{3}) nats, (\d\.\d{3}) bits per character, all 192 characters\."
     (nats, bits), *_ = re.findall(loss, printed)
     assert float(bits) == pytest.approx(float(nats) / 0.693147, abs=0.002)
     ended = next(i for i, line in enumerate(lines) if line.startswith("Done: 20 steps in 0:"))
     assert re.search(loss, lines[ended + 1])
-    assert lines[ended + 2].endswith("--iterations 40.")
-    assert lines[ended + 3].endswith(" runs/novel-lstm")
+    assert re.search(r" order \d, .* \d\.\d{3} nats on the same text: lower\.", lines[ended + 2])
+    assert lines[ended + 3].endswith("--iterations 40.")
+    assert lines[ended + 4].endswith(" runs/novel-lstm")
     assert [line.split()[:2] for line in lines[-2:]] == [
         ["charloom", "sample"],
         ["charloom", "runs"],
@@ -362,13 +363,13 @@ def test_output_to_a_full_disk_ends_in_a_line(here: Path, command: str) -> None:
 
 def test_evaluate_agrees_with_itself(here: Path) -> None:
     (score,) = json.loads(charloom("evaluate", "run", "--json").stdout)["scores"]
-    assert score["characters"] == 191
+    assert score["characters"] == 192
     assert score["bits"] == pytest.approx(score["nats"] / 0.6931471805599453, rel=1e-12)
-    figures = [f"{score['nats']:.4f}", f"{score['bits']:.4f}", f"{score['perplexity']:.3f}", "191"]
+    figures = [f"{score['nats']:.4f}", f"{score['bits']:.4f}", f"{score['perplexity']:.3f}", "192"]
     assert charloom("evaluate", "run").stdout.splitlines()[1].split() == ["validation", *figures]
     other = charloom("evaluate", "counts", "novel.txt", "--json")
     (score,) = json.loads(other.stdout)["scores"]
-    assert score["characters"] == 1919
+    assert score["characters"] == 1920
 
 
 @pytest.mark.filterwarnings("default")

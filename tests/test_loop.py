@@ -318,17 +318,23 @@ def test_the_checkpoint_of_the_lowest_held_out_loss_stays(tmp_path, source, monk
     assert run.checkpoint().meta.step == 10
 
 
-def test_without_held_out_text_the_best_is_the_lowest_smoothed_loss(tmp_path, source):
-    config = config_of(source)
+def test_without_held_out_text_the_best_is_the_lowest_mean_loss_of_late(tmp_path, source):
+    config = config_of(source, train=replace(TRAIN, learning_rate=5.0, schedule="constant"))
     config = replace(config, data=replace(config.data, validation=0))
     run = new_run(tmp_path / "run", config)
     events = play(run)
     assert of_kind(events, Evaluated) == []
-    smooth = {line.step: line.smooth for line in run.metrics()}
+    weights = 0.001 * 0.999 ** np.arange(STEPS)
+    losses = [line.loss for line in run.metrics()]
+    mean = {
+        step: np.average(losses[:step][::-1], weights=weights[:step])
+        for step in range(1, STEPS + 1)
+    }
     saved = [e.step for e in of_kind(events, Saved) if e.step]
-    lowest = min(saved, key=smooth.get)
-    assert events[-1].best == Best(lowest, smooth[lowest])
-    assert events[-1].validation is None
+    lowest = min(saved, key=mean.get)
+    assert events[-1].best == Best(lowest, pytest.approx(mean[lowest], rel=1e-9))
+    assert events[-1].training == pytest.approx(mean[STEPS], rel=1e-9)
+    assert (events[-1].validation, events[-1].final.held_out) == (None, False)
 
 
 # ---- samples on the way
@@ -966,7 +972,7 @@ def test_of_much_held_out_text_a_run_with_minutes_scores_a_first_part(
     held_out = len(events[0].parts.validation)
     assert held_out == 3900
     assert f"the first 2,000 of {held_out:,} " in events[0].notes[-1]
-    assert {e.score.characters for e in of_kind(events, Evaluated)} == {1999}
+    assert {e.score.characters for e in of_kind(events, Evaluated)} == {2000}
     assert events[-1].best.loss == min(e.score.nats for e in of_kind(events, Evaluated))
 
 

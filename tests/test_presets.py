@@ -133,7 +133,7 @@ def test_the_recurrent_programs_for_gpus_run_on_the_compiled_engine(name, tmp_pa
     )
     *_, last = train(new_run(tmp_path / "run", config))
     assert (last.step, last.reason) == (2, "done")
-    assert last.smooth < math.log(74)
+    assert last.training < math.log(74)
 
 
 @pytest.mark.parametrize("name", NETWORKS)

@@ -51,7 +51,7 @@ def test_equal_chances_surprise_by_the_logarithm_of_how_many_there_are():
     assert (found.score.nats, found.score.bits) == pytest.approx((math.log(4), 2))
     assert found.top(0) == [(c, pytest.approx(0.25)) for c in "\n ab"]  # of equals, in order
     assert [found.span(i) for i in range(5)] == [*"b ab\n"]
-    assert found.score.characters == 5
+    assert found.score.characters == 6
 
 
 def test_counts_surprise_by_what_one_can_count_by_hand():
@@ -73,7 +73,7 @@ def test_the_mean_is_what_evaluate_says(text, seed):
     score = evaluate(model, LETTERS.encode(text))
     assert found.score.nats == pytest.approx(score.nats, rel=1e-12)
     assert found.score.bits == pytest.approx(score.bits, rel=1e-12)
-    assert found.score.characters == score.characters == len(text) - 1
+    assert found.score.characters == score.characters == len(text)
     assert (found.text, surprise(model, LETTERS.encode(text)).text) == (text, text)
 
 

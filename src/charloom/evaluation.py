@@ -1,4 +1,4 @@
-"""How well a model predicts a text: mean nats per character, bits, perplexity."""
+"""How well a model predicts a text, or a part of it: mean nats per character, bits, perplexity."""
 
 import math
 from collections.abc import Iterator
@@ -16,20 +16,30 @@ from charloom.models.weights import Array
 MAX_LANES = 32
 LANE_LENGTH = 8192  # ids: a text is cut into lanes only if each has at least so many
 WARM_UP = 256  # ids that a lane reads, unscored, before its own
+STRETCH_LENGTH = 512  # ids, at least, in each of the stretches that a part is scored in
+FEWEST_STRETCHES = 8  # that tell how far a part may be off
 
 
 @dataclass(frozen=True)
 class Score:
-    """`nats` is the mean loss per character over the `characters` that were predicted.
+    """The mean loss per character, `nats`, on a text of so many `characters`.
 
-    `nats` is infinite if the model gave a character of the text probability 0.
+    The first character has none before it: it is read, and not in the mean. `nats` is infinite if
+    the model gave a character of the text probability 0. If only a part was scored, in stretches
+    that are spread evenly, `characters` are those scored of `whole` (else None), and the loss on
+    all of them is within `margin` nats of this one with 95% confidence; that is None if there were
+    too few stretches to tell.
     """
 
     nats: float
     characters: int
+    whole: int | None = None
+    margin: float | None = None
 
     def __repr__(self) -> str:
-        return f"Score(nats={self.nats:.4f}, bits={self.bits:.4f}, characters={self.characters})"
+        of = "" if self.whole is None else f", whole={self.whole}"
+        figures = f"nats={self.nats:.4f}, bits={self.bits:.4f}, characters={self.characters}"
+        return f"Score({figures}{of})"
 
     @property
     def bits(self) -> float:
@@ -97,11 +107,51 @@ def evaluate(
     total = 0.0
     for piece in read_windows(model, ids, cut, state):
         total += float(_nats(piece, ids).sum(where=piece.places >= cut.own))
-    characters = model.vocabulary.count(ids[1:])
-    if not characters:
+    predicted = model.vocabulary.count(ids[1:])
+    if not predicted:
         message = "a text of no whole character cannot be scored: give a longer one"
         raise CharloomError(message, "no-text")
-    return Score(total / characters, characters)
+    return Score(total / predicted, model.vocabulary.count(ids))
+
+
+def evaluate_part(model: LanguageModel, ids: Ids, most: int) -> Score:
+    """Score `most` of ids (N,), in B stretches that are spread evenly; all if that is about all.
+
+    They tell how far the loss is from that of the whole. It is a ratio of two sums over
+    stretches, nats n_b and characters c_b, of a finite text; a stretch is off by n_b - mean c_b
+    (Cochran 1977, "Sampling Techniques", chapter 6). Raises CharloomError if N < 2.
+    """
+    back = model.context if isinstance(model, LooksBack) else None
+    cut = stretches(len(ids) - 1, most, max(WARM_UP, back or 0))
+    if cut is None:
+        return evaluate(model, ids)
+    B, lengths = len(cut.starts), model.vocabulary.lengths
+    nats, characters = np.zeros(B), np.zeros(B, np.int64)
+    for piece in read_windows(model, ids, cut):
+        own = piece.places >= cut.own
+        nats += _nats(piece, ids).sum(axis=1, where=own)
+        characters += lengths[ids[piece.places + 1]].sum(axis=1, where=own)
+    scored, whole = int(characters.sum()), model.vocabulary.count(ids)
+    if not scored:
+        message = "a part of no whole character cannot be scored: score the whole text"
+        raise CharloomError(message, "no-text")
+    mean = float(nats.sum() / scored)
+    margin = None
+    if B >= FEWEST_STRETCHES and math.isfinite(mean):
+        off = nats - mean * characters
+        deviation = math.sqrt(B / (B - 1) * float(off @ off) * (1 - scored / whole)) / scored
+        margin = _student(B - 1) * deviation
+    return Score(mean, scored, whole, margin)
+
+
+def _student(freedom: int) -> float:
+    """Return the 97.5% point of Student's t, for 7 degrees of freedom at least, to 1%.
+
+    The first terms of the expansion of Cornish and Fisher.
+    """
+    z = 1.959964
+    first, second = (z**3 + z) / 4, (5 * z**5 + 16 * z**3 + 3 * z) / 96
+    return z + first / freedom + second / freedom**2
 
 
 def chunk_length(lanes: int, vocabulary_size: int) -> int:
@@ -134,6 +184,20 @@ def windows(count: int, lanes: int) -> Windows:
     length = step + WARM_UP
     starts = np.minimum(np.arange(lanes) * step, count - length)
     return Windows(starts, length, np.append(0, starts[:-1] + length)[:, None])
+
+
+def stretches(count: int, most: int, warm_up: int = WARM_UP) -> Windows | None:
+    """Spread stretches of `most` places in all evenly over range(count); None if those are all.
+
+    Each is in the middle of its share of the places, and overlaps `warm_up` places before it.
+    """
+    B = max(1, min(MAX_LANES, most // STRETCH_LENGTH))
+    each = max(1, most // B)
+    if B * (each + warm_up) >= count:
+        return None
+    share = (count - warm_up) / B
+    starts = (np.arange(B) * share + (share - each) / 2).astype(np.intp)
+    return Windows(starts, warm_up + each, (starts + warm_up)[:, None])
 
 
 def read_windows(

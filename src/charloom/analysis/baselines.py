@@ -13,13 +13,12 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 
 from charloom.config import NgramConfig
 from charloom.data.tokenizer import Ids
 from charloom.data.vocabulary import Vocabulary
 from charloom.evaluation import evaluate
-from charloom.models.ngram import NgramModel
+from charloom.models.ngram import NgramModel, shorter
 from charloom.progress import Tell, say_nothing
 
 MAX_ORDER = 8  # of n-grams
@@ -77,21 +76,10 @@ def ngrams(
     """
     counts = NgramModel.fit(train, vocabulary, NgramConfig(order=orders)).arrays()
     for order in range(1, orders + 1):
-        model = NgramModel.from_arrays(
-            NgramConfig(order=order), vocabulary, _shorter(counts, order)
-        )
+        config = NgramConfig(order=order)
+        model = NgramModel.from_arrays(config, vocabulary, shorter(counts, order))
         nats = evaluate(model, held_out).nats
         yield Baseline(f"n-gram, order {order}", nats, model.parameter_count)
-
-
-def _shorter(counts: dict[str, NDArray[np.integer]], order: int) -> dict[str, NDArray[np.integer]]:
-    """Return the part of `NgramModel.arrays` that a fit of a lower order has."""
-    children = counts["children"]
-    contexts, grams = 1, int(children[0])  # shorter than 1; of 1 character
-    for _ in range(order - 1):
-        contexts, grams = 1 + grams, int(children[: 1 + grams].sum(dtype=np.int64))
-    sizes = {"children": contexts, "character": grams, "count": grams}
-    return {name: counts[name][:size] for name, size in sizes.items()}
 
 
 def compressors(train: str, held_out: str) -> list[Baseline]:

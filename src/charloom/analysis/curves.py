@@ -10,6 +10,7 @@ import numpy as np
 
 from charloom.files import read_bytes
 from charloom.formatting import model_name, printable
+from charloom.runs.final import Final
 from charloom.runs.metrics import Line
 from charloom.runs.run import Run
 from charloom.training.events import Sampled
@@ -46,7 +47,10 @@ class Rollback:
 
 @dataclass(frozen=True)
 class Curve:
-    """The learning curve of one run; `name` tells it from the others beside it."""
+    """The learning curve of one run; `name` tells it from the others beside it.
+
+    `final` is the loss that the run ended with; None if it has not ended.
+    """
 
     name: str
     model: str
@@ -54,6 +58,7 @@ class Curve:
     points: tuple[Point, ...]
     samples: tuple[Sampled, ...]
     setbacks: tuple[Rollback, ...]
+    final: Final | None = None
 
     @property
     def best(self) -> Point | None:
@@ -97,6 +102,7 @@ def curve(run: Run, name: str | None = None) -> Curve:
         points=tuple(_point(line) for line in lines),
         samples=tuple(read_samples(run)),
         setbacks=tuple(setbacks),
+        final=run.final(),
     )
 
 

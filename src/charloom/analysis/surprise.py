@@ -64,9 +64,9 @@ class Surprise:
 
     @property
     def score(self) -> Score:
-        """The loss on this text, over the characters that were predicted."""
-        characters = len(self.text) - int(self.starts[0])
-        return Score(float(self.nats.sum()) / characters, characters)
+        """The loss on this text; what is before the first span is not in the mean."""
+        predicted = len(self.text) - int(self.starts[0])
+        return Score(float(self.nats.sum()) / predicted, len(self.text))
 
     def span(self, place: int) -> str:
         """Return the text of a span."""

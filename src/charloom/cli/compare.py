@@ -118,8 +118,8 @@ def _train_all(
                 write(f"{kind:12} left out: {event.why}")
             case Finished():
                 trained.append(event.path)
-                if event.best is not None and event.best.loss is not None:
-                    loss = f", validation loss {nats_and_bits(event.best.loss)}"
+                if event.final is not None:
+                    loss = f", validation loss {nats_and_bits(event.final.score.nats)}"
                 write(f"{kind:12} {duration(event.seconds)}{loss}")
                 if event.signal is not None:
                     write(f"interrupted: `charloom resume {event.path}` continues it")

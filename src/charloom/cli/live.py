@@ -12,7 +12,7 @@ from rich.text import Text
 
 from charloom.cli.summary import header, summary
 from charloom.cli.view import View
-from charloom.formatting import LN2, duration, printable, speed
+from charloom.formatting import LN2, count, duration, printable, speed
 from charloom.training.events import (
     Evaluated,
     Event,
@@ -20,6 +20,7 @@ from charloom.training.events import (
     Progress,
     Sampled,
     Saved,
+    Scoring,
     Started,
     Warned,
 )
@@ -63,6 +64,8 @@ class LiveView(View):
             case Warned():
                 self._draw(Group())
                 self._print(Text(f"note   {printable(event.text)}", "yellow"))
+            case Scoring():
+                self._status = "scoring the best checkpoint"
             case Evaluated() | Sampled() | Saved():
                 return  # the next Progress draws it
             case Finished():
@@ -98,7 +101,8 @@ class LiveView(View):
 
     def _losses(self) -> list[Text]:
         lines = [Text(f"{'':15}  {'nats':>6}  {'bits':>6}  per character", "dim")]
-        lines += [_loss("training loss", self.training_loss())]
+        nats, steps = self.training_loss()
+        lines += [_loss("training loss", nats, when=f"over the last {count(steps, 'step')}")]
         if self.evaluated is not None:
             when = _when(self.evaluated, self.best)
             lines += [_loss("validation loss", self.evaluated.score.nats, "bold", when)]

@@ -7,8 +7,16 @@ from typing import TextIO
 from charloom.cli.summary import header, summary
 from charloom.cli.text import is_plain
 from charloom.cli.view import View
-from charloom.formatting import LN2, duration, printable, speed
-from charloom.training.events import Evaluated, Event, Finished, Progress, Sampled, Started, Warned
+from charloom.formatting import LN2, count, duration, printable, speed
+from charloom.training.events import (
+    Evaluated,
+    Event,
+    Finished,
+    Progress,
+    Sampled,
+    Started,
+    Warned,
+)
 
 QUIET_SECONDS = 10  # without an evaluation, after which a line is written all the same
 
@@ -60,7 +68,8 @@ class PlainView(View):
                 self.reader.write(gap + "\n".join(summary(self.started, event)) + "\n")
 
     def _line(self, progress: Progress) -> str:
-        losses = f"training loss {_short(self.training_loss())}"
+        nats, steps = self.training_loss()
+        losses = f"training loss {_short(nats)} over {count(steps, 'step')}"
         if self._evaluated is not None:
             losses += f", validation loss {_short(self._evaluated.score.nats)}"
         pace = f", {speed(progress.speed)}" if progress.speed else ""  # not known at step 1

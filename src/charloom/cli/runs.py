@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from charloom.cli.text import alphabet, echo_json, labelled, sized, table
+from charloom.cli.text import alphabet, echo_json, labelled, loss_words, sized, table
 from charloom.errors import CharloomError
 from charloom.formatting import LN2, count, duration, listed, model_name, nats_and_bits
 
@@ -17,6 +17,10 @@ if TYPE_CHECKING:
 HOME = "runs"  # the folder for a run that was given no --out
 LOSS_ROWS = 20  # of the table of losses, at most
 MAX_SAMPLE_BYTES = 2**24
+PROVISIONAL = (
+    "* the lowest loss during training, which may be of a part of the validation text: "
+    "`charloom resume RUN` ends that run and scores all"
+)
 
 
 class _ListByDefault(click.Group):
@@ -46,6 +50,8 @@ def list_(folder: str | None, as_json: bool) -> None:
     elif rows:
         header = ("run", "model", "steps", "validation nats", "bits", "last trained")
         click.echo(table(header, [_line(row) for row in rows], left=2))
+        if any(_is_provisional(row) for row in rows):
+            click.echo(PROVISIONAL)
         for row in rows:
             if "error" in row:
                 click.echo(f"charloom: {row['error']}", err=True)
@@ -99,7 +105,12 @@ def _summary(run: "Run") -> dict[str, Any]:
     newest = metrics[-1] if metrics else Line(step=0)
     losses = [(nats, line.step) for line in metrics if (nats := line.validation_loss) is not None]
     created = (run.path / "config.json").stat().st_mtime
-    best = min(losses, default=(None, None))
+    nats, best = min(losses, default=(None, None))
+    final = run.final()
+    score = None
+    if final is not None and final.held_out:
+        score, best = final.score, final.best
+        nats = score.nats
     return {
         "run": str(run.path),
         "text": run.corpus.name,
@@ -108,8 +119,10 @@ def _summary(run: "Run") -> dict[str, Any]:
         "parameters": run.parameters,
         "steps": newest.step,
         "seconds": newest.seconds or 0.0,
-        "validation": best[0],
-        "best_step": best[1],
+        "validation": nats,
+        "best_step": best,
+        "score": score,
+        "counted": None if final is None else final.counted,
         "last_trained": run.last_saved or datetime.fromtimestamp(created).astimezone(),
     }
 
@@ -118,7 +131,14 @@ def _line(row: dict[str, Any]) -> tuple[str, ...]:
     if "error" in row:
         return row["run"], "damaged", "", "", "", ""
     both = _both(row["validation"])
+    if _is_provisional(row):
+        both = (f"{both[0]} *", both[1])
     return row["run"], row["model"], f"{row['steps']:,}", *both, _when(row["last_trained"])
+
+
+def _is_provisional(row: dict[str, Any]) -> bool:
+    """Whether the loss is not that of the end of the run, but the lowest on the way."""
+    return row.get("validation") is not None and row["score"] is None
 
 
 def _facts(run: "Run", row: dict[str, Any], checkpoints: list[int]) -> list[tuple[str, str]]:
@@ -137,9 +157,15 @@ def _facts(run: "Run", row: dict[str, Any], checkpoints: list[int]) -> list[tupl
             ("batches", f"batch size {train.batch}, sequence length {train.length}"),
             ("optimizer", f"{train.optimizer}, {rate}"),
         ]
-    if row["validation"] is not None:
+    if row["score"] is not None:
+        loss = f"{loss_words(row['score'])}, by the checkpoint of step {row['best_step']:,}"
+        facts.append(("validation", loss))
+    elif row["validation"] is not None:
         loss = f"{nats_and_bits(row['validation'])} at step {row['best_step']:,}"
-        facts.append(("validation", f"lowest loss {loss}"))
+        facts.append(("validation", f"lowest loss during training {loss}"))
+    if (counted := row["counted"]) is not None:
+        loss = nats_and_bits(counted.score.nats)
+        facts.append(("counted", f"{loss} on the same text, an n-gram of order {counted.order}"))
     saved = ", ".join(f"{step:,}" for step in checkpoints) or "none"
     return [*facts, ("checkpoints", saved)]
 

@@ -3,10 +3,14 @@
 import shlex
 from collections.abc import Sequence
 
-from charloom.cli.text import alphabet, labelled, sized
+from charloom.cli.text import alphabet, labelled, loss_words, sized
 from charloom.config import NgramConfig
+from charloom.evaluation import Score
 from charloom.formatting import count, duration, nats_and_bits, printable
+from charloom.runs.final import Counted
 from charloom.training.events import Finished, Started
+
+MEAN_STEPS = 1000  # that the training loss is a mean over, about: it forgets 0.1% in each
 
 
 def header(started: Started, reasons: Sequence[tuple[str, str]] = ()) -> list[str]:
@@ -37,7 +41,7 @@ def header(started: Started, reasons: Sequence[tuple[str, str]] = ()) -> list[st
 def summary(started: Started, finished: Finished) -> list[str]:
     """Return the lines that say how a run ended and what can be done next."""
     path = shlex.quote(str(finished.path))
-    lines = [_outcome(started, finished), *_losses(started, finished)]
+    lines = [_outcome(started, finished), *_losses(finished)]
     lines += _advice(finished)
     commands = {f"charloom sample {path}": "generates text"}
     if finished.reason == "interrupted":
@@ -67,16 +71,30 @@ def _advice(finished: Finished) -> list[str]:
     return [str(found)]
 
 
-def _losses(started: Started, finished: Finished) -> list[str]:
-    best, last = finished.best, finished.validation
-    if started.parts.validation is None or started.run.config.watch.evaluate_every == 0:
-        loss = finished.smooth
-        return [] if loss is None else [f"Training loss: {nats_and_bits(loss)}."]
-    if best is None:
-        return []
-    if best.loss is None:
-        return ["Validation loss: infinite, since the model rules out one of the characters."]
-    line = f"Validation loss: {nats_and_bits(best.loss)} at step {best.step:,}"
-    if last is None or f"{last.nats:.3f}" == f"{best.loss:.3f}":
-        return [f"{line}."]
-    return [f"{line}, the lowest; {last.nats:.3f} nats at the end."]
+def _losses(finished: Finished) -> list[str]:
+    """Return what the loss is, of which text, and what it is beside a model that only counts."""
+    final, seen = finished.final, finished.validation
+    if final is None:
+        lines = [] if seen is None else [f"Latest validation loss: {loss_words(seen)}."]
+        if not lines and finished.training is not None:
+            steps = (
+                f"over the last {MEAN_STEPS:,} steps" if finished.step > MEAN_STEPS else "so far"
+            )
+            lines = [f"Training loss: {nats_and_bits(finished.training)}, mean {steps}."]
+        return lines
+    name = "Validation loss" if final.held_out else "Loss on the training text"
+    step = "" if final.best == final.step else f", at step {final.best:,}"
+    lines = [f"{name}: {loss_words(final.score)}{step}."]
+    if final.counted is not None:
+        lines.append(_counted(final.score, final.counted))
+    return lines
+
+
+def _counted(score: Score, counted: Counted) -> str:
+    """Say what a model that only counts has on the same text."""
+    less = f", which only counts the last {counted.learned:,} characters of training text,"
+    how = ", which only counts," if counted.whole is None else less
+    gap = counted.score.nats - score.nats
+    beside = "as much" if f"{abs(gap):.3f}" == "0.000" else "higher" if gap > 0 else "lower"
+    loss = f"{counted.score.nats:.3f} nats on the same text: {beside}."
+    return f"An n-gram model of order {counted.order}{how} has {loss}"

@@ -1,5 +1,6 @@
 """How tables, labelled lines, progress and JSON documents are printed."""
 
+import math
 import os
 import sys
 from collections.abc import Iterable, Iterator, Sequence
@@ -12,7 +13,7 @@ import msgspec
 
 from charloom.config import NetworkConfig, NgramConfig, PretrainedConfig
 from charloom.data.tokenizer import Tokenizer
-from charloom.formatting import count, model_name, printable
+from charloom.formatting import count, model_name, nats_and_bits, printable
 from charloom.progress import Tell
 
 if TYPE_CHECKING:
@@ -35,6 +36,17 @@ def echo_json(document: Any) -> None:
 def score_fields(score: "Score") -> dict[str, float]:
     """Return what programs are told of a loss."""
     return {name: getattr(score, name) for name in ("characters", "nats", "bits", "perplexity")}
+
+
+def loss_words(score: "Score") -> str:
+    """Return a loss per character in both units, and of how much of a text it is."""
+    if score.nats == math.inf:
+        return "infinite, since the model rules out one of the characters"
+    loss = nats_and_bits(score.nats)
+    if score.whole is None:
+        return f"{loss}, all {count(score.characters, 'character')}"
+    margin = "" if score.margin is None else f" ±{score.margin:.3f} nats,"
+    return f"{loss},{margin} on {score.characters:,} of {count(score.whole, 'character')}"
 
 
 @contextmanager

@@ -69,7 +69,7 @@ class View(ABC):
         """The time that the run may take, if that is what ends it."""
         return self.started.run.config.train.minutes if self.started else None
 
-    def training_loss(self) -> float:
-        """Return the mean loss of the steps of about the last second, in nats."""
+    def training_loss(self) -> tuple[float, int]:
+        """Return the mean loss, in nats, of about the last second, and how many steps that was."""
         steps = sum(number for number, _ in self._recent)
-        return sum(number * loss for number, loss in self._recent) / steps
+        return sum(number * loss for number, loss in self._recent) / steps, steps

@@ -5,6 +5,7 @@
     corpus.json      the text's name, sources, length and SHA-256: a `Corpus`
     ids.npy          the text as ids, made when it is first read, and ids.json: see token_file.py
     metrics.jsonl    one object a line, by step: see metrics.py
+    final.json       the loss of the best model on all of the validation part: see final.py
     samples/         STEP.txt, generated at that step; generated.txt, those of a low loss
     checkpoints/     see checkpoint.py
 
@@ -53,8 +54,9 @@ from charloom.files import (
 from charloom.formatting import model_name, printable
 from charloom.models.weights import parameter_count
 from charloom.progress import Tell, say_nothing
-from charloom.runs import checkpoint, metrics
+from charloom.runs import checkpoint, final, metrics
 from charloom.runs.checkpoint import Checkpoint
+from charloom.runs.final import Final
 from charloom.runs.meta import Meta
 from charloom.runs.metrics import Line
 from charloom.runs.tensors import Array, expected_arrays
@@ -76,7 +78,7 @@ class Run:
     ) -> None:
         self.path, self.config, self.vocabulary, self.corpus = path, config, vocabulary, corpus
         self.checkpoints, self._samples = path / "checkpoints", path / "samples"
-        self._metrics = path / "metrics.jsonl"
+        self._metrics, self._final = path / "metrics.jsonl", path / "final.json"
         self._dataset = Dataset(path, config, vocabulary, corpus)
 
     def __repr__(self) -> str:
@@ -222,6 +224,23 @@ class Run:
         """Remove the lines after `step`: training is about to repeat those steps."""
         with _writing(self._metrics):
             metrics.truncate(self._metrics, step)
+
+    def final(self) -> Final | None:
+        """Return how the run ended; None if it has not, or was trained on since.
+
+        Runs that earlier versions ended have none either; `charloom resume` adds it. Raises
+        CharloomError if its file is damaged.
+        """
+        if not self._final.exists():
+            return None
+        found = final.read(self._final)
+        saved = checkpoint.steps(self.checkpoints)
+        return found if saved and found.step == saved[-1] else None
+
+    def write_final(self, found: Final) -> None:
+        """Record how the run ended. Raises CharloomError."""
+        with _writing(self._final):
+            final.write(self._final, found)
 
     def write_sample(self, step: int, text: str) -> Path:
         """Write a sample that was generated at `step`; return the path of its file."""

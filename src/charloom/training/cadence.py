@@ -13,7 +13,11 @@ SECONDS_BETWEEN_EVALS = 3  # at least, in a run with minutes
 EVAL_SHARE = 0.05  # of the characters that a run with minutes learns from, scored in all
 ENOUGH_CHARACTERS = 50_000  # of validation text: more tell little more
 FEWEST_CHARACTERS = 2_000  # ... fewer tell too little
-MOST_CHARACTERS = 2_000_000  # ... in an evaluation of a run without minutes
+MOST_CHARACTERS = 2_000_000  # ... in an evaluation of a run without minutes, and at the end
+FINAL_SHARE = 0.15  # of the characters that a run with minutes learns from, scored at its end
+COUNTED_SHARE = 0.25  # of the characters that a run without minutes learns from, counted then
+COUNTED_IN_A_SECOND = 20_000  # of a run with minutes: a thirtieth of what would be possible
+FEWEST_COUNTED, MOST_COUNTED = 500_000, 3_000_000  # characters; these take about 200 MiB
 
 
 def most_steps(config: TrainConfig, steps_per_epoch: int) -> int:
@@ -82,3 +86,23 @@ def intervals(
         log=interval(None, LINES_PER_RUN),
     )
     return every, scored
+
+
+def scored_at_end(config: TrainConfig, total: int, size: int) -> int:
+    """Return how many of `size` characters are scored when a run of `total` steps has ended.
+
+    That is all, but two million at most, and beyond 50,000 no more than were learned from; of a
+    run with minutes, which has to end in time, a seventh of those.
+    """
+    learned = total * config.batch * config.length
+    if config.minutes is not None:
+        return min(size, MOST_CHARACTERS, max(FEWEST_CHARACTERS, int(FINAL_SHARE * learned)))
+    return min(size, MOST_CHARACTERS, max(ENOUGH_CHARACTERS, learned))
+
+
+def counted_at_end(config: TrainConfig, total: int) -> int:
+    """Return how many characters of training text n-grams are counted in when a run has ended."""
+    share = COUNTED_SHARE * total * config.batch * config.length
+    if config.minutes is not None:
+        share = COUNTED_IN_A_SECOND * 60 * config.minutes
+    return min(MOST_COUNTED, max(FEWEST_COUNTED, int(share)))

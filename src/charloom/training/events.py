@@ -9,6 +9,7 @@ from typing import Literal
 
 from charloom.data.dataset import Dataset
 from charloom.evaluation import Score
+from charloom.runs.final import Final
 from charloom.runs.meta import Best
 from charloom.runs.run import Run
 from charloom.training.advice import Finding
@@ -78,6 +79,13 @@ class Saved:
 
 
 @dataclass(frozen=True)
+class Scoring:
+    """Training is over: the best checkpoint is being scored, which may take some seconds."""
+
+    step: int
+
+
+@dataclass(frozen=True)
 class Warned:
     """Something went wrong, and training goes on; `text` says in a sentence what, and how."""
 
@@ -90,20 +98,23 @@ class Finished:
     """The last event. `signal` is the one that interrupted the run, by its number.
 
     The `reason` is "turned" if the validation loss rose so clearly that the rest of the minutes
-    was not used; `advice` is what the run has come to, and what to do next. `validation` is the
-    last score, None if there was none in this session; `smooth` is None for an n-gram model.
+    was not used; `advice` is what the run has come to, and what to do next. `final` is how the run
+    ended, None if it was interrupted. `validation` is the last score of training, None if there was
+    none in this session; it may be of a part of the text. `training` is the mean training loss over
+    the last thousand steps or so; None for an n-gram model.
     """
 
     reason: Literal["done", "turned", "interrupted"]
     signal: int | None
     step: int
     total: int
-    smooth: float | None
+    training: float | None
     validation: Score | None
     best: Best | None
     path: Path
     seconds: float
     advice: Finding | None = None
+    final: Final | None = None
 
 
-Event = Started | Progress | Evaluated | Sampled | Saved | Warned | Finished
+Event = Started | Progress | Evaluated | Sampled | Saved | Scoring | Warned | Finished

@@ -20,6 +20,7 @@ from charloom.models.engines import create_learner, pick_engine
 from charloom.models.weights import parameter_count
 from charloom.runs import checkpoint
 from charloom.runs.checkpoint import Checkpoint
+from charloom.runs.final import Final
 from charloom.runs.meta import Rollback
 from charloom.runs.open import first_weights
 from charloom.runs.run import Run
@@ -31,8 +32,9 @@ from charloom.training.events import Evaluated, Event, Finished, Saved, Started,
 from charloom.training.monitor import Monitor
 from charloom.training.ngram import fit
 from charloom.training.reporter import Reporter
+from charloom.training.scoring import Time, conclude
 from charloom.training.state import TrainState
-from charloom.training.time_budget import TimeBudget
+from charloom.training.time_budget import SLACK_SHARE, TimeBudget
 from charloom.training.trend import Evaluation, history, turned
 from charloom.training.writer import RETRY_SECONDS, RunWriter
 
@@ -86,12 +88,14 @@ class _Trainer:
             model, config.train, size, config.engine, config.dtype, None, vocabulary.lengths
         )
         self.state = state = TrainState(config, self.learner, vocabulary, data.train)
-        self.monitor = Monitor(run, data.validation, state)
+        self.monitor = Monitor(run, data, state)
         self.every = self.monitor.every
         self.writer = RunWriter(run, has_saved=saved is not None)
         self.max_steps = most_steps(config.train, state.batches.steps_per_epoch)
         self.reporter = Reporter(state, self.max_steps, config.train.minutes, began)
-        self.budget = TimeBudget(self.reporter.time_limit, self.every, state.total)
+        self.budget = TimeBudget(
+            self.reporter.time_limit, self.every, state.total, self.monitor.end
+        )
         notes = [*data.notes, *self.monitor.notes]
         self.score: Score | None = None  # of the latest evaluation
         self.turned = False  # the validation loss is clearly rising: stop early
@@ -131,7 +135,11 @@ class _Trainer:
                 if self.signals.caught:  # stop; the last checkpoint is from before the divergence
                     break
                 yield from self._roll_back(found)
-        yield self._finished()
+        final = None
+        if not self.signals.caught:
+            time, guard = self._time_to_score(), self.signals.at_once
+            final = yield from conclude(self.run, self.state.step, time, guard)
+        yield self._finished(final)
 
     def _train(self) -> Iterator[Event]:
         """Take steps up to the next evaluation, sample or checkpoint, do that, and repeat."""
@@ -218,7 +226,7 @@ class _Trainer:
             yield monitor.keep(text, self.writer)
         saves = is_due(state.step, state.total, every.save)
         if saves and monitor.validation is None:
-            best = state.note_best(state.losses.smooth)
+            best = state.note_best(state.training_loss)
         if saves or (best and every.save) or self.signals.save or self.writer.is_time():
             with self._timed("save"):
                 saved = [*self._save(best)]
@@ -296,7 +304,18 @@ class _Trainer:
         if progress := self.reporter.progress(TICK_SECONDS / 2):
             yield progress
 
-    def _finished(self) -> Finished:
+    def _time_to_score(self) -> Time | None:
+        """Return the time that a run with minutes has left; None if it was over before.
+
+        A hundredth of the whole is taken in any case.
+        """
+        limit = self.reporter.time_limit
+        if math.isinf(limit) or self.started.step == self.state.step:
+            return None
+        left = max(0.0, limit - self.reporter.seconds()) + SLACK_SHARE * limit
+        return Time(left, self.monitor.pace)
+
+    def _finished(self, final: Final | None) -> Finished:
         state, caught = self.state, self.signals.caught
         done = state.step >= state.total and not state.due
         return Finished(
@@ -304,10 +323,11 @@ class _Trainer:
             signal=caught[0] if caught else None,
             step=state.step,
             total=state.total,
-            smooth=state.losses.smooth,
+            training=state.training_loss,
             validation=self.score,
             best=state.best,
             path=self.run.path,
             seconds=self.reporter.seconds(),
             advice=advise(facts_of(self.run, done)),
+            final=final,
         )

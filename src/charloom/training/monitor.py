@@ -1,40 +1,74 @@
 """What is measured and shown during training; nothing of the learner changes."""
 
+import dataclasses
+from time import perf_counter
+
 from msgspec import UNSET
 
-from charloom.config import RunConfig, replace
-from charloom.data.tokenizer import Ids, Tokenizer
+from charloom.config import NgramConfig, RunConfig, replace
+from charloom.data.dataset import Dataset
+from charloom.data.tokenizer import Tokenizer
 from charloom.evaluation import Score, evaluate
 from charloom.generation.sampling import generate
 from charloom.models.engines import LanguageModel, Learner, LendsModel, create_model, pick_engine
 from charloom.runs.metrics import Line, Setback
 from charloom.runs.run import Run
-from charloom.training.cadence import intervals, is_due
+from charloom.training.cadence import counted_at_end, intervals, is_due, scored_at_end
 from charloom.training.events import Sampled
 from charloom.training.state import TrainState
+from charloom.training.time_budget import End
 from charloom.training.writer import RunWriter
+
+ROOM = 1.2  # times what scoring at the end should take is kept for it
+SCORING_SHARE = 0.4  # of the time that learning from as many characters takes; if it is not known
+COUNTING_PACE = 400_000  # characters of n-grams a second
 
 
 class Monitor:
     """Evaluates and samples the model of a run; `every` says after how many steps what is due.
 
     `validation` is what is scored, None if nothing is. `notes` are sentences on what is not.
+    `end` is what scoring the best model at the end will cost, and `pace` how many ids a second
+    that is, once it is known.
     """
 
-    def __init__(self, run: Run, validation: Ids | None, state: TrainState) -> None:
-        config, size = run.config, 0 if validation is None else len(validation)
+    def __init__(self, run: Run, parts: Dataset, state: TrainState) -> None:
+        config, validation = run.config, parts.validation
+        size = 0 if validation is None else len(validation)
         self.every, scored = intervals(config.train, config.watch, state.total, size)
-        self.validation = None if not self.every.evaluate or not size else validation
+        if not size:
+            self.every = self.every._replace(evaluate=0)
+        self.validation = validation if self.every.evaluate else None
         self.notes: list[str] = []
+        self.pace: float | None = None
+        self._run, self._state = run, state
+        self._whole: int | None = None  # characters, if only a part of them is scored
+        model, engine = config.model, config.engine
+        assert not isinstance(model, NgramConfig)
+        self._scores_alike = pick_engine(engine, model, config.train) == pick_engine("auto", model)
         if self.validation is not None and scored < size:
-            whole = run.vocabulary.count(self.validation)
+            self._whole = whole = run.vocabulary.count(self.validation)
             self.validation = self.validation[:scored]
             part = run.vocabulary.count(self.validation)
             self.notes.append(
                 f"during training, the validation loss is that of the first {part:,} of {whole:,} "
-                "characters; `charloom evaluate` scores all"
+                "characters; at the end, the best checkpoint is scored on all or more"
             )
-        self._run, self._state = run, state
+        self.end = self._end(parts)
+
+    def _end(self, parts: Dataset) -> End:
+        train, total = self._run.config.train, self._state.total
+        if parts.validation is None:
+            scored, counted = scored_at_end(train, total, len(parts.train)), 0
+        else:
+            scored = scored_at_end(train, total, len(parts.validation))
+            counted = min(len(parts.train), counted_at_end(train, total))
+        evaluations = updates = 0.0
+        if self.validation is not None:
+            evaluations = ROOM * scored / len(self.validation)
+        else:
+            updates = SCORING_SHARE * scored / (train.batch * train.length)
+        return End(evaluations, updates, counted / COUNTING_PACE)
 
     @property
     def evaluates(self) -> bool:
@@ -53,9 +87,13 @@ class Monitor:
         return low and is_due(state.step, state.total, self.every.sample)
 
     def evaluate(self) -> Score:
-        """Score the validation text."""
+        """Score the validation text, or the first part of it."""
         assert self.validation is not None
-        return evaluate(self._model(), self.validation)
+        began = perf_counter()
+        score = evaluate(self._model(), self.validation)
+        if self._scores_alike:
+            self.pace = len(self.validation) / max(perf_counter() - began, 1e-9)
+        return dataclasses.replace(score, whole=self._whole)
 
     def sample(self) -> str:
         """Generate a sample, with a seed of its own at each step."""

@@ -11,11 +11,13 @@ from charloom.evaluation import Score, evaluate
 from charloom.generation.sampling import generate
 from charloom.models.ngram import NgramModel
 from charloom.runs.checkpoint import Checkpoint
+from charloom.runs.final import Final
 from charloom.runs.meta import Best, Meta
 from charloom.runs.metrics import Line
 from charloom.runs.run import Run, versions
 from charloom.training.advice import advise, facts_of
 from charloom.training.events import Evaluated, Event, Finished, Sampled, Saved, Started
+from charloom.training.scoring import conclude
 
 
 def fit(run: Run, config: NgramConfig, saved: Checkpoint | None) -> Iterator[Event]:
@@ -30,21 +32,25 @@ def fit(run: Run, config: NgramConfig, saved: Checkpoint | None) -> Iterator[Eve
             yield Evaluated(1, score, best=True)
         yield _sample(run, model)
         yield _save(run, model, score, len(parts.train), began)
+        if score is not None:
+            run.write_final(Final(1, 1, held_out=True, score=score))
     else:
         model = NgramModel.from_arrays(config, vocabulary, saved.weights)
         notes = parts.notes + saved.notes
         yield Started(run, "counts", model.parameter_count, parts, 1, 1, notes)
+    final = yield from conclude(run, 1)
     yield Finished(
         reason="done",
         signal=None,
         step=1,
         total=1,
-        smooth=None,
+        training=None,
         validation=score,
         best=saved.meta.best if saved else _best(score),
         path=run.path,
         seconds=perf_counter() - began,
         advice=advise(facts_of(run, finished=True)),
+        final=final,
     )
 
 

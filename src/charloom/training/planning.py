@@ -27,6 +27,7 @@ from charloom.progress import Tell, say_nothing
 from charloom.runs.run import Run, check_free
 from charloom.training.monitor import model_of
 from charloom.training.recipe import Choice, Reasons, Size, choose, shown_epochs, speed
+from charloom.training.scoring import Counts
 from charloom.training.settings import SHAPE, configure, default_folders
 
 EPOCHS_IF_OPEN = 10  # of a run that nothing ends, within these bounds
@@ -277,10 +278,12 @@ class _Planner:
         return train.batch * train.length * self.per_id / mean, max(0.0, first - mean)
 
     def _start(self, config: RunConfig, learner: Learner, ids: Ids) -> float:
-        """Evaluate and sample once, so that both have been compiled; returns seconds."""
+        """Evaluate, sample and count once, so that all is compiled; returns seconds."""
         began = perf_counter()
         model = model_of(learner, config, self.vocabulary)
         evaluate(model, ids)
+        if config.data.validation:
+            Counts.of(ids, ids, self.vocabulary, len(ids))
         deque(generate(model, config.watch.sample, length=1))
         return perf_counter() - began
 

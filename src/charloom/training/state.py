@@ -62,6 +62,18 @@ class TrainState:
         return round(self.step * train.batch * train.length * self.per_id)
 
     @property
+    def training_loss(self) -> float:
+        """The mean training loss over the last thousand steps or so, in nats per character.
+
+        `losses.smooth` less the share of its first value (Kingma & Ba 2015, section 3):
+        (s_t - 0.999^t s_0) / (1 - 0.999^t). Before the first step it is that value.
+        """
+        first = SMOOTHING**self.step
+        if first == 1:
+            return self.first_loss
+        return (self.losses.smooth - first * self.first_loss) / (1 - first)
+
+    @property
     def gradient_norm(self) -> float | None:
         """The norm of the last update's gradient, before clipping; None if it is unknown.
 

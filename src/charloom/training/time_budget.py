@@ -2,6 +2,7 @@
 
 import math
 from collections import deque
+from typing import NamedTuple
 
 from charloom.training.cadence import Intervals
 
@@ -36,6 +37,17 @@ class Pace:
         return (last - first) / (now - then) if now > then else 0.0
 
 
+class End(NamedTuple):
+    """What comes after the last update, as so many evaluations, updates and seconds together."""
+
+    evaluations: float
+    updates: float
+    seconds: float
+
+
+NOTHING = End(0.0, 0.0, 0.0)
+
+
 class TimeBudget:
     """Where a run that has `seconds` will end, as far as its pace and its pauses tell.
 
@@ -43,9 +55,9 @@ class TimeBudget:
     been made instead: if the machine is slowed down, it takes longer just as they do.
     """
 
-    def __init__(self, seconds: float, every: Intervals, total: int) -> None:
-        """Take the intervals of pauses in the `total` updates that are planned."""
-        self.seconds = seconds
+    def __init__(self, seconds: float, every: Intervals, total: int, end: End = NOTHING) -> None:
+        """Take the intervals of pauses in the `total` updates that are planned, and the end."""
+        self.seconds, self._end = seconds, end
         self._every = {pause: every._asdict()[pause] for pause in ASSUMED_SHARES}
         self._costs = {}
         for pause, share in ASSUMED_SHARES.items():
@@ -66,7 +78,7 @@ class TimeBudget:
         """
         if math.isinf(self.seconds):
             return total
-        left = self.seconds - elapsed
+        left = self.seconds - elapsed - self._end.seconds
         pace = known.per_second(max(RECENT_SECONDS, left / 2))
         if not pace:
             return total if left > 0 else step
@@ -83,10 +95,12 @@ class TimeBudget:
 
     def _needed(self, step: int, total: int) -> float:
         """Updates that could be made from `step` until all that is due at `total` is done."""
-        needed = float(total - step)
+        needed = total - step + self._end.updates
         for pause, every in self._every.items():
             if every:
                 costs = sorted(self._costs[pause])
-                times = math.ceil(total / every) - (step - 1) // every
+                times = float(math.ceil(total / every) - (step - 1) // every)
+                if pause == "evaluate":
+                    times += self._end.evaluations
                 needed += times * costs[(len(costs) - 1) // 2]
         return needed

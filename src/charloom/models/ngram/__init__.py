@@ -1,5 +1,5 @@
 """Ids in, log-probabilities out, by counting: n-grams, smoothed, read like any other model."""
 
-from charloom.models.ngram.model import NgramModel
+from charloom.models.ngram.model import NgramModel, shorter
 
-__all__ = ["NgramModel"]
+__all__ = ["NgramModel", "shorter"]

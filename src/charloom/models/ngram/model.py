@@ -150,6 +150,16 @@ class NgramModel:
         return kernels.generate(self.trie, _owned(ids), state, uniforms, filters(config), V)
 
 
+def shorter(arrays: Arrays, order: int) -> Arrays:
+    """Return the part of `NgramModel.arrays` that a fit of a lower order has."""
+    children = arrays["children"]
+    contexts, grams = 1, int(children[0])  # shorter than 1; of 1 character
+    for _ in range(order - 1):
+        contexts, grams = 1 + grams, int(children[: 1 + grams].sum(dtype=np.int64))
+    sizes = {"children": contexts, "character": grams, "count": grams}
+    return {name: arrays[name][:size] for name, size in sizes.items()}
+
+
 def _owned(values: NDArray[np.integer]) -> Integers:
     """Copy to the type that the kernels are compiled for: int32, in C order, writeable."""
     return np.array(values, np.int32, order="C")

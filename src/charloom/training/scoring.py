@@ -1,0 +1,147 @@
+"""The end of a run: its best model is scored on its own text, beside one that only counts."""
+
+from collections.abc import Callable, Generator
+from contextlib import AbstractContextManager, nullcontext, suppress
+from time import perf_counter
+from typing import NamedTuple, Self
+
+from charloom.config import NgramConfig
+from charloom.data.tokenizer import Ids, Tokenizer
+from charloom.data.vocabulary import Vocabulary
+from charloom.errors import CharloomError
+from charloom.evaluation import Score, evaluate_part
+from charloom.models.engines import LanguageModel, create_model
+from charloom.models.ngram import NgramModel, shorter
+from charloom.runs.final import Counted, Final
+from charloom.runs.run import Run
+from charloom.signals import Interrupted
+from charloom.training.cadence import counted_at_end, scored_at_end
+from charloom.training.events import Scoring, Warned
+
+HIGHEST_ORDER = 8  # of the model that only counts
+TELLING = 50_000  # characters, spread evenly, on which its orders are compared
+TRIALS = (512, 2048, 8192)  # ids that tell how fast a model is scored
+TRIAL_SHARE = 0.1  # of the time that is left, which is enough for a trial
+ENOUGH = 2  # times what is to be scored could be, by a trial, which is slower than the rest
+
+
+class Time(NamedTuple):
+    """The seconds that are left, and how many ids the model scores in one, if that is known."""
+
+    seconds: float
+    pace: float | None
+
+
+def conclude(
+    run: Run,
+    step: int,
+    time: Time | None = None,
+    guard: Callable[[], AbstractContextManager[None]] = nullcontext,
+) -> Generator[Scoring | Warned, None, Final | None]:
+    """Score a run that has ended after `step` updates, and record it; None if that failed.
+
+    What is recorded already is returned. If `time` is short, a part of the text is scored. Within
+    `guard`, Interrupted may be raised.
+    """
+    with suppress(CharloomError):  # a damaged record is written anew
+        if (known := run.final()) is not None:
+            return known
+    yield Scoring(step)
+    found = None
+    try:
+        with suppress(Interrupted), guard():
+            found = score_best(run, step, time)
+        if found is not None:
+            run.write_final(found)
+    except CharloomError as error:
+        yield Warned(step, f"the loss at the end is not recorded: {error}, then resume")
+    return found
+
+
+def score_best(run: Run, step: int, time: Time | None = None) -> Final | None:
+    """Score the best checkpoint of a run on its validation part, after `step` updates.
+
+    If nothing was held out, that is on the training text. None if there is no text to score.
+    Raises CharloomError.
+    """
+    parts, config, vocabulary = run.dataset(), run.config, run.vocabulary
+    held_out = parts.validation is not None
+    ids = parts.train if parts.validation is None else parts.validation
+    if not vocabulary.count(ids[1:]):
+        return None
+    saved, counts = run.checkpoint(weights_only=True), None
+    model = create_model(config.model, saved.weights, vocabulary, "auto", config.dtype)
+    if isinstance(config.model, NgramConfig):
+        most = len(ids)
+    else:
+        most = scored_at_end(config.train, step, len(ids))
+        if held_out:
+            learned = counted_at_end(config.train, step)
+            counts = Counts.of(parts.train, ids, vocabulary, learned)
+        if time is not None:
+            most = _in_time(model, ids, most, time)
+    score = evaluate_part(model, ids, most)
+    counted = None if counts is None else counts.beside(score, most)
+    return Final(step, saved.meta.step, held_out, score, counted)
+
+
+class Counts:
+    """The n-gram model with modified Kneser-Ney smoothing of the order that suits a text best.
+
+    It has counted the last `learned` characters of a training text of `whole`.
+    """
+
+    def __init__(self, model: NgramModel, ids: Ids, learned: int, whole: int, tokens: bool) -> None:
+        self._model, self._ids, self._learned, self._whole = model, ids, learned, whole
+        self._tokens = tokens
+
+    @classmethod
+    def of(cls, train: Ids, ids: Ids, vocabulary: Tokenizer, most: int) -> Self | None:
+        """Count `most` characters of train (N,), of lower orders until one is worse on ids (M,).
+
+        Tokens are read as the characters that they stand for; None if those are too few.
+        """
+        whole, train = vocabulary.count(train), train[-most:]
+        if tokens := vocabulary.unit == "tokens":
+            texts = vocabulary.decode(train)[-most:], vocabulary.decode(ids)
+            if len(texts[1]) < 2 or len(both := {*texts[0], *texts[1]}) < 2:
+                return None
+            vocabulary = Vocabulary.from_alphabet(both, sum(map(len, texts)))
+            train, ids = map(vocabulary.encode, texts)
+        model = NgramModel.fit(train, vocabulary, NgramConfig(order=HIGHEST_ORDER))
+        counts, best = model.arrays(), evaluate_part(model, ids, TELLING).nats
+        for order in range(HIGHEST_ORDER - 1, 0, -1):
+            config = NgramConfig(order=order)
+            lower = NgramModel.from_arrays(config, vocabulary, shorter(counts, order))
+            if (nats := evaluate_part(lower, ids, TELLING).nats) >= best:
+                break
+            model, best = lower, nats
+        return cls(model, ids, len(train), whole, tokens)
+
+    def beside(self, other: Score, most: int) -> Counted | None:
+        """Score what another model has been scored on: all of ids, or `most`, spread evenly.
+
+        None for a part of a text that was cut into tokens.
+        """
+        part = other.whole is not None
+        if part and self._tokens:
+            return None
+        score = evaluate_part(self._model, self._ids, most if part else len(self._ids))
+        whole = None if self._learned == self._whole else self._whole
+        return Counted(self._model.config.order, score, self._learned, whole)
+
+
+def _in_time(model: LanguageModel, ids: Ids, most: int, time: Time) -> int:
+    """Return how many of ids (N,) the model can score in time: `most` of them at most."""
+    pace, left = time.pace, time.seconds
+    if pace is None:
+        evaluate_part(model, ids, 1)  # compiles what has to be compiled
+        for trial in TRIALS:
+            began = perf_counter()
+            evaluate_part(model, ids, trial)
+            spent = perf_counter() - began
+            pace, left = trial / max(spent, 1e-9), left - spent
+            if spent > TRIAL_SHARE * left or pace * left > ENOUGH * most:
+                break
+    assert pace is not None
+    return min(most, max(TRIALS[0], int(pace * left)))
