@@ -231,7 +231,6 @@ def test_a_folder_without_text_is_refused(folder: Path) -> None:
         ("sample run --top-p 3", "bad-setting"),
         ("train corpus:us-constitution --from other", "not-found"),
         ("train corpus:us-constitution --from run --hidden 9", "bad-setting"),
-        ("train corpus:us-constitution --from run", "unknown-character"),
     ],
 )
 def test_a_refusal_leaves_a_run_as_it_was(here: Path, arguments: str, code: Code) -> None:

@@ -804,14 +804,24 @@ def test_a_run_from_another_begins_with_its_best_weights_and_nothing_else(tmp_pa
     assert begun.meta.cursor == {"position": 0, "epoch": 0}
 
 
-def test_a_text_with_other_characters_is_refused_before_there_is_a_folder(tmp_path, source):
-    teacher = new_run(tmp_path / "teacher", config_of(source))
+@pytest.mark.parametrize("engine", ["reference", "compiled"])
+def test_characters_that_the_other_run_did_not_know_are_added_and_told(tmp_path, source, engine):
+    teacher = new_run(tmp_path / "teacher", config_of(source, engine=engine))
     play(teacher)
-    source.write_text(TEXT + "Größe")
-    config = replace(config_of(source), start=str(teacher.path))
-    with refused("unknown-character"):
-        new_run(tmp_path / "run", config)
-    assert not (tmp_path / "run").exists()
+    source.write_text((TEXT + "Größe\n") * 2)
+    watch = replace(OFTEN, keep=99)
+    config = replace(config_of(source, engine=engine, watch=watch), start=str(teacher.path))
+    run = new_run(tmp_path / "run", config)
+    events = play(run)
+    assert {*run.vocabulary.characters} == {*teacher.vocabulary.characters, *"Größe\n"}
+    (note,) = (note for note in events[0].notes if "ß" in note)
+    assert str(teacher.path) in note
+    places = run.vocabulary.encode("".join(teacher.vocabulary.characters))
+    then, begun = teacher.load_weights(), run.checkpoint(0)
+    for name, axis in (("layer0.Wx", 0), ("head.W", 1), ("head.b", 0)):
+        assert np.array_equal(begun.weights[name].take(places, axis), then[name])
+    assert np.array_equal(begun.weights["layer1.Wx"], then["layer1.Wx"])
+    assert not any(a.any() for name, a in begun.state.items() if name != "rng.seed")
 
 
 # ---- minutes

@@ -4,12 +4,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from charloom.config import ModelConfig, TransformerConfig
+from charloom.data.vocabulary import Vocabulary
+from charloom.models.engines import create_model
 from charloom.models.weights import (
     check_weights,
     initial_weights,
     parameter_count,
     state_shapes,
     weight_shapes,
+    with_characters,
 )
 from expect import refused
 
@@ -166,3 +169,36 @@ def test_a_transformer_starts_narrow_where_branches_end_and_its_norms_at_one() -
 def test_what_is_carried_has_lanes_first(config, names) -> None:
     names = [name.replace("0", str(2 * n // len(names))) for n, name in enumerate(names)]
     assert state_shapes(config, 5) == dict.fromkeys(names, (5, 3))
+
+
+OLD, NEW = (0, 2, 4, 6), (1, 3, 5)  # places of the old and of new characters
+
+
+@pytest.mark.parametrize(
+    "config",
+    [
+        ModelConfig(cell="rnn", hidden=5),
+        ModelConfig(cell="lstm", layers=2, hidden=4),
+        ModelConfig(cell="gru", hidden=4, embedding=3),
+        ModelConfig(cell="lstm", hidden=4, embedding=4),  # sizes that are the same by chance
+        TransformerConfig(layers=2, width=8, heads=2, context=8, init_std=0.5),
+        TransformerConfig(width=4, heads=1, context=4, positions="learned", init_std=0.5),
+    ],
+    ids=repr,
+)
+def test_new_characters_change_no_odds_between_old_ones(config):
+    rng = np.random.default_rng(1)
+    few = {n: rng.normal(0, 1, w.shape) for n, w in initial_weights(config, 4, seed=0).items()}
+    more = with_characters(config, few, np.array(OLD), 7)
+    check_weights(more, config, 7)
+    before = create_model(config, few, Vocabulary.from_text("aceh"), "reference")
+    after = create_model(config, more, Vocabulary.from_text("abcdefh"), "reference")
+    ids = rng.integers(0, 4, (2, 8))
+    then, _ = before.log_probs(ids, before.start(2))
+    now, _ = after.log_probs(np.array(OLD)[ids], after.start(2))
+    old, new = now[..., OLD], now[..., NEW]
+    share = np.exp(new).sum(-1)
+    assert share.max() < 3 / 7 + 1e-9  # the logit of each is the mean: at most an equal share
+    np.testing.assert_allclose(old, then + np.log1p(-share)[..., None], rtol=0, atol=1e-9)
+    np.testing.assert_allclose(new, np.repeat(old.mean(-1, keepdims=True), 3, -1), atol=1e-9)
+    assert {n: w.dtype for n, w in more.items()} == {n: w.dtype for n, w in few.items()}

@@ -108,6 +108,30 @@ def parameter_count(config: NetworkConfig, vocabulary_size: int) -> int:
     return sum(int(np.prod(s)) for s in weight_shapes(config, vocabulary_size).values())
 
 
+def with_characters(
+    config: ModelConfig | TransformerConfig,
+    weights: Mapping[str, Array],
+    places: NDArray[np.integer],
+    vocabulary_size: int,
+) -> Weights:
+    """Return the weights for V characters, of which those at `places` (V0,) had these weights.
+
+    A new character has the mean of the old ones' rows and columns: as an input it is like any
+    character, and its logit is the mean logit, whatever the state. So of two old characters one
+    stays as many times more likely than the other, and the new ones together take a small share.
+    """
+    old, new = weight_shapes(config, len(places)), weight_shapes(config, vocabulary_size)
+    grown: Weights = {}
+    for name, array in weights.items():
+        grown[name] = array
+        for axis, sizes in enumerate(zip(old[name], new[name], strict=True)):
+            if sizes[0] != sizes[1]:
+                mean = array.mean(axis, np.float64, keepdims=True).astype(array.dtype)
+                grown[name] = np.repeat(mean, vocabulary_size, axis)
+                np.moveaxis(grown[name], axis, 0)[places] = np.moveaxis(array, axis, 0)
+    return grown
+
+
 def initial_weights(
     config: ModelConfig | TransformerConfig, vocabulary_size: int, seed: int
 ) -> Weights:

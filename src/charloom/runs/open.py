@@ -5,23 +5,38 @@ from collections.abc import Mapping
 from os import PathLike
 from pathlib import Path
 
-from charloom.config import Engine, PretrainedConfig, RunConfig
+from charloom.config import Engine, NgramConfig, PretrainedConfig, RunConfig
+from charloom.data.tokenizer import Tokenizer
 from charloom.models.engines import LanguageModel, create_model, load_torchnet
-from charloom.models.weights import Array
+from charloom.models.weights import Array, with_characters
 from charloom.runs.run import Run
 
 
-def first_weights(config: RunConfig) -> Mapping[str, Array] | None:
+def first_weights(config: RunConfig, vocabulary: Tokenizer) -> Mapping[str, Array] | None:
     """Return the weights that a run begins with: another's, a folder's, or None for fresh ones.
 
-    Raises CharloomError if they cannot be read.
+    They are made to fit a vocabulary with more characters (see `with_characters`). Raises
+    CharloomError if they cannot be read.
     """
+    weights: Mapping[str, Array]
     if config.start is not None:
-        return Run.open(config.start).load_weights()
+        start = Run.open(config.start)
+        weights = start.load_weights()
+        if isinstance(config.model, PretrainedConfig | NgramConfig):
+            return weights
+        places = vocabulary.encode("".join(start.vocabulary.characters))
+        return with_characters(config.model, weights, places, len(vocabulary))
     if isinstance(config.model, PretrainedConfig) and not config.model.lora:
-        weights: Mapping[str, Array] = load_torchnet().source_weights(config.model)
+        weights = load_torchnet().source_weights(config.model)
         return weights
     return None
+
+
+def added(config: RunConfig, vocabulary: Tokenizer) -> tuple[str, ...]:
+    """Return the characters that the run did not know whose weights this one begins with."""
+    if config.start is None:
+        return ()
+    return Run.open(config.start).vocabulary.unknown(vocabulary.characters)
 
 
 def is_pretrained(folder: str | PathLike[str]) -> bool:

@@ -14,15 +14,17 @@ from time import perf_counter, sleep
 from typing import Any
 
 from charloom.config import NetworkConfig, NgramConfig
+from charloom.data.vocabulary import describe
 from charloom.errors import CharloomError
 from charloom.evaluation import Score
+from charloom.formatting import count, listed
 from charloom.models.engines import create_learner, pick_engine
 from charloom.models.weights import parameter_count
 from charloom.runs import checkpoint
 from charloom.runs.checkpoint import Checkpoint
 from charloom.runs.final import Final
 from charloom.runs.meta import Rollback
-from charloom.runs.open import first_weights
+from charloom.runs.open import added, first_weights
 from charloom.runs.run import Run
 from charloom.signals import Interrupted, Signals
 from charloom.training.advice import MOST_ROLLBACKS, advise, facts_of
@@ -105,8 +107,12 @@ class _Trainer:
             notes += [*saved.notes, *state.restore(saved)]
             self.reporter.began -= saved.meta.seconds
             self.saved_step = state.step
-        elif (weights := first_weights(config)) is not None:
+        elif (weights := first_weights(config, vocabulary)) is not None:
             self.learner.load(weights)
+            if new := added(config, vocabulary):
+                known = f"the {count(size - len(new), 'character')} of {config.start}"
+                named = listed([*map(describe, new)])
+                notes.append(f"{count(len(new), 'character')} added to {known}: {named}")
         engine = pick_engine(config.engine, model, config.train)
         parameters = parameter_count(model, size)
         self.started = Started(run, engine, parameters, data, state.step, state.total, tuple(notes))

@@ -166,7 +166,7 @@ def _check_fits(config: RunConfig, text: Text, vocabulary: Tokenizer) -> None:
 
 
 def _vocabulary(config: RunConfig, text: Text) -> Tokenizer:
-    """The characters of the text, or what the weights that it begins with were trained on."""
+    """The characters of the text and of the weights that it begins with, or the tokens of these."""
     vocabulary: Tokenizer
     if config.start is not None:
         start, vocabulary = config.start, Run.open(config.start).vocabulary
@@ -175,6 +175,8 @@ def _vocabulary(config: RunConfig, text: Text) -> Tokenizer:
         vocabulary = load_torchnet().read_tokens(start)
     else:
         return Vocabulary.from_alphabet(text.alphabet, text.characters)
+    if vocabulary.unit == "characters":
+        return Vocabulary(tuple(sorted({*vocabulary.characters, *text.alphabet})))
     if unknown := vocabulary.unknown(text.alphabet):
         message = (
             f"{start} does not know {listed([*map(describe, unknown)])}: take them out, or "
