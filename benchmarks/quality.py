@@ -20,7 +20,7 @@ from typing import NamedTuple
 
 from charloom.config import DataConfig, ModelConfig, TrainConfig, replace
 from charloom.data.batches import Streams
-from charloom.data.dataset import split_text
+from charloom.data.split import split_text
 from charloom.data.text import read_text
 from charloom.data.tokenizer import Ids
 from charloom.data.vocabulary import Vocabulary

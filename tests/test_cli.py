@@ -124,6 +124,19 @@ def test_training_prints_its_losses_and_what_to_do_next(
     assert label(capfd.readouterr().out, "run") == "runs/novel-lstm-2"
 
 
+def test_the_split_says_what_is_held_out(folder: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    (folder / "essays").mkdir()
+    for n in (1, 2, 10):
+        (folder / "essays" / f"{n}.txt").write_text(f"{n} {TEXT}")
+    told = []
+    for words in ("essays", "essays --split tail", "essays --split lines", "essays/1.txt"):
+        charloom("train", *words.split(), "--model", "ngram")
+        told.append(label(capfd.readouterr().out, "split").split(": ")[1])
+    assert told[0] == "the end of each of 3 documents"
+    assert told[1] == told[3] == "the end of the text"
+    assert re.fullmatch(r"1\d of 180 lines, drawn at random", told[2])
+
+
 def test_training_for_some_minutes_says_what_was_chosen(
     here: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:

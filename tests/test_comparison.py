@@ -140,6 +140,9 @@ def test_runs_with_other_held_out_text_are_refused_and_what_differs_is_said(
         compare([first, cut])
     assert "3,600" in str(caught.value)
     assert "3,200" in str(caught.value)
+    lines = played(tmp_path / "lines", replace(settings, data=replace(data, split="lines")))
+    with refused("changed-text", field="split", paths=(str(cut.path), str(lines.path))):
+        compare([cut, lines])
     with refused("changed-text", field="text", paths=(str(first.path), str(text.path))) as caught:
         compare([first, text])
     assert "law.txt" in str(caught.value)

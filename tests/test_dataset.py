@@ -12,8 +12,9 @@ from hypothesis import strategies as st
 
 from charloom.config import DataConfig, RunConfig, TrainConfig
 from charloom.data import dataset
-from charloom.data.dataset import split_text
 from charloom.data.sources import File
+from charloom.data.split import split_text
+from charloom.data.text import read_text
 from charloom.data.token_file import alone
 from charloom.runs.run import Run
 from charloom.training.planning import new_run
@@ -196,6 +197,23 @@ def test_of_a_folder_all_files_are_looked_at(tmp_path, reads):
     found = Run.open(run.path)
     assert whole(found, found.dataset()) == content
     assert str(folder) in found.dataset().changed
+
+
+def test_a_run_of_before_reads_its_folder_in_the_order_that_it_had(tmp_path):
+    folder = tmp_path / "book"
+    folder.mkdir()
+    for n in (1, 2, 10):
+        (folder / f"ch{n}").write_text(f"{n} {TEXT}")
+    early = read_text([str(folder)], natural=False)
+    config = RunConfig(data=DataConfig(sources=(str(folder),)), train=SETTINGS)
+    run = new_run(tmp_path / "run", config, early)
+    run.dataset()
+    for damage in ("ids.json", "ids.npy"):
+        (run.path / damage).unlink()
+        found = Run.open(run.path)
+        parts = found.dataset()
+        assert not parts.changed
+        assert whole(found, parts) == early.content != read_text([str(folder)]).content
 
 
 @pytest.fixture

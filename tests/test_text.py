@@ -3,6 +3,7 @@ import gzip
 import hashlib
 import io
 import os
+import random
 import subprocess
 import sys
 from pathlib import Path
@@ -300,6 +301,20 @@ def test_a_folder_is_all_its_text_in_the_order_of_paths(here):
     assert read_text(["essays/"]).name == "essays"
     os.chdir("essays")
     assert read_text(["."]).name == "essays"
+
+
+def test_numbers_in_the_names_of_a_folder_are_in_their_order_which_is_told(here):
+    names = ["1", "01", "ch1", "ch2", "ch2b", "ch10", "part 2/x", "part 10/x", "z", "\u0662"]
+    for name in random.Random(0).sample(names, len(names)):
+        write(f"book/{name}", name)
+    text = read_text(["book"])
+    order = ["01", *(name for name in names if name != "01")]
+    assert text.content.split("\n") == order
+    assert text.notes[0].endswith(f": 01, 1, ..., {names[-1]}")
+    assert read_text(["book"], natural=False).content.split("\n") == sorted(names)
+    write("four/ch10", "b")
+    write("four/ch9", "a")
+    assert read_text(["four"]).notes[0].endswith(": ch9, ch10")
 
 
 def test_a_folder_given_by_a_hidden_name_or_a_link_is_read(here):

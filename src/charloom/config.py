@@ -148,15 +148,18 @@ class NgramConfig(_Config, frozen=True, tag_field="kind", tag="ngram"):
 
 
 class DataConfig(_Config, frozen=True):
-    """Where the text is, and which shares of its end are for validation and test.
+    """Where the text is, and which shares of it are for validation and test.
 
-    `sources` are files, folders, ``-`` for standard input, or ``corpus:NAME``.
-    The text is cut in order: training, then validation, then test.
+    `sources` are files, folders, ``-`` for standard input, or ``corpus:NAME``. `split` says what
+    is held out: the end of the text, or documents or lines drawn by `split_seed`, which are put
+    behind the rest. So the text is always cut in order: training, then validation, then test.
     """
 
     sources: tuple[str, ...] = ()
     validation: Annotated[float, Meta(ge=0, le=0.9)] = 0.1
     test: Annotated[float, Meta(ge=0, le=0.9)] = 0.0
+    split: Literal["tail", "documents", "lines"] = "tail"
+    split_seed: Seed = 0
 
     def __post_init__(self) -> None:
         super().__post_init__()

@@ -22,7 +22,7 @@ import pytest
 from shell import Shell
 
 from charloom.config import DataConfig
-from charloom.data.dataset import split_text
+from charloom.data.split import split_text
 from charloom.runs.run import Run
 
 NGRAM = ["--model", "ngram", "--order", "2", "--sample-length", "20"]

@@ -1,14 +1,13 @@
 """How much of a test text is in a training text: what a model remembers it need not predict."""
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
-from numpy.typing import NDArray
-
-from charloom.analysis.inputs import decode, split_of
+from charloom.analysis.inputs import decode
 from charloom.config import PretrainedConfig
+from charloom.data.dataset import split_of
+from charloom.data.overlap import code_points, overlap
 from charloom.data.tokenizer import Ids, Tokenizer
 from charloom.errors import CharloomError
 from charloom.runs.run import Run
@@ -18,9 +17,6 @@ REPORTED_SHARE = 0.01  # of a text in the training text, from which on it is rep
 # formulas: 7% of the end of the Constitution is in what comes before.
 CONTAMINATED_SHARE = 0.2
 DECODED_IDS = 2**20  # at once
-WINDOW = 64  # characters in a row that two authors hardly ever share; a power of 2
-MAX_WINDOWS = 2**16  # of a text that are looked for; of a longer one, every so many
-_BASE = 0x9E3779B97F4A7C15  # odd
 
 
 @dataclass
@@ -54,7 +50,7 @@ def training_texts(
     for run, name in called.items():
         try:
             for one in _lineage(run):
-                key = one.corpus.sha256, split_of(one).train.stop
+                key = one.corpus.sha256, split_of(one.corpus, one.config).train.stop
                 if key not in found:
                     found[key] = TrainingText(one.vocabulary, one.parts().train, [])
                 if name not in found[key].names:  # it may go on with the text of the one before
@@ -64,7 +60,7 @@ def training_texts(
         if not isinstance(run, Run) or isinstance(run.config.model, PretrainedConfig):
             notes.append(f"the text that {name} was pretrained on is not known")
     for training in found.values():
-        training.overlap = overlap(text, training.pieces())
+        training.overlap = overlap(code_points(text), map(code_points, training.pieces()))
     return [*found.values()], notes
 
 
@@ -81,49 +77,9 @@ def warning(training: TrainingText, runs: int) -> str:
     return f"{share} of this text appears word for word in the training text of {whose}: {effect}"
 
 
-def overlap(text: str, source: Iterable[str]) -> float:
-    """Return the share of the passages of `text` that are in `source`, from 0 to 1.
-
-    A passage is 64 characters in a row, or fewer if the text is shorter. `source` comes a piece
-    at a time, and passages that reach from one to the next count. Passages are found by a hash
-    of 64 bits (Karp & Rabin 1987).
-    """
-    window = WINDOW
-    while window > len(text):
-        window //= 2
-    if not window:
-        return 0.0
-    hashes = _hashes(text, window)
-    wanted, times = np.unique(hashes[:: -(-len(hashes) // MAX_WINDOWS)], return_counts=True)
-    found = np.zeros(len(wanted), np.bool_)
-    end = ""
-    for piece in source:
-        end += piece
-        if len(end) >= window:
-            here = _hashes(end, window)
-            places = np.minimum(np.searchsorted(wanted, here), len(wanted) - 1)
-            found[places[wanted[places] == here]] = True
-            end = end[len(here) :]
-    return float(times[found].sum() / times.sum())
-
-
 def _lineage(run: Run | Path) -> Iterator[Run]:
     """Yield the run, the one whose weights it began with, and so on."""
     if isinstance(run, Run):
         yield run
         if run.config.start is not None:
             yield from _lineage(Run.open(run.config.start))
-
-
-def _hashes(text: str, window: int) -> NDArray[np.uint64]:
-    """Text (N,) -> (N - window + 1,), modulo 2^64; a window is put together from two halves.
-
-    h(ab) = h(a) BASE^|b| + h(b)
-    """
-    codes = np.frombuffer(text.encode("utf-32-le", "surrogatepass"), "<u4")
-    hashes = codes.astype(np.uint64) + np.uint64(1)
-    length, factor = 1, _BASE
-    while length < window:
-        hashes = hashes[:-length] * np.uint64(factor) + hashes[length:]
-        length, factor = 2 * length, factor * factor % 2**64
-    return hashes

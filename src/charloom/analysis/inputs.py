@@ -6,7 +6,8 @@ from pathlib import Path
 from typing import Literal, NamedTuple
 
 from charloom.config import SampleConfig
-from charloom.data.dataset import Split, fewest_characters, split_text
+from charloom.data.dataset import split_of
+from charloom.data.split import held_out_words
 from charloom.data.suffix_array import LARGEST
 from charloom.data.text import Text, read_text
 from charloom.data.tokenizer import Ids, Tokenizer
@@ -63,11 +64,6 @@ class Candidate:
 def decode(tokenizer: Tokenizer, ids: Ids) -> str:
     """Return the text of ids (N,); U+FFFD stands for a character that a token cuts in two."""
     return tokenizer.utf8(ids).decode(errors="replace")
-
-
-def split_of(run: Run) -> Split:
-    """Return where a run's text is split into training, validation and test part."""
-    return split_text(run.corpus.characters, run.config.data, fewest_characters(run.config))
 
 
 def training_text(run: Run) -> str:
@@ -204,15 +200,21 @@ def _nothing_held_out(run: Run, instead: str) -> CharloomError:
 def _check_same_text(one: Run, other: Run) -> None:
     """Raises CharloomError, saying how they differ, if two runs held out different texts."""
     runs = one, other
-    splits = [(s.train, s.validation, s.test) for s in map(split_of, runs)]
-    if one.corpus.sha256 != other.corpus.sha256:
-        field = "text"
-        texts = [f"{run.corpus.name} (SHA-256 {run.corpus.sha256[:8]})" for run in runs]
-    elif splits[0] != splits[1]:
+    cuts = [split_of(run.corpus, run.config) for run in runs]
+    splits = [(cut.train, cut.validation, cut.test) for cut in cuts]
+    same = one.corpus.sha256 == other.corpus.sha256
+    if same and splits[0] == splits[1]:
+        return
+    if same:
         field = "split"
         texts = [f"the first {train.stop:,} characters of it" for train, *_ in splits]
+    elif one.corpus.sources == other.corpus.sources and (one.corpus.layout or other.corpus.layout):
+        field = "split"
+        held_out = [held_out_words(run.config.data, run.corpus.layout) for run in runs]
+        texts = [f"all of {one.corpus.name} but {words}" for words in held_out]
     else:
-        return
+        field = "text"
+        texts = [f"{run.corpus.name} (SHA-256 {run.corpus.sha256[:8]})" for run in runs]
     trained = ", ".join(f"{run.path} on {text}" for run, text in zip(runs, texts, strict=True))
     raise CharloomError(
         f"these runs held out different texts, as they were trained on different ones: {trained}; "

@@ -45,7 +45,9 @@ def begun(out: Path | None, asked: RunConfig, given: Collection[str]) -> Run | N
     if not (out / "config.json").exists():
         return None
     run = Run.open(out)
-    free = {name.replace("_", "-") for name in {*CHOSEN, "iterations", "epochs"} - {*given}}
+    free = {
+        name.replace("_", "-") for name in {*CHOSEN, "split", "iterations", "epochs"} - {*given}
+    }
     changed = [line for line in differences(run.config, asked) if line.split()[0] not in free]
     if run.config.data.sources != asked.data.sources:
         changed.append(f"text was {' '.join(run.config.data.sources)}")

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 
 from charloom.cli.text import alphabet, labelled, loss_words, sized
 from charloom.config import NgramConfig
+from charloom.data.split import held_out_words
 from charloom.evaluation import Score
 from charloom.formatting import count, duration, nats_and_bits, printable
 from charloom.runs.final import Counted
@@ -23,6 +24,8 @@ def header(started: Started, reasons: Sequence[tuple[str, str]] = ()) -> list[st
         for purpose, ids in purposes.items()
         if ids is not None
     ]
+    if len(split) > 1:
+        split[-1] += f": {held_out_words(run.config.data, run.corpus.layout)}"
     name, size = printable(run.corpus.name), count(run.corpus.characters, "character")
     engine = "" if isinstance(run.config.model, NgramConfig) else f", {started.engine} engine"
     return labelled(

@@ -105,9 +105,14 @@ MONITORING = "Monitoring (no effect on what is learned; 0 is never)"
     "Text",
     BASE.data,
     {
-        "validation": "Share at the end of the text for the validation loss.",
-        "test": "Share after that for the test loss.",
+        "validation": "Share of the text for the validation loss.",
+        "test": "Share of it for the test loss.",
+        "split": "What is held out. tail: the end of the text; documents: some, or the end of each "
+        "if they are few; lines: some, for a list. Documents are files, or pieces of one file "
+        "between <|endoftext|>, ---, ***, % or blank lines.",
+        "split_seed": "Draws those documents or lines.",
     },
+    chosen=("split",),
 )
 @options(
     "Optimization",

@@ -2,22 +2,25 @@
 
 from collections.abc import Sequence
 from contextlib import suppress
-from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
 from typing import Self
 
 import msgspec
+from msgspec import structs
 
-from charloom.config import DataConfig, NgramConfig, RunConfig
+from charloom.config import NgramConfig, RunConfig
+from charloom.data.likeness import judge
 from charloom.data.sources import is_special, shown
-from charloom.data.text import Text, file_states, read_text
+from charloom.data.split import Split, arrange, split_text
+from charloom.data.text import Layout, States, Text, file_states, read_text
 from charloom.data.token_file import (
     Checksums,
     alone,
     alphabet_sha256,
     map_text,
     open_ids,
+    read_checksums,
     write_checksums,
     write_ids,
 )
@@ -28,16 +31,18 @@ from charloom.files import damaged, plain_size
 from charloom.formatting import listed
 from charloom.progress import Tell, say_nothing
 
-_PART_CHARACTERS = 16  # at least, in a validation or test part: a loss over fewer says nothing
 
+class Corpus(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
+    """What a run learns from; `sources` can be read again from any working directory.
 
-class Corpus(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """What a run learns from; `sources` can be read again from any working directory."""
+    The text is in the order in which it is learned, and None is a layout that it had already.
+    """
 
     name: str
     sources: tuple[str, ...]
     characters: int
     sha256: str
+    layout: Layout | None = None
 
     @classmethod
     def of(cls, text: Text, sources: Sequence[str]) -> Self:
@@ -52,50 +57,7 @@ class Corpus(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
                     "not name it: rename it, or pipe it in"
                 )
                 raise CharloomError(message, "unsupported", path=name)
-        return cls(text.name, names, text.characters, text.sha256)
-
-
-@dataclass(frozen=True)
-class Split:
-    """The slices of characters of a text's parts; None for a part that it does not have."""
-
-    train: slice
-    validation: slice | None
-    test: slice | None
-    notes: tuple[str, ...]
-
-
-def split_text(characters: int, config: DataConfig, minimum: int) -> Split:
-    """Split a text of that many characters: training, then validation, then test at its end.
-
-    A part of fewer than 16 characters is left out; so is test, then validation, if training
-    would keep fewer than `minimum` characters. A note says so, and training gets them.
-    """
-    shares = {"validation": config.validation, "test": config.test}
-    sizes = {part: int(characters * share) for part, share in shares.items()}
-    notes: list[str] = []
-    for part, share in shares.items():
-        if share and sizes[part] < _PART_CHARACTERS:
-            notes.append(
-                f"no {part} text: {100 * share:g}% of {characters:,} characters is "
-                f"{sizes[part]:,}, and a loss over fewer than {_PART_CHARACTERS} says nothing"
-            )
-            sizes[part] = 0
-    for part in ("test", "validation"):
-        left = characters - sum(sizes.values())
-        if sizes[part] and left < minimum:
-            notes.append(
-                f"no {part} text: it would leave {left:,} of {characters:,} characters for "
-                f"training, and a step needs {minimum:,}"
-            )
-            sizes[part] = 0
-    train, tail = characters - sum(sizes.values()), characters - sizes["test"]
-    return Split(
-        slice(0, train),
-        slice(train, tail) if sizes["validation"] else None,
-        slice(tail, characters) if sizes["test"] else None,
-        tuple(notes),
-    )
+        return cls(text.name, names, text.characters, text.sha256, text.layout)
 
 
 def fewest_characters(config: RunConfig) -> int:
@@ -103,6 +65,12 @@ def fewest_characters(config: RunConfig) -> int:
     if isinstance(config.model, NgramConfig):
         return 1
     return config.train.batch * (config.train.length + 2)
+
+
+def split_of(corpus: Corpus, config: RunConfig) -> Split:
+    """Return where the text of a run is split into training, validation and test part."""
+    minimum = fewest_characters(config)
+    return split_text(corpus.characters, config.data, minimum, corpus.layout)
 
 
 class Dataset:
@@ -125,7 +93,8 @@ class Dataset:
         self, folder: Path, config: RunConfig, vocabulary: Tokenizer, corpus: Corpus
     ) -> None:
         self._folder, self._vocabulary, self._corpus = folder, vocabulary, corpus
-        self._split = split_text(corpus.characters, config.data, fewest_characters(config))
+        self._data = config.data
+        self._split = split_of(corpus, config)
         later_parts = self._split.validation, self._split.test
         self._cuts = tuple(part.start for part in later_parts if part is not None)
         self._text: Text | None = None
@@ -134,7 +103,7 @@ class Dataset:
     def begin(self, text: Text, tell: Tell) -> None:
         """Take the text of a new run; write its ids now if the text cannot be read again later."""
         if self._is_read_once():
-            write_ids(self._folder, text, self._vocabulary, None, tell, self._cuts)
+            self._write_ids(text, None, tell)
         else:
             self._text = text
 
@@ -149,7 +118,7 @@ class Dataset:
                 raise self._lost(f"{self._folder / 'ids.npy'} is missing", "not-found")
             return Text.from_string(self._vocabulary.decode(ids), self._corpus.name)
         try:
-            text = read_text(self._sources, tell)
+            text = self._read_again(tell)
         except CharloomError as error:
             message = (
                 f"the text of {self._folder} cannot be read again: {error} "
@@ -164,6 +133,16 @@ class Dataset:
         )
         facts = {"characters": text.characters, "learned": self._corpus.characters}
         raise CharloomError(message, "changed-text", path=listed(self._sources), **facts)
+
+    def _read_again(self, tell: Tell) -> Text:
+        """Read what the sources hold by now, in the order in which the run learned its text."""
+        text = arrange(read_text(self._sources, tell), self._data, tell)
+        if text.sha256 != self._corpus.sha256 and any(
+            Path(name).is_dir() for name in self._sources
+        ):
+            early = read_text(self._sources, tell, natural=False)
+            text = early if early.sha256 == self._corpus.sha256 else text
+        return text
 
     def _difference(self, text: Text) -> str:
         """Say how a text differs from the one that was learned."""
@@ -191,13 +170,30 @@ class Dataset:
                 ids, notes = self._find(tell)
                 if ids is None:
                     ids, notes = self._write(notes, tell)
-        begins = [0, *self._vocabulary.find(ids, self._cuts), len(ids)]
-        self.train, *rest = (ids[start:end] for start, end in pairwise(begins))
-        self.validation = rest.pop(0) if self._split.validation else None
-        self.test = rest.pop(0) if self._split.test else None
+        self.train, self.validation, self.test = self._parts(ids)
         self.notes = notes + self._split.notes
         self._opened = True
         return self
+
+    def _parts(self, ids: Ids) -> tuple[Ids, Ids | None, Ids | None]:
+        begins = [0, *self._vocabulary.find(ids, self._cuts), len(ids)]
+        train, *rest = (ids[start:end] for start, end in pairwise(begins))
+        validation = rest.pop(0) if self._split.validation else None
+        return train, validation, rest.pop(0) if self._split.test else None
+
+    def _judged(self, ids: Ids, checksums: Checksums) -> Checksums:
+        """Add whether what is held out is like the rest, with a note if it is not."""
+        train, *held_out = self._parts(ids)
+        part = next((ids for ids in held_out if ids is not None), None)
+        if part is None:
+            return checksums
+        verdict = judge(train, part, len(self._vocabulary), self._data, self._corpus.layout)
+        notes = (*checksums.notes, *verdict.notes)
+        return structs.replace(checksums, notes=notes, unlike=verdict.unlike)
+
+    def _write_ids(self, text: Text, files: States | None, tell: Tell) -> Ids:
+        place = self._folder, text, self._vocabulary, files, tell
+        return write_ids(*place, self._cuts, self._judged)
 
     def _find(self, tell: Tell) -> tuple[Ids | None, tuple[str, ...]]:
         """Open the ids; None if they must be written first, with a note if they were damaged."""
@@ -213,7 +209,7 @@ class Dataset:
         if found is None:
             return None, ()
         ids, checksums = found
-        return ids, self._compare(checksums, tell)
+        return ids, self._compare(ids, checksums, tell)
 
     def _write(self, notes: tuple[str, ...], tell: Tell) -> tuple[Ids, tuple[str, ...]]:
         try:
@@ -226,41 +222,44 @@ class Dataset:
             problem = f"the text has {listed([*map(describe, unknown)])}"
             raise damaged(self._folder / "vocabulary.json", problem)
         try:
-            ids = write_ids(self._folder, text, self._vocabulary, text.files, tell, self._cuts)
+            ids = self._write_ids(text, text.files, tell)
+            told = read_checksums(self._folder).notes
         except CharloomError as error:
             if error.code != "unwritable":
                 raise
-            ids = map_text(text, self._vocabulary, tell, self._cuts)
+            ids, told = map_text(text, self._vocabulary, tell, self._cuts), text.notes
             self.unwritten = (
                 f"{self._folder} cannot be written: its ids are in a temporary file, and are made "
                 "anew each time"
             )
             notes += (self.unwritten,)
-        return ids, text.notes + notes
+        return ids, told + notes
 
-    def _compare(self, old: Checksums, tell: Tell) -> tuple[str, ...]:
+    def _compare(self, ids: Ids, old: Checksums, tell: Tell) -> tuple[str, ...]:
         """Check whether the text's files have changed, and if so, whether the text has.
 
         The ids are what was learned in any case.
         """
-        files, notes, changed = None, old.notes, ""
+        new = structs.replace(old, files=None, vocabulary=alphabet_sha256(self._vocabulary))
         if not self._is_read_once() and old.files is not None:
             try:
-                files, changed = file_states(self._sources), old.changed
-                if old.files != files or not old.vocabulary:
-                    text = read_text(self._sources, tell)
-                    same = text.sha256 == self._corpus.sha256
-                    notes = text.notes if same else notes
-                    changed = "" if same else f"{self._difference(text)}; going on with that one"
+                new = structs.replace(new, files=file_states(self._sources))
+                if old.files != new.files or not old.vocabulary:
+                    text = self._read_again(tell)
+                    if text.sha256 == self._corpus.sha256:
+                        new = structs.replace(new, notes=text.notes, changed="")
+                        new = self._judged(ids, new)
+                    else:
+                        changed = f"{self._difference(text)}; going on with that one"
+                        new = structs.replace(new, changed=changed)
             except CharloomError as error:
                 gone = f"the text is gone ({error}), but its ids are in {self._folder}"
-                return (*notes, gone)
-        new = Checksums(old.sha256, files, notes, alphabet_sha256(self._vocabulary), changed)
+                return (*old.notes, gone)
         if new != old:
             with suppress(OSError):  # a read-only folder: the files will be compared again
                 write_checksums(self._folder, new)
-        self.changed = changed
-        return (*notes, changed) if changed else notes
+        self.changed = new.changed
+        return (*new.notes, new.changed) if new.changed else new.notes
 
     @property
     def _sources(self) -> tuple[str, ...]:

@@ -5,6 +5,7 @@ A part can be read again and again, from any place in it, and notices that it ha
 
 import io
 import os
+import re
 import shlex
 import stat
 import sys
@@ -15,6 +16,9 @@ from collections.abc import Collection, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
 
 from charloom.data.known_texts import KNOWN_TEXTS, load_corpus
 from charloom.data.utf8 import CHUNK, STDIN, Changes, decode
@@ -113,7 +117,45 @@ class InMemory:
             yield piece, start + len(piece)
 
 
-Part = File | Piped | InMemory
+@dataclass(frozen=True, eq=False)
+class Excerpts:
+    """Ranges of a part, one after another; places are counts of their characters.
+
+    `starts` and `stops` (n,) are places between characters of the part, ascending.
+    """
+
+    part: "Part"
+    starts: NDArray[np.int64]
+    stops: NDArray[np.int64]
+
+    @property
+    def label(self) -> str:
+        """The name of the part."""
+        return self.part.label
+
+    @property
+    def size(self) -> int:
+        """How many characters they have together."""
+        return int((self.stops - self.starts).sum())
+
+    def pieces(self, changes: Changes, place: int = 0) -> Iterator[tuple[str, int]]:
+        """Yield the text from `place` on in pieces, with the place behind each."""
+        begin = sent = 0
+        for piece, _ in self.part.pieces(changes):
+            end = begin + len(piece)
+            first = int(np.searchsorted(self.stops, begin, "right"))
+            last = int(np.searchsorted(self.starts, end, "left"))
+            starts = np.maximum(self.starts[first:last] - begin, 0).tolist()
+            stops = (self.stops[first:last] - begin).tolist()
+            text = "".join([piece[a:b] for a, b in zip(starts, stops, strict=True)])
+            known, begin, sent = max(0, place - sent), end, sent + len(text)
+            if text[known:]:
+                yield text[known:], sent
+            if last == len(self.stops) and self.stops[-1] <= end:
+                return
+
+
+Part = File | Piped | InMemory | Excerpts
 
 
 class Found(NamedTuple):
@@ -162,8 +204,11 @@ def is_special(source: str) -> bool:
     return source == "-" or source.startswith("corpus:")
 
 
-def find(source: str, tally: Tally) -> Found:
-    """Find the parts of a source; only standard input is read. Raises CharloomError."""
+def find(source: str, tally: Tally, natural: bool = True) -> Found:
+    """Find the parts of a source; only standard input is read. Raises CharloomError.
+
+    Files of a folder are in their natural order, ch2 before ch10, or else in that of early runs.
+    """
     if source == "-":
         return Found([Piped()])
     if source.startswith("corpus:"):
@@ -177,7 +222,7 @@ def find(source: str, tally: Tally) -> Found:
         raise unreadable(path, error) from None
     if stat.S_ISDIR(status.st_mode):
         _refuse_model(path, source)
-        return Found(_files(path, tally), source)
+        return Found(_files(path, tally, natural), source)
     if not stat.S_ISREG(status.st_mode):
         message = (
             f"{shown(source)} is a pipe, a socket or a device, not a file: to read what a program "
@@ -187,7 +232,14 @@ def find(source: str, tally: Tally) -> Found:
     return Found([File(path, shown(source), status.st_size, status.st_mtime_ns)])
 
 
-def _files(folder: Path, tally: Tally) -> list[Part]:
+def _natural(path: Path) -> tuple[list[list[str | int]], tuple[str, ...]]:
+    """Return what sorts paths as people do: by the numbers in their names, not the digits."""
+    split = [re.split("([0-9]+)", name) for name in path.parts]
+    numbers = [[int(s) if n % 2 else s for n, s in enumerate(name)] for name in split]
+    return numbers, path.parts
+
+
+def _files(folder: Path, tally: Tally, natural: bool) -> list[Part]:
     """Return all files below `folder` that are not hidden, in the order of their paths.
 
     Those of runs and models are left out: they hold what was learned, not what to learn from.
@@ -211,7 +263,7 @@ def _files(folder: Path, tally: Tally) -> list[Part]:
                 skip(path, "a link to a folder")
         found += [Path(parent, name) for name in files if not name.startswith(".")]
     parts: list[Part] = []
-    for path in sorted(found, key=lambda path: path.parts):
+    for path in sorted(found, key=_natural if natural else lambda path: path.parts):
         try:
             status = path.stat()
         except OSError:

@@ -8,8 +8,9 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import NamedTuple, Self
+from typing import Literal, NamedTuple, Self
 
+import msgspec
 import numpy as np
 
 from charloom.data.sources import (
@@ -44,6 +45,21 @@ class Place(NamedTuple):
 START = Place()
 
 
+class Layout(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
+    """How a text was put in the order training, validation, test; the last two in characters.
+
+    Of `whole` documents or lines so many are `drawn` for them; None if they have the end of each.
+    `separator` is what documents of one file end with.
+    """
+
+    validation: int
+    test: int
+    kind: Literal["documents", "lines"]
+    whole: int
+    drawn: int | None = None
+    separator: str | None = None
+
+
 @dataclass(frozen=True)
 class Text:
     """A text as it is learned, with where it came from.
@@ -51,7 +67,7 @@ class Text:
     `name` is short, for display; `characters` counts them, and `alphabet` has the different ones,
     sorted; `sha256` is that of the UTF-8 bytes, in hexadecimal; each of `notes` is a sentence
     about one thing that was done on the way. `parts` are joined to make the text; `files` are
-    all that were found, skipped ones too.
+    all that were found, skipped ones too. `layout` is that of a text that has been put in order.
     """
 
     name: str
@@ -61,6 +77,7 @@ class Text:
     notes: tuple[str, ...]
     parts: tuple[Part, ...] = field(repr=False)
     files: States = field(default=(), repr=False)
+    layout: Layout | None = None
 
     @classmethod
     def from_string(cls, content: str, name: str) -> Self:
@@ -68,6 +85,22 @@ class Text:
         scan = _Scan(Meter(say_nothing, "", 0))
         scan.add(InMemory(content), Counter())
         return cls(name, *scan.found(), (), tuple(scan.parts))
+
+    def arranged(
+        self, groups: Sequence[Sequence[Part]], notes: Sequence[str], tell: Tell
+    ) -> tuple[Self, tuple[int, ...]]:
+        """Return the text of other parts, and how many characters are before each group's end."""
+        size = sum(part.size for group in groups for part in group)
+        scan, ends = _Scan(Meter(tell, "putting the text in order", size)), list[int]()
+        for group in groups:
+            for part in group:
+                try:
+                    scan.add(part, Counter())
+                except CharloomError as error:
+                    raise _changed(part, error) from None
+            ends.append(scan.characters)
+        parts, told = tuple(scan.parts), (*self.notes, *notes)
+        return type(self)(self.name, *scan.found(), told, parts, self.files), tuple(ends)
 
     @property
     def content(self) -> str:
@@ -99,18 +132,19 @@ class Text:
                     text, join, last = join + piece, "", piece[-1]
                     yield text, Place(number, offset, last)
             except CharloomError as error:
-                raise changed(part.label) if error.code == "not-text" else error from None
+                raise _changed(part, error) from None
 
 
-def read_text(sources: Sequence[str], tell: Tell = say_nothing) -> Text:
+def read_text(sources: Sequence[str], tell: Tell = say_nothing, natural: bool = True) -> Text:
     """Read and join `sources`: files, folders, ``-`` for standard input, ``corpus:NAME``.
 
     Files are strict UTF-8. A byte-order mark is removed, CRLF and lone CR become LF. Of a
-    folder, all files that are UTF-8 text are read, in the order of their paths, those of its
-    folders too; runs, models, pages that charloom wrote and names that begin with a dot are left
-    out, links to folders not followed. If a text does not end its last line, a newline comes
-    between it and the next. Standard input may have 1 GiB. `tell` hears how far a long text has
-    been read. Raises CharloomError.
+    folder, all files that are UTF-8 text are read, those of its folders too; runs, models, pages
+    that charloom wrote and names that begin with a dot are left out, links to folders not
+    followed. Their order is the `natural` one of their paths, ch2 before ch10; early runs had that
+    of the characters. If a text does not end its last line, a newline comes between it and the
+    next. Standard input may have 1 GiB. `tell` hears how far a long text has been read. Raises
+    CharloomError.
     """
     if not sources:
         message = "no text: name a file, a folder, - for standard input, or corpus:NAME"
@@ -118,7 +152,7 @@ def read_text(sources: Sequence[str], tell: Tell = say_nothing) -> Text:
     if sources.count("-") > 1:
         raise CharloomError("standard input can be read once: name - only once", "bad-setting")
     tally = Tally()
-    found = [find(source, tally) for source in sources]
+    found = [find(source, tally, natural) for source in sources]
     size = sum(part.size for group in found for part in group.parts)
     scan = _Scan(Meter(tell, "reading the text", size))
     for group in found:
@@ -140,13 +174,13 @@ class _Scan:
 
     def __init__(self, meter: Meter) -> None:
         self.parts: list[Part] = []
-        self._characters, self._digest, self._alphabet = 0, hashlib.sha256(), set[str]()
+        self.characters, self._digest, self._alphabet = 0, hashlib.sha256(), set[str]()
         self._last, self._bytes, self._meter = "\n", 0, meter
 
     def add(self, part: Part, changes: Changes) -> None:
         """Read a part; if that raises, nothing but the meter has moved."""
         digest, alphabet, found = self._digest.copy(), set[str](), Changes()
-        characters, last = self._characters, self._last
+        characters, last = self.characters, self._last
         join = "" if last == "\n" else "\n"
         for piece, offset in part.pieces(found):
             text, join, last = join + piece, "", piece[-1]
@@ -155,14 +189,14 @@ class _Scan:
             characters += len(text)
             self._meter.move(self._bytes + offset)
         self._bytes += part.size
-        self._characters, self._digest, self._last = characters, digest, last
+        self.characters, self._digest, self._last = characters, digest, last
         self._alphabet |= alphabet
         self.parts.append(part)
         changes.update(found)
 
     def found(self) -> tuple[int, tuple[str, ...], str]:
         """Return characters, alphabet and SHA-256."""
-        return self._characters, tuple(sorted(self._alphabet)), self._digest.hexdigest()
+        return self.characters, tuple(sorted(self._alphabet)), self._digest.hexdigest()
 
 
 def _scan_folder(parts: Sequence[Part], folder: str, scan: _Scan, tally: Tally) -> None:
@@ -179,7 +213,14 @@ def _scan_folder(parts: Sequence[Part], folder: str, scan: _Scan, tally: Tally) 
         skips = "".join(f", {note}" for note in tally.skips())
         message = f"no text in the folder {shown(folder)}{skips}: name one with UTF-8 text files"
         raise CharloomError(message, "no-text", path=folder)
-    tally.folders.append(f"read {count(read, 'file')} of the folder {shown(folder)}")
+    labels = [part.label for part in scan.parts[before:]]
+    order = ", ".join(labels if read < 5 else [*labels[:2], "...", labels[-1]])
+    tally.folders.append(f"read {count(read, 'file')} of the folder {shown(folder)}: {order}")
+
+
+def _changed(part: Part, error: CharloomError) -> CharloomError:
+    """Return what is wrong with a part that could be read before."""
+    return changed(part.label) if error.code == "not-text" else error
 
 
 def _states(found: Sequence[Found]) -> States:

@@ -14,7 +14,7 @@ import hashlib
 import io
 import os
 import tempfile
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from itertools import pairwise
 from pathlib import Path
@@ -50,7 +50,8 @@ class Checksums(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     `files` is None if the text cannot be read again. `vocabulary` is the SHA-256 of what
     `Tokenizer.to_json` gives, and empty if the ids had to prove themselves. `changed` says that
-    those files hold another text, and how it differs; empty if they do not.
+    those files hold another text, and how it differs; empty if they do not. `unlike` says that
+    what is held out was found to be unlike the rest: see likeness.py.
     """
 
     sha256: str
@@ -58,6 +59,7 @@ class Checksums(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     notes: tuple[str, ...]
     vocabulary: str = ""
     changed: str = ""
+    unlike: bool = False
 
 
 class _Mark(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -97,10 +99,7 @@ def open_ids(
     path = folder / "ids.npy"
     if not path.exists() and not path.is_symlink():
         return None
-    try:
-        known = read_json(folder / "ids.json", Checksums)
-    except CharloomError:
-        known = Checksums("", (), ())
+    known = read_checksums(folder)
     dtype = _dtype(vocabulary)
     count, more = divmod(plain_size(path) - HEADER, dtype.itemsize)
     try:
@@ -124,11 +123,13 @@ def write_ids(
     files: States | None,
     tell: Tell = say_nothing,
     cuts: Sequence[int] = (),
+    judge: Callable[[Ids, Checksums], Checksums] = lambda _, checksums: checksums,
 ) -> Ids:
     """Write `ids.npy` and `ids.json` of a text, or finish what was begun; return the ids (N,).
 
     They are read back before they get their name: they must decode to that very text. `cuts` are
-    where its parts begin, but for the first. Raises CharloomError, and then leaves the old ones.
+    where its parts begin, but for the first; `judge` may add to what is kept beside the ids.
+    Raises CharloomError, and then leaves the old ones.
     """
     new, mark = folder / ".ids.npy.new", folder / ".ids.mark"
 
@@ -148,7 +149,7 @@ def write_ids(
                 made = write(begun)
         ids, digest = made or write(None)
         checksums = Checksums(digest, files, text.notes, alphabet_sha256(vocabulary))
-        write_checksums(folder, checksums)
+        write_checksums(folder, judge(ids, checksums))
         new.replace(folder / "ids.npy")
         sync_folder(folder)
         mark.unlink(missing_ok=True)
@@ -160,6 +161,14 @@ def write_ids(
             raise
         raise unwritable(folder / "ids.npy", error, _cure(error, text, vocabulary)) from error
     return ids
+
+
+def read_checksums(folder: Path) -> Checksums:
+    """Read `ids.json`; what it said is unknown if it is lost or damaged."""
+    try:
+        return read_json(folder / "ids.json", Checksums)
+    except CharloomError:
+        return Checksums("", (), ())
 
 
 def write_checksums(folder: Path, checksums: Checksums) -> None:

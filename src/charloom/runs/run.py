@@ -32,7 +32,7 @@ from charloom.data.dataset import Corpus as Corpus
 from charloom.data.dataset import Dataset
 from charloom.data.subwords import Subwords
 from charloom.data.text import Text
-from charloom.data.token_file import alone
+from charloom.data.token_file import alone, read_checksums
 from charloom.data.tokenizer import Tokenizer
 from charloom.data.vocabulary import Vocabulary
 from charloom.errors import CharloomError
@@ -93,6 +93,11 @@ class Run:
         if isinstance(model, NgramConfig):
             return None
         return parameter_count(model, len(self.vocabulary))
+
+    @property
+    def unlike(self) -> bool:
+        """Whether what is held out was found to be unlike the rest, when the ids were written."""
+        return read_checksums(self.path).unlike
 
     @property
     def last_saved(self) -> datetime | None:

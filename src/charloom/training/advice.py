@@ -15,7 +15,7 @@ from charloom.config import (
     PretrainedConfig,
     TransformerConfig,
 )
-from charloom.data.dataset import fewest_characters, split_text
+from charloom.data.dataset import split_of
 from charloom.formatting import count, duration
 from charloom.runs.metrics import Line
 from charloom.runs.run import Run
@@ -364,13 +364,14 @@ def facts_of(run: Run, finished: bool | None = None) -> Facts:
     """
     config, corpus = run.config, run.corpus
     model, train = config.model, config.train
-    parts = split_text(corpus.characters, config.data, fewest_characters(config))
+    parts = split_of(corpus, config)
     lines = run.metrics()
     last = lines[-1] if lines else Line(step=0)
     facts = Facts(
         seen=tuple(history(lines)),
         characters=corpus.characters,
         held_out=_size(parts.validation) if config.data.validation else None,
+        unlike=run.unlike,
         step=last.step,
         minutes=train.minutes,
         used=(last.seconds or 0.0) / 60,

@@ -4,7 +4,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from charloom.data.dataset import split_text
+from charloom.data.split import arrange, split_text, usual_split
 from charloom.data.text import Text, read_text
 from charloom.errors import CharloomError
 from charloom.files import unwritable
@@ -42,8 +42,9 @@ def plan_each_kind(sources: Sequence[str], minutes: float, tell: Tell = say_noth
             message = f"{name} is a run, and --budget is for a text: leave it out"
             raise CharloomError(message, "bad-setting", path=name)
     text = read_text(sources, tell)
-    data = configure(sources, {"model": "ngram"}).data
-    if split_text(text.characters, data, 1).validation is None:
+    data = configure(sources, {"model": "ngram", "split": usual_split(text)}).data
+    text = arrange(text, data, tell)
+    if split_text(text.characters, data, 1, text.layout).validation is None:
         message = (
             f"{text.name} has {text.characters:,} characters, too few for a validation part: "
             "give more"

@@ -11,9 +11,10 @@ from pathlib import Path
 from time import perf_counter
 from typing import Any, NamedTuple
 
-from charloom.config import NgramConfig, PretrainedConfig, RunConfig, replace
+from charloom.config import DataConfig, NgramConfig, PretrainedConfig, RunConfig, replace
 from charloom.data.batches import check_fits, open_batches
-from charloom.data.dataset import fewest_characters, split_text
+from charloom.data.dataset import Corpus, fewest_characters
+from charloom.data.split import arrange, split_text, usual_split
 from charloom.data.text import Text, read_text
 from charloom.data.tokenizer import Ids, Tokenizer
 from charloom.data.vocabulary import Vocabulary, describe
@@ -81,6 +82,9 @@ def prepare(
     if text is None:
         tell("reading the text")
         text = read_text(sources, tell)
+    if "split" not in given:
+        config = replace(config, data=_usual(config, text))
+    text = arrange(text, config.data, tell)
     kept = None if config.preset else {*given, *(SHAPE if config.start else ())}
     config, reasons, began = plan(config, kept, text, began, tell)
     run = _create(config, text, out, tell)
@@ -111,6 +115,7 @@ def new_run(
     makes no folder.
     """
     text = read_text(config.data.sources, tell) if text is None else text
+    text = arrange(text, config.data, tell)
     if config.train.iterations is None:
         config = plan(config, None, text, perf_counter(), tell).config
     vocabulary = _vocabulary(config, text)
@@ -140,7 +145,7 @@ def plan(
     if given is None:
         _check_fits(config, text, vocabulary)
     fewest = 3 if given is not None else fewest_characters(config)
-    N = split_text(text.characters, config.data, fewest).train.stop
+    N = split_text(text.characters, config.data, fewest, text.layout).train.stop
     planner = _Planner(config, given, text, vocabulary, N)
     train = config.train
     if train.minutes is not None:
@@ -156,11 +161,24 @@ def plan(
     return found
 
 
+def _usual(config: RunConfig, text: Text) -> DataConfig:
+    """Choose the split: that of the run to begin with, if it learned from the same sources."""
+    data = config.data
+    if config.start is not None:
+        start = Run.open(config.start)
+        if start.corpus.sources == Corpus.of(text, data.sources).sources:
+            return replace(
+                data, split=start.config.data.split, split_seed=start.config.data.split_seed
+            )
+    return replace(data, split=usual_split(text))
+
+
 def _check_fits(config: RunConfig, text: Text, vocabulary: Tokenizer) -> None:
     """Raise CharloomError if the training text is too short for one step."""
     if not isinstance(config.model, NgramConfig):
         train = config.train
-        N = split_text(text.characters, config.data, fewest_characters(config)).train.stop
+        minimum = fewest_characters(config)
+        N = split_text(text.characters, config.data, minimum, text.layout).train.stop
         ids, _ = _ids(config, text, vocabulary, N)
         check_fits(ids, train.batch, train.length, vocabulary.unit)
 

@@ -5,8 +5,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from charloom.analysis import contamination as module
-from charloom.analysis.contamination import WINDOW, overlap
+from charloom.data import overlap as module
+from charloom.data.overlap import WINDOW, code_points
+
+
+def overlap(text: str, source: list[str]) -> float:
+    return module.overlap(code_points(text), map(code_points, source))
 
 
 def noise(count: int, seed: int) -> str:
