@@ -8,9 +8,11 @@ from charloom.training.cadence import (
     FEWEST_CHARACTERS,
     FEWEST_EVALS,
     Intervals,
+    counted_at_end,
     intervals,
     is_due,
     next_due,
+    scored_at_end,
     total_steps,
 )
 from expect import refused
@@ -97,3 +99,40 @@ def test_the_next_step_with_something_due_is_the_first_multiple_or_the_end() -> 
     assert steps == [0, 5, 7, 10, 14, 15, 20, 21, 24]
     assert [step for step in steps if is_due(step, 24, every.evaluate)] == [0, 5, 10, 15, 20, 24]
     assert not any(is_due(step, 24, every.save) for step in steps)
+
+
+@pytest.mark.parametrize(
+    ("config", "total", "size", "scored"),
+    [
+        (TrainConfig(), 1, 40_000, 40_000),
+        (TrainConfig(), 1, 10**6, 50_000),
+        (TrainConfig(), 100, 10**6, 100 * 32 * 64),
+        (TrainConfig(), 10**6, 10**6, 10**6),
+        (TrainConfig(), 10**6, 10**8, 2 * 10**6),
+        (timed(3), 18_000, 10**6, 10**6),
+        (timed(3), 1_000, 10**6, 150_000),
+        (timed(3), 1, 10**6, 2_000),
+        (timed(600), 10**7, 10**8, 2 * 10**6),
+    ],
+)
+def test_at_the_end_all_is_scored_or_about_what_was_learned_from(
+    config: TrainConfig, total: int, size: int, scored: int
+) -> None:
+    assert scored_at_end(config, total, size) == scored
+
+
+@pytest.mark.parametrize(
+    ("config", "total", "counted"),
+    [
+        (TrainConfig(), 1, 500_000),
+        (TrainConfig(), 1000, 512_000),
+        (TrainConfig(), 10**6, 3_000_000),
+        (timed(0.1), 10**6, 500_000),
+        (timed(1), 10, 1_200_000),
+        (timed(60), 10, 3_000_000),
+    ],
+)
+def test_what_is_counted_at_the_end_is_a_share_of_what_was_learned_or_of_the_time(
+    config: TrainConfig, total: int, counted: int
+) -> None:
+    assert counted_at_end(config, total) == counted

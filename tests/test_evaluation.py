@@ -8,7 +8,14 @@ from hypothesis import strategies as st
 
 from charloom import evaluation
 from charloom.data.vocabulary import Vocabulary
-from charloom.evaluation import Score, chunk_length, evaluate, read_windows
+from charloom.evaluation import (
+    Score,
+    chunk_length,
+    evaluate,
+    evaluate_part,
+    read_windows,
+    stretches,
+)
 from expect import refused
 
 
@@ -186,3 +193,72 @@ def test_float32_log_probabilities_are_added_up_in_float64():
     model.table = model.table.astype(np.float32)
     exact = math.fsum(-model.table[ids[:-1], ids[1:]].astype(float)) / (len(ids) - 1)
     assert evaluate(model, ids).nats == pytest.approx(exact, rel=1e-14)
+
+
+# ---- a part, spread evenly
+
+
+@given(count=st.integers(1, 10**6), most=st.integers(1, 10**6), warm_up=st.sampled_from([256, 700]))
+def test_stretches_are_spread_evenly_and_each_is_warmed_up(count, most, warm_up):
+    cut = stretches(count, most, warm_up)
+    if cut is None:
+        assert most + 32 * warm_up >= count
+        return
+    B, each = len(cut.starts), cut.length - warm_up
+    assert most - B < B * each <= most
+    assert (cut.own[:, 0] - cut.starts == warm_up).all()
+    assert cut.starts[0] >= 0
+    assert cut.starts[-1] + cut.length <= count
+    gaps = np.diff(cut.starts)
+    assert (gaps >= each).all()
+    assert np.ptp(gaps) <= 1 if B > 1 else B == 1
+
+
+@pytest.mark.parametrize("most", [50, 600, 5000])
+def test_a_part_is_scored_as_in_the_whole(most):
+    model, ids = WarmsUp(np.exp(random_bigram().table), context=300), random_ids(30_000)
+    exact, cut = character_nats(model, ids), stretches(29_999, most, warm_up=300)
+    own = (cut.own + np.arange(cut.length - 300)).ravel()
+    score = evaluate_part(model, ids, most)
+    assert (score.characters, score.whole) == (len(own), 30_000)
+    assert score.nats == pytest.approx(exact[own].mean(), rel=1e-12)
+
+
+def test_a_part_that_is_about_all_is_the_whole():
+    model, ids = random_bigram(), random_ids(30_000)
+    assert evaluate_part(model, ids, 25_000) == evaluate(model, ids)
+    assert evaluate_part(model, ids, 10**9).whole is None
+    assert evaluate_part(model, ids[:2], 1) == evaluate(model, ids[:2])
+    with refused("no-text"):
+        evaluate_part(model, ids[:1], 10)
+
+
+def test_the_whole_is_within_the_margin_of_a_part_nineteen_times_in_twenty():
+    model, within, trials = random_bigram(), 0, 300
+    for seed in range(trials):
+        rng = np.random.default_rng(seed)  # passages, easy and hard ones
+        kinds = rng.integers(0, 2, 100)
+        ids = np.concatenate([rng.integers(0, 2 + 3 * kind, 300) for kind in kinds])
+        part, whole = evaluate_part(model, ids, 10_000), evaluate(model, ids)
+        within += abs(part.nats - whole.nats) <= part.margin
+        assert part.margin > 0
+    assert 0.92 <= within / trials <= 0.995
+
+
+def test_a_part_in_few_stretches_or_with_an_impossible_character_has_no_margin():
+    assert evaluate_part(random_bigram(), random_ids(30_000), 2000).margin is None
+    with np.errstate(divide="ignore"):
+        model = Bigram(np.array([[1.0, 0.0], [0.5, 0.5]]))
+    part = evaluate_part(model, random_ids(30_000, 2), 10_000)
+    assert (part.nats, part.margin) == (math.inf, None)
+
+
+def test_a_part_of_tokens_is_per_character_too():
+    model, ids = random_bigram(), random_ids(30_000)
+    plain = evaluate_part(model, ids, 10_000)
+    model.vocabulary.lengths = np.full(5, 2, np.int32)
+    model.vocabulary.count = lambda ids: 2 * len(ids)
+    part = evaluate_part(model, ids, 10_000)
+    assert (part.characters, part.whole) == (2 * plain.characters, 60_000)
+    assert part.nats == pytest.approx(plain.nats / 2, rel=1e-12)
+    assert part.margin == pytest.approx(plain.margin / 2, rel=1e-9)

@@ -8,7 +8,7 @@ import pytest
 from charloom.config import TrainConfig
 from charloom.training.cadence import Intervals
 from charloom.training.schedules import Schedule
-from charloom.training.time_budget import ASSUMED_SHARES, Pace, TimeBudget
+from charloom.training.time_budget import ASSUMED_SHARES, End, Pace, TimeBudget
 
 TICK = 0.25
 
@@ -148,3 +148,12 @@ def test_a_burst_of_other_work_early_on_does_not_move_the_end_far() -> None:
     run = Played(180, 16_000, lambda time: 100.0 if not 40 < time < 46 else 30.0, COSTS)
     assert run.time == pytest.approx(180, rel=0.015)
     assert min(run.ends) > 13_000
+
+
+def test_what_comes_after_the_last_update_has_its_time() -> None:
+    every = Intervals(evaluate=10, sample=0, save=0, log=1)
+    budget = TimeBudget(100.0, every, 100, End(evaluations=3, updates=5, seconds=7))
+    for _ in range(3):
+        budget.note("evaluate", 2.0, 1.0)
+    # 9 updates and an evaluation of 2 at the end, as above; then 3 evaluations, 5 updates and 7 s.
+    assert budget.total(41, 100, 100 - 9 - 2 - (6 + 5 + 7), going(1)) == 50
