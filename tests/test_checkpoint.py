@@ -722,3 +722,111 @@ def test_nothing_is_pickled_and_reading_runs_nothing(pristine):
     ran, opened = done.stdout.splitlines()
     assert ran == "[]"
     assert set(msgspec.json.decode(opened.replace("'", '"'))) == {*FILES, MANIFEST}
+
+
+# ---- read while a run is being trained
+
+
+TRAIN = """
+import sys
+from pathlib import Path
+from checkpoints import save_step
+for line in sys.stdin:
+    step, best = map(int, line.split())
+    save_step(Path(sys.argv[1]), step, best, keep=1)
+    print(step, flush=True)
+"""
+
+
+class Trainer:
+    """Another process, which saves a checkpoint when it is told to and rotates those before."""
+
+    def __init__(self, folder):
+        command = [sys.executable, "-c", TRAIN, str(folder)]
+        paths = [str(Path(__file__).parent), *sys.path]
+        self.process = subprocess.Popen(
+            command,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+            env=os.environ | {"PYTHONPATH": os.pathsep.join(paths)},
+        )
+
+    def save(self, step, best):
+        self.process.stdin.write(f"{step} {best}\n")
+        self.process.stdin.flush()
+        assert self.process.stdout.readline() == f"{step}\n"
+
+
+@pytest.fixture(scope="module")
+def trainer(tmp_path_factory):
+    trainer = Trainer(tmp_path_factory.mktemp("trained") / "checkpoints")
+    with trainer.process:
+        yield trainer
+        trainer.process.stdin.close()
+
+
+@pytest.fixture
+def trained(trainer, folder):
+    """Checkpoints 5, the best, and 6; what is saved after them rotates both away."""
+    place = Path(trainer.process.args[-1])
+    shutil.rmtree(place, ignore_errors=True)
+    for step in (5, 6):
+        trainer.save(step, 5)
+    assert steps(place) == [5, 6]
+    return place
+
+
+def once(monkeypatch, name, act):
+    """Act before the first call of a function of the module."""
+    real, left = getattr(checkpoint, name), [act]
+
+    def first(*args):
+        if left:
+            left.pop()()
+        return real(*args)
+
+    monkeypatch.setattr(checkpoint, name, first)
+
+
+@pytest.mark.parametrize(("read_one", "then"), [(read_newest, 9), (read_best, 8)])
+def test_a_checkpoint_that_is_rotated_away_gives_way_to_what_is_there_then(
+    trainer, trained, monkeypatch, read_one, then
+):
+    def save_on():
+        trainer.save(8, 8)
+        trainer.save(9, 8)
+
+    once(monkeypatch, "_manifest", save_on)
+    found = read_one(trained)
+    assert is_step(found, then)
+    assert found.notes == ()
+
+
+def test_a_checkpoint_that_is_rotated_away_while_it_is_read_is_read_to_its_end(
+    trainer, trained, monkeypatch
+):
+    once(monkeypatch, "_verify_file", lambda: trainer.save(8, 8))
+    found = read_newest(trained)
+    assert steps(trained) == [8]
+    assert is_step(found, 6)
+
+
+def test_weights_are_of_the_file_that_was_verified(folder, monkeypatch):
+    """Training has gone back, and has saved another checkpoint of that step."""
+    path = save_step(folder, 6)
+    other = arrays_of(6) | {"head.b": np.zeros(3, np.float32)}
+    once(monkeypatch, "read_arrays", lambda: save(folder, other, meta_of(6), keep=1))
+    assert is_step(read(path), 6)
+    assert same_arrays(arrays_of(6) | read(path, weights_only=True).weights, other)
+
+
+def test_a_folder_that_never_stands_still_is_looked_at_so_often_and_no_more(folder, monkeypatch):
+    looks = iter(range(10**9))
+    monkeypatch.setattr(checkpoint, "_identities", lambda _: next(looks))
+    save_step(folder, 5)
+    (save_step(folder, 6) / MANIFEST).unlink()
+    found = read_newest(folder)
+    assert is_step(found, 5)
+    assert len(found.notes) == 1
+    assert next(looks) == 2 * checkpoint._LOOKS

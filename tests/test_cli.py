@@ -469,3 +469,25 @@ def test_a_signal_saves_and_resume_ends_with_the_same_bits(
     assert 100 <= Run.open("stopped").checkpoint("latest").meta.step < 300
     charloom("resume", "stopped")
     assert last_weights(Path("stopped")) == whole
+
+
+def test_a_damaged_run_hides_no_other(place: Path, folder: Path) -> None:
+    names = {"config": "config.json", "metrics": "metrics.jsonl", "text": "corpus.json"}
+    for name in ("whole", "lost", *names):
+        shutil.copytree(place / "run", f"runs/{name}")
+    for name, file in names.items():
+        Path("runs", name, file).write_text('{"step": 1, "loss": "low"}\n' * 2)
+    Path("runs/lost/vocabulary.json").unlink()
+    Path("runs/whole/samples/1x.txt").write_text("mine")
+    result = charloom("runs")
+    lines = {line.split()[0]: line for line in result.stdout.splitlines()[1:]}
+    assert lines.keys() == {f"runs/{name}" for name in ("whole", "lost", *names)}
+    assert " 30 " in lines["runs/whole"]
+    told = result.stderr.splitlines()
+    for name, file in (*names.items(), ("lost", "vocabulary.json")):
+        assert lines[f"runs/{name}"].split()[1] == ("not-found" if name == "lost" else "damaged")
+        assert [line for line in told if f"runs/{name}/{file} " in line]
+    rows = {row["run"]: row for row in json.loads(charloom("runs", "--json").stdout)}
+    assert rows["runs/whole"]["steps"] == 30
+    assert (rows["runs/text"]["code"], rows["runs/lost"]["code"]) == ("damaged", "not-found")
+    assert charloom("runs", "show", "runs/whole").stdout.count("sample at step") == 1

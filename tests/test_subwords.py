@@ -223,7 +223,13 @@ def test_ids_out_of_range_are_refused():
             GPT2.decode(ids)
 
 
-@pytest.mark.parametrize("document", ["", "[]", "{}", '{"model": 1}', "[" * 10_000])
+PANIC = {"type": "BPE", "vocab": {"a": 0, "b": 1, "ab": 2}, "merges": [["a", "b"]]}
+PANIC |= {"continuing_subword_prefix": "###"}  # longer than a token: the library panics
+
+
+@pytest.mark.parametrize(
+    "document", ["", "[]", "{}", '{"model": 1}', "[" * 10_000, json.dumps({"model": PANIC})]
+)
 @pytest.mark.parametrize("read", [Subwords.from_json, Subwords.adapt])
 def test_what_is_no_tokenizer_is_refused_in_a_line(document, read):
     with refused("damaged"):

@@ -2,6 +2,7 @@
 
 import json
 import math
+import os
 import shutil
 from pathlib import Path
 
@@ -370,6 +371,24 @@ def lose_a_shard(folder):
     (folder / "model.safetensors.index.json").write_text(json.dumps(index))
 
 
+def index(weight_map, name="model.safetensors"):
+    """Weights in files that an index names."""
+
+    def arrange(folder):
+        (folder / "model.safetensors").rename(folder / "model-1.safetensors")
+        (folder / f"{name}.index.json").write_text(json.dumps({"weight_map": weight_map}))
+
+    return arrange
+
+
+def pipe(name):
+    def arrange(folder):
+        (folder / name).unlink(missing_ok=True)
+        os.mkfifo(folder / name)
+
+    return arrange
+
+
 def pickle_code(folder):
     (folder / "model.safetensors").unlink()
     torch.save({"a": torch.zeros(1), "b": Path("x")}, folder / "pytorch_model.bin")
@@ -387,6 +406,14 @@ HARMS = {
     "no merges": (lose_merges, "not-found", {"missing": ("merges.txt",)}),
     "a weight is missing": (lose_a_weight, "damaged", {"missing": LOST}),
     "a shard is missing": (lose_a_shard, "not-found", {"missing": ("model-1.safetensors",)}),
+    "an index that is a list": (index(["model-1.safetensors"]), "damaged", {}),
+    "an index of numbers": (index({"a": 1}), "damaged", {}),
+    "an index of nothing": (index({}), "not-found", {}),
+    "an index of no name": (index({"a": ""}), "not-found", {}),
+    "an index of a folder": (index({"a": ".."}), "not-found", {}),
+    "an index that is a text": (index("model-1.safetensors"), "damaged", {}),
+    "a tokenizer that is a pipe": (pipe("tokenizer.json"), "not-found", {}),
+    "weights that are a pipe": (pipe("model.safetensors"), "not-found", {}),
     "weights cut short": (write("model.safetensors", "{"), "unreadable", {}),
     "a pickle with code": (pickle_code, "unreadable", {}),
     "no such architecture": (write("config.json", '{"model_type": "no"}'), "unreadable", {}),

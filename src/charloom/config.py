@@ -33,6 +33,7 @@ Above0 = Annotated[float, Meta(gt=0)]
 AtLeast0 = Annotated[float, Meta(ge=0)]
 Share = Annotated[float, Meta(ge=0, le=1)]
 Factor = Annotated[float, Meta(gt=0, le=1)]
+FileName = Annotated[str, Meta(pattern=r"\A[^\0]*\Z")]
 BelowOne = Annotated[float, Meta(ge=0, le=0.9999)]
 
 
@@ -71,7 +72,7 @@ def _rule(hint: Any) -> str:
         kind, meta = get_args(hint)
         words = {"at least": meta.ge, "above": meta.gt, "at most": meta.le}
         bounds = [f"{word} {bound:,}" for word, bound in words.items() if bound is not None]
-        return f"{kinds[kind]}, {' and '.join(bounds)}"
+        return f"{kinds[kind]}, {' and '.join(bounds)}" if bounds else kinds[kind]
     if get_origin(hint) is Literal:
         return " or ".join(get_args(hint))
     if get_origin(hint) in (Union, UnionType):
@@ -132,7 +133,7 @@ class PretrainedConfig(_Config, frozen=True, tag_field="kind", tag="pretrained")
     `sha256` says what the weights there are. `shapes` names what is trained.
     """
 
-    source: str
+    source: FileName
     architecture: dict[str, Any]
     shapes: dict[str, tuple[int, ...]]
     sha256: str
@@ -155,7 +156,7 @@ class DataConfig(_Config, frozen=True):
     behind the rest. So the text is always cut in order: training, then validation, then test.
     """
 
-    sources: tuple[str, ...] = ()
+    sources: tuple[FileName, ...] = ()
     validation: Annotated[float, Meta(ge=0, le=0.9)] = 0.1
     test: Annotated[float, Meta(ge=0, le=0.9)] = 0.0
     split: Literal["tail", "documents", "lines"] = "tail"
@@ -259,7 +260,7 @@ class RunConfig(_Config, frozen=True):
     engine: Engine = "auto"
     dtype: Dtype = "float32"
     preset: str | None = None
-    start: str | None = None
+    start: FileName | None = None
 
 
 def differences(then: RunConfig, now: RunConfig) -> list[str]:

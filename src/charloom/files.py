@@ -5,7 +5,7 @@ import os
 import stat
 from collections.abc import Iterable
 from pathlib import Path
-from typing import TypeVar
+from typing import BinaryIO, TypeVar
 
 import msgspec
 
@@ -36,9 +36,36 @@ def plain_size(path: Path) -> int:
     return status.st_size
 
 
+def open_plain(path: Path) -> BinaryIO:
+    """Open a plain file to be read; raises CharloomError for anything else, as `plain_size` does.
+
+    What is read is one file, even if the path leads to another or to none by then.
+    """
+    plain_size(path)
+    try:
+        return open(path, "rb", opener=_open_unfollowed)
+    except OSError as error:
+        raise unreadable(path, error) from None
+
+
+def _open_unfollowed(path: str, flags: int) -> int:
+    """It may have changed since it was looked at: a link is not followed, nor a pipe waited for."""
+    return os.open(path, flags | os.O_NOFOLLOW | os.O_NONBLOCK)
+
+
+def name_of(path: Path, file: BinaryIO) -> Path:
+    """Return by what this process can open an open file again, even if it has lost its path."""
+    name = Path("/dev/fd", str(file.fileno()))
+    return name if name.exists() else path  # a system without /proc has none
+
+
 def read_json(path: Path, kind: type[T]) -> T:
     """Decode a plain JSON file strictly as `kind`; raises CharloomError that names the fault."""
-    content = read_bytes(path, LARGEST_JSON)
+    return decode_json(path, read_bytes(path, LARGEST_JSON), kind)
+
+
+def decode_json(path: Path, content: bytes, kind: type[T]) -> T:
+    """Decode what was read from a file; raises as `read_json` does."""
     try:
         return msgspec.json.decode(content, type=kind)
     except (ValueError, RecursionError, OverflowError) as error:
@@ -50,7 +77,7 @@ def fits(size: int) -> bool:
     return size <= LARGEST_JSON
 
 
-def one_line(error: Exception) -> str:
+def one_line(error: BaseException) -> str:
     """Return what an error says, fit to be printed: it may quote a hostile file."""
     text = " ".join(str(error).split())
     shown = "".join(character if character.isprintable() else "?" for character in text[:200])
@@ -59,12 +86,20 @@ def one_line(error: Exception) -> str:
 
 def read_bytes(path: Path, largest: int) -> bytes:
     """Read a plain file of at most `largest` bytes; raises CharloomError."""
-    if plain_size(path) > largest:
-        raise damaged(path, f"larger than {largest:,} bytes")
+    with open_plain(path) as file:
+        return read_open(path, file, largest)
+
+
+def read_open(path: Path, file: BinaryIO, largest: int) -> bytes:
+    """Read an open file of at most `largest` bytes from its beginning; raises CharloomError."""
     try:
-        return path.read_bytes()
+        file.seek(0)
+        content = file.read(largest + 1)
     except OSError as error:
         raise unreadable(path, error) from None
+    if len(content) > largest:
+        raise damaged(path, f"larger than {largest:,} bytes")
+    return content
 
 
 def damaged(path: Path, reason: str, cure: str = "restore it from a copy") -> CharloomError:

@@ -329,9 +329,9 @@ class Damage:
         self.opened = []
         read_arrays = checkpoint.read_arrays
 
-        def watched(path, expected):
+        def watched(path, file, expected):
             self.opened.append(path.parent)
-            return read_arrays(path, expected)
+            return read_arrays(path, file, expected)
 
         monkeypatch.setattr(checkpoint, "read_arrays", watched)
 

@@ -10,6 +10,7 @@ from charloom.data.dataset import split_of
 from charloom.data.overlap import code_points, overlap
 from charloom.data.tokenizer import Ids, Tokenizer
 from charloom.errors import CharloomError
+from charloom.files import damaged
 from charloom.runs.run import Run
 
 REPORTED_SHARE = 0.01  # of a text in the training text, from which on it is reported
@@ -78,8 +79,14 @@ def warning(training: TrainingText, runs: int) -> str:
 
 
 def _lineage(run: Run | Path) -> Iterator[Run]:
-    """Yield the run, the one whose weights it began with, and so on."""
-    if isinstance(run, Run):
+    """Yield the run, the one whose weights it began with, and so on; raises CharloomError."""
+    seen: set[Path] = set()
+    while isinstance(run, Run):
         yield run
-        if run.config.start is not None:
-            yield from _lineage(Run.open(run.config.start))
+        seen.add(run.path.resolve())
+        if (start := run.config.start) is None:
+            return
+        run = Run.open(start)
+        if run.path.resolve() in seen:
+            reason = f"it says that the run began with its own weights, those of {start}"
+            raise damaged(run.path / "config.json", reason)

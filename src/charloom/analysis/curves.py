@@ -108,11 +108,9 @@ def curve(run: Run, name: str | None = None) -> Curve:
 
 def read_samples(run: Run) -> list[Sampled]:
     """Return the samples that a run generated during training, in the order of steps."""
-    paths = sorted(run.path.glob("samples/[0-9]*.txt"))
     return [
-        Sampled(int(path.stem), read_bytes(path, MAX_SAMPLE_BYTES).decode(errors="replace"))
-        for path in paths
-        if path.stem.isascii() and path.stem.isdecimal()
+        Sampled(step, read_bytes(path, MAX_SAMPLE_BYTES).decode(errors="replace"))
+        for step, path in run.samples()
     ]
 
 

@@ -82,19 +82,21 @@ def show(run: str, as_json: bool) -> None:
     click.echo("\n".join(labelled(_facts(opened, row, checkpoints))))
     click.echo("\n" + _losses(metrics))
     click.echo(f"\n{advice}")
-    if (newest := max((opened.path / "samples").glob("[0-9]*.txt"), default=None)) is not None:
-        sample = read_bytes(newest, MAX_SAMPLE_BYTES).decode(errors="replace")
-        click.echo(f"\nsample at step {int(newest.stem):,}:\n\n{sample}")
+    for step, path in opened.samples()[-1:]:
+        sample = read_bytes(path, MAX_SAMPLE_BYTES).decode(errors="replace")
+        click.echo(f"\nsample at step {step:,}:\n\n{sample}")
 
 
 def _describe(path: Path) -> dict[str, Any]:
-    """Return the summary of a run, or what is wrong with it."""
+    """Return the summary of a run, or what is wrong with it, of which the others know nothing."""
     from charloom.runs.run import Run
 
     try:
         return _summary(Run.open(path))
     except CharloomError as error:
-        return {"run": str(path), "error": str(error)}
+        return {"run": str(path), "error": str(error), "code": error.code}
+    except OSError as error:  # it is being removed
+        return {"run": str(path), "error": f"{path}: {error.strerror}", "code": "unreadable"}
 
 
 def _summary(run: "Run") -> dict[str, Any]:
@@ -129,7 +131,7 @@ def _summary(run: "Run") -> dict[str, Any]:
 
 def _line(row: dict[str, Any]) -> tuple[str, ...]:
     if "error" in row:
-        return row["run"], "damaged", "", "", "", ""
+        return row["run"], row["code"], "", "", "", ""
     both = _both(row["validation"])
     if _is_provisional(row):
         both = (f"{both[0]} *", both[1])

@@ -4,12 +4,12 @@ from collections.abc import Sequence
 from contextlib import suppress
 from itertools import pairwise
 from pathlib import Path
-from typing import Self
+from typing import Annotated, Self
 
 import msgspec
 from msgspec import structs
 
-from charloom.config import NgramConfig, RunConfig
+from charloom.config import FileName, NgramConfig, RunConfig
 from charloom.data.likeness import judge
 from charloom.data.sources import is_special, shown
 from charloom.data.split import Split, arrange, split_text
@@ -39,8 +39,8 @@ class Corpus(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defau
     """
 
     name: str
-    sources: tuple[str, ...]
-    characters: int
+    sources: tuple[FileName, ...]
+    characters: Annotated[int, msgspec.Meta(ge=1, lt=10**18)]
     sha256: str
     layout: Layout | None = None
 

@@ -18,19 +18,23 @@ import hashlib
 import os
 import re
 import shutil
-from collections.abc import Collection, Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TypeVar
+from typing import BinaryIO, TypeVar
 
 import msgspec
 
 from charloom.errors import CharloomError, Code
 from charloom.files import (
+    LARGEST_JSON,
     Block,
     damaged,
-    plain_size,
-    read_json,
+    decode_json,
+    open_plain,
+    read_bytes,
+    read_open,
     refuse_link,
     sync_folder,
     unreadable,
@@ -39,7 +43,7 @@ from charloom.files import (
 )
 from charloom.models.weights import STATE_PREFIXES
 from charloom.runs.meta import Count, Meta
-from charloom.runs.tensors import Array, Expected, read_arrays, to_blocks
+from charloom.runs.tensors import CURE, Array, Expected, read_arrays, to_blocks
 
 FILES = MODEL, STATE, META = "model.safetensors", "state.safetensors", "meta.json"
 MANIFEST = "MANIFEST.json"
@@ -47,10 +51,10 @@ FORMAT = 1
 
 T = TypeVar("T")
 
+_LOOKS = 20  # at checkpoints that are rotated away before they are opened
 _TEMPORARY = ".saving-"
 _ASIDE = ".old"  # a checkpoint that gives way to one of the same step, until that is in place
 _NAME = re.compile(r"([0-9]{8,18})(?:\.old)?")
-_CURE = "delete the checkpoint"
 
 _encode = msgspec.json.encode
 _verified: dict[Path, list[tuple[int, int]]] = {}  # by this process: sizes and times of files
@@ -146,11 +150,13 @@ def read(path: Path, expected: Mapping[str, Expected], weights_only: bool = Fals
     `expected` are the arrays that it must hold, those of `expected_arrays`. With `weights_only`
     the training state is not looked at, so it may be damaged.
     """
-    verify(path, (MODEL, META) if weights_only else FILES)
-    meta = _meta(path)
-    weights, state = _split(expected)
-    found = read_arrays(path / MODEL, weights)
-    return Checkpoint(path, meta, found, {} if weights_only else read_arrays(path / STATE, state))
+    parts = dict(zip((MODEL, STATE), _split(expected), strict=True))
+    if weights_only:
+        del parts[STATE]
+    with _opened(path, (*parts, META)) as files:
+        meta = _meta(path, files[META])
+        arrays = [read_arrays(path / name, files[name], part) for name, part in parts.items()]
+    return Checkpoint(path, meta, arrays[0], {} if weights_only else arrays[1])
 
 
 def read_newest(
@@ -159,21 +165,21 @@ def read_newest(
     """Read the newest complete checkpoint in `folder`, or the `best`, which its meta.json names.
 
     A note tells of each damaged one that was passed over, for the one before it; instead of the
-    best that is the best before it, or the newest. Raises CharloomError if there is none, and if
-    a newer charloom wrote a newer one: to go on from an older would in the end remove it.
+    best that is the best before it, or the newest. If the run is being trained, one may be rotated
+    away before it is opened: then those that are there now are looked at. Raises CharloomError if
+    there is none, and if a newer charloom wrote a newer one: to go on from an older would in the
+    end remove it.
     """
-    passed: dict[Path, CharloomError] = {}
-    for path in _best_first(folder) if best else _checkpoints(folder):
-        if path in passed:
-            continue
-        try:
-            found = read(path, expected, weights_only)
-        except CharloomError as error:
-            if error.code == "newer-format":
-                raise
-            passed[path] = error
-            continue
-        notes = (f"{problem}; used {path.name} instead" for problem in passed.values())
+    for _ in range(_LOOKS):
+        there = _checkpoints(folder)
+        identities = _identities(there)
+        found, passed = _first_complete(
+            _best_first(there) if best else there, expected, weights_only
+        )
+        if not passed or identities == _identities(_checkpoints(folder)):
+            break
+    if found is not None:
+        notes = (f"{problem}; used {found.path.name} instead" for problem in passed.values())
         return replace(found, notes=tuple(notes))
     for first in passed.values():
         message = f"no checkpoint in {folder} is complete: {first}"
@@ -182,22 +188,59 @@ def read_newest(
     raise CharloomError(message, "not-found", path=str(folder))
 
 
-def verify(path: Path, names: Collection[str] = FILES) -> None:
-    """Raise CharloomError unless these files are what the manifest says, to the byte."""
+def verify(path: Path) -> None:
+    """Raise CharloomError unless all files are what the manifest says, to the byte."""
+    with _opened(path, FILES):
+        pass
+
+
+@contextmanager
+def _opened(path: Path, names: Iterable[str]) -> Iterator[dict[str, BinaryIO]]:
+    """Open files of a checkpoint that are what its manifest says, to the byte; else CharloomError.
+
+    They can be read to the end even if the checkpoint is rotated away meanwhile, or gives way to
+    another of the same step.
+    """
     if path.is_symlink() or not path.is_dir():
         raise CharloomError(f"{path} is no checkpoint folder: remove it", "damaged", path=str(path))
-    if (written := read_json(path / MANIFEST, _Format).format) != FORMAT:
+    manifest = _manifest(path)
+    with ExitStack() as stack:
+        files = {name: stack.enter_context(open_plain(path / name)) for name in names}
+        for name, file in files.items():
+            _verify_file(path / name, file, manifest.files[name])
+        yield files
+
+
+def _manifest(path: Path) -> _Manifest:
+    content = read_bytes(path / MANIFEST, LARGEST_JSON)
+    if (written := decode_json(path / MANIFEST, content, _Format).format) != FORMAT:
         code: Code = "newer-format" if written > FORMAT else "damaged"
         message = (
             f"{path} has format {written}, but this charloom reads format {FORMAT}: "
             "use the version that wrote it, or move that folder away"
         )
         raise CharloomError(message, code, path=str(path), found=written)
-    manifest = read_json(path / MANIFEST, _Manifest)
+    manifest = decode_json(path / MANIFEST, content, _Manifest)
     if set(manifest.files) != set(FILES):
-        raise damaged(path / MANIFEST, f"it must list {', '.join(FILES)} and no other", _CURE)
-    for name in names:
-        _verify_file(path / name, manifest.files[name])
+        raise damaged(path / MANIFEST, f"it must list {', '.join(FILES)} and no other", CURE)
+    return manifest
+
+
+def _first_complete(
+    paths: Iterable[Path], expected: Mapping[str, Expected], weights_only: bool
+) -> tuple[Checkpoint | None, dict[Path, CharloomError]]:
+    """Read the first complete checkpoint; also return what is wrong with those before it."""
+    passed: dict[Path, CharloomError] = {}
+    for path in paths:
+        if path in passed:
+            continue
+        try:
+            return read(path, expected, weights_only), passed
+        except CharloomError as error:
+            if error.code == "newer-format":
+                raise
+            passed[path] = error
+    return None, passed
 
 
 def _split(arrays: Mapping[str, T]) -> tuple[dict[str, T], dict[str, T]]:
@@ -206,26 +249,33 @@ def _split(arrays: Mapping[str, T]) -> tuple[dict[str, T], dict[str, T]]:
     return {name: a for name, a in arrays.items() if name not in state}, state
 
 
-def _meta(path: Path) -> Meta:
+def _meta(path: Path, file: BinaryIO) -> Meta:
     """Read a checkpoint's meta.json, which has been verified."""
-    meta = read_json(path / META, Meta)
+    meta = decode_json(path / META, read_open(path / META, file, LARGEST_JSON), Meta)
     if meta.step != _step(path):
         reason = f"it holds step {meta.step}, so it was renamed or copied from elsewhere"
-        raise damaged(path, reason, "give it back its name, or delete it")
+        raise damaged(path, reason, f"give it back its name, or {CURE}")
     return meta
 
 
-def _best_first(folder: Path) -> Iterator[Path]:
+def _best_first(paths: Sequence[Path]) -> Iterator[Path]:
     """Yield the best checkpoint, as the newest says, as the one before says ...; then all."""
-    paths = _checkpoints(folder)
+    of_step = {_step(path): path for path in reversed(paths)}
     for path in paths:
-        try:
-            verify(path, (META,))
-            best = _meta(path).best
-            yield path if best is None else find(folder, best.step)
-        except CharloomError:
-            yield path  # for who reads it to say what is wrong
+        best = None
+        with suppress(CharloomError), _opened(path, (META,)) as files:
+            best = _meta(path, files[META]).best
+        yield path if best is None else of_step.get(best.step, path)
     yield from paths
+
+
+def _identities(paths: Sequence[Path]) -> list[tuple[Path, int]]:
+    """Return what tells a checkpoint from one that takes its place: its folder is another."""
+    found: list[tuple[Path, int]] = []
+    for path in paths:
+        with suppress(OSError):
+            found.append((path, path.lstat().st_ino))
+    return found
 
 
 def _read_back(path: Path, blocks: Iterable[Block]) -> None:
@@ -329,14 +379,14 @@ def _stamps(path: Path) -> list[tuple[int, int]]:
     return [(status.st_size, status.st_mtime_ns) for status in found]
 
 
-def _verify_file(path: Path, expected: _File) -> None:
-    size = plain_size(path)
-    if size != expected.bytes:
-        raise damaged(path, f"it has {size:,} bytes, but was saved with {expected.bytes:,}", _CURE)
+def _verify_file(path: Path, file: BinaryIO, expected: _File) -> None:
     try:
-        with path.open("rb") as file:
-            digest = hashlib.file_digest(file, "sha256").hexdigest()
+        size = os.fstat(file.fileno()).st_size
+        if size != expected.bytes:
+            sizes = f"it has {size:,} bytes, but was saved with {expected.bytes:,}"
+            raise damaged(path, sizes, CURE)
+        digest = hashlib.file_digest(file, "sha256").hexdigest()  # type: ignore[arg-type]
     except OSError as error:
         raise unreadable(path, error) from None
     if digest != expected.sha256:
-        raise damaged(path, "its content is not what was saved", _CURE)
+        raise damaged(path, "its content is not what was saved", CURE)

@@ -11,6 +11,8 @@ from charloom.models.engines import LanguageModel, create_model, load_torchnet
 from charloom.models.weights import Array, with_characters
 from charloom.runs.run import Run
 
+LARGEST_CONFIG = 2**24  # bytes
+
 
 def first_weights(config: RunConfig, vocabulary: Tokenizer) -> Mapping[str, Array] | None:
     """Return the weights that a run begins with: another's, a folder's, or None for fresh ones.
@@ -41,8 +43,11 @@ def added(config: RunConfig, vocabulary: Tokenizer) -> tuple[str, ...]:
 
 def is_pretrained(folder: str | PathLike[str]) -> bool:
     """Whether a folder holds a model in Hugging Face's format."""
+    path = Path(folder, "config.json")
     try:
-        document = json.loads(Path(folder, "config.json").read_bytes())
+        if not path.is_file() or path.stat().st_size > LARGEST_CONFIG:  # a pipe is waited for
+            return False
+        document = json.loads(path.read_bytes())
     except (OSError, ValueError, RecursionError):
         return False
     return isinstance(document, dict) and "model_type" in document

@@ -102,7 +102,10 @@ class Run:
     @property
     def last_saved(self) -> datetime | None:
         """When its newest checkpoint was written; None if there is none."""
-        saved = [path.stat().st_mtime for path in self.checkpoints.glob("*/MANIFEST.json")]
+        saved: list[float] = []
+        for path in self.checkpoints.glob("[0-9]*/MANIFEST.json"):
+            with suppress(FileNotFoundError):  # it has just been rotated away
+                saved.append(path.stat().st_mtime)
         return datetime.fromtimestamp(max(saved)).astimezone() if saved else None
 
     def __fspath__(self) -> str:
@@ -255,6 +258,12 @@ class Run:
             replace_file(path, text.encode())
         return path
 
+    def samples(self) -> list[tuple[int, Path]]:
+        """Return the files with samples, each after the step at which it was generated, by step."""
+        paths = self._samples.glob("[0-9]*.txt")
+        stems = {path: path.stem for path in paths if path.stem.isascii() and path.stem.isdecimal()}
+        return sorted((int(stem), path) for path, stem in stems.items())
+
     def append_generated(self, step: int, loss: float, text: str) -> None:
         """Add a text to generated.txt, with the time, the step and the smoothed loss in nats."""
         now = datetime.now().astimezone().isoformat(" ", "seconds")
@@ -305,7 +314,8 @@ def list_runs(folder: str | Path) -> list[Path]:
     found: list[Path] = []
     for parent, folders, files in os.walk(folder):
         folders[:] = sorted(name for name in folders if not name.startswith("."))
-        if {"config.json", "corpus.json", "vocabulary.json"} <= {*files}:
+        others = {"corpus.json", "vocabulary.json", "metrics.jsonl", "checkpoints"}
+        if "config.json" in files and len(others & {*files, *folders}) > 1:
             found.append(Path(parent))
             folders.clear()
     return found

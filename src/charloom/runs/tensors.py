@@ -5,9 +5,10 @@ and then the arrays' bytes. The header is believed only if it says what the sett
 array is allocated that the run does not ask for and the file does not hold.
 """
 
+import os
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, BinaryIO, NamedTuple
 
 import msgspec
 import numpy as np
@@ -16,7 +17,7 @@ from safetensors import SafetensorError, safe_open
 
 from charloom.config import NgramConfig, RunConfig
 from charloom.errors import CharloomError
-from charloom.files import Block, damaged, one_line, plain_size
+from charloom.files import Block, damaged, name_of, one_line
 from charloom.models.learner_arrays import state_array_shapes
 from charloom.models.weights import check_names, weight_shapes
 
@@ -31,7 +32,7 @@ _DTYPES = {  # in the order in which safetensors files hold them
     "uint8": "U8",
 }
 _NUMPY_NAMES = {theirs: name for name, theirs in _DTYPES.items()}
-_CURE = "delete its folder"
+CURE = "delete the folder of that checkpoint"
 
 Array = NDArray[Any]
 
@@ -80,29 +81,30 @@ def to_blocks(arrays: Mapping[str, Array]) -> Iterator[Block]:
         yield from (content[at : at + _BLOCK] for at in range(0, len(content), _BLOCK))
 
 
-def read_arrays(path: Path, expected: Mapping[str, Expected]) -> dict[str, Array]:
-    """Read a file that holds the `expected` arrays and no others, without NaN or infinity.
+def read_arrays(path: Path, file: BinaryIO, expected: Mapping[str, Expected]) -> dict[str, Array]:
+    """Read an open file that holds the `expected` arrays and no others, without NaN or infinity.
 
-    Raises CharloomError; if the header is wrong, before anything is allocated.
+    Raises CharloomError that names its `path`; if the header is wrong, before anything is
+    allocated.
     """
-    with path.open("rb") as file:
-        header = int.from_bytes(file.read(8), "little")
-    if header > min(_LARGEST_HEADER, plain_size(path) - 8):
-        raise damaged(path, f"its header claims {header:,} bytes", _CURE)
     try:
-        with safe_open(path, framework="numpy") as file:
-            check_names(file.keys(), expected, str(path))
+        file.seek(0)
+        header, size = int.from_bytes(file.read(8), "little"), os.fstat(file.fileno()).st_size
+        if header > min(_LARGEST_HEADER, size - 8):
+            raise damaged(path, f"its header claims {header:,} bytes", CURE)
+        with safe_open(name_of(path, file), framework="numpy") as content:
+            check_names(content.keys(), expected, str(path))
             for name, wanted in expected.items():
-                _check_header(file.get_slice(name), wanted, path, name)
-            arrays = {name: file.get_tensor(name) for name in expected}
+                _check_header(content.get_slice(name), wanted, path, name)
+            arrays = {name: content.get_tensor(name) for name in expected}
     except MemoryError:
         message = f"{path} is too large for the free memory: free some"
         raise CharloomError(message, "unreadable", path=str(path)) from None
     except (SafetensorError, OSError, OverflowError) as error:
-        raise damaged(path, one_line(error), _CURE) from None
+        raise damaged(path, one_line(error), CURE) from None
     for name, array in arrays.items():
         if array.dtype.kind == "f" and not np.isfinite(array).all():
-            message = f"{path}: {name} holds NaN or infinity: {_CURE}"
+            message = f"{path}: {name} holds NaN or infinity: {CURE}"
             raise CharloomError(message, "damaged", path=str(path), array=name)
     return arrays
 
@@ -118,6 +120,6 @@ def _check_header(header: Any, wanted: Expected, path: Path, name: str) -> None:
             f"{path}: {name} is of type {_NUMPY_NAMES.get(dtype, dtype)} and shape "
             f"{'x'.join(map(str, shape[:4]))}, but the settings need "
             f"{' or '.join(wanted.dtypes)} and {sizes}: restore config.json and vocabulary.json, "
-            f"or {_CURE}"
+            f"or {CURE}"
         )
         raise CharloomError(message, "bad-array", path=str(path), array=name)

@@ -22,7 +22,9 @@ FEWEST_COUNTED, MOST_COUNTED = 500_000, 3_000_000  # characters; these take abou
 
 def most_steps(config: TrainConfig, steps_per_epoch: int) -> int:
     """Return how many updates the epochs make; without epochs, more than there is time for."""
-    return sys.maxsize if config.epochs is None else math.ceil(config.epochs * steps_per_epoch)
+    if config.epochs is None:
+        return sys.maxsize
+    return math.ceil(min(config.epochs * steps_per_epoch, sys.maxsize))
 
 
 def total_steps(config: TrainConfig, steps_per_epoch: int) -> int:

@@ -120,7 +120,7 @@ class Monitor:
             step=state.step,
             characters=state.characters,
             seconds=seconds,
-            loss=losses.sum / losses.count,
+            loss=losses.sum / losses.count if losses.count else None,
             smooth=losses.smooth,
             rate=state.schedule.rate(state.step - 1),
             gradient_norm=state.gradient_norm,

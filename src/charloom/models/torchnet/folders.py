@@ -15,7 +15,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import lru_cache
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import msgspec
 import torch
@@ -27,7 +27,11 @@ from charloom.files import one_line
 
 WEIGHTS = ("model.safetensors", "pytorch_model.bin")
 LOCAL: dict[str, Any] = {"local_files_only": True, "trust_remote_code": False}
+LARGEST_JSON = 2**28  # bytes
 ADVICE = "copy it from where the model came from"
+
+
+T = TypeVar("T")
 
 
 def transformers() -> Any:
@@ -40,6 +44,12 @@ def transformers() -> Any:
     return library
 
 
+class _Index(msgspec.Struct):
+    """What says which file each of the weights is in."""
+
+    weight_map: dict[str, str]
+
+
 def weight_files(folder: Path) -> list[Path]:
     """Return the files with the weights, in the order of names; raises CharloomError."""
     _there(folder)
@@ -48,8 +58,8 @@ def weight_files(folder: Path) -> list[Path]:
         if (folder / name).is_file():
             return [folder / name]
         if index.is_file():
-            shards = sorted(set(_read(index).get("weight_map", {}).values()))
-            return [_there(folder, Path(shard).name) for shard in shards]
+            shards = {Path(shard).name for shard in _read(index, _Index).weight_map.values()}
+            return [_there(folder, shard or ".") for shard in sorted(shards or {""})]
     raise _lacks(folder, *WEIGHTS)
 
 
@@ -74,7 +84,7 @@ def read_tokens(folder: str | Path) -> Subwords:
     folder = Path(folder)
     _there(folder)
     settings = folder / "tokenizer_config.json"
-    names = _read(settings) if settings.is_file() else {}
+    names = _read(settings, dict[str, Any]) if settings.is_file() else {}
     if (folder / "tokenizer.json").is_file():
         document = _text(folder / "tokenizer.json")
     elif (folder / "vocab.json").is_file():
@@ -87,7 +97,9 @@ def read_tokens(folder: str | Path) -> Subwords:
     else:
         raise _lacks(folder, "tokenizer.json", "vocab.json with merges.txt")
     try:
-        return Subwords.adapt(document, [*_firsts(names, _read(folder / "config.json"))])
+        return Subwords.adapt(
+            document, [*_firsts(names, _read(folder / "config.json", dict[str, Any]))]
+        )
     except CharloomError as error:
         raise CharloomError(f"{folder}: {error}: {ADVICE}", error.code, path=str(folder)) from None
 
@@ -176,7 +188,7 @@ def _there(folder: Path, name: str = "") -> Path:
             "not-found",
             path=str(folder),
         )
-    if not (folder / name).exists():
+    if name and not (folder / name).is_file():  # a pipe would be waited for
         raise _lacks(folder, name)
     return folder / name
 
@@ -188,19 +200,21 @@ def _lacks(folder: Path, *names: str) -> CharloomError:
 
 def _text(path: Path) -> str:
     try:
+        if not path.is_file() or path.stat().st_size > LARGEST_JSON:
+            raise OSError(f"it is no file of at most {LARGEST_JSON:,} bytes")
         return path.read_text("utf-8")
     except (OSError, UnicodeDecodeError) as error:
         message = f"{path} cannot be read ({one_line(error)})"
         raise CharloomError(message, "unreadable", path=str(path)) from None
 
 
-def _read(path: Path) -> dict[str, Any]:
-    """Return a JSON object; raises CharloomError."""
+def _read(path: Path, kind: type[T]) -> T:
+    """Return what a JSON file holds, of that type; raises CharloomError."""
     text = _text(path)
     try:
-        return msgspec.convert(json.loads(text), dict[str, Any])
+        return msgspec.convert(json.loads(text), kind)
     except (ValueError, RecursionError) as error:
-        message = f"{path} is not a JSON object ({one_line(error)}): {ADVICE}"
+        message = f"{path} is damaged ({one_line(error)}): {ADVICE}"
         raise CharloomError(message, "damaged", path=str(path)) from None
 
 
