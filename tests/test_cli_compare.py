@@ -3,6 +3,7 @@
 import json
 import re
 import signal
+from collections import Counter
 from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
@@ -112,7 +113,8 @@ def test_what_was_learned_and_what_cannot_be_read_is_shown(home: Path, tmp_path:
     assert re.search(r"runs/ngram \* +ngram 8 +\d", result.stdout, re.M)
     assert re.search(r"/small +ngram 2$", result.stdout, re.M)
     notes = " ".join(result.stdout.split()).split(" note ")
-    assert any(str(small.path) in note and repr(CONTENT[0]) in note for note in notes)
+    unknown = Counter(c for c in CONTENT[:1000] if c not in "abc d").most_common(1)[0][0]
+    assert any(str(small.path) in note and repr(unknown) in note for note in notes)
     assert any(run in note for note in notes)
 
 
@@ -205,5 +207,80 @@ def test_a_signal_ends_it_and_a_broken_network_is_left_out(
     assert result.exit_code == 128 + signal.SIGTERM
     assert re.search("^rnn .*loss is NaN$", result.stderr, re.M)
     assert "`charloom resume runs/compare-law/lstm`" in result.stderr
+    assert "`charloom compare runs/compare-law/*`" in result.stderr
     assert not Path("runs/compare-law/gru").exists()
     assert result.stdout == ""
+
+
+@pytest.mark.parametrize("code", ["diverged", "no-text", "bad-setting", "missing-library"])
+def test_a_kind_that_cannot_be_trained_has_a_row_and_what_others_learned_is_compared(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, timed: list[Any], code: Code
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("law.txt").write_text(CONTENT)
+    real = each_kind.train
+
+    def train(run: Run, **more: Any) -> Iterator[Event]:
+        if run.path.name == "lstm":
+            raise CharloomError("the units are on strike", code)
+        return real(run, **more)
+
+    monkeypatch.setattr(each_kind, "train", train)
+    result = charloom("law.txt", "--budget", "1")
+    assert result.exit_code == 0, result.output
+    for kind in ("ngram", "rnn", "gru"):
+        assert re.search(rf"^{kind} .* \d\.\d{{3}} ", result.stdout, re.M)
+    assert re.search("^lstm +lstm$", result.stdout, re.M)
+    assert "runs/compare-law/lstm" in result.stdout.split("\nnote ", 1)[1]
+    assert "the units are on strike" in " ".join(result.stdout.split())
+    unread = json.loads(charloom("law.txt", "--budget", "1", "--json").stdout)["unread"]
+    assert unread == [
+        {"name": "runs/compare-law-2/lstm", "model": "lstm", "why": "the units are on strike"}
+    ]
+
+
+def test_if_no_kind_can_be_trained_the_first_error_is_told(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, timed: list[Any]
+) -> None:
+    def train(run: Run, **_: Any) -> Iterator[Event]:
+        raise CharloomError(run.path.name, "diverged", kind=run.path.name)
+
+    monkeypatch.chdir(tmp_path)
+    Path("law.txt").write_text(CONTENT)
+    monkeypatch.setattr(each_kind, "train", train)
+    result = charloom("law.txt", "--budget", "1")
+    assert result.exit_code == 3
+    check(error_of(result), "diverged", kind="ngram")
+
+
+def test_an_interruption_between_two_runs_says_what_is_there(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, timed: list[Any]
+) -> None:
+    def measuring(config: Any, *rest: Any) -> planning.Plan:
+        if not isinstance(config.model, NgramConfig):
+            raise KeyboardInterrupt
+        return planning.Plan(config, (), rest[2])
+
+    monkeypatch.chdir(tmp_path)
+    Path("law.txt").write_text(CONTENT)
+    monkeypatch.setattr(planning, "plan", measuring)
+    result = charloom("law.txt", "--budget", "1")
+    assert result.exit_code == 128 + signal.SIGINT
+    assert "`charloom compare runs/compare-law/*`" in result.stderr
+
+
+@pytest.mark.torch
+@pytest.mark.parametrize("characters", [200, 500, 900])
+def test_sizes_fit_a_short_text_so_that_every_kind_holds_out_the_same(
+    tmp_path: Path, characters: int
+) -> None:
+    source = tmp_path / "law.txt"
+    source.write_text(CONTENT[:characters])
+    parts = set()
+    for kind in each_kind.KINDS + each_kind.WITH_TORCH:
+        given = {"model": kind} | ({} if kind == "ngram" else {"iterations": 1})
+        run = planning.prepare([str(source)], given, tmp_path / kind).run
+        validation = run.dataset().validation
+        assert validation is not None
+        parts.add((len(run.dataset().train), len(validation)))
+    assert len(parts) == 1

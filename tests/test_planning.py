@@ -15,9 +15,16 @@ from charloom.data.text import Text
 from charloom.errors import CharloomError
 from charloom.models.weights import initial_weights, parameter_count
 from charloom.runs.run import Run
-from charloom.training import planning
+from charloom.training import planning, speeds
 from charloom.training.planning import EVALUATING_SHARE, MODELS_TIMED, new_run, plan, prepare
-from charloom.training.recipe import BASE, CHARACTERS_PER_PARAMETER, MOST_EPOCHS, RATES
+from charloom.training.recipe import (
+    BASE,
+    CHARACTERS_PER_PARAMETER,
+    FEWEST_STEPS,
+    MOST_EPOCHS,
+    RATES,
+)
+from expect import refused
 
 NIGHT = "It was a dark and stormy night; the rain fell.\n" * 20_000
 TEXT = Text.from_string(NIGHT, "night")
@@ -25,7 +32,10 @@ DIFFERENT = len({*NIGHT})
 
 
 class Machine:
-    """`cost` says how long an update of a model takes; the very first takes `compiling` more."""
+    """`cost` says how long 2,048 characters of a model take; the very first takes `compiling` more.
+
+    `timed` are the hidden sizes of models that were made, but for the tiny one that is compiled.
+    """
 
     def __init__(self, cost: Callable[[ModelConfig], float], compiling: float = 0.0) -> None:
         self.now, self.cost, self.compiling = 1000.0, cost, compiling
@@ -34,12 +44,14 @@ class Machine:
 
     def create_learner(self, model: ModelConfig, train: TrainConfig, V: int, *_: Any) -> Any:
         machine = self
-        self.timed.append(model.hidden)
+        if model.hidden > 1:
+            self.timed.append(model.hidden)
 
         class Learner:
             def update(self, inputs: Any, targets: Any, rate: float) -> float:
                 assert inputs.shape == targets.shape == (train.batch, train.length)
-                machine.now += machine.cost(model) + machine.compiling
+                share = train.batch * train.length / 2048
+                machine.now += machine.cost(model) * share + machine.compiling
                 machine.compiling = 0.0
                 machine.rates.add(rate)
                 return 1.0
@@ -62,7 +74,8 @@ def machine(monkeypatch: pytest.MonkeyPatch) -> Machine:
 
     made = Machine(cost)
     monkeypatch.setattr(planning, "perf_counter", lambda: made.now)
-    monkeypatch.setattr(planning, "create_learner", made.create_learner)
+    monkeypatch.setattr(speeds, "perf_counter", lambda: made.now)
+    monkeypatch.setattr(speeds, "create_learner", made.create_learner)
     return made
 
 
@@ -78,7 +91,7 @@ def hidden(config: RunConfig) -> int:
 def planned(machine: Machine, config: RunConfig, text: Text = TEXT, given: Any = ()) -> Any:
     said: list[str] = []
     found = plan(config, given, text, machine.now - 1.0, said.append)
-    assert len(said) == 1
+    assert len(said) == 2
     return found
 
 
@@ -139,6 +152,40 @@ def test_a_slow_machine_times_few_updates(machine: Machine) -> None:
     began = machine.now
     planned(machine, asked(minutes=1))
     assert machine.now - began <= 6.0
+
+
+@pytest.mark.parametrize("given", [{"hidden"}, {"hidden", "batch"}, {"layers", "hidden"}, None])
+def test_a_size_that_can_take_no_steps_is_refused_at_once_with_one_that_can(
+    machine: Machine, given: Any
+) -> None:
+    config = replace(asked(minutes=0.1), model=replace(BASE.model, hidden=4096, layers=3))
+    began = machine.now
+    with refused("bad-setting", field="minutes") as found:
+        planned(machine, config, given=given)
+    assert machine.now - began < 0.1 * 6
+    fits = found.value.facts["fits"]
+    assert list(fits) == ["hidden"]
+    smaller = replace(config, model=replace(config.model, **fits))
+    assert planned(machine, smaller, given=given)[0].train.iterations >= FEWEST_STEPS
+
+
+def test_a_step_that_takes_the_time_because_of_its_batch_is_refused(machine: Machine) -> None:
+    text = Text.from_string(NIGHT * 3, "nights")
+    config = asked(minutes=0.1, batch=8192, length=256)
+    with refused("bad-setting", field="minutes") as found:
+        planned(machine, config, text, {"batch", "length"})
+    assert list(found.value.facts["fits"]) == ["batch"]
+
+
+def test_what_is_not_given_is_made_smaller_until_there_are_steps(machine: Machine) -> None:
+    machine.cost = lambda model: parameter_count(model, DIFFERENT) / 40e3
+    config, _, _ = planned(machine, asked(minutes=0.1))
+    assert hidden(config) == min(RATES)
+    assert config.train.batch < BASE.train.batch
+    assert config.train.iterations >= FEWEST_STEPS
+    with refused("bad-setting", field="minutes") as found:
+        planned(machine, asked(minutes=0.1), given={"batch", "length"})
+    assert list(found.value.facts["fits"]) == ["batch"]
 
 
 def test_what_is_given_is_timed_and_nothing_else(machine: Machine) -> None:
@@ -227,7 +274,8 @@ def test_a_run_is_prepared_from_a_text_and_what_is_given(tmp_path: Path) -> None
 
 def test_real_updates_are_timed(monkeypatch: pytest.MonkeyPatch) -> None:
     times = iter(range(10**9))
-    monkeypatch.setattr(planning, "perf_counter", lambda: next(times) * 0.001)
+    for module in (planning, speeds):
+        monkeypatch.setattr(module, "perf_counter", lambda: next(times) * 0.001)
     config = replace(asked(minutes=0.1, batch=2, length=8), model=ModelConfig(hidden=4))
     config = replace(config, engine="reference", dtype="float64")
     given = {"hidden", "batch", "length"}
@@ -240,7 +288,7 @@ def test_real_updates_are_timed(monkeypatch: pytest.MonkeyPatch) -> None:
 
 PREPARE = """
 import sys
-from charloom.training import planning
+from charloom.training import planning, speeds
 
 create = planning.Run.create
 planning.Run.create = lambda *args: print("planned", flush=True) or (

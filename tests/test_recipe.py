@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from charloom.config import ModelConfig, replace
+from charloom.config import ModelConfig, TransformerConfig, replace
 from charloom.data.dataset import fewest_characters
 from charloom.models.weights import parameter_count
 from charloom.training import recipe
@@ -16,15 +16,18 @@ from charloom.training.recipe import (
     CHARACTERS_PER_PARAMETER,
     CHOSEN,
     DROPOUT,
+    FEWEST_STEPS,
     MOST_EPOCHS,
     RATES,
+    SHORTEST,
+    TRANSFORMER,
     Size,
     choose,
     dropout,
     speed,
 )
 
-NOVEL = Size(1_000_000, 80)
+NOVEL = Size(1_000_000, 80, 1_000_000)
 
 
 def hidden(config: Any) -> int:
@@ -46,7 +49,7 @@ def parameters(units: int, size: Size = NOVEL) -> int:
 def test_whatever_the_text_and_the_time_a_step_fits_the_text(
     characters: int, different: int, seconds: float, pace: float
 ) -> None:
-    size = Size(characters, different)
+    size = Size(characters, different, characters)
     choice = choose(BASE, (), size, seconds, {parameters(128, size): pace})
     train = choice.config.train
     assert fewest_characters(choice.config) <= characters
@@ -80,7 +83,7 @@ def test_more_time_and_a_faster_machine_never_choose_a_narrower_model() -> None:
 
 
 def test_a_small_text_gets_no_large_model_however_long_the_time() -> None:
-    small = choose(BASE, (), Size(2_000, 50), 3600, {parameters(128): 1e6})
+    small = choose(BASE, (), Size(2_000, 50, 2_000), 3600, {parameters(128): 1e6})
     assert hidden(small.config) == min(RATES)
     assert small.config.train.batch * small.config.train.length < 500
 
@@ -98,6 +101,34 @@ def test_dropout_rises_between_the_rows() -> None:
         assert middle == pytest.approx((low_share + high_share) / 2, abs=0.0051)
 
 
+def test_a_transformer_learns_from_a_short_text_in_smaller_steps() -> None:
+    config = replace(
+        BASE, model=TransformerConfig(context=64), train=replace(TRANSFORMER, iterations=50)
+    )
+    assert fewest_characters(config) > 450
+    for characters, batch, length in ((450, 6, 64), (60, 1, 58), (3, 1, 1)):
+        found = choose(config, (), Size(characters, 20, characters)).config
+        assert (found.train.batch, found.train.length) == (batch, length)
+        assert found.model.context == max(2, length)
+        assert fewest_characters(found) <= characters
+    asked = choose(config, {"batch", "length", "context"}, Size(450, 20, 450)).config
+    assert (asked.train.batch, asked.train.length) == (TRANSFORMER.batch, TRANSFORMER.length)
+    assert asked.model == config.model
+
+
+def test_in_a_short_time_a_step_is_small_enough_to_take_ten() -> None:
+    config = replace(BASE, model=TransformerConfig(context=64), train=TRANSFORMER)
+    slow = {parameter_count(config.model, NOVEL.different): 1000.0}
+    for seconds, length in ((5, 64), (0.3, 30), (0.01, SHORTEST)):
+        train = choose(config, (), NOVEL, seconds, slow).config.train
+        assert train.length == length
+        assert train.batch * length * FEWEST_STEPS <= 1000 * seconds or length == SHORTEST
+        rows = choose(config, (), NOVEL._replace(rows=4), seconds, slow).config.train.batch
+        assert rows == max(4, train.batch)
+    asked = choose(config, {"width"}, NOVEL, 0.3, slow).config.train
+    assert (asked.batch, asked.length) == (TRANSFORMER.batch, TRANSFORMER.length)
+
+
 def test_what_is_given_is_kept_and_decides_the_rest() -> None:
     config = replace(
         BASE,
@@ -113,7 +144,7 @@ def test_what_is_given_is_kept_and_decides_the_rest() -> None:
         BATCHES[max(BATCHES)][0],
         RATES[max(RATES)],
     )
-    one = choose(config, {"length"}, Size(100, 20), 60).config.train
+    one = choose(config, {"length"}, Size(100, 20, 100), 60).config.train
     assert (one.length, one.batch) == (11, 1)
 
 

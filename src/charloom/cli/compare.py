@@ -5,7 +5,7 @@ from os.path import commonpath
 from pathlib import Path
 from shutil import get_terminal_size
 from textwrap import TextWrapper
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import click
 
@@ -16,6 +16,7 @@ from charloom.formatting import duration, nats_and_bits, printable
 if TYPE_CHECKING:
     from charloom.analysis.comparison import Comparison, Entry
     from charloom.progress import Tell
+    from charloom.training.each_kind import LeftOut, Series
 
 MAX_COLUMNS = 96  # of a sentence
 LEGEND = (
@@ -23,6 +24,13 @@ LEGEND = (
     "chars/s: characters generated per second on this machine, the median of five turns",
 )
 HEADER = ("run", "model", "nats", "bits", "perplexity", "parameters", "trained", "chars/s")
+
+
+class Trained(NamedTuple):
+    """What has come of training one of each kind: folders of runs, and kinds without one."""
+
+    paths: list[Path]
+    left_out: "dict[str, LeftOut]"
 
 
 @click.command()
@@ -58,18 +66,19 @@ def compare(
     frequency of each (unigram), counts of 1 to 8 characters in a row (n-gram), and how much the
     text adds to the training text when both are compressed (gzip, bz2, xz).
     """
+    trained = Trained([], {})
     with progress() as (write, tell):
         if budget is not None:
-            trained, status = _train_all(names, budget, write, tell)
+            trained, status = _train_all(_plan(names, budget, write, tell), write, tell)
             if status:
                 context.exit(status)
-            names = tuple(map(str, trained))
+            names = tuple(map(str, trained.paths))
             write("")
         comparison = _compare(names, text, tell)
     if as_json:
-        _echo_json(comparison)
+        _echo_json(comparison, trained)
     else:
-        _show(comparison)
+        _show(comparison, trained)
 
 
 def _compare(names: Sequence[str], text: str | None, tell: "Tell") -> "Comparison":
@@ -89,12 +98,9 @@ def _compare(names: Sequence[str], text: str | None, tell: "Tell") -> "Compariso
     return library(opened, None if text is None else read_text([text], tell), tell)
 
 
-def _train_all(
-    sources: Sequence[str], minutes: float, write: "Tell", tell: "Tell"
-) -> tuple[list[Path], int]:
-    """Train one of each kind; return their folders, and the exit status if a signal came."""
-    from charloom.training.each_kind import LeftOut, plan_each_kind, train_each_kind
-    from charloom.training.events import Evaluated, Finished, Progress, Warned
+def _plan(sources: Sequence[str], minutes: float, write: "Tell", tell: "Tell") -> "Series":
+    """Plan to train one of each kind, and say what that will take."""
+    from charloom.training.each_kind import plan_each_kind
 
     series = plan_each_kind(sources, minutes, tell)
     if "transformer" not in series.kinds:
@@ -104,33 +110,53 @@ def _train_all(
         f"network:\nabout {duration(60 * minutes * (len(series.kinds) - 1))} in all, in "
         f"{series.home}\n"
     )
-    trained: list[Path] = []
+    return series
+
+
+def _train_all(series: "Series", write: "Tell", tell: "Tell") -> "tuple[Trained, int]":
+    """Train one of each kind; return what has come of it, and the exit status if a signal came.
+
+    Raises CharloomError if none of them can be trained.
+    """
+    from charloom.training.each_kind import LeftOut, train_each_kind
+    from charloom.training.events import Evaluated, Finished, Progress, Warned
+
+    found = Trained([], {})
     spent = loss = ""
-    for kind, event in train_each_kind(series, tell):
-        match event:
-            case Evaluated():
-                loss = f", validation loss {nats_and_bits(event.score.nats)}"
-            case Progress():
-                spent = duration(event.seconds)
-            case Warned():
-                write(f"{kind:12} note: {event.text}")
-            case LeftOut():
-                write(f"{kind:12} left out: {event.why}")
-            case Finished():
-                trained.append(event.path)
-                if event.final is not None:
-                    loss = f", validation loss {nats_and_bits(event.final.score.nats)}"
-                write(f"{kind:12} {duration(event.seconds)}{loss}")
-                if event.signal is not None:
-                    write(f"interrupted: `charloom resume {event.path}` continues it")
-                    return trained, 128 + event.signal
-                spent = loss = ""
-        tell(f"{kind:12} {spent}{loss}")
-    return trained, 0
+    ready = f"`charloom compare {series.home}/*` compares what is there"
+    try:
+        for kind, event in train_each_kind(series, tell):
+            match event:
+                case Evaluated():
+                    loss = nats_and_bits(event.score.nats)
+                case Progress():
+                    spent = duration(event.seconds)
+                case Warned():
+                    write(f"{kind:12} note: {event.text}")
+                case LeftOut():
+                    write(f"{kind:12} left out: {event.error}")
+                    found.left_out[kind] = event
+                case Finished():
+                    found.paths.append(event.path)
+                    if event.final is not None:
+                        loss = nats_and_bits(event.final.score.nats)
+                    loss = f", validation loss {loss}" if loss else ""
+                    write(f"{kind:12} {duration(event.seconds)}{loss}")
+                    if event.signal is not None:
+                        write(f"interrupted: `charloom resume {event.path}` continues it; {ready}")
+                        return found, 128 + event.signal
+                    spent = loss = ""
+            tell(f"{kind}: " + ", ".join(filter(None, (spent, loss))))
+    except (KeyboardInterrupt, SystemExit):  # between two runs: in training, an event says it
+        write(f"interrupted: {ready}" if found.paths else "interrupted before anything was trained")
+        raise
+    if not found.paths:
+        raise next(iter(found.left_out.values())).error
+    return found, 0
 
 
-def _echo_json(comparison: "Comparison") -> None:
-    from charloom.analysis.comparison import verdict
+def _echo_json(comparison: "Comparison", trained: Trained) -> None:
+    from charloom.analysis.comparison import Unread, verdict
 
     names = "name kind model nats bits perplexity parameters seconds speed seen"
     rows = [{name: getattr(e, name) for name in names.split()} for e in comparison.entries]
@@ -140,21 +166,27 @@ def _echo_json(comparison: "Comparison") -> None:
             "part": comparison.part,
             "characters": comparison.characters,
             "entries": rows,
-            "unread": [unread._asdict() for unread in comparison.unread],
+            "unread": [unread._asdict() for unread in comparison.unread]
+            + [
+                Unread(str(out.path), kind, str(out.error))._asdict()
+                for kind, out in trained.left_out.items()
+            ],
             "notes": comparison.notes,
             "verdict": verdict(comparison),
         }
     )
 
 
-def _show(comparison: "Comparison") -> None:
+def _show(comparison: "Comparison", trained: Trained) -> None:
     from charloom.analysis.comparison import verdict
 
     home = _home(comparison)
     rows = [_row(entry, home) for entry in comparison.entries]
-    rows += [(_short(u.name, home), u.model, *[""] * 6) for u in comparison.unread]
+    without = [(u.name, u.model) for u in comparison.unread]
+    without += [(str(out.path), kind) for kind, out in trained.left_out.items()]
+    rows += [(_short(name, home), model, *[""] * 6) for name, model in without]
     header, *body = table(HEADER, rows, left=2).splitlines()
-    kinds = [entry.kind for entry in comparison.entries] + ["run"] * len(comparison.unread)
+    kinds = [entry.kind for entry in comparison.entries] + ["run"] * len(without)
     part = f", the {comparison.part} part" if comparison.part else ""
     about = [f"text  {printable(comparison.text)}: {comparison.characters:,} characters{part}"]
     about += [f"runs  in {home}"] if home else []
@@ -167,6 +199,7 @@ def _show(comparison: "Comparison") -> None:
     click.echo("\n" + wrapped.fill(verdict(comparison)))
     wrapped.subsequent_indent = " " * 6
     notes = [f"{u.name} cannot read the text: {u.why}" for u in comparison.unread]
+    notes += [f"{x.path} could not be trained: {x.error}" for x in trained.left_out.values()]
     if any(entry.nats == float("inf") for entry in comparison.entries):
         notes.append("inf: the model rules out a character that occurs in the text")
     for note in (*notes, *comparison.notes, *LEGEND):

@@ -30,9 +30,10 @@ class Series(NamedTuple):
 
 
 class LeftOut(NamedTuple):
-    """A kind without a model to compare, and why."""
+    """A kind without a model to compare: its folder, and why."""
 
-    why: str
+    path: Path
+    error: CharloomError
 
 
 def plan_each_kind(sources: Sequence[str], minutes: float, tell: Tell = say_nothing) -> Series:
@@ -72,8 +73,8 @@ def train_each_kind(
 ) -> Iterator[tuple[str, Event | LeftOut]]:
     """Train the runs one after the other, and pass on each kind's events.
 
-    A signal ends the run at hand and the series. A kind is left out if its training diverges or
-    the text is too short for it. Raises CharloomError.
+    A signal ends the run at hand and the series. A kind that cannot be trained is left out: what
+    others have learned is not lost.
     """
     for kind in series.kinds:
         for event in _train(series, kind, tell):
@@ -84,15 +85,12 @@ def train_each_kind(
 
 def _train(series: Series, kind: str, tell: Tell) -> Iterator[Event | LeftOut]:
     def tell_of_kind(text: str) -> None:
-        tell(f"{kind:12} {text}")
+        tell(f"{kind}: {text}")
 
-    tell_of_kind("")
     given = {"model": kind} | ({} if kind == "ngram" else {"minutes": series.minutes})
     folder, text = series.home / kind, series.text
     try:
         run, _, began = prepare(series.sources, given, folder, text=text, tell=tell_of_kind)
         yield from train(run, began=began)
     except CharloomError as error:
-        if error.code not in ("diverged", "no-text"):
-            raise
-        yield LeftOut(str(error))
+        yield LeftOut(folder, error)

@@ -1,44 +1,37 @@
 """How a run begins: a text and what is given become settings and a run, for the time there is.
 
-Speeds are measured here: some updates, on the text itself, of the models that might be chosen
-(recipe.py says which).
+What might be chosen (recipe.py says what) is timed first (speeds.py).
 """
 
 import math
-from collections import deque
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 from time import perf_counter
 from typing import Any, NamedTuple
 
 from charloom.config import DataConfig, NgramConfig, PretrainedConfig, RunConfig, replace
-from charloom.data.batches import check_fits, open_batches
+from charloom.data.batches import check_fits
 from charloom.data.dataset import Corpus, fewest_characters
 from charloom.data.split import arrange, split_text, usual_split
 from charloom.data.text import Text, read_text
 from charloom.data.tokenizer import Ids, Tokenizer
 from charloom.data.vocabulary import Vocabulary, describe
 from charloom.errors import CharloomError
-from charloom.evaluation import evaluate
 from charloom.formatting import listed
-from charloom.generation.sampling import generate
-from charloom.models.engines import Learner, create_learner, load_torchnet
-from charloom.models.weights import parameter_count
+from charloom.models.engines import load_torchnet
 from charloom.progress import Tell, say_nothing
 from charloom.runs.run import Run, check_free
-from charloom.training.monitor import model_of
-from charloom.training.recipe import Choice, Reasons, Size, choose, shown_epochs, speed
-from charloom.training.scoring import Counts
+from charloom.training.recipe import FEWEST_STEPS, Choice, Reasons, Size, choose, shown_epochs
 from charloom.training.settings import SHAPE, configure, default_folders
+from charloom.training.speeds import SIZES, Speeds, fewest_rows
 
 EPOCHS_IF_OPEN = 10  # of a run that nothing ends, within these bounds
 FEWEST_READ, MOST_READ = 4_000_000, 100_000_000  # characters
 EVALUATING_SHARE = 0.07  # of the time, planned for evaluations, samples and checkpoints
 MEASURING_SHARE = 0.08  # of the time, at most
-TIMING_SECONDS = 0.25  # for one model, at most: two updates at least
 MODELS_TIMED = 3  # at most
 STEPS_OF_TEXT = 16  # of the first characters of the text, to measure with
-COMPILING_SECONDS = 2.0  # of a first update, above which it has been compiling
+STARTING_SECONDS = 2.0  # of compiling, above which that is said
 
 
 class Plan(NamedTuple):
@@ -86,6 +79,8 @@ def prepare(
         config = replace(config, data=_usual(config, text))
     text = arrange(text, config.data, tell)
     kept = None if config.preset else {*given, *(SHAPE if config.start else ())}
+    if kept and "context" in given:  # the length that it is trained on
+        kept |= {"length"}
     config, reasons, began = plan(config, kept, text, began, tell)
     run = _create(config, text, out, tell)
     run.dataset(tell)
@@ -231,84 +226,77 @@ class _Planner:
         vocabulary: Tokenizer,
         characters: int,
     ) -> None:
-        self.config, self.given, self.text = config, given, text
-        self.vocabulary = vocabulary
-        _, self.per_id = _ids(config, text, vocabulary, characters)
-        self.size = Size(characters, len(vocabulary))
-        self.speeds: dict[int, float] = {}  # parameters of a model -> characters a second
+        self.config, self.given = config, given
+        ids, self.per_id = _ids(config, text, vocabulary, characters)
+        self.size = Size(characters, len(vocabulary), ids, fewest_rows(config.train))
+        self.speeds = Speeds(
+            _beginning(config, text, vocabulary, characters), vocabulary, self.per_id
+        )
 
     def choose(self, seconds: float | None) -> Choice:
         if self.given is None:
             return Choice(self.config, 0.0, ())
-        return choose(self.config, self.given, self.size, seconds, self.speeds)
+        return choose(self.config, self.given, self.size, seconds, self.speeds.measured)
 
     def measured(self, budget: float, began: float, tell: Tell) -> Plan:
-        """Time the model that would be chosen, until it has been timed."""
-        tell("measuring the speed of this machine; the first time takes some seconds")
-        start, asked, compiled = perf_counter(), began, 0.0
+        """Time the model that would be chosen, until it has been timed.
+
+        Of one whose updates take long, smaller ones are timed. Raises CharloomError if too few
+        updates fit into `budget` seconds.
+        """
+        tell("starting the engine, which takes longer the first time")
+        asked, starting = began, self.speeds.compile(self.choose(budget).config)
+        tell("measuring the speed of this machine")
+        start = perf_counter()
+        began = max(began, start - budget / 2)
 
         def left() -> float:
             return max(0.0, (budget - (perf_counter() - began)) * (1 - EVALUATING_SHARE))
 
         for _ in range(MODELS_TIMED):
-            choice = self.choose(left())
+            each = MEASURING_SHARE * budget / MODELS_TIMED
+            config = self.speeds.within(self.choose(left()).config, each / 2)
             late = perf_counter() - start > MEASURING_SHARE * budget
-            if late or self._parameters(choice) in self.speeds:
+            if late or self.speeds.has(config):
                 break
-            self.speeds[self._parameters(choice)], first = self._time(choice.config, budget)
-            start, compiled = start + first, max(compiled, first)
+            slower = self.speeds.time(config, each)
+            start, starting = start + slower, starting + slower
             began = max(began, perf_counter() - budget / 2)
         choice = self.choose(left())
-        pace = speed(self._parameters(choice), self.speeds)
-        train = choice.config.train
+        self._check_time(choice.config, budget, left())
+        pace, train = self.speeds.of(choice.config), choice.config.train
         most = math.inf if train.epochs is None else train.epochs * self.size.characters
         read = min(left() * pace, most)
         iterations = max(1, int(read / (train.batch * train.length * self.per_id)))
         config = replace(choice.config, train=replace(train, iterations=iterations))
-        reasons = self._reasons(choice, pace, read, compiled, late=began - asked)
+        reasons = self._reasons(choice, pace, read, starting, late=began - asked)
         return Plan(config, tuple(reasons), began)
 
-    def _parameters(self, choice: Choice) -> int:
-        assert not isinstance(choice.config.model, NgramConfig)
-        return parameter_count(choice.config.model, len(self.vocabulary))
-
-    def _time(self, config: RunConfig, budget: float) -> tuple[float, float]:
-        """Return characters a second, and the seconds by which the first update took longer."""
-        model, train = config.model, config.train
-        assert not isinstance(model, NgramConfig)
-        learner = create_learner(model, train, len(self.vocabulary), config.engine, config.dtype)
-        ids = _beginning(config, self.text, self.vocabulary, self.size.characters)
-        batches = open_batches(ids, train)
-
-        def update() -> float:
-            began = perf_counter()
-            inputs, targets, fresh = batches.next()
-            if fresh:
-                learner.reset()
-            float(learner.update(inputs, targets, 0.0))
-            return perf_counter() - began
-
-        first = update()
-        if not self.speeds:
-            first += self._start(config, learner, ids[:9])
-        timed = [update(), update()]
-        while sum(timed) < min(TIMING_SECONDS, MEASURING_SHARE * budget / MODELS_TIMED):
-            timed.append(update())
-        mean = sum(timed) / len(timed)
-        return train.batch * train.length * self.per_id / mean, max(0.0, first - mean)
-
-    def _start(self, config: RunConfig, learner: Learner, ids: Ids) -> float:
-        """Evaluate, sample and count once, so that all is compiled; returns seconds."""
-        began = perf_counter()
-        model = model_of(learner, config, self.vocabulary)
-        evaluate(model, ids)
-        if config.data.validation:
-            Counts.of(ids, ids, self.vocabulary, len(ids))
-        deque(generate(model, config.watch.sample, length=1))
-        return perf_counter() - began
+    def _check_time(self, config: RunConfig, budget: float, left: float) -> None:
+        """Raise CharloomError if FEWEST_STEPS do not fit; it names a size with which they do."""
+        step = self.speeds.update_seconds(config)
+        if FEWEST_STEPS * step <= left:
+            return
+        names = [name for name in SIZES if self.given is None or name in self.given]
+        fits = self.speeds.within(config, left / FEWEST_STEPS, names)
+        changed = {
+            name: getattr(now, name)
+            for then, now in ((config.model, fits.model), (config.train, fits.train))
+            for name in names
+            if name in now.__struct_fields__ and getattr(now, name) != getattr(then, name)
+        }
+        minutes = (FEWEST_STEPS * step / (1 - EVALUATING_SHARE) + budget - left) / 60
+        cures = [f"--minutes {_shown(1.1 * minutes)}"]
+        if FEWEST_STEPS * self.speeds.update_seconds(fits) <= left:
+            cures.insert(0, " ".join(f"--{name} {value}" for name, value in changed.items()))
+        message = (
+            f"a step of this model takes about {_shown(step)} s here, and in the {_shown(left)} s "
+            f"left of {budget:g} it would learn next to nothing: give {' or '.join(cures)}"
+        )
+        raise CharloomError(message, "bad-setting", field="minutes", fits=changed)
 
     def _reasons(
-        self, choice: Choice, pace: float, read: float, compiled: float, late: float
+        self, choice: Choice, pace: float, read: float, starting: float, late: float
     ) -> Iterator[tuple[str, str]]:
         minutes, epochs = self.config.train.minutes, read / self.size.characters
         shown = f"{minutes:g} minute{'' if minutes == 1 else 's'}, {float(f'{pace:.2g}'):,.0f}"
@@ -317,6 +305,11 @@ class _Planner:
             end += f" take {read / pace:.0f} s; in more, a model would memorise the text"
         yield "time", f"{shown} characters/s here: {end}"
         yield from choice.reasons
-        if compiled > COMPILING_SECONDS:
-            end = f"; to leave half the time, the run ends {late:.0f} s later" if late else ""
-            yield "note", f"compiling took {compiled:.0f} s, the first time only{end}"
+        if starting > STARTING_SECONDS:
+            end = f"; to leave half the time, the run ends {late:.0f} s later" if late >= 1 else ""
+            yield "note", f"starting the engine took {starting:.0f} s, less the next time{end}"
+
+
+def _shown(number: float) -> str:
+    """Return a number to two digits."""
+    return f"{float(f'{number:.2g}'):g}"

@@ -9,7 +9,14 @@ from collections.abc import Collection, Iterator, Mapping
 from itertools import pairwise
 from typing import NamedTuple
 
-from charloom.config import ModelConfig, NgramConfig, RunConfig, TrainConfig, replace
+from charloom.config import (
+    ModelConfig,
+    NgramConfig,
+    RunConfig,
+    TrainConfig,
+    TransformerConfig,
+    replace,
+)
 from charloom.models.weights import parameter_count
 from charloom.presets import preset
 
@@ -30,7 +37,9 @@ CHOSEN = ("hidden", "batch", "length", "learning_rate", "dropout", "warmup")  # 
 RATES = {64: 0.03, 96: 0.03, 128: 0.03, 192: 0.02, 256: 0.02, 384: 0.02, 512: 0.015, 768: 0.01}
 # From so many characters of training text on: batch size and sequence length.
 BATCHES = {0: (1, 16), 500: (4, 32), 4_000: (16, 32), 20_000: (32, 64)}
+SHORTEST = 16  # sequence length, to save time
 DROPOUT = ((1, 0.0), (4, 0.1), (10, 0.2), (30, 0.4), (50, 0.5))  # epochs, dropout
+FEWEST_STEPS = 10  # of a run with minutes: fewer teach nothing, and an evaluation takes as long
 MOST_EPOCHS = 50  # in more, a model would memorise the text
 CHARACTERS_PER_PARAMETER = 8  # read in training, at least
 PARAMETERS_PER_CHARACTER = 20  # of training text, at most
@@ -50,10 +59,16 @@ class Choice(NamedTuple):
 
 
 class Size(NamedTuple):
-    """Of a text: `characters` of its training part, of which so many are `different`."""
+    """Of a text: `characters` of its training part, of which so many are `different`.
+
+    `ids` is how many ids they are, or of a long text more than a step needs. A step has at least
+    `rows` sequences.
+    """
 
     characters: int
     different: int
+    ids: int
+    rows: int = 1
 
 
 def choose(
@@ -67,14 +82,16 @@ def choose(
 
     Training ends after MOST_EPOCHS, if that is sooner. `measured` are speeds in characters a
     second, by the number of parameters of the model that was timed. Without `seconds`, the
-    iterations or epochs of `config` say how much is read. Of a model that is not recurrent, only
-    dropout and warm-up are chosen.
+    iterations or epochs of `config` say how much is read. Of a model that is not recurrent, dropout
+    and warm-up are chosen, and a smaller batch or length if the text or the time is too short.
     """
     train, model = config.train, config.model
     assert not isinstance(model, NgramConfig)
+    train = _batch(train, given, isinstance(model, ModelConfig), size)
+    if isinstance(model, TransformerConfig) and "context" not in given:
+        model = _looking_back(model, train.length)
     candidates = [(model, train)]
     if isinstance(model, ModelConfig):
-        train = _batch(train, given, size.characters)
         rates, asked = RATES, model.hidden
         if "hidden" in given:  # the rate of the nearest size of the table
             nearest = min(RATES, key=lambda known: abs(math.log(known / asked)))
@@ -92,6 +109,10 @@ def choose(
         enough = reads >= CHARACTERS_PER_PARAMETER * parameters
         if n == 0 or (enough and parameters <= PARAMETERS_PER_CHARACTER * size.characters):
             model, train, read = candidate, plan, reads
+    if seconds is not None and not _is_asked(given):
+        train = _shorter(train, given, read, size.rows)
+        if isinstance(model, TransformerConfig):
+            model = _looking_back(model, train.length)
     steps = read / (train.batch * train.length)
     follows = {
         "dropout": dropout(read / size.characters),
@@ -138,15 +159,39 @@ def shown_epochs(epochs: float) -> str:
     return f"{epochs:.1f} epochs" if epochs < 10 else f"{epochs:,.0f} epochs"
 
 
-def _batch(train: TrainConfig, given: Collection[str], characters: int) -> TrainConfig:
-    """Batch size and sequence length that both fit: a sequence needs T + 2 characters at least."""
-    batch, length = next(row for least, row in reversed(BATCHES.items()) if characters >= least)
+def _batch(train: TrainConfig, given: Collection[str], recurrent: bool, size: Size) -> TrainConfig:
+    """Batch size and sequence length that both fit: a sequence needs T + 2 ids at least."""
+    batch, length = train.batch, train.length
+    if recurrent:
+        rows = reversed(BATCHES.items())
+        batch, length = next(row for least, row in rows if size.characters >= least)
     if "length" in given:
         length = train.length
-    batch = train.batch if "batch" in given else min(batch, characters // (length + 2))
+    batch = train.batch if "batch" in given else min(batch, size.ids // (length + 2))
+    batch = max(size.rows if "batch" not in given else 1, batch)
     if "length" not in given:
-        length = min(length, characters // max(1, batch) - 2)
-    return replace(train, batch=max(1, batch), length=max(1, length))
+        length = max(1, min(length, size.ids // batch - 2))
+    return replace(train, batch=batch, length=length)
+
+
+def _is_asked(given: Collection[str]) -> bool:
+    """Whether the size of the model is given."""
+    return not {"hidden", "layers", "width", "context"}.isdisjoint(given)
+
+
+def _looking_back(model: TransformerConfig, length: int) -> TransformerConfig:
+    """Return a transformer whose context is no more than it learns from."""
+    return replace(model, context=max(2, min(model.context, length)))
+
+
+def _shorter(train: TrainConfig, given: Collection[str], read: float, rows: int) -> TrainConfig:
+    """Return a batch and a length of which FEWEST_STEPS are read, if they are not given."""
+    most, batch, length = read / FEWEST_STEPS, train.batch, train.length
+    if "batch" not in given:
+        batch = min(batch, max(rows, int(most / length)))
+    if "length" not in given:
+        length = min(length, max(SHORTEST, int(most / batch)))
+    return replace(train, batch=batch, length=length)
 
 
 def _read(train: TrainConfig, size: Size, seconds: float | None, speed: float) -> float:

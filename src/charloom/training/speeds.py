@@ -1,0 +1,148 @@
+"""How fast this machine trains a model: some updates, on the text itself, that change nothing."""
+
+from collections import deque
+from collections.abc import Callable, Collection
+from time import perf_counter
+
+from charloom.config import (
+    NgramConfig,
+    PretrainedConfig,
+    RunConfig,
+    TrainConfig,
+    TransformerConfig,
+    replace,
+)
+from charloom.data.batches import open_batches
+from charloom.data.tokenizer import Ids, Tokenizer
+from charloom.distributed import place
+from charloom.evaluation import evaluate
+from charloom.generation.sampling import generate
+from charloom.models.engines import Learner, create_learner
+from charloom.models.weights import parameter_count
+from charloom.training.monitor import model_of
+from charloom.training.recipe import speed
+from charloom.training.scoring import Counts
+
+TIMING_SECONDS = 0.25  # for one model, if that is long enough for two updates
+SIZES = ("hidden", "width", "layers", "batch", "length")  # what makes an update slow
+
+
+class Speeds:
+    """Measures updates on `ids`, the beginning of a text; `per_id` characters are one of them.
+
+    `measured` are characters a second, by the number of parameters of the model; of several
+    batches, of the one that was timed last.
+    """
+
+    def __init__(self, ids: Ids, vocabulary: Tokenizer, per_id: float) -> None:
+        self._ids, self._vocabulary, self._per_id = ids, vocabulary, per_id
+        self.measured: dict[int, float] = {}
+        self._timed: set[tuple[int, float]] = set()  # parameters and characters of updates
+
+    def compile(self, config: RunConfig) -> float:
+        """Update, evaluate, sample and count once; return the seconds that took.
+
+        A tiny model does it, for the machine code is the same for all sizes. Nothing is done for a
+        pretrained model, which has one size, and for torch.compile, whose code has one.
+        """
+        if _has_one_size(config):
+            return 0.0
+        while tiny := smaller(config):
+            config = tiny
+        began = perf_counter()
+        learner = self._learner(config)
+        self._updates(config, learner)()
+        model = model_of(learner, config, self._vocabulary)
+        beginning = self._ids[:9]
+        evaluate(model, beginning)
+        if config.data.validation:
+            Counts.of(beginning, beginning, self._vocabulary, len(beginning))
+        deque(generate(model, config.watch.sample, length=1))
+        return perf_counter() - began
+
+    def time(self, config: RunConfig, seconds: float) -> float:
+        """Measure the speed of a model; return the seconds by which its first update was slower.
+
+        So many seconds are enough for all updates: one that takes longer is the only one.
+        """
+        update = self._updates(config, self._learner(config))
+        first, timed = update(), list[float]()
+        while sum(timed) < min(TIMING_SECONDS, seconds - first) or (
+            not timed and _has_one_size(config)
+        ):
+            timed.append(update())
+        mean = sum(timed) / len(timed) if timed else first
+        self.measured[self._parameters(config)] = self._characters(config) / mean
+        self._timed.add((self._parameters(config), self._characters(config)))
+        return max(0.0, first - mean)
+
+    def of(self, config: RunConfig) -> float:
+        """Return how many characters a second this model should learn from."""
+        return speed(self._parameters(config), self.measured)
+
+    def has(self, config: RunConfig) -> bool:
+        """Return whether such an update of a model of as many parameters has been timed."""
+        return (self._parameters(config), self._characters(config)) in self._timed
+
+    def update_seconds(self, config: RunConfig) -> float:
+        """Return how long an update should take."""
+        return self._characters(config) / self.of(config)
+
+    def within(
+        self, config: RunConfig, seconds: float, names: Collection[str] = SIZES
+    ) -> RunConfig:
+        """Return the settings with sizes halved until an update should take so long at most."""
+        while self.update_seconds(config) > seconds and (half := smaller(config, names)):
+            config = half
+        return config
+
+    def _parameters(self, config: RunConfig) -> int:
+        assert not isinstance(config.model, NgramConfig)
+        return parameter_count(config.model, len(self._vocabulary))
+
+    def _characters(self, config: RunConfig) -> float:
+        return config.train.batch * config.train.length * self._per_id
+
+    def _learner(self, config: RunConfig) -> Learner:
+        assert not isinstance(config.model, NgramConfig)
+        V = len(self._vocabulary)
+        return create_learner(config.model, config.train, V, config.engine, config.dtype)
+
+    def _updates(self, config: RunConfig, learner: Learner) -> Callable[[], float]:
+        """Return what makes an update at a rate of 0, and returns its seconds."""
+        batches = open_batches(self._ids, config.train)
+
+        def update() -> float:
+            began = perf_counter()
+            inputs, targets, fresh = batches.next()
+            if fresh:
+                learner.reset()
+            float(learner.update(inputs, targets, 0.0))
+            return perf_counter() - began
+
+        return update
+
+
+def fewest_rows(train: TrainConfig) -> int:
+    """Return how many sequences a batch must have, to be computed in parts by all processes."""
+    here = place()
+    return train.accumulate * (here.ranks if here else 1)
+
+
+def smaller(config: RunConfig, names: Collection[str] = SIZES) -> RunConfig | None:
+    """Return the settings with the first of these sizes halved that is above its least value."""
+    model, train = config.model, config.train
+    units = {"batch": fewest_rows(train)}
+    if isinstance(model, TransformerConfig):
+        units["width"] = 2 * model.heads
+    for name in names:
+        for part, settings in (("model", model), ("train", train)):
+            if name in settings.__struct_fields__:
+                unit = units.get(name, 1)
+                if half := getattr(settings, name) // 2 // unit * unit:
+                    return replace(config, **{part: replace(settings, **{name: half})})
+    return None
+
+
+def _has_one_size(config: RunConfig) -> bool:
+    return isinstance(config.model, PretrainedConfig) or config.train.compile
