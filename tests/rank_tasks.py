@@ -154,7 +154,26 @@ def interrupted(steps):
     return losses, came, update(learner, lanes, steps)
 
 
+def on_threads(count):
+    """Take a step on so many threads of each rank; return how many the leader tells of."""
+    learner, lanes = begin()
+    learner.threads = count
+    update(learner, lanes, 1)
+    return learner.threads
+
+
 # ---- hooks: what is done to one rank before it begins
+
+
+def record_threads(path):
+    """Write down on how many threads this rank moves its weights."""
+    original = TorchLearner._move
+
+    def move(self, rate):
+        Path(path).write_text(str(torch.get_num_threads()))
+        return original(self, rate)
+
+    TorchLearner._move = move
 
 
 def record(path):

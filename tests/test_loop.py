@@ -779,8 +779,8 @@ def test_other_versions_are_said(tmp_path, source, stop_at, monkeypatch):
     stop_at(5)
     play(run)
     stop_at(0)
-    now = training_state.versions()
-    monkeypatch.setattr(training_state, "versions", lambda: now | {"numpy": "99"})
+    now = training_state.versions("reference")
+    monkeypatch.setattr(training_state, "versions", lambda _: now | {"numpy": "99"})
     notes = next(train(run, resume=True)).notes
     (note,) = notes
     assert all(word in note for word in ("numpy", now["numpy"], "99"))

@@ -10,8 +10,11 @@ import pytest
 
 torch = pytest.importorskip("torch")
 
+import torch.nn.functional as F  # noqa: E402, N812
+
 from charloom.config import ModelConfig, TrainConfig, TransformerConfig  # noqa: E402
-from charloom.models.engines import Learner, create_learner  # noqa: E402
+from charloom.data.vocabulary import Vocabulary  # noqa: E402
+from charloom.models.engines import DependsOnThreads, Learner, create_learner  # noqa: E402
 from charloom.models.optimizers import SLOTS  # noqa: E402
 from charloom.models.reference import ReferenceLearner  # noqa: E402
 from charloom.models.torchnet import learner as learner_module  # noqa: E402
@@ -482,3 +485,41 @@ def test_what_cannot_be_compiled_is_said(monkeypatch: pytest.MonkeyPatch, tmp_pa
 def test_recurrent_networks_are_not_compiled_and_it_is_said() -> None:
     with refused("unsupported", field="compile"):
         fresh(network(), settings(compile=True))
+
+
+@pytest.mark.parametrize(
+    "model",
+    [
+        network(),
+        TransformerConfig(layers=1, width=8, heads=2, context=T),
+        TransformerConfig(mixer="mingru", layers=1, width=8),
+    ],
+    ids=["lstm", "attention", "mingru"],
+)
+def test_it_computes_on_its_own_threads_and_so_does_the_model_that_it_lends(
+    model: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before, seen = torch.get_num_threads(), []
+    learner = fresh(model, settings())
+    assert isinstance(learner, DependsOnThreads)
+    assert learner.threads == before
+
+    def noting(function: Any) -> Any:
+        def noted(*args: Any, **options: Any) -> Any:
+            seen.append(torch.get_num_threads())
+            return function(*args, **options)
+
+        return noted
+
+    monkeypatch.setattr(torch.nn.functional, "cross_entropy", noting(F.cross_entropy))
+    monkeypatch.setattr(torch.Tensor, "log_softmax", noting(torch.Tensor.log_softmax))
+    learner.threads = before + 2
+    learner.update(*batch(0), 0.05)
+    learner.loss(*batch(0))
+    lent = learner.model(Vocabulary.from_text("abcdefg"))
+    lent.step(batch(0)[0][:, 0], lent.start(B))
+    lent.log_probs(batch(0)[0], lent.start(B))
+    assert seen == [before + 2] * 4
+    with refused("bad-array"):
+        learner.update(*(batch(0) + V), 0.05)
+    assert torch.get_num_threads() == before

@@ -1,6 +1,8 @@
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import numpy as np
 import pytest
 
@@ -11,12 +13,14 @@ from charloom.data.vocabulary import Vocabulary  # noqa: E402
 from charloom.generation.sampling import generate_many  # noqa: E402
 from charloom.models.engines import LanguageModel, create_model  # noqa: E402
 from charloom.models.reference import ReferenceModel  # noqa: E402
+from charloom.models.torchnet.recurrent import RecurrentNetwork  # noqa: E402
 from charloom.models.weights import initial_weights  # noqa: E402
 from charloom.runs.open import open_model  # noqa: E402
 from charloom.training import loop  # noqa: E402
 from charloom.training.planning import new_run  # noqa: E402
+from checkpoints import forge  # noqa: E402
 from expect import refused  # noqa: E402
-from small_runs import config_of, outcome, play, write_text  # noqa: E402
+from small_runs import config_of, outcome, play, stopped, write_text  # noqa: E402
 
 pytestmark = pytest.mark.torch
 
@@ -103,3 +107,68 @@ def test_what_it_trained_is_opened_by_any_engine_to_the_same_text(
     late = new_run(tmp_path / "late", config)
     play(late)
     assert outcome(late) == outcome(run)
+
+
+@pytest.fixture
+def one_thread() -> Iterator[None]:
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
+def stopped_on(threads: int, path: Path) -> Any:
+    """Return a run that was begun on so many threads, and stopped."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(threads)
+    run = stopped(path / "run", config_of(write_text(path), engine="torch"), 7)
+    torch.set_num_threads(before)
+    return run
+
+
+@pytest.mark.usefixtures("one_thread")
+def test_a_run_goes_on_on_as_many_threads_as_it_began_with(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run, seen = stopped_on(2, tmp_path), set[int]()
+    forward = RecurrentNetwork.forward
+
+    def noting(*arguments: Any) -> Any:
+        seen.add(torch.get_num_threads())
+        return forward(*arguments)
+
+    monkeypatch.setattr(RecurrentNetwork, "forward", noting)
+    first, *_ = play(run, resume=True)
+    assert len(first.notes) == 1
+    assert seen == {2}  # evaluations and samples, too
+    assert torch.get_num_threads() == 1
+    assert run.checkpoint("latest").meta.versions["threads"] == "2"
+
+
+@pytest.mark.usefixtures("one_thread")
+@pytest.mark.parametrize("threads", ["0", "1000000", "-2", "two", ""])
+def test_a_number_of_threads_that_is_none_is_told_and_not_taken(
+    tmp_path: Path, threads: str
+) -> None:
+    run = stopped_on(2, tmp_path)
+    path = run.checkpoint("latest").path
+    meta = (path / "meta.json").read_bytes()
+    forge(path, "meta.json", meta.replace(b'"threads":"2"', f'"threads":"{threads}"'.encode()))
+    first, *_ = play(run, resume=True)
+    assert len(first.notes) == 1
+    assert run.checkpoint("latest").meta.versions["threads"] == "1"
+
+
+@pytest.mark.usefixtures("one_thread")
+def test_where_the_bits_differ_anyway_a_run_goes_on_on_the_threads_that_there_are(
+    tmp_path: Path,
+) -> None:
+    run = stopped_on(2, tmp_path)
+    path = run.checkpoint("latest").path
+    meta = msgspec.json.decode((path / "meta.json").read_bytes())
+    meta["versions"] |= {"torch": "1.0", "device": "a GPU"}
+    del meta["versions"]["processor"]  # as of old
+    forge(path, "meta.json", msgspec.json.encode(meta))
+    first, *_ = play(run, resume=True)
+    assert len(first.notes) == 3
+    assert run.checkpoint("latest").meta.versions["threads"] == "1"

@@ -98,6 +98,13 @@ def test_weights_alone_make_a_fresh_learner(nest, tmp_path):
     assert fresh == loaded
 
 
+def test_all_ranks_compute_on_the_threads_that_the_leader_is_told(nest, tmp_path):
+    seen = [tmp_path / f"threads{rank}" for rank in range(2)]
+    hooks = {rank: ["rank_tasks:record_threads", str(seen[rank])] for rank in range(2)}
+    assert nest.call(2, tmp_path, "rank_tasks:on_threads", 3, hooks=hooks) == 3
+    assert [path.read_text() for path in seen] == ["3", "3"]
+
+
 def test_what_does_not_fit_is_refused_and_the_ranks_go_on(nest, tmp_path, alone):
     code, losses = nest.call(2, tmp_path, "rank_tasks:misfit")
     assert code == "bad-array"

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 from warm import Warm
 
-from charloom.config import WatchConfig, replace
+from charloom.config import TransformerConfig, WatchConfig, replace
 from charloom.errors import CharloomError
 from charloom.evaluation import Score
 from charloom.runs import checkpoint, metrics
@@ -274,7 +274,7 @@ def test_one_trainer_at_a_time_and_a_killed_one_leaves_no_lock(tmp_path, warm, t
 
 
 REDUNDANT = {
-    "versions": "nothing is computed from them: a difference is told in a note",
+    "versions": "threads of PyTorch aside (B7), a difference is told in a note",
     "config": "nothing is computed from it: a difference is refused (B5)",
 }
 
@@ -464,6 +464,29 @@ def test_another_vocabulary_of_the_same_size_is_refused(tmp_path, source):
     path.write_text(path.read_text().replace("T", "X"))
     with refused("damaged", path=str(path)):
         play(Run.open(run.path), resume=True)
+
+
+@pytest.mark.slow
+@pytest.mark.torch
+@pytest.mark.reliability("B7", "PyTorch is given another number of threads: bit-identical")
+def test_pytorch_goes_on_on_the_threads_of_before(tmp_path, source, trials):
+    torch = pytest.importorskip("torch")
+    source.write_text(TEXT * 9)
+    model = TransformerConfig(layers=2, width=64, heads=2, context=32)
+    plan = replace(TRAIN, batch=24, length=32, learning_rate=0.003)
+    config = replace(config_of(source, engine="torch", train=plan), model=model)
+    threads = torch.get_num_threads()
+    trials.of(4, 4)
+    for before, after in ((1, 2), (2, 1), (2, 3), (3, 1)):
+        torch.set_num_threads(before)
+        whole = outcome(played(tmp_path / f"whole-{before}-{after}", config))
+        run = stopped(tmp_path / f"{before}-{after}", config, 10)
+        torch.set_num_threads(after)
+        play(run, resume=True)
+        assert torch.get_num_threads() == after
+        assert outcome(run) == whole
+    torch.set_num_threads(threads)
+    trials.result("weights, optimizer, state and log equal; by 1, 2 and 3 threads")
 
 
 @pytest.mark.slow

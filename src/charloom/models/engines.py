@@ -121,6 +121,13 @@ class ReportsGradientNorm(Protocol):
         """The norm of the last update's gradient before clipping; None if it was not computed."""
 
 
+@runtime_checkable
+class DependsOnThreads(Protocol):
+    """A learner whose last bits depend on how many threads compute them."""
+
+    threads: int | None  # None: they do not depend on it here
+
+
 def pick_engine(
     engine: Engine, model: NetworkConfig | NgramConfig, train: TrainConfig | None = None
 ) -> Engine:

@@ -14,19 +14,16 @@
 
 import fcntl
 import os
-import platform
 import warnings
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from datetime import datetime
-from importlib.metadata import version
 from os import PathLike
 from pathlib import Path
 from typing import Literal, Self
 
 import msgspec
 
-from charloom import __version__
 from charloom.config import NgramConfig, PretrainedConfig, RunConfig
 from charloom.data.dataset import Corpus as Corpus
 from charloom.data.dataset import Dataset
@@ -299,12 +296,6 @@ class Run:
         for note in found.notes:
             warnings.warn(note, stacklevel=2)
         return found.weights
-
-
-def versions() -> dict[str, str]:
-    """Return the versions that the last bits of a training run depend on."""
-    numerics = {name: version(name) for name in ("numpy", "numba")}
-    return {"charloom": __version__, "python": platform.python_version()} | numerics
 
 
 def list_runs(folder: str | Path) -> list[Path]:

@@ -10,11 +10,12 @@ from charloom.config import NgramConfig
 from charloom.evaluation import Score, evaluate
 from charloom.generation.sampling import generate
 from charloom.models.ngram import NgramModel
+from charloom.models.versions import versions
 from charloom.runs.checkpoint import Checkpoint
 from charloom.runs.final import Final
 from charloom.runs.meta import Best, Meta
 from charloom.runs.metrics import Line
-from charloom.runs.run import Run, versions
+from charloom.runs.run import Run
 from charloom.training.advice import advise, facts_of
 from charloom.training.events import Evaluated, Event, Finished, Sampled, Saved, Started
 from charloom.training.scoring import conclude
@@ -66,7 +67,7 @@ def _save(run: Run, model: NgramModel, score: Score | None, read: int, began: fl
     nats = score.nats if score else UNSET
     run.truncate_metrics(0)
     run.append_metrics(Line(step=1, characters=read, seconds=seconds, validation=nats))
-    meta = Meta(step=1, seconds=seconds, best=_best(score), versions=versions())
+    meta = Meta(step=1, seconds=seconds, best=_best(score), versions=versions("counts"))
     return Saved(1, run.save(model.arrays(), meta), best=True)
 
 

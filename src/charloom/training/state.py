@@ -1,6 +1,8 @@
 """The state of a training run: everything that a checkpoint saves."""
 
 import math
+import os
+from collections.abc import Mapping
 
 import numpy as np
 
@@ -8,14 +10,15 @@ from charloom.config import RunConfig, differences
 from charloom.data.batches import open_batches
 from charloom.data.tokenizer import Ids, Tokenizer
 from charloom.errors import CharloomError
-from charloom.models.engines import Learner, ReportsGradientNorm
+from charloom.models.engines import DependsOnThreads, Learner, ReportsGradientNorm, pick_engine
+from charloom.models.versions import versions
 from charloom.runs.checkpoint import Checkpoint
 from charloom.runs.meta import Best, Losses, Meta, Rollback
-from charloom.runs.run import versions
 from charloom.training.cadence import total_steps
 from charloom.training.schedules import Schedule
 
 SMOOTHING = 0.999  # of the loss, as in min-char-rnn
+THREADS_PER_PROCESSOR = 4  # at most, whatever a checkpoint says
 
 
 class TrainState:
@@ -36,7 +39,7 @@ class TrainState:
         self.learner, self.batches = learner, open_batches(ids, config.train)
         self.per_id = vocabulary.count(ids) / len(ids)
         self.first_loss = math.log(len(vocabulary)) / self.per_id
-        self.versions = versions()
+        self._versions = versions(pick_engine(config.engine, config.model, config.train))
         self.step, self.due = 0, False
         self.losses = Losses(smooth=self.first_loss)
         self.best: Best | None = None
@@ -54,6 +57,12 @@ class TrainState:
     def done(self) -> int:
         """The last step whose evaluation, sample and checkpoint, if due, are done."""
         return self.step - self.due
+
+    @property
+    def versions(self) -> dict[str, str]:
+        """What the last bits depend on beside text and settings, by name."""
+        threads = self.learner.threads if isinstance(self.learner, DependsOnThreads) else None
+        return self._versions | ({} if threads is None else {"threads": str(threads)})
 
     @property
     def characters(self) -> int:
@@ -125,7 +134,7 @@ class TrainState:
         )
 
     def restore(self, saved: Checkpoint) -> list[str]:
-        """Restore the state of a checkpoint; return a note for each library version that differs.
+        """Restore the state of a checkpoint; return a note for each version that differs.
 
         Raises CharloomError if the checkpoint was made with other settings or another dtype.
         """
@@ -149,10 +158,21 @@ class TrainState:
         self.step, self.due = meta.step, meta.due
         self.best, self.losses = meta.best, meta.losses
         self.roll_back(meta.rollbacks)
+        return self._restore_threads(meta.versions)
+
+    def _restore_threads(self, saved: Mapping[str, str]) -> list[str]:
+        """Compute on as many threads as then, unless the bits differ anyway; return notes."""
+        now = self.versions
+        differing = {name for name in now if saved.get(name, now[name]) != now[name]}
+        if differing == {"threads"} and isinstance(self.learner, DependsOnThreads):
+            then = saved["threads"]
+            if then.isdigit() and 0 < int(then) <= THREADS_PER_PROCESSOR * (os.cpu_count() or 1):
+                self.learner.threads = int(then)
+                return [f"computing on {then} threads, as before, and not on {now['threads']}"]
         return [
-            f"saved by {name} {then}, now {now}: last bits may differ"
-            for name, now in self.versions.items()
-            if (then := meta.versions.get(name)) != now
+            f"saved with {name} {saved[name]}, now {now[name]}: last bits may differ"
+            for name in now
+            if name in differing
         ]
 
     def roll_back(self, rollbacks: list[Rollback]) -> None:

@@ -23,7 +23,7 @@ from charloom.data.tokenizer import Tokenizer
 from charloom.distributed import place
 from charloom.errors import CharloomError
 from charloom.models.torchnet import ranks
-from charloom.models.torchnet.devices import check_precision, pick_device, send
+from charloom.models.torchnet.devices import check_precision, pick_device, send, versions
 from charloom.models.torchnet.folders import read_tokens
 from charloom.models.torchnet.language_model import Model, as_model
 from charloom.models.torchnet.learner import Share, TorchLearner
@@ -47,6 +47,7 @@ __all__ = [
     "read_tokens",
     "run_on_ranks",
     "source_weights",
+    "versions",
 ]
 
 

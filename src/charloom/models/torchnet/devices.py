@@ -2,7 +2,8 @@
 
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
-from typing import Any
+from functools import wraps
+from typing import Any, ParamSpec, TypeVar
 
 import numpy as np
 import torch
@@ -15,6 +16,9 @@ from charloom.distributed import place
 from charloom.errors import CharloomError
 from charloom.models.learner_arrays import check_ids
 from charloom.models.torchnet.network import Network
+
+P = ParamSpec("P")
+R = TypeVar("R")
 
 HALF = {"bf16": torch.bfloat16, "fp16": torch.float16}
 
@@ -50,6 +54,38 @@ def send_ids(ids: Ids, vocabulary_size: int, device: torch.device) -> Tensor:
     """Copy ids to the device as int64. Raises CharloomError if one is not in [0, V)."""
     check_ids(ids, vocabulary_size)
     return send(ids.astype(np.int64, copy=False), device)
+
+
+def versions() -> dict[str, str]:
+    """Return, by name, what the last bits of PyTorch's arithmetic depend on here."""
+    gpu, here = torch.cuda.is_available(), place()
+    return {
+        "torch": str(torch.__version__),  # which is of a type of its own
+        "device": torch.cuda.get_device_name() if gpu else "CPU",
+        "processes": str(here.ranks if here else 1),
+    }
+
+
+def on_own_threads(method: Callable[P, R]) -> Callable[P, R]:
+    """Let a method compute on as many threads as its object's `threads`, if that is not None.
+
+    On a CPU a sum is cut into as many parts, so its last bits depend on it. After the call PyTorch
+    has as many threads as before.
+    """
+
+    @wraps(method)
+    def computed(*args: P.args, **kwargs: P.kwargs) -> R:
+        owner: Any = args[0]
+        before = torch.get_num_threads()
+        if owner.threads in (None, before):
+            return method(*args, **kwargs)
+        torch.set_num_threads(owner.threads)
+        try:
+            return method(*args, **kwargs)
+        finally:
+            torch.set_num_threads(before)
+
+    return computed
 
 
 @contextmanager

@@ -17,7 +17,7 @@ from charloom.data.tokenizer import Ids, Tokenizer
 from charloom.errors import CharloomError
 from charloom.files import one_line
 from charloom.models.learner_arrays import check_arrays, check_batch
-from charloom.models.torchnet.devices import autocast, compiled, send
+from charloom.models.torchnet.devices import autocast, compiled, on_own_threads, send
 from charloom.models.torchnet.language_model import Model, as_model
 from charloom.models.torchnet.network import Dropout, Masks, Network, State
 from charloom.models.torchnet.optimizers import Gradients, Optimizer
@@ -59,6 +59,9 @@ class TorchLearner:
     count kept here, that of all calls since `load`. Only after a step that was refused does
     this differ from the updates made, until `arrays` is asked for.
 
+    `threads` is how many compute on a CPU, at first as many as PyTorch has then; after each call
+    PyTorch has as many as before it.
+
     Of the rows of a step only those of its `share` are given to it. `update`, `loss` and
     `arrays` must then be called by all processes alike.
     """
@@ -79,6 +82,7 @@ class TorchLearner:
         self.state_shapes = state_shapes(network.config, train.batch)
         self.device = network.device()
         self.lazy = self.device.type != "cpu"
+        self.threads = None if self.lazy else torch.get_num_threads()
         self.layout = network.layout()
         self.gradients = Gradients(self.layout)
         self.optimizer = Optimizer(train, self.layout)
@@ -89,6 +93,7 @@ class TorchLearner:
         self.state: State
         self.reset()
 
+    @on_own_threads
     def update(self, inputs: Ids, targets: Ids, learning_rate: float) -> float:
         """Take one step on inputs and targets (B, T), and carry the state on; see `Learner`."""
         ids, goals = self._send(inputs, targets)
@@ -142,6 +147,7 @@ class TorchLearner:
         return torch.where(broken, math.nan, loss)
 
     @torch.no_grad()
+    @on_own_threads
     def loss(self, inputs: Ids, targets: Ids) -> float:
         """Return the loss of (B, T) from the carried state, without dropout; nothing changes."""
         ids, goals = self._send(inputs, targets)
@@ -157,7 +163,7 @@ class TorchLearner:
 
     def model(self, vocabulary: Tokenizer) -> Model:
         """Return the model as it is now, which shares the weights, as `LendsModel.model`."""
-        return as_model(self.network, vocabulary)
+        return as_model(self.network, vocabulary, self.threads)
 
     @property
     def gradient_norm(self) -> float | None:

@@ -16,7 +16,7 @@ from charloom.config import PretrainedConfig, replace
 from charloom.data.tokenizer import Ids, Tokenizer
 from charloom.errors import CharloomError, needs_extra
 from charloom.models.torchnet import folders
-from charloom.models.torchnet.devices import pick_device, seeded, send_ids
+from charloom.models.torchnet.devices import on_own_threads, pick_device, seeded, send_ids
 from charloom.models.torchnet.network import Dropout, Layout, Masks, Network, State
 from charloom.models.torchnet.window_model import Window
 from charloom.models.weights import Array, check_shapes
@@ -176,6 +176,8 @@ class PretrainedModel:
     are read again, and it goes on from there, as charloom's own transformers do.
     """
 
+    threads: int | None = None  # that compute, if that is said
+
     def __init__(self, model: nn.Module, vocabulary: Tokenizer, context: int) -> None:
         self.vocabulary, self.context = vocabulary, context
         self._model = model
@@ -199,6 +201,7 @@ class PretrainedModel:
         return log_p[:, 0], state
 
     @torch.inference_mode()
+    @on_own_threads
     def log_probs(self, ids: Ids, state: Window) -> tuple[Array, Window]:
         """Read ids (B, T): (B, T, V), entry t the log-probabilities after ids[:, : t + 1].
 

@@ -87,6 +87,10 @@ class Replica:
         self.share(arrays)
         self.learner.load(arrays)
 
+    def compute_on(self, threads: int | None) -> None:
+        """Compute on so many threads."""
+        self.learner.threads = threads
+
     def share(self, arrays: Mapping[str, Array]) -> None:
         """Make C-ordered arrays what they are on rank 0."""
         for array in arrays.values():
@@ -154,6 +158,15 @@ class Leader:
     def gradient_norm(self) -> float | None:
         """The norm of the last update's gradient before it was clipped; None if unknown."""
         return self._replica.learner.gradient_norm
+
+    @property
+    def threads(self) -> int | None:
+        """How many threads of each process compute, as `DependsOnThreads.threads`."""
+        return self._replica.learner.threads
+
+    @threads.setter
+    def threads(self, count: int | None) -> None:
+        self._all(Replica.compute_on, count)
 
     def _all(self, method: Callable[..., R], *arguments: Any) -> R:
         with _in_step(self._team):

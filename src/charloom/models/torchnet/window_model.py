@@ -11,7 +11,7 @@ from torch import Tensor
 
 from charloom.data.tokenizer import Ids, Tokenizer
 from charloom.models.torchnet.attention import attend
-from charloom.models.torchnet.devices import numpy_name, send_ids
+from charloom.models.torchnet.devices import numpy_name, on_own_threads, send_ids
 from charloom.models.torchnet.transformer import Mix, TransformerNetwork
 from charloom.models.weights import Array
 
@@ -55,6 +55,8 @@ class WindowModel:
     reading. `log_probs` reads all windows of a piece at once, for they are known beforehand.
     """
 
+    threads: int | None = None  # that compute, if that is said
+
     def __init__(self, network: TransformerNetwork, vocabulary: Tokenizer) -> None:
         """Take a network with its weights."""
         self.network, self.vocabulary, self.config = network, vocabulary, network.config
@@ -67,6 +69,7 @@ class WindowModel:
         return Window(np.empty((lanes, 0), np.int64), None)
 
     @torch.inference_mode()
+    @on_own_threads
     def step(self, ids: Ids, state: Window) -> tuple[Array, Window]:
         """Read ids (B,): log-probabilities (B, V) of the next character, and the state after."""
         before, cache = state
@@ -86,6 +89,7 @@ class WindowModel:
         return self._log_softmax(self.network.logits(x)), Window(known, cache)
 
     @torch.inference_mode()
+    @on_own_threads
     def log_probs(self, ids: Ids, state: Window) -> tuple[Array, Window]:
         """Read ids (B, T): (B, T, V), entry t the log-probabilities after ids[:, : t + 1].
 
