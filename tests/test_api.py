@@ -135,6 +135,16 @@ def test_unknown_characters_can_be_left_out_and_it_is_told(model):
     assert written == model.sample("It", 9, seed=1)
 
 
+def test_a_text_in_another_encoding_is_read_if_that_is_named(model):
+    Path("plain.txt").write_text(TEXT[:300])
+    Path("wide.txt").write_text(TEXT[:300], "utf-16")
+    with refused("not-text", encoding="utf-16"):
+        model.evaluate("wide.txt")
+    assert model.evaluate("wide.txt", encoding="utf-16") == model.evaluate("plain.txt")
+    with refused("bad-setting", field="errors"):
+        model.evaluate("wide.txt", errors="ignore")
+
+
 def test_without_a_validation_part_a_text_must_be_named(home, monkeypatch):
     monkeypatch.chdir(home)
     settings = {"model": "ngram", "order": 3, "validation": 0, "out": "runs/whole"}

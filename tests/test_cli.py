@@ -200,7 +200,7 @@ def test_with_iterations_what_is_chosen_follows_from_the_text_alone(here: Path) 
 
 
 BAD: dict[str, tuple[bytes, str, Code]] = {
-    "an empty file": (b"", "train it", "not-text"),
+    "an empty file": (b"", "train it", "no-text"),
     "one character": (b"a", "train it", "no-text"),
     "shorter than T + 2": (b"abc" * 5, "train it --length 64", "no-text"),
     "not UTF-8": (b"one\ntwo \xff", "train it", "not-text"),
@@ -296,7 +296,7 @@ def test_a_prompt_comes_from_a_file_or_standard_input_too(here: Path, tmp_path: 
     document = json.loads(charloom(*options, "--prompt", "It was\r\na", "--json").stdout)
     assert (document["prompt"], document["texts"][0] + "\n") == ("It was\na", plain)
     file.write_bytes(b"")
-    check(error_of(charloom(*options, "--prompt-file", str(file), status=2)), "not-text")
+    check(error_of(charloom(*options, "--prompt-file", str(file), status=2)), "no-text")
     both = charloom(*options, "--prompt-file", str(file), "--prompt", "It", status=2)
     check(error_of(both), "bad-setting", field="prompt_file")
 
@@ -340,6 +340,33 @@ def test_characters_that_a_run_has_never_seen_are_refused_or_skipped_and_told(
     skipping = charloom(*options, "Ité", "--unknown", "skip")
     assert skipping.stdout == charloom(*options, "It").stdout
     assert "'é'" in skipping.stderr
+
+
+def test_a_text_in_another_encoding_is_read_in_the_one_that_is_named(folder: Path) -> None:
+    content = "Größe und Übermut tun selten gut;\n" * 30
+    Path("wide.txt").write_text(content, "utf-16")
+    Path("narrow.txt").write_text(content, "cp1252")
+    Path("plain.txt").write_text(content, "utf-8")
+    Path("bad.txt").write_bytes(content.encode() + b"caf\xe9\n")
+    ngram = ("--model", "ngram", "--out")
+    for name, encoding in (("wide", "UTF16"), ("narrow", "windows-1252")):
+        check(error_of(charloom("train", f"{name}.txt", *ngram, name, status=2)), "not-text")
+        charloom("train", f"{name}.txt", "--encoding", encoding, *ngram, name)
+        assert Run.open(name).corpus.sha256 == hashlib.sha256(content.encode()).hexdigest()
+    Path("narrow/ids.npy").unlink()  # made anew from the text, in its encoding
+    plain = json.loads(charloom("evaluate", "narrow", "plain.txt", "--json").stdout)["scores"][0]
+    named = charloom("evaluate", "narrow", "wide.txt", "--encoding", "utf-16", "--json")
+    assert "read as utf-16" in named.stderr
+    assert json.loads(named.stdout)["scores"][0] == plain | {"text": "wide.txt"}
+    Run.open("narrow").dataset()
+    with_errors = ("evaluate", "narrow", "bad.txt", "--errors", "replace")
+    check(error_of(charloom(*with_errors, status=2)), "unknown-character", character="c")
+    told = charloom(*with_errors, "--unknown", "skip").stderr
+    assert "U+FFFD in 1 place " in told
+    check(
+        error_of(charloom("evaluate", "narrow", "bad.txt", "--encoding", "x", status=2)),
+        "bad-setting",
+    )
 
 
 def test_sample_is_utf8_whatever_the_locale(folder: Path) -> None:

@@ -91,3 +91,12 @@ def test_none_is_not_offered_where_no_option_takes_it() -> None:
     with refused("bad-setting", field="minutes") as caught:
         TrainConfig(minutes=-1)
     assert "none" not in str(caught.value)
+
+
+def test_an_encoding_has_one_name_and_is_one_of_files() -> None:
+    for name in ("UTF8", "utf_8_sig", "U8"):
+        assert DataConfig(encoding=name).encoding == "utf-8"
+    assert DataConfig(encoding="windows-1252").encoding == "cp1252"
+    for name in ("", "nothing", "a\0b", "base64", "rot13", "undefined", "idna", "unicode_escape"):
+        with refused("bad-setting", field="encoding"):
+            DataConfig(encoding=name)

@@ -105,6 +105,7 @@ def test_no_setting_is_forgotten_in_these_tests():
         replace(ENDED, model=ModelConfig(cell="rnn", layers=3, hidden=7, init_std=0.1)),
         replace(ENDED, model=NgramConfig(order=5, smoothing="none"), train=BASE.train),
         replace(ENDED, data=replace(SOURCE, validation=0.2, test=0.05)),
+        replace(ENDED, data=replace(SOURCE, encoding="gb18030", errors="replace")),
         replace(ENDED, engine="reference", dtype="float64"),
         replace(
             ENDED, watch=replace(BASE.watch, sample=replace(BASE.watch.sample, temperature=0.5))
@@ -118,7 +119,17 @@ def test_no_setting_is_forgotten_in_these_tests():
             ENDED, model=TransformerConfig(mixer="minlstm"), train=replace(TRANSFORMER, epochs=2.0)
         ),
     ],
-    ids=["lstm", "rnn", "ngram", "parts", "engine", "temperature", "transformer", "minlstm"],
+    ids=[
+        "lstm",
+        "rnn",
+        "ngram",
+        "parts",
+        "encoding",
+        "engine",
+        "temperature",
+        "transformer",
+        "minlstm",
+    ],
 )
 def test_the_command_gives_the_same_settings(config):
     assert again(config) == config

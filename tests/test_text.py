@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 from charloom.data import sources
 from charloom.data.known_texts import load_corpus
 from charloom.data.text import Text, read_text
+from charloom.data.utf8 import Reading
 from expect import refused
 
 
@@ -82,7 +83,9 @@ def test_damaged_utf8_is_refused_at_the_offset_where_python_refuses_it(
 def test_the_error_for_another_encoding_says_where_and_what_to_do(here):
     name = write("my poem.txt", b"eins\r\nzwei\rdrei\n" + "Größe".encode("cp1252"))
     message = refusal("not-text", name, path=name, offset=18, line=4, byte=0xF6, why="not UTF-8")
-    assert "iconv -f WINDOWS-1252 -t UTF-8 'my poem.txt' > NEW" in message
+    assert "'Größe'" in message
+    assert "--encoding cp1252" in message
+    assert "iconv -f CP1252 -t UTF-8 'my poem.txt' > NEW" in message
 
 
 @pytest.mark.parametrize("data", [b"\xed\xa0\x80", b"\xc0\xaf", b"ab\xf0\x9f", b"\xf4\x90\x80\x80"])
@@ -94,7 +97,12 @@ def test_surrogates_overlong_cut_and_too_large_sequences_are_refused(here, data)
 def test_a_mark_of_utf16_or_utf32_is_named_with_its_conversion(here, encoding):
     name = encoding[:6].upper()
     wide = write("wide.txt", "\ufeffwide".encode(encoding))
-    assert f"iconv -f {name} -t UTF-8 wide.txt" in refusal("not-text", wide, encoding=name)
+    message = refusal("not-text", wide, encoding=name.lower())
+    assert f"iconv -f {name} -t UTF-8 wide.txt" in message
+    text = read_text([wide], reading=Reading(name.lower()))
+    assert (text.content, text.notes) == ("wide", (f"read as {name.lower()}",))
+    text = read_text([wide], reading=Reading(encoding))
+    assert (text.content, len(text.notes)) == ("wide", 2)
 
 
 def test_marks_and_line_ends_are_changed_and_told(here):
@@ -139,7 +147,8 @@ def test_standard_input_is_read_once(here, monkeypatch):
 @pytest.mark.parametrize(("data", "why"), [(b"", "empty"), (b"a\xff", "not UTF-8")])
 def test_bad_standard_input_is_named(here, monkeypatch, data, why):
     monkeypatch.setattr(sys, "stdin", SimpleNamespace(buffer=io.BytesIO(data)))
-    refusal("not-text", "-", path="standard input", why=why)
+    code = "no-text" if why == "empty" else "not-text"
+    refusal(code, "-", path="standard input", why=why)
 
 
 @pytest.mark.parametrize("redirect", ["< /dev/zero", "<&-", "0> out"])
@@ -172,7 +181,8 @@ def test_standard_input_that_has_no_end_or_is_closed_is_refused_at_once(here, re
     ],
 )
 def test_a_file_that_is_no_text_is_refused(here, data, facts):
-    refusal("not-text", write("file", data), path="file", **facts)
+    code = "no-text" if facts["why"] == "empty" else "not-text"
+    refusal(code, write("file", data), path="file", **facts)
 
 
 def test_missing_names_are_refused(here):
@@ -265,7 +275,7 @@ def test_pipes_and_devices_are_refused_without_reading(here):
 def test_names_that_are_no_text_are_shown_escaped(here):
     name = os.fsdecode(b"caf\xe9\n\x1b[31m")
     assert r"caf\udce9\n\x1b[31m" in refusal("not-found", name)
-    assert r"caf\udce9\n\x1b[31m" in refusal("not-text", write(name, b""))
+    assert r"caf\udce9\n\x1b[31m" in refusal("no-text", write(name, b""))
     assert read_text([write(name, "text")]).name == r"'caf\udce9\n\x1b[31m'"
 
 
@@ -342,7 +352,7 @@ def test_what_a_folder_holds_beside_text_is_skipped_and_told(here):
         "a pipe, a socket or a device): pipe",
         "cannot be read): gone",
         "empty): empty",
-        "not UTF-8): sub/latin.txt",
+        "not UTF-8): sub/latin.txt; sub/latin.txt looks like cp1252",
         "not text): a.png, b.png, c.png and 2 more",
     ]
 

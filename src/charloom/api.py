@@ -14,11 +14,11 @@ from os import PathLike, fspath
 from pathlib import Path
 from typing import Any
 
-from charloom.config import Engine, SampleConfig
+from charloom.config import DataConfig, Engine, Errors, SampleConfig
 from charloom.data.text import Text, read_text
 from charloom.data.token_file import map_text
 from charloom.data.unknown import OnUnknown, check_known, without
-from charloom.data.utf8 import normalized
+from charloom.data.utf8 import Reading, normalized
 from charloom.errors import CharloomError
 from charloom.evaluation import Score
 from charloom.evaluation import evaluate as score_ids
@@ -130,11 +130,19 @@ class Model:
         prompt = without(text.content, self._check_known(text, unknown))
         return chain([prompt], generate(self.language_model, config, prompt, length))
 
-    def evaluate(self, source: Source | None = None, *, unknown: OnUnknown = "error") -> Score:
+    def evaluate(
+        self,
+        source: Source | None = None,
+        *,
+        unknown: OnUnknown = "error",
+        encoding: str = "utf-8",
+        errors: Errors = "strict",
+    ) -> Score:
         """Score a text, by default the validation part of the run's own.
 
-        `source` is a file, a folder or corpus:NAME. Raises CharloomError if the model has never
-        seen one of its characters; with unknown="skip" they are left out, with a warning.
+        `source` is a file, a folder or corpus:NAME, in that encoding; errors="replace" reads U+FFFD
+        where it is not. Raises CharloomError if the model has never seen one of its characters;
+        with unknown="skip" they are left out, with a warning.
 
         >>> model.evaluate("other.txt")
         Score(nats=..., bits=..., characters=...)
@@ -142,7 +150,8 @@ class Model:
         vocabulary = self.language_model.vocabulary
         ids = None
         if source is not None:
-            text = read_text([fspath(source)])
+            reading = Reading.of(DataConfig(encoding=encoding, errors=errors))
+            text = read_text([fspath(source)], reading=reading)
             ids = map_text(text, vocabulary, leave_out=self._check_known(text, unknown))
         elif isinstance(self.source, Run):
             ids = self.source.parts().validation

@@ -5,6 +5,7 @@ what is monitored during training, how is text sampled. `RunConfig` holds them t
 and is what a run folder's ``config.json`` contains.
 """
 
+import codecs
 import math
 from functools import cache
 from types import UnionType
@@ -22,6 +23,7 @@ Engine = Literal["auto", "reference", "compiled", "torch"]
 Dtype = Literal["float32", "float64"]
 Optimizer = Literal["sgd", "adagrad", "rmsprop", "adam", "adamw"]
 ScheduleName = Literal["constant", "step", "exponential", "cosine", "one-cycle", "plateau"]
+Errors = Literal["strict", "replace"]
 Smoothing = Literal["kneser-ney", "witten-bell", "none"]
 
 Size = Annotated[int, Meta(ge=1, le=65536)]
@@ -35,6 +37,8 @@ Share = Annotated[float, Meta(ge=0, le=1)]
 Factor = Annotated[float, Meta(gt=0, le=1)]
 FileName = Annotated[str, Meta(pattern=r"\A[^\0]*\Z")]
 BelowOne = Annotated[float, Meta(ge=0, le=0.9999)]
+
+_NO_ENCODINGS = {"undefined", "idna", "punycode", "unicode-escape", "raw-unicode-escape"}
 
 
 class _Config(
@@ -154,6 +158,7 @@ class DataConfig(_Config, frozen=True):
     `sources` are files, folders, ``-`` for standard input, or ``corpus:NAME``. `split` says what
     is held out: the end of the text, or documents or lines drawn by `split_seed`, which are put
     behind the rest. So the text is always cut in order: training, then validation, then test.
+    Files are in that `encoding`, and with `errors` "replace" what is not becomes U+FFFD.
     """
 
     sources: tuple[FileName, ...] = ()
@@ -161,9 +166,19 @@ class DataConfig(_Config, frozen=True):
     test: Annotated[float, Meta(ge=0, le=0.9)] = 0.0
     split: Literal["tail", "documents", "lines"] = "tail"
     split_seed: Seed = 0
+    encoding: str = "utf-8"
+    errors: Errors = "strict"
 
     def __post_init__(self) -> None:
         super().__post_init__()
+        try:
+            name = codecs.lookup(self.encoding).name
+            "a".encode(name)  # raises if it is none of text, as base64
+        except (LookupError, ValueError):
+            name = ""
+        if not name or name in _NO_ENCODINGS:
+            self._refuse("encoding", "one that Python knows, such as cp1252, gb18030 or utf-16")
+        msgspec.structs.force_setattr(self, "encoding", name.removesuffix("-sig"))
         if self.validation + self.test > 0.9:
             self._refuse("test", "at most 0.9 together with validation")
 

@@ -6,11 +6,13 @@ from typing import TYPE_CHECKING
 import click
 
 from charloom.cli.text import echo_json, score_fields, table
+from charloom.config import DataConfig, Errors
 from charloom.errors import CharloomError
 
 if TYPE_CHECKING:
     from charloom.data.tokenizer import Ids, Tokenizer
     from charloom.data.unknown import OnUnknown
+    from charloom.data.utf8 import Reading
     from charloom.runs.run import Run
 
 
@@ -25,8 +27,26 @@ if TYPE_CHECKING:
     metavar="NAME",
     help="error or skip: what to do with characters that RUN has never seen.",
 )
+@click.option(
+    "--encoding", default="utf-8", show_default=True, metavar="NAME", help="Encoding of FILE."
+)
+@click.option(
+    "--errors",
+    type=click.Choice(["strict", "replace"]),
+    default="strict",
+    show_default=True,
+    metavar="NAME",
+    help="strict, or replace: read U+FFFD where FILE is not in that encoding.",
+)
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON document.")
-def evaluate(run: str, files: tuple[str, ...], unknown: "OnUnknown", as_json: bool) -> None:
+def evaluate(
+    run: str,
+    files: tuple[str, ...],
+    unknown: "OnUnknown",
+    encoding: str,
+    errors: Errors,
+    as_json: bool,
+) -> None:
     """Measure how well RUN predicts text that it was not trained on.
 
     Without FILE, that is the validation part of its own text, and the test part if there is one.
@@ -37,9 +57,11 @@ def evaluate(run: str, files: tuple[str, ...], unknown: "OnUnknown", as_json: bo
     With --unknown skip, the figures are those of the text without the characters that RUN has
     never seen; standard error says which and how many.
     """
+    from charloom.data.utf8 import Reading
     from charloom.evaluation import evaluate as library
     from charloom.runs.open import open_model, open_run
 
+    reading = Reading.of(DataConfig(encoding=encoding, errors=errors))
     opened = open_run(run)
     if opened is None and not files:
         raise CharloomError(f"{run} is a model without a text of its own: name a FILE", "no-text")
@@ -47,7 +69,7 @@ def evaluate(run: str, files: tuple[str, ...], unknown: "OnUnknown", as_json: bo
     texts: dict[str, Ids] = {}
     skipped: dict[str, dict[str, int]] = {}
     for name in files:
-        texts[name], skipped[name] = _read(name, model.vocabulary, unknown)
+        texts[name], skipped[name] = _read(name, reading, model.vocabulary, unknown)
     if opened is not None:
         texts = texts or _held_out(opened)
     for name, ids in texts.items():
@@ -80,13 +102,15 @@ def _held_out(run: "Run") -> "dict[str, Ids]":
     return texts
 
 
-def _read(name: str, vocabulary: "Tokenizer", unknown: "OnUnknown") -> "tuple[Ids, dict[str, int]]":
+def _read(
+    name: str, reading: "Reading", vocabulary: "Tokenizer", unknown: "OnUnknown"
+) -> "tuple[Ids, dict[str, int]]":
     """Return the ids of a text, and how often each character occurs that was skipped."""
     from charloom.data.text import read_text
     from charloom.data.token_file import map_text
     from charloom.data.unknown import check_known
 
-    text = read_text([name])
+    text = read_text([name], reading=reading)
     for note in text.notes:
         click.echo(f"charloom: {name}: {note}", err=True)
     found = check_known(text, vocabulary, name, unknown)

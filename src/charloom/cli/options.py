@@ -10,7 +10,7 @@ from click.core import ParameterSource
 
 F = TypeVar("F", bound=Callable[..., Any])
 
-_LETTER = {int: "N", float: "X"}  # for a value of that type, in the help
+_LETTER = {int: "N", float: "X", str: "NAME"}  # for a value of that type, in the help
 
 
 class _Option(click.Option):

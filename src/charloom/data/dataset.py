@@ -25,6 +25,7 @@ from charloom.data.token_file import (
     write_ids,
 )
 from charloom.data.tokenizer import Ids, Tokenizer
+from charloom.data.utf8 import Reading
 from charloom.data.vocabulary import describe
 from charloom.errors import CharloomError, Code
 from charloom.files import damaged, plain_size
@@ -136,11 +137,12 @@ class Dataset:
 
     def _read_again(self, tell: Tell) -> Text:
         """Read what the sources hold by now, in the order in which the run learned its text."""
-        text = arrange(read_text(self._sources, tell), self._data, tell)
+        reading = Reading.of(self._data)
+        text = arrange(read_text(self._sources, tell, reading=reading), self._data, tell)
         if text.sha256 != self._corpus.sha256 and any(
             Path(name).is_dir() for name in self._sources
         ):
-            early = read_text(self._sources, tell, natural=False)
+            early = read_text(self._sources, tell, natural=False, reading=reading)
             text = early if early.sha256 == self._corpus.sha256 else text
         return text
 

@@ -20,8 +20,9 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from charloom.data.encodings import Clue, advised, look
 from charloom.data.known_texts import KNOWN_TEXTS, load_corpus
-from charloom.data.utf8 import CHUNK, STDIN, Changes, decode
+from charloom.data.utf8 import CHUNK, STDIN, UTF8, Changes, Reading, decode
 from charloom.errors import CharloomError
 from charloom.formatting import count, listed
 
@@ -33,12 +34,13 @@ _FOLDERS = {"a run", "a model", "a link to a folder"}  # reasons to skip a whole
 
 @dataclass(frozen=True)
 class File:
-    """A file of that size and time of change; places are offsets in bytes."""
+    """A file of that size and time of change; places are those of `decode`."""
 
     path: Path
     label: str
     size: int
     mtime_ns: int
+    reading: Reading
 
     def pieces(self, changes: Changes, place: int = 0) -> Iterator[tuple[str, int]]:
         """Yield the text from `place` on in pieces, with the place behind each.
@@ -48,11 +50,19 @@ class File:
         try:
             with self.path.open("rb") as file:
                 self._check(file.fileno())
-                file.seek(place)
-                yield from decode(file, self.label, changes, place)
+                yield from decode(file, self.label, changes, place, self.reading)
                 self._check(file.fileno())
         except OSError as error:
             raise unreadable(self.path, error) from None
+
+    def look(self, error: CharloomError) -> Clue:
+        """Return what the file looks like that `pieces` raised this error for."""
+        with self.path.open("rb") as file:
+            return look(file, error)
+
+    def advised(self, error: CharloomError) -> CharloomError:
+        """Return an error of `pieces` with what the file looks like, and what to do."""
+        return advised(error, self.look(error), self.label)
 
     def state(self) -> tuple[str, int, int]:
         """Return absolute path, size and time of change, as JSON can hold them."""
@@ -70,8 +80,9 @@ class Piped:
 
     label = STDIN
 
-    def __init__(self) -> None:
+    def __init__(self, reading: Reading) -> None:
         _refuse_endless_stdin()
+        self._reading = reading
         self.size = 0  # bytes
         self._file = tempfile.TemporaryFile(buffering=0)  # noqa: SIM115
         weakref.finalize(self, self._file.close)
@@ -94,8 +105,11 @@ class Piped:
 
     def pieces(self, changes: Changes, place: int = 0) -> Iterator[tuple[str, int]]:
         """Yield the text from `place` on in pieces, with the place behind each."""
-        self._file.seek(place)
-        yield from decode(self._file, STDIN, changes, place)
+        yield from decode(self._file, STDIN, changes, place, self._reading)
+
+    def advised(self, error: CharloomError) -> CharloomError:
+        """Return an error of `pieces` with what the text looks like, and what to do."""
+        return advised(error, look(self._file, error), STDIN)
 
 
 @dataclass(frozen=True)
@@ -172,6 +186,7 @@ class Tally:
     folders: list[str] = field(default_factory=list)
     changes: Changes = field(default_factory=Counter)
     skipped: dict[str, list[str]] = field(default_factory=dict)
+    clues: dict[str, str] = field(default_factory=dict)
 
     def skip(self, why: str, name: str) -> None:
         """Count a file that is left out."""
@@ -182,6 +197,7 @@ class Tally:
         return [
             f"skipped {count(len(names), 'folder' if why in _FOLDERS else 'file')} ({why}): "
             + listed(names)
+            + (f"; {self.clues[why]}" if why in self.clues else "")
             for why, names in self.skipped.items()
         ]
 
@@ -196,6 +212,8 @@ class Tally:
             for kind in ("CRLF", "lone CR")
             if self.changes[kind]
         ]
+        if bad := self.changes["replaced"]:
+            notes.append(f"read U+FFFD in {count(bad, 'place')} that could not be decoded")
         return (*notes, *self.skips())
 
 
@@ -204,13 +222,13 @@ def is_special(source: str) -> bool:
     return source == "-" or source.startswith("corpus:")
 
 
-def find(source: str, tally: Tally, natural: bool = True) -> Found:
+def find(source: str, tally: Tally, natural: bool = True, reading: Reading = UTF8) -> Found:
     """Find the parts of a source; only standard input is read. Raises CharloomError.
 
     Files of a folder are in their natural order, ch2 before ch10, or else in that of early runs.
     """
     if source == "-":
-        return Found([Piped()])
+        return Found([Piped(reading)])
     if source.startswith("corpus:"):
         return Found([InMemory(load_corpus(source.removeprefix("corpus:")))])
     if not source:
@@ -222,14 +240,14 @@ def find(source: str, tally: Tally, natural: bool = True) -> Found:
         raise unreadable(path, error) from None
     if stat.S_ISDIR(status.st_mode):
         _refuse_model(path, source)
-        return Found(_files(path, tally, natural), source)
+        return Found(_files(path, tally, natural, reading), source)
     if not stat.S_ISREG(status.st_mode):
         message = (
             f"{shown(source)} is a pipe, a socket or a device, not a file: to read what a program "
             "writes, pipe it in and name - as the text"
         )
         raise CharloomError(message, "unreadable", path=source)
-    return Found([File(path, shown(source), status.st_size, status.st_mtime_ns)])
+    return Found([File(path, shown(source), status.st_size, status.st_mtime_ns, reading)])
 
 
 def _natural(path: Path) -> tuple[list[list[str | int]], tuple[str, ...]]:
@@ -239,7 +257,7 @@ def _natural(path: Path) -> tuple[list[list[str | int]], tuple[str, ...]]:
     return numbers, path.parts
 
 
-def _files(folder: Path, tally: Tally, natural: bool) -> list[Part]:
+def _files(folder: Path, tally: Tally, natural: bool, reading: Reading) -> list[Part]:
     """Return all files below `folder` that are not hidden, in the order of their paths.
 
     Those of runs and models are left out: they hold what was learned, not what to learn from.
@@ -271,7 +289,7 @@ def _files(folder: Path, tally: Tally, natural: bool) -> list[Part]:
             continue
         if stat.S_ISREG(status.st_mode):
             label = shown(str(path.relative_to(folder)))
-            parts.append(File(path, label, status.st_size, status.st_mtime_ns))
+            parts.append(File(path, label, status.st_size, status.st_mtime_ns, reading))
         else:
             skip(path, "a pipe, a socket or a device")
     return parts

@@ -18,13 +18,14 @@ from charloom.data.sources import (
     Found,
     InMemory,
     Part,
+    Piped,
     Tally,
     changed,
     find,
     is_special,
     shown,
 )
-from charloom.data.utf8 import STDIN, Changes
+from charloom.data.utf8 import STDIN, UTF8, Changes, Reading
 from charloom.errors import CharloomError
 from charloom.formatting import count
 from charloom.progress import Meter, Tell, say_nothing
@@ -135,16 +136,21 @@ class Text:
                 raise _changed(part, error) from None
 
 
-def read_text(sources: Sequence[str], tell: Tell = say_nothing, natural: bool = True) -> Text:
+def read_text(
+    sources: Sequence[str],
+    tell: Tell = say_nothing,
+    natural: bool = True,
+    reading: Reading = UTF8,
+) -> Text:
     """Read and join `sources`: files, folders, ``-`` for standard input, ``corpus:NAME``.
 
-    Files are strict UTF-8. A byte-order mark is removed, CRLF and lone CR become LF. Of a
-    folder, all files that are UTF-8 text are read, those of its folders too; runs, models, pages
-    that charloom wrote and names that begin with a dot are left out, links to folders not
-    followed. Their order is the `natural` one of their paths, ch2 before ch10; early runs had that
-    of the characters. If a text does not end its last line, a newline comes between it and the
-    next. Standard input may have 1 GiB. `tell` hears how far a long text has been read. Raises
-    CharloomError.
+    Files are strict UTF-8, or what `reading` says. A byte-order mark is removed, CRLF and lone CR
+    become LF. Of a folder, all files that are such text are read, those of its folders too; runs,
+    models, pages that charloom wrote and names that begin with a dot are left out, links to
+    folders not followed. Their order is the `natural` one of their paths, ch2 before ch10; early
+    runs had that of the characters. If a text does not end its last line, a newline comes between
+    it and the next. Standard input may have 1 GiB. `tell` hears how far a long text has been read.
+    Raises CharloomError.
     """
     if not sources:
         message = "no text: name a file, a folder, - for standard input, or corpus:NAME"
@@ -152,16 +158,19 @@ def read_text(sources: Sequence[str], tell: Tell = say_nothing, natural: bool = 
     if sources.count("-") > 1:
         raise CharloomError("standard input can be read once: name - only once", "bad-setting")
     tally = Tally()
-    found = [find(source, tally, natural) for source in sources]
+    found = [find(source, tally, natural, reading) for source in sources]
     size = sum(part.size for group in found for part in group.parts)
     scan = _Scan(Meter(tell, "reading the text", size))
     for group in found:
         if group.folder is None:
-            scan.add(group.parts[0], tally.changes)
+            _scan_one(group.parts[0], scan, tally)
         else:
             _scan_folder(group.parts, group.folder, scan, tally)
     name = _name(sources[0]) + (f" and {len(sources) - 1} more" if len(sources) > 1 else "")
-    return Text(name, *scan.found(), tally.notes(), tuple(scan.parts), _states(found))
+    notes = tally.notes()
+    if reading.encoding != UTF8.encoding:
+        notes = (f"read as {reading.encoding}", *notes)
+    return Text(name, *scan.found(), notes, tuple(scan.parts), _states(found))
 
 
 def file_states(sources: Sequence[str]) -> States:
@@ -199,6 +208,15 @@ class _Scan:
         return self.characters, tuple(sorted(self._alphabet)), self._digest.hexdigest()
 
 
+def _scan_one(part: Part, scan: _Scan, tally: Tally) -> None:
+    try:
+        scan.add(part, tally.changes)
+    except CharloomError as error:
+        if isinstance(part, File | Piped) and "offset" in error.facts:
+            raise part.advised(error) from None
+        raise
+
+
 def _scan_folder(parts: Sequence[Part], folder: str, scan: _Scan, tally: Tally) -> None:
     before = len(scan.parts)
     for part in parts:
@@ -207,7 +225,10 @@ def _scan_folder(parts: Sequence[Part], folder: str, scan: _Scan, tally: Tally) 
         except CharloomError as error:
             if error.code == "changed-text":
                 raise
-            tally.skip(str(error.facts.get("why", "cannot be read")), part.label)
+            why = str(error.facts.get("why", "cannot be read"))
+            tally.skip(why, part.label)
+            if isinstance(part, File) and error.facts.get("byte") and why not in tally.clues:
+                tally.clues[why] = f"{part.label} {part.look(error)}"
     read = len(scan.parts) - before
     if not read:
         skips = "".join(f", {note}" for note in tally.skips())
@@ -220,7 +241,7 @@ def _scan_folder(parts: Sequence[Part], folder: str, scan: _Scan, tally: Tally) 
 
 def _changed(part: Part, error: CharloomError) -> CharloomError:
     """Return what is wrong with a part that could be read before."""
-    return changed(part.label) if error.code == "not-text" else error
+    return changed(part.label) if error.code in ("not-text", "no-text") else error
 
 
 def _states(found: Sequence[Found]) -> States:

@@ -1,19 +1,37 @@
-"""Bytes to text, a chunk at a time: strict UTF-8 without its mark, and with LF line ends."""
+"""Bytes to text, a chunk at a time: UTF-8 or the encoding that is named, and LF line ends."""
 
 import codecs
 import shlex
 from collections import Counter
 from collections.abc import Iterator
-from typing import BinaryIO
+from typing import BinaryIO, NamedTuple, Self
 
+from charloom.config import DataConfig, Errors
 from charloom.errors import CharloomError
 
 CHUNK = 1 << 20  # bytes read at once
 
 STDIN = "standard input"
 
-# Counts of what was changed: "marks" that were removed, "CRLF" and "lone CR" that became LF.
+# Counts of what was changed: "marks" that were removed, "CRLF" and "lone CR" that became LF, and
+# "replaced" for what became U+FFFD.
 Changes = Counter[str]
+
+
+class Reading(NamedTuple):
+    """How bytes are read: in which encoding, and whether what is none of it becomes U+FFFD."""
+
+    encoding: str = "utf-8"
+    errors: Errors = "strict"
+
+    @classmethod
+    def of(cls, config: DataConfig) -> Self:
+        """Return how the files of a run are read."""
+        return cls(config.encoding, config.errors)
+
+
+UTF8 = Reading()
+REPLACED = "\ufffd"
 
 _MARKS = {  # byte-order marks; UTF-32's little-endian one begins with UTF-16's, so it comes first
     b"\xff\xfe\x00\x00": "UTF-32",
@@ -31,30 +49,71 @@ _HEAD = 1024  # bytes that all of these are looked for in
 
 
 def decode(
-    file: BinaryIO, label: str, changes: Changes, offset: int = 0
+    file: BinaryIO, label: str, changes: Changes, place: int = 0, reading: Reading = UTF8
 ) -> Iterator[tuple[str, int]]:
-    """Yield the text in pieces that are not empty, with the offset in bytes behind each.
+    """Yield the text from `place` on in pieces that are not empty, with the place behind each.
 
-    `file` is at `offset`, which is 0 or one that was yielded: the pieces from there are the rest
-    of the text. Counts in `changes`. Raises CharloomError that names `label` if it is not text;
-    its fact `why` says in two words what it is.
+    A place is 0 or one that was yielded: of UTF-8 an offset in bytes, else a count of characters.
+    Counts in `changes`. Raises CharloomError that names `label` if it is not text; its fact `why`
+    says in two words what it is.
     """
-    at_start, empty, lines, held, rest = offset == 0, offset == 0, 1, "", b""
+    if reading.encoding == "utf-8":
+        yield from _decoded(file, label, changes, place, reading)
+        return
+    sent = 0
+    for text, _ in _decoded(file, label, changes, 0, reading):
+        known, sent = max(0, place - sent), sent + len(text)
+        if text[known:]:
+            yield text[known:], sent
+
+
+def normalized(text: str) -> str:
+    """Return a text as it would be read from a file: without its mark, and with LF line ends."""
+    return _with_lf(text.removeprefix("\ufeff"), Counter())
+
+
+def convert(encoding: str, label: str) -> str:
+    """Return how to convert a file to UTF-8."""
+    return f"convert it with: iconv -f {encoding} -t UTF-8 {quoted(label)} > NEW"
+
+
+def quoted(label: str) -> str:
+    """Return a file's name, or - for standard input, for a shell."""
+    return "-" if label == STDIN else shlex.quote(label)
+
+
+def _decoded(
+    file: BinaryIO, label: str, changes: Changes, offset: int, reading: Reading
+) -> Iterator[tuple[str, int]]:
+    """Yield the text from an offset in bytes on, with the offset behind each piece, if in UTF-8."""
+    encoding, errors = reading
+    decoder = codecs.getincrementaldecoder(encoding)(errors)
+    known = codecs.getincrementaldecoder(encoding)("ignore") if errors == "replace" else None
+    has_nul = b"\0" in "a".encode(encoding)  # in UTF-16 and UTF-32
+    at_start, empty, lines, held = offset == 0, offset == 0, 1, ""
+    file.seek(offset)
     head = file.read(_HEAD) if at_start else b""
-    _refuse_other_kinds(head, label)
+    _refuse_other_kinds(head, label, reading)
     while True:
-        chunk = head + file.read(CHUNK)
-        if (nul := chunk.find(0)) >= 0:
-            raise _binary(offset + len(rest) + nul, label)
-        data, final, head = rest + chunk, not chunk, b""
+        chunk, head = head + file.read(CHUNK), b""
+        final = not chunk
+        if not has_nul and (nul := chunk.find(0)) >= 0:
+            raise _binary(offset + nul, label)
         try:
-            text, used = codecs.utf_8_decode(data, "strict", final)
+            text = decoder.decode(chunk, final)
         except UnicodeDecodeError as error:
-            _refuse_nul(file, offset + len(data), label)
-            before = _with_lf(held + data[: error.start].decode(), Counter())
-            where = offset + error.start, lines + before.count("\n")
-            raise _not_utf8(error, *where, label) from None
-        rest, offset = data[used:], offset + used
+            if not has_nul:
+                _refuse_nul(file, offset + len(chunk), label)
+            begin = offset + len(chunk) - len(error.object)  # with what was left of the last chunk
+            good = error.object[: error.start].decode(encoding, "replace")
+            line = lines + _with_lf(held + good, Counter()).count("\n")
+            raise _not_encoded(error, begin + error.start, line, label, encoding) from None
+        offset += len(chunk)
+        if known is not None:
+            genuine = known.decode(chunk, final).count(REPLACED)
+            changes["replaced"] += text.count(REPLACED) - genuine
+        if has_nul and "\0" in text:
+            raise _not_text(f"{label} is not text in {encoding}: it has U+0000", "not text", label)
         if at_start and text:
             at_start = False
             changes["marks"] += text.startswith("\ufeff")
@@ -66,16 +125,12 @@ def decode(
         if text:
             empty = False
             lines += text.count("\n")
-            yield text, offset - len(held)
+            yield text, offset - len(decoder.getstate()[0]) - len(held)
         if final:
             break
     if empty:
-        raise _not_text(f"{label} is empty: give a file with text in it", "empty", label)
-
-
-def normalized(text: str) -> str:
-    """Return a text as it would be read from a file: without its mark, and with LF line ends."""
-    return _with_lf(text.removeprefix("\ufeff"), Counter())
+        message = f"{label} is empty: give a file with text in it"
+        raise CharloomError(message, "no-text", why="empty", path=label)
 
 
 def _with_lf(text: str, changes: Changes) -> str:
@@ -91,12 +146,12 @@ def _not_text(message: str, why: str, label: str, **facts: object) -> CharloomEr
     return CharloomError(message, "not-text", why=why, path=label, **facts)
 
 
-def _refuse_other_kinds(head: bytes, label: str) -> None:
+def _refuse_other_kinds(head: bytes, label: str, reading: Reading) -> None:
     for mark, encoding in _MARKS.items():
-        if head.startswith(mark):
-            cure = _convert(encoding, label)
-            message = f"{label} looks like {encoding}, but text is read as UTF-8: {cure}"
-            raise _not_text(message, "not UTF-8", label, encoding=encoding)
+        if head.startswith(mark) and reading.encoding == "utf-8":
+            option = f"train and evaluate read it with --encoding {encoding.lower()}"
+            message = f"{label} looks like {encoding}: {option}, or {convert(encoding, label)}"
+            raise _not_text(message, "not UTF-8", label, encoding=encoding.lower())
     for start, (kind, cure) in _PACKED.items():
         if head.startswith(start):
             raise _not_text(f"{label} is {kind}, not text: {cure}", "not text", label)
@@ -116,23 +171,17 @@ def _refuse_nul(file: BinaryIO, offset: int, label: str) -> None:
 
 
 def _binary(offset: int, label: str) -> CharloomError:
-    message = f"{label} is not text: byte 0x00 at offset {offset:,}; give a plain text file"
+    message = f"{label} is not text: byte 0x00 at offset {offset:,}"
     return _not_text(message, "not text", label, offset=offset, byte=0)
 
 
-def _not_utf8(error: UnicodeDecodeError, offset: int, line: int, label: str) -> CharloomError:
+def _not_encoded(
+    error: UnicodeDecodeError, offset: int, line: int, label: str, encoding: str
+) -> CharloomError:
+    name = "UTF-8" if encoding == "utf-8" else encoding
     byte = error.object[error.start]
-    return _not_text(
-        f"{label} is not UTF-8: byte 0x{byte:02X} at offset {offset:,}, in line {line:,} "
-        f"({error.reason}); {_convert('WINDOWS-1252', label)}, or from the encoding it is in",
-        "not UTF-8",
-        label,
-        offset=offset,
-        line=line,
-        byte=byte,
+    message = (
+        f"{label} is not {name}: byte 0x{byte:02X} at offset {offset:,}, in line {line:,} "
+        f"({error.reason})"
     )
-
-
-def _convert(encoding: str, label: str) -> str:
-    name = "-" if label == STDIN else shlex.quote(label)
-    return f"convert it with: iconv -f {encoding} -t UTF-8 {name} > NEW"
+    return _not_text(message, f"not {name}", label, offset=offset, line=line, byte=byte)

@@ -15,6 +15,7 @@ from charloom.data.dataset import Corpus, fewest_characters
 from charloom.data.split import arrange, split_text, usual_split
 from charloom.data.text import Text, read_text
 from charloom.data.tokenizer import Ids, Tokenizer
+from charloom.data.utf8 import Reading
 from charloom.data.vocabulary import Vocabulary, describe
 from charloom.errors import CharloomError
 from charloom.formatting import listed
@@ -74,7 +75,7 @@ def prepare(
         check_free(Path(out))
     if text is None:
         tell("reading the text")
-        text = read_text(sources, tell)
+        text = read_text(sources, tell, reading=Reading.of(config.data))
     if "split" not in given:
         config = replace(config, data=_usual(config, text))
     text = arrange(text, config.data, tell)
@@ -109,7 +110,8 @@ def new_run(
     Only the number of iterations is chosen, if there is none. Raises CharloomError, and then
     makes no folder.
     """
-    text = read_text(config.data.sources, tell) if text is None else text
+    if text is None:
+        text = read_text(config.data.sources, tell, reading=Reading.of(config.data))
     text = arrange(text, config.data, tell)
     if config.train.iterations is None:
         config = plan(config, None, text, perf_counter(), tell).config

@@ -1,0 +1,175 @@
+import io
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from charloom.data import utf8
+from charloom.data.text import read_text
+from charloom.data.utf8 import REPLACED, Reading, decode
+from charloom.errors import CharloomError
+from expect import refused
+
+POEM = "Größe und Übermut\ntun selten gut;\nschöne Grüße!\n" * 5
+CHINESE = "明月几时有，把酒问青天。\n不知天上宫阙，今夕是何年。\n" * 5
+
+
+def refusal(folder: Path, data: bytes) -> CharloomError:
+    (folder / "it.txt").write_bytes(data)
+    with refused("not-text", path=folder / "it.txt") as caught:
+        read_text([str(folder / "it.txt")])
+    return caught.value
+
+
+@pytest.mark.parametrize("cut", [1, 2])
+def test_a_text_that_was_cut_within_a_character_is_told_from_one_in_another_encoding(
+    tmp_path: Path, cut: int
+) -> None:
+    data = CHINESE.rstrip().encode()[:-cut]
+    error = refusal(tmp_path, data)
+    assert (error.facts["looks"], error.facts["offset"]) == ("cut", len(data) - 3 + cut)
+    assert "--errors replace" in str(error)
+    assert "iconv" not in str(error)
+    assert read_text([str(tmp_path / "it.txt")], reading=Reading(errors="replace")).content == (
+        CHINESE.rstrip()[:-1] + REPLACED
+    )
+
+
+@pytest.mark.parametrize("bad", [1, 3])
+def test_a_text_that_is_nearly_all_utf8_is_not_sent_to_iconv(tmp_path: Path, bad: int) -> None:
+    data = POEM.encode() + b"caf\xe9\n" * bad
+    error = refusal(tmp_path, data)
+    lines = POEM.count("\n")
+    assert (error.facts["looks"], error.facts["bad"], error.facts["line"]) == (
+        "nearly",
+        bad,
+        lines + 1,
+    )
+    assert "iconv" not in str(error)
+    text = read_text([str(tmp_path / "it.txt")], reading=Reading(errors="replace"))
+    assert text.content == POEM + f"caf{REPLACED}\n" * bad
+    assert len(text.notes) == 1
+    assert f" {bad} place" in text.notes[0]
+
+
+@pytest.mark.parametrize(
+    ("content", "encoding"),
+    [
+        (POEM, "cp1252"),
+        (CHINESE, "gb18030"),
+        ("吾輩は猫である。名前はまだ無い。どこで生れたかとんと見当がつかぬ。\n" * 5, "cp932"),
+        ("Мама мыла раму, а папа читал газету.\n" * 5, "cp1251"),
+        ("Мама мыла раму, а папа читал газету.\n" * 5, "koi8-r"),
+        ("Καλημέρα κόσμε, τι κάνεις σήμερα;\n" * 5, "cp1253"),
+    ],
+)
+def test_another_encoding_is_guessed_and_shows_how_it_reads(
+    tmp_path: Path, content: str, encoding: str
+) -> None:
+    error = refusal(tmp_path, content.encode(encoding))
+    encodings = error.facts["encodings"]
+    assert isinstance(encodings, tuple)
+    assert encodings[0] == encoding
+    assert content[:5] in str(error)
+    assert f"--encoding {encoding}" in str(error)
+    text = read_text([str(tmp_path / "it.txt")], reading=Reading(encoding))
+    assert (text.content, text.notes) == (content, (f"read as {encoding}",))
+
+
+def test_of_two_encodings_that_read_differently_both_are_shown(tmp_path: Path) -> None:
+    error = refusal(tmp_path, ("Zażółć gęślą jaźń, być może jutro.\n" * 5).encode("cp1250"))
+    assert error.facts["encodings"] == ("cp1250", "cp1252")
+    assert all(reading in str(error) for reading in ("'Zażółć", "'Za¿ó³æ"))
+
+
+@pytest.mark.parametrize("order", ["utf-16-le", "utf-16-be"])
+@pytest.mark.parametrize("content", ["Hello, this is a text.\n", CHINESE])
+def test_utf16_without_a_mark_is_guessed(tmp_path: Path, order: str, content: str) -> None:
+    error = refusal(tmp_path, content.encode(order))
+    assert error.facts["encodings"] == (order,)
+    assert read_text([str(tmp_path / "it.txt")], reading=Reading(order)).content == content
+
+
+@pytest.mark.parametrize("data", [bytes(range(256)) * 9, b"\x7fELF\2\1\1" + bytes(90), b"a\0b"])
+def test_what_is_no_text_at_all_looks_like_none(tmp_path: Path, data: bytes) -> None:
+    assert not refusal(tmp_path, data).facts["encodings"]
+
+
+def test_utf8_that_is_read_as_something_else_is_told(tmp_path: Path) -> None:
+    (tmp_path / "it.txt").write_text(CHINESE, "utf-8")
+    with refused("not-text", encodings=("utf-8",), why="not ascii"):
+        read_text([str(tmp_path / "it.txt")], reading=Reading("ascii"))
+
+
+def test_a_bad_byte_far_into_a_file_is_looked_at_where_it_is(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("charloom.data.encodings.LOOKED_AT", 101)
+    error = refusal(tmp_path, CHINESE.encode() * 9 + b"\xff" + CHINESE.encode())
+    assert (error.facts["looks"], error.facts["bad"]) == ("nearly", 1)
+
+
+def test_what_a_skipped_file_looks_like_is_told_once(tmp_path: Path) -> None:
+    for number in range(3):
+        (tmp_path / f"{number}.txt").write_bytes(CHINESE.encode("gb18030"))
+    (tmp_path / "3.txt").write_text("text")
+    notes = read_text([str(tmp_path)]).notes
+    assert "0.txt looks like gb18030" in notes[-1]
+    (tmp_path / "3.txt").unlink()
+    with refused("no-text") as caught:
+        read_text([str(tmp_path)])
+    assert "--encoding gb18030" in str(caught.value)
+    assert read_text([str(tmp_path)], reading=Reading("gb18030")).content == CHINESE * 3
+
+
+ENCODINGS = ("utf-8", "cp1252", "gb18030", "big5", "shift_jis", "iso2022_jp", "utf-16", "utf-32-be")
+
+
+@pytest.mark.parametrize("encoding", ENCODINGS)
+@given(content=st.text("ab\r\n\ufeff", max_size=40), chunk=st.integers(1, 9), data=st.data())
+def test_pieces_in_any_encoding_and_from_any_place_are_the_text(
+    encoding: str, content: str, chunk: int, data: st.DataObject
+) -> None:
+    beyond = {"cp1252": "é€", "utf-8": "é😀", "utf-16": "é😀", "utf-32-be": "é😀"}
+    content += data.draw(st.text(beyond.get(encoding, "日本") + "a\r\n", max_size=40))
+    if encoding not in ("utf-8", "utf-16", "utf-32-be", "gb18030"):
+        content = content.replace("\ufeff", "")
+    file = io.BytesIO(content.encode(encoding))
+    expected = content.removeprefix("\ufeff").replace("\r\n", "\n").replace("\r", "\n")
+    if not expected:
+        return
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(utf8, "CHUNK", chunk)
+        patch.setattr(utf8, "_HEAD", 4)
+        for errors in ("strict", "replace"):
+            reading = Reading(encoding, errors)  # type: ignore[arg-type]
+            changes = utf8.Changes()
+            pieces = [*decode(file, "it", changes, 0, reading)]
+            assert "".join(text for text, _ in pieces) == expected
+            assert not changes["replaced"]
+            begun = ""
+            for text, place in pieces:
+                begun += text
+                rest = (text for text, _ in decode(file, "it", utf8.Changes(), place, reading))
+                assert begun + "".join(rest) == expected
+
+
+@given(data=st.binary(max_size=60), chunk=st.integers(1, 9))
+def test_what_is_replaced_is_counted(data: bytes, chunk: int) -> None:
+    data = b"\xef\xbf\xbda" + data.replace(b"\0", b"0")  # U+FFFD may be in a text, too
+    known = data.decode(errors="ignore").count(REPLACED)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(utf8, "CHUNK", chunk)
+        changes = utf8.Changes()
+        pieces = decode(io.BytesIO(data), "it", changes, 0, Reading(errors="replace"))
+        text = "".join(text for text, _ in pieces)
+    whole = data.decode(errors="replace").replace("\r\n", "\n").replace("\r", "\n")
+    assert text == whole
+    assert changes["replaced"] == whole.count(REPLACED) - known
+
+
+def test_the_line_of_a_byte_that_is_wrong_in_another_encoding_is_told() -> None:
+    file = io.BytesIO("日本\n日本\n".encode("shift_jis") + b"ok \xff")
+    with refused("not-text", line=3, offset=13, byte=0xFF, why="not shift_jis"):
+        [*decode(file, "it", utf8.Changes(), 0, Reading("shift_jis"))]
