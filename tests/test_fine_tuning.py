@@ -114,7 +114,7 @@ def test_ids_are_kept_as_small_numbers_and_checked(home, tmp_path):
     for damaged in (content, content[:-2], content[:-1], content + b"\0\0", b""):
         path.write_bytes(damaged)
         parts = Run.open(run.path).dataset()
-        assert "damaged" in parts.notes[0]
+        assert "damaged" in parts.notes[-1]
         np.testing.assert_array_equal(parts.train, whole)
 
 

@@ -103,6 +103,7 @@ def test_text_that_is_there_twice_is_noticed():
 def test_of_what_is_longer_than_memory_runs_from_all_over_are_looked_at(monkeypatch):
     monkeypatch.setattr(likeness, "MOST_READ", 2**13)
     monkeypatch.setattr(likeness, "MOST_LOOKED_FOR", 2**12)
+    monkeypatch.setattr(likeness, "SEARCHED_AT_ONCE", 2**12)
     monkeypatch.setattr(likeness, "MOST_SEARCHED", 2**14)
     assert judged(UNLIKE["another language"]) == (True, False)
     assert judged(words(0, 9000)) == (False, False)

@@ -13,7 +13,7 @@ from charloom.formatting import percent
 
 PIECE = 64  # ids; so many pieces from all over a text stand for it
 KINDS = 256  # of ids that are told apart: the most frequent, and all others as one
-MOST_READ = 2**22  # ids of a part for its pairs; of a longer one, evenly spaced runs of RUN
+MOST_READ = 2**18  # ids of a part for its pairs; of a longer one, evenly spaced runs of RUN
 RUN = 2**10
 # Of 1,428 stretches of 4,000 to 128,000 characters of 21 books, 4 have an end this unlike the rest.
 # A licence behind a novel has 0.086, T to Z of a sorted list 0.11, another language 0.39.
@@ -22,7 +22,8 @@ FEWEST_PIECES = 4  # for any verdict
 UNLIKE_TIMES = 2.0  # as unlike as pieces from all over; small parts are unlike by chance
 REPEATED = 0.2  # of what is held out, from which on its loss measures memory more than prediction
 ALL = 0.9995
-MOST_LOOKED_FOR, MOST_SEARCHED = 2**20, 2**26  # ids held out and of the training part, for copies
+MOST_LOOKED_FOR, MOST_SEARCHED = 2**18, 2**26  # ids held out and of the training part, for copies
+SEARCHED_AT_ONCE = 2**17
 
 
 class Verdict(NamedTuple):
@@ -64,7 +65,7 @@ def is_unlike(train: Ids, held_out: Ids, V: int) -> bool:
     """
     train, held_out = _sample(train, MOST_READ), _sample(held_out, MOST_READ)
     frequent = np.argsort(-np.bincount(train, minlength=V), kind="stable")[: KINDS - 1]
-    kinds = np.full(V, KINDS - 1)
+    kinds = np.full(V, KINDS - 1, np.uint16)
     kinds[frequent] = np.arange(len(frequent))
     pieces, ends = (
         kinds[ids[: len(ids) // PIECE * PIECE]].reshape(-1, PIECE) for ids in (train, held_out)
@@ -87,9 +88,9 @@ def repeated(train: Ids, held_out: Ids) -> float:
     """
     if len(held_out) < WINDOW:
         return 0.0
-    steps = range(0, len(train), MOST_LOOKED_FOR)
+    steps = range(0, len(train), SEARCHED_AT_ONCE)
     every = max(1, -(-len(train) // MOST_SEARCHED))
-    source = (train[start : start + MOST_LOOKED_FOR] for start in steps[::every])
+    source = (train[start : start + SEARCHED_AT_ONCE] for start in steps[::every])
     return overlap(_sample(held_out, MOST_LOOKED_FOR), source)
 
 
@@ -101,9 +102,9 @@ def _sample(ids: Ids, most: int) -> Ids:
     return np.concatenate([ids[start : start + RUN] for start in starts.tolist()])
 
 
-def _pairs(pieces: NDArray[np.intp]) -> NDArray[np.float64]:
+def _pairs(pieces: NDArray[np.uint16]) -> NDArray[np.float64]:
     """Pieces (n, PIECE) -> how frequent each pair of neighbours is, (KINDS^2,)."""
-    pairs = (pieces[:, :-1] * KINDS + pieces[:, 1:]).ravel()
+    pairs = (pieces[:, :-1] * np.uint16(KINDS) + pieces[:, 1:]).ravel()
     return np.bincount(pairs, minlength=KINDS**2) / np.float64(len(pairs))
 
 

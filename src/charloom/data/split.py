@@ -96,7 +96,16 @@ def split_text(
 
 def usual_split(text: Text) -> Literal["tail", "documents"]:
     """Return how a text is split if nobody says: by documents, if it is plain that it has some."""
-    return "documents" if len(text.parts) > 1 or MARK in text.head(HEAD) else "tail"
+    if len(text.parts) > 1:
+        return "documents"
+    read, end = 0, ""
+    for piece in text.pieces():
+        if MARK in end + piece:
+            return "documents"
+        read, end = read + len(piece), piece[1 - len(MARK) :]
+        if read >= HEAD:
+            break
+    return "tail"
 
 
 def held_out_words(config: DataConfig, layout: Layout | None) -> str:
