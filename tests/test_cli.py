@@ -116,11 +116,13 @@ def test_training_prints_its_losses_and_what_to_do_next(
     assert re.search(loss, lines[ended + 1])
     assert re.search(r" order \d, .* \d\.\d{3} nats on the same text: lower\.", lines[ended + 2])
     assert lines[ended + 3].endswith("--iterations 40.")
-    assert lines[ended + 4].endswith(" runs/novel-lstm")
-    assert [line.split()[:2] for line in lines[-2:]] == [
-        ["charloom", "sample"],
-        ["charloom", "runs"],
-    ]
+    best = Path("runs/novel-lstm/samples/best.txt").read_text()
+    assert len(best) == 400
+    assert [line.strip() for line in lines[ended + 7 : -5]] == [*map(str.strip, best.splitlines())]
+    assert lines[-4].endswith(" runs/novel-lstm")
+    sample, show = (line.split("  ")[1] for line in lines[-2:])
+    assert charloom(*sample.split()[1:], "--seed", "0", "--length", "400").stdout == best + "\n"
+    assert best in charloom(*show.split()[1:]).stdout
     charloom(*ask)
     assert label(capfd.readouterr().out, "run") == "runs/novel-lstm-2"
 

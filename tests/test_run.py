@@ -346,6 +346,8 @@ def test_samples_are_files_by_step_and_generated_text_is_gathered_with_the_time(
     path = run.write_sample(12, "Cannon to right\n")
     assert path == run.path / "samples" / "00000012.txt"
     assert path.read_bytes() == b"Cannon to right\n"
+    assert run.write_sample("best", "Cannon").name == "best.txt"
+    assert run.best_sample() is None  # the run has not ended
     run.append_generated(12, 1.25, "of them,")
     run.append_generated(13, 1.0, "é")
     text = (run.path / "samples" / "generated.txt").read_text("utf-8")

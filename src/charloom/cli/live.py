@@ -70,6 +70,7 @@ class LiveView(View):
                 return  # the next Progress draws it
             case Finished():
                 self._status = ""
+                self.sampled = None if event.sample else self.sampled
         self._redraw()
         if isinstance(event, Finished):
             assert self.started is not None

@@ -8,7 +8,7 @@ import click
 
 from charloom.cli.text import alphabet, echo_json, labelled, loss_words, sized, table
 from charloom.errors import CharloomError
-from charloom.formatting import LN2, count, duration, listed, model_name, nats_and_bits
+from charloom.formatting import LN2, count, duration, listed, model_name, nats_and_bits, printable
 
 if TYPE_CHECKING:
     from charloom.runs.metrics import Line
@@ -82,6 +82,9 @@ def show(run: str, as_json: bool) -> None:
     click.echo("\n".join(labelled(_facts(opened, row, checkpoints))))
     click.echo("\n" + _losses(metrics))
     click.echo(f"\n{advice}")
+    if (best := opened.best_sample()) is not None:
+        click.echo(f"\nsample of the best checkpoint:\n\n{printable(best)}")
+        return
     for step, path in opened.samples()[-1:]:
         sample = read_bytes(path, MAX_SAMPLE_BYTES).decode(errors="replace")
         click.echo(f"\nsample at step {step:,}:\n\n{sample}")

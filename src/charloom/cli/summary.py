@@ -10,6 +10,7 @@ from charloom.evaluation import Score
 from charloom.formatting import count, duration, nats_and_bits, printable
 from charloom.runs.final import Counted
 from charloom.training.events import Finished, Started
+from charloom.training.scoring import suggested
 
 MEAN_STEPS = 1000  # that the training loss is a mean over, about: it forgets 0.1% in each
 
@@ -46,7 +47,12 @@ def summary(started: Started, finished: Finished) -> list[str]:
     path = shlex.quote(str(finished.path))
     lines = [_outcome(started, finished), *_losses(finished)]
     lines += _advice(finished)
-    commands = {f"charloom sample {path}": "generates text"}
+    temperature = suggested(started.run.config.watch.sample).temperature
+    if finished.sample is not None:
+        lines += ["", f"The best checkpoint writes, at temperature {temperature:g}:", ""]
+        lines += [f"    {line}".rstrip() for line in printable(finished.sample).splitlines()]
+        lines += [""]
+    commands = {f"charloom sample {path} --temperature {temperature:g}": "generates text"}
     if finished.reason == "interrupted":
         commands = {f"charloom resume {path}": "continues from here"} | commands
     else:

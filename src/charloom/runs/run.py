@@ -6,7 +6,8 @@
     ids.npy          the text as ids, made when it is first read, and ids.json: see token_file.py
     metrics.jsonl    one object a line, by step: see metrics.py
     final.json       the loss of the best model on all of the validation part: see final.py
-    samples/         STEP.txt, generated at that step; generated.txt, those of a low loss
+    samples/         STEP.txt, generated at that step; generated.txt, those of a low loss; best.txt,
+                     by the best checkpoint when the run had ended
     checkpoints/     see checkpoint.py
 
 `config.json` is written last and never again: a folder without it is no run.
@@ -57,6 +58,8 @@ from charloom.runs.final import Final
 from charloom.runs.meta import Meta
 from charloom.runs.metrics import Line
 from charloom.runs.tensors import Array, expected_arrays
+
+LARGEST_SAMPLE = 2**24  # bytes
 
 _CREATED_FIRST = {"vocabulary.json", "corpus.json", ".config.json.new", "checkpoints", "samples"}
 _CREATED_FIRST |= {"ids.npy", "ids.json", ".ids.npy.new", ".ids.json.new", ".ids.mark"}
@@ -247,9 +250,19 @@ class Run:
         with _writing(self._final):
             final.write(self._final, found)
 
-    def write_sample(self, step: int, text: str) -> Path:
+    def best_sample(self) -> str | None:
+        """Return what the best checkpoint generated when the run had ended; None if nothing.
+
+        Raises CharloomError if its file, or that of `final`, cannot be read.
+        """
+        path = self._samples / "best.txt"
+        if not path.exists() or self.final() is None:
+            return None
+        return read_bytes(path, LARGEST_SAMPLE).decode(errors="replace")
+
+    def write_sample(self, step: int | Literal["best"], text: str) -> Path:
         """Write a sample that was generated at `step`; return the path of its file."""
-        path = self._samples / f"{step:08d}.txt"
+        path = self._samples / (f"{step}.txt" if step == "best" else f"{step:08d}.txt")
         with _writing(path):
             self._samples.mkdir(exist_ok=True)
             replace_file(path, text.encode())

@@ -100,9 +100,8 @@ TEXTS: dict[str, tuple[Tone, str, str, str]] = {  # tone, title, what was observ
     "beaten": (
         "warning",
         "Counting does better",
-        "An n-gram model, which only counts, predicts this text better, and more time would not "
-        "change that.",
-        "Take that (--model ngram), or give more text of this kind.",
+        "An n-gram model predicts this text better, and more time would not change that.",
+        "Take one (--model ngram), or give more text of this kind.",
     ),
     "turned": (
         "warning",
@@ -128,7 +127,7 @@ TEXTS: dict[str, tuple[Tone, str, str, str]] = {  # tone, title, what was observ
         "advice",
         "Still improving",
         "Still improving: in the second half of training the validation loss fell by {fallen:.0%}, "
-        "though an n-gram model, which only counts, still has less.",
+        "though an n-gram model still predicts better.",
         "Give it more time: {more}.",
     ),
     "unread": (
@@ -362,13 +361,15 @@ def facts_of(run: Run, finished: bool | None = None) -> Facts:
 
     Whether it has `finished` is told by what it has read and how long, if that is not known.
     """
-    config, corpus = run.config, run.corpus
+    config, corpus, final = run.config, run.corpus, run.final()
     model, train = config.model, config.train
     parts = split_of(corpus, config)
     lines = run.metrics()
     last = lines[-1] if lines else Line(step=0)
     facts = Facts(
         seen=tuple(history(lines)),
+        final=final.score.nats if final and final.held_out else None,
+        counted=final.counted.score.nats if final and final.counted else None,
         characters=corpus.characters,
         held_out=_size(parts.validation) if config.data.validation else None,
         unlike=run.unlike,
@@ -384,7 +385,9 @@ def facts_of(run: Run, finished: bool | None = None) -> Facts:
         larger="" if config.start else _larger(model),
         order=model.order if isinstance(model, NgramConfig) else 0,
     )
-    return replace(facts, finished=_is_at_its_end(facts) if finished is None else finished)
+    if finished is None:
+        finished = final is not None or _is_at_its_end(facts)
+    return replace(facts, finished=finished)
 
 
 def _is_at_its_end(facts: Facts) -> bool:

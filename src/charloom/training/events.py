@@ -101,7 +101,8 @@ class Finished:
     was not used; `advice` is what the run has come to, and what to do next. `final` is how the run
     ended, None if it was interrupted. `validation` is the last score of training, None if there was
     none in this session; it may be of a part of the text. `training` is the mean training loss over
-    the last thousand steps or so; None for an n-gram model.
+    the last thousand steps or so; None for an n-gram model. `sample` is what the best checkpoint
+    wrote at the suggested temperature, None if there is none.
     """
 
     reason: Literal["done", "turned", "interrupted"]
@@ -115,6 +116,7 @@ class Finished:
     seconds: float
     advice: Finding | None = None
     final: Final | None = None
+    sample: str | None = None
 
 
 Event = Started | Progress | Evaluated | Sampled | Saved | Scoring | Warned | Finished

@@ -336,4 +336,5 @@ class _Trainer:
             seconds=self.reporter.seconds(),
             advice=advise(facts_of(self.run, done)),
             final=final,
+            sample=self.run.best_sample() if final else None,
         )

@@ -12,7 +12,6 @@ from charloom.generation.sampling import generate
 from charloom.models.ngram import NgramModel
 from charloom.models.versions import versions
 from charloom.runs.checkpoint import Checkpoint
-from charloom.runs.final import Final
 from charloom.runs.meta import Best, Meta
 from charloom.runs.metrics import Line
 from charloom.runs.run import Run
@@ -33,13 +32,11 @@ def fit(run: Run, config: NgramConfig, saved: Checkpoint | None) -> Iterator[Eve
             yield Evaluated(1, score, best=True)
         yield _sample(run, model)
         yield _save(run, model, score, len(parts.train), began)
-        if score is not None:
-            run.write_final(Final(1, 1, held_out=True, score=score))
     else:
         model = NgramModel.from_arrays(config, vocabulary, saved.weights)
         notes = parts.notes + saved.notes
         yield Started(run, "counts", model.parameter_count, parts, 1, 1, notes)
-    final = yield from conclude(run, 1)
+    final = yield from conclude(run, 1, scored=score)
     yield Finished(
         reason="done",
         signal=None,
@@ -52,6 +49,7 @@ def fit(run: Run, config: NgramConfig, saved: Checkpoint | None) -> Iterator[Eve
         seconds=perf_counter() - began,
         advice=advise(facts_of(run, finished=True)),
         final=final,
+        sample=run.best_sample() if final else None,
     )
 
 

@@ -1,15 +1,16 @@
-"""The end of a run: its best model is scored on its own text, beside one that only counts."""
+"""The end of a run: its best model is scored, beside one that only counts, and writes a sample."""
 
 from collections.abc import Callable, Generator
 from contextlib import AbstractContextManager, nullcontext, suppress
 from time import perf_counter
 from typing import NamedTuple, Self
 
-from charloom.config import NgramConfig
+from charloom.config import NgramConfig, SampleConfig, replace
 from charloom.data.tokenizer import Ids, Tokenizer
 from charloom.data.vocabulary import Vocabulary
 from charloom.errors import CharloomError
 from charloom.evaluation import Score, evaluate_part
+from charloom.generation.sampling import generate
 from charloom.models.engines import LanguageModel, create_model
 from charloom.models.ngram import NgramModel, shorter
 from charloom.runs.final import Counted, Final
@@ -20,6 +21,8 @@ from charloom.training.events import Scoring, Warned
 
 HIGHEST_ORDER = 8  # of the model that only counts
 TELLING = 50_000  # characters, spread evenly, on which its orders are compared
+TEMPERATURE = 0.8  # of the sample at the end: most words are words, and sentences still differ
+SAMPLE_TIMES = 2  # as long as a sample during training
 TRIALS = (512, 2048, 8192)  # ids that tell how fast a model is scored
 TRIAL_SHARE = 0.1  # of the time that is left, which is enough for a trial
 ENOUGH = 2  # times what is to be scored could be, by a trial, which is slower than the rest
@@ -32,25 +35,51 @@ class Time(NamedTuple):
     pace: float | None
 
 
+class Best(NamedTuple):
+    """The model of a run's best checkpoint, after `step` updates."""
+
+    step: int
+    model: LanguageModel
+
+    @classmethod
+    def of(cls, run: Run) -> Self:
+        """Read it; raises CharloomError if there is none."""
+        saved, config = run.checkpoint(weights_only=True), run.config
+        weights, dtype = saved.weights, config.dtype
+        model = create_model(config.model, weights, run.vocabulary, "auto", dtype)
+        return cls(saved.meta.step, model)
+
+
 def conclude(
     run: Run,
     step: int,
     time: Time | None = None,
     guard: Callable[[], AbstractContextManager[None]] = nullcontext,
+    scored: Score | None = None,
 ) -> Generator[Scoring | Warned, None, Final | None]:
     """Score a run that has ended after `step` updates, and record it; None if that failed.
 
-    What is recorded already is returned. If `time` is short, a part of the text is scored. Within
-    `guard`, Interrupted may be raised.
+    A sample by the same model is recorded, too. What is recorded already is returned, and what
+    was `scored` of the validation part is not scored again. If `time` is short, a part of the text
+    is scored. Within `guard`, Interrupted may be raised.
     """
     with suppress(CharloomError):  # a damaged record is written anew
         if (known := run.final()) is not None:
             return known
-    yield Scoring(step)
-    found = None
+    if scored is None:
+        yield Scoring(step)
+    watch, found, text = run.config.watch, None, ""
     try:
         with suppress(Interrupted), guard():
-            found = score_best(run, step, time)
+            best = Best.of(run)
+            if scored is None:
+                found = score_best(run, step, time, best)
+            else:
+                found = Final(step, best.step, held_out=True, score=scored)
+            length = SAMPLE_TIMES * watch.sample_length
+            text = "".join(generate(best.model, suggested(watch.sample), length=length))
+        if text:
+            run.write_sample("best", text)
         if found is not None:
             run.write_final(found)
     except CharloomError as error:
@@ -58,7 +87,16 @@ def conclude(
     return found
 
 
-def score_best(run: Run, step: int, time: Time | None = None) -> Final | None:
+def suggested(sample: SampleConfig) -> SampleConfig:
+    """Return how to sample a run that has ended: at TEMPERATURE, unless another was given."""
+    if sample.temperature != SampleConfig().temperature:
+        return sample
+    return replace(sample, temperature=TEMPERATURE)
+
+
+def score_best(
+    run: Run, step: int, time: Time | None = None, best: Best | None = None
+) -> Final | None:
     """Score the best checkpoint of a run on its validation part, after `step` updates.
 
     If nothing was held out, that is on the training text. None if there is no text to score.
@@ -69,8 +107,7 @@ def score_best(run: Run, step: int, time: Time | None = None) -> Final | None:
     ids = parts.train if parts.validation is None else parts.validation
     if not vocabulary.count(ids[1:]):
         return None
-    saved, counts = run.checkpoint(weights_only=True), None
-    model = create_model(config.model, saved.weights, vocabulary, "auto", config.dtype)
+    (best_step, model), counts = best or Best.of(run), None
     if isinstance(config.model, NgramConfig):
         most = len(ids)
     else:
@@ -82,7 +119,7 @@ def score_best(run: Run, step: int, time: Time | None = None) -> Final | None:
             most = _in_time(model, ids, most, time)
     score = evaluate_part(model, ids, most)
     counted = None if counts is None else counts.beside(score, most)
-    return Final(step, saved.meta.step, held_out, score, counted)
+    return Final(step, best_step, held_out, score, counted)
 
 
 class Counts:
