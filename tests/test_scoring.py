@@ -2,11 +2,17 @@
 
 import math
 import signal
+from dataclasses import replace as replace_counted
+from pathlib import Path
 
 import numpy as np
 import pytest
+from click.testing import CliRunner
 
 from charloom import load
+from charloom.analysis.comparison import compare
+from charloom.analysis.curves import curve
+from charloom.cli import charloom
 from charloom.config import NgramConfig, TransformerConfig, replace
 from charloom.data.vocabulary import Vocabulary
 from charloom.errors import CharloomError
@@ -21,7 +27,17 @@ from charloom.training.events import Evaluated, Finished, Scoring, Started, Warn
 from charloom.training.planning import new_run
 from charloom.training.scoring import Counts, Time, score_best
 from expect import refused
-from small_runs import NEVER, OFTEN, STEPS, TEXT, config_of, play, stopped, write_text
+from small_runs import (
+    NEVER,
+    OFTEN,
+    STEPS,
+    TEXT,
+    config_of,
+    copied,
+    play,
+    stopped,
+    write_text,
+)
 
 
 @pytest.fixture
@@ -124,6 +140,94 @@ def test_a_run_with_minutes_scores_what_there_is_time_for(tmp_path, source):
         score = score_best(run, 10**6, Time(seconds, pace)).score
         assert score.characters == pytest.approx(expected, abs=3)
         assert score.whole == (None if score.characters == 7800 else 7800)
+
+
+def test_it_is_told_alike_by_every_command(tmp_path, source, monkeypatch, capfd):
+    source.write_text(TEXT * 20)
+    monkeypatch.setattr(cadence, "ENOUGH_CHARACTERS", 100)  # of a part while it trains
+    path = str(tmp_path / "run")
+    options = (
+        "--iterations",
+        "20",
+        "--batch",
+        "2",
+        "--length",
+        "20",
+        "--hidden",
+        "4",
+        "--seed",
+        "1",
+    )
+    said("train", str(source), "--out", path, *options)
+    trained = capfd.readouterr().out
+    score = Run.open(path).final().score
+    nats, bits, characters = f"{score.nats:.4f}", f"{score.bits:.4f}", f"{score.characters:,}"
+    short = f"{score.nats:.3f} nats, {score.bits:.3f} bits per character"
+    assert f"Validation loss: {short}, all {characters} characters." in trained
+    assert f" {characters} for validation" in trained
+    assert said("evaluate", path).splitlines()[1].split()[1:] == [
+        *(nats, bits, f"{score.perplexity:.3f}", characters)
+    ]
+    (row,) = (line for line in said("runs", path).splitlines() if line.startswith(path))
+    assert f" {nats}  {bits} " in row
+    assert f"{short}, all {characters} characters" in said("runs", "show", path)
+    (entry,) = (e for e in compare([Run.open(path)], sampling_seconds=0).entries if e.kind == "run")
+    assert entry.nats == score.nats
+    assert f": {characters} characters" in said("compare", path).splitlines()[0]
+    assert curve(Run.open(path)).best.held_out == score.nats
+    assert load(path).evaluate() == score
+    last = [line.validation for line in Run.open(path).metrics() if line.step == 20]
+    assert last != [pytest.approx(score.nats, abs=1e-4)]  # which was of a part
+
+
+def said(*arguments):
+    result = CliRunner(capture="fd").invoke(charloom, arguments)
+    assert result.exit_code == 0, result.output
+    return result.stdout
+
+
+def test_runs_does_not_compare_what_does_not_compare(tmp_path, source):
+    config = config_of(source)
+    play(new_run(tmp_path / "runs" / "ended", config))
+    stopped(tmp_path / "runs" / "stopped", config, 13)
+    home = str(tmp_path / "runs")
+    rows = {Path(line.split()[0]).name: line for line in said("runs", home).splitlines()[1:3]}
+    final = Run.open(tmp_path / "runs" / "ended").final().score
+    assert f" {final.nats:.4f} " in rows["ended"]
+    lowest = min(
+        nats
+        for line in Run.open(tmp_path / "runs" / "stopped").metrics()
+        if (nats := line.validation_loss) is not None
+    )
+    assert f" {lowest:.4f} * " in rows["stopped"]
+    assert source.name not in rows["ended"]  # it is the same text
+    other = replace(config, data=replace(config.data, validation=0.2))
+    play(new_run(tmp_path / "runs" / "third", other))
+    whole = replace(config, data=replace(config.data, validation=0))
+    play(new_run(tmp_path / "runs" / "unmeasured", whole))
+    rows = [line.split()[1:3] for line in said("runs", home).splitlines()[1:5]]
+    assert rows == [
+        [source.name, "lstm"],
+        [source.name, "lstm"],
+        [source.name, "(2)"],
+        ["lstm", "2"],
+    ]
+
+
+def test_a_loss_on_a_part_is_shown_with_its_margin(ended, tmp_path, capfd):
+    run = copied(ended[0], tmp_path / "run")
+    found = run.final()
+    score = Score(1.25, 2000, whole=39_000, margin=0.0125)
+    counted = replace_counted(found.counted, score=Score(1.5, 2000, 39_000, 0.01), whole=10**6)
+    run.write_final(Final(found.step, found.best, True, score, counted))
+    (row,) = (line for line in said("runs", str(run.path)).splitlines()[1:])
+    assert " 1.2500 ±0.0125 " in row
+    part = "±0.013 nats, on 2,000 of 39,000 characters"
+    assert part in said("runs", "show", str(run.path))
+    said("resume", str(run.path))
+    resumed = capfd.readouterr().out
+    assert part in resumed
+    assert "counts the last 351 characters of training text, has 1.500 nats" in resumed
 
 
 # ---- nothing held out, nothing evaluated

@@ -20,6 +20,7 @@ from charloom.analysis.inputs import HeldOut, Part, decode, shared_held_out
 from charloom.config import NgramConfig, SampleConfig
 from charloom.data.text import Text
 from charloom.data.token_file import map_text
+from charloom.data.tokenizer import Ids
 from charloom.data.unknown import check_known
 from charloom.data.vocabulary import Vocabulary
 from charloom.errors import CharloomError
@@ -221,9 +222,7 @@ def _score(
         try:
             lines = run.metrics() if isinstance(run, Run) else []
             model = open_model(run)
-            text = Text.from_string(held.content, held.name)
-            check_known(text, model.vocabulary, held.name)
-            ids = map_text(text, model.vocabulary)
+            ids = _ids(run, held, model)
             entries.append(
                 Entry(
                     name=name,
@@ -246,6 +245,18 @@ def _score(
         message = f"no run can score {held.name}: {unread[0].name}: {unread[0].why}"
         raise CharloomError(message, errors[0].code, **errors[0].facts)
     return entries, unread
+
+
+def _ids(run: Run | Path, held: HeldOut, model: LanguageModel) -> Ids:
+    """Return the text for a model to score; what a run held out as it was cut into tokens then."""
+    if isinstance(run, Run) and held.part is not None:
+        parts = run.parts()
+        ids = parts.validation if held.part == "validation" else parts.test
+        assert ids is not None
+        return ids
+    text = Text.from_string(held.content, held.name)
+    check_known(text, model.vocabulary, held.name)
+    return map_text(text, model.vocabulary)
 
 
 def _baselines(

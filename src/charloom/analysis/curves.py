@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
@@ -29,12 +29,12 @@ class Point:
     """
 
     step: int
-    characters: float | None
-    seconds: float | None
-    training: float | None
-    held_out: float | None
-    rate: float | None
-    gradient_norm: float | None
+    characters: float | None = None
+    seconds: float | None = None
+    training: float | None = None
+    held_out: float | None = None
+    rate: float | None = None
+    gradient_norm: float | None = None
 
 
 @dataclass(frozen=True)
@@ -62,9 +62,17 @@ class Curve:
 
     @property
     def best(self) -> Point | None:
-        """The point of the lowest validation loss; None if none was measured."""
+        """The point of the lowest validation loss; None if none was measured.
+
+        Of a run that has ended its loss is that of `final`, on all of the validation text.
+        """
         scored = [point for point in self.points if point.held_out is not None]
-        return min(scored, key=lambda point: point.held_out or 0.0, default=None)
+        best = min(scored, key=lambda point: point.held_out or 0.0, default=None)
+        if self.final is None or not self.final.held_out or math.isinf(self.final.score.nats):
+            return best
+        step = self.final.best
+        there = next((p for p in self.points if p.step == step), Point(step))
+        return replace(there, held_out=self.final.score.nats)
 
     @property
     def is_level(self) -> bool:

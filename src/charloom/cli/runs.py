@@ -1,12 +1,15 @@
 """`charloom runs`: what has been trained."""
 
+import hashlib
 from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
+import msgspec
 
 from charloom.cli.text import alphabet, echo_json, labelled, loss_words, sized, table
+from charloom.config import replace
 from charloom.errors import CharloomError
 from charloom.formatting import LN2, count, duration, listed, model_name, nats_and_bits, printable
 
@@ -18,9 +21,10 @@ HOME = "runs"  # the folder for a run that was given no --out
 LOSS_ROWS = 20  # of the table of losses, at most
 MAX_SAMPLE_BYTES = 2**24
 PROVISIONAL = (
-    "* the lowest loss during training, which may be of a part of the validation text: "
-    "`charloom resume RUN` ends that run and scores all"
+    "* the lowest on the way, which may be of a part of the validation text; `charloom resume RUN` "
+    "ends such a run and scores all"
 )
+SEVERAL_TEXTS = "validation losses compare only where the text is the same"
 
 
 class _ListByDefault(click.Group):
@@ -48,10 +52,7 @@ def list_(folder: str | None, as_json: bool) -> None:
     if as_json:
         echo_json(rows)
     elif rows:
-        header = ("run", "model", "steps", "validation nats", "bits", "last trained")
-        click.echo(table(header, [_line(row) for row in rows], left=2))
-        if any(_is_provisional(row) for row in rows):
-            click.echo(PROVISIONAL)
+        click.echo(_list(rows))
         for row in rows:
             if "error" in row:
                 click.echo(f"charloom: {row['error']}", err=True)
@@ -119,6 +120,7 @@ def _summary(run: "Run") -> dict[str, Any]:
     return {
         "run": str(run.path),
         "text": run.corpus.name,
+        "held_out": _held_out(run),
         "model": model_name(run.config.model),
         "preset": run.config.preset,
         "parameters": run.parameters,
@@ -132,13 +134,51 @@ def _summary(run: "Run") -> dict[str, Any]:
     }
 
 
-def _line(row: dict[str, Any]) -> tuple[str, ...]:
+def _list(rows: list[dict[str, Any]]) -> str:
+    """Return a table of runs; if they held out several texts, it says which, and so does a line."""
+    texts = _texts(rows)
+    several = len({*texts} - {""}) > 1
+
+    def line(run: str, text: str, *cells: str) -> tuple[str, ...]:
+        return (run, text, *cells) if several else (run, *cells)
+
+    header = line("run", "text", "model", "steps", "validation nats", "bits", "last trained")
+    lines = [line(row["run"], text, *_cells(row)) for row, text in zip(rows, texts, strict=True)]
+    notes = [PROVISIONAL] * any(map(_is_provisional, rows)) + [SEVERAL_TEXTS] * several
+    return "\n".join([table(header, lines, left=2 + several), *notes])
+
+
+def _texts(rows: list[dict[str, Any]]) -> list[str]:
+    """Return the text of each run that has a loss, with a number if another has its name, too."""
+    known: dict[str, list[str]] = {}
+    found = []
+    for row in rows:
+        name = printable(row["text"]) if row.get("validation") is not None else ""
+        if name:
+            same = known.setdefault(name, [])
+            same += [] if row["held_out"] in same else [row["held_out"]]
+            number = same.index(row["held_out"]) + 1
+            name = f"{name} ({number})" if number > 1 else name
+        found.append(name)
+    return found
+
+
+def _cells(row: dict[str, Any]) -> tuple[str, ...]:
+    """Return the cells of a run behind its name and its text."""
     if "error" in row:
-        return row["run"], row["code"], "", "", "", ""
-    both = _both(row["validation"])
+        return row["code"], "", "", "", ""
+    nats, bits = _both(row["validation"])
     if _is_provisional(row):
-        both = (f"{both[0]} *", both[1])
-    return row["run"], row["model"], f"{row['steps']:,}", *both, _when(row["last_trained"])
+        nats = f"{nats} *"
+    elif row["score"] is not None and row["score"].margin is not None:
+        nats = f"{nats} ±{row['score'].margin:.4f}"
+    return row["model"], f"{row['steps']:,}", nats, bits, _when(row["last_trained"])
+
+
+def _held_out(run: "Run") -> str:
+    """Return what tells apart texts on which losses do not compare: the whole, and its split."""
+    data = msgspec.json.encode(replace(run.config.data, sources=()))
+    return hashlib.sha256(run.corpus.sha256.encode() + data).hexdigest()[:16]
 
 
 def _is_provisional(row: dict[str, Any]) -> bool:
