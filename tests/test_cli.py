@@ -8,12 +8,15 @@ import shutil
 import signal
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
+import click
 import pytest
 from click.testing import CliRunner, Result
 
 from charloom import cli
+from charloom.cli.options import OutputFile
 from charloom.errors import Code
 from charloom.runs.run import Run
 from charloom.training import planning
@@ -522,3 +525,84 @@ def test_a_damaged_run_hides_no_other(place: Path, folder: Path) -> None:
     assert rows["runs/whole"]["steps"] == 30
     assert (rows["runs/text"]["code"], rows["runs/lost"]["code"]) == ("damaged", "not-found")
     assert charloom("runs", "show", "runs/whole").stdout.count("sample at step") == 1
+
+
+WRITERS = {  # an option that names a file: what it wants, a command, and how the file begins
+    ("plot", "--out"): ("matplotlib", "plot run --out {}", b"\x89png"),
+    ("report", "--out"): ("matplotlib", "report counts --out {}", b"<!doctype html>"),
+    ("export", "--out"): ("onnxruntime", "export run --onnx --out {}", b"\x08"),
+    ("study surprise", "--html"): ("jinja2", "study surprise run --html {}", b"<!doctype html>"),
+    ("study neurons", "--html"): ("jinja2", "study neurons run --html {}", b"<!doctype html>"),
+}
+RUN_FOLDERS = {("train", "--out")}
+
+
+def all_commands(group: click.Group, before: str = "") -> Iterator[tuple[str, click.Command]]:
+    with click.Context(group) as context:
+        for name in group.list_commands(context):
+            command = group.get_command(context, name)
+            assert command is not None
+            if isinstance(command, click.Group):
+                yield from all_commands(command, f"{before}{name} ")
+            else:
+                yield f"{before}{name}", command
+
+
+def test_every_option_that_names_a_file_to_write_is_of_one_kind() -> None:
+    options = [(name, p) for name, c in all_commands(cli.charloom) for p in c.params]
+    of_kind = {(name, p.opts[0]) for name, p in options if isinstance(p.type, OutputFile)}
+    assert of_kind == WRITERS.keys()
+    named = {(name, p.opts[0]) for name, p in options if {"--out", "--html"} & {*p.opts}}
+    assert named == WRITERS.keys() | RUN_FOLDERS
+
+
+@pytest.mark.parametrize("writer", WRITERS, ids=" ".join)
+def test_a_file_that_is_named_is_replaced_where_a_link_leads(
+    here: Path, tmp_path: Path, writer: tuple[str, str]
+) -> None:
+    library, command, head = WRITERS[writer]
+    pytest.importorskip(library)
+    (tmp_path / "kept").write_text("old")
+    link = tmp_path / "link.png"
+    link.symlink_to("kept")
+    charloom(*command.format(link).split())
+    assert (tmp_path / "kept").read_bytes().lower().startswith(head)
+    assert {path.name for path in tmp_path.iterdir()} == {"kept", "link.png"}
+    assert link.is_symlink()
+
+
+@pytest.mark.parametrize("writer", WRITERS, ids=" ".join)
+def test_what_cannot_be_written_is_refused_before_any_work(
+    folder: Path, writer: tuple[str, str]
+) -> None:
+    (folder / "pages").mkdir()
+    for place in ("pages", "missing/page.png"):
+        result = charloom(*WRITERS[writer][1].format(place).split(), status=2)
+        check(error_of(result), "unwritable", path=place)  # not that there is no run
+    assert {path.name for path in folder.iterdir()} == {"pages"}
+
+
+@pytest.mark.parametrize("writer", [*WRITERS][:3], ids=" ".join)
+def test_a_name_that_nobody_chose_is_a_free_one(
+    place: Path, folder: Path, writer: tuple[str, str]
+) -> None:
+    library, command, head = WRITERS[writer]
+    pytest.importorskip(library)
+    name, run, *rest = command.removesuffix(" --out {}").split()
+    for _ in range(2):
+        charloom(name, str(place / run), *rest)
+    first, second = sorted(folder.iterdir(), key=lambda path: len(path.name))
+    assert second.name == f"{first.stem}-2{first.suffix}"
+    assert all(path.read_bytes().lower().startswith(head) for path in (first, second))
+
+
+@pytest.mark.skipif(not Path("/proc/self/fd").is_dir(), reason="needs Linux's /proc/self/fd")
+@pytest.mark.parametrize("writer", [w for w in WRITERS if w[0] != "plot"], ids=" ".join)
+def test_standard_output_can_be_the_file(here: Path, writer: tuple[str, str]) -> None:
+    library, command, head = WRITERS[writer]
+    pytest.importorskip(library)
+    result = alone(*command.format("/dev/stdout").split())
+    assert result.returncode == 0, result.stderr
+    assert result.stdout.lower().startswith(head)
+    assert result.stdout.endswith(b"</html>") or writer[0] == "export"
+    assert b"/dev/stdout" not in result.stdout

@@ -1,9 +1,12 @@
 """Plain files, written through to the disk, and read without trusting what they are."""
 
+import errno
 import hashlib
+import itertools
 import os
 import stat
-from collections.abc import Iterable
+import sys
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import BinaryIO, TypeVar
 
@@ -12,6 +15,7 @@ import msgspec
 from charloom.errors import CharloomError
 
 LARGEST_JSON = 2**26  # bytes: it may name half a million files, or hold a vocabulary of tokens
+_MOST_LINKS = 40  # one after another, as the system follows
 
 Block = bytes | memoryview
 T = TypeVar("T")
@@ -147,12 +151,118 @@ def replace_file(path: Path, content: bytes) -> None:
     sync_folder(path.parent)
 
 
-def write_output(path: Path, content: bytes) -> None:
-    """Write what a user asked for, whole or not at all; raises CharloomError if it cannot."""
+def check_output(path: Path) -> None:
+    """Raise CharloomError if no file can be written there: before the work of making one."""
+    problem, cure = "", "name another file"
     try:
-        replace_file(path, content)
+        if _descriptor(path) is not None:
+            return
+        target = path.resolve()
+        if path.is_dir():
+            problem, cure = "it is a folder", "name a file in it"
+        elif path.is_block_device():
+            problem = "it is a disk"
+        elif not target.parent.is_dir():
+            problem, cure = f"there is no folder {target.parent}", "make it, or name another file"
+        elif not all(os.access(p, os.W_OK) for p in _written(path)):
+            problem = os.strerror(errno.EACCES)
+    except (OSError, RuntimeError, ValueError) as error:  # RuntimeError: links in a circle
+        problem = getattr(error, "strerror", None) or str(error)
+    if problem:
+        message = f"cannot write {path} ({problem}): {cure}"
+        raise CharloomError(message, "unwritable", path=str(path))
+
+
+def write_output(path: Path, content: bytes, free: bool = False) -> Path:
+    """Write what a user asked for, and return where; raises CharloomError if it cannot.
+
+    A file that exists is replaced, whole or not at all: that which a link leads to, with its
+    permissions. A pipe or a device is written to. With `free`, nobody has chosen the name: if it
+    is taken, name-2.ext, name-3.ext ... is written.
+    """
+    if not free:
+        _write_output(path, content)
+        return path
+    path = _claimed(path)
+    try:
+        _write_output(path, content)
+    except BaseException:
+        path.unlink(missing_ok=True)
+        raise
+    return path
+
+
+def _write_output(path: Path, content: bytes) -> None:
+    check_output(path)
+    try:
+        descriptor = _descriptor(path)
+        if descriptor is not None:
+            if sys.stdout is not None:
+                sys.stdout.flush()
+            with os.fdopen(os.dup(descriptor), "wb") as file:
+                file.write(content)
+        elif path.exists() and not path.is_file():
+            with os.fdopen(os.open(path, os.O_WRONLY), "wb") as file:  # a pipe waits for a reader
+                file.write(content)
+        else:
+            _replace_output(path.resolve(), content)
     except OSError as error:
         raise unwritable(path, error, "name another file") from None
+
+
+def _written(path: Path) -> Iterator[Path]:
+    """Yield what must be writable: what is there, and the folder of a file to be replaced."""
+    if path.exists():
+        yield path
+    if path.is_file() or not path.exists():
+        yield path.resolve().parent
+
+
+def is_stdout(path: Path) -> bool:
+    """Whether what is written to a path goes to standard output: /dev/stdout."""
+    return _descriptor(path) == 1
+
+
+def _claimed(path: Path) -> Path:
+    """Make an empty file that was not there, of the first name that is free."""
+    others = (path.with_stem(f"{path.stem}-{n}") for n in itertools.count(2))
+    for free in itertools.chain([path], others):
+        try:
+            free.touch(exist_ok=False)
+        except FileExistsError:
+            continue
+        except OSError as error:
+            raise unwritable(free, error, "name another file") from None
+        return free
+    raise AssertionError("there is no last name")
+
+
+def _replace_output(target: Path, content: bytes) -> None:
+    """Put a whole file in the place of one, which several processes may do at once."""
+    temporary = target.with_name(f".charloom-{os.getpid()}.new")
+    try:
+        temporary.unlink(missing_ok=True)
+        write_file(temporary, [content])
+        if target.exists():
+            temporary.chmod(stat.S_IMODE(target.stat().st_mode))
+        temporary.replace(target)
+        sync_folder(target.parent)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def _descriptor(path: Path) -> int | None:
+    """Return which open file of this process a path like /dev/stdout or /dev/fd/3 stands for."""
+    try:
+        for _ in range(_MOST_LINKS):
+            if path.parent.resolve() == Path(f"/proc/{os.getpid()}/fd"):
+                return int(path.name)
+            if not path.is_symlink():
+                return None
+            path = path.parent / path.readlink()
+    except (OSError, RuntimeError, ValueError):
+        pass
+    return None
 
 
 def sync_folder(folder: Path) -> None:

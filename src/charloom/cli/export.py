@@ -4,6 +4,7 @@ from pathlib import Path
 
 import click
 
+from charloom.cli.options import output
 from charloom.cli.text import labelled, sized
 from charloom.formatting import count
 
@@ -11,19 +12,21 @@ from charloom.formatting import count
 @click.command()
 @click.argument("run", metavar="RUN")
 @click.option("--onnx", is_flag=True, required=True, help="Write an ONNX file: the only format.")
-@click.option("--out", metavar="FILE", help="The file to write.  [the run's name, and .onnx]")
-@click.option("--force", is_flag=True, help="Replace a file that exists.")
-def export(run: str, onnx: bool, out: str | None, force: bool) -> None:
+@output("--out", "The file to write", "RUN.onnx")
+@click.option("--force", is_flag=True, hidden=True, expose_value=False)  # once needed to replace
+def export(run: str, onnx: bool, out: Path | None) -> None:
     """Export RUN for other programs, and check that they generate the same text.
 
     The model takes characters and a state, and returns log-probabilities and the next state. The
     file also holds the vocabulary, the settings, and a description of how to use it.
     """
+    from charloom.files import is_stdout
     from charloom.formats.onnx import export_onnx
     from charloom.runs.run import Run
 
     opened = Run.open(run)
-    done = export_onnx(opened, Path(out or f"{opened.path.resolve().name}.onnx"), force)
+    own = Path(f"{opened.path.resolve().name}.onnx")
+    done = export_onnx(opened, out or own, free=out is None)
     dtype = opened.config.dtype
     rounded = "" if dtype == "float32" else f", rounded from {dtype}"
     same, difference = done.comparison.characters, done.comparison.difference
@@ -33,4 +36,4 @@ def export(run: str, onnx: bool, out: str | None, force: bool) -> None:
         ("check", f"onnxruntime generates the same {same} characters as charloom;"),
         ("", f"its log-probabilities differ by {difference:.1e} nats at most"),
     ]
-    click.echo("\n".join(labelled(rows)))
+    click.echo("\n".join(labelled(rows)), err=is_stdout(done.path))

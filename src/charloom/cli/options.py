@@ -2,6 +2,7 @@
 
 import types
 from collections.abc import Callable, Collection
+from pathlib import Path
 from typing import Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
 
 import click
@@ -45,6 +46,26 @@ def _number_or(word: str, number: type[int] | type[float]) -> Callable[[str], fl
             raise click.BadParameter(f"{text!r} is neither {kind} nor the word {word}.") from None
 
     return read
+
+
+class OutputFile(click.ParamType):  # type: ignore[type-arg]
+    """A file that a command writes: refused at once if that cannot be done."""
+
+    name = "file"
+
+    def convert(self, value: Any, *_: Any) -> Path:
+        """Return its path; raises CharloomError."""
+        from charloom.files import check_output
+
+        path = Path(value)
+        check_output(path)
+        return path
+
+
+def output(name: str, text: str, default: str = "") -> Callable[[F], F]:
+    """Return a decorator for an option that names a file to write; `default` is a free name."""
+    shown = f"  [{default}]" if default else ""
+    return click.option(name, type=OutputFile(), help=f"{text}, replaced if it exists.{shown}")
 
 
 def option(heading: str, *names: str, **attributes: Any) -> Callable[[F], F]:

@@ -1,13 +1,13 @@
 """`charloom plot`: the learning curves of runs as a picture."""
 
-import itertools
 from pathlib import Path
 from typing import get_args
 
 import click
 
 from charloom.analysis.curves import Axis, Value
-from charloom.cli.text import echo_json
+from charloom.cli.options import output
+from charloom.cli.text import echo_json, echo_wrote
 
 AXES, VALUES = get_args(Axis), get_args(Value)
 
@@ -33,12 +33,7 @@ AXES, VALUES = get_args(Axis), get_args(Value)
 )
 @click.option("--log", is_flag=True, help="Make the --x axis logarithmic.")
 @click.option("--log-y", is_flag=True, help="Make the --y axes logarithmic.")
-@click.option(
-    "--out",
-    type=click.Path(path_type=Path),
-    metavar="FILE",
-    help="A .png or .svg file.  [curves.png]",
-)
+@output("--out", "A .png or .svg file", "curves.png")
 @click.option("--json", "as_json", is_flag=True, help="Print the rows as one JSON document.")
 def plot(
     runs: tuple[str, ...],
@@ -66,15 +61,7 @@ def plot(
         fields = ("model", "text", "best", "points", "samples", "setbacks")
         echo_json([{"run": c.name} | {name: getattr(c, name) for name in fields} for c in curves])
     if out is not None or not as_json:
-        path = out or free_file("curves.png")
         look = Look(axis, tuple(dict.fromkeys(values)), log, log_y, samples=values[0] == "loss")
-        write_plot(path, curves, look)
+        path = write_plot(out or Path("curves.png"), curves, look, free=out is None)
         if not as_json:
-            click.echo(f"wrote {path}")
-
-
-def free_file(name: str) -> Path:
-    """Return the first of name.ext, name-2.ext, ... that does not exist."""
-    path = Path(name)
-    others = (path.with_stem(f"{path.stem}-{n}") for n in itertools.count(2))
-    return next(path for path in itertools.chain([path], others) if not path.exists())
+            echo_wrote(path)

@@ -4,15 +4,13 @@ from pathlib import Path
 
 import click
 
-from charloom.cli.plot import free_file
-from charloom.cli.text import echo_json, progress
+from charloom.cli.options import output
+from charloom.cli.text import echo_json, echo_wrote, progress
 
 
 @click.command()
 @click.argument("runs", nargs=-1, required=True, metavar="RUN...")
-@click.option(
-    "--out", type=click.Path(path_type=Path), metavar="FILE", help="The page.  [report.html]"
-)
+@output("--out", "The page", "report.html")
 @click.option("--text", metavar="FILE", help="Compare on this text, not on what was held out.")
 @click.option("--json", "as_json", is_flag=True, help="Print its content as one JSON document.")
 def report(runs: tuple[str, ...], out: Path | None, text: str | None, as_json: bool) -> None:
@@ -36,7 +34,6 @@ def report(runs: tuple[str, ...], out: Path | None, text: str | None, as_json: b
     if as_json:
         echo_json(document(found))
     if page is not None:
-        path = out or free_file("report.html")
-        write_output(path, page.encode())
+        path = write_output(out or Path("report.html"), page.encode(), free=out is None)
         if not as_json:
-            click.echo(f"wrote {path}")
+            echo_wrote(path)

@@ -6,6 +6,7 @@ import sys
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from io import StringIO
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -13,6 +14,7 @@ import msgspec
 
 from charloom.config import NetworkConfig, NgramConfig, PretrainedConfig
 from charloom.data.tokenizer import Tokenizer
+from charloom.files import is_stdout
 from charloom.formatting import count, model_name, nats_and_bits, printable
 from charloom.progress import Tell
 
@@ -31,6 +33,11 @@ def is_plain() -> bool:
 def echo_json(document: Any) -> None:
     """Print one JSON document; a number that JSON does not have becomes null."""
     click.echo(msgspec.json.format(msgspec.json.encode(document), indent=2))
+
+
+def echo_wrote(path: Path) -> None:
+    """Say which file was written, beside it if it is standard output."""
+    click.echo(f"wrote {path}", err=is_stdout(path))
 
 
 def score_fields(score: "Score") -> dict[str, float]:

@@ -39,9 +39,9 @@ def reading(run: "Run | None", name: str | None, length: int | None) -> "Excerpt
     return found
 
 
-def write_page(path: str, template: str, title: str, view: dict[str, Any]) -> None:
+def write_page(path: Path, template: str, title: str, view: dict[str, Any]) -> None:
     """Write a page that is one view."""
     from charloom.files import write_output
     from charloom.report.pages import page
 
-    write_output(Path(path), page(template, title=title, view=view).encode())
+    write_output(path, page(template, title=title, view=view).encode())

@@ -1,12 +1,14 @@
 """`charloom study neurons`: cells that respond to features of a text, and where they do."""
 
 from collections.abc import Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
+from charloom.cli.options import output
 from charloom.cli.study import reading, write_page
-from charloom.cli.text import echo_json, echo_styled, is_plain, labelled, table
+from charloom.cli.text import echo_json, echo_styled, echo_wrote, is_plain, labelled, table
 from charloom.formatting import count, model_name, percent, printable
 
 if TYPE_CHECKING:
@@ -20,7 +22,7 @@ COLD = (189, 153, 117, 75)
 @click.command()
 @click.argument("run", metavar="RUN")
 @click.argument("text", required=False, metavar="[TEXT]")
-@click.option("--html", metavar="FILE", help="Write a page with the text as each cell sees it.")
+@output("--html", "Write a page with the text as each cell sees it")
 @click.option(
     "--length", type=click.IntRange(2), metavar="N", help="Read N characters, not 100,000."
 )
@@ -29,7 +31,7 @@ COLD = (189, 153, 117, 75)
 )
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON document.")
 def neurons(
-    run: str, text: str | None, html: str | None, length: int | None, top: int, as_json: bool
+    run: str, text: str | None, html: Path | None, length: int | None, top: int, as_json: bool
 ) -> None:
     """Find cells of RUN, a recurrent network, that respond to features of TEXT.
 
@@ -45,6 +47,7 @@ def neurons(
     from charloom.analysis.activations import not_recurrent
     from charloom.analysis.inputs import check_readable
     from charloom.analysis.neurons import neurons as study
+    from charloom.files import is_stdout
     from charloom.runs.open import open_run
 
     model = open_run(run)
@@ -58,6 +61,8 @@ def neurons(
 
         title, view = f"Cells of {run} and what they respond to", neurons_view(read.label, found)
         write_page(html, "neurons.html", title, view)
+        if is_stdout(html):
+            return
     if as_json:
         echo_json(_document(run, read.label, found))
         return
@@ -65,7 +70,8 @@ def neurons(
     click.echo("\n".join(labelled(about)) + "\n")
     _show(found)
     if html is not None:
-        click.echo(f"\nwrote {html}")
+        click.echo()
+        echo_wrote(html)
 
 
 def _document(run: str, label: str, found: "Neurons") -> dict[str, Any]:

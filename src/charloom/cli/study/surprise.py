@@ -5,8 +5,9 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from charloom.cli.options import output
 from charloom.cli.study import reading, write_page
-from charloom.cli.text import echo_json, echo_styled, is_plain, score_fields, table
+from charloom.cli.text import echo_json, echo_styled, echo_wrote, is_plain, score_fields, table
 from charloom.formatting import LN2, nats_and_bits, printable
 
 if TYPE_CHECKING:
@@ -43,9 +44,7 @@ Levels = Sequence[tuple[float, str]]
 @click.argument("run", metavar="RUN")
 @click.argument("text", required=False, metavar="[TEXT]")
 @click.option("--against", metavar="RUN", help="Compare with another run on the same text.")
-@click.option(
-    "--html", metavar="FILE", help="Write a page where pointing at a character shows predictions."
-)
+@output("--html", "Write a page where pointing at a character shows predictions")
 @click.option("--length", type=click.IntRange(2), metavar="N", help="Read only N characters.")
 @click.option(
     "--top",
@@ -68,6 +67,7 @@ def surprise(run: str, text: str | None, as_json: bool, **options: Any) -> None:
     from charloom.analysis.inputs import check_readable, may_have_trained_on
     from charloom.analysis.surprise import difference
     from charloom.analysis.surprise import surprise as study
+    from charloom.files import is_stdout
     from charloom.runs.open import open_model, open_run
 
     names = [name for name in (run, options["against"]) if name is not None]
@@ -87,6 +87,8 @@ def surprise(run: str, text: str | None, as_json: bool, **options: Any) -> None:
 
         title, view = f"Surprise: {' and '.join(names)}", surprise_view(read.label, named, against)
         write_page(options["html"], "surprise.html", title, view)
+        if is_stdout(options["html"]):
+            return
     if as_json:
         echo_json(_document(named, read.label, against))
         return
@@ -96,7 +98,8 @@ def surprise(run: str, text: str | None, as_json: bool, **options: Any) -> None:
     else:
         _show_difference(named, against)
     if options["html"] is not None:
-        click.echo(f"\nwrote {options['html']}")
+        click.echo()
+        echo_wrote(options["html"])
 
 
 def _document(

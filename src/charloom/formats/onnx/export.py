@@ -6,7 +6,7 @@ from typing import NamedTuple
 from charloom.config import NgramConfig, PretrainedConfig
 from charloom.data.vocabulary import Vocabulary
 from charloom.errors import CharloomError, needs_extra
-from charloom.files import write_output
+from charloom.files import check_output, write_output
 from charloom.formats.onnx.comparison import TOLERANCE, Comparison, compare
 from charloom.models.engines import create_model
 from charloom.models.weights import parameter_count
@@ -30,16 +30,17 @@ class Exported(NamedTuple):
     comparison: Comparison
 
 
-def export_onnx(run: Run, path: Path, replace: bool = False) -> Exported:
+def export_onnx(run: Run, path: Path, free: bool = False) -> Exported:
     """Write the best checkpoint of a run as an ONNX file that documents its inputs and outputs.
+
+    It is written as `write_output` says.
 
     Raises CharloomError if that is not possible; DifferenceError, writing nothing, if
     onnxruntime predicts or generates something else with the file than charloom with the run.
     """
     parameters = _exportable(run)
-    if path.is_dir() or (path.exists() and not replace):
-        message = f"{path} already exists: choose another --out, or --force to replace it"
-        raise CharloomError(message, "taken", path=str(path))
+    if not free:
+        check_output(path)
     with needs_extra("onnx", "an ONNX file"):
         import onnx  # noqa: F401
         import onnxruntime  # noqa: F401
@@ -62,7 +63,7 @@ def export_onnx(run: Run, path: Path, replace: bool = False) -> Exported:
             characters=found.characters,
             difference=found.difference,
         )
-    write_output(path, content)
+    path = write_output(path, content, free)
     return Exported(path, len(content), parameters, found)
 
 

@@ -33,15 +33,18 @@ _VARIABLES = {
 _SVG, _XLINK = "{http://www.w3.org/2000/svg}", "{http://www.w3.org/1999/xlink}"
 
 
-def write_plot(path: Path, curves: Sequence[Curve], look: Look) -> None:
-    """Plot curves into a file, PNG or SVG by its suffix; raises CharloomError."""
+def write_plot(path: Path, curves: Sequence[Curve], look: Look, free: bool = False) -> Path:
+    """Plot curves into a file, PNG or SVG by its suffix, as `write_output` writes it.
+
+    Raises CharloomError.
+    """
     kind = path.suffix.lower()
     if kind not in (".png", ".svg"):
         message = f"{path} is neither .png nor .svg: choose one of these suffixes"
         raise CharloomError(message, "unsupported", path=str(path))
     content = _rendered(draw(curves, look), kind[1:], look.palette)
     mark = b"<!-- generator: charloom -->\n"  # so that nobody learns it as a text: data/utf8.py
-    write_output(path, content.replace(b"<svg ", mark + b"<svg ", 1))
+    return write_output(path, content.replace(b"<svg ", mark + b"<svg ", 1), free)
 
 
 def inline_svg(curves: Sequence[Curve], look: Look, name: str, label: str) -> str:
