@@ -10,6 +10,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import click
 import pytest
@@ -159,6 +160,55 @@ def test_training_for_some_minutes_says_what_was_chosen(
     before = fingerprint(here / "timed")
     charloom("resume", "timed")
     assert fingerprint(here / "timed") == before  # it is complete
+
+
+@pytest.mark.parametrize("kind", [KeyboardInterrupt, SystemExit])
+def test_an_interruption_before_training_is_not_silent(
+    here: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capfd: pytest.CaptureFixture[str],
+    kind: type[BaseException],
+) -> None:
+    def interrupted(*rest: Any) -> None:
+        rest[-1]("measuring")
+        raise kind(130)
+
+    monkeypatch.setattr(planning, "plan", interrupted)
+    charloom("train", "novel.txt", "--out", "stopped", status=130)
+    *_, measuring, last = capfd.readouterr().out.splitlines()
+    assert measuring == "measuring ..."
+    assert last
+    assert not Path("stopped").exists()
+
+
+@pytest.mark.parametrize(
+    ("library", "arguments"),
+    [
+        ("jinja2", "report nowhere"),
+        ("matplotlib", "report nowhere"),
+        ("matplotlib", "plot nowhere"),
+        ("jinja2", "study surprise nowhere --html page.html"),
+        ("jinja2", "study neurons nowhere --html page.html"),
+        ("yake", "study keywords nowhere --yake"),
+        ("tensorboardX", "train nowhere --tensorboard"),
+        ("torch", "train nowhere --model transformer"),
+        ("torch", "train nowhere --accumulate 2"),
+    ],
+)
+def test_a_missing_extra_is_told_before_anything_is_read(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, library: str, arguments: str
+) -> None:
+    monkeypatch.setitem(sys.modules, library, None)
+    result = CliRunner().invoke(cli.charloom, arguments.split())
+    check(error_of(result), "missing-library", library=library)
+
+
+@pytest.mark.parametrize("command", ["report", "plot"])
+def test_json_needs_no_extra(folder: Path, monkeypatch: pytest.MonkeyPatch, command: str) -> None:
+    for library in ("jinja2", "matplotlib"):
+        monkeypatch.setitem(sys.modules, library, None)
+    result = CliRunner().invoke(cli.charloom, [command, "nowhere", "--json"])
+    check(error_of(result), "not-found")
 
 
 @pytest.mark.parametrize(

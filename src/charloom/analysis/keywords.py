@@ -197,9 +197,16 @@ def _collocations(
     return [(p, key[p]) for p in sorted(found, key=lambda p: (-key[p], p))[:MAX_KEYWORDS]]
 
 
-def _by_yake(source: str) -> list[tuple[tuple[str, ...], float]]:
+def check_yake() -> None:
+    """Raise CharloomError if yake is not installed."""
     with needs_extra("analysis", "--yake"):
-        from yake import KeywordExtractor
+        import yake  # noqa: F401
+
+
+def _by_yake(source: str) -> list[tuple[tuple[str, ...], float]]:
+    check_yake()
+    from yake import KeywordExtractor
+
     extractor = KeywordExtractor(lan="en", n=LONGEST_PHRASE, top=3 * MAX_KEYWORDS)
     found = ((tuple(words(phrase)), score) for phrase, score in extractor.extract_keywords(source))
     return [(p, score) for p, score in found if 1 < len(p) <= LONGEST_PHRASE][:MAX_KEYWORDS]

@@ -52,9 +52,11 @@ def plot(
     """
     from charloom.analysis.curves import curve, names
     from charloom.report.plots.images import write_plot
-    from charloom.report.plots.style import Look
+    from charloom.report.plots.style import Look, check
     from charloom.runs.run import Run
 
+    if out is not None or not as_json:
+        check()
     opened = [Run.open(path) for path in dict.fromkeys(runs)]
     curves = [curve(run, name) for run, name in zip(opened, names(opened), strict=True)]
     if as_json:

@@ -23,10 +23,12 @@ def report(runs: tuple[str, ...], out: Path | None, text: str | None, as_json: b
     """
     from charloom.data.text import read_text
     from charloom.files import write_output
-    from charloom.report import gather, report_page
+    from charloom.report import check_report, gather, report_page
     from charloom.report.contents import document
     from charloom.runs.run import Run
 
+    if out is not None or not as_json:
+        check_report()
     opened = [Run.open(path) for path in dict.fromkeys(runs)]
     with progress() as (_, tell):
         found = gather(opened, None if text is None else read_text([text], tell), tell)

@@ -31,8 +31,10 @@ class View(ABC):
         return self
 
     def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
-        """Wait for the reader, except after a second Ctrl-C."""
-        if kind is not KeyboardInterrupt:
+        """Wait for the reader, except after a second Ctrl-C; say so if training did not begin."""
+        if self.started is None and kind in (KeyboardInterrupt, SystemExit):
+            self.reader.write("Stopped before training began.\n")
+        if self.started is None or kind is not KeyboardInterrupt:
             self.reader.wait()
 
     @abstractmethod

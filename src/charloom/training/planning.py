@@ -19,7 +19,7 @@ from charloom.data.utf8 import Reading
 from charloom.data.vocabulary import Vocabulary, describe
 from charloom.errors import CharloomError
 from charloom.formatting import listed
-from charloom.models.engines import load_torchnet
+from charloom.models.engines import has_torch, load_torchnet, pick_engine
 from charloom.progress import Tell, say_nothing
 from charloom.runs.run import Run, check_free
 from charloom.training.recipe import FEWEST_STEPS, Choice, Reasons, Size, choose, shown_epochs
@@ -71,6 +71,7 @@ def prepare(
     """
     began = perf_counter() if began is None else began
     config = configure(sources, given)
+    _check_engine(config)
     if out is not None:
         check_free(Path(out))
     if text is None:
@@ -86,6 +87,14 @@ def prepare(
     run = _create(config, text, out, tell)
     run.dataset(tell)
     return Prepared(run, reasons, began)
+
+
+def _check_engine(config: RunConfig) -> None:
+    """Raise CharloomError if the engine cannot train the model, or is not installed."""
+    if isinstance(config.model, NgramConfig):
+        return
+    if pick_engine(config.engine, config.model, config.train) == "torch" and not has_torch():
+        load_torchnet()  # raises
 
 
 def _create(config: RunConfig, text: Text, out: str | Path | None, tell: Tell) -> Run:

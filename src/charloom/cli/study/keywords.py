@@ -44,10 +44,13 @@ def keywords(
     in the source.
     """
     from charloom.analysis.inputs import candidate
+    from charloom.analysis.keywords import check_yake
     from charloom.analysis.keywords import keywords as study
     from charloom.analysis.word_counts import frequencies
     from charloom.data.text import read_text
 
+    if yake:
+        check_yake()
     text = candidate(name, **options)
     general = None if against is None else read_text([against])
     counts = None if general is None else frequencies(general.content, general.name)

@@ -48,8 +48,11 @@ def neurons(
     from charloom.analysis.inputs import check_readable
     from charloom.analysis.neurons import neurons as study
     from charloom.files import is_stdout
+    from charloom.report.pages import check
     from charloom.runs.open import open_run
 
+    if html is not None:
+        check()
     model = open_run(run)
     if model is None:
         raise not_recurrent()

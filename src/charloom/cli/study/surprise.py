@@ -68,8 +68,11 @@ def surprise(run: str, text: str | None, as_json: bool, **options: Any) -> None:
     from charloom.analysis.surprise import difference
     from charloom.analysis.surprise import surprise as study
     from charloom.files import is_stdout
+    from charloom.report.pages import check
     from charloom.runs.open import open_model, open_run
 
+    if options["html"] is not None:
+        check()
     names = [name for name in (run, options["against"]) if name is not None]
     runs = [open_run(name) for name in names]
     read = reading(runs[0], text, options["length"] or (HELD_OUT_LENGTH if text is None else None))

@@ -13,6 +13,12 @@ if TYPE_CHECKING:
     from jinja2 import Environment
 
 
+def check() -> None:
+    """Raise CharloomError if jinja2 is not installed: before the work that a page takes."""
+    with needs_extra("report", "a page"):
+        import jinja2  # noqa: F401
+
+
 def page(template: str, **data: Any) -> str:
     """Render templates/`template`; raises CharloomError if jinja2 is not installed."""
     return environment().get_template(template).render(data)
@@ -20,8 +26,9 @@ def page(template: str, **data: Any) -> str:
 
 def environment() -> "Environment":
     """Return jinja2 with charloom's templates and filters; raises as `page` does."""
-    with needs_extra("report", "a page"):
-        from jinja2 import Environment, PackageLoader, StrictUndefined
+    check()
+    from jinja2 import Environment, PackageLoader, StrictUndefined
+
     found = Environment(
         loader=PackageLoader("charloom.report.pages"),
         autoescape=True,

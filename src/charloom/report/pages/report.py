@@ -14,18 +14,26 @@ from charloom.analysis.surprise import difference
 from charloom.formatting import LN2, count, duration, short_number
 from charloom.progress import Tell, say_nothing
 from charloom.report.contents import Report, Subject
+from charloom.report.pages import check as check_page
 from charloom.report.pages import page
 from charloom.report.pages.neurons import neurons_view
 from charloom.report.pages.surprise import surprise_view
 from charloom.report.plots.figure import has_curve
 from charloom.report.plots.images import inline_svg
 from charloom.report.plots.style import LIGHT, Look
+from charloom.report.plots.style import check as check_plot
 
 WIDE, NARROW = (9.0, 4.0), (3.9, 3.2)  # inches: the figures of a page, and those of a phone
 
 
+def check_report() -> None:
+    """Raise CharloomError if jinja2 or matplotlib is not installed."""
+    check_page()
+    check_plot()
+
+
 def report_page(report: Report, tell: Tell = say_nothing) -> str:
-    """Return the page; raises CharloomError if jinja2 or matplotlib is not installed."""
+    """Return the page; raises CharloomError as `check_report` does."""
     subjects = report.subjects
     colours = [f"var(--series-{k % len(LIGHT.series)})" for k in range(len(subjects))]
     tell("plotting the curves")

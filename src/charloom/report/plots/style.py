@@ -44,11 +44,18 @@ class Look:
     title: bool = True
 
 
+def check() -> None:
+    """Raise CharloomError if matplotlib is not installed: before the work that a plot takes."""
+    with needs_extra("report", "a plot"):
+        import matplotlib  # noqa: F401
+
+
 @contextmanager
 def plain_style(palette: Palette) -> Iterator[None]:
     """Set matplotlib's style for a while; raises CharloomError if it is not installed."""
-    with needs_extra("report", "a plot"):
-        import matplotlib
+    check()
+    import matplotlib
+
     style: Any = {
         "font.size": 9,
         "text.parse_math": False,  # a $ in a name or a sample is a $
