@@ -88,6 +88,12 @@ def test_a_small_text_gets_no_large_model_however_long_the_time() -> None:
     assert small.config.train.batch * small.config.train.length < 500
 
 
+def test_one_sequence_of_one_character_is_said_so() -> None:
+    tiny = choose(BASE, (), Size(3, 2, 3), 60)
+    assert (tiny.config.train.batch, tiny.config.train.length) == (1, 1)
+    assert dict(tiny.reasons)["batch"] == "1 sequence of 1 character in each step"
+
+
 @pytest.mark.parametrize(("epochs", "share"), [(0.1, 0.0), *DROPOUT, (10_000, DROPOUT[-1][1])])
 def test_dropout_is_that_of_the_table(epochs: float, share: float) -> None:
     assert dropout(epochs) == share

@@ -106,9 +106,9 @@ def _plan(sources: Sequence[str], minutes: float, write: "Tell", tell: "Tell") -
     if "transformer" not in series.kinds:
         write("no transformer: it needs PyTorch, pip install 'charloom[torch]'")
     write(
-        f"training a model of each kind on {series.text.name}, {minutes:g} minutes for each "
-        f"network:\nabout {duration(60 * minutes * (len(series.kinds) - 1))} in all, in "
-        f"{series.home}\n"
+        f"training a model of each kind on {series.text.name}, {minutes:g} minute"
+        f"{'' if minutes == 1 else 's'} for each network:\n"
+        f"about {duration(60 * minutes * (len(series.kinds) - 1))} in all, in {series.home}\n"
     )
     return series
 

@@ -29,7 +29,7 @@ from charloom.data.utf8 import Reading
 from charloom.data.vocabulary import describe
 from charloom.errors import CharloomError, Code
 from charloom.files import damaged, plain_size
-from charloom.formatting import listed
+from charloom.formatting import count, listed
 from charloom.progress import Tell, say_nothing
 
 
@@ -149,7 +149,7 @@ class Dataset:
     def _difference(self, text: Text) -> str:
         """Say how a text differs from the one that was learned."""
         then, now = self._corpus.characters, text.characters
-        change = f"{now:,} characters, not {then:,}"
+        change = f"{count(now, 'character')}, not {then:,}"
         if now == then:
             change = f"the same number of characters ({now:,}), but others"
         return (

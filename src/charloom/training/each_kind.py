@@ -8,6 +8,7 @@ from charloom.data.split import arrange, split_text, usual_split
 from charloom.data.text import Text, read_text
 from charloom.errors import CharloomError
 from charloom.files import unwritable
+from charloom.formatting import count
 from charloom.models.engines import has_torch
 from charloom.progress import Tell, say_nothing
 from charloom.training.events import Event, Finished
@@ -47,8 +48,8 @@ def plan_each_kind(sources: Sequence[str], minutes: float, tell: Tell = say_noth
     text = arrange(text, data, tell)
     if split_text(text.characters, data, 1, text.layout).validation is None:
         message = (
-            f"{text.name} has {text.characters:,} characters, too few for a validation part: "
-            "give more"
+            f"{text.name} has {count(text.characters, 'character')}, too few for a validation "
+            "part: give more"
         )
         raise CharloomError(message, "no-text", found=text.characters)
     kinds = KINDS + (WITH_TORCH if has_torch() else ())

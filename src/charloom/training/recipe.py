@@ -17,6 +17,7 @@ from charloom.config import (
     TransformerConfig,
     replace,
 )
+from charloom.formatting import count
 from charloom.models.weights import parameter_count
 from charloom.presets import preset
 
@@ -231,7 +232,8 @@ def _reasons(
             why = f"{epochs} are too few to memorise the text"
         yield "drop", f"dropout {train.dropout:g}: {why}"
     if not {"batch", "length"} & {*given}:
-        yield "batch", f"{train.batch} sequences of {train.length} characters in each step"
+        rows, length = count(train.batch, "sequence"), count(train.length, "character")
+        yield "batch", f"{rows} of {length} in each step"
     if not {"learning_rate", "schedule"} & {*given}:
         end = f"{train.final_rate:g} of that" if train.final_rate else "0"
         yield "rate", f"learning rate {train.learning_rate:g} at most, falling to {end} by a cosine"
