@@ -178,7 +178,7 @@ def test_a_sample_that_cannot_go_on_says_so(run):
     assert done.stdout == prompt + "\n"
     assert re.findall(r"\d+", done.stderr) == ["12", "0", "1"]
     done = call(*arguments, "--count", 2)
-    assert re.findall(r"\d+", done.stderr) == ["12", "0", "2"]
+    assert re.findall(r"\d+", done.stderr)[-3:] == ["12", "0", "2"]
     assert document(*arguments)["max_copy"] == {"characters": 12, "redrawn": 0, "ended": 1}
 
 

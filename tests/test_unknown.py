@@ -71,3 +71,9 @@ def test_characters_are_left_out_of_files_that_are_joined(tmp_path: Path) -> Non
 
     joined = read_text([str(tmp_path)])
     assert LETTERS.decode(map_text(joined, LETTERS, leave_out="é")) == without(joined.content, "é")
+
+
+def test_half_a_character_is_an_unknown_one() -> None:
+    with refused("unknown-character", character="\udcff", position=2) as caught:
+        check_known(text("ab\udcff"), LETTERS, "odd.txt")
+    assert str(caught.value).isprintable()

@@ -193,7 +193,7 @@ class _Scan:
         join = "" if last == "\n" else "\n"
         for piece, offset in part.pieces(found):
             text, join, last = join + piece, "", piece[-1]
-            digest.update(text.encode())
+            digest.update(text.encode("utf-8", "surrogatepass"))  # a prompt may have any bytes
             alphabet |= _different(text)
             characters += len(text)
             self._meter.move(self._bytes + offset)

@@ -80,7 +80,8 @@ def check_known(
         return found
     option = " with --unknown skip" if unknown else ""
     cure = f"leave them out{option}, or train on text that has them"
-    message = f"{name}, line {found.line:,}: {found}; {cure}"
+    where = f"the first is character {found.position + 1:,} of it, in line {found.line:,}"
+    message = f"{name}: {found}; {where}: {cure}"
     facts = {"character": found.character, "position": found.position, "line": found.line}
     raise CharloomError(message, "unknown-character", **facts, counts=found.counts)
 
