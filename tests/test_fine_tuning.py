@@ -324,7 +324,7 @@ def test_settings_that_contradict_the_model_are_refused(home):
     with refused("bad-array", name="transformer.wte.weight", needed=(V, 31)):
         create_learner(replace(model, shapes=shapes), TRAIN, V)
     with refused("bad-array", missing=["a"]):
-        create_learner(replace(model, shapes={"a": (1,)}), TRAIN, V)
+        create_learner(replace(model, shapes=model.shapes | {"a": (1,)}), TRAIN, V)
     architecture = model.architecture | {"model_type": "no"}
     with refused("unreadable"):
         create_learner(replace(model, architecture=architecture), TRAIN, V)

@@ -1,4 +1,5 @@
 import json
+import tracemalloc
 
 import numpy as np
 import pytest
@@ -276,3 +277,59 @@ def test_a_cut_is_found_among_the_ids_of_the_parts(kind, monkeypatch):
     assert [alphabet.decode(part) for part in np.split(ids, cuts)] == [*parts]
     for part, text in zip(np.split(ids, cuts), parts, strict=True):
         np.testing.assert_array_equal(part, alphabet.whole(text))
+
+
+def changed(name, value):
+    return lambda known: known.update({name: value})
+
+
+def of_another_id(place):
+    def change(known):
+        known["model"]["vocab"][END] = place
+        known["added_tokens"][0]["id"] = place
+
+    return change
+
+
+def replacing(pattern, content, times):
+    part = {"type": "Replace", "pattern": pattern, "content": content}
+    nested = {"type": "Sequence", "normalizers": [part] * (times // 2)}
+    return {"type": "Sequence", "normalizers": [nested, nested]}
+
+
+PADDING = {
+    "strategy": {"Fixed": 2**20},  # which would be taken: no more is asked for here
+    "direction": "Right",
+    "pad_to_multiple_of": None,
+    "pad_id": 0,
+    "pad_type_id": 0,
+    "pad_token": END,
+}
+CUTTING = {"direction": "Right", "max_length": 5, "strategy": "LongestFirst", "stride": 0}
+HOSTILE = {
+    "an id in the millions": of_another_id(2**22),
+    "filling up": changed("padding", PADDING),
+    "cutting": changed("truncation", CUTTING),
+    "doubling": changed("normalizer", replacing({"String": "a"}, "aa", 10)),
+    "doubling between": changed("normalizer", replacing({"Regex": "b?"}, "x", 10)),
+    "a beginning of many": changed("post_processor", subwords._beginning(0, END)),
+}
+
+
+@pytest.mark.parametrize("name", HOSTILE)
+def test_a_tokenizer_that_takes_memory_without_end_is_refused(name):
+    known = json.loads(byte_level().to_str())
+    HOSTILE[name](known)
+    if name == "a beginning of many":
+        known["post_processor"]["single"][:1] *= 2
+    tracemalloc.start()
+    with refused("damaged"):
+        Subwords.from_json(json.dumps(known))
+    assert tracemalloc.get_traced_memory()[1] < 2**22
+    tracemalloc.stop()
+
+
+def test_a_normalizer_may_replace_what_models_replace():
+    known = json.loads(byte_level().to_str())
+    known["normalizer"] = replacing({"String": "``"}, '"', 40)
+    assert Subwords.from_json(json.dumps(known)).decode(GPT2.encode("league")) == "league"

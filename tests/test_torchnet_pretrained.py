@@ -15,11 +15,14 @@ transformers = pytest.importorskip("transformers")
 from safetensors.torch import load_file, save_file  # noqa: E402
 
 from charloom.analysis.surprise import surprise  # noqa: E402
-from charloom.config import SampleConfig  # noqa: E402
+from charloom.config import SampleConfig, replace  # noqa: E402
 from charloom.evaluation import evaluate  # noqa: E402
 from charloom.generation.sampling import generate, generate_many  # noqa: E402
-from charloom.models.torchnet import config_of, folders  # noqa: E402
-from charloom.models.torchnet.pretrained import PretrainedModel  # noqa: E402
+from charloom.models.torchnet import config_of, folders, pretrained  # noqa: E402
+from charloom.models.torchnet.pretrained import (  # noqa: E402
+    PretrainedModel,
+    PretrainedNetwork,
+)
 from charloom.runs.open import open_model  # noqa: E402
 from expect import refused  # noqa: E402
 from pretrained_folders import (  # noqa: E402
@@ -279,7 +282,10 @@ def test_without_a_first_token_the_first_of_the_text_is_not_scored(gpt2, tmp_pat
     (folder / "config.json").write_text(json.dumps(config))
     model = open_model(folder)
     ids = model.vocabulary.whole(TEXT)
-    assert evaluate(model, ids).characters == len(TEXT) - model.vocabulary.lengths[ids[0]]
+    log_p, _ = model.log_probs(ids[None, :-1], model.start(1))
+    total = -np.take_along_axis(log_p[0].astype(float), ids[1:, None].astype(int), 1).sum()
+    predicted = len(TEXT) - model.vocabulary.lengths[ids[0]]
+    assert evaluate(model, ids).nats == pytest.approx(total / predicted, rel=1e-6)
 
 
 def test_a_sample_has_as_many_characters_as_are_asked_for(either):
@@ -453,3 +459,125 @@ def test_a_model_that_looks_ahead_is_refused(gpt2, tmp_path):
     model.save_pretrained(tmp_path)
     with refused("unsupported", path=tmp_path):
         open_model(tmp_path)
+
+
+@pytest.fixture
+def copied(gpt2, tmp_path):
+    """Return a folder to harm, and its config.json."""
+    shutil.copytree(gpt2[0], tmp_path / "model")
+    return tmp_path / "model", json.loads((tmp_path / "model" / "config.json").read_text())
+
+
+def taken(*_, **__):
+    raise AssertionError("memory is taken for a model")
+
+
+@pytest.fixture
+def nothing_is_read(monkeypatch):
+    monkeypatch.setattr(transformers.AutoModelForCausalLM, "from_pretrained", taken)
+    monkeypatch.setattr(pretrained, "_new_model", taken)
+
+
+SIZED = [  # of some megabytes, if they were taken
+    {"n_embd": 256},
+    {"n_layer": 100},
+    {"vocab_size": 40_000},
+    {"n_positions": 40_000},
+    {"n_inner": 10_000},
+    {"n_ctx": 2**24 + 1},
+    {"eos_token_id": [2**24 + 1]},
+    {"text_config": {"num_hidden_layers": 100}},
+    {"decoder_layers": 100},
+    {"num_local_experts": 1_000},
+]
+
+
+@pytest.mark.parametrize("changes", SIZED, ids=str)
+@pytest.mark.usefixtures("nothing_is_read")
+def test_sizes_that_the_weights_do_not_have_are_refused_before_memory_is_taken(changes, copied):
+    folder, config = copied
+    (folder / "config.json").write_text(json.dumps(config | changes))
+    for use in (open_model, config_of):
+        with refused("damaged", path=folder) as caught:
+            use(folder)
+        assert caught.value.facts["needed"] > 28  # the tensors that there are
+        assert caught.value.facts["found"] < 100_000
+
+
+def test_a_model_that_is_described_takes_no_memory(copied):
+    folder, config = copied
+    model = folders.describe(config, folders.shapes(folder), folder)
+    parts = [*model.parameters(), *model.buffers()]
+    assert {part.device.type for part in parts} == {"meta"}
+    assert sum(part.numel() for part in model.parameters()) > 30_000
+
+
+@pytest.mark.parametrize("name", ["rope_theta", "max_window_layers"])
+def test_numbers_that_are_no_sizes_may_be_large(name, copied):
+    folder, config = copied
+    large = 10**9 if name == "rope_theta" else 100
+    (folder / "config.json").write_text(json.dumps(config | {name: large}))
+    open_model(folder)
+
+
+def test_what_is_of_no_use_to_a_predictor_is_not_read(copied):
+    folder, config = copied
+    labels = {f"{n}": "a" for n in range(100_000)}
+    odd = {"num_labels": 100_000, "id2label": labels, "transformers_weights": "../other.bin"}
+    (folder / "config.json").write_text(json.dumps(config | odd | {"attn_implementation": "a/b"}))
+    assert len(folders.load(folder).config.id2label) == 2
+    open_model(folder)
+
+
+def test_settings_that_changed_are_read_again(copied):
+    folder, config = copied
+    assert folders.load(folder).config.layer_norm_epsilon == 1e-5
+    (folder / "config.json").write_text(json.dumps(config | {"layer_norm_epsilon": 0.5}))
+    assert folders.load(folder).config.layer_norm_epsilon == 0.5
+
+
+@pytest.mark.usefixtures("nothing_is_read")
+def test_a_tensor_that_claims_more_than_its_file_is_refused(copied):
+    folder, _ = copied
+    (folder / "model.safetensors").unlink()
+    claims = {"transformer.wte.weight": torch.zeros(1).expand(1000, 1000)}
+    torch.save(claims, folder / "pytorch_model.bin")
+    with refused("damaged", path=folder / "pytorch_model.bin"):
+        open_model(folder)
+
+
+@pytest.mark.usefixtures("nothing_is_read")
+def test_an_adapter_leads_to_no_other_folder(copied, tmp_path):
+    folder, _ = copied
+    elsewhere = {"peft_type": "LORA", "base_model_name_or_path": str(tmp_path)}
+    (folder / "adapter_config.json").write_text(json.dumps(elsewhere))
+    with refused("unsupported", path=folder):
+        open_model(folder)
+
+
+def test_an_id_that_the_model_does_not_have_is_refused(copied):
+    folder, config = copied
+    write_gpt2(folder, vocab_size=config["vocab_size"] - 50)
+    model = open_model(folder)
+    with refused("bad-array"):
+        model.step(np.array([config["vocab_size"] - 1]), model.start(1))
+
+
+@pytest.mark.parametrize("lora", [0, 4])
+@pytest.mark.parametrize("changes", [SIZED[0], SIZED[1], SIZED[3]], ids=str)
+def test_nor_is_a_run_of_tokens_believed(lora, changes, copied, monkeypatch):
+    folder, _ = copied
+    config = config_of(folder, lora)
+    monkeypatch.setattr(pretrained, "_new_model", taken)
+    hostile = replace(config, architecture=config.architecture | changes)
+    with refused("damaged"):
+        PretrainedNetwork(hostile, 384, "float32")
+    with refused("damaged", needed=CONTEXT + 1, found=CONTEXT):
+        PretrainedNetwork(replace(config, context=CONTEXT + 1), 384, "float32")
+    name, shape = next(iter(config.shapes.items()))
+    wider = replace(config, shapes=config.shapes | {name: (shape[0] * 500, *shape[1:])})
+    with refused("bad-array", name=name):
+        PretrainedNetwork(wider, 384, "float32")
+    if lora:
+        with refused("bad-array"):
+            PretrainedNetwork(replace(config, lora=4000), 384, "float32")

@@ -6,6 +6,7 @@ stands for the characters that begin in it, so that a loss over tokens has a mea
 
 import codecs
 import json
+import math
 import re
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, field
@@ -24,6 +25,8 @@ _PIECE = 1 << 20  # characters encoded at once, and about as many more
 # cut there has the tokens of the whole.
 _CUT = re.compile(r"[^\W\d_](?=\n)")
 _BYTE = re.compile(r"<0x([0-9A-F]{2})>")
+_MOST = 2**22  # tokens: the largest vocabularies have a quarter of that
+_MOST_FOLD = 2**8  # that normalizing may make a text longer
 
 Json = Any
 
@@ -45,10 +48,16 @@ class Subwords:
     def __post_init__(self) -> None:
         tokenizer = _load(self.document)
         known = json.loads(self.document)
+        if known.get("truncation") or known.get("padding"):
+            raise _refused("it cuts texts or fills them up")
+        if _fold(known.get("normalizer")) > _MOST_FOLD:
+            raise _refused("it makes texts much longer")
         added = {token["id"]: token for token in known.get("added_tokens", [])}
         cuts = _names(known.get("pre_tokenizer")) >= {"ByteLevel"}
         to_bytes = _byte_level if cuts or "ByteLevel" in _names(known.get("decoder")) else _plain
         V = max(tokenizer.get_vocab().values(), default=-1) + 1
+        if V > _MOST:
+            raise _refused(f"it has a token {V - 1:,}")
         contents = [b""] * V
         for token, place in tokenizer.get_vocab().items():
             if place not in added:
@@ -58,7 +67,10 @@ class Subwords:
         lengths = [sum(byte & 0xC0 != 0x80 for byte in content) for content in contents]
         self.lengths = np.array(lengths, np.int32)
         self.special = np.array([not content for content in contents])
-        self.begin = np.array(tokenizer.encode("").ids, np.int32)
+        begin = tokenizer.encode("").ids
+        if len(begin) > 1 or not all(place < V for place in begin):
+            raise _refused("it begins a text with other than one of its tokens")
+        self.begin = np.array(begin, np.int32)
         tokenizer.encode_special_tokens = True  # a text that spells <|endoftext|> means the letters
         self._bytes, self._tokenizer, self._cuts = contents, tokenizer, cuts
 
@@ -197,6 +209,23 @@ def _load(document: str) -> Any:
         if not isinstance(error, Exception) and type(error).__name__ != "PanicException":
             raise
         raise CharloomError(f"not a tokenizer.json ({one_line(error)})", "damaged") from None
+
+
+def _refused(problem: str) -> CharloomError:
+    return CharloomError(f"not a tokenizer.json that can be used ({problem})", "damaged")
+
+
+def _fold(part: Json) -> int:
+    """Return how many times as long a normalizer makes a text, at most, by what it replaces."""
+    if isinstance(part, list):
+        return math.prod(map(_fold, part))
+    if not isinstance(part, dict):
+        return 1
+    fold = _fold(part.get("normalizers"))
+    if part.get("type") == "Replace":
+        grows = len(part["content"])
+        fold *= max(1, grows) if part["pattern"].get("String") else 1 + grows  # or between any two
+    return fold
 
 
 def _names(part: Json) -> set[str]:

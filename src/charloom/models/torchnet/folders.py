@@ -6,12 +6,16 @@
     tokenizer.json                  or, of old, vocab.json and merges.txt
 
 Nothing is ever downloaded, no code of a folder is run, and of pytorch_model.bin, which is a
-pickle, only tensors are read (PyTorch's `weights_only`).
+pickle, only tensors are read (PyTorch's `weights_only`). No sizes of a config.json are believed:
+its model is first made on PyTorch's meta device, where arrays have no memory, and held to the
+headers of the weights.
 """
 
 import hashlib
 import json
-from collections.abc import Iterator
+import math
+import re
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from functools import lru_cache
 from pathlib import Path
@@ -19,17 +23,26 @@ from typing import Any, TypeVar
 
 import msgspec
 import torch
+from safetensors import safe_open
 from torch import nn
 
 from charloom.data.subwords import Subwords
 from charloom.errors import CharloomError, needs_extra
-from charloom.files import one_line
+from charloom.files import damaged, one_line
 
 WEIGHTS = ("model.safetensors", "pytorch_model.bin")
 LOCAL: dict[str, Any] = {"local_files_only": True, "trust_remote_code": False}
-LARGEST_JSON = 2**28  # bytes
+LARGEST_JSON = 2**26  # bytes: the largest tokenizers have half as many
 ADVICE = "copy it from where the model came from"
-
+LARGEST_NUMBER = 2**24  # of a config.json: no context is longer
+ROOM = 2**26  # numbers that a model may have beside its weights: masks over long contexts
+_NOT_READ = {  # of a config.json: what a predictor has no use for, and what leads elsewhere
+    *("num_labels", "id2label", "label2id"),
+    *("transformers_weights", "auto_map", "attn_implementation", "experts_implementation"),
+}
+_BASES = {"rope_theta", "rope_local_base_freq"}  # of powers, not sizes
+_LAYERS = re.compile(r"(n|num|decoder|encoder)_(\w+_)?(layer|block)s?")
+_EXPERTS = re.compile(r"\w*experts?")
 
 T = TypeVar("T")
 
@@ -88,7 +101,8 @@ def read_tokens(folder: str | Path) -> Subwords:
     if (folder / "tokenizer.json").is_file():
         document = _text(folder / "tokenizer.json")
     elif (folder / "vocab.json").is_file():
-        _there(folder, "merges.txt")
+        for name in ("vocab.json", "merges.txt"):
+            _text(_there(folder, name))
         with _opening(folder):
             loader = transformers().AutoTokenizer
             opened = loader.from_pretrained(folder, **LOCAL)
@@ -115,14 +129,79 @@ def _firsts(names: dict[str, Any], ids: dict[str, Any]) -> Iterator[Any]:
         yield from place if isinstance(place, list) else [place]
 
 
+def shapes(folder: Path) -> dict[str, tuple[int, ...]]:
+    """Return the shape of each tensor in a folder's weights, by name; no tensor is read."""
+    found: dict[str, tuple[int, ...]] = {}
+    for path in weight_files(folder):
+        with _opening(folder):
+            if path.suffix == ".safetensors":
+                with safe_open(path, framework="pt") as file:
+                    names = file.keys()
+                    here = {name: (*file.get_slice(name).get_shape(),) for name in names}
+            else:
+                tensors = torch.load(path, map_location="meta", weights_only=True)
+                here = {name: (*tensor.shape,) for name, tensor in tensors.items()}
+        if sum(map(math.prod, here.values())) > path.stat().st_size:  # one number, told often
+            raise damaged(path, "its tensors are larger than the file", ADVICE)
+        found |= here
+    return found
+
+
+def describe(
+    architecture: Mapping[str, Any], weights: Mapping[str, tuple[int, ...]], where: Path
+) -> nn.Module:
+    """Return the model of an architecture, a config.json, on the meta device: without memory.
+
+    Raises CharloomError if it has far more numbers, or more layers, than `weights` of these shapes.
+    """
+    held, tensors = sum(map(math.prod, weights.values())), len(weights)
+    longest = max([tensors, *(size for shape in weights.values() for size in shape)])
+    for name, value in _numbers(architecture):  # of these modules are made, one by one
+        most = tensors if _LAYERS.fullmatch(name) else LARGEST_NUMBER
+        most = longest if _EXPERTS.fullmatch(name) else most
+        if value > most and name not in _BASES:
+            raise _too_large(where, f"{name} {value:,}", value, weights)
+    with torch.device("meta"):
+        model = skeleton(architecture, "float32", where)
+    needed = sum(parameter.numel() for parameter in model.parameters())
+    beside = sum(buffer.numel() for buffer in model.buffers())
+    if needed > 2 * held + ROOM // 64 or beside > held + ROOM:  # what is a bit more is then missed
+        raise _too_large(where, f"{needed + beside:,} numbers", needed + beside, weights)
+    return model
+
+
+def _too_large(
+    where: Path, what: str, needed: int, weights: Mapping[str, tuple[int, ...]]
+) -> CharloomError:
+    held = sum(map(math.prod, weights.values()))
+    message = (
+        f"{where} describes a model with {what}, but its weights are {held:,} numbers in "
+        f"{len(weights):,} tensors: {ADVICE}"
+    )
+    return CharloomError(message, "damaged", path=str(where), needed=needed, found=held)
+
+
+def _numbers(document: Any, name: str = "") -> Iterator[tuple[str, int]]:
+    """Yield the whole numbers of a JSON document, each with the name that it has there."""
+    if isinstance(document, Mapping):
+        for key, value in document.items():
+            yield from _numbers(value, key)
+    elif isinstance(document, list):
+        for value in document:
+            yield from _numbers(value, name)
+    elif isinstance(document, int):
+        yield name, document
+
+
 @lru_cache(1)
-def _load(folder: Path, _digest: str, dtype: str) -> nn.Module:
+def _load(folder: Path, _digest: str, config: str, dtype: str) -> nn.Module:
     """Read the model, and keep it until another is read."""
     library = transformers()
+    describe(json.loads(config), shapes(folder), folder)
     with _opening(folder):
         model, report = library.AutoModelForCausalLM.from_pretrained(
             folder,
-            config=library.AutoConfig.from_pretrained(folder, **LOCAL),
+            config=_config(json.loads(config)),
             dtype=getattr(torch, dtype),
             weights_only=True,
             output_loading_info=True,
@@ -147,8 +226,11 @@ def load(folder: Path, dtype: str = "float32") -> nn.Module:
 
     Raises CharloomError if the folder holds none, or none that predicts from left to right.
     """
-    _there(folder, "config.json")
-    return _load(folder.absolute(), digest(folder), dtype)
+    config = json.dumps(_read(_there(folder, "config.json"), dict[str, Any]))
+    if (folder / "adapter_config.json").exists():  # the library would look for its model elsewhere
+        message = f"{folder} holds an adapter of a model: merge it into that, and save the whole"
+        raise CharloomError(message, "unsupported", path=str(folder))
+    return _load(folder.absolute(), digest(folder), config, dtype)
 
 
 def forget() -> None:
@@ -156,19 +238,29 @@ def forget() -> None:
     _load.cache_clear()
 
 
-def skeleton(architecture: dict[str, Any], dtype: str) -> nn.Module:
-    """Return a model of an architecture, a config.json, whose weights are anything."""
+def skeleton(
+    architecture: Mapping[str, Any], dtype: str, where: Path = Path("config.json")
+) -> nn.Module:
+    """Return a model of an architecture, a config.json, whose weights are anything.
+
+    Raises CharloomError if there is none.
+    """
     library = transformers()
     from transformers.initialization import no_init_weights
 
-    with _opening(Path("config.json")), no_init_weights():
-        config = library.CONFIG_MAPPING[architecture["model_type"]].from_dict(architecture)
+    with _opening(where), no_init_weights():
         model: Any = library.AutoModelForCausalLM.from_config(
-            config, dtype=getattr(torch, dtype), trust_remote_code=False
+            _config(architecture), dtype=getattr(torch, dtype), trust_remote_code=False
         )
     model.tie_weights()  # which is one of the things that are left out with the initialization
     bare: nn.Module = model.eval()
     return bare
+
+
+def _config(architecture: Mapping[str, Any]) -> Any:
+    """Return the library's own settings of an architecture; raises all kinds of errors."""
+    kind: Any = transformers().CONFIG_MAPPING[architecture["model_type"]]
+    return kind.from_dict({n: v for n, v in architecture.items() if n not in _NOT_READ})
 
 
 @torch.no_grad()

@@ -49,9 +49,9 @@ class PretrainedNetwork(Network):
         """
         super().__init__()
         self.config, self.vocabulary_size = config, vocabulary_size
-        self.model = _new_model(config, dtype, dropout, seed).to(pick_device())
-        parameters: Any = _trained(self.model, config.lora)
+        parameters: Any = _trained(_described(config), config.lora)
         check_shapes(parameters, config.shapes, "the model of config.json")
+        self.model = _new_model(config, dtype, dropout, seed).to(pick_device())
 
     def forward(self, ids: Tensor, state: State, masks: Masks = ()) -> tuple[Tensor, State]:
         """Read ids (B, T), each sequence from nothing: logits (B, T, W); W may exceed V."""
@@ -108,7 +108,7 @@ def config_of(folder: str | Path, lora: int = 0) -> PretrainedConfig:
         context=_context(hf),
         lora=lora,
     )
-    trained = _trained(_new_model(config, "float32", 0.0, 0), lora)
+    trained = _trained(_described(config), lora)
     return replace(config, shapes={name: tuple(p.shape) for name, p in trained.items()})
 
 
@@ -121,6 +121,22 @@ def source_weights(config: PretrainedConfig) -> dict[str, Array]:
     base = _base(config, "float32")
     folders.forget()
     return {name: parameter.cpu().numpy() for name, parameter in base.named_parameters()}
+
+
+def _described(config: PretrainedConfig) -> nn.Module:
+    """Return the model that a config trains, with its adapters, on the meta device."""
+    where, weights = Path("config.json"), config.shapes
+    if config.lora or not weights:
+        where = _source(config)
+        weights = folders.shapes(where)
+    model = folders.describe(config.architecture, weights, where)
+    if config.context > (most := _context(model.config)):
+        message = f"{where}: the context is {config.context:,}, but that of its model {most:,}"
+        raise CharloomError(message, "damaged", path=str(where), needed=config.context, found=most)
+    if config.lora:
+        with torch.device("meta"):
+            _add_adapters(model, config.lora, 0)
+    return model
 
 
 def _new_model(config: PretrainedConfig, dtype: str, dropout: float, seed: int) -> nn.Module:
@@ -136,8 +152,8 @@ def _new_model(config: PretrainedConfig, dtype: str, dropout: float, seed: int) 
     return model
 
 
-def _base(config: PretrainedConfig, dtype: str) -> nn.Module:
-    """Return the model in the folder that the config was made from; raises CharloomError."""
+def _source(config: PretrainedConfig) -> Path:
+    """Return the folder that the config was made from; raises CharloomError."""
     folder = Path(config.source)
     if not folder.is_dir():
         raise CharloomError(
@@ -146,6 +162,12 @@ def _base(config: PretrainedConfig, dtype: str) -> nn.Module:
             "not-found",
             path=str(folder),
         )
+    return folder
+
+
+def _base(config: PretrainedConfig, dtype: str) -> nn.Module:
+    """Return the model in the folder that the config was made from; raises CharloomError."""
+    folder = _source(config)
     model = folders.load(folder, dtype).to(pick_device())
     if folders.digest(folder) != config.sha256:
         raise CharloomError(
@@ -182,6 +204,8 @@ class PretrainedModel:
         self.vocabulary, self.context = vocabulary, context
         self._model = model
         self._device = next(model.parameters()).device
+        rows: Any = model.get_input_embeddings()  # type: ignore[operator]
+        self._ids = min(len(vocabulary), len(rows.weight))
         known = inspect.signature(self._model.forward).parameters
         self._keeps = "logits_to_keep" in known
         self._cache = "cache" if "cache" in known else "past_key_values"  # until transformers 5.23
@@ -226,7 +250,7 @@ class PretrainedModel:
         """Read ids (B, T) after a cache, which stays as it is; return logits (B, last, W)."""
         asked = {"logits_to_keep": last} if self._keeps else {}
         asked |= {self._cache: _copied(cache), "use_cache": True}
-        out = self._model(send_ids(ids, len(self.vocabulary), self._device), **asked)
+        out = self._model(send_ids(ids, self._ids, self._device), **asked)
         return out.logits[:, -last:], out[self._cache]
 
 
