@@ -6,6 +6,7 @@ import subprocess
 import sys
 import threading
 
+import msgspec
 import numpy as np
 import pytest
 
@@ -550,6 +551,19 @@ def test_a_disk_that_is_full_for_a_while_ends_neither_a_resumed_run_nor_a_rollba
     assert [line.step for line in run.metrics()] == list(range(1, STEPS + 1))
     if not diverges:
         assert outcome(run) == unbroken[2]
+
+
+@pytest.mark.parametrize("changes", [{"length": 100_000}, {"batch": 100_000}])
+def test_a_step_that_is_larger_than_the_text_takes_no_memory(
+    tmp_path, source, monkeypatch, changes
+):
+    run = new_run(tmp_path / "run", config_of(source))
+    path = run.path / "config.json"
+    config = replace(run.config, train=replace(TRAIN, **changes))
+    path.write_bytes(msgspec.json.encode(config))
+    monkeypatch.setattr(training, "create_learner", None)
+    with refused("no-text"):
+        play(Run.open(run.path))
 
 
 # ---- NaN and infinity

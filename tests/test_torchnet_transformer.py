@@ -22,7 +22,7 @@ from charloom.data.vocabulary import Vocabulary  # noqa: E402
 from charloom.evaluation import evaluate  # noqa: E402
 from charloom.generation.sampling import generate_many  # noqa: E402
 from charloom.models.engines import LanguageModel, Learner, create_learner, create_model  # noqa: E402
-from charloom.models.torchnet import new_network, window_model  # noqa: E402
+from charloom.models.torchnet import new_network, transformer, window_model  # noqa: E402
 from charloom.models.torchnet.network import Dropout  # noqa: E402
 from charloom.models.weights import initial_weights, weight_shapes  # noqa: E402
 from charloom.runs.checkpoint import steps  # noqa: E402
@@ -87,6 +87,26 @@ def assert_equal(a, b):
 
 
 # The network and its learner.
+
+
+def test_a_long_context_costs_memory_when_it_is_read(monkeypatch):
+    config = replace(MIXERS["rotary"], context=2**16)  # 1 MB, if it were taken
+    network = new_network(config, V, "float64")
+    assert sum(buffer.nbytes for buffer in network.buffers()) < 2**18
+
+    whole = fresh(MIXERS["rotary"])
+    monkeypatch.setattr(transformer, "TURNS", 2)
+    growing = fresh(MIXERS["rotary"])
+    ids, losses = batch()[0], []
+    for learner in (whole, growing):
+        lent = learner.model(VOCABULARY)
+        state = lent.start(B)
+        for t in range(3):
+            log_p, state = lent.step(ids[:, t], state)
+        losses.append(
+            [log_p.tolist(), learner.update(*batch(), 0.1), learner.update(*batch(), 0.1)]
+        )
+    assert losses[0] == losses[1]
 
 
 @each_mixer

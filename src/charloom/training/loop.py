@@ -14,6 +14,7 @@ from time import perf_counter, sleep
 from typing import Any
 
 from charloom.config import NetworkConfig, NgramConfig
+from charloom.data.batches import check_fits
 from charloom.data.vocabulary import describe
 from charloom.errors import CharloomError
 from charloom.evaluation import Score
@@ -86,6 +87,8 @@ class _Trainer:
         config, vocabulary = run.config, run.vocabulary
         self.run, self.config, self.signals = run, config.train, Signals()
         size, data = len(vocabulary), run.dataset()
+        # First, because a learner takes memory for a step.
+        check_fits(len(data.train), config.train.batch, config.train.length, vocabulary.unit)
         self.learner = create_learner(
             model, config.train, size, config.engine, config.dtype, None, vocabulary.lengths
         )

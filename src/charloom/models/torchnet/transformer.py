@@ -24,6 +24,7 @@ from charloom.models.torchnet.scan import gates, scan
 from charloom.models.weights import weight_shapes
 
 EPSILON = 1e-5  # of the norms
+TURNS = 2**12  # positions that rotations are kept of, until there are more: a context may be 2^20
 
 Mix = Callable[[Tensor], Tensor]  # x Wx (B, T, G*D) -> (B, T, D)
 
@@ -74,7 +75,7 @@ class TransformerNetwork(Network):
         attends = config.mixer == "attention"
         self.learned = attends and config.positions == "learned"
         if attends and not self.learned:
-            table = rotary_table(config.context, config.width // config.heads)
+            table = rotary_table(min(config.context, TURNS), config.width // config.heads)
             self.register_buffer("rotary", table.to(device, dtype), persistent=False)
 
     def _place(self, name: str) -> tuple[nn.Module, str]:
@@ -129,9 +130,18 @@ class TransformerNetwork(Network):
         """x Wx (B, T, 3D) at positions `at` and on -> each (B, N, T, d)."""
         q, k, v = split_heads(columns, self.config.heads)
         if not self.learned:
-            table = self.rotary[:, at : at + columns.shape[1]]
+            table = self._turns(at + columns.shape[1])[:, at:]
             q, k = rotate(q, table), rotate(k, table)
         return q, k, v
+
+    def _turns(self, end: int) -> Tensor:
+        """Return what the first `end` positions turn by (2, end, d / 2)."""
+        if end > self.rotary.shape[1]:
+            with torch.inference_mode(False):  # training may need it, too
+                longer = min(self.config.context, 2 * end)
+                table = rotary_table(longer, self.config.width // self.config.heads)
+                self.rotary = table.to(self.rotary)
+        return self.rotary[:, :end]
 
     def _attention(self, dropout: float, columns: Tensor) -> Tensor:
         """Attention within a step, which begins at position 0."""
