@@ -18,7 +18,7 @@ def run(tmp_path):
     asked = configure(given(tmp_path))
     chosen = {"hidden": 8, "batch": 2, "length": 20, "dropout": 0.1, "warmup": 3}
     assert {*chosen, "learning_rate"} == {*CHOSEN}
-    made = configure(given(tmp_path) | chosen)
+    made = configure(given(tmp_path) | chosen | {"split": "documents"})
     assert made != asked
     return new_run(tmp_path / "run", made)
 
@@ -47,6 +47,7 @@ def test_a_restart_takes_what_was_chosen_at_first(run, tmp_path):
         ({"iterations": 6}, "iterations"),
         ({"model": "gru"}, "cell"),
         ({"seed": 1}, "seed"),
+        ({"split": "lines"}, "split"),
         ({"sources": ("other.txt",)}, "text"),
     ],
 )
