@@ -13,11 +13,12 @@ from charloom.training import recipe
 from charloom.training.recipe import (
     BASE,
     BATCHES,
-    CHARACTERS_PER_PARAMETER,
     CHOSEN,
     DROPOUT,
     FEWEST_STEPS,
     MOST_EPOCHS,
+    PARAMETERS_PER_CHARACTER,
+    PARAMETERS_PER_STEP,
     RATES,
     SHORTEST,
     TRANSFORMER,
@@ -65,10 +66,10 @@ def test_the_largest_is_taken_whose_parameters_get_enough_to_read() -> None:
         found = hidden(choice.config)
         wider = [hidden for hidden in RATES if hidden > found][:1]
         read = choice.characters
-        assert read >= CHARACTERS_PER_PARAMETER * parameters(found) or found == min(RATES)
+        assert PARAMETERS_PER_STEP * read / 2048 >= parameters(found) or found == min(RATES)
         for units in wider:
             pace = speed(parameters(units), {parameters(128): 100_000.0})
-            assert pace * seconds < CHARACTERS_PER_PARAMETER * parameters(units)
+            assert PARAMETERS_PER_STEP * pace * seconds / 2048 < parameters(units)
 
 
 def test_more_time_and_a_faster_machine_never_choose_a_narrower_model() -> None:
@@ -80,6 +81,23 @@ def test_more_time_and_a_faster_machine_never_choose_a_narrower_model() -> None:
     for found in (by_time, by_pace):
         assert found == sorted(found)
         assert found[0] < found[-1]
+
+
+def test_a_smaller_text_is_read_in_smaller_steps() -> None:
+    """Of tuned sizes: the Constitution, and texts of a fifth and of four times its size."""
+    chosen = {
+        N: choose(BASE, (), Size(N, 75, N), 3600, {parameters(128): 1e6}).config
+        for N in (7_500, 17_600, 36_600, 130_000, 1_000_000)
+    }
+    steps = [(one.train.batch, one.train.length) for one in chosen.values()]
+    assert steps == [(4, 32), (8, 32), (16, 32), (16, 32), (32, 64)]
+    sizes = [hidden(one) for one in chosen.values()]
+    assert sizes[:3] == [64, 128, 192]
+    assert sizes == sorted(sizes)
+    for N, one in chosen.items():
+        found = parameter_count(one.model, 75)
+        assert found <= PARAMETERS_PER_CHARACTER * N
+        assert one.train.dropout == DROPOUT[-1][1] or N == 1_000_000
 
 
 def test_a_small_text_gets_no_large_model_however_long_the_time() -> None:

@@ -37,13 +37,20 @@ CHOSEN = ("hidden", "batch", "length", "learning_rate", "dropout", "warmup")  # 
 # Hidden size -> the highest learning rate that it takes.
 RATES = {64: 0.03, 96: 0.03, 128: 0.03, 192: 0.02, 256: 0.02, 384: 0.02, 512: 0.015, 768: 0.01}
 # From so many characters of training text on: batch size and sequence length.
-BATCHES = {0: (1, 16), 500: (4, 32), 4_000: (16, 32), 20_000: (32, 64)}
+BATCHES = {
+    0: (1, 16),
+    500: (4, 32),
+    15_000: (8, 32),
+    30_000: (16, 32),
+    200_000: (32, 32),
+    600_000: (32, 64),
+}
 SHORTEST = 16  # sequence length, to save time
-DROPOUT = ((1, 0.0), (4, 0.1), (10, 0.2), (30, 0.4), (50, 0.5))  # epochs, dropout
+DROPOUT = ((1, 0.0), (4, 0.1), (10, 0.2), (25, 0.5))  # epochs, dropout
 FEWEST_STEPS = 10  # of a run with minutes: fewer teach nothing, and an evaluation takes as long
-MOST_EPOCHS = 50  # in more, a model would memorise the text
-CHARACTERS_PER_PARAMETER = 8  # read in training, at least
-PARAMETERS_PER_CHARACTER = 20  # of training text, at most
+MOST_EPOCHS = 25  # in more, a model would memorise the text
+PARAMETERS_PER_STEP = 256  # at most: more steps train a larger model
+PARAMETERS_PER_CHARACTER = 8  # of training text, at most
 WARMUP_STEPS, WARMUP_SHARE = 100, 0.05  # of the run's steps; at most
 FLOPS = 1.5e10  # multiplications and additions a second, before anything has been measured
 FLOPS_PER_PARAMETER = 6  # for one character that is read in an update
@@ -107,14 +114,14 @@ def choose(
     for n, (candidate, plan) in enumerate(candidates):
         parameters = parameter_count(candidate, size.different)
         reads = _read(plan, size, seconds, speed(parameters, measured or {}))
-        enough = reads >= CHARACTERS_PER_PARAMETER * parameters
+        enough = parameters <= PARAMETERS_PER_STEP * _steps(plan, reads)
         if n == 0 or (enough and parameters <= PARAMETERS_PER_CHARACTER * size.characters):
             model, train, read = candidate, plan, reads
     if seconds is not None and not _is_asked(given):
         train = _shorter(train, given, read, size.rows)
         if isinstance(model, TransformerConfig):
             model = _looking_back(model, train.length)
-    steps = read / (train.batch * train.length)
+    steps = _steps(train, read)
     follows = {
         "dropout": dropout(read / size.characters),
         "warmup": min(WARMUP_STEPS, int(WARMUP_SHARE * steps)),
@@ -202,6 +209,11 @@ def _read(train: TrainConfig, size: Size, seconds: float | None, speed: float) -
     return float(min(steps * train.batch * train.length, epochs * size.characters))
 
 
+def _steps(train: TrainConfig, read: float) -> float:
+    """Return how many steps read so many characters."""
+    return read / (train.batch * train.length)
+
+
 def _reasons(
     config: RunConfig, given: Collection[str], read: float, size: Size
 ) -> Iterator[tuple[str, str]]:
@@ -214,10 +226,10 @@ def _reasons(
         if "hidden" not in given:
             parameters = parameter_count(model, size.different)
             why = (
-                f"the largest that reads {CHARACTERS_PER_PARAMETER} characters for each of its "
-                f"{parameters:,} parameters"
+                f"the largest with a step for every {PARAMETERS_PER_STEP} of its {parameters:,} "
+                "parameters"
             )
-            if parameters * CHARACTERS_PER_PARAMETER > read:
+            if parameters > PARAMETERS_PER_STEP * _steps(train, read):
                 why = "the smallest, because too little is read for a larger one"
             elif _is_largest_for(model, size):
                 why = (
