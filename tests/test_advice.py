@@ -49,6 +49,7 @@ def untimed(losses: tuple[float, ...], over: float = 1.05, **more: object) -> Fa
     return facts(losses, over, **more)
 
 
+OTHERWISE = "hold out some of everything: --split lines, for a list"
 SETBACKS = ((30, 20), (28, 20))
 CAPPED = {"used": 0.4, "read": 49.9}
 SITUATIONS = {
@@ -73,7 +74,7 @@ SITUATIONS = {
     ),
     "falling, counting has more": (facts(FALLING, final=1.81, counted=1.82), "improving", None),
     "falling, fine-tuned": (facts(FALLING, fine_tuned=True, larger=""), "improving", None),
-    "falling, the end is unlike the rest": (facts(FALLING, unlike=True), "improving", None),
+    "falling, the end is unlike the rest": (facts(FALLING, otherwise=OTHERWISE), "improving", None),
     "falling, at the most epochs": (facts(FALLING, **CAPPED), "used-up", None),
     "falling, near the most epochs": (facts(FALLING, read=40.0), "used-up", None),
     "falling, at the most epochs, counting has less": (
@@ -90,7 +91,7 @@ SITUATIONS = {
     ),
     "risen at the most epochs": (facts(PAST, **CAPPED), "turned", None),
     "risen, counting has less": (facts(PAST, final=1.5, counted=1.4), "beaten", "--model ngram"),
-    "risen, the end is unlike the rest": (facts(PAST, unlike=True), "unlike", "--split"),
+    "risen, the end is unlike the rest": (facts(PAST, otherwise=OTHERWISE), "unlike", "--split"),
     "risen, fine-tuned": (facts(PAST, fine_tuned=True), "tuned-too-far", "0.0067"),
     "level": (facts(LEVEL), "level", None),
     "level, far above the training loss": (facts(LEVEL, over=1.3), "overfitting", None),

@@ -6,6 +6,8 @@ import pytest
 
 from charloom.analysis.diagnosis import diagnose
 from charloom.config import NgramConfig, replace
+from charloom.data.likeness import other_split
+from charloom.runs.metrics import Line
 from charloom.training.advice import Facts, advise, facts_of
 from charloom.training.planning import new_run
 from charloom.training.trend import Evaluation
@@ -138,6 +140,21 @@ def test_what_could_not_be_held_out_is_told_from_what_was_not(make, tmp_path):
     assert names(run) == ["unmeasured"]
     run.config = replace(run.config, data=replace(run.config.data, validation=0.01))
     assert names(run) == ["too-little-text"]
+
+
+def test_a_part_unlike_the_rest_is_split_otherwise(tmp_path):
+    prose = "It was the best of times, it was the worst of times,\nit was the age of wisdom.\n"
+    path = tmp_path / "two.txt"
+    path.write_text(prose * 60 + "[0, 1, 2, 3, 4, 5, 6, 7, 8, 9]\n" * 20)
+    config = replace(config_of(path, train=replace(TRAIN, iterations=4)), watch=OFTEN)
+    run = played(tmp_path / "run", config)
+    assert facts_of(run).otherwise == other_split(run.config.data, run.corpus.layout)
+    lines = [Line(step=n, loss=1.0, validation=n / 4) for n in range(5, 11)]
+    for line in lines:
+        run.append_metrics(line)
+    (finding,) = diagnose(run)
+    assert finding.name == "unlike"
+    assert "--split" in finding.advice
 
 
 def test_losses_that_json_does_not_know_break_nothing(make):

@@ -1,6 +1,7 @@
 """What is held out is neither another text than the rest nor the same: no false alarms."""
 
 import random
+import re
 import string
 from pathlib import Path
 
@@ -10,9 +11,9 @@ import pytest
 from charloom.config import DataConfig, NgramConfig, RunConfig
 from charloom.data import likeness
 from charloom.data.known_texts import load_corpus
-from charloom.data.likeness import is_unlike, repeated
+from charloom.data.likeness import is_unlike, other_split, repeated
 from charloom.data.overlap import code_points
-from charloom.data.text import Text
+from charloom.data.text import Layout, Text
 from charloom.training.planning import new_run, prepare
 
 CORPORA = Path(__file__).parents[2] / "shared" / "corpora"
@@ -144,3 +145,19 @@ def test_the_notes_stay_with_the_ids(tmp_path):
 
 def test_with_nothing_held_out_nothing_is_said(tmp_path):
     assert notes(tmp_path, UNLIKE["a sorted list"], validation=0.0) == ()
+
+
+@pytest.mark.parametrize(
+    ("split", "layout", "options"),
+    [
+        ("tail", None, ["--split documents", "--split lines"]),
+        ("documents", None, ["--split lines"]),  # it is one document
+        ("documents", Layout(9, 0, "documents", 3), ["--split lines"]),  # the end of each
+        ("documents", Layout(9, 0, "documents", 90, 9), ["--split-seed 8"]),
+        ("lines", Layout(9, 0, "lines", 90, 9), ["--split-seed 8"]),
+        ("lines", None, []),  # they are few
+    ],
+)
+def test_another_split_is_one_that_holds_out_something_else(split, layout, options):
+    found = other_split(DataConfig(split=split, split_seed=7), layout)
+    assert re.findall("--split[a-z-]* [a-z0-9]+", found) == options

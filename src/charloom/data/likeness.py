@@ -37,15 +37,11 @@ def judge(train: Ids, held_out: Ids, V: int, config: DataConfig, layout: Layout 
     """Judge whether ids that are held out are too unlike those to learn, or too like them."""
     unlike, share, notes = is_unlike(train, held_out, V), repeated(train, held_out), list[str]()
     if unlike:
-        what, cure = "what is held out is", f"draw again: --split-seed {config.split_seed + 1}"
-        if layout is None:
-            what = "the end of the text, which is held out, is"
-            cure = "--split documents, or --split lines for a list, holds out some of everything"
-        elif layout.drawn is None:
-            cure = "--split lines, for a list, holds out some of everything"
+        end = "the end of the text, which is held out, is"
+        what = end if layout is None else "what is held out is"
         notes.append(
             f"{what} unlike the rest: the loss on it says little about the text as a whole, and "
-            f"the best checkpoint is chosen by it; {cure}"
+            f"the best checkpoint is chosen by it; {other_split(config, layout)}"
         )
     if share >= REPEATED:
         least = "at least " if len(train) > MOST_SEARCHED else ""
@@ -55,6 +51,17 @@ def judge(train: Ids, held_out: Ids, V: int, config: DataConfig, layout: Layout 
             "measures memory more than prediction; take out what is there twice"
         )
     return Verdict(unlike, tuple(notes))
+
+
+def other_split(config: DataConfig, layout: Layout | None) -> str:
+    """Return what to do about a part that is unlike the rest."""
+    if layout is not None and layout.drawn is not None:
+        return f"draw again: --split-seed {config.split_seed + 1}"
+    if layout is None and config.split == "tail":
+        return "hold out some of everything: --split documents, or --split lines for a list"
+    if config.split == "lines":
+        return "give a text of one kind"
+    return "hold out some of everything: --split lines, for a list"
 
 
 def is_unlike(train: Ids, held_out: Ids, V: int) -> bool:

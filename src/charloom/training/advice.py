@@ -16,6 +16,7 @@ from charloom.config import (
     TransformerConfig,
 )
 from charloom.data.dataset import split_of
+from charloom.data.likeness import other_split
 from charloom.formatting import count, duration
 from charloom.runs.metrics import Line
 from charloom.runs.run import Run
@@ -88,7 +89,7 @@ TEXTS: dict[str, tuple[Tone, str, str, str]] = {  # tone, title, what was observ
         "warning",
         "Validation part unlike the rest",
         "The validation part is unlike the rest of the text, so its loss says little about that.",
-        "Hold out some of everything: --split documents or --split lines.",
+        "{otherwise}.",
     ),
     "tuned-too-far": (
         "warning",
@@ -171,8 +172,9 @@ class Facts:
 
     `seen` are the evaluations during training; `final` is the best model's loss on the whole
     validation part, `counted` that of an n-gram model. `held_out` is how many characters the
-    validation part has, of `characters` in all; None if none were asked for. `unlike` says that
-    the validation part differs from the rest. `finished` is False for a run that can be resumed.
+    validation part has, of `characters` in all; None if none were asked for. `otherwise` says what
+    to do if that part is unlike the rest of the text; "" if it is not. `finished` is False for a
+    run that can be resumed.
 
     Of `minutes`, `iterations` and `epochs`, those that are not None end the run; with minutes,
     `epochs` are the most that it may read. It has read the training part `read` times, in `used`
@@ -185,7 +187,7 @@ class Facts:
     counted: float | None = None
     characters: int = 0
     held_out: int | None = None
-    unlike: bool = False
+    otherwise: str = ""
     finished: bool = True
     step: int = 0
     minutes: float | None = None
@@ -265,7 +267,7 @@ def _name(facts: Facts) -> str:
         return "no-curve"
     if state == "improving" and not facts.used_up:
         return "improving-beaten" if facts.beaten else "improving"
-    if facts.unlike:
+    if facts.otherwise:
         return "unlike"
     if state is None and not facts.used_up:
         return "unknown"
@@ -309,6 +311,7 @@ def _words(facts: Facts) -> dict[str, Any]:
         "read": facts.read,
         "more": _more(facts),
         "larger": facts.larger,
+        "otherwise": facts.otherwise[:1].upper() + facts.otherwise[1:],
         "counted": _nats(facts.counted),
         "loss": _nats(facts.loss),
         "evaluations": count(len(facts.seen), "evaluation"),
@@ -372,7 +375,7 @@ def facts_of(run: Run, finished: bool | None = None) -> Facts:
         counted=final.counted.score.nats if final and final.counted else None,
         characters=corpus.characters,
         held_out=_size(parts.validation) if config.data.validation else None,
-        unlike=run.unlike,
+        otherwise=other_split(config.data, corpus.layout) if run.unlike else "",
         step=last.step,
         minutes=train.minutes,
         used=(last.seconds or 0.0) / 60,
