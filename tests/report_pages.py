@@ -48,9 +48,9 @@ def report(*names):
 
 
 @cache
-def page(*names):
-    """Return their page; of several runs, with a stand-in for each picture, which takes long."""
-    if len(names) == 1:
+def page(*names, drawn=False):
+    """Return their page; of several runs with stand-ins for pictures, which take long, or drawn."""
+    if len(names) == 1 or drawn:
         return report_page(report(*names))
     with mock.patch("charloom.report.pages.report.inline_svg", return_value="<svg></svg>"):
         return report_page(report(*names))

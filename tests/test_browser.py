@@ -1,5 +1,7 @@
 """The report in a real browser: $CHROMIUM, or the one that is installed."""
 
+import json
+import math
 import os
 import shutil
 from contextlib import contextmanager
@@ -7,14 +9,11 @@ from itertools import product
 
 import pytest
 
-from report_pages import EVIL, NAME, page
+from report_pages import EVIL, NAME, page, report
 
 pytestmark = pytest.mark.browser
 CHROMIUM = os.environ.get("CHROMIUM") or shutil.which("chromium")
-SECTIONS = (
-    *("diagnosis", "curves", "comparison", "samples", "novelty", "keywords", "surprise"),
-    *("neurons", "again"),
-)
+PHONE, DESKTOP = 375, 1280
 
 
 @pytest.fixture(scope="module")
@@ -33,18 +32,21 @@ def browser():
 
 @pytest.fixture(scope="module")
 def path(tmp_path_factory, browser):
-    """The report of one run, and that of three."""
+    """Reports: of one run, of three, and of one that only counts."""
     folder = tmp_path_factory.mktemp("pages")
-    for name, runs in (("one.html", [NAME]), ("three.html", [NAME, "blind", "ngram"])):
-        (folder / name).write_text(page(*runs), "utf-8")
+    reports = {"one": [NAME], "three": [NAME, "blind", "ngram"], "ngram": ["ngram"]}
+    for name, runs in reports.items():
+        (folder / f"{name}.html").write_text(page(*runs, drawn=True), "utf-8")
     return folder
 
 
 @contextmanager
-def opened(browser, path, scheme="light", width=1280):
+def opened(browser, path, scheme="light", width=DESKTOP, **more):
     """Open a page, and fail for a word in the console, an error, a request or a dialog."""
     heard = []
-    context = browser.new_context(color_scheme=scheme, viewport={"width": width, "height": 800})
+    context = browser.new_context(
+        color_scheme=scheme, viewport={"width": width, "height": 800}, **more
+    )
     view = context.new_page()
     view.on("console", lambda message: heard.append(f"console: {message.text}"))
     view.on("pageerror", lambda error: heard.append(f"error: {error}"))
@@ -58,20 +60,52 @@ def opened(browser, path, scheme="light", width=1280):
     assert heard == [f"request: {path.as_uri()}"]
 
 
-@pytest.mark.parametrize("name", ["one.html", "three.html"])
+@pytest.mark.parametrize("name", ["one.html", "three.html", "ngram.html"])
 def test_the_report_fits_and_asks_nobody(browser, path, name):
     with opened(browser, path / name) as view:
-        for width, scheme in product((1280, 390), ("light", "dark")):
+        for width, scheme in product((DESKTOP, PHONE), ("light", "dark")):
             view.set_viewport_size({"width": width, "height": 800})
             view.emulate_media(color_scheme=scheme)
-            for section in SECTIONS:
-                box = view.locator(f"#{section}").bounding_box()
-                assert box["height"] > 40, section
+            for section in view.locator("main > section").all():
+                assert section.bounding_box()["height"] > 40
             assert view.evaluate("document.documentElement.scrollWidth") <= width
             assert view.evaluate("document.body.scrollWidth") <= width
+            # Nothing but the contents is wider than what it is in.
+            wide = view.locator("main *").evaluate_all(
+                "all => all.filter(e => getComputedStyle(e).overflowX != 'visible' &&"
+                " e.scrollWidth > e.clientWidth + 1).map(e => e.outerHTML.slice(0, 80))"
+            )
+            assert wide == []
             paper, ink = (light(view, colour) for colour in ("backgroundColor", "color"))
             assert (paper > 200, ink < 80) == (scheme == "light",) * 2
             assert (paper < 60, ink > 180) == (scheme == "dark",) * 2
+
+
+def test_what_a_model_does_not_have_is_neither_shown_nor_in_the_contents(browser, path):
+    with opened(browser, path / "ngram.html") as view:
+        for name in ("curves", "neurons"):
+            assert view.locator(f"#{name}").count() == 0
+            assert view.locator(f"nav a[href='#{name}']").count() == 0
+
+
+@pytest.mark.parametrize("width", [DESKTOP, PHONE])
+def test_the_contents_stay_in_sight_and_say_where_one_is(browser, path, width):
+    with opened(browser, path / "one.html", width=width) as view:
+        contents, current = view.locator("nav.contents"), view.locator("nav [aria-current]")
+        assert current.text_content() == "Verdict"
+        for link in contents.locator("a").all():
+            link.click()
+            name = link.get_attribute("href")
+            heading = view.locator(f"{name} h2")
+            assert heading.text_content() == link.text_content()
+            assert contents.bounding_box()["y"] >= 0
+            box = heading.bounding_box()
+            assert 0 <= box["y"] < 800
+            if width == PHONE:  # the contents are above, and hide no heading
+                under = contents.bounding_box()
+                assert box["y"] >= under["y"] + under["height"]
+        expect = pytest.importorskip("playwright.sync_api").expect
+        expect(current).to_have_text("Reproduction", timeout=600_000)
 
 
 def light(view, of):
@@ -91,11 +125,11 @@ def test_the_curves_are_drawn_in_the_colours_of_the_page(browser, path):
             paper = view.evaluate("getComputedStyle(document.body).backgroundColor")
             assert fills
             assert paper not in fills
-            legend = view.locator("#curves svg [id*=legend] text:visible").first
-            assert legend.evaluate("e => getComputedStyle(e).fill") == ink
+            key = view.locator("#curves .keys label").first
+            assert key.evaluate("e => getComputedStyle(e).color") == ink
 
 
-@pytest.mark.parametrize(("width", "kind"), [(1280, "wide"), (390, "narrow")])
+@pytest.mark.parametrize(("width", "kind"), [(DESKTOP, "wide"), (PHONE, "narrow")])
 def test_each_axis_has_its_picture(browser, path, width, kind):
     with opened(browser, path / "one.html", width=width) as view:
         seen = set()
@@ -120,20 +154,146 @@ def test_curves_are_chosen_with_the_keyboard(browser, path):
         assert view.locator("#curves .picture.seconds.linear").is_visible()
 
 
+def test_pointing_at_a_curve_shows_what_was_measured_there(browser, path):
+    known = report(NAME).subjects[0].curve
+    measured = {p.step: p.held_out for p in known.points if p.held_out is not None}
+    with opened(browser, path / "one.html") as view:
+        view.get_by_text("steps", exact=True).first.click()
+        svg = view.locator("#curves .picture svg:visible")
+        (panel,) = json.loads(svg.get_attribute("data-panels"))
+        box, tip = svg.bounding_box(), view.locator("#curves .tip").first
+        scale = box["width"] / svg.evaluate("e => e.viewBox.baseVal.width")
+        left, top, width, height = (scale * length for length in panel["box"])
+        assert not tip.is_visible()
+        for step, nats in measured.items():
+            share = (step - panel["x"][0]) / (panel["x"][1] - panel["x"][0])
+            view.mouse.move(box["x"] + left + share * width + 1, box["y"] + top + height / 2)
+            assert tip.is_visible()
+            said = tip.inner_text()
+            assert f"step {step}" in said
+            assert f"{nats:.3f}" in said
+            assert f"{nats / math.log(2):.3f}" in said
+            assert "bz2" in said
+            line = view.locator("#curves .crosshair").first.bounding_box()
+            assert abs(line["x"] - (box["x"] + left + share * width)) < 2
+        view.mouse.move(5, 5)
+        assert not tip.is_visible()
+
+
+def test_the_keyboard_goes_from_evaluation_to_evaluation(browser, path):
+    known = report(NAME).subjects[0].curve
+    with opened(browser, path / "one.html") as view:
+        view.locator("#curves .figures").first.focus()
+        tip, seen = view.locator("#curves .tip").first, []
+        for _ in range(3):
+            view.keyboard.press("ArrowRight")
+            seen.append(tip.locator("p").inner_text())
+        scored = [p.characters for p in known.points if p.held_out is not None]
+        assert seen == [f"{round(x):,} characters read" for x in scored[:3]]
+        view.keyboard.press("End")
+        assert tip.locator("p").inner_text() == f"{round(scored[-1]):,} characters read"
+        view.keyboard.press("Escape")
+        assert not tip.is_visible()
+
+
+def shown(view, line):
+    return view.locator(f"#curves svg:visible .{line}").evaluate_all(
+        "all => all.filter(e => getComputedStyle(e).display != 'none').length"
+    )
+
+
+@pytest.mark.parametrize("script", [True, False])
+def test_a_run_is_switched_off_and_on_in_every_picture(browser, path, script):
+    with opened(browser, path / "three.html", java_script_enabled=script) as view:
+        keys = view.locator("#curves .keys label")
+        assert keys.count() == 4  # three runs and bz2
+        for k, line in enumerate(("run-0", "run-1", "run-2", "level-0")):
+            before = shown(view, line)
+            assert before > 0
+            keys.nth(k).click()
+            assert shown(view, line) == 0
+            assert (
+                keys.nth(k).evaluate("e => getComputedStyle(e).textDecorationLine")
+                == "line-through"
+            )
+            view.get_by_text("steps", exact=True).first.click()
+            assert shown(view, line) == 0
+            view.get_by_text("characters", exact=True).first.click()
+            keys.nth(k).click()
+            assert shown(view, line) == before
+        if script:
+            keys.nth(0).click()
+            view.locator("#curves .figures").first.hover()
+            assert NAME not in view.locator("#curves .tip").first.inner_text()
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_a_run_has_one_colour_everywhere(browser, path, scheme):
+    background = "e => getComputedStyle(e).backgroundColor"
+    with opened(browser, path / "three.html", scheme) as view:
+        seen = []
+        for k, name in enumerate((NAME, "blind", "ngram")):
+            dots = view.locator(".of", has_text=name)
+            colours = {
+                dot.evaluate("e => getComputedStyle(e, '::before').backgroundColor")
+                for dot in dots.all()
+            }
+            lines = view.locator(f"#curves svg .run-{k} path")
+            colours |= {line.evaluate("e => getComputedStyle(e).stroke") for line in lines.all()}
+            rows = view.locator("tr.run", has_text=name).locator(".bar")
+            colours |= {bar.evaluate(background) for bar in rows.all()}
+            bars = view.locator("#novelty .beside > div").nth(k).locator(".bar")
+            colours |= {bar.evaluate(background) for bar in bars.all()}
+            assert len(colours) == 1, name
+            seen += colours
+        assert len({*seen}) == 3
+
+
+def test_a_copied_passage_is_marked_and_says_where_it_comes_from(browser, path):
+    with opened(browser, path / "ngram.html") as view:
+        figure = view.locator("#samples figure", has=view.locator("mark")).first
+        first = figure.locator("mark").first
+        assert first.evaluate("e => getComputedStyle(e).backgroundColor") != "rgba(0, 0, 0, 0)"
+        assert "line" in first.get_attribute("title")
+        sources = figure.locator(".sources li")
+        assert not sources.first.is_visible()
+        figure.locator("summary").click()
+        assert sources.count() == figure.locator("pre mark").count()
+        assert first.text_content() in sources.first.locator("mark").text_content()
+
+
+def test_without_a_script_all_that_is_essential_is_there(browser, path):
+    with opened(browser, path / "three.html", java_script_enabled=False) as view:
+        assert view.locator("#verdict .verdict").is_visible()
+        assert view.locator("#comparison tbody tr").count() > 10
+        assert view.locator("#curves .picture svg:visible").count() == 1
+        assert view.locator("#samples pre:visible").count() == 6
+        assert len(view.locator("#surprise .text-view").inner_text()) > 500
+        assert view.locator("#surprise .passages li").count() > 3
+        assert view.locator("#neurons tbody tr").count() > 3
+
+
 def test_what_runs_say_is_only_shown(browser, path):
     with opened(browser, path / "three.html") as view:
         assert view.locator("img").count() == 0
         assert view.get_by_text(NAME).count() > 3
-        assert EVIL in view.locator("#samples pre").first.inner_text()
+        assert EVIL in view.locator("#samples .learning pre").first.text_content()
         assert EVIL in view.locator("#surprise .text-view").first.inner_text()
         view.locator("#surprise .text-view i").nth(30).hover()
         assert view.locator("#surprise .card").first.is_visible()
 
 
 def test_the_report_prints_without_what_is_only_for_a_screen(browser, path):
-    with opened(browser, path / "one.html", "dark") as view:
+    with opened(browser, path / "one.html", "dark", width=PHONE) as view:
+        view.evaluate("dispatchEvent(new Event('beforeprint'))")
         view.emulate_media(media="print")
-        assert not view.locator("nav").is_visible()
-        assert not view.locator(".tabs").is_visible()
+        for hidden in ("nav", ".tabs", ".controls .modes", ".pager", "button"):
+            assert view.locator(f"{hidden}:visible").count() == 0, hidden
         assert view.locator("#curves svg:visible").count() == 2
+        assert view.locator("#curves .keys label:visible").count() == 3
         assert light(view, "color") < 60
+        assert light(view, "backgroundColor") > 200
+        assert view.locator(".learning pre:visible").count() > 2  # what was folded is open
+        for text in view.locator(".text-view").all():
+            assert text.evaluate("e => e.scrollHeight <= e.clientHeight + 1")
+        assert len(view.pdf()) > 10_000

@@ -1,10 +1,14 @@
 """`charloom study surprise` and `neurons`, and their pages in a real browser."""
 
+import base64
 import json
+import math
 import os
 import re
 import shutil
+from itertools import pairwise
 
+import numpy as np
 import pytest
 from click.testing import CliRunner
 
@@ -79,7 +83,7 @@ def test_the_mean_is_that_of_evaluate(said):
             assert found[name] == pytest.approx(score[name], rel=1e-9)
         assert "".join(span["text"] for span in found["spans"]) == HOSTILE[1:]
         assert sum(span["nats"] for span in found["spans"]) == pytest.approx(
-            found["nats"] * found["characters"]
+            found["nats"] * (found["characters"] - 1)
         )
         assert all(len(span["guesses"]) == 5 for span in found["spans"])
 
@@ -92,12 +96,12 @@ def test_without_a_text_it_is_what_the_run_held_out(said):
     assert document["text"] == f"validation part: {held_out} characters"
     cut = json.loads(said("study", "surprise", "run", "--length", "50", "--json"))
     assert re.findall(r"\d+", cut["text"]) == ["50", str(held_out)]
-    assert cut["runs"][0]["characters"] == 49
+    assert cut["runs"][0]["characters"] == 50
 
 
 def test_a_text_can_come_from_standard_input(said):
     document = json.loads(said("study", "surprise", "run", "-", "--json", input="A line that is"))
-    assert document["runs"][0]["characters"] == 13
+    assert document["runs"][0]["characters"] == 14
 
 
 def test_what_is_not_a_terminal_gets_digits_below_the_text_and_nothing_that_moves_a_cursor(said):
@@ -109,7 +113,7 @@ def test_what_is_not_a_terminal_gets_digits_below_the_text_and_nothing_that_move
     ]
     assert re.fullmatch(r"[ 0-9]+", below)
     assert re.search(r"^ +\d\.\d\d +\d\.\d\d +\d+ +.*\[.+\]", out, re.M)
-    assert re.search(r"^\d\.\d{3} nats, \d\.\d{3} bits .*\b699\b", lines[-1])
+    assert re.search(r"^\d\.\d{3} nats, \d\.\d{3} bits .*\b700\b", lines[-1])
 
 
 def test_on_a_terminal_the_text_is_coloured_by_its_surprise(said, monkeypatch):
@@ -135,7 +139,7 @@ def test_which_of_two_runs_fits_better(said):
     assert document["difference"]["better"]
     out = said(*runs)
     assert re.search(r"^counts .* run.* \d\.\d{3} nats, \d\.\d{3} bits", out, re.M)
-    assert re.search(rf"^counts +{one['nats']:.4f} +{one['bits']:.4f} +699$", out, re.M)
+    assert re.search(rf"^counts +{one['nats']:.4f} +{one['bits']:.4f} +700$", out, re.M)
     turned = said("study", "surprise", "run", "head.txt", "--against", "counts")
     assert turned.splitlines()[-1] == out.splitlines()[-1]
 
@@ -243,7 +247,10 @@ def test_an_impossible_character_makes_a_page_whose_data_is_json(pages, place):
     def refuse(constant):
         raise AssertionError(constant)
 
-    assert json.loads(data, parse_constant=refuse)["runs"][0]["nats"][-1] == 999
+    kind, nats = json.loads(data, parse_constant=refuse)["runs"][0]["nats"]
+    assert kind == "f4"
+    assert np.frombuffer(base64.b64decode(nats), "<f4").tolist() == found.nats.astype("f4").tolist()
+    assert math.isinf(found.nats[-1])
 
 
 @pytest.fixture(scope="module")
@@ -353,6 +360,7 @@ def test_hovering_shows_five_guesses_and_keys_go_on_from_there(opened, place):
     assert cells.count() == 700
     assert page.locator(".text-view").text_content() == HOSTILE[:700]
     assert not card.is_visible()
+    page.locator(".text-view").focus()  # which may scroll the page below the pointer
     cells.nth(30).hover()
     assert card.is_visible()
     guesses = [c for c, _ in found.top(29)]
@@ -362,7 +370,6 @@ def test_hovering_shows_five_guesses_and_keys_go_on_from_there(opened, place):
     assert len(texts) == 5 + (HOSTILE[30] not in guesses)  # and what came
     assert nats_on(card) == pytest.approx(found.nats[29], abs=0.01)
     assert card.locator(".came").count() == 1
-    page.locator(".text-view").focus()
     page.keyboard.press("ArrowRight")
     assert nats_on(card) == pytest.approx(found.nats[30], abs=0.01)
     page.keyboard.press("Escape")
@@ -375,7 +382,7 @@ def test_hovering_shows_five_guesses_and_keys_go_on_from_there(opened, place):
 @pytest.mark.browser
 def test_two_runs_can_be_looked_at_one_by_one_or_as_their_difference(opened):
     page = opened("against")
-    buttons = page.locator(".modes button")
+    buttons = page.locator(".modes.runs button")
     assert buttons.all_text_contents() == ["difference", "counts", "run"]
     seen = []
     for k in range(3):
@@ -390,6 +397,91 @@ def test_two_runs_can_be_looked_at_one_by_one_or_as_their_difference(opened):
     assert page.locator(".text-view i.cold").count() == 0
     buttons.nth(0).click()
     assert page.locator(".text-view i.cold").count() > 0
+
+
+@pytest.mark.browser
+def test_words_are_coloured_by_their_sum_and_spelled_out(opened, place):
+    from charloom.runs.open import open_model
+
+    found = surprise(open_model(place / "run"), HOSTILE[:700])
+    starts, nats = found.words()
+    page = opened("surprise")
+    page.locator(".modes.units button").nth(1).click()
+    cells, card = page.locator(".text-view i"), page.locator(".card")
+    assert cells.all_text_contents() == [HOSTILE[a:b] for a, b in pairwise(starts)]
+    shares = cells.evaluate_all("cells => cells.map(c => +c.style.getPropertyValue('--a'))")
+    assert shares == pytest.approx(np.minimum(1, nats / 12).tolist(), abs=0.002)
+    cells.nth(3).hover()
+    assert nats_on(card) == pytest.approx(nats[3], abs=0.01)
+    spelled = card.locator(".letter code").all_text_contents()
+    assert spelled == [{" ": "␣", "\n": "↵"}.get(c, c) for c in HOSTILE[starts[3] : starts[4]]]
+    letters = [float(text) for text in card.locator(".letter span").all_text_contents()]
+    assert sum(letters) == pytest.approx(nats[3], abs=0.1)
+
+
+@pytest.mark.browser
+def test_a_long_text_is_turned_page_by_page_and_no_word_is_on_two(opened, pages, place):
+    from charloom.report.pages import page as made_page
+    from charloom.report.pages.surprise import surprise_view
+    from charloom.runs.open import open_model
+
+    text = (HOSTILE * 15)[:14_000]
+    found = surprise(open_model(place / "counts"), text)
+    view = surprise_view("a text", [("counts", found)])
+    pages["long"] = place / "long.html"
+    pages["long"].write_text(made_page("surprise.html", title="Long", view=view), "utf-8")
+    page = opened("long")
+    seen = []
+    for _ in range(3):
+        seen.append(page.locator(".text-view").text_content())
+        if len(seen) < 3:
+            page.locator(".pager .on").click()
+    assert "".join(seen) == text
+    assert all(piece[-1].isspace() for piece in seen[:-1])
+    assert page.locator(".pager .on").is_disabled()
+    page.mouse.move(1, 1)  # or a character comes to lie below it
+    page.locator(".text-view").focus()
+    page.keyboard.press("ArrowLeft")
+    page.keyboard.press("ArrowLeft")
+    assert page.locator(".text-view").text_content() == seen[1]
+    start = found.passages[0].start
+    page.locator(".passages button").first.click()
+    assert "".join(page.locator("i.found").all_text_contents()) == found.passages[0].text
+    assert (
+        page.locator(".text-view").text_content()
+        == seen[np.cumsum([len(s) for s in seen]).searchsorted(start, "right")]
+    )
+
+
+@pytest.mark.browser
+def test_without_a_script_words_are_coloured_and_all_else_is_there(browser, pages, place):
+    context = browser.new_context(java_script_enabled=False)
+    page = context.new_page()
+    page.goto(pages["surprise"].as_uri())
+    assert page.locator(".text-view").text_content() == HOSTILE[:700]
+    words = page.locator(".text-view i")
+    assert not [w for w in words.all_text_contents() if len(w.split()) > 1]
+    assert len({*colours(page)}) >= 5
+    assert page.locator(".passages li").count() > 3
+    page.goto(pages["neurons"].as_uri())
+    assert page.locator(".drives.high li").count() == 3
+    assert page.locator(".found tbody tr").count() > 5
+    context.close()
+
+
+@pytest.mark.browser
+def test_the_dots_of_gates_say_whose_they_are(opened, place):
+    from charloom.analysis.neurons import neurons
+    from charloom.runs.run import Run
+
+    page = opened("neurons")
+    dot = page.locator(".gates svg").first.locator("circle").nth(4)
+    dot.dispatch_event("pointerover")
+    gate = neurons(Run.open(place / "run"), HOSTILE, top=3).gates[0]
+    said = page.locator(".neurons .card").text_content()
+    assert said.startswith(f"{gate.layer}:4: ")
+    figures = [int(x) for x in re.findall(r"(\d+)%", said)]
+    assert figures == [round(100 * gate.right[4]), round(100 * gate.left[4])]
 
 
 @pytest.mark.browser

@@ -1,5 +1,6 @@
 import json
 import math
+import re
 import subprocess
 import sys
 import xml.etree.ElementTree as ET
@@ -16,7 +17,7 @@ from charloom.cli import charloom
 from charloom.config import NgramConfig, replace
 from charloom.data.text import read_text
 from charloom.report.plots.smoothing import BUCKETS, Line, smooth, thin
-from charloom.report.plots.style import LIGHT, Look
+from charloom.report.plots.style import LIGHT, Level, Look
 from charloom.runs.run import Run
 from charloom.training.events import Sampled
 from charloom.training.planning import new_run
@@ -232,11 +233,12 @@ def test_svg_for_a_page_has_its_colours_and_no_others(folder):
     from charloom.report.plots.images import inline_svg
 
     found = [curve(Run.open(folder / name)) for name in ("lstm", "gru")]
-    text = inline_svg(found, Look(), "here", 'loss of "<x>" & y')
+    levels = [Level("n-gram, order 8", 1.5), Level("bz2", 2.5)]
+    text = inline_svg(found, Look(), "here", 'loss of "<x>" & y', levels)
     root = ET.fromstring(text)
     assert root.get("aria-label") == 'loss of "<x>" & y'
     assert not [colour for colour in LIGHT if isinstance(colour, str) and colour in text]
-    assert {"var(--ink)", "var(--faint)", "var(--line)", "var(--series-0)"} <= {
+    assert {"var(--faint)", "var(--line)", "var(--series-0)", "var(--series-1)"} <= {
         part.split(")")[0] + ")" for part in text.split(": ") if part.startswith("var(")
     }
     ids = [element.get("id") for element in root.iter() if element.get("id")]
@@ -246,6 +248,52 @@ def test_svg_for_a_page_has_its_colours_and_no_others(folder):
     assert used <= {*ids}
     assert "<style" not in text
     assert root.get("width") is None
+    shown = ["".join(element.itertext()) for element in root.iter("text")]
+    assert {"n-gram, order 8", "bz2", "nats per character"} <= {*shown}
+    assert not [words for words in shown if "lstm" in words]  # a page has a legend of its own
+
+
+@pytest.mark.parametrize("values", [("loss",), ("rate", "gradient-norm")])
+def test_a_run_has_one_colour_in_every_panel_whatever_is_beside_it(folder, values):
+    pytest.importorskip("matplotlib")
+    from charloom.report.plots.images import inline_svg
+
+    found = [curve(Run.open(folder / name)) for name in ("lstm", "ngram", "gru")]
+    root = ET.fromstring(inline_svg(found, Look("steps", values), "here", "curves"))
+    for k in range(3):
+        parts = [g for g in root.iter("g") if g.get("class") == f"run-{k}"]
+        used = {*re.findall(r"var\(--series-\d\)", b"".join(map(ET.tostring, parts)).decode())}
+        assert used == ({f"var(--series-{k})"} if parts else set())
+        assert bool(parts) is (k != 1 or values == ("loss",))
+
+
+def test_a_page_is_told_where_values_are_on_a_picture(folder):
+    pytest.importorskip("matplotlib")
+    from charloom.report.plots.images import inline_svg
+
+    points = [point(k, held_out=3.0 - k / 10) for k in range(1, 11)]
+    root = ET.fromstring(inline_svg([curve_of(points)], Look("steps"), "here", "losses"))
+    (panel,) = json.loads(root.get("data-panels"))
+    left, top, width, height = panel["box"]
+    marks = [g for g in root.iter("g") if g.get("class") == "run-0" and [*g.iter("use")]]
+    places = [(float(u.get("x")), float(u.get("y"))) for g in marks for u in g.iter("use")]
+    (low, high), (bottom, up) = panel["x"], panel["y"]
+    for p in points[1:]:  # the first is above the picture
+        x = left + width * (p.step - low) / (high - low)
+        y = top + height * (up - p.held_out) / (up - bottom)
+        assert min(abs(x - a) + abs(y - b) for a, b in places) < 0.1, p
+
+
+def test_levels_stand_beside_the_curves_and_within_the_picture(tmp_path):
+    pytest.importorskip("matplotlib")
+    from charloom.report.plots.figure import draw
+
+    points = [point(k, held_out=2.0 - k / 100) for k in range(1, 9)]
+    levels = [Level("n-gram, order 8", 1.2), Level("bz2", 2.4)]
+    (axes,) = draw([curve_of(points)], Look(), levels).axes
+    low, high = axes.get_ylim()
+    assert low < 1.2 < 2.4 < high
+    assert {"n-gram, order 8", "bz2"} <= {text.get_text() for text in axes.texts}
 
 
 @pytest.mark.parametrize("name", [".", "0", "#f00001", 'id="x', 'href="#m1', "url(#p)", "<b>&amp;"])
@@ -253,10 +301,10 @@ def test_the_name_of_a_run_is_no_part_of_an_svg_for_a_page(name):
     pytest.importorskip("matplotlib")
     from charloom.report.plots.images import inline_svg
 
-    pair = [curve_of([point(1, held_out=2.0)], name=n) for n in (name, "other")]
-    root = ET.fromstring(inline_svg(pair, Look(title=False), "here", "losses"))
-    shown = ["".join(element.itertext()) for element in root.iter("text")]
-    assert f"{name}: 2.000 nats, 2.885 bits" in shown
+    found = curve_of([point(1, held_out=2.0)])
+    root = ET.fromstring(inline_svg([found], Look(), "here", name, [Level(name, 1.5)]))
+    assert root.get("aria-label") == name
+    assert name in ["".join(element.itertext()) for element in root.iter("text")]
 
 
 @pytest.mark.parametrize(

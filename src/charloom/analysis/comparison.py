@@ -9,7 +9,7 @@ from statistics import median
 from time import perf_counter
 from typing import Literal, NamedTuple, Protocol, runtime_checkable
 
-from charloom.analysis.baselines import baselines
+from charloom.analysis.baselines import COMPRESSORS, baselines
 from charloom.analysis.contamination import (
     CONTAMINATED_SHARE,
     TrainingText,
@@ -143,7 +143,10 @@ def compare(
 
 
 def verdict(comparison: Comparison) -> str:
-    """Say which run is best and by how much, and whether a network beats what needs none."""
+    """Say which run is best and by how much, and whether a network beats counting.
+
+    Compression programs go on learning while they read: they are not what a run is judged by.
+    """
     runs = [entry for entry in comparison.entries if entry.kind == "run"]
     best = runs[0]
     if not best.is_fair:
@@ -155,21 +158,18 @@ def verdict(comparison: Comparison) -> str:
     if len(runs) > 1:
         said[0] = f"{best.name} is the best of {len(runs)} runs: {nats_and_bits(best.nats)}."
         said.append(_beside(runs[1].name, runs[1].nats - best.nats, "the next best"))
-    plain = next((e for e in comparison.entries if not e.network and e.kind == "baseline"), None)
-    if plain is None:
-        return " ".join(said)
-    gap = plain.nats - best.nats
+    counted = (e for e in comparison.entries if e.kind == "baseline" and e.name not in COMPRESSORS)
+    plain = next(counted, None)
     if not best.network:
         if any(run.network for run in runs):
-            said.append("No network here beats it.")
-    elif gap < 0:
+            said.append("It counts, and no network here beats it.")
+    elif plain is not None and plain.nats < best.nats:
         said.append(
-            f"It does not beat {plain.name}, which needs no network: that has "
-            f"{nats_and_bits(plain.nats)}, {_difference(-gap)} less."
+            f"It does not beat counting: {plain.name} has {nats_and_bits(plain.nats)}, "
+            f"{_difference(best.nats - plain.nats)} less."
         )
-    else:
-        what = "the best that needs no network"
-        said.append(f"It beats {what}: " + _beside(plain.name, gap))
+    elif plain is not None:
+        said.append(f"It beats counting: {_beside(plain.name, plain.nats - best.nats)}")
     return " ".join(said)
 
 

@@ -1,18 +1,27 @@
 """Runs -> everything that a report says of them, as plain rows; what is missing says why."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from functools import partial
 from typing import Any, Generic, TypeVar
 
 from charloom import __version__
+from charloom.analysis.activations import is_recurrent
 from charloom.analysis.comparison import Comparison, compare, verdict
 from charloom.analysis.curves import Curve, curve, names, spread
 from charloom.analysis.diagnosis import diagnose
-from charloom.analysis.inputs import Candidate, Excerpt, candidate, excerpt
+from charloom.analysis.inputs import (
+    Candidate,
+    Excerpt,
+    candidate,
+    excerpt,
+    generated,
+    shared_held_out,
+)
 from charloom.analysis.keywords import Keywords, keywords
 from charloom.analysis.neurons import Neurons, neurons
-from charloom.analysis.novelty import Novelty, novelty
+from charloom.analysis.novelty import Copy, Novelty, copied, novelty
 from charloom.analysis.surprise import Surprise, surprise
 from charloom.data.text import Text
 from charloom.errors import CharloomError
@@ -26,14 +35,20 @@ from charloom.training.events import Sampled
 
 T = TypeVar("T")
 S = TypeVar("S")
-READ_LENGTH = 4_000  # characters that surprise and neurons are shown on
+READ_LENGTH = 12_000  # characters that surprise and neurons are shown on
 KEYWORDS = 12  # in each list
-SAMPLES = 6  # of a run
+SAMPLES = 6  # of a run, from its training
+WRITTEN_LENGTH = 800  # characters that the best checkpoint of a run generates
+TEMPERATURES = (0.8, 1.0)  # at each of these
+SEED = 0  # the one of `study novelty`: so its text begins with the one at temperature 1
 
 
 @dataclass(frozen=True)
 class Section(Generic[T]):
-    """What was found, or, if that is None, `why` nothing was."""
+    """What was found, or, if that is None, `why` nothing was; empty if there is nothing to find.
+
+    An n-gram model has no neurons.
+    """
 
     found: T | None
     why: str = ""
@@ -47,10 +62,25 @@ class Section(Generic[T]):
 
 
 @dataclass(frozen=True)
-class Subject:
-    """One run: its curve, some of its samples, and what each study found.
+class Writing:
+    """What the best checkpoint, that of `step`, generated at a temperature.
 
-    `candidate` is the text that novelty and keywords are of, `read` that of surprise and neurons.
+    `copies` are its passages of 20 characters or more that are in the training text, in order.
+    """
+
+    text: str
+    temperature: float
+    seed: int
+    step: int
+    copies: tuple[Copy, ...]
+
+
+@dataclass(frozen=True)
+class Subject:
+    """One run: its curve, what it generates, and what each study found.
+
+    `samples` are some of those from its training. `candidate` is the text that novelty and
+    keywords are of, with its source; `read` is the one of surprise and neurons.
     """
 
     name: str
@@ -59,6 +89,7 @@ class Subject:
     parameters: int | None
     findings: Section[tuple[Finding, ...]]
     samples: tuple[Sampled, ...]
+    writings: Section[tuple[Writing, ...]]
     candidate: Section[Candidate]
     novelty: Section[Novelty]
     keywords: Section[Keywords]
@@ -70,11 +101,23 @@ class Subject:
 
 @dataclass(frozen=True)
 class Report:
-    """All of a report, before it is a page."""
+    """All of a report, before it is a page.
+
+    `comparison` is of the runs that held out the same text; `apart` says of every other why it
+    is not among them.
+    """
 
     made: datetime
     subjects: tuple[Subject, ...]
     comparison: Section[Comparison]
+    apart: dict[str, str]
+
+    @property
+    def best(self) -> Subject | None:
+        """The best of the runs that were compared."""
+        entries = self.comparison.found.entries if self.comparison.found else ()
+        order = [entry.name for entry in entries if entry.kind == "run"]
+        return next((s for s in self.subjects if s.name in order[:1]), None)
 
 
 def gather(runs: Sequence[Run], text: Text | None = None, tell: Tell = say_nothing) -> Report:
@@ -86,11 +129,14 @@ def gather(runs: Sequence[Run], text: Text | None = None, tell: Tell = say_nothi
         message = "no run to report on: name one or more of those in `charloom runs`"
         raise CharloomError(message, field="runs")
     runs = [*{run.path.resolve(): run for run in runs}.values()]  # the same under two paths is one
-    called = [printable(name) for name in names(runs)]
-    comparison = attempt(lambda: compare(runs, text, tell, names=called))
-    pairs = zip(runs, called, strict=True)
-    subjects = tuple(_subject(run, name, text, tell) for run, name in pairs)
-    return Report(datetime.now().astimezone(), subjects, comparison)
+    called = {run: printable(name) for run, name in zip(runs, names(runs), strict=True)}
+    alike, apart = (called, {}) if text else _comparable(called)
+    several = [*alike] or runs
+    comparison = attempt(
+        lambda: compare(several, text, tell, names=[called[run] for run in several])
+    )
+    subjects = tuple(_subject(run, name, text, tell) for run, name in called.items())
+    return Report(datetime.now().astimezone(), subjects, comparison, apart)
 
 
 def attempt(study: Callable[[], T]) -> Section[T]:
@@ -109,18 +155,36 @@ def document(report: Report) -> dict[str, Any]:
         "version": __version__,
         "runs": [_rows(subject) for subject in report.subjects],
         "comparison": found or report.comparison,
+        "apart": report.apart,
         "verdict": None if found is None else verdict(found),
     }
+
+
+def _comparable(called: Mapping[Run, str]) -> tuple[dict[Run, str], dict[str, str]]:
+    """Return the runs that held out what the first of them did, and why the others did not."""
+    alike: dict[Run, str] = {}
+    apart: dict[str, str] = {}
+    for run, name in called.items():
+        found = attempt(partial(shared_held_out, [run]))
+        if found.found is not None:
+            found = attempt(partial(shared_held_out, [*[*alike][:1], run]))
+        if found.found is None:
+            apart[name] = found.why
+        else:
+            alike[run] = name
+    return alike, apart
 
 
 def _subject(run: Run, name: str, text: Text | None, tell: Tell) -> Subject:
     learned = curve(run, name)
     tell(f"{learned.name}: generating text and looking for copies")
     own = attempt(lambda: candidate(str(run.path)))
-    copied = own.then(lambda c: novelty(c.text, c.source, c.human or None))
+    new = own.then(lambda c: novelty(c.text, c.source, c.human or None))
     words = own.then(lambda c: keywords(c.text, c.source, top=KEYWORDS))
+    writings = attempt(lambda: _writings(run, own.found.source if own.found else ""))
     tell(f"{learned.name}: predicting a text character by character")
     read = attempt(lambda: excerpt(run, text, READ_LENGTH))
+    cells = read if is_recurrent(run.config.model) else Section[Excerpt](None)
     return Subject(
         name=learned.name,
         path=str(run.path),
@@ -128,13 +192,23 @@ def _subject(run: Run, name: str, text: Text | None, tell: Tell) -> Subject:
         parameters=run.parameters,
         findings=attempt(lambda: diagnose(run)),
         samples=tuple(spread(learned.samples, SAMPLES)),
+        writings=writings,
         candidate=own,
-        novelty=copied,
+        novelty=new,
         keywords=words,
         read=read,
         surprise=read.then(lambda e: surprise(open_model(run), e.content)),
-        neurons=read.then(lambda e: neurons(run, e.content)),
+        neurons=cells.then(lambda e: neurons(run, e.content)),
         origin=origin(run),
+    )
+
+
+def _writings(run: Run, source: str) -> tuple[Writing, ...]:
+    step = run.checkpoint("best", weights_only=True).meta.step
+    texts = (generated(run, WRITTEN_LENGTH, SEED, degree) for degree in TEMPERATURES)
+    return tuple(
+        Writing(text, degree, SEED, step, tuple(copied(text, source)))
+        for text, degree in zip(texts, TEMPERATURES, strict=True)
     )
 
 
@@ -150,6 +224,7 @@ def _rows(subject: Subject) -> dict[str, Any]:
         "best": subject.curve.best,
         "findings": subject.findings.found or subject.findings,
         "samples": subject.samples,
+        "writings": subject.writings.found or subject.writings,
         "novelty": subject.novelty.found or subject.novelty,
         "keywords": subject.keywords.found or subject.keywords,
         "surprise": {"nats": read.score.nats, "bits": read.score.bits, "passages": read.passages}

@@ -4,10 +4,15 @@ Pages need the extra `charloom[report]`. Templates are jinja2's; text of a model
 escaped, and an open page asks no other machine for anything.
 """
 
+import base64
 from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
 
 from charloom.errors import needs_extra
 from charloom.formatting import LN2, duration, percent, printable, short_number
+from charloom.report.plots.style import DARK, LIGHT
 
 if TYPE_CHECKING:
     from jinja2 import Environment
@@ -22,6 +27,12 @@ def check() -> None:
 def page(template: str, **data: Any) -> str:
     """Render templates/`template`; raises CharloomError if jinja2 is not installed."""
     return environment().get_template(template).render(data)
+
+
+def packed(values: NDArray[Any]) -> list[str]:
+    """Return numbers for a script, in few characters: their type, and base64 of their bytes."""
+    content = np.ascontiguousarray(values, values.dtype.newbyteorder("<"))
+    return [values.dtype.str[1:], base64.b64encode(content.tobytes()).decode("ascii")]
 
 
 def environment() -> "Environment":
@@ -46,6 +57,7 @@ def environment() -> "Environment":
         "duration": lambda seconds: "" if seconds is None else duration(seconds),
         "printable": printable,
     }
+    found.globals |= {"light": LIGHT, "dark": DARK}
     return found
 
 

@@ -1,34 +1,42 @@
 """The view of neurons: a text coloured by any cell, its extremes, and how open gates are."""
 
-import base64
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from charloom.analysis.neurons import Cell, Drive, Neurons
+from charloom.formatting import whole_words
+from charloom.report.pages import packed
 
 SHOWN_LENGTH = 8000  # characters of a text that a page has, with every cell's value
 STEPS = 127  # of a cell's value from 0 to the largest possible one
 
 
-def neurons_view(label: str, found: Neurons) -> dict[str, Any]:
-    """Return the variable `view` of `neurons.html`; `label` says which text it is."""
-    shown = found.text[:SHOWN_LENGTH]
+def neurons_view(label: str, found: Neurons, length: int = SHOWN_LENGTH) -> dict[str, Any]:
+    """Return the variable `view` of `neurons.html`; `label` says which text it is.
+
+    The page has the first `length` characters with the values of each cell. Features come in the
+    order of how well a cell remembers them.
+    """
+    _, end = whole_words(found.text, 0, min(length, len(found.text)))
+    shown = found.text[:end]
+    by_feature = sorted(found.by_feature, key=lambda c: (-abs(c.memory), -abs(c.correlation)))
     cells: dict[str, Cell] = {}
-    for cell in (*found.top, *found.by_feature):
+    for cell in (*by_feature, *found.top):
         cells.setdefault(cell.name, cell)
     places = {name: place for place, name in enumerate(cells)}
     return {
         "label": label,
         "text": shown,
         "found": found,
-        "by_feature": sorted(found.by_feature, key=lambda cell: -abs(cell.correlation)),
+        "by_feature": by_feature,
         "places": places,
         "data": {
             "text": shown,
             "cells": [_data(found, cell, len(shown)) for cell in cells.values()],
-            "begin": places[found.top[0].name],
+            "begin": places[by_feature[0].name],
+            "feature": by_feature[0].feature,
         },
     }
 
@@ -40,8 +48,9 @@ def _data(found: Neurons, cell: Cell, shown: int) -> dict[str, Any]:
     return {
         "name": cell.name,
         "feature": cell.feature,
-        "values": base64.b64encode(_steps(values[:shown], scale).tobytes()).decode("ascii"),
+        "values": packed(_steps(values[:shown], scale)),
         "scale": scale,
+        "memory": cell.memory,
         "mean": cell.mean,
         "deviation": cell.deviation,
         "correlations": [[name, round(r, 4)] for name, r in cell.correlations.items()],

@@ -1,73 +1,77 @@
 """The view of surprise: a text coloured by it, with the predictions for each character."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
 
 from charloom.analysis.surprise import Difference, Surprise, verdict
+from charloom.report.pages import packed
 
-SHOWN_LENGTH = 12_000  # characters of a text that a page has
-INFINITE_NATS = 999  # JSON has no infinity; the script knows this one
+SHOWN_LENGTH = 100_000  # characters of a text that a page has
+PROBABILITY_STEPS = 65_535
+HIGHEST = 6.0  # nats of a character that has the full colour; of a word twice as many
 
 
 def surprise_view(
     label: str, named: Sequence[tuple[str, Surprise]], difference: Difference | None = None
 ) -> dict[str, Any]:
-    """Return the variable `view` of `surprise.html` for one run, or two and their difference.
+    """Return the variable `view` of `surprise.html` for runs that have read one text.
 
-    `label` says which text it is, and each of `named` is a run's name with its surprise.
+    `label` says which text it is, and each of `named` is a run's name with its surprise;
+    `difference` is that of two.
     """
-    first = named[0][1]
-    shown = first.text[:SHOWN_LENGTH]
-    alike = all(np.array_equal(s.starts, first.starts) for _, s in named)
-    spans = _spans_until(first, len(shown))
+    text = named[0][1].text
+    starts, _ = named[0][1].words()
+    words = int(np.searchsorted(starts, SHOWN_LENGTH, "right")) - 1
+    shown = text[: max(starts[words], 1)] if len(text) > SHOWN_LENGTH else text
     names = [name for name, _ in named]
     return {
         "label": label,
         "text": shown,
-        "left_out": len(first.text) - len(shown),
+        "words": [*_words(shown, named, difference)],
+        "left_out": len(text) - len(shown),
         "named": named,
         "difference": difference,
         "verdict": "" if difference is None else verdict(difference, *names),
+        "highest": HIGHEST,
         "data": {
             "text": shown,
-            "lengths": np.diff(first.starts[: spans + 1]).tolist() if alike else None,
-            "start": int(first.starts[0]) if alike else 0,
-            "runs": [_data(name, s, len(shown), alike) for name, s in named],
+            "words": np.diff(starts[starts <= len(shown)]).tolist(),
+            "highest": HIGHEST,
+            "difference": difference is not None,
+            "runs": [_data(name, found, len(shown)) for name, found in named],
         },
     }
 
 
-def _spans_until(s: Surprise, shown: int) -> int:
-    """Return how many spans end within the first `shown` characters."""
-    return int(np.searchsorted(s.starts, shown, "right")) - 1
+def _words(
+    shown: str, named: Sequence[tuple[str, Surprise]], difference: Difference | None
+) -> Iterator[tuple[str, float]]:
+    """Yield the words of a text, each with how strong its colour is, below 0 for the other."""
+    starts, nats = named[0][1].words()
+    highest = 2 * HIGHEST
+    if difference is not None:
+        with np.errstate(invalid="ignore"):
+            nats = np.nan_to_num(nats - named[1][1].words()[1])
+        highest = HIGHEST
+    for (start, end), value in zip(pairwise(starts.tolist()), nats.tolist(), strict=True):
+        if start < len(shown):
+            yield shown[start:end], round(max(-1.0, min(1.0, value / highest)), 2)
 
 
-def _data(name: str, s: Surprise, shown: int, alike: bool) -> dict[str, Any]:
-    """Return what the script needs of a run: the nats of each cell, and its span's predictions.
-
-    Cells are the spans, or, if two runs have different ones, characters.
-    """
-    spans = _spans_until(s, shown)
+def _data(name: str, s: Surprise, shown: int) -> dict[str, Any]:
+    """Return what the script needs of a run: its spans, their nats, and their predictions."""
+    spans = int(np.searchsorted(s.starts, shown, "right")) - 1
     symbols, places = np.unique(s.guesses[:spans], return_inverse=True)
-    nats: list[float | None] = [_finite(n) for n in s.nats[:spans].tolist()]
-    at = None
-    if not alike:
-        first = int(s.starts[0])
-        shared = s.by_character()[: max(0, shown - first)].tolist()
-        nats = [None] * min(first, shown) + [_finite(n) for n in shared]
-        owners = np.searchsorted(s.starts, np.arange(shown), "right") - 1
-        at = np.where(owners < spans, owners, -1).tolist()
+    lengths = np.diff(s.starts[: spans + 1])
     return {
         "name": name,
-        "nats": nats,
-        "at": at,
+        "start": int(s.starts[0]),
+        "lengths": None if (lengths == 1).all() else lengths.tolist(),
+        "nats": packed(s.nats[:spans].astype(np.float32)),
         "symbols": [s.symbols[i] for i in symbols.tolist()],
-        "guesses": places.reshape(s.guesses[:spans].shape).tolist(),
-        "p": [[round(p, 4) for p in row] for row in s.probabilities[:spans].tolist()],
+        "guesses": packed(places.astype(np.uint32 if len(symbols) > 2**16 else np.uint16)),
+        "p": packed(np.rint(s.probabilities[:spans] * PROBABILITY_STEPS).astype(np.uint16)),
     }
-
-
-def _finite(nats: float) -> float:
-    return round(nats, 3) if nats < INFINITE_NATS else INFINITE_NATS

@@ -10,7 +10,7 @@ from charloom.analysis.curves import Axis, Curve, Value, spread
 from charloom.errors import CharloomError
 from charloom.formatting import LN2, count, printable, short_number
 from charloom.report.plots.smoothing import Line, smooth, thin
-from charloom.report.plots.style import Look, Palette, plain_style
+from charloom.report.plots.style import Level, Look, Palette, plain_style
 from charloom.training.events import Sampled
 
 if TYPE_CHECKING:
@@ -38,10 +38,11 @@ DASHES = ("-", "--", ":", "-.")  # once all colours are used
 Key = tuple[Any, str]  # a handle and its label in the legend
 
 
-def draw(curves: Sequence[Curve], look: Look) -> "Figure":
-    """Draw curves over one another, a panel for each of `look.values`.
+def draw(curves: Sequence[Curve], look: Look, levels: Sequence[Level] = ()) -> "Figure":
+    """Draw curves over one another, a panel for each of `look.values`, and levels beside losses.
 
-    Raises CharloomError if matplotlib is not installed or there is nothing to draw.
+    What belongs to curve k has the id run-k, and to level k level-k. Raises CharloomError if
+    matplotlib is not installed or there is nothing to draw.
     """
     for value in look.values:
         if not any(has_curve(curve, look.axis, value) for curve in curves):
@@ -60,13 +61,13 @@ def draw(curves: Sequence[Curve], look: Look) -> "Figure":
         panels: list[Axes] = []
         for row, value in enumerate(look.values):
             panels.append(figure.add_subplot(grid[row], sharex=panels[0] if panels else None))
-            _panel(panels[row], curves, value, look)
+            _panel(panels[row], curves, value, look, levels)
             panels[row].tick_params(labelbottom=row == lower)
         panels[-1].set_xlabel(LABELS[look.axis])
         if samples:
             _mark_samples(panels[0], curves[0], samples, look)
             _write_samples(figure.add_subplot(grid[-1]), samples, look.palette)
-        if look.title:
+        if not look.on_page:
             names = ", ".join(dict.fromkeys(curve.text for curve in curves))
             title = f"{count(len(curves), 'run')} on {names}"
             if len(curves) == 1:
@@ -81,7 +82,9 @@ def has_curve(curve: Curve, axis: Axis, value: Value) -> bool:
     return not curve.is_level and any(curve.series(axis, field)[0] for field in fields)
 
 
-def _panel(axes: "Axes", curves: Sequence[Curve], value: Value, look: Look) -> None:
+def _panel(
+    axes: "Axes", curves: Sequence[Curve], value: Value, look: Look, levels: Sequence[Level]
+) -> None:
     if look.log:
         axes.set_xscale("log")
     if look.log_y:
@@ -90,6 +93,7 @@ def _panel(axes: "Axes", curves: Sequence[Curve], value: Value, look: Look) -> N
     lines: list[Line] = []
     colours = look.palette.series
     for number, curve in enumerate(curves):
+        before = {*axes.get_children()}
         colour, dash = colours[number % len(colours)], DASHES[number // len(colours) % len(DASHES)]
         if value == "loss":
             drawn, named = _losses(axes, curve, look, colour, dash, alone=len(curves) == 1)
@@ -98,7 +102,11 @@ def _panel(axes: "Axes", curves: Sequence[Curve], value: Value, look: Look) -> N
         lines += drawn
         keys += named
         _mark_rollbacks(axes, curve, look)
-    if value == "loss" and len(curves) > 1:
+        for artist in {*axes.get_children()} - before:
+            artist.set_gid(f"run-{number}")
+    if value == "loss":
+        lines += _levels(axes, levels, look)
+    if value == "loss" and len(curves) > 1 and not look.on_page:
         (handle,) = axes.plot([], [], color=look.palette.faint, linewidth=0.9)
         keys.append((handle, "thick: validation, thin: training"))
     _limit(axes, lines, look)
@@ -110,7 +118,7 @@ def _panel(axes: "Axes", curves: Sequence[Curve], value: Value, look: Look) -> N
         _plain_logarithm(axes.yaxis, SUBDIVISIONS if value == "loss" else (1.0,))
     if value == "loss":
         _bits(axes, look)
-    if len(curves) > 1 or value == "loss":
+    if not look.on_page and (len(curves) > 1 or value == "loss"):
         _legend(axes, keys, look)
 
 
@@ -137,8 +145,7 @@ def _losses(
 ) -> tuple[list[Line], list[Key]]:
     """Draw training and validation loss; returns the lines, and their keys.
 
-    One run has a colour for each of the two. Several have one each, and validation loss is the
-    strong line.
+    Both have the colour of the run, and validation loss is the strong line.
     """
     if curve.is_level:
         return _level(axes, curve, colour, dash)
@@ -147,22 +154,20 @@ def _losses(
     only = not len(held_out.x)
     keys = []
     if len(training.x):
-        width = 1.4 if alone else 0.9
         if alone:
-            _plot(axes, training, look, color=colour, linewidth=0.8, alpha=0.28)
-        alpha = 1.0 if alone or only else 0.5
+            _plot(axes, training, look, color=colour, linewidth=0.8, alpha=0.2)
+        alpha, width = (1.0, 1.4) if only else (0.55, 1.1)
         style = {"color": colour, "linewidth": width, "alpha": alpha, "linestyle": dash}
         handle = _plot(axes, even, look, **style)
         if alone or only:
             keys.append((handle, "training" if alone else f"{curve.name}, training only"))
     if not only:
-        strong = look.palette.series[1] if alone else colour
         mark = "o" if len(held_out.x) <= MARKED_EVALUATIONS else None
-        style = {"color": strong, "linewidth": 2, "linestyle": dash}
+        style = {"color": colour, "linewidth": 2, "linestyle": dash}
         handle = _plot(axes, held_out, look, marker=mark, markersize=3.5, **style)
         keys.append((handle, _held_out_label(curve, alone)))
         best = int(held_out.y.argmin())
-        ring: Any = {"markerfacecolor": "none", "markeredgecolor": strong, "markeredgewidth": 1.6}
+        ring: Any = {"markerfacecolor": "none", "markeredgecolor": colour, "markeredgewidth": 1.6}
         axes.plot(held_out.x[best], held_out.y[best], "o", markersize=9, clip_on=False, **ring)
     return [even, held_out], keys
 
@@ -175,6 +180,28 @@ def _level(axes: "Axes", curve: Curve, colour: str, dash: str) -> tuple[list[Lin
     handle = axes.axhline(point.held_out, color=colour, linewidth=1.4, dashes=dashes)
     line = Line(np.array([math.inf]), np.array([point.held_out]))
     return [line], [(handle, _held_out_label(curve, alone=False))]
+
+
+def _levels(axes: "Axes", levels: Sequence[Level], look: Look) -> list[Line]:
+    """Draw losses of what is no run, the lowest named below its line, the others above theirs."""
+    lowest = min(levels, key=lambda level: level.nats, default=None)
+    for number, level in enumerate(levels):
+        color, gid = look.palette.faint, f"level-{number}"
+        axes.axhline(level.nats, color=color, linewidth=1.2, linestyle=(0, (1, 2)), gid=gid)
+        below = level is lowest and len(levels) > 1
+        axes.annotate(
+            level.name,
+            (0.995, level.nats),
+            xycoords=axes.get_yaxis_transform(),
+            xytext=(0, -2 if below else 2),
+            textcoords="offset points",
+            ha="right",
+            va="top" if below else "bottom",
+            color=color,
+            fontsize=8,
+            gid=gid,
+        )
+    return [Line(np.array([math.inf]), np.array([level.nats])) for level in levels]
 
 
 def _held_out_label(curve: Curve, alone: bool) -> str:

@@ -1,5 +1,6 @@
 """Curves -> PNG and SVG files, and SVG for a page in the page's own colours, light and dark."""
 
+import json
 import re
 import warnings
 from collections.abc import Sequence
@@ -13,7 +14,7 @@ from charloom.analysis.curves import Curve
 from charloom.errors import CharloomError
 from charloom.files import write_output
 from charloom.report.plots.figure import draw
-from charloom.report.plots.style import LIGHT, Look, Palette, plain_style
+from charloom.report.plots.style import LIGHT, Level, Look, Palette, plain_style
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -47,13 +48,18 @@ def write_plot(path: Path, curves: Sequence[Curve], look: Look, free: bool = Fal
     return write_output(path, content.replace(b"<svg ", mark + b"<svg ", 1), free)
 
 
-def inline_svg(curves: Sequence[Curve], look: Look, name: str, label: str) -> str:
+def inline_svg(
+    curves: Sequence[Curve], look: Look, name: str, label: str, levels: Sequence[Level] = ()
+) -> str:
     """Plot curves as an element of a page; `name` tells its ids from those of other plots.
 
-    Its colours are the variables --paper, --ink, --faint, --line and --series-0 to --series-6.
-    `label` is for screen readers. Raises CharloomError.
+    Its colours are the variables --paper, --ink, --faint, --line and --series-0 to --series-5, and
+    what belongs to curve or level k has the class run-k or level-k. Its attribute data-panels says,
+    for each of `look.values`, where on the picture which range of values is. `label` is for screen
+    readers. Raises CharloomError.
     """
-    figure = draw(curves, replace(look, palette=_STAND_INS))
+    look = replace(look, palette=_STAND_INS, on_page=True)
+    figure = draw(curves, look, levels)
     root = ElementTree.fromstring(_rendered(figure, "svg", _STAND_INS))
     for parent in [*root.iter()]:
         for child in [*parent]:
@@ -61,23 +67,44 @@ def inline_svg(curves: Sequence[Curve], look: Look, name: str, label: str) -> st
                 parent.remove(child)
     for element in root.iter():
         element.tag = element.tag.removeprefix(_SVG)
-        element.attrib = {
-            key.removeprefix(_XLINK): _in_page(key, value, name) for key, value in element.items()
-        }
+        pairs = (_in_page(element.tag, *pair, name) for pair in element.items())
+        element.attrib = {key: value for key, value in pairs if value}
     del root.attrib["width"], root.attrib["height"]
-    root.attrib |= {"role": "img", "aria-label": label}
+    panels = json.dumps(_panels(figure, look))
+    root.attrib |= {"role": "img", "aria-label": label, "data-panels": panels}
     return ElementTree.tostring(root, encoding="unicode")
 
 
-def _in_page(key: str, value: str, name: str) -> str:
-    """Return an attribute with the page's colours, and ids that no other plot has.
+def _in_page(tag: str, key: str, value: str, name: str) -> tuple[str, str]:
+    """Return an attribute as the page has it, with its colours, and ids that no other plot has.
 
-    What is between tags is left alone: it may be the name of a run.
+    An empty one is of no use there. What is between tags is left alone: it may be a run's name.
     """
+    if key == "id" and tag == "g":
+        return "class", value if value.startswith(("run-", "level-")) else ""
     if key == "id":
-        return f"{name}-{value}"
+        return key, f"{name}-{value}"
     value = re.sub(r"(url\(#|^#(?=\w+$))", rf"\g<1>{name}-", value)
-    return re.sub("#f0[0-9a-f]{4}", lambda found: _VARIABLES.get(found[0], found[0]), value)
+    value = re.sub("#f0[0-9a-f]{4}", lambda found: _VARIABLES.get(found[0], found[0]), value)
+    return key.removeprefix(_XLINK), re.sub("font-family: [^;]*; ", "", value)
+
+
+def _panels(figure: "Figure", look: Look) -> list[dict[str, Any]]:
+    """Return where each panel is in the units of the picture, and the values at its edges."""
+    width, height = 72 * figure.get_size_inches()
+    found = []
+    for axes, value in zip(figure.axes, look.values, strict=True):
+        box = axes.get_position()
+        found.append(
+            {
+                "value": value,
+                "box": [round(x, 2) for x in (width * box.x0, height * (1 - box.y1))]
+                + [round(x, 2) for x in (width * box.width, height * box.height)],
+                "x": [float(x) for x in axes.get_xlim()],
+                "y": [float(y) for y in axes.get_ylim()],
+            }
+        )
+    return found
 
 
 def _rendered(figure: "Figure", kind: str, palette: Palette) -> bytes:

@@ -19,19 +19,38 @@ class Palette(NamedTuple):
     series: tuple[str, ...]
 
 
-# Okabe & Ito 2008, "Color Universal Design"; their yellow is too pale for a line on white.
+# After Okabe & Ito 2008, "Color Universal Design", some darker for lines on white. Grey is for what
+# is no run.
 LIGHT = Palette(
     paper="#ffffff",
     ink="#1d2129",
-    faint="#667085",
+    faint="#5c6675",
     line="#dfe3e8",
-    series=("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#7f7f7f"),
+    series=("#0072b2", "#d55e00", "#009e73", "#b8578f", "#c98500", "#3d9bd6"),
+)
+DARK = Palette(
+    paper="#14171c",
+    ink="#e4e7ec",
+    faint="#98a2b3",
+    line="#2f3641",
+    series=("#58a6e8", "#f28b54", "#3fc49a", "#e29bc4", "#f0b840", "#9ad2f5"),
 )
 
 
 @dataclass(frozen=True)
+class Level:
+    """A loss to set beside curves, in nats per character: of what needs no training."""
+
+    name: str
+    nats: float
+
+
+@dataclass(frozen=True)
 class Look:
-    """How a plot looks: axes, size in inches, and whether samples are below the curves."""
+    """How a plot looks: axes, size in inches, and whether samples are below the curves.
+
+    A page has a legend of its own, with what is switched on and off, and its text says the title.
+    """
 
     axis: Axis = "characters"
     values: tuple[Value, ...] = ("loss",)
@@ -41,7 +60,7 @@ class Look:
     height: float = 4.6
     palette: Palette = LIGHT
     samples: bool = False
-    title: bool = True
+    on_page: bool = False
 
 
 def check() -> None:
