@@ -819,6 +819,16 @@ def test_a_run_from_another_begins_with_its_best_weights_and_nothing_else(tmp_pa
     assert begun.meta.cursor == {"position": 0, "epoch": 0}
 
 
+def test_another_run_in_the_place_of_the_one_to_begin_with_is_refused(tmp_path, source):
+    teacher = new_run(tmp_path / "teacher", config_of(source))
+    play(teacher)
+    run = new_run(tmp_path / "run", replace(config_of(source), start=str(teacher.path)))
+    path = teacher.path / "vocabulary.json"
+    path.write_text(path.read_text().replace('"y"', '"\u00e9"'))
+    with refused("other-settings", path=teacher.path):
+        play(run)
+
+
 @pytest.mark.parametrize("engine", ["reference", "compiled"])
 def test_characters_that_the_other_run_did_not_know_are_added_and_told(tmp_path, source, engine):
     teacher = new_run(tmp_path / "teacher", config_of(source, engine=engine))

@@ -399,3 +399,16 @@ def test_a_model_is_no_text(here, name):
     text = read_text(["texts"])
     assert (text.content, text.notes[1:]) == ("poem", ("skipped 1 folder (a model): gpt",))
     refusal("not-text", "texts/gpt", why="a model", path="texts/gpt")
+
+
+def test_a_page_of_version_0_1_0_is_known(here):
+    policy = "default-src 'none'; style-src 'unsafe-inline'; script-src 'unsafe-inline'; img-src"
+    head = (
+        '<!doctype html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
+        '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
+        '<meta name="color-scheme" content="light dark">\n'
+        f'<meta http-equiv="Content-Security-Policy" content="{policy} data:">\n<title>'
+    )
+    refusal("not-text", write("old.html", head), why="by charloom")
+    own = head.replace("data:", "*")
+    assert read_text([write("own.html", own)]).content == own

@@ -9,6 +9,7 @@ import click
 from charloom.config import RunConfig, differences
 from charloom.distributed import Place, end_with_parent
 from charloom.errors import CharloomError
+from charloom.formatting import listed
 from charloom.models.engines import load_torchnet
 from charloom.runs.run import Run
 from charloom.training.recipe import CHOSEN
@@ -50,7 +51,7 @@ def begun(out: Path | None, asked: RunConfig, given: Collection[str]) -> Run | N
     }
     changed = [line for line in differences(run.config, asked) if line.split()[0] not in free]
     if run.config.data.sources != asked.data.sources:
-        changed.append(f"text was {' '.join(run.config.data.sources)}")
+        changed.append(f"text was {listed(run.config.data.sources)}")
     if changed:
         raise CharloomError(
             f"{out} holds a run with other settings: {'; '.join(changed)}; choose another folder",

@@ -166,7 +166,7 @@ def read_text(
             _scan_one(group.parts[0], scan, tally)
         else:
             _scan_folder(group.parts, group.folder, scan, tally)
-    name = _name(sources[0]) + (f" and {len(sources) - 1} more" if len(sources) > 1 else "")
+    name = _name(sources[0]) + (f" and {len(sources) - 1:,} more" if len(sources) > 1 else "")
     notes = tally.notes()
     if reading.encoding != UTF8.encoding:
         notes = (f"read as {reading.encoding}", *notes)

@@ -44,7 +44,12 @@ _PACKED = {
     b"PK\x03\x04": ("a ZIP archive (or DOCX, ODT or EPUB)", "save it as plain text"),
     b"%PDF-": ("a PDF", "convert it to text, for instance with pdftotext"),
 }
-_OWN = b'<meta name="generator" content="charloom"', b"<!-- generator: charloom -->"
+_OWN = (  # the last is of pages of version 0.1.0, which have no name in them
+    b'<meta name="generator" content="charloom"',
+    b"<!-- generator: charloom -->",
+    b'content="light dark">\n<meta http-equiv="Content-Security-Policy" content="default-src '
+    b"'none'; style-src 'unsafe-inline'; script-src 'unsafe-inline'; img-src data:\">\n<title>",
+)
 _HEAD = 1024  # bytes that all of these are looked for in
 
 

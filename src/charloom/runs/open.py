@@ -7,6 +7,9 @@ from pathlib import Path
 
 from charloom.config import Engine, NgramConfig, PretrainedConfig, RunConfig
 from charloom.data.tokenizer import Tokenizer
+from charloom.data.vocabulary import describe
+from charloom.errors import CharloomError
+from charloom.formatting import listed
 from charloom.models.engines import LanguageModel, create_model, load_torchnet
 from charloom.models.weights import Array, with_characters
 from charloom.runs.run import Run
@@ -26,6 +29,12 @@ def first_weights(config: RunConfig, vocabulary: Tokenizer) -> Mapping[str, Arra
         weights = start.load_weights()
         if isinstance(config.model, PretrainedConfig | NgramConfig):
             return weights
+        if gone := vocabulary.unknown(start.vocabulary.characters):
+            message = (
+                f"{start.path} has {listed([*map(describe, gone)])}, and had not when this run "
+                "was created: put that run back, or train anew"
+            )
+            raise CharloomError(message, "other-settings", path=str(start.path))
         places = vocabulary.encode("".join(start.vocabulary.characters))
         return with_characters(config.model, weights, places, len(vocabulary))
     if isinstance(config.model, PretrainedConfig) and not config.model.lora:

@@ -353,7 +353,8 @@ def _pretty(struct: msgspec.Struct) -> bytes:
 
 def _check_size(name: str, document: bytes, config: RunConfig) -> None:
     """Raise CharloomError for a document of a new run that could not be read again."""
-    if fits(2 * len(document)):  # each meta.json holds config.json and more
+    size = len(document)
+    if fits(2 * size if name == "config.json" else size):  # meta.json holds that and more
         return
     sources = len(config.data.sources)
     cure = f"name a folder in place of {sources:,} texts"

@@ -8,7 +8,7 @@ import click
 from charloom.cli.options import output
 from charloom.cli.study import reading, write_page
 from charloom.cli.text import echo_json, echo_styled, echo_wrote, is_plain, score_fields, table
-from charloom.formatting import LN2, nats_and_bits, printable
+from charloom.formatting import LN2, count, nats_and_bits, printable
 
 if TYPE_CHECKING:
     from rich.text import Text
@@ -143,7 +143,9 @@ def _show(found: "Surprise") -> None:
     digits = [" " if n < 1 else f"{int(min(n, 9))}" for n in nats]
     _show_text(found.text, start, nats, (LEVELS, LEVELS), keys, digits, "digits: nats")
     _show_passages("Most surprising passages, per character", found.passages)
-    click.echo(f"\n{nats_and_bits(found.score.nats)}, over {found.score.characters:,} characters.")
+    click.echo(
+        f"\n{nats_and_bits(found.score.nats)}, over {count(found.score.characters, 'character')}."
+    )
 
 
 def _show_difference(named: "Sequence[tuple[str, Surprise]]", against: "Difference") -> None:
