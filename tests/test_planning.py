@@ -12,7 +12,7 @@ import pytest
 
 from charloom.config import DataConfig, ModelConfig, RunConfig, TrainConfig, replace
 from charloom.data.text import Text
-from charloom.errors import CharloomError
+from charloom.errors import CharloomError, Code
 from charloom.models.weights import initial_weights, parameter_count
 from charloom.runs.run import Run
 from charloom.training import planning, speeds
@@ -269,6 +269,16 @@ def test_a_run_is_prepared_from_a_text_and_what_is_given(tmp_path: Path) -> None
     assert Run.open(run.path).config == run.config
     preset, none, _ = prepare([str(source)], {"preset": "min-char-rnn"}, tmp_path / "preset")
     assert (preset.config.preset, none) == ("min-char-rnn", ())
+
+
+@pytest.mark.parametrize(("out", "code"), [("run", "taken"), ("night.txt/run", "unwritable")])
+def test_a_folder_that_cannot_be_had_is_refused_before_the_text_is_read(
+    tmp_path: Path, out: str, code: Code
+) -> None:
+    (tmp_path / "night.txt").write_text(NIGHT[:4000])
+    prepare([str(tmp_path / "night.txt")], {"model": "ngram"}, tmp_path / "run")
+    with refused(code, path=str(tmp_path / out)):
+        prepare(["nowhere"], {}, tmp_path / out)
 
 
 def test_real_updates_are_timed(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -13,6 +13,7 @@
 `config.json` is written last and never again: a folder without it is no run.
 """
 
+import errno
 import fcntl
 import os
 import warnings
@@ -373,6 +374,11 @@ def check_free(path: Path) -> None:
             what = "holds a run already" if "config.json" in names else what
         else:
             what = "is a file, and a run is a folder" if path.exists() else ""
+            there = next(parent for parent in path.absolute().parents if parent.exists())
+            if not there.is_dir():
+                raise OSError(errno.ENOTDIR, os.strerror(errno.ENOTDIR))
+            if not os.access(there, os.W_OK | os.X_OK):
+                raise OSError(errno.EACCES, os.strerror(errno.EACCES))
     if what:
         raise CharloomError(f"{path} {what}: choose another folder", "taken", path=str(path))
 

@@ -316,9 +316,13 @@ class _Planner:
             end += f" take {read / pace:.0f} s; in more, a model would memorise the text"
         yield "time", f"{shown} characters/s here: {end}"
         yield from choice.reasons
+        notes = []
         if starting > STARTING_SECONDS:
-            end = f"; to leave half the time, the run ends {late:.0f} s later" if late >= 1 else ""
-            yield "note", f"starting the engine took {starting:.0f} s, less the next time{end}"
+            notes.append(f"starting the engine took {starting:.0f} s, less the next time")
+        if late >= 1:
+            notes.append(f"to leave half the time, the run ends {late:.0f} s later")
+        if notes:
+            yield "note", "; ".join(notes)
 
 
 def _shown(number: float) -> str:
