@@ -19,7 +19,7 @@ from charloom.models.optimizers import SLOTS  # noqa: E402
 from charloom.models.reference import ReferenceLearner  # noqa: E402
 from charloom.models.torchnet import learner as learner_module  # noqa: E402
 from charloom.models.torchnet.learner import Share, TorchLearner  # noqa: E402
-from charloom.models.torchnet.network import Layout, Network  # noqa: E402
+from charloom.models.torchnet.network import Dropout, Layout, Network  # noqa: E402
 from charloom.models.torchnet.recurrent import RecurrentNetwork  # noqa: E402
 from charloom.models.weights import initial_weights  # noqa: E402
 from expect import refused  # noqa: E402
@@ -523,3 +523,13 @@ def test_it_computes_on_its_own_threads_and_so_does_the_model_that_it_lends(
     with refused("bad-array"):
         learner.update(*(batch(0) + V), 0.05)
     assert torch.get_num_threads() == before
+
+
+def test_masks_of_pytorch_s_own_begin_anew_for_each_step_part_and_seed() -> None:
+    seeds = [
+        Dropout(0.5, seed, update, 64, slice(first, first + 1)).torch_seed
+        for seed in (0, 1, 2**63 - 1)
+        for update in range(50)
+        for first in range(20)
+    ]
+    assert len({*seeds, 0, 1, 2**63 - 1}) == len(seeds) + 3  # with adapters' first weights

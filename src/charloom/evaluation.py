@@ -55,8 +55,8 @@ class Score:
             return math.inf
 
 
-class Windows(NamedTuple):
-    """Overlapping pieces of a text that are read side by side.
+class Cut(NamedTuple):
+    """A text cut into windows that overlap and are read side by side.
 
     Window b is the `length` places from starts[b] on: `starts` (B,). Its first places overlap the
     window before it and are read only for context; it scores those from own[b, 0] on: `own` (B, 1).
@@ -164,7 +164,7 @@ def chunk_length(lanes: int, vocabulary_size: int) -> int:
     return max(1, min(max(2**20 // vocabulary_size, 2**7), 2**13) // lanes)
 
 
-def windows_for(model: LanguageModel, count: int) -> Windows:
+def windows_for(model: LanguageModel, count: int) -> Cut:
     """Cut a text of so many ids for every figure on it: a lane for each 8,192 of them, 32 at most.
 
     A model that looks back over windows of its own reads it in one lane, or else it would predict
@@ -175,7 +175,7 @@ def windows_for(model: LanguageModel, count: int) -> Windows:
     return windows(count - 1, lanes)
 
 
-def windows(count: int, lanes: int) -> Windows:
+def windows(count: int, lanes: int) -> Cut:
     """Cut range(count) into windows; each overlaps the one before by at least WARM_UP places."""
     check_at_least(1, lanes=lanes)
     if count <= WARM_UP:
@@ -183,10 +183,10 @@ def windows(count: int, lanes: int) -> Windows:
     step = -(-(count - WARM_UP) // lanes)
     length = step + WARM_UP
     starts = np.minimum(np.arange(lanes) * step, count - length)
-    return Windows(starts, length, np.append(0, starts[:-1] + length)[:, None])
+    return Cut(starts, length, np.append(0, starts[:-1] + length)[:, None])
 
 
-def stretches(count: int, most: int, warm_up: int = WARM_UP) -> Windows | None:
+def stretches(count: int, most: int, warm_up: int = WARM_UP) -> Cut | None:
     """Spread stretches of `most` places in all evenly over range(count); None if those are all.
 
     Each is in the middle of its share of the places, and overlaps `warm_up` places before it.
@@ -197,11 +197,11 @@ def stretches(count: int, most: int, warm_up: int = WARM_UP) -> Windows | None:
         return None
     share = (count - warm_up) / B
     starts = (np.arange(B) * share + (share - each) / 2).astype(np.intp)
-    return Windows(starts, warm_up + each, (starts + warm_up)[:, None])
+    return Cut(starts, warm_up + each, (starts + warm_up)[:, None])
 
 
 def read_windows(
-    model: LanguageModel, ids: Ids, cut: Windows | None = None, state: State = None
+    model: LanguageModel, ids: Ids, cut: Cut | None = None, state: State = None
 ) -> Iterator[Piece]:
     """Read ids (N,) with one lane for each of B windows, a piece at a time.
 

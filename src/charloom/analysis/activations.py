@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from charloom.config import ModelConfig, NetworkConfig, NgramConfig, TransformerConfig
 from charloom.data.tokenizer import Ids
 from charloom.errors import CharloomError
-from charloom.evaluation import Windows, windows
+from charloom.evaluation import Cut, windows
 from charloom.models.engines import LanguageModel
 from charloom.models.reference import ReferenceModel, network
 from charloom.models.reference.transformer import ReferenceTransformer
@@ -113,5 +113,5 @@ def _read_scanned(model: ReferenceTransformer, ids: Ids) -> States:
     return States("h", L, values, {}, {}, bounded=False)
 
 
-def _windows(N: int) -> Windows:
+def _windows(N: int) -> Cut:
     return windows(N, max(1, min(MAX_WINDOWS, N // WINDOW_LENGTH)))

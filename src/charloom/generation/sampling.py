@@ -20,7 +20,7 @@ from charloom.data.tokenizer import Decoder, Ids
 from charloom.data.utf8 import normalized
 from charloom.data.vocabulary import describe
 from charloom.errors import CharloomError, check_at_least
-from charloom.evaluation import Windows, read_windows
+from charloom.evaluation import Cut, read_windows
 from charloom.formatting import listed
 from charloom.generation.copy_limit import CopyLimit
 from charloom.generation.draw import draw
@@ -177,7 +177,7 @@ def _read(model: LanguageModel, ids: Ids, state: State) -> State:
     """Return the state after ids (B, T)."""
     B, T = ids.shape
     starts = T * np.arange(B)
-    for piece in read_windows(model, ids.ravel(), Windows(starts, T, starts[:, None]), state):
+    for piece in read_windows(model, ids.ravel(), Cut(starts, T, starts[:, None]), state):
         state = piece.state
     return state
 
