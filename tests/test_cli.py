@@ -96,11 +96,6 @@ def test_help_loads_neither_numba_nor_torch_nor_numpy(tmp_path: Path) -> None:
     assert result.stdout.index("train") < result.stdout.index("sample")
 
 
-@pytest.mark.parametrize("command", [*cli.COMMANDS, "runs show", "study novelty"])
-def test_every_command_has_help(command: str) -> None:
-    assert charloom(*command.split(), "--help").stdout.startswith("Usage: ")
-
-
 def test_training_prints_its_losses_and_what_to_do_next(
     folder: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
@@ -507,6 +502,72 @@ def test_runs_lists_and_shows(here: Path) -> None:
     assert f"{rows['run']['validation']:.3f} nats" in label(shown, "validation")
     advice = json.loads(charloom("runs", "show", "run", "--json").stdout)["advice"]
     assert advice["text"] in shown
+
+
+def test_runs_are_sorted_matched_renamed_and_deleted(folder: Path, place: Path) -> None:
+    for name in ("run", "counts"):
+        shutil.copytree(place / name, folder / name)
+
+    def names(*options: str) -> list[str]:
+        return [row["run"] for row in json.loads(charloom("runs", ".", "--json", *options).stdout)]
+
+    rows = json.loads(charloom("runs", ".", "--json").stdout)
+    best = min(rows, key=lambda row: row["validation"])["run"]
+    assert names("--sort", "loss")[0] == best
+    assert names("--sort", "steps")[0] == "run"
+    assert names("--match", "NGRAM") == ["counts"]
+    assert names("--match", "nothing like it") == []
+    (folder / "counts" / "config.json").write_text("{")
+    for sort in ("loss", "steps", "time"):
+        assert names("--sort", sort) == ["run", "counts"]
+    charloom("runs", "mv", "run", "new")
+    assert names() == ["counts", "new"]
+    kept = CliRunner().invoke(cli.charloom, ["runs", "rm", "new"], input="n\n")
+    assert kept.exit_code == 0
+    assert names() == ["counts", "new"]
+    charloom("runs", "rm", "--yes", "new", "counts")
+    assert names() == []
+
+
+def test_the_list_tells_the_steps_that_are_saved(here: Path, folder: Path) -> None:
+    shutil.copytree(here / "run", folder / "run")
+    lines = (folder / "run" / "metrics.jsonl").read_text().splitlines(keepends=True)
+    (folder / "run" / "metrics.jsonl").write_text("".join(lines[:-1]))
+    (row,) = json.loads(charloom("runs", ".", "--json").stdout)
+    assert row["steps"] == 30
+
+
+def test_a_dry_run_shows_the_plan_and_leaves_nothing(
+    folder: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    (folder / "novel.txt").write_text(TEXT)
+    charloom("train", "novel.txt", "--iterations", "20", "--dry-run", *TINY)
+    printed = capfd.readouterr().out
+    assert label(printed, "text").startswith("novel.txt: 1,920 characters, 18 different")
+    assert "3,650 parameters" in label(printed, "model")
+    assert [path.name for path in folder.iterdir()] == ["novel.txt"]
+    ask = ("train", "novel.txt", "--dry-run", "--json", "--iterations", "20", *TINY)
+    assert json.loads(charloom(*ask).stdout)["config"]["model"]["hidden"] == 8
+    taken = charloom(*ask, "-o", str(folder), status=2)
+    check(error_of(taken), "taken", path=folder)
+
+
+def test_train_prints_one_document_if_asked(folder: Path) -> None:
+    (folder / "novel.txt").write_text(TEXT)
+    ask = ("train", "novel.txt", "--iterations", "20", "--json", "-o", "run", *TINY)
+    document = json.loads(charloom(*ask).stdout)
+    (row,) = json.loads(charloom("runs", ".", "--json").stdout)
+    assert document == document | row
+    assert document["ended"] == "done"
+    assert document["advice"]["text"]
+
+
+def test_a_preset_is_shown_by_name(here: Path) -> None:
+    shown = charloom("presets", "char-rnn").stdout
+    assert "hidden 128" in label(shown, " +model")
+    (document,) = json.loads(charloom("presets", "char-rnn", "--json").stdout)
+    assert document["config"]["model"]["hidden"] == 128
+    check(error_of(charloom("presets", "char", status=2)), "bad-setting", field="preset")
 
 
 LONG = ("train", "novel.txt", "--iterations", "300", *TINY)

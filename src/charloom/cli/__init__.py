@@ -18,27 +18,35 @@ from charloom.cli.lazy import LazyGroup
 from charloom.distributed import place
 from charloom.errors import CharloomError
 
-COMMANDS = {  # in the order of use; each is the name of a file here and of a function in it
-    "train": "Train a model on your text.",
-    "resume": "Continue an interrupted run, exactly as if it had not stopped.",
-    "sample": "Generate text with a run.",
-    "evaluate": "Measure how well a run predicts a text.",
-    "compare": "Compare runs and simple baselines on one text.",
-    "study": "See what a run learned: novelty, keywords, surprise, neurons.",
-    "plot": "Plot the loss of runs as PNG or SVG.",
-    "report": "Write an HTML page that shows what runs learned.",
-    "export": "Export a run as an ONNX file.",
-    "runs": "List runs, or show one.",
-    "replay": "Repeat published runs of historic programs.",
-    "gradcheck": "Check the gradients of every cell numerically.",
-    "presets": "Show the historic programs for --preset.",
-    "corpora": "List the texts that are known by name.",
+SECTIONS = {  # in the order of use; each is the name of a file here and of a function in it
+    "Train a model": {
+        "train": "Train a model on your text.",
+        "resume": "Continue an interrupted run, exactly as if it had not stopped.",
+        "corpora": "List the texts that are known by name.",
+    },
+    "Use it": {
+        "sample": "Generate text with a run.",
+        "evaluate": "Measure how well a run predicts a text.",
+        "export": "Export a run as an ONNX file.",
+    },
+    "See what it learned": {
+        "runs": "List, show, rename and delete runs.",
+        "compare": "Compare runs and simple baselines on one text.",
+        "study": "See what a run learned: novelty, keywords, surprise, neurons.",
+        "plot": "Plot the loss of runs as PNG or SVG.",
+        "report": "Write an HTML page that shows what runs learned.",
+    },
+    "Historic programs": {
+        "presets": "Show the historic programs for --preset.",
+        "replay": "Repeat published runs of historic programs.",
+        "gradcheck": "Check the gradients of every cell numerically.",
+    },
 }
 INTERRUPTED_STATUS = 128 + signal.SIGINT  # what shells report of a program that a signal ended
 
 
 class _Commands(LazyGroup):
-    package, known = "charloom.cli", COMMANDS
+    package, sections = "charloom.cli", SECTIONS
 
     def main(self, *args: Any, **extra: Any) -> Any:
         """Run the program; a full disk below standard output, in --help too, ends it in a line."""
@@ -83,13 +91,19 @@ def _show_warning(message: Warning | str, *_: Any) -> None:
 
 
 @click.group(cls=_Commands, context_settings={"help_option_names": ["-h", "--help"]})
-@click.version_option(__version__, message="%(prog)s %(version)s")
+@click.version_option(__version__, "-V", "--version", message="%(prog)s %(version)s")
 def charloom() -> None:
     """Train small language models on your own text, one character at a time.
 
     \b
       charloom train novel.txt --out runs/novel
-      charloom sample runs/novel --prompt "It was" --temperature 0.8
+      charloom sample runs/novel --prompt "It was"
+
+    `charloom COMMAND --help` says more of each. For completion with the Tab key, add the output
+    of this to ~/.bashrc (for zsh or fish, that name in place of bash):
+
+    \b
+      _CHARLOOM_COMPLETE=bash_source charloom
     """  # noqa: D301 -- a real backspace: click leaves the lines after it as they are
 
 

@@ -3,13 +3,12 @@
 from collections.abc import Sequence
 from os.path import commonpath
 from pathlib import Path
-from shutil import get_terminal_size
-from textwrap import TextWrapper
 from typing import TYPE_CHECKING, NamedTuple
 
 import click
 
-from charloom.cli.text import echo_json, progress, table
+from charloom.cli.options import examples
+from charloom.cli.text import echo_json, fill, progress, table
 from charloom.errors import CharloomError
 from charloom.formatting import duration, nats_and_bits, printable
 
@@ -18,7 +17,6 @@ if TYPE_CHECKING:
     from charloom.progress import Tell
     from charloom.training.each_kind import LeftOut, Series
 
-MAX_COLUMNS = 96  # of a sentence
 LEGEND = (
     "gzip looks back over 32 KB only; all three compressors keep learning while they read",
     "chars/s: characters generated per second on this machine, the median of five turns",
@@ -33,7 +31,9 @@ class Trained(NamedTuple):
     left_out: "dict[str, LeftOut]"
 
 
-@click.command()
+@click.command(
+    epilog=examples("charloom compare runs/gru runs/ngram", "charloom compare novel.txt --budget 1")
+)
 @click.argument("names", nargs=-1, required=True, metavar="RUN... | FILE...")
 @click.option(
     "--text",
@@ -185,25 +185,19 @@ def _show(comparison: "Comparison", trained: Trained) -> None:
     without = [(u.name, u.model) for u in comparison.unread]
     without += [(str(out.path), kind) for kind, out in trained.left_out.items()]
     rows += [(_short(name, home), model, *[""] * 6) for name, model in without]
-    header, *body = table(HEADER, rows, left=2).splitlines()
-    kinds = [entry.kind for entry in comparison.entries] + ["run"] * len(without)
+    dim = [i for i, entry in enumerate(comparison.entries) if entry.kind == "baseline"]
     part = f", the {comparison.part} part" if comparison.part else ""
     about = [f"text  {printable(comparison.text)}: {comparison.characters:,} characters{part}"]
     about += [f"runs  in {home}"] if home else []
-    click.echo("\n".join(about) + f"\n\n{click.style(header, dim=True)}")
-    for line, kind in zip(body, kinds, strict=True):
-        click.echo(click.style(line, dim=kind == "baseline"))
-    width = min(MAX_COLUMNS, get_terminal_size().columns)
-    # A path stays whole, to be copied.
-    wrapped = TextWrapper(width, break_long_words=False, break_on_hyphens=False)
-    click.echo("\n" + wrapped.fill(verdict(comparison)))
-    wrapped.subsequent_indent = " " * 6
+    about = [fill(line, hanging=6) for line in about]
+    click.echo("\n".join(about) + f"\n\n{table(HEADER, rows, 2, dim)}\n")
+    click.echo(fill(verdict(comparison)))
     notes = [f"{u.name} cannot read the text: {u.why}" for u in comparison.unread]
     notes += [f"{x.path} could not be trained: {x.error}" for x in trained.left_out.values()]
     if any(entry.nats == float("inf") for entry in comparison.entries):
         notes.append("inf: the model rules out a character that occurs in the text")
     for note in (*notes, *comparison.notes, *LEGEND):
-        click.echo(wrapped.fill(printable(f"note  {note}")))
+        click.echo(fill(printable(f"note  {note}"), hanging=6))
 
 
 def _row(entry: "Entry", home: str) -> tuple[str, ...]:

@@ -2,10 +2,11 @@
 
 import click
 
+from charloom.cli.options import examples
 from charloom.cli.text import echo_json, table
 
 
-@click.command()
+@click.command(epilog=examples("charloom corpora", "charloom train corpus:us-constitution"))
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON document.")
 def corpora(as_json: bool) -> None:
     """List the texts known by name: `charloom train corpus:NAME`."""

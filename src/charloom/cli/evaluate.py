@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from charloom.cli.options import examples
 from charloom.cli.text import echo_json, score_fields, table
 from charloom.config import DataConfig, Errors
 from charloom.errors import CharloomError
@@ -16,7 +17,9 @@ if TYPE_CHECKING:
     from charloom.runs.run import Run
 
 
-@click.command()
+@click.command(
+    epilog=examples("charloom evaluate runs/novel", "charloom evaluate runs/novel other.txt")
+)
 @click.argument("run", metavar="RUN")
 @click.argument("files", nargs=-1, metavar="[FILE]...")
 @click.option(

@@ -4,12 +4,12 @@ from pathlib import Path
 
 import click
 
-from charloom.cli.options import output
+from charloom.cli.options import examples, output
 from charloom.cli.text import labelled, sized
 from charloom.formatting import count
 
 
-@click.command()
+@click.command(epilog=examples("charloom export runs/novel --onnx -o it.onnx"))
 @click.argument("run", metavar="RUN")
 @click.option("--onnx", is_flag=True, required=True, help="Write an ONNX file: the only format.")
 @output("--out", "The file to write", "RUN.onnx")

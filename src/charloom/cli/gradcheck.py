@@ -2,13 +2,14 @@
 
 import click
 
-from charloom.cli.text import echo_json, table
+from charloom.cli.options import examples
+from charloom.cli.text import echo_json, fill, table
 from charloom.formatting import count
 from charloom.models.reference import gradcheck as library
 from charloom.models.reference.gradcheck import THRESHOLD, CellCheck
 
 
-@click.command()
+@click.command(epilog=examples("charloom gradcheck"))
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON document.")
 @click.pass_context
 def gradcheck(context: click.Context, as_json: bool) -> None:
@@ -38,7 +39,7 @@ def _show(checks: list[CellCheck], passed: bool) -> None:
         f"{worst.cell} with {count(worst.layers, 'layer')}, {worst.inputs} inputs), and "
         f"{THRESHOLD:g} is allowed"
     )
-    click.echo("\n" + click.wrap_text(verdict))
+    click.echo("\n" + fill(verdict))
 
 
 def _table(cell: str, checks: list[CellCheck]) -> str:

@@ -2,31 +2,50 @@
 
 from collections.abc import Mapping
 from importlib import import_module
+from typing import Any
 
 import click
+
+from charloom.cli import meant
 
 
 class LazyGroup(click.Group):
     """A group whose command NAME is the function NAME of the module `package`.NAME.
 
-    `known` are those names with their line of help, in the order in which they are listed.
+    `sections` has those names with their line of help, as they are listed, under headings.
     """
 
     package = ""
-    known: Mapping[str, str] = {}
+    sections: Mapping[str, Mapping[str, str]] = {}
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         """Return the names."""
-        return [*self.known]
+        return [name for section in self.sections.values() for name in section]
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
         """Import a command."""
-        if cmd_name not in self.known:
+        if cmd_name not in self.list_commands(ctx):
             return None
         command: click.Command = getattr(import_module(f"{self.package}.{cmd_name}"), cmd_name)
         return command
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """List the commands without importing them."""
-        with formatter.section("Commands"):
-            formatter.write_dl([*self.known.items()])
+        for heading, known in self.sections.items():
+            with formatter.section(heading):
+                formatter.write_dl([*known.items()])
+
+    def invoke(self, ctx: click.Context) -> Any:
+        """Run a command; if there is no such command or option, say which is meant."""
+        words = [*ctx._protected_args, *ctx.args]
+        try:
+            return super().invoke(ctx)
+        except click.UsageError as error:
+            known = self.list_commands(ctx)
+            if not words or words[0] in known:
+                raise meant.of_option(error, words) from None
+            name = meant.COMMANDS.get(words[0])
+            if name not in known:
+                raise
+            told = f"No such command {words[0]!r}. Did you mean `charloom {name}`?"
+            raise click.UsageError(told, ctx) from None

@@ -11,6 +11,7 @@ from rich.table import Table
 from rich.text import Text
 
 from charloom.cli.summary import header, summary
+from charloom.cli.text import MAX_COLUMNS
 from charloom.cli.view import View
 from charloom.formatting import LN2, count, duration, printable, speed
 from charloom.training.events import (
@@ -25,7 +26,6 @@ from charloom.training.events import (
     Warned,
 )
 
-MAX_COLUMNS = 100  # longer lines are hard to read
 SAMPLE_LINES = 8
 OTHER_LINES = 10  # of the view, besides the sample
 
@@ -77,6 +77,11 @@ class LiveView(View):
             self._drawn = []
             first, *rest = summary(self.started, event)
             self._print(Text(first, "bold"), *map(Text, rest))
+
+    def show_plan(self, started: Started) -> None:
+        """Write the header alone."""
+        self._draw(Group())
+        self._print(*map(Text, header(started, self.reasons, is_plan=True)))
 
     def _first_status(self, started: Started) -> str:
         if started.step == started.total:

@@ -14,6 +14,9 @@ F = TypeVar("F", bound=Callable[..., Any])
 _LETTER = {int: "N", float: "X", str: "NAME"}  # for a value of that type, in the help
 
 
+_SHORT = {"learning_rate": ("--lr",), "temperature": ("--temp", "-t")}
+
+
 class _Option(click.Option):
     def __init__(self, *args: Any, heading: str, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
@@ -33,6 +36,11 @@ class SectionedCommand(click.Command):
         for heading, records in headings.items():
             with formatter.section(heading):
                 formatter.write_dl(records)
+
+
+def examples(*lines: str) -> str:
+    """Return what a command's help ends with: lines that can be typed as they are."""
+    return "\n".join(["\b", "Examples:", *(f"  {line}" for line in lines)])
 
 
 def _number_or(word: str, number: type[int] | type[float]) -> Callable[[str], float | None]:
@@ -65,7 +73,8 @@ class OutputFile(click.ParamType):  # type: ignore[type-arg]
 def output(name: str, text: str, default: str = "") -> Callable[[F], F]:
     """Return a decorator for an option that names a file to write; `default` is a free name."""
     shown = f"  [{default}]" if default else ""
-    return click.option(name, type=OutputFile(), help=f"{text}, replaced if it exists.{shown}")
+    names = ("--out", "-o") if name == "--out" else (name,)
+    return click.option(*names, type=OutputFile(), help=f"{text}, replaced if it exists.{shown}")
 
 
 def option(heading: str, *names: str, **attributes: Any) -> Callable[[F], F]:
@@ -91,13 +100,13 @@ def options(
     def decorate(function: F) -> F:
         for field, text in reversed(texts.items()):
             name, default, hint = field.replace("_", "-"), getattr(defaults, field), hints[field]
-            flags = f"--{name}"
+            flags = [f"--{name}", *_SHORT.get(field, ())]
             kind, metavar = _parameter_type(hint, unset)
             if hint is bool:
-                flags, default = f"--{name}/--no-{name}", "yes" if default else "no"
+                flags, default = [f"--{name}/--no-{name}"], "yes" if default else "no"
             shown = "chosen" if field in chosen else _shown(default, unset)
             function = option(
-                heading, flags, default=None, type=kind, metavar=metavar, help=f"{text}  [{shown}]"
+                heading, *flags, default=None, type=kind, metavar=metavar, help=f"{text}  [{shown}]"
             )(function)
         return function
 

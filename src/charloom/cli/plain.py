@@ -4,8 +4,10 @@ import sys
 from time import perf_counter
 from typing import TextIO
 
+import click
+
 from charloom.cli.summary import header, summary
-from charloom.cli.text import is_plain
+from charloom.cli.text import echo_json, is_plain
 from charloom.cli.view import View
 from charloom.formatting import LN2, count, duration, printable, speed
 from charloom.training.events import (
@@ -21,14 +23,41 @@ from charloom.training.events import (
 QUIET_SECONDS = 10  # without an evaluation, after which a line is written all the same
 
 
-def open_view() -> View:
+def open_view(as_json: bool = False) -> View:
     """Return the view that suits standard output."""
     out = sys.stdout
+    if as_json:
+        return JsonView(out)
     if out is None or is_plain():
         return PlainView(out)
     from charloom.cli.live import LiveView
 
     return LiveView(out)
+
+
+class JsonView(View):
+    """One JSON document at the end, with what `runs --json` says of the run, and nothing else."""
+
+    def status(self, text: str) -> None:
+        """Be silent."""
+
+    def show(self, event: Event) -> None:
+        """Write the document when the run has ended; warnings go to standard error."""
+        if isinstance(event, Warned):
+            click.echo(f"charloom: {printable(event.text)}", err=True)
+        if isinstance(event, Finished):
+            assert self.started is not None
+            from charloom.cli.runs import summarized
+            from charloom.runs.run import Run
+
+            document = summarized(Run.open(event.path))
+            document |= {"ended": event.reason, "advice": event.advice, "reasons": self.reasons}
+            echo_json(document)
+
+    def show_plan(self, started: Started) -> None:
+        """Write the settings and why they were chosen."""
+        config = {"config": started.run.config, "parameters": started.parameters}
+        echo_json(config | {"notes": started.notes, "reasons": self.reasons})
 
 
 class PlainView(View):
@@ -66,6 +95,10 @@ class PlainView(View):
                 self._write_sample()
                 gap = "\n" if self.progress or self.sampled else ""
                 self.reader.write(gap + "\n".join(summary(self.started, event)) + "\n")
+
+    def show_plan(self, started: Started) -> None:
+        """Write the header alone."""
+        self.reader.write("\n".join(header(started, self.reasons, is_plan=True)) + "\n")
 
     def _line(self, progress: Progress) -> str:
         nats, steps = self.training_loss()

@@ -6,13 +6,13 @@ from typing import get_args
 import click
 
 from charloom.analysis.curves import Axis, Value
-from charloom.cli.options import output
+from charloom.cli.options import examples, output
 from charloom.cli.text import echo_json, echo_wrote
 
 AXES, VALUES = get_args(Axis), get_args(Value)
 
 
-@click.command()
+@click.command(epilog=examples("charloom plot runs/gru runs/lstm -o curves.svg"))
 @click.argument("runs", nargs=-1, required=True, metavar="RUN...")
 @click.option(
     "--x",

@@ -1,23 +1,53 @@
 """`charloom presets`: the historic programs."""
 
-import click
+from typing import Any
 
-from charloom.cli.text import echo_json
+import click
+import msgspec
+
+from charloom.cli.text import echo_json, fill, labelled
+from charloom.presets import preset
 from charloom.presets import presets as known
 
 
 @click.command()
+@click.argument("name", required=False)
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON document, with all settings.")
-def presets(as_json: bool) -> None:
+def presets(name: str | None, as_json: bool) -> None:
     """Show the historic programs that `train --preset NAME` repeats.
 
-    For each: what is exactly as it was in the program, and what differs.
-    """
+    For each: what is exactly as it was in the program, and what differs; for one that is named,
+    all settings.
+
+    \b
+      charloom presets char-rnn
+      charloom train novel.txt --preset char-rnn
+    """  # noqa: D301 -- a real backspace, for click
+    if name is not None:
+        preset(name)  # which raises for an unknown one
+    found = [one for one in known().values() if name in (None, one.name)]
     if as_json:
-        echo_json([*known().values()])
+        echo_json(found)
         return
-    for preset in known().values():
-        click.echo(f"{click.style(preset.name, bold=True)} - {preset.title}")
-        for line in (preset.source, f"Same: {preset.kept}", f"Differs: {preset.differs}"):
-            click.echo(click.wrap_text(line, initial_indent="  ", subsequent_indent="  "))
+    for one in found:
+        title = fill(f"{one.name} - {one.title}").removeprefix(one.name)
+        click.echo(click.style(one.name, bold=True) + title)
+        for line in (one.source, f"Same: {one.kept}", f"Differs: {one.differs}"):
+            click.echo(fill(line, 2, 2))
+        if name is not None:
+            click.echo()
+            parts = msgspec.to_builtins(one.config)
+            rows = [(part, _settings(parts[part])) for part in ("model", "data", "train", "watch")]
+            click.echo("\n".join(labelled(rows, indent=2)))
         click.echo()
+
+
+def _settings(values: dict[str, Any]) -> str:
+    """Return settings in a line; those that are off are left out."""
+    return ", ".join(
+        f"{name.replace('_', '-')} {value:g}"
+        if isinstance(value, float)
+        else f"{name.replace('_', '-')} {value}"
+        for name, value in values.items()
+        if isinstance(value, int | float | str) and value is not False and name != "type"
+    )

@@ -6,7 +6,8 @@ from typing import get_args
 
 import click
 
-from charloom.cli.text import echo_json, progress, table
+from charloom.cli.options import examples
+from charloom.cli.text import echo_json, fill, progress, table
 from charloom.config import Engine
 from charloom.formatting import duration
 from charloom.training import replay as library
@@ -15,7 +16,7 @@ from charloom.training.replay import Figure, Finished, Printed, Program, Speed
 PROGRESS_LINES = 10  # for each program
 
 
-@click.command()
+@click.command(epilog=examples("charloom replay"))
 @click.option(
     "--iterations",
     type=click.IntRange(1),
@@ -84,7 +85,7 @@ def _show(finished: list[Finished], speeds: list[Speed], seed: int) -> None:
     ]
     click.echo("Smoothed loss, summed over the characters of a step\n")
     click.echo(table(("", "iteration", "published", "charloom", "seconds"), rows))
-    click.echo("\n" + click.wrap_text(_note([run.program for run in finished], seed)) + "\n")
+    click.echo("\n" + fill(_note([run.program for run in finished], seed)) + "\n")
     click.echo(f"Time of one step, median of {len(speeds[0].ratios)} alternating turns\n")
     click.echo(table(("", "reference, µs", "compiled, µs", "times faster"), times))
 

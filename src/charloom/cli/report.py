@@ -4,11 +4,11 @@ from pathlib import Path
 
 import click
 
-from charloom.cli.options import output
+from charloom.cli.options import examples, output
 from charloom.cli.text import echo_json, echo_wrote, progress
 
 
-@click.command()
+@click.command(epilog=examples("charloom report runs/gru runs/ngram"))
 @click.argument("runs", nargs=-1, required=True, metavar="RUN...")
 @output("--out", "The page", "report.html")
 @click.option("--text", metavar="FILE", help="Compare on this text, not on what was held out.")

@@ -5,10 +5,11 @@ from time import perf_counter
 
 import click
 
+from charloom.cli.options import examples
 from charloom.errors import CharloomError
 
 
-@click.command()
+@click.command(epilog=examples("charloom resume runs/novel"))
 @click.argument("run", metavar="RUN")
 @click.option(
     "--tensorboard/--no-tensorboard",

@@ -1,6 +1,7 @@
 """`charloom runs`: what has been trained."""
 
 import hashlib
+from collections.abc import Callable
 from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -8,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 import msgspec
 
-from charloom.cli.text import alphabet, echo_json, labelled, loss_words, sized, table
+from charloom.cli.text import alphabet, echo_json, fill, labelled, loss_words, sized, table
 from charloom.config import replace
 from charloom.errors import CharloomError
 from charloom.formatting import LN2, count, duration, listed, model_name, nats_and_bits, printable
@@ -27,6 +28,16 @@ PROVISIONAL = (
 SEVERAL_TEXTS = "validation losses compare only where the text is the same"
 
 
+SORTED: dict[
+    str, Callable[[dict[str, Any]], tuple[float, ...]]
+] = {  # by what, and how a row is compared; what has no such figure comes last
+    "name": lambda row: (),
+    "loss": lambda row: (row.get("validation") is None, row.get("validation") or 0.0),
+    "steps": lambda row: (-row.get("steps", -1),),
+    "time": lambda row: ("error" in row, -_seconds(row)),
+}
+
+
 class _ListByDefault(click.Group):
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
         """Read `runs [FOLDER]` as `runs list [FOLDER]`."""
@@ -37,18 +48,34 @@ class _ListByDefault(click.Group):
 
 @click.group(cls=_ListByDefault)
 def runs() -> None:
-    """List runs, which is what `charloom runs` alone does, or show one."""
+    """List runs, which is what `charloom runs` alone does; show, rename or delete them.
+
+    \b
+      charloom runs --sort loss
+      charloom runs show runs/novel
+      charloom runs mv runs/novel runs/best
+    """  # noqa: D301 -- a real backspace, for click
 
 
 @runs.command("list")
 @click.argument("folder", required=False)
+@click.option(
+    "--sort",
+    type=click.Choice([*SORTED]),
+    default="name",
+    show_default=True,
+    help="name, loss (lowest first), steps (most first) or time (newest first).",
+)
+@click.option("--match", metavar="TEXT", help="Only runs with TEXT in name, model, preset or text.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON document.")
-def list_(folder: str | None, as_json: bool) -> None:
+def list_(folder: str | None, sort: str, match: str | None, as_json: bool) -> None:
     """List the runs in and below FOLDER, or below runs/."""
     from charloom.runs.run import list_runs
 
     paths = [] if folder is None and not Path(HOME).is_dir() else list_runs(folder or HOME)
-    rows = [_describe(path) for path in paths]
+    rows = sorted(map(_describe, paths), key=SORTED[sort])
+    if match is not None:
+        rows = [row for row in rows if _matches(row, match)]
     if as_json:
         echo_json(rows)
     elif rows:
@@ -56,6 +83,8 @@ def list_(folder: str | None, as_json: bool) -> None:
         for row in rows:
             if "error" in row:
                 click.echo(f"charloom: {row['error']}", err=True)
+    elif match is not None and paths:
+        click.echo(f"none of {count(len(paths), 'run')} has {match!r} in it", err=True)
     else:
         where = folder or f"{HOME}/"
         click.echo(f"no runs in {where}: `charloom train SOURCE` makes one", err=True)
@@ -72,7 +101,7 @@ def show(run: str, as_json: bool) -> None:
     from charloom.training.advice import advise, facts_of
 
     opened = Run.open(run)
-    row = _summary(opened)
+    row = summarized(opened)
     checkpoints = steps(opened.checkpoints)
     metrics, advice = opened.metrics(), advise(facts_of(opened))
     if as_json:
@@ -82,7 +111,7 @@ def show(run: str, as_json: bool) -> None:
         return
     click.echo("\n".join(labelled(_facts(opened, row, checkpoints))))
     click.echo("\n" + _losses(metrics))
-    click.echo(f"\n{advice}")
+    click.echo(f"\n{fill(str(advice))}")
     if (best := opened.best_sample()) is not None:
         click.echo(f"\nsample of the best checkpoint:\n\n{printable(best)}")
         return
@@ -91,20 +120,57 @@ def show(run: str, as_json: bool) -> None:
         click.echo(f"\nsample at step {step:,}:\n\n{sample}")
 
 
+@runs.command(short_help="Rename a run.")
+@click.argument("run", metavar="RUN")
+@click.argument("new", metavar="NEW")
+def mv(run: str, new: str) -> None:
+    """Rename RUN, or move it; NEW must not exist yet."""
+    from charloom.runs.folders import move
+
+    move(run, new)
+
+
+@runs.command(short_help="Delete runs.")
+@click.argument("paths", nargs=-1, required=True, metavar="RUN...")
+@click.option("--yes", "-y", is_flag=True, help="Do not ask.")
+def rm(paths: tuple[str, ...], yes: bool) -> None:
+    """Delete each RUN with its checkpoints, after asking; one that is being trained stays."""
+    from charloom.runs.folders import check_is_run, delete
+
+    for path in paths:
+        check_is_run(path)
+        if not yes:
+            row = _describe(Path(path))
+            what = "damaged" if "error" in row else f"{row['model']}, {count(row['steps'], 'step')}"
+            if not click.confirm(f"Delete {printable(path)} ({what})?", err=True):
+                continue
+        delete(path)
+
+
+def _matches(row: dict[str, Any], text: str) -> bool:
+    names = (row["run"], row.get("model"), row.get("preset"), row.get("text"))
+    return any(text.lower() in name.lower() for name in names if name)
+
+
+def _seconds(row: dict[str, Any]) -> float:
+    return 0.0 if "error" in row else float(row["last_trained"].timestamp())
+
+
 def _describe(path: Path) -> dict[str, Any]:
     """Return the summary of a run, or what is wrong with it, of which the others know nothing."""
     from charloom.runs.run import Run
 
     try:
-        return _summary(Run.open(path))
+        return summarized(Run.open(path))
     except CharloomError as error:
         return {"run": str(path), "error": str(error), "code": error.code}
     except OSError as error:  # it is being removed
         return {"run": str(path), "error": f"{path}: {error.strerror}", "code": "unreadable"}
 
 
-def _summary(run: "Run") -> dict[str, Any]:
+def summarized(run: "Run") -> dict[str, Any]:
     """Return what the list says of a run, under names that programs rely on."""
+    from charloom.runs.checkpoint import steps
     from charloom.runs.metrics import Line
 
     metrics = run.metrics()
@@ -124,7 +190,7 @@ def _summary(run: "Run") -> dict[str, Any]:
         "model": model_name(run.config.model),
         "preset": run.config.preset,
         "parameters": run.parameters,
-        "steps": newest.step,
+        "steps": max([newest.step, *steps(run.checkpoints)]),
         "seconds": newest.seconds or 0.0,
         "validation": nats,
         "best_step": best,
@@ -145,7 +211,9 @@ def _list(rows: list[dict[str, Any]]) -> str:
     header = line("run", "text", "model", "steps", "validation nats", "bits", "last trained")
     lines = [line(row["run"], text, *_cells(row)) for row, text in zip(rows, texts, strict=True)]
     notes = [PROVISIONAL] * any(map(_is_provisional, rows)) + [SEVERAL_TEXTS] * several
-    return "\n".join([table(header, lines, left=2 + several), *notes])
+    return "\n".join(
+        [table(header, lines, left=2 + several), *(fill(note, hanging=2) for note in notes)]
+    )
 
 
 def _texts(rows: list[dict[str, Any]]) -> list[str]:

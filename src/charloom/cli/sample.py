@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from charloom.cli.options import SectionedCommand, given, option, options
+from charloom.cli.options import SectionedCommand, examples, given, option, options
 from charloom.cli.text import echo_json
 from charloom.config import SampleConfig
 from charloom.errors import CharloomError
@@ -21,7 +21,13 @@ SEPARATOR = "----"
 SAMPLING = "Sampling"
 
 
-@click.command(cls=SectionedCommand)
+@click.command(
+    cls=SectionedCommand,
+    epilog=examples(
+        'charloom sample runs/novel --prompt "It was"',
+        "charloom sample runs/novel -n 2000 -t 0.8",
+    ),
+)
 @click.argument("run", metavar="RUN")
 @option(
     "Text",
@@ -44,7 +50,7 @@ SAMPLING = "Sampling"
     metavar="NAME",
     help="error or skip: what to do with characters of it that RUN has never seen.  [error]",
 )
-@option("Text", "--length", default=500, metavar="N", help="Characters to generate.  [500]")
+@option("Text", "--length", "-n", default=500, metavar="N", help="Characters to generate.  [500]")
 @option("Text", "--stop", multiple=True, metavar="TEXT", help="End before this; repeatable.")
 @option("Text", "--count", default=1, metavar="N", help="Texts, separated by ----.  [1]")
 @option("Text", "--seed", type=int, metavar="N", help="Same seed, same text.  [random]")

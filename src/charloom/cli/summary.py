@@ -15,8 +15,13 @@ from charloom.training.scoring import suggested
 MEAN_STEPS = 1000  # that the training loss is a mean over, about: it forgets 0.1% in each
 
 
-def header(started: Started, reasons: Sequence[tuple[str, str]] = ()) -> list[str]:
-    """Return the lines that say what is trained; `reasons` are those for chosen settings."""
+def header(
+    started: Started, reasons: Sequence[tuple[str, str]] = (), is_plan: bool = False
+) -> list[str]:
+    """Return the lines that say what is trained; `reasons` are those for chosen settings.
+
+    Of a plan, nothing is saved.
+    """
     run, parts = started.run, started.parts
     purposes = {"validation": parts.validation, "testing": parts.test}
     split = [f"{run.vocabulary.count(parts.train):,} characters for training"]
@@ -28,6 +33,7 @@ def header(started: Started, reasons: Sequence[tuple[str, str]] = ()) -> list[st
     if len(split) > 1:
         split[-1] += f": {held_out_words(run.config.data, run.corpus.layout)}"
     name, size = printable(run.corpus.name), count(run.corpus.characters, "character")
+    folder = f"{run.path}" + (f", from step {started.step:,}" if started.step else "")
     engine = "" if isinstance(run.config.model, NgramConfig) else f", {started.engine} engine"
     return labelled(
         [
@@ -36,7 +42,7 @@ def header(started: Started, reasons: Sequence[tuple[str, str]] = ()) -> list[st
             ("model", sized(run.config.model, started.parameters) + engine),
             *([("start", f"the weights of {run.config.start}")] if run.config.start else []),
             *reasons,
-            ("run", f"{run.path}" + (f", from step {started.step:,}" if started.step else "")),
+            ("run", "none: nothing is trained or saved in a dry run" if is_plan else folder),
             *(("note", printable(note)) for note in started.notes),
         ]
     )

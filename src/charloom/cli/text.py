@@ -3,10 +3,12 @@
 import math
 import os
 import sys
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from io import StringIO
 from pathlib import Path
+from shutil import get_terminal_size
+from textwrap import TextWrapper
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -24,10 +26,19 @@ if TYPE_CHECKING:
     from charloom.evaluation import Score
 
 
+MAX_COLUMNS = 100  # of prose: longer lines are hard to read
+LEAST_COLUMNS = 12  # of a column of words that is wrapped
+
+
 def is_plain() -> bool:
     """Whether standard output is a file or another program, not a terminal."""
     out = sys.stdout
     return out is None or not out.isatty() or os.environ.get("TERM") in ("dumb", "unknown")
+
+
+def columns() -> int | None:
+    """Return how wide the terminal is that standard output is; None if it is none."""
+    return None if is_plain() else get_terminal_size().columns
 
 
 def echo_json(document: Any) -> None:
@@ -72,24 +83,62 @@ def progress() -> Iterator[tuple[Tell, Tell]]:
         )
 
 
-def table(header: Sequence[str], rows: Iterable[Sequence[str]], left: int = 1) -> str:
+def table(
+    header: Sequence[str],
+    rows: Iterable[Sequence[str]],
+    left: int = 1,
+    dim: Collection[int] = (),
+) -> str:
     """Return aligned lines: the first `left` columns to the left, figures to the right.
 
-    Nothing is wrapped or cut, so that other programs can search it.
+    On a terminal that is too narrow, cells are wrapped, or each row becomes a paragraph with a
+    line for each cell. Elsewhere nothing is wrapped or cut, so that other programs can search it.
+    The rows whose numbers are in `dim` are dim on a terminal.
     """
+    from rich.cells import cell_len
     from rich.console import Console
     from rich.table import Table
     from rich.text import Text
 
-    grid = Table(box=None, padding=(0, 2, 0, 0), pad_edge=False)
+    lines, width = [*rows], columns()
+    cells = [*zip(header, *lines, strict=True)]
+    widest = [max(map(cell_len, column)) for column in cells]
+    fits = width is None or sum(widest) + 2 * (len(widest) - 1) <= width
+    widths = widest
+    if width is not None and not fits:
+        least = [max(cell_len(word) for cell in c for word in cell.split() or [""]) for c in cells]
+        widths = [min(n, LEAST_COLUMNS) if i < left else n for i, n in enumerate(least)]
+        room = width - sum(widths) - 2 * (len(widths) - 1)
+        if room < 0:
+            return _paragraphs(header, lines)
+        for i, most in enumerate(widest):
+            more = min(room, most - widths[i])
+            widths[i], room = widths[i] + more, room - more
+    grid = Table(box=None, padding=(0, 2, 0, 0), pad_edge=False, header_style="dim" if dim else "")
     for i, name in enumerate(header):
-        grid.add_column(Text(name), justify="left" if i < left else "right", no_wrap=True)
-    for row in rows:
-        grid.add_row(*map(Text, row))
-    console = Console(file=StringIO(), width=10_000, color_system=None)
+        justify: Any = "left" if i < left else "right"
+        grid.add_column(Text(name), justify=justify, no_wrap=fits, overflow="fold", width=widths[i])
+    for number, row in enumerate(lines):
+        grid.add_row(*map(Text, row), style="dim" if number in dim else "")
+    console = Console(
+        file=StringIO(),
+        width=10_000 if fits else width,
+        force_terminal=width is not None,
+        color_system=None if width is None else "standard",
+    )
     with console.capture() as capture:
         console.print(grid)
     return "\n".join(line.rstrip() for line in capture.get().splitlines())
+
+
+def _paragraphs(header: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    """Return each row as its first cell and, below it, the others with their names."""
+    found = []
+    for first, *others in rows:
+        named = [(name, cell) for name, cell in zip(header[1:], others, strict=True) if cell]
+        name = f"{header[0]} {first}" if header[0] else first
+        found.append("\n".join([name, *(labelled(named, indent=2) if named else [])]))
+    return "\n".join(found)
 
 
 def echo_styled(text: "Text") -> None:
@@ -100,9 +149,42 @@ def echo_styled(text: "Text") -> None:
 
 
 def labelled(rows: Sequence[tuple[str, str]], indent: int = 0) -> list[str]:
-    """Return a line for each label and its text, the texts one below the other."""
-    width = max(len(label) for label, _ in rows)
-    return [f"{'':{indent}}{label:{width}}  {text}" for label, text in rows]
+    """Return a line for each label and its text, the texts one below the other.
+
+    On a terminal, a text that is too long continues below its beginning.
+    """
+    width, before = columns(), max(len(label) for label, _ in rows)
+    lines = [f"{'':{indent}}{label:{before}}  {text}" for label, text in rows]
+    if width is None:
+        return lines
+    if max(map(len, lines)) > width and before > width // 2:
+        return [
+            line
+            for label, text in rows
+            for line in (f"{'':{indent}}{label}", fill(text, indent + 4, indent + 4))
+        ]
+    return [
+        line if len(line) <= width else fill(line, 0, indent + before + 2).rstrip()
+        for line in lines
+    ]
+
+
+def fill(text: str, indent: int = 0, hanging: int = 0) -> str:
+    """Return prose in lines that a terminal has room for, and that are not hard to read.
+
+    Lines after the first are indented by `hanging`. A word, such as a path, stays whole, to be
+    copied; where standard output is no terminal, so do lines.
+    """
+    width = columns()
+    wrapper = TextWrapper(
+        10**6 if width is None else min(MAX_COLUMNS, width),
+        initial_indent=" " * indent,
+        subsequent_indent=" " * hanging,
+        replace_whitespace=False,
+        break_long_words=False,
+        break_on_hyphens=False,
+    )
+    return "\n".join(map(wrapper.fill, text.splitlines()))
 
 
 def alphabet(vocabulary: Tokenizer) -> str:

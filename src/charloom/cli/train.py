@@ -2,25 +2,39 @@
 
 from pathlib import Path
 from time import perf_counter
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
-from charloom.cli.options import SectionedCommand, given, option, options
+from charloom.cli.options import SectionedCommand, examples, given, option, options
 from charloom.cli.several import begun
 from charloom.config import NgramConfig, TransformerConfig
 from charloom.distributed import place
 from charloom.training.recipe import BASE, CHOSEN
 from charloom.training.settings import KINDS, MINUTES, configure
 
-MONITORING = "Monitoring (no effect on what is learned; 0 is never)"
+if TYPE_CHECKING:
+    from collections.abc import Generator
+
+    from charloom.cli.view import View
+    from charloom.training.events import Event
+
+MONITORING = "Monitoring (no effect on learning; 0 is never)"
 
 
-@click.command(cls=SectionedCommand)
+@click.command(
+    cls=SectionedCommand,
+    epilog=examples(
+        "charloom train novel.txt --minutes 10",
+        "charloom train posts/ --model gru --hidden 256",
+        "charloom train novel.txt --dry-run",
+    ),
+)
 @click.argument("sources", nargs=-1, required=True, metavar="SOURCE...")
 @option(
     "Run",
     "--out",
+    "-o",
     type=click.Path(path_type=Path),
     metavar="RUN",
     help="A new folder to save to.  [runs/TEXT-MODEL]",
@@ -91,6 +105,12 @@ MONITORING = "Monitoring (no effect on what is learned; 0 is never)"
     metavar="X",
     help="Stop after X minutes, with reading and compiling. The speed of this machine is measured, "
     f"and the settings marked [chosen] are chosen for it.  [{MINUTES:g}]",
+)
+@option(
+    "Duration",
+    "--dry-run",
+    is_flag=True,
+    help="Show what would be trained, and why so; train and save nothing.",
 )
 @options(
     "Duration",
@@ -177,6 +197,13 @@ MONITORING = "Monitoring (no effect on what is learned; 0 is never)"
     is_flag=True,
     help="Write TensorBoard event files to RUN/tensorboard, too.",
 )
+@option(
+    MONITORING,
+    "--json",
+    "as_json",
+    is_flag=True,
+    help="Print nothing but one JSON document, at the end.",
+)
 @options(
     "Engine",
     BASE,
@@ -204,6 +231,7 @@ def train(context: click.Context, /, **_: Any) -> None:
     """
     began, values = perf_counter(), given(context)
     sources, out = values.pop("sources"), values.pop("out", None)
+    as_json, dry = values.pop("as_json", False), values.pop("dry_run", False)
     from charloom.cli.plain import open_view
     from charloom.training.tensorboard import check, recorded
 
@@ -211,7 +239,11 @@ def train(context: click.Context, /, **_: Any) -> None:
     if record:
         check()
 
-    with open_view() as view:
+    if dry:
+        with open_view(as_json) as view:
+            _try_out(sources, values, out, view)
+        return
+    with open_view(as_json) as view:
         from charloom.training import loop
         from charloom.training.planning import prepare
 
@@ -224,3 +256,23 @@ def train(context: click.Context, /, **_: Any) -> None:
             run, view.reasons, began = prepare(sources, values, out, tell=view.status, began=began)
         events = loop.train(run, resume=restarted is not None, began=began)
         context.exit(view.follow(recorded(events, run.path) if record else events))
+
+
+def _try_out(sources: list[str], values: dict[str, Any], out: Path | None, view: "View") -> None:
+    """Plan a run in a temporary folder, and show how it would begin."""
+    from contextlib import closing
+    from tempfile import TemporaryDirectory
+    from typing import cast
+
+    from charloom.runs.run import check_free
+    from charloom.training import loop
+    from charloom.training.events import Started
+    from charloom.training.planning import prepare
+
+    if out is not None:
+        check_free(out)
+    with TemporaryDirectory(prefix="charloom-") as folder:
+        run, view.reasons, began = prepare(sources, values, Path(folder, "run"), tell=view.status)
+        with closing(cast("Generator[Event]", loop.train(run, began=began))) as events:
+            started = next(event for event in events if isinstance(event, Started))
+        view.show_plan(started)

@@ -20,7 +20,7 @@ COMMANDS = {
 
 
 class _Studies(LazyGroup):
-    package, known = "charloom.cli.study", COMMANDS
+    package, sections = "charloom.cli.study", {"Commands": COMMANDS}
 
 
 @click.group(cls=_Studies)

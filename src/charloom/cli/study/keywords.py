@@ -5,7 +5,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from charloom.cli.text import echo_json, labelled, table
+from charloom.cli.options import examples
+from charloom.cli.text import echo_json, fill, labelled, table
 from charloom.formatting import count, percent, printable
 
 if TYPE_CHECKING:
@@ -13,7 +14,7 @@ if TYPE_CHECKING:
     from charloom.analysis.keywords import Keyword, Keywords
 
 
-@click.command()
+@click.command(epilog=examples("charloom study keywords runs/novel"))
 @click.argument("name", metavar="RUN|TEXT")
 @click.option("--source", metavar="FILE", help="Its training text.  [that of RUN]")
 @click.option("--against", metavar="FILE", help="A general text.  [common English]")
@@ -67,7 +68,7 @@ def keywords(
         about = {"text": text.name, "source": text.source_name, "seed": text.seed}
         echo_json(about | {"keywords": found})
     else:
-        click.echo("\n\n".join([_heading(found, text), *_parts(found), _summary(found)]))
+        click.echo("\n\n".join([_heading(found, text), *_parts(found), fill(_summary(found))]))
 
 
 def _heading(found: "Keywords", text: "Candidate") -> str:

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from charloom.cli.options import output
+from charloom.cli.options import examples, output
 from charloom.cli.study import reading, write_page
 from charloom.cli.text import echo_json, echo_styled, echo_wrote, is_plain, labelled, table
 from charloom.formatting import count, model_name, percent, printable
@@ -19,7 +19,7 @@ HOT = (224, 217, 210, 203)  # of a terminal's 256 colours, from pale to strong
 COLD = (189, 153, 117, 75)
 
 
-@click.command()
+@click.command(epilog=examples("charloom study neurons runs/novel"))
 @click.argument("run", metavar="RUN")
 @click.argument("text", required=False, metavar="[TEXT]")
 @output("--html", "Write a page with the text as each cell sees it")

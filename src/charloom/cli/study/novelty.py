@@ -4,7 +4,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from charloom.cli.text import echo_json, labelled, table
+from charloom.cli.options import examples
+from charloom.cli.text import echo_json, fill, labelled, table
 from charloom.formatting import count, percent, printable
 
 if TYPE_CHECKING:
@@ -14,7 +15,7 @@ if TYPE_CHECKING:
 LONGEST_SHOWN = 400  # characters of a passage
 
 
-@click.command()
+@click.command(epilog=examples("charloom study novelty runs/novel"))
 @click.argument("name", metavar="RUN|TEXT")
 @click.option("--source", metavar="FILE", help="Its training text.  [that of RUN]")
 @click.option("--human", metavar="FILE", help="Text by people.  [what RUN held out]")
@@ -59,7 +60,7 @@ def novelty(name: str, as_json: bool, **options: Any) -> None:
     copies = "\n\n".join(map(_copy, found.copies)) or (
         f"No copy is longer than could be chance: {count(found.chance, 'character')}."
     )
-    click.echo("\n\n".join([_heading(found, text), _shares(found), copies, verdict(found)]))
+    click.echo("\n\n".join([_heading(found, text), _shares(found), copies, fill(verdict(found))]))
 
 
 def _heading(found: "Novelty", text: "Candidate") -> str:

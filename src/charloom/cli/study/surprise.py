@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from charloom.cli.options import output
+from charloom.cli.options import examples, output
 from charloom.cli.study import reading, write_page
 from charloom.cli.text import echo_json, echo_styled, echo_wrote, is_plain, score_fields, table
 from charloom.formatting import LN2, count, nats_and_bits, printable
@@ -40,7 +40,7 @@ WARM = (
 Levels = Sequence[tuple[float, str]]
 
 
-@click.command()
+@click.command(epilog=examples("charloom study surprise runs/novel"))
 @click.argument("run", metavar="RUN")
 @click.argument("text", required=False, metavar="[TEXT]")
 @click.option("--against", metavar="RUN", help="Compare with another run on the same text.")
