@@ -635,7 +635,7 @@ def test_a_damaged_run_hides_no_other(place: Path, folder: Path) -> None:
     rows = {row["run"]: row for row in json.loads(charloom("runs", "--json").stdout)}
     assert rows["runs/whole"]["steps"] == 30
     assert (rows["runs/text"]["code"], rows["runs/lost"]["code"]) == ("damaged", "not-found")
-    assert charloom("runs", "show", "runs/whole").stdout.count("sample at step") == 1
+    assert charloom("runs", "show", "runs/whole").stdout.count("\nsample ") == 1
 
 
 WRITERS = {  # an option that names a file: what it wants, a command, and how the file begins
