@@ -36,7 +36,7 @@ def facts(losses: tuple[float, ...] = (), over: float = 1.05, **more: object) ->
         minutes=3.0,
         used=3.0,
         iterations=100,
-        epochs=50.0,
+        epochs=25.0,
         read=4.0,
         rate=0.02,
         larger="--hidden 256",
@@ -51,7 +51,7 @@ def untimed(losses: tuple[float, ...], over: float = 1.05, **more: object) -> Fa
 
 OTHERWISE = "hold out some of everything: --split lines, for a list"
 SETBACKS = ((30, 20), (28, 20))
-CAPPED = {"used": 0.4, "read": 49.9}
+CAPPED = {"used": 0.4, "read": 24.9}
 SITUATIONS = {
     "falling to its end": (facts(FALLING), "improving", "--minutes 10"),
     "falling, and few minutes": (facts(FALLING, minutes=0.3, used=0.3), "improving", "--minutes 1"),
@@ -67,6 +67,16 @@ SITUATIONS = {
         "improving",
         "--iterations 120",
     ),
+    "falling, a text read often by iterations and learned by heart": (
+        untimed(FALLING, 1.2, read=20.0),
+        "used-up",
+        None,
+    ),
+    "falling, a text read a few times, and learned by heart": (
+        untimed(FALLING, 1.2, read=10.0),
+        "improving",
+        "--iterations 120",
+    ),
     "falling, counting still has less": (
         facts(FALLING, final=1.81, counted=1.7),
         "improving-beaten",
@@ -76,7 +86,7 @@ SITUATIONS = {
     "falling, fine-tuned": (facts(FALLING, fine_tuned=True, larger=""), "improving", None),
     "falling, the end is unlike the rest": (facts(FALLING, otherwise=OTHERWISE), "improving", None),
     "falling, at the most epochs": (facts(FALLING, **CAPPED), "used-up", None),
-    "falling, near the most epochs": (facts(FALLING, read=40.0), "used-up", None),
+    "falling, near the most epochs": (facts(FALLING, read=20.0), "used-up", None),
     "falling, at the most epochs, counting has less": (
         facts(FALLING, counted=1.7, **CAPPED),
         "beaten",

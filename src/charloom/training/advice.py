@@ -20,6 +20,7 @@ from charloom.data.likeness import other_split
 from charloom.formatting import count, duration
 from charloom.runs.metrics import Line
 from charloom.runs.run import Run
+from charloom.training.recipe import MOST_EPOCHS
 from charloom.training.trend import Evaluation, best_evaluation, history, middle, trend, turned
 
 APART = 1.1  # times the training loss: the model overfits
@@ -113,9 +114,9 @@ TEXTS: dict[str, tuple[Tone, str, str, str]] = {  # tone, title, what was observ
     ),
     "used-up": (
         "advice",
-        "The text is used up",
-        "It read the text {read:.0f} times in {used}, and {most:.0f} times is the most in a run "
-        "with minutes, so more minutes would change little.",
+        "About what the text allows",
+        "This is about what the text allows: it was read {read:.0f} times in {used}, and in many "
+        "more a model would memorise it.",
         "More text of this kind would help most.",
     ),
     "improving": (
@@ -210,10 +211,15 @@ class Facts:
 
     @property
     def used_up(self) -> bool:
-        """Whether the text has been read about as often as a run with minutes may read it."""
+        """Whether to read the text more often would memorise it, or is not to be had."""
         if self.minutes is None or self.epochs is None:
-            return False
-        return self.used < ABOUT * self.minutes or self.epochs < ROOM * self.read
+            return self.overfits and ROOM * self.read > MOST_EPOCHS
+        return self.used < ABOUT * self.minutes or ROOM * self.read > self.epochs
+
+    @property
+    def overfits(self) -> bool:
+        """Whether the validation loss is well above the training loss."""
+        return bool(self.seen) and self.seen[-1].validation > APART * self.seen[-1].training
 
     @property
     def beaten(self) -> bool:
@@ -289,10 +295,10 @@ def _level(facts: Facts) -> str:
         return "unread"
     if not 0 < last.training < math.inf:
         return "level"
-    apart = last.validation / last.training
-    if apart > APART:
+    if facts.overfits:
         return "overfitting"
-    return "underfitting" if apart < FITS and facts.larger else "level"
+    small = last.validation < FITS * last.training
+    return "underfitting" if small and facts.larger else "level"
 
 
 def _words(facts: Facts) -> dict[str, Any]:
@@ -307,7 +313,6 @@ def _words(facts: Facts) -> dict[str, Any]:
         "gentler": facts.rate * GENTLER,
         "characters": count(facts.characters, "character"),
         "used": duration(60 * facts.used),
-        "most": facts.epochs,
         "read": facts.read,
         "more": _more(facts),
         "larger": facts.larger,
