@@ -205,6 +205,12 @@ def test_one_document_is_split_at_its_end():
     assert arrange(text, LINES) is text
 
 
+def test_documents_of_which_the_share_is_no_character_are_split_at_their_end():
+    text = Text.from_string("\n\n".join(sentence(n, 5) for n in range(100)), "x")
+    assert arrange(text, replace(DOCUMENTS, validation=0.02)) is text
+    assert arrange(text, replace(DOCUMENTS, validation=0.06)) is not text
+
+
 def test_few_documents_of_one_file_have_the_end_of_each_held_out():
     contents = ["".join(sentence(n + m, 4) for m in range(20)) for n in (0, 100, 200)]
     arranged = arrange(Text.from_string("\n---\n".join(contents), "x"), DOCUMENTS)

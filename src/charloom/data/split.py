@@ -111,8 +111,8 @@ def usual_split(text: Text) -> Literal["tail", "documents"]:
 def held_out_words(config: DataConfig, layout: Layout | None) -> str:
     """Return in a few words what is held out of a text."""
     if layout is None:
-        why = {"documents": ", since it is one document", "lines": ", since its lines are few"}
-        return "the end of the text" + why.get(config.split, "")
+        why = "" if config.split == "tail" else f", since no {config.split} make up that share"
+        return f"the end of the text{why}"
     if layout.drawn is None:
         return f"the end of each of {layout.whole:,} {layout.kind}"
     between = f" between {layout.separator}" if layout.separator else ""
@@ -123,8 +123,8 @@ def arrange(text: Text, config: DataConfig, tell: Tell = say_nothing) -> Text:
     """Put what `config` holds out behind the rest of a text, if that is not its end already.
 
     Whole documents, or lines, are drawn up to about the share. If they would be fewer than five,
-    or too different in length for that share, the end of each document is held out. Raises
-    CharloomError if the text has changed.
+    or too different in length for that share, the end of each document is held out; if these are
+    too short for it, the end of the text is. Raises CharloomError if the text has changed.
     """
     if config.split == "tail" or text.layout is not None or not config.validation + config.test:
         return text
@@ -144,10 +144,12 @@ def arrange(text: Text, config: DataConfig, tell: Tell = say_nothing) -> Text:
         if several is None and config.split == "documents" and len(pieces.parts) > 1:
             several = pieces
     pieces = several or _find(text, "", config.split_seed)
-    if len(pieces.parts) == 1:
+    ranges = _end_ranges(text, pieces, config)
+    held_out = sum(int((part.stops - part.starts).sum()) for part in ranges[VALIDATION:])
+    wanted = (config.validation + config.test) * text.characters
+    if len(pieces.parts) < 2 or held_out < wanted / 2:
         return text
-    layout = Layout(0, 0, "documents", pieces.count())
-    return _in_order(text, layout, pieces, _end_ranges(text, pieces, config), None, tell)
+    return _in_order(text, Layout(0, 0, "documents", pieces.count()), pieces, ranges, None, tell)
 
 
 class _Pieces(NamedTuple):
