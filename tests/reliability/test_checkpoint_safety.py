@@ -572,7 +572,11 @@ def test_runs_of_earlier_versions_go_on(tmp_path, trials, name):
         run = Run.open(tmp_path / f"{number}")
         model = open_model(run, run.config.engine)
         then = run.metrics()[-1].validation
-        assert evaluate(model, run.dataset().validation).nats == pytest.approx(then, rel=1e-6)
+        nats = evaluate(model, run.dataset().validation).nats
+        if name == "ngram":  # whose counts are read better since
+            assert nats < then
+        else:
+            assert nats == pytest.approx(then, rel=1e-6)
         assert len("".join(generate(model, SampleConfig(seed=0), length=30))) == 30
         *_, finished = train(run, resume=True)
         assert (finished.reason, finished.step) == ("done", 1 if name == "ngram" else 20)

@@ -90,7 +90,7 @@ def as_of(run, step, path):
         shutil.copy(run.path / name, path)
     (path / "samples").mkdir()
     for sample in (run.path / "samples").iterdir():
-        if int(sample.stem) <= step:
+        if sample.stem.isdigit() and int(sample.stem) <= step:
             shutil.copy(sample, path / "samples")
     name = f"{step:08d}"
     shutil.copytree(run.checkpoints / name, path / "checkpoints" / name)
