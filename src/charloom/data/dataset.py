@@ -252,7 +252,7 @@ class Dataset:
                         new = structs.replace(new, notes=text.notes, changed="")
                         new = self._judged(ids, new)
                     else:
-                        changed = f"{self._difference(text)}; going on with that one"
+                        changed = f"{self._difference(text)}; the run goes on with what it learned"
                         new = structs.replace(new, changed=changed)
             except CharloomError as error:
                 gone = f"the text is gone ({error}), but its ids are in {self._folder}"

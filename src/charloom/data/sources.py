@@ -329,7 +329,7 @@ def _refuse_endless_stdin() -> None:
         device = False  # a stand-in without a descriptor
     if device:
         raise CharloomError(
-            "standard input is a terminal or a device: pipe a text in (charloom train - < FILE), "
+            "standard input is a terminal or a device: pipe a text in (charloom ... < FILE), "
             "or name a file",
             "unreadable",
         )
