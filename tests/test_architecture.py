@@ -1,4 +1,5 @@
 import ast
+import re
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -137,3 +138,13 @@ atexit.register(lambda: print("loaded:", *sorted({{"numba", "torch"}} & sys.modu
         [sys.executable, "-c", script], capture_output=True, text=True, check=True
     )
     assert done.stdout.splitlines()[-1] == "loaded:"
+
+
+def test_all_that_commands_print_goes_through_one_place() -> None:
+    """Through `cli.text.echo` and its like, so that no name of a run commands a terminal."""
+    printing = re.compile(r"\bclick\.s?echo|\bclick\.style|\bprint\(|\bstdout\.write")
+    texts = {name: path.read_text("utf-8") for name, path in MODULES.items()}
+    found = {
+        name for name, text in texts.items() if name.startswith("cli") and printing.search(text)
+    }
+    assert found == {"cli.text", "cli.live"}

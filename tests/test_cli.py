@@ -717,3 +717,101 @@ def test_standard_output_can_be_the_file(here: Path, writer: tuple[str, str]) ->
     assert result.stdout.lower().startswith(head)
     assert result.stdout.endswith(b"</html>") or writer[0] == "export"
     assert b"/dev/stdout" not in result.stdout
+
+
+EVIL = "\x1b[31mred\x07\x9b2J\u202e\x7f<script>alert(1)</script>&\u2028"
+SAID_OF_EVIL = (
+    "runs .",
+    "runs . --json",
+    "runs show {}",
+    "runs show {} --json",
+    "evaluate {} {}.txt",
+    "compare {} counts",
+    "plot {} --json",
+    "study novelty {} --length 40",
+    "study keywords {} --length 40",
+    "study surprise {} --against counts --length 40",
+    "study neurons {} {}.txt",
+    "sample {} --length 9 --json",
+    "train {}.txt --from {} --iterations 1 --out {}-2",
+    "resume {}",
+    "runs show {}-3",
+)
+
+
+@pytest.fixture(scope="module")
+def evil(place: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with a run, and a text, whose names and texts would command a terminal."""
+    folder = tmp_path_factory.mktemp("evil")
+    name = EVIL.replace("/", "\u2215") + "\nrun"
+    run = shutil.copytree(place / "run", folder / name)
+    shutil.copytree(place / "counts", folder / "counts")
+    corpus = json.loads((run / "corpus.json").read_text()) | {"name": EVIL}
+    (run / "corpus.json").write_text(json.dumps(corpus))
+    for sample in (run / "samples").iterdir():
+        sample.write_text(EVIL)
+    (folder / f"{name}.txt").write_text(TEXT)
+    shutil.copytree(run, folder / f"{name}-3")
+    (folder / f"{name}-3" / "metrics.jsonl").write_text("{}\n" * 9)
+    return run
+
+
+def obeyed(shown: str) -> set[str]:
+    """What a terminal would obey."""
+    return {c for c in shown if not c.isprintable()} - {"\n"}
+
+
+@pytest.mark.parametrize("command", SAID_OF_EVIL)
+def test_a_run_commands_no_terminal(
+    evil: Path, command: str, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(evil.parent)
+    words = [word.format(evil.name, evil.name) for word in command.split(" ")]
+    result = CliRunner(capture="fd").invoke(cli.charloom, words)
+    told = "".join((result.stdout, result.stderr, *capfd.readouterr()))
+    assert result.exit_code == (2 if command == "runs show {}-3" else 0), result.output
+    if command.endswith("--json"):
+        json.loads(result.stdout)
+    assert "red" in told  # the name is there
+    assert obeyed(told) == set()
+
+
+def test_json_says_what_a_terminal_would_obey_as_numbers(evil: Path) -> None:
+    shown = charloom("runs", "show", str(evil), "--json").stdout
+    assert json.loads(shown)["corpus"]["name"] == EVIL
+    other = charloom("runs", str(evil.parent), "--json").stdout
+    assert str(evil) in {row["run"] for row in json.loads(other)}
+
+
+def test_a_page_holds_no_markup_of_a_run(evil: Path, folder: Path) -> None:
+    pytest.importorskip("matplotlib")
+    command = ("study", "surprise", str(evil), "--length", "60", "--html", "surprise.html")
+    charloom(*command)
+    charloom("report", str(evil), "--out", "report.html")
+    charloom("plot", str(evil), "--out", "curves.svg")
+    for path in folder.iterdir():
+        page = path.read_text("utf-8")
+        assert "red" in page
+        assert "<script>alert" not in page
+        assert obeyed(page) <= {"\t", "\u2212"}, path
+
+
+def test_what_a_model_wrote_is_exact_but_on_a_terminal(
+    here: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    wrote = ["one\x1b[31m", "\ttwo\u202e\n"]
+    monkeypatch.setattr("charloom.generation.sampling.generate", lambda *_: iter(wrote))
+    assert charloom("sample", "run").stdout == "".join(wrote) + "\n"
+    monkeypatch.setattr("charloom.cli.text.is_terminal", lambda: True)
+    assert charloom("sample", "run").stdout == "one·[31m\ttwo·\n\n"
+
+
+def test_a_run_whose_name_is_in_another_encoding_is_listed(place: Path, folder: Path) -> None:
+    name = os.fsdecode(b"r\xe9sum\xe9")
+    try:
+        shutil.copytree(place / "counts", folder / name)
+    except OSError:
+        pytest.skip("this file system has names in UTF-8 only")
+    assert "r·sum·" in charloom("runs", ".").stdout
+    (row,) = json.loads(charloom("runs", ".", "--json").stdout)
+    assert row["run"] == "r?sum?"

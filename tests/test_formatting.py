@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from charloom.formatting import LONGEST_PIECE, whole_words
+from charloom.formatting import LONGEST_PIECE, harmless, in_a_line, whole_words
 
 TEXT = "We the People of the United-States\n\nin Order"
 
@@ -35,3 +35,19 @@ def test_no_word_is_cut_in_two_but_a_long_one(text, data):
     assert start <= first <= last <= end
     if max(map(len, text.split()), default=0) < min(LONGEST_PIECE, end - start):
         assert {*text[first:last].split()} <= {*text.split()}
+
+
+@given(st.text(max_size=60) | st.text("\x1b\x07\x9b\u202e\u2066\u2028\x00\r ab", max_size=60))
+def test_a_harmless_text_is_as_long_and_is_left_as_it_is(text):
+    shown = harmless(text)
+    assert len(shown) == len(text)
+    assert harmless(shown) == shown
+    assert not {*shown} & {*"\x1b\x07\x9b\u202e\u2066\u2028\x00\r\x7f\x85\ud800"}
+    assert not {*in_a_line(text)} & {"\n", "\t"}
+
+
+@pytest.mark.parametrize(
+    "text", ["a\tb\nc", "1\u00a0000", "東\u3000京", "می\u200cخواهم", "👩\u200d🚀", "é↵·"]
+)
+def test_what_is_harmless_stays(text):
+    assert harmless(text) == text

@@ -1,6 +1,7 @@
 """How figures, durations and models are written, on a terminal and on a page."""
 
 from collections.abc import Sequence
+from unicodedata import category
 
 from charloom.config import (
     ModelConfig,
@@ -10,6 +11,7 @@ from charloom.config import (
     TransformerConfig,
 )
 
+_KEPT = "\n\t\u200c\u200d"
 LN2 = 0.6931471805599453
 LONGEST_PIECE = 15  # characters of a word that may be left out at an end
 
@@ -108,9 +110,25 @@ def percent(share: float, digits: int = 1) -> str:
     return "" if share != share else f"{100 * share:.{digits}f}%"
 
 
+def harmless(text: str) -> str:
+    """Return a text, of the same length, that commands no terminal and hides nothing.
+
+    Control characters but line ends and tabs are dots, and so is what turns the direction of
+    writing. Spaces of any width stay, and what joins letters or keeps them apart.
+    """
+    if text.isprintable():
+        return text
+    return "".join(c if c.isprintable() or c in _KEPT or category(c) == "Zs" else "·" for c in text)
+
+
 def printable(text: str) -> str:
-    """Return a text whose control characters, except line ends, are made visible."""
-    return "".join(c if c.isprintable() or c == "\n" else "·" for c in text.expandtabs(4))
+    """Return a harmless text, with spaces for tabs."""
+    return harmless(text.expandtabs(4))
+
+
+def in_a_line(text: str) -> str:
+    """Return a printable text, with a sign for each line end: for a cell, a note or a label."""
+    return printable(text).replace("\n", "↵")
 
 
 def short_number(number: float) -> str:

@@ -28,7 +28,7 @@ VALUES = (
     *("", "x", "\x1b[31m", "\0", "\ud800", "../../etc/passwd", "x" * 9999),
     *([], [1], ["a"], [[[]]], {}, {"a": 1}, {"step": 1}),
 )
-FILES = ("config.json", "corpus.json", "vocabulary.json", "ids.json", "metrics.jsonl")
+FILES = ("config.json", "corpus.json", "vocabulary.json", "ids.json", "metrics.jsonl", "final.json")
 SAVED = ("meta.json", "MANIFEST.json")
 COMMANDS = (
     ("runs", "{0}"),

@@ -56,8 +56,7 @@ class _Commands(LazyGroup):
             if error.errno not in (errno.ENOSPC, errno.EDQUOT) or error.filename is not None:
                 raise
             close_stdout()
-            problem = f"charloom: cannot write the output ({error.strerror}): free some space"
-            click.echo(problem, err=True)
+            _note(f"cannot write the output ({error.strerror}): free some space")
             raise SystemExit(CharloomError.status) from error
 
     def invoke(self, ctx: click.Context) -> Any:
@@ -68,10 +67,10 @@ class _Commands(LazyGroup):
             if sys.stdout is not None:
                 sys.stdout.flush()
         except CharloomError as error:
-            click.echo(f"charloom: {error}", err=True)
+            _note(error)
             raise SystemExit(error.status) from error
         except MemoryError:
-            click.echo("charloom: out of memory: use a smaller --hidden or --batch", err=True)
+            _note("out of memory: use a smaller --hidden or --batch")
             ctx.exit(CharloomError.status)
         except KeyboardInterrupt:
             ctx.exit(INTERRUPTED_STATUS)
@@ -86,8 +85,14 @@ def close_stdout() -> None:
     os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
+def _note(text: object) -> None:
+    from charloom.cli.text import echo_note
+
+    echo_note(text)
+
+
 def _show_warning(message: Warning | str, *_: Any) -> None:
-    click.echo(f"charloom: {message}", err=True)
+    _note(message)
 
 
 @click.group(cls=_Commands, context_settings={"help_option_names": ["-h", "--help"]})

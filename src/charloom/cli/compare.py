@@ -8,7 +8,14 @@ from typing import TYPE_CHECKING, NamedTuple
 import click
 
 from charloom.cli.options import examples
-from charloom.cli.text import echo_json, fill, progress, table
+from charloom.cli.text import (
+    echo,
+    echo_json,
+    echo_styled,
+    fill,
+    progress,
+    table,
+)
 from charloom.errors import CharloomError
 from charloom.formatting import duration, nats_and_bits, printable
 
@@ -178,6 +185,8 @@ def _echo_json(comparison: "Comparison", trained: Trained) -> None:
 
 
 def _show(comparison: "Comparison", trained: Trained) -> None:
+    from rich.text import Text
+
     from charloom.analysis.comparison import verdict
 
     home = _home(comparison)
@@ -190,14 +199,16 @@ def _show(comparison: "Comparison", trained: Trained) -> None:
     about = [f"text  {printable(comparison.text)}: {comparison.characters:,} characters{part}"]
     about += [f"runs  in {home}"] if home else []
     about = [fill(line, hanging=6) for line in about]
-    click.echo("\n".join(about) + f"\n\n{table(HEADER, rows, 2, dim)}\n")
-    click.echo(fill(verdict(comparison)))
+    echo("\n".join(about) + "\n")
+    echo_styled(Text.from_ansi(table(HEADER, rows, 2, dim)))
+    echo()
+    echo(fill(verdict(comparison)))
     notes = [f"{u.name} cannot read the text: {u.why}" for u in comparison.unread]
     notes += [f"{x.path} could not be trained: {x.error}" for x in trained.left_out.values()]
     if any(entry.nats == float("inf") for entry in comparison.entries):
         notes.append("inf: the model rules out a character that occurs in the text")
     for note in (*notes, *comparison.notes, *LEGEND):
-        click.echo(fill(printable(f"note  {note}"), hanging=6))
+        echo(fill(f"note  {note}", hanging=6))
 
 
 def _row(entry: "Entry", home: str) -> tuple[str, ...]:

@@ -3,7 +3,11 @@
 import click
 
 from charloom.cli.options import examples
-from charloom.cli.text import echo_json, table
+from charloom.cli.text import (
+    echo,
+    echo_json,
+    table,
+)
 
 
 @click.command(epilog=examples("charloom corpora", "charloom train corpus:us-constitution"))
@@ -19,4 +23,4 @@ def corpora(as_json: bool) -> None:
         (f"corpus:{text.name}", text.title, f"{text.characters:,}" if text.characters else "varies")
         for text in KNOWN_TEXTS
     ]
-    click.echo(table(("name", "text", "characters"), rows, left=2))
+    echo(table(("name", "text", "characters"), rows, left=2))

@@ -6,7 +6,13 @@ from typing import TYPE_CHECKING
 import click
 
 from charloom.cli.options import examples
-from charloom.cli.text import echo_json, score_fields, table
+from charloom.cli.text import (
+    echo,
+    echo_json,
+    echo_note,
+    score_fields,
+    table,
+)
 from charloom.config import DataConfig, Errors
 from charloom.errors import CharloomError
 
@@ -91,9 +97,9 @@ def evaluate(
         for name, s in scores.items()
     ]
     header = ("text", "nats/character", "bits/character", "perplexity", "characters")
-    click.echo(table(header, figures))
+    echo(table(header, figures))
     if math.inf in {s.nats for s in scores.values()}:
-        click.echo("inf: the model rules out a character that occurs in the text", err=True)
+        echo("inf: the model rules out a character that occurs in the text", err=True)
 
 
 def _held_out(run: "Run") -> "dict[str, Ids]":
@@ -115,9 +121,9 @@ def _read(
 
     text = read_text([name], reading=reading)
     for note in text.notes:
-        click.echo(f"charloom: {name}: {note}", err=True)
+        echo_note(f"{name}: {note}")
     found = check_known(text, vocabulary, name, unknown)
     if found is not None:
-        click.echo(f"charloom: {name}: skipped {found}", err=True)
+        echo_note(f"{name}: skipped {found}")
     skipped = found.counts if found else {}
     return map_text(text, vocabulary, leave_out=skipped), skipped

@@ -5,7 +5,11 @@ from pathlib import Path
 import click
 
 from charloom.cli.options import examples, output
-from charloom.cli.text import labelled, sized
+from charloom.cli.text import (
+    echo,
+    labelled,
+    sized,
+)
 from charloom.formatting import count
 
 
@@ -36,4 +40,4 @@ def export(run: str, onnx: bool, out: Path | None) -> None:
         ("check", f"onnxruntime generates the same {same} characters as charloom;"),
         ("", f"its log-probabilities differ by {difference:.1e} nats at most"),
     ]
-    click.echo("\n".join(labelled(rows)), err=is_stdout(done.path))
+    echo("\n".join(labelled(rows)), err=is_stdout(done.path))

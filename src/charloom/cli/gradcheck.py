@@ -3,7 +3,12 @@
 import click
 
 from charloom.cli.options import examples
-from charloom.cli.text import echo_json, fill, table
+from charloom.cli.text import (
+    echo,
+    echo_json,
+    fill,
+    table,
+)
 from charloom.formatting import count
 from charloom.models.reference import gradcheck as library
 from charloom.models.reference.gradcheck import THRESHOLD, CellCheck
@@ -28,9 +33,9 @@ def gradcheck(context: click.Context, as_json: bool) -> None:
 
 
 def _show(checks: list[CellCheck], passed: bool) -> None:
-    click.echo("Relative error of each gradient, by inputs and number of layers")
+    echo("Relative error of each gradient, by inputs and number of layers")
     for cell in dict.fromkeys(check.cell for check in checks):
-        click.echo("\n" + _table(cell, [check for check in checks if check.cell == cell]))
+        echo("\n" + _table(cell, [check for check in checks if check.cell == cell]))
     worst = max(checks, key=lambda check: check.relative_error)
     parameters = sum(check.numbers for check in checks)
     verdict = (
@@ -39,7 +44,7 @@ def _show(checks: list[CellCheck], passed: bool) -> None:
         f"{worst.cell} with {count(worst.layers, 'layer')}, {worst.inputs} inputs), and "
         f"{THRESHOLD:g} is allowed"
     )
-    click.echo("\n" + fill(verdict))
+    echo("\n" + fill(verdict))
 
 
 def _table(cell: str, checks: list[CellCheck]) -> str:

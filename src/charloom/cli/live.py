@@ -49,7 +49,7 @@ class LiveView(View):
 
     def status(self, text: str) -> None:
         """Show what is being done, until something else is."""
-        self._status = text
+        self._status = printable(text)
         self._redraw()
 
     def show(self, event: Event) -> None:

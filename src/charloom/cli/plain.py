@@ -4,10 +4,12 @@ import sys
 from time import perf_counter
 from typing import TextIO
 
-import click
-
 from charloom.cli.summary import header, summary
-from charloom.cli.text import echo_json, is_plain
+from charloom.cli.text import (
+    echo_json,
+    echo_note,
+    is_plain,
+)
 from charloom.cli.view import View
 from charloom.formatting import LN2, count, duration, printable, speed
 from charloom.training.events import (
@@ -44,7 +46,7 @@ class JsonView(View):
     def show(self, event: Event) -> None:
         """Write the document when the run has ended; warnings go to standard error."""
         if isinstance(event, Warned):
-            click.echo(f"charloom: {printable(event.text)}", err=True)
+            echo_note(f"{printable(event.text)}")
         if isinstance(event, Finished):
             assert self.started is not None
             from charloom.cli.runs import summarized
@@ -71,7 +73,7 @@ class PlainView(View):
 
     def status(self, text: str) -> None:
         """Write a line: what is being done may take a while."""
-        self.reader.write(f"{text} ...\n")
+        self.reader.write(f"{printable(text)} ...\n")
 
     def show(self, event: Event) -> None:
         """Write the header, a line if there is something new to say, or the summary."""

@@ -5,7 +5,12 @@ from typing import Any
 import click
 import msgspec
 
-from charloom.cli.text import echo_json, fill, labelled
+from charloom.cli.text import (
+    echo,
+    echo_json,
+    fill,
+    labelled,
+)
 from charloom.presets import preset
 from charloom.presets import presets as known
 
@@ -31,15 +36,16 @@ def presets(name: str | None, as_json: bool) -> None:
         return
     for one in found:
         title = fill(f"{one.name} - {one.title}").removeprefix(one.name)
-        click.echo(click.style(one.name, bold=True) + title)
+        echo(one.name, nl=False, bold=True)
+        echo(title)
         for line in (one.source, f"Same: {one.kept}", f"Differs: {one.differs}"):
-            click.echo(fill(line, 2, 2))
+            echo(fill(line, 2, 2))
         if name is not None:
-            click.echo()
+            echo()
             parts = msgspec.to_builtins(one.config)
             rows = [(part, _settings(parts[part])) for part in ("model", "data", "train", "watch")]
-            click.echo("\n".join(labelled(rows, indent=2)))
-        click.echo()
+            echo("\n".join(labelled(rows, indent=2)))
+        echo()
 
 
 def _settings(values: dict[str, Any]) -> str:

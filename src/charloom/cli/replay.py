@@ -7,7 +7,13 @@ from typing import get_args
 import click
 
 from charloom.cli.options import examples
-from charloom.cli.text import echo_json, fill, progress, table
+from charloom.cli.text import (
+    echo,
+    echo_json,
+    fill,
+    progress,
+    table,
+)
 from charloom.config import Engine
 from charloom.formatting import duration
 from charloom.training import replay as library
@@ -83,11 +89,11 @@ def _show(finished: list[Finished], speeds: list[Speed], seed: int) -> None:
         (s.preset, *(f"{median(t):,.0f}" for t in (s.reference, s.compiled)), f"{s.ratio:.1f}")
         for s in speeds
     ]
-    click.echo("Smoothed loss, summed over the characters of a step\n")
-    click.echo(table(("", "iteration", "published", "charloom", "seconds"), rows))
-    click.echo("\n" + fill(_note([run.program for run in finished], seed)) + "\n")
-    click.echo(f"Time of one step, median of {len(speeds[0].ratios)} alternating turns\n")
-    click.echo(table(("", "reference, µs", "compiled, µs", "times faster"), times))
+    echo("Smoothed loss, summed over the characters of a step\n")
+    echo(table(("", "iteration", "published", "charloom", "seconds"), rows))
+    echo("\n" + fill(_note([run.program for run in finished], seed)) + "\n")
+    echo(f"Time of one step, median of {len(speeds[0].ratios)} alternating turns\n")
+    echo(table(("", "reference, µs", "compiled, µs", "times faster"), times))
 
 
 def _figure(figure: Figure) -> tuple[str, ...]:

@@ -6,6 +6,7 @@ from time import perf_counter
 import click
 
 from charloom.cli.options import examples
+from charloom.cli.text import echo_note
 from charloom.errors import CharloomError
 
 
@@ -54,6 +55,6 @@ def recording(path: Path, asked: bool | None) -> bool:
     except CharloomError as error:
         if asked:
             raise
-        click.echo(f"charloom: {path / FOLDER} is not continued: {error}", err=True)
+        echo_note(f"{path / FOLDER} is not continued: {error}")
         return False
     return True

@@ -9,7 +9,17 @@ from typing import TYPE_CHECKING, Any
 import click
 import msgspec
 
-from charloom.cli.text import alphabet, echo_json, fill, labelled, loss_words, sized, table
+from charloom.cli.text import (
+    alphabet,
+    echo,
+    echo_json,
+    echo_note,
+    fill,
+    labelled,
+    loss_words,
+    sized,
+    table,
+)
 from charloom.config import replace
 from charloom.errors import CharloomError
 from charloom.formatting import LN2, count, duration, listed, model_name, nats_and_bits, printable
@@ -79,15 +89,15 @@ def list_(folder: str | None, sort: str, match: str | None, as_json: bool) -> No
     if as_json:
         echo_json(rows)
     elif rows:
-        click.echo(_list(rows))
+        echo(_list(rows))
         for row in rows:
             if "error" in row:
-                click.echo(f"charloom: {row['error']}", err=True)
+                echo_note(row["error"])
     elif match is not None and paths:
-        click.echo(f"none of {count(len(paths), 'run')} has {match!r} in it", err=True)
+        echo(f"none of {count(len(paths), 'run')} has {match!r} in it", err=True)
     else:
         where = folder or f"{HOME}/"
-        click.echo(f"no runs in {where}: `charloom train SOURCE` makes one", err=True)
+        echo(f"no runs in {where}: `charloom train SOURCE` makes one", err=True)
 
 
 @runs.command(short_help="Show one run.")
@@ -109,15 +119,15 @@ def show(run: str, as_json: bool) -> None:
         found = {"checkpoints": checkpoints, "metrics": metrics, "advice": advice}
         echo_json(row | files | found)
         return
-    click.echo("\n".join(labelled(_facts(opened, row, checkpoints))))
-    click.echo("\n" + _losses(metrics))
-    click.echo(f"\n{fill(str(advice))}")
+    echo("\n".join(labelled(_facts(opened, row, checkpoints))))
+    echo("\n" + _losses(metrics))
+    echo(f"\n{fill(str(advice))}")
     if (best := opened.best_sample()) is not None:
-        click.echo(f"\nsample of the best checkpoint:\n\n{printable(best)}")
+        echo(f"\nsample of the best checkpoint:\n\n{printable(best)}")
         return
     for step, path in opened.samples()[-1:]:
         sample = read_bytes(path, MAX_SAMPLE_BYTES).decode(errors="replace")
-        click.echo(f"\nsample at step {step:,}:\n\n{sample}")
+        echo(f"\nsample at step {step:,}:\n\n{sample}")
 
 
 @runs.command(short_help="Rename a run.")

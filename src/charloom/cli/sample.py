@@ -6,7 +6,11 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from charloom.cli.options import SectionedCommand, examples, given, option, options
-from charloom.cli.text import echo_json
+from charloom.cli.text import (
+    echo_json,
+    echo_note,
+    echo_written,
+)
 from charloom.config import SampleConfig
 from charloom.errors import CharloomError
 from charloom.formatting import count
@@ -107,12 +111,12 @@ def sample(context: click.Context, /, run: str, prompt: str, as_json: bool, **va
             document["max_copy"] = counts
         echo_json(document)
     elif number != 1:
-        click.echo(f"\n{SEPARATOR}\n".join(texts))
+        echo_written(f"\n{SEPARATOR}\n".join(texts))
     else:
-        click.echo(prompt, nl=False)
+        echo_written(prompt, nl=False)
         for piece in pieces:
-            click.echo(piece, nl=False)
-        click.echo()
+            echo_written(piece, nl=False)
+        echo_written("")
     if limit is not None:
         _tell(limit)
 
@@ -138,7 +142,7 @@ def _known(text: "Text", vocabulary: "Tokenizer", unknown: "OnUnknown") -> str:
     found = check_known(text, vocabulary, text.name, unknown)
     if found is None:
         return text.content
-    click.echo(f"charloom: {text.name}: skipped {found}", err=True)
+    echo_note(f"{text.name}: skipped {found}")
     return without(text.content, found.counts)
 
 
@@ -165,7 +169,7 @@ def _tell(limit: "CopyLimit") -> None:
     text = f"--max-copy {limit.most}: {count(limit.redrawn, 'character')} drawn again"
     if limit.ended:
         text += f", {count(limit.ended, 'text')} ended early: try a larger N"
-    click.echo(f"charloom: {text}", err=True)
+    echo_note(text)
 
 
 def _settings(context: click.Context, number: int) -> SampleConfig:
@@ -184,7 +188,7 @@ def _settings(context: click.Context, number: int) -> SampleConfig:
     idle += ["--count"] if number > 1 else []
     if values.get("temperature") == 0 and idle:
         told = f"at temperature 0 nothing is drawn, so {', '.join(idle)} makes no difference"
-        click.echo(f"charloom: {told}", err=True)
+        echo_note(told)
     values = {"seed": secrets.randbits(32)} | values
     return SampleConfig(
         **{name: values[name] for name in SampleConfig.__struct_fields__ if name in values}

@@ -4,8 +4,7 @@ import sys
 from collections.abc import Callable, Collection
 from pathlib import Path
 
-import click
-
+from charloom.cli.text import echo_note
 from charloom.config import RunConfig, differences
 from charloom.distributed import Place, end_with_parent
 from charloom.errors import CharloomError
@@ -29,7 +28,7 @@ def run(command: Callable[[], None], here: Place, arguments: Collection[str]) ->
         torchnet = load_torchnet()
     except CharloomError as error:
         if here.rank == 0:
-            click.echo(f"charloom: {error}", err=True)
+            echo_note(error)
         sys.exit(error.status)
     torchnet.run_on_ranks(command, here.rank)
 

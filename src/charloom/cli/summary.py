@@ -32,7 +32,7 @@ def header(
     ]
     if len(split) > 1:
         split[-1] += f": {held_out_words(run.config.data, run.corpus.layout)}"
-    name, size = printable(run.corpus.name), count(run.corpus.characters, "character")
+    name, size = run.corpus.name, count(run.corpus.characters, "character")
     folder = f"{run.path}" + (f", from step {started.step:,}" if started.step else "")
     engine = "" if isinstance(run.config.model, NgramConfig) else f", {started.engine} engine"
     return labelled(
@@ -43,7 +43,7 @@ def header(
             *([("start", f"the weights of {run.config.start}")] if run.config.start else []),
             *reasons,
             ("run", "none: nothing is trained or saved in a dry run" if is_plan else folder),
-            *(("note", printable(note)) for note in started.notes),
+            *(("note", note) for note in started.notes),
         ]
     )
 
@@ -63,7 +63,8 @@ def summary(started: Started, finished: Finished) -> list[str]:
         commands = {f"charloom resume {path}": "continues from here"} | commands
     else:
         commands[f"charloom runs show {path}"] = "shows how it learned"
-    return [*lines, f"Saved to {finished.path}", "", *labelled([*commands.items()], indent=2)]
+    lines += [f"Saved to {finished.path}", "", *labelled([*commands.items()], indent=2)]
+    return [printable(line) for line in lines]
 
 
 def _outcome(started: Started, finished: Finished) -> str:

@@ -1,5 +1,6 @@
 """How tables, labelled lines, progress and JSON documents are printed."""
 
+import json
 import math
 import os
 import sys
@@ -15,14 +16,14 @@ import click
 import msgspec
 
 from charloom.config import NetworkConfig, NgramConfig, PretrainedConfig
-from charloom.data.tokenizer import Tokenizer
 from charloom.files import is_stdout
-from charloom.formatting import count, model_name, nats_and_bits, printable
+from charloom.formatting import count, harmless, in_a_line, model_name, nats_and_bits, printable
 from charloom.progress import Tell
 
 if TYPE_CHECKING:
     from rich.text import Text
 
+    from charloom.data.tokenizer import Tokenizer
     from charloom.evaluation import Score
 
 
@@ -31,9 +32,13 @@ LEAST_COLUMNS = 12  # of a column of words that is wrapped
 
 
 def is_plain() -> bool:
-    """Whether standard output is a file or another program, not a terminal."""
-    out = sys.stdout
-    return out is None or not out.isatty() or os.environ.get("TERM") in ("dumb", "unknown")
+    """Whether standard output is a file or another program, or a terminal without colours."""
+    return not is_terminal() or os.environ.get("TERM") in ("dumb", "unknown")
+
+
+def is_terminal() -> bool:
+    """Whether standard output is a terminal."""
+    return sys.stdout is not None and sys.stdout.isatty()
 
 
 def columns() -> int | None:
@@ -41,14 +46,56 @@ def columns() -> int | None:
     return None if is_plain() else get_terminal_size().columns
 
 
+def echo(text: str = "", *, err: bool = False, nl: bool = True, **style: bool) -> None:
+    """Print a text in which names and texts of others may be: they cannot command a terminal.
+
+    All that commands print goes through here, or through one of the functions below.
+    """
+    shown = printable(text)
+    click.echo(click.style(shown, **style) if style else shown, err=err, nl=nl)
+
+
+def echo_note(text: object) -> None:
+    """Print a note, a warning or an error in a line of standard error."""
+    echo(f"charloom: {in_a_line(str(text))}", err=True)
+
+
+def echo_written(text: str, nl: bool = True) -> None:
+    """Print what a model wrote, as it is; on a terminal, it cannot command that."""
+    click.echo(harmless(text) if is_terminal() else text, nl=nl, color=True)  # or it strips some
+
+
 def echo_json(document: Any) -> None:
-    """Print one JSON document; a number that JSON does not have becomes null."""
-    click.echo(msgspec.json.format(msgspec.json.encode(document), indent=2))
+    """Print one JSON document; a number that JSON does not have becomes null.
+
+    What a terminal would obey can only be in its strings, and is written as a number there.
+    """
+    try:
+        content = msgspec.json.encode(document)
+    except UnicodeEncodeError:  # the name of a file in another encoding
+        content = msgspec.json.encode(_encodable(msgspec.to_builtins(document)))
+    lines = msgspec.json.format(content, indent=2).decode().split("\n")
+    click.echo("\n".join(map(_escaped, lines)))
+
+
+def _encodable(document: Any) -> Any:
+    """Return a document of plain types in which "?" is in place of what has no UTF-8."""
+    if isinstance(document, dict):
+        return {_encodable(name): _encodable(value) for name, value in document.items()}
+    if isinstance(document, list | tuple):
+        return [_encodable(value) for value in document]
+    return document.encode(errors="replace").decode() if isinstance(document, str) else document
+
+
+def _escaped(line: str) -> str:
+    if line.isprintable():
+        return line
+    return "".join(c if harmless(c) == c else json.dumps(c)[1:-1] for c in line)
 
 
 def echo_wrote(path: Path) -> None:
     """Say which file was written, beside it if it is standard output."""
-    click.echo(f"wrote {path}", err=is_stdout(path))
+    echo(f"wrote {path}", err=is_stdout(path))
 
 
 def score_fields(score: "Score") -> dict[str, float]:
@@ -100,7 +147,7 @@ def table(
     from rich.table import Table
     from rich.text import Text
 
-    lines, width = [*rows], columns()
+    lines, width = [[in_a_line(cell) for cell in row] for row in rows], columns()
     cells = [*zip(header, *lines, strict=True)]
     widest = [max(map(cell_len, column)) for column in cells]
     fits = width is None or sum(widest) + 2 * (len(widest) - 1) <= width
@@ -145,6 +192,7 @@ def echo_styled(text: "Text") -> None:
     """Print a styled text, neither wrapped nor highlighted."""
     from rich.console import Console
 
+    text.plain = harmless(text.plain)  # of the same length, and so styled as before
     Console(highlight=False, emoji=False, markup=False).print(text, soft_wrap=True)
 
 
@@ -153,6 +201,7 @@ def labelled(rows: Sequence[tuple[str, str]], indent: int = 0) -> list[str]:
 
     On a terminal, a text that is too long continues below its beginning.
     """
+    rows = [(in_a_line(label), in_a_line(text)) for label, text in rows]
     width, before = columns(), max(len(label) for label, _ in rows)
     lines = [f"{'':{indent}}{label:{before}}  {text}" for label, text in rows]
     if width is None:
@@ -184,10 +233,10 @@ def fill(text: str, indent: int = 0, hanging: int = 0) -> str:
         break_long_words=False,
         break_on_hyphens=False,
     )
-    return "\n".join(map(wrapper.fill, text.splitlines()))
+    return "\n".join(map(wrapper.fill, harmless(text).splitlines()))
 
 
-def alphabet(vocabulary: Tokenizer) -> str:
+def alphabet(vocabulary: "Tokenizer") -> str:
     """Return in few words how many characters or tokens a vocabulary has."""
     different = "different" if vocabulary.unit == "characters" else "tokens in the vocabulary"
     return f"{len(vocabulary):,} {different}"

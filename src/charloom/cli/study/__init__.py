@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from charloom.cli.lazy import LazyGroup
+from charloom.cli.text import echo_note
 
 if TYPE_CHECKING:
     from charloom.analysis.inputs import Excerpt
@@ -35,7 +36,7 @@ def reading(run: "Run | None", name: str | None, length: int | None) -> "Excerpt
 
     found = excerpt(run, None if name is None else read_text([name]), length)
     for note in found.notes:
-        click.echo(f"charloom: {note}", err=True)
+        echo_note(note)
     return found
 
 

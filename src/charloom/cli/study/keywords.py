@@ -6,7 +6,14 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from charloom.cli.options import examples
-from charloom.cli.text import echo_json, fill, labelled, table
+from charloom.cli.text import (
+    echo,
+    echo_json,
+    echo_note,
+    fill,
+    labelled,
+    table,
+)
 from charloom.formatting import count, percent, printable
 
 if TYPE_CHECKING:
@@ -57,18 +64,17 @@ def keywords(
     counts = None if general is None else frequencies(general.content, general.name)
     found = study(text.text, text.source, counts, top, text.human, yake)
     for note in text.notes:
-        click.echo(f"charloom: {note}", err=True)
+        echo_note(note)
     if general is None and not found.is_english:
-        click.echo(
-            f"charloom: only {found.common_share:.0%} of the source's words are common English, "
-            "so keywords mean little: name general text in its language, --against FILE",
-            err=True,
+        echo_note(
+            f"only {found.common_share:.0%} of the source's words are common English, "
+            "so keywords mean little: name general text in its language, --against FILE"
         )
     if as_json:
         about = {"text": text.name, "source": text.source_name, "seed": text.seed}
         echo_json(about | {"keywords": found})
     else:
-        click.echo("\n\n".join([_heading(found, text), *_parts(found), fill(_summary(found))]))
+        echo("\n\n".join([_heading(found, text), *_parts(found), fill(_summary(found))]))
 
 
 def _heading(found: "Keywords", text: "Candidate") -> str:

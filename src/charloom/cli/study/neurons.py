@@ -8,7 +8,15 @@ import click
 
 from charloom.cli.options import examples, output
 from charloom.cli.study import reading, write_page
-from charloom.cli.text import echo_json, echo_styled, echo_wrote, is_plain, labelled, table
+from charloom.cli.text import (
+    echo,
+    echo_json,
+    echo_styled,
+    echo_wrote,
+    is_plain,
+    labelled,
+    table,
+)
 from charloom.formatting import count, model_name, percent, printable
 
 if TYPE_CHECKING:
@@ -70,10 +78,10 @@ def neurons(
         echo_json(_document(run, read.label, found))
         return
     about = [("run", f"{run}: {model_name(model.config.model)}"), ("text", read.label)]
-    click.echo("\n".join(labelled(about)) + "\n")
+    echo("\n".join(labelled(about)) + "\n")
     _show(found)
     if html is not None:
-        click.echo()
+        echo()
         echo_wrote(html)
 
 
@@ -107,31 +115,31 @@ def _show(found: "Neurons") -> None:
         for c in found.top
     ]
     header = ("cell", "feature", "memory", "correlation", f"mean {found.states.name}")
-    click.echo(table(header, rows, left=2))
+    echo(table(header, rows, left=2))
     shown = {cell.feature for cell in found.top}
     others = [c for c in found.by_feature if c.feature not in shown]
     if others:
         cells = [(c.name, c.feature, f"{c.memory:+.3f}", f"{c.correlation:+.3f}") for c in others]
-        click.echo("\nBest cells for the other features")
-        click.echo(table(("cell", "feature", "memory", "correlation"), cells, left=2))
+        echo("\nBest cells for the other features")
+        echo(table(("cell", "feature", "memory", "correlation"), cells, left=2))
     if found.absent:
-        click.echo(f"Too rare or too common in this text: {', '.join(found.absent)}.")
-    click.echo(
+        echo(f"Too rare or too common in this text: {', '.join(found.absent)}.")
+    echo(
         f"\n{found.responding:,} of {count(found.count, 'cell')} have a correlation of at least "
         "0.5 or at most -0.5 with a feature.\nFeatures were chosen on the first half of the text; "
         "the figures are of the second."
     )
-    click.echo(f"\nWhere each cell is highest and lowest: {found.states.name}, line, text")
+    echo(f"\nWhere each cell is highest and lowest: {found.states.name}, line, text")
     for cell in found.top:
-        click.echo(f"\n{cell.name}  {cell.feature}")
+        echo(f"\n{cell.name}  {cell.feature}")
         _show_drives(cell)
     if found.gates:
-        click.echo("\nShare of the text for which gates are nearly closed (< 0.1) or open (> 0.9)")
+        echo("\nShare of the text for which gates are nearly closed (< 0.1) or open (> 0.9)")
         gates = [
             (str(g.layer), g.full_name, percent(g.left.mean(), 0), percent(g.right.mean(), 0))
             for g in found.gates
         ]
-        click.echo(table(("layer", "gate", "closed", "open"), gates, left=2))
+        echo(table(("layer", "gate", "closed", "open"), gates, left=2))
 
 
 def _show_drives(cell: "Cell") -> None:
@@ -144,7 +152,7 @@ def _show_drives(cell: "Cell") -> None:
         shown = printable(drive.text.replace("\t", " ")).replace("\n", "↵")
         head = f" {drive.value:+.2f} {drive.line:7,}  "
         if is_plain():
-            click.echo(f"{head}{shown[: at + 1]}‹{shown[at + 1 :]}".rstrip())
+            echo(f"{head}{shown[: at + 1]}‹{shown[at + 1 :]}".rstrip())
         else:
             _print_coloured(head, shown, drive, at)
 

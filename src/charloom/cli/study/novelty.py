@@ -5,7 +5,14 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from charloom.cli.options import examples
-from charloom.cli.text import echo_json, fill, labelled, table
+from charloom.cli.text import (
+    echo,
+    echo_json,
+    echo_note,
+    fill,
+    labelled,
+    table,
+)
 from charloom.formatting import count, percent, printable
 
 if TYPE_CHECKING:
@@ -44,7 +51,7 @@ def novelty(name: str, as_json: bool, **options: Any) -> None:
     text = candidate(name, **options)
     found = study(text.text, text.source, text.human)
     for note in text.notes:
-        click.echo(f"charloom: {note}", err=True)
+        echo_note(note)
     if as_json:
         echo_json(
             {
@@ -60,7 +67,7 @@ def novelty(name: str, as_json: bool, **options: Any) -> None:
     copies = "\n\n".join(map(_copy, found.copies)) or (
         f"No copy is longer than could be chance: {count(found.chance, 'character')}."
     )
-    click.echo("\n\n".join([_heading(found, text), _shares(found), copies, fill(verdict(found))]))
+    echo("\n\n".join([_heading(found, text), _shares(found), copies, fill(verdict(found))]))
 
 
 def _heading(found: "Novelty", text: "Candidate") -> str:

@@ -7,7 +7,16 @@ import click
 
 from charloom.cli.options import examples, output
 from charloom.cli.study import reading, write_page
-from charloom.cli.text import echo_json, echo_styled, echo_wrote, is_plain, score_fields, table
+from charloom.cli.text import (
+    echo,
+    echo_json,
+    echo_note,
+    echo_styled,
+    echo_wrote,
+    is_plain,
+    score_fields,
+    table,
+)
 from charloom.formatting import LN2, count, nats_and_bits, printable
 
 if TYPE_CHECKING:
@@ -77,7 +86,7 @@ def surprise(run: str, text: str | None, as_json: bool, **options: Any) -> None:
     runs = [open_run(name) for name in names]
     read = reading(runs[0], text, options["length"] or (HELD_OUT_LENGTH if text is None else None))
     if runs[0] and read.held_out and len(runs) > 1 and may_have_trained_on(runs[1], runs[0]):
-        click.echo(f"charloom: {names[1]} may be trained on what {names[0]} held out", err=True)
+        echo_note(f"{names[1]} may be trained on what {names[0]} held out")
     found: list[Surprise] = []
     for name, one in zip(names, runs, strict=True):
         model = open_model(one or name)
@@ -95,13 +104,13 @@ def surprise(run: str, text: str | None, as_json: bool, **options: Any) -> None:
     if as_json:
         echo_json(_document(named, read.label, against))
         return
-    click.echo(f"text  {read.label}\n")
+    echo(f"text  {read.label}\n")
     if against is None:
         _show(found[0])
     else:
         _show_difference(named, against)
     if options["html"] is not None:
-        click.echo()
+        echo()
         echo_wrote(options["html"])
 
 
@@ -143,9 +152,7 @@ def _show(found: "Surprise") -> None:
     digits = [" " if n < 1 else f"{int(min(n, 9))}" for n in nats]
     _show_text(found.text, start, nats, (LEVELS, LEVELS), keys, digits, "digits: nats")
     _show_passages("Most surprising passages, per character", found.passages)
-    click.echo(
-        f"\n{nats_and_bits(found.score.nats)}, over {count(found.score.characters, 'character')}."
-    )
+    echo(f"\n{nats_and_bits(found.score.nats)}, over {count(found.score.characters, 'character')}.")
 
 
 def _show_difference(named: "Sequence[tuple[str, Surprise]]", against: "Difference") -> None:
@@ -161,8 +168,8 @@ def _show_difference(named: "Sequence[tuple[str, Surprise]]", against: "Differen
     _show_passages(f"Where {second} is better, by how much per character", against.worse)
     scores = [(name, s.score) for name, s in named]
     rows = [(name, f"{s.nats:.4f}", f"{s.bits:.4f}", f"{s.characters:,}") for name, s in scores]
-    click.echo("\n" + table(("run", "nats/character", "bits/character", "characters"), rows))
-    click.echo("\n" + verdict(against, first, second))
+    echo("\n" + table(("run", "nats/character", "bits/character", "characters"), rows))
+    echo("\n" + verdict(against, first, second))
 
 
 def _show_text(
@@ -179,7 +186,7 @@ def _show_text(
     shown = printable(text[:SHOWN_LENGTH].replace("\t", " "))
     if is_plain():
         _show_marks(shown, [" "] * start + marks)
-        click.echo(f"\n({explained})")
+        echo(f"\n({explained})")
     else:
         from rich.text import Text
 
@@ -187,7 +194,7 @@ def _show_text(
         legend = (Text(f" {key} ", style or "dim") for key, style in keys)
         echo_styled(Text("\n") + Text(" ").join(legend))
     if len(text) > SHOWN_LENGTH:
-        click.echo(f"({len(text) - SHOWN_LENGTH:,} more characters: --html FILE shows more)")
+        echo(f"({len(text) - SHOWN_LENGTH:,} more characters: --html FILE shows more)")
 
 
 def _show_marks(shown: str, marks: list[str]) -> None:
@@ -195,9 +202,9 @@ def _show_marks(shown: str, marks: list[str]) -> None:
     for line in shown.split("\n"):
         for cut in range(0, max(1, len(line)), COLUMNS):
             part = slice(place + cut, place + min(cut + COLUMNS, len(line)))
-            click.echo(shown[part].rstrip())
+            echo(shown[part].rstrip())
             if below := "".join(marks[part]).rstrip():
-                click.echo(below)
+                echo(below)
         place += len(line) + 1
 
 
@@ -222,8 +229,8 @@ def _show_passages(title: str, passages: "Sequence[Passage]") -> None:
     """Print a line for each passage; without colours, brackets are around it."""
     if not passages:
         return
-    click.echo(f"\n{title}")
-    click.echo("  nats   bits    line")
+    echo(f"\n{title}")
+    echo("  nats   bits    line")
     for p in passages:
         figures = f"{p.nats:6.2f} {p.nats / LN2:6.2f} {p.line:7,}  "
         before, inner, after = (
@@ -232,7 +239,7 @@ def _show_passages(title: str, passages: "Sequence[Passage]") -> None:
         )
         before, after = f"{before:>{CONTEXT_LENGTH}}", after[:CONTEXT_LENGTH]
         if is_plain():
-            click.echo(f"{figures}{before}[{inner}]{after}".rstrip())
+            echo(f"{figures}{before}[{inner}]{after}".rstrip())
         else:
             from rich.text import Text
 

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from charloom.errors import needs_extra
-from charloom.formatting import LN2, duration, percent, printable, short_number
+from charloom.formatting import LN2, duration, harmless, percent, printable, short_number
 from charloom.report.plots.style import DARK, LIGHT
 
 if TYPE_CHECKING:
@@ -46,6 +46,7 @@ def environment() -> "Environment":
         undefined=StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
+        finalize=_visible,
     )
     found.filters |= {
         "commas": "{:,}".format,
@@ -59,6 +60,11 @@ def environment() -> "Environment":
     }
     found.globals |= {"light": LIGHT, "dark": DARK}
     return found
+
+
+def _visible(value: Any) -> Any:
+    """Return what a template prints: text of others hides nothing and turns no direction."""
+    return harmless(value) if type(value) is str else value
 
 
 def _signed(value: float) -> str:
