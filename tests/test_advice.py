@@ -116,6 +116,17 @@ SITUATIONS = {
         None,
     ),
     "level, counting has less": (facts(LEVEL, counted=1.4), "beaten", "--model ngram"),
+    "level in less than an epoch, counting has less": (
+        facts(LEVEL, read=0.4, counted=1.4),
+        "unread",
+        "--minutes 10",
+    ),
+    "risen in less than an epoch": (facts(PAST, read=0.4), "unread", "--minutes 10"),
+    "falling, time left for the score at the end": (
+        facts(FALLING, used=2.7, counted=1.4),
+        "improving-beaten",
+        "--minutes 10",
+    ),
     "level in less than an epoch": (facts(LEVEL, read=0.4), "unread", "--minutes 10"),
     "level at the most epochs": (facts(LEVEL, over=1.3, **CAPPED), "overfitting", None),
     "level, with an unknown training loss": (facts(LEVEL, over=math.inf), "level", None),

@@ -117,7 +117,9 @@ def test_training_prints_its_losses_and_what_to_do_next(
     assert lines[ended + 3].endswith("--iterations 40.")
     best = Path("runs/novel-lstm/samples/best.txt").read_text()
     assert len(best) == 400
-    assert [line.strip() for line in lines[ended + 7 : -5]] == [*map(str.strip, best.splitlines())]
+    assert [line.strip() for line in lines[ended + 7 : -5]] == [
+        *map(str.strip, best.strip("\n").splitlines())
+    ]
     assert lines[-4].endswith(" runs/novel-lstm")
     sample, show = (line.split("  ")[1] for line in lines[-2:])
     assert charloom(*sample.split()[1:], "--seed", "0", "--length", "400").stdout == best + "\n"

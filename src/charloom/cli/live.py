@@ -75,7 +75,7 @@ class LiveView(View):
         if isinstance(event, Finished):
             assert self.started is not None
             self._drawn = []
-            first, *rest = summary(self.started, event)
+            first, *rest = summary(self.started, event, min(self._console.width, MAX_COLUMNS))
             self._print(Text(first, "bold"), *map(Text, rest))
 
     def show_plan(self, started: Started) -> None:

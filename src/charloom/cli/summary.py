@@ -1,7 +1,8 @@
 """The lines before and after training: what is trained and why so, and how it ended."""
 
 import shlex
-from collections.abc import Sequence
+import textwrap
+from collections.abc import Iterator, Sequence
 
 from charloom.cli.text import alphabet, labelled, loss_words, sized
 from charloom.config import NgramConfig
@@ -12,6 +13,7 @@ from charloom.runs.final import Counted
 from charloom.training.events import Finished, Started
 from charloom.training.scoring import suggested
 
+INDENT = "    "
 MEAN_STEPS = 1000  # that the training loss is a mean over, about: it forgets 0.1% in each
 
 
@@ -48,16 +50,18 @@ def header(
     )
 
 
-def summary(started: Started, finished: Finished) -> list[str]:
-    """Return the lines that say how a run ended and what can be done next."""
+def summary(started: Started, finished: Finished, width: int | None = None) -> list[str]:
+    """Return the lines that say how a run ended and what can be done next.
+
+    The lines of the sample are broken where a terminal of that `width` would break them.
+    """
     path = shlex.quote(str(finished.path))
     lines = [_outcome(started, finished), *_losses(finished)]
     lines += _advice(finished)
     temperature = suggested(started.run.config.watch.sample).temperature
     if finished.sample is not None:
         lines += ["", f"The best checkpoint writes, at temperature {temperature:g}:", ""]
-        lines += [f"    {line}".rstrip() for line in printable(finished.sample).splitlines()]
-        lines += [""]
+        lines += [*_indented(finished.sample, width), ""]
     commands = {f"charloom sample {path} --temperature {temperature:g}": "generates text"}
     if finished.reason == "interrupted":
         commands = {f"charloom resume {path}": "continues from here"} | commands
@@ -85,6 +89,12 @@ def _advice(finished: Finished) -> list[str]:
     if found is None or found.name == "stopped":
         return []
     return [str(found)]
+
+
+def _indented(text: str, width: int | None) -> Iterator[str]:
+    for line in printable(text).strip("\n").splitlines():
+        pieces = [line] if width is None else textwrap.wrap(line, max(1, width - 2 * len(INDENT)))
+        yield from (f"{INDENT}{piece}".rstrip() for piece in pieces or [""])
 
 
 def _losses(finished: Finished) -> list[str]:

@@ -26,7 +26,7 @@ from charloom.training.trend import Evaluation, best_evaluation, history, middle
 APART = 1.1  # times the training loss: the model overfits
 FITS = 1.03  # times the training loss, at most: the model is too small to overfit
 SOLVED = 0.01  # nats per character: there is nothing left to learn
-ABOUT = 0.95  # of what was asked for, in minutes or epochs: the run is at its end
+ABOUT = 0.9  # of what was asked for, in minutes or epochs: the run is at its end
 ROOM = 1.5  # times as many epochs may be read, at least: more time changes something
 GENTLER = 1 / 3  # of the learning rate
 MOST_ROLLBACKS = 3  # of a run, each to half its learning rate
@@ -214,7 +214,7 @@ class Facts:
         """Whether to read the text more often would memorise it, or is not to be had."""
         if self.minutes is None or self.epochs is None:
             return self.overfits and ROOM * self.read > MOST_EPOCHS
-        return self.used < ABOUT * self.minutes or ROOM * self.read > self.epochs
+        return ROOM * self.read > self.epochs
 
     @property
     def overfits(self) -> bool:
@@ -277,6 +277,8 @@ def _name(facts: Facts) -> str:
         return "unlike"
     if state is None and not facts.used_up:
         return "unknown"
+    if facts.read < 1 and not facts.used_up:
+        return "unread"
     if state == "risen" and facts.fine_tuned:
         return "tuned-too-far"
     if facts.beaten:
@@ -291,8 +293,6 @@ def _name(facts: Facts) -> str:
 def _level(facts: Facts) -> str:
     """Tell by the training loss what keeps the validation loss from falling."""
     last = facts.seen[-1]
-    if facts.read < 1 and not facts.used_up:
-        return "unread"
     if not 0 < last.training < math.inf:
         return "level"
     if facts.overfits:
