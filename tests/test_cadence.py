@@ -122,17 +122,16 @@ def test_at_the_end_all_is_scored_or_about_what_was_learned_from(
 
 
 @pytest.mark.parametrize(
-    ("config", "total", "counted"),
+    ("config", "counted"),
     [
-        (TrainConfig(), 1, 500_000),
-        (TrainConfig(), 1000, 512_000),
-        (TrainConfig(), 10**6, 3_000_000),
-        (timed(0.1), 10**6, 500_000),
-        (timed(1), 10, 1_200_000),
-        (timed(60), 10, 3_000_000),
+        (TrainConfig(), 1_000_000),
+        (timed(0.1), 120_000),
+        (timed(0.5), 600_000),
+        (timed(60), 1_000_000),
+        (timed(1e-9), 1),
     ],
 )
-def test_what_is_counted_at_the_end_is_a_share_of_what_was_learned_or_of_the_time(
-    config: TrainConfig, total: int, counted: int
+def test_what_is_counted_at_the_end_takes_little_of_the_time(
+    config: TrainConfig, counted: int
 ) -> None:
-    assert counted_at_end(config, total) == counted
+    assert counted_at_end(config) == counted

@@ -107,7 +107,7 @@ def test_of_a_long_text_a_part_is_scored_and_counted_and_it_says_so(tmp_path, so
     monkeypatch.setattr(scoring, "TELLING", 1000)
     run = new_run(tmp_path / "run", config_of(source, engine="compiled", watch=NEVER))
     monkeypatch.setattr(cadence, "ENOUGH_CHARACTERS", 10**6)
-    monkeypatch.setattr(cadence, "FEWEST_COUNTED", 5000)
+    monkeypatch.setattr(cadence, "COUNTED_CHARACTERS", 5000)
     final = play(run)[-1].final
     assert (final.score.characters, final.score.whole) == (4096, 7800)
     whole = load(run.path).evaluate()

@@ -15,9 +15,8 @@ ENOUGH_CHARACTERS = 50_000  # of validation text: more tell little more
 FEWEST_CHARACTERS = 2_000  # ... fewer tell too little
 MOST_CHARACTERS = 2_000_000  # ... in an evaluation of a run without minutes, and at the end
 FINAL_SHARE = 0.15  # of the characters that a run with minutes learns from, scored at its end
-COUNTED_SHARE = 0.25  # of the characters that a run without minutes learns from, counted then
-COUNTED_IN_A_SECOND = 20_000  # of a run with minutes: a thirtieth of what would be possible
-FEWEST_COUNTED, MOST_COUNTED = 500_000, 3_000_000  # characters; these take about 200 MiB
+COUNTED_CHARACTERS = 1_000_000  # of training text, in n-grams at the end: about 100 MiB
+COUNTED_IN_A_SECOND = 20_000  # ... in a short run: a thirtieth of what would be possible
 
 
 def most_steps(config: TrainConfig, steps_per_epoch: int) -> int:
@@ -102,9 +101,7 @@ def scored_at_end(config: TrainConfig, total: int, size: int) -> int:
     return min(size, MOST_CHARACTERS, max(ENOUGH_CHARACTERS, learned))
 
 
-def counted_at_end(config: TrainConfig, total: int) -> int:
+def counted_at_end(config: TrainConfig) -> int:
     """Return how many characters of training text n-grams are counted in when a run has ended."""
-    share = COUNTED_SHARE * total * config.batch * config.length
-    if config.minutes is not None:
-        share = COUNTED_IN_A_SECOND * 60 * config.minutes
-    return min(MOST_COUNTED, max(FEWEST_COUNTED, int(share)))
+    seconds = math.inf if config.minutes is None else 60 * config.minutes
+    return int(min(COUNTED_CHARACTERS, max(1, COUNTED_IN_A_SECOND * seconds)))

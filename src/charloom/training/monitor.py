@@ -62,7 +62,7 @@ class Monitor:
             scored, counted = scored_at_end(train, total, len(parts.train)), 0
         else:
             scored = scored_at_end(train, total, len(parts.validation))
-            counted = min(len(parts.train), counted_at_end(train, total))
+            counted = min(len(parts.train), counted_at_end(train))
         evaluations = updates = 0.0
         if self.validation is not None:
             evaluations = ROOM * scored / len(self.validation)

@@ -113,7 +113,7 @@ def score_best(
     else:
         most = scored_at_end(config.train, step, len(ids))
         if held_out:
-            learned = counted_at_end(config.train, step)
+            learned = counted_at_end(config.train)
             counts = Counts.of(parts.train, ids, vocabulary, learned)
         if time is not None:
             most = _in_time(model, ids, most, time)
