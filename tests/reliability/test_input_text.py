@@ -158,8 +158,10 @@ import os, signal, sys
 from charloom import cli, progress
 from charloom.data import utf8 as decoding
 from charloom.data import token_file as ids
+from charloom.training import cadence
 chunk, mark, death = (int(argument) for argument in sys.argv[1:4])
 decoding.CHUNK, ids.CHUNK, ids.MARK = chunk, chunk, mark
+cadence.COUNTED_CHARACTERS = min(chunk, cadence.COUNTED_CHARACTERS)
 move, first = progress.Meter.move, True
 
 def moved(meter, done):
@@ -239,7 +241,7 @@ def learns_big_text(trials, tmp_path, size, chunk, mark, room):
     text, small, run = tmp_path / "big.txt", tmp_path / "small.txt", tmp_path / "run"
     body = BODY * (chunk // len(BODY.encode()))
     count = big_text(text, size, body)
-    big_text(small, 4 * chunk, body)
+    big_text(small, 16 * chunk, body)
     flags = [*SETTINGS, "--out"]
     usual = Started(chunk, mark, "train", small, *flags, tmp_path / "small")
     assert usual.status == 0, usual.said
@@ -266,7 +268,7 @@ def learns_big_text(trials, tmp_path, size, chunk, mark, room):
     assert peak < room(usual.peak)
 
 
-@pytest.mark.reliability("D4", "8 MB within little more memory than 64 KB take")
+@pytest.mark.reliability("D4", "8 MB within little more memory than 128 KB take")
 def test_a_longer_text_takes_no_more_memory(trials, tmp_path):
     trials.of(1, 1)
     learns_big_text(trials, tmp_path, 8_000_000, 2**13, 2**18, lambda usual: usual + 2**23)
