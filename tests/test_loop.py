@@ -19,15 +19,15 @@ from charloom.config import (
 )
 from charloom.data import batches
 from charloom.data.batches import Streams
-from charloom.evaluation import Score, evaluate
+from charloom.evaluation import Score, evaluate, evaluate_part
 from charloom.models.reference import ReferenceLearner
 from charloom.runs import metrics
 from charloom.runs.checkpoint import steps
 from charloom.runs.meta import Best, Rollback
 from charloom.runs.metrics import Line, Setback
 from charloom.runs.run import Run
+from charloom.training import cadence, monitor, reporter, writer
 from charloom.training import loop as training
-from charloom.training import monitor, reporter, writer
 from charloom.training import state as training_state
 from charloom.training.events import Evaluated, Finished, Progress, Sampled, Saved, Started, Warned
 from charloom.training.loop import train
@@ -997,18 +997,40 @@ def test_a_run_with_minutes_and_epochs_ends_with_the_sooner(tmp_path, source, mo
         assert (finished.reason, finished.step) == ("done", pytest.approx(end, abs=3))
 
 
-def test_of_much_held_out_text_a_run_with_minutes_scores_a_first_part(
+def test_of_much_held_out_text_a_run_with_minutes_scores_a_part_that_is_spread_evenly(
     tmp_path, source, monkeypatch
 ):
     source.write_text(TEXT * 100)
     Machine(monkeypatch, lambda _: 0.05)
     run = new_run(tmp_path / "run", config_of(source, train=timed(0.1, 100), watch=LIGHT))
     events = play(run)
-    held_out = len(events[0].parts.validation)
-    assert held_out == 3900
-    assert f"the first 2,000 of {held_out:,} " in events[0].notes[-1]
-    assert {e.score.characters for e in of_kind(events, Evaluated)} == {2000}
-    assert events[-1].best.loss == min(e.score.nats for e in of_kind(events, Evaluated))
+    held_out = events[0].parts.validation
+    assert len(held_out) == 3900
+    assert f" 2,000 of {len(held_out):,} characters, spread evenly" in events[0].notes[-1]
+    scores = [e.score for e in of_kind(events, Evaluated)]
+    assert {(s.characters, s.whole) for s in scores} == {(1998, 3900)}  # in three stretches
+    assert events[-1].best.loss == min(score.nats for score in scores)
+    assert scores[-1] == evaluate_part(open_model(run.path, "reference"), held_out, 2000)
+
+
+def test_a_run_of_an_earlier_version_goes_on_with_the_first_part(
+    tmp_path, source, monkeypatch, stop_at
+):
+    source.write_text(TEXT * 20)
+    monkeypatch.setattr(cadence, "ENOUGH_CHARACTERS", 100)
+    monkeypatch.setattr(training_state, "SPREAD", False)
+    run = new_run(tmp_path / "run", config_of(source))
+    stop_at(7)
+    events = play(run)
+    held_out = events[0].parts.validation
+    assert not run.checkpoint("latest").meta.spread
+    monkeypatch.setattr(training_state, "SPREAD", True)
+    stop_at(0)
+    events = play(Run.open(run.path), resume=True)
+    assert "the first 192 of 780 " in events[0].notes[-1]
+    score = of_kind(events, Evaluated)[-1].score
+    assert (score.characters, score.whole) == (192, 780)
+    assert score.nats == evaluate(open_model(run.path, "reference"), held_out[:192]).nats
 
 
 # ---- n-grams

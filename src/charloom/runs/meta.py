@@ -48,7 +48,8 @@ class Meta(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True
 
     `seconds` is the training time so far, `versions` are of the libraries that computed. `cursor`
     and `schedule` are those of Streams and Schedule; an n-gram model has neither, nor losses.
-    `due` says that this step's evaluation is still to be made. `config` is that of the run.
+    `due` says that this step's evaluation is still to be made; `spread`, that of a long text it is
+    of a part that is spread evenly: early runs scored the first part. `config` is that of the run.
     """
 
     step: Count
@@ -59,5 +60,6 @@ class Meta(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True
     schedule: dict[str, float] = {}
     losses: Losses | None = None
     due: bool = False
+    spread: bool = False
     rollbacks: list[Rollback] = msgspec.field(default_factory=list, name="setbacks")
     config: RunConfig | None = None  # early checkpoints have none

@@ -101,7 +101,7 @@ class _Trainer:
         self.budget = TimeBudget(
             self.reporter.time_limit, self.every, state.total, self.monitor.end
         )
-        notes = [*data.notes, *self.monitor.notes]
+        notes = [*data.notes]
         self.score: Score | None = None  # of the latest evaluation
         self.turned = False  # the validation loss is clearly rising: stop early
         self.compiled = False  # the first step, which may compile, has been taken
@@ -116,6 +116,7 @@ class _Trainer:
                 known = f"the {count(size - len(new), 'character')} of {config.start}"
                 named = listed([*map(describe, new)])
                 notes.append(f"{count(len(new), 'character')} added to {known}: {named}")
+        notes += self.monitor.notes
         engine = pick_engine(config.engine, model, config.train)
         parameters = parameter_count(model, size)
         self.started = Started(run, engine, parameters, data, state.step, state.total, tuple(notes))

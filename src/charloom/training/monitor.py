@@ -8,7 +8,7 @@ from msgspec import UNSET
 from charloom.config import NgramConfig, RunConfig, replace
 from charloom.data.dataset import Dataset
 from charloom.data.tokenizer import Tokenizer
-from charloom.evaluation import Score, evaluate
+from charloom.evaluation import Score, evaluate, evaluate_part
 from charloom.generation.sampling import generate
 from charloom.models.engines import LanguageModel, Learner, LendsModel, create_model, pick_engine
 from charloom.runs.metrics import Line, Setback
@@ -27,7 +27,7 @@ COUNTING_PACE = 400_000  # characters of n-grams a second
 class Monitor:
     """Evaluates and samples the model of a run; `every` says after how many steps what is due.
 
-    `validation` is what is scored, None if nothing is. `notes` are sentences on what is not.
+    `validation` is what is scored, or a part of it; None if nothing is.
     `end` is what scoring the best model at the end will cost, and `pace` how many ids a second
     that is, once it is known.
     """
@@ -39,21 +39,12 @@ class Monitor:
         if not size:
             self.every = self.every._replace(evaluate=0)
         self.validation = validation if self.every.evaluate else None
-        self.notes: list[str] = []
+        self._most = scored  # ids of it
         self.pace: float | None = None
         self._run, self._state = run, state
-        self._whole: int | None = None  # characters, if only a part of them is scored
         model, engine = config.model, config.engine
         assert not isinstance(model, NgramConfig)
         self._scores_alike = pick_engine(engine, model, config.train) == pick_engine("auto", model)
-        if self.validation is not None and scored < size:
-            self._whole = whole = run.vocabulary.count(self.validation)
-            self.validation = self.validation[:scored]
-            part = run.vocabulary.count(self.validation)
-            self.notes.append(
-                f"during training, the validation loss is that of the first {part:,} of {whole:,} "
-                "characters; at the end, the best checkpoint is scored on all or more"
-            )
         self.end = self._end(parts)
 
     def _end(self, parts: Dataset) -> End:
@@ -65,10 +56,26 @@ class Monitor:
             counted = min(len(parts.train), counted_at_end(train))
         evaluations = updates = 0.0
         if self.validation is not None:
-            evaluations = ROOM * scored / len(self.validation)
+            evaluations = ROOM * scored / self._most
         else:
             updates = SCORING_SHARE * scored / (train.batch * train.length)
         return End(evaluations, updates, counted / COUNTING_PACE)
+
+    @property
+    def notes(self) -> list[str]:
+        """Return sentences on what is not scored."""
+        validation, most = self.validation, self._most
+        if validation is None or most >= len(validation):
+            return []
+        count = self._run.vocabulary.count
+        part, whole = count(validation[:most]), count(validation)
+        which = f"{part:,} of {whole:,} characters, spread evenly"
+        if not self._state.spread:
+            which = f"the first {part:,} of {whole:,} characters"
+        return [
+            f"during training, the validation loss is that of {which}; at the end, the best "
+            "checkpoint is scored on all or more"
+        ]
 
     @property
     def evaluates(self) -> bool:
@@ -87,13 +94,20 @@ class Monitor:
         return low and is_due(state.step, state.total, self.every.sample)
 
     def evaluate(self) -> Score:
-        """Score the validation text, or the first part of it."""
-        assert self.validation is not None
-        began = perf_counter()
-        score = evaluate(self._model(), self.validation)
+        """Score the validation text, or a part of it."""
+        ids, most = self.validation, self._most
+        assert ids is not None
+        began, model = perf_counter(), self._model()
+        if most >= len(ids):
+            score = evaluate(model, ids)
+        elif self._state.spread:
+            score = evaluate_part(model, ids, most)
+        else:
+            whole = self._run.vocabulary.count(ids)
+            score = dataclasses.replace(evaluate(model, ids[:most]), whole=whole)
         if self._scores_alike:
-            self.pace = len(self.validation) / max(perf_counter() - began, 1e-9)
-        return dataclasses.replace(score, whole=self._whole)
+            self.pace = most / max(perf_counter() - began, 1e-9)
+        return score
 
     def sample(self) -> str:
         """Generate a sample, with a seed of its own at each step."""

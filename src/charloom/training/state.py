@@ -18,6 +18,7 @@ from charloom.training.cadence import total_steps
 from charloom.training.schedules import Schedule
 
 SMOOTHING = 0.999  # of the loss, as in min-char-rnn
+SPREAD = True  # what is scored of a long validation text; False in early runs, which go on so
 THREADS_PER_PROCESSOR = 4  # at most, whatever a checkpoint says
 
 
@@ -26,7 +27,8 @@ class TrainState:
 
     `learner` has made `step` of `total` updates, on `batches`, with the learning rates of
     `schedule`; `losses` and `best` summarise them. `due` is True while the evaluation, sample or
-    checkpoint that belongs after `step` is still to be done. `rollbacks` are those so far. Two
+    checkpoint that belongs after `step` is still to be done; `spread` is as in Meta. `rollbacks`
+    are those so far. Two
     values never change: `per_id` is the mean number of characters that an id stands for (1, or
     more for tokens), and `first_loss` the loss of uniform guessing, ln V / `per_id` nats per
     character.
@@ -40,7 +42,7 @@ class TrainState:
         self.per_id = vocabulary.count(ids) / len(ids)
         self.first_loss = math.log(len(vocabulary)) / self.per_id
         self._versions = versions(pick_engine(config.engine, config.model, config.train))
-        self.step, self.due = 0, False
+        self.step, self.due, self.spread = 0, False, SPREAD
         self.losses = Losses(smooth=self.first_loss)
         self.best: Best | None = None
         self.rollbacks: list[Rollback] = []
@@ -129,6 +131,7 @@ class TrainState:
             schedule=self.schedule.state(),
             losses=self.losses,
             due=self.due,
+            spread=self.spread,
             rollbacks=self.rollbacks,
             config=self._config,
         )
@@ -155,7 +158,7 @@ class TrainState:
         self._begin_schedule()
         self.schedule.restore(meta.schedule)
         self.total = self.schedule.total
-        self.step, self.due = meta.step, meta.due
+        self.step, self.due, self.spread = meta.step, meta.due, meta.spread
         self.best, self.losses = meta.best, meta.losses
         self.roll_back(meta.rollbacks)
         return self._restore_threads(meta.versions)
