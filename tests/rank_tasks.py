@@ -17,6 +17,7 @@ from charloom.errors import CharloomError
 from charloom.models.engines import create_learner
 from charloom.models.torchnet import ranks, team
 from charloom.models.torchnet.learner import TorchLearner
+from charloom.runs import checkpoint
 from charloom.runs.run import Run
 from charloom.signals import Interrupted
 from charloom.training import loop as training
@@ -221,6 +222,22 @@ def full_disk(first, last):
         return original(self, *arguments)
 
     Run.save = save
+
+
+def alone_at_save(number):
+    """Within a save, once all is written but its name, kill the other ranks, and wait."""
+    team.GRACE_SECONDS = 0.1
+    original, left = checkpoint._publish, [number]
+
+    def publish(temporary, final):
+        left[0] -= 1
+        if left[0] == 0:
+            for pid in ranks.team()._siblings:
+                os.kill(pid, signal.SIGKILL)
+            signal.pause()
+        return original(temporary, final)
+
+    checkpoint._publish = publish
 
 
 def impatient_at(number):

@@ -504,6 +504,17 @@ def test_sizes_that_the_weights_do_not_have_are_refused_before_memory_is_taken(c
         assert caught.value.facts["found"] < 100_000
 
 
+@pytest.mark.usefixtures("nothing_is_read")
+def test_weights_of_which_the_model_is_a_small_part_are_refused(copied, monkeypatch):
+    folder, config = copied
+    monkeypatch.setattr(folders, "ROOM", 0)
+    (folder / "config.json").write_text(json.dumps(config | {"n_layer": 1}))
+    more = load_file(folder / "model.safetensors") | {"mask": torch.ones(1000, 1000)}
+    save_file(more, folder / "model.safetensors", {"format": "pt"})
+    with refused("damaged", path=folder):
+        open_model(folder)
+
+
 def test_a_model_that_is_described_takes_no_memory(copied):
     folder, config = copied
     model = folders.describe(config, folders.shapes(folder), folder)

@@ -184,6 +184,22 @@ def test_a_run_that_lost_a_rank_goes_on_to_the_same_bits(nest, tmp_path):
     assert latest(tmp_path / "killed" / "run") == latest(tmp_path / "whole" / "run")
 
 
+def test_a_rank_that_is_lost_while_rank_0_saves_leaves_the_checkpoint_before(nest, tmp_path):
+    for name in ("whole", "killed"):
+        (tmp_path / name).mkdir()
+    assert trained(nest, tmp_path / "whole") == ([0, 0], "")
+    hooks = {0: ["rank_tasks:alone_at_save", 4]}  # after those of steps 0, 4 and 8
+    statuses, err = trained(nest, tmp_path / "killed", hooks=hooks)
+    assert statuses == [1, -signal.SIGKILL]
+    assert err.count("\n") == 1
+    folder = tmp_path / "killed" / "run" / "checkpoints"
+    assert [*steps(folder)] == [4, 8]
+    assert [*folder.glob(".saving-*")]
+    assert trained(nest, tmp_path / "killed") == ([0, 0], "")  # as torchrun does it
+    assert latest(tmp_path / "killed" / "run") == latest(tmp_path / "whole" / "run")
+    assert not [*folder.glob(".saving-*")]
+
+
 def test_the_others_go_on_while_rank_0_cannot_save(nest, tmp_path):
     hooks = {0: ["rank_tasks:full_disk", 3, 5]}
     assert trained(nest, tmp_path, hooks=hooks) == ([0, 0], "")

@@ -46,10 +46,11 @@ class Rollback(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 class Meta(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """What, beside arrays, the next update and the next line of metrics follow from.
 
-    `seconds` is the training time so far, `versions` are of the libraries that computed. `cursor`
-    and `schedule` are those of Streams and Schedule; an n-gram model has neither, nor losses.
-    `due` says that this step's evaluation is still to be made; `spread`, that of a long text it is
-    of a part that is spread evenly: early runs scored the first part. `config` is that of the run.
+    `seconds` is the training time so far; `versions` says what the last bits depend on, by name.
+    `cursor` and `schedule` are those of Batches and Schedule; an n-gram model has neither, nor
+    losses. `due` says that this step's evaluation is still to be made; `spread`, that of a long
+    text it is of a part that is spread evenly: early runs scored the first part. `config` is that
+    of the run.
     """
 
     step: Count

@@ -44,6 +44,7 @@ _BASES = {"rope_theta", "rope_local_base_freq"}  # of powers, not sizes
 _LAYERS = re.compile(r"(n|num|decoder|encoder)_(\w+_)?(layer|block)s?")
 _EXPERTS = re.compile(r"\w*experts?")
 
+States = tuple[tuple[Path, int, int], ...]
 T = TypeVar("T")
 
 
@@ -78,12 +79,17 @@ def weight_files(folder: Path) -> list[Path]:
 
 def digest(folder: Path) -> str:
     """Return the SHA-256 of the weights: of all their files, one after another."""
+    return _digest(_states(folder))
+
+
+def _states(folder: Path) -> States:
+    """Return the path, the size and the time of last change of each file with weights."""
     files = [(path, path.stat()) for path in weight_files(folder)]
-    return _digest(tuple((path, status.st_size, status.st_mtime_ns) for path, status in files))
+    return tuple((path, status.st_size, status.st_mtime_ns) for path, status in files)
 
 
 @lru_cache(1)
-def _digest(files: tuple[tuple[Path, int, int], ...]) -> str:
+def _digest(files: States) -> str:
     found = hashlib.sha256()
     for path, _, _ in files:
         with path.open("rb") as file:
@@ -152,7 +158,8 @@ def describe(
 ) -> nn.Module:
     """Return the model of an architecture, a config.json, on the meta device: without memory.
 
-    Raises CharloomError if it has far more numbers, or more layers, than `weights` of these shapes.
+    Raises CharloomError if it has far more numbers than `weights` of these shapes, or far fewer, or
+    more layers.
     """
     held, tensors = sum(map(math.prod, weights.values())), len(weights)
     longest = max([tensors, *(size for shape in weights.values() for size in shape)])
@@ -165,7 +172,8 @@ def describe(
         model = skeleton(architecture, "float32", where)
     needed = sum(parameter.numel() for parameter in model.parameters())
     beside = sum(buffer.numel() for buffer in model.buffers())
-    if needed > 2 * held + ROOM // 64 or beside > held + ROOM:  # what is a bit more is then missed
+    # What is a bit more is then missed by its name; of old, masks were kept with the weights.
+    if needed > 2 * held + ROOM // 64 or beside > held + ROOM or held > 16 * needed + ROOM:
         raise _too_large(where, f"{needed + beside:,} numbers", needed + beside, weights)
     return model
 
@@ -194,7 +202,7 @@ def _numbers(document: Any, name: str = "") -> Iterator[tuple[str, int]]:
 
 
 @lru_cache(1)
-def _load(folder: Path, _digest: str, config: str, dtype: str) -> nn.Module:
+def _load(folder: Path, _states: States, config: str, dtype: str) -> nn.Module:
     """Read the model, and keep it until another is read."""
     library = transformers()
     describe(json.loads(config), shapes(folder), folder)
@@ -230,7 +238,8 @@ def load(folder: Path, dtype: str = "float32") -> nn.Module:
     if (folder / "adapter_config.json").exists():  # the library would look for its model elsewhere
         message = f"{folder} holds an adapter of a model: merge it into that, and save the whole"
         raise CharloomError(message, "unsupported", path=str(folder))
-    return _load(folder.absolute(), digest(folder), config, dtype)
+    folder = folder.absolute()
+    return _load(folder, _states(folder), config, dtype)
 
 
 def forget() -> None:
