@@ -94,6 +94,8 @@ def test_without_a_text_it_is_what_the_run_held_out(said):
     assert document["runs"][0]["nats"] == pytest.approx(score["nats"])
     held_out = int(len(HOSTILE) * 0.3)
     assert document["text"] == f"validation part: {held_out} characters"
+    about = json.loads(said("study", "surprise", "run", "--json"))
+    assert about == document
     cut = json.loads(said("study", "surprise", "run", "--length", "50", "--json"))
     assert re.findall(r"\d+", cut["text"]) == ["50", str(held_out)]
     assert cut["runs"][0]["characters"] == 50
@@ -150,6 +152,21 @@ def test_what_the_other_run_may_have_learned_is_said(said):
     assert "counts" in result.stderr  # it held out a tenth
     turned = CliRunner().invoke(charloom, ["study", "surprise", "counts", "--against", "run"])
     assert (turned.exit_code, turned.stderr) == (0, "")
+
+
+def test_no_shorter_word_is_cut_where_a_line_ends(said, place, monkeypatch):
+    sentence = "A line that is much longer than the others are, and ends "
+    (place / "words.txt").write_text(sentence * 20 + "\n")
+    out = said("study", "surprise", "counts", "words.txt")
+    shown = [line for line in out.splitlines()[2:] if line in sentence * 20]
+    monkeypatch.setattr("charloom.cli.study.surprise.is_plain", lambda: False)
+    monkeypatch.setenv("COLUMNS", "50")
+    monkeypatch.setenv("NO_COLOR", "1")
+    narrow = said("study", "surprise", "counts", "words.txt").split("\n\n")[1].splitlines()
+    for lines, width in ((shown, 96), (narrow, 50)):
+        assert width - 10 < max(map(len, lines)) <= width
+        assert len(lines) > 10
+        assert {*" ".join(lines).split()} <= {*sentence.split(), "↵"}
 
 
 @pytest.mark.parametrize("command", ["surprise", "neurons"])

@@ -13,7 +13,7 @@ from charloom.data.text import Text, read_text
 from charloom.data.tokenizer import Ids, Tokenizer
 from charloom.data.unknown import check_known
 from charloom.errors import CharloomError
-from charloom.formatting import extent, printable
+from charloom.formatting import extent, printable, whole_words
 from charloom.generation.sampling import generate
 from charloom.runs.open import open_model, open_run
 from charloom.runs.run import Run
@@ -106,14 +106,17 @@ def shared_held_out(runs: Sequence[Run]) -> HeldOut:
     return HeldOut(decode(first.vocabulary, ids), first.corpus.name, part)
 
 
-def excerpt(run: Run | None, text: Text | None = None, length: int | None = None) -> Excerpt:
+def excerpt(
+    run: Run | None, text: Text | None = None, length: int | None = None, about: bool = False
+) -> Excerpt:
     """Return the first `length` characters of a text, or of what a run held out of training.
 
-    What it held out is its validation part, or its test part if it has no other. Raises
-    CharloomError if there is neither.
+    If it is `about` so many, the last one ends a word, if there are words. What it held out is its
+    validation part, or its test part if it has no other. Raises CharloomError if there is neither.
     """
     if text is not None:
-        content = text.content if length is None else text.head(length)
+        content = text.content if length is None else text.head(length + 1)
+        content = _first(content, length, about)
         label = extent(printable(text.name), len(content), text.characters)
         return Excerpt(content, label, notes=text.notes)
     if run is None:
@@ -124,8 +127,15 @@ def excerpt(run: Run | None, text: Text | None = None, length: int | None = None
     if ids is None:
         raise _nothing_held_out(run, "a TEXT")
     whole = run.vocabulary.decode(ids)
-    content = whole[:length]
+    content = _first(whole, length, about)
     return Excerpt(content, extent(f"{part} part", len(content), len(whole)), held_out=True)
+
+
+def _first(text: str, length: int | None, about: bool) -> str:
+    """Return the first characters of a longer text, or all of it."""
+    if length is None or length >= len(text):
+        return text
+    return text[: whole_words(text, 0, length)[1] if about else length]
 
 
 def may_have_trained_on(run: Run | None, other: Run) -> bool:

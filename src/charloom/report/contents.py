@@ -183,7 +183,7 @@ def _subject(run: Run, name: str, text: Text | None, tell: Tell) -> Subject:
     words = own.then(lambda c: keywords(c.text, c.source, top=KEYWORDS))
     writings = attempt(lambda: _writings(run, own.found.source if own.found else ""))
     tell(f"{learned.name}: predicting a text character by character")
-    read = attempt(lambda: excerpt(run, text, READ_LENGTH))
+    read = attempt(lambda: excerpt(run, text, READ_LENGTH, about=True))
     cells = read if is_recurrent(run.config.model) else Section[Excerpt](None)
     return Subject(
         name=learned.name,

@@ -29,12 +29,17 @@ def study() -> None:
     """Analyse what a run learned."""
 
 
-def reading(run: "Run | None", name: str | None, length: int | None) -> "Excerpt":
-    """Return the first `length` characters of the text `name`, or of what a run held out."""
+def reading(
+    run: "Run | None", name: str | None, length: int | None, default: int | None = None
+) -> "Excerpt":
+    """Return the first `length` characters of the text `name`, or of what a run held out.
+
+    If no length is given, about as many as the default, to the end of a word.
+    """
     from charloom.analysis.inputs import excerpt
     from charloom.data.text import read_text
 
-    found = excerpt(run, None if name is None else read_text([name]), length)
+    found = excerpt(run, None if name is None else read_text([name]), length or default, not length)
     for note in found.notes:
         echo_note(note)
     return found

@@ -64,7 +64,7 @@ def neurons(
     model = open_run(run)
     if model is None:
         raise not_recurrent()
-    read = reading(model, text, length or READ_LENGTH)
+    read = reading(model, text, length, READ_LENGTH)
     check_readable(run, model.vocabulary, read.content)
     found = study(model, read.content, top)
     if html is not None:

@@ -1,6 +1,7 @@
 """`charloom study surprise`: nats for each character of a text, and what was predicted."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from shutil import get_terminal_size
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
     from charloom.analysis.surprise import Difference, Passage, Surprise
 
 HELD_OUT_LENGTH = 4000  # characters read of a run's held-out text
+PAGE_LENGTH = 100_000  # for a page, which has as many
 SHOWN_LENGTH = 2000  # characters of a text that are printed; a page shows more
 COLUMNS = 96  # of a line of a text that is not printed on a terminal
 CONTEXT_LENGTH = 22  # characters before and after a passage
@@ -68,9 +70,10 @@ def surprise(run: str, text: str | None, as_json: bool, **options: Any) -> None:
     """Show how well RUN predicts each character of TEXT.
 
     TEXT is a file, a folder, - for standard input, or corpus:NAME; by default it is the first
-    4,000 characters that RUN held out of training. The surprise of a character is -log of its
-    probability given all before it; their mean is the loss that `charloom evaluate` prints. On a
-    terminal, a redder character is more surprising; elsewhere a digit below it gives its nats.
+    4,000 characters that RUN held out of training, for a page the first 100,000. The surprise of a
+    character is -log of its probability given all before it; their mean is the loss that `charloom
+    evaluate` prints. On a terminal, a redder character is more surprising; elsewhere a digit below
+    it gives its nats.
     RUN can also be a pretrained model's folder.
     """
     from charloom.analysis.inputs import check_readable, may_have_trained_on
@@ -84,7 +87,8 @@ def surprise(run: str, text: str | None, as_json: bool, **options: Any) -> None:
         check()
     names = [name for name in (run, options["against"]) if name is not None]
     runs = [open_run(name) for name in names]
-    read = reading(runs[0], text, options["length"] or (HELD_OUT_LENGTH if text is None else None))
+    most = HELD_OUT_LENGTH if options["html"] is None else PAGE_LENGTH
+    read = reading(runs[0], text, options["length"], most if text is None else None)
     if runs[0] and read.held_out and len(runs) > 1 and may_have_trained_on(runs[1], runs[0]):
         echo_note(f"{names[1]} may be trained on what {names[0]} held out")
     found: list[Surprise] = []
@@ -190,7 +194,9 @@ def _show_text(
     else:
         from rich.text import Text
 
-        echo_styled(_coloured(shown, start, nats, levels))
+        coloured = _coloured(shown, start, nats, levels)
+        for begin, end in _lines(coloured.plain, max(1, get_terminal_size().columns)):
+            echo_styled(coloured[begin:end])
         legend = (Text(f" {key} ", style or "dim") for key, style in keys)
         echo_styled(Text("\n") + Text(" ").join(legend))
     if len(text) > SHOWN_LENGTH:
@@ -198,14 +204,24 @@ def _show_text(
 
 
 def _show_marks(shown: str, marks: list[str]) -> None:
+    for start, end in _lines(shown, COLUMNS):
+        echo(shown[start:end].rstrip())
+        if below := "".join(marks[start:end]).rstrip():
+            echo(below)
+
+
+def _lines(text: str, width: int) -> Iterator[tuple[int, int]]:
+    """Yield where lines of a text start and end, so that they fit and no shorter word is cut."""
     place = 0
-    for line in shown.split("\n"):
-        for cut in range(0, max(1, len(line)), COLUMNS):
-            part = slice(place + cut, place + min(cut + COLUMNS, len(line)))
-            echo(shown[part].rstrip())
-            if below := "".join(marks[part]).rstrip():
-                echo(below)
-        place += len(line) + 1
+    for line in text.split("\n"):
+        start, end = place, place + len(line)
+        while end - start > width:
+            cut = text.rfind(" ", start, start + width) + 1
+            cut = cut if cut > start else start + width
+            yield start, cut
+            start = cut
+        yield start, end
+        place = end + 1
 
 
 def _coloured(shown: str, start: int, nats: list[float], levels: tuple[Levels, Levels]) -> "Text":
