@@ -6,10 +6,11 @@ import re
 import pytest
 from click.testing import CliRunner
 
-from charloom.analysis.inputs import candidate, generated, held_out_text, training_text
+from charloom.analysis.inputs import candidate, excerpt, generated, held_out_text, training_text
 from charloom.cli import charloom
 from charloom.config import DataConfig, NgramConfig, RunConfig
 from charloom.data.known_texts import load_corpus
+from charloom.data.text import Text
 from charloom.runs.run import Run
 from charloom.training.loop import train
 from charloom.training.planning import new_run
@@ -46,6 +47,19 @@ def test_the_parts_of_a_run_make_its_text(run):
     training, held_out = training_text(opened), held_out_text(opened)
     assert training + held_out == load_corpus("us-constitution")
     assert len(held_out) == 4_522
+
+
+@pytest.mark.parametrize("length", [50, 77, 3999, 4_521])
+def test_about_so_many_characters_end_with_a_word(run, length):
+    held_out = held_out_text(Run.open(run))
+    for text in (None, Text.from_string(held_out, "text")):
+        exact = excerpt(Run.open(run), text, length).content
+        about = excerpt(Run.open(run), text, length, about=True).content
+        assert exact == held_out[:length]
+        assert exact.startswith(about)
+        assert {*about.split()} <= {*held_out.split()}
+        assert length - len(about) < 15
+    assert excerpt(Run.open(run), None, 10**6, about=True).content == held_out
 
 
 def test_what_a_run_writes_depends_on_the_seed_alone(run):

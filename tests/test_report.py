@@ -288,7 +288,7 @@ def test_samples_are_not_of_the_last_checkpoint(tmp_path):
     run = played(tmp_path / "run", config_of(write_text(tmp_path), train=train))
     best, last = (run.checkpoint(which) for which in ("best", "latest"))
     assert best.meta.step < last.meta.step
-    writings = contents._writings(run, "")
+    writings = contents._writings(run, None)
     assert {writing.step for writing in writings} == {best.meta.step}
     models = [create_model(run.config.model, c.weights, run.vocabulary) for c in (best, last)]
     sample = SampleConfig(seed=0, temperature=writings[0].temperature)

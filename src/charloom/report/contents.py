@@ -181,7 +181,7 @@ def _subject(run: Run, name: str, text: Text | None, tell: Tell) -> Subject:
     own = attempt(lambda: candidate(str(run.path)))
     new = own.then(lambda c: novelty(c.text, c.source, c.human or None))
     words = own.then(lambda c: keywords(c.text, c.source, top=KEYWORDS))
-    writings = attempt(lambda: _writings(run, own.found.source if own.found else ""))
+    writings = attempt(lambda: _writings(run, own.found))
     tell(f"{learned.name}: predicting a text character by character")
     read = attempt(lambda: excerpt(run, text, READ_LENGTH, about=True))
     cells = read if is_recurrent(run.config.model) else Section[Excerpt](None)
@@ -203,13 +203,16 @@ def _subject(run: Run, name: str, text: Text | None, tell: Tell) -> Subject:
     )
 
 
-def _writings(run: Run, source: str) -> tuple[Writing, ...]:
+def _writings(run: Run, own: Candidate | None) -> tuple[Writing, ...]:
+    """Return what the best checkpoint generates; `own` begins with the text at temperature 1."""
     step = run.checkpoint("best", weights_only=True).meta.step
-    texts = (generated(run, WRITTEN_LENGTH, SEED, degree) for degree in TEMPERATURES)
-    return tuple(
-        Writing(text, degree, SEED, step, tuple(copied(text, source)))
-        for text, degree in zip(texts, TEMPERATURES, strict=True)
-    )
+    found = []
+    for degree in TEMPERATURES:
+        known = own.text if own is not None and degree == 1.0 else ""
+        text = known[:WRITTEN_LENGTH] or generated(run, WRITTEN_LENGTH, SEED, degree)
+        copies = copied(text, own.source) if own is not None else ()
+        found.append(Writing(text, degree, SEED, step, tuple(copies)))
+    return tuple(found)
 
 
 def _rows(subject: Subject) -> dict[str, Any]:
