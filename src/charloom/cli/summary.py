@@ -64,7 +64,8 @@ def summary(started: Started, finished: Finished, width: int | None = None) -> l
         lines += [*_indented(finished.sample, width), ""]
     commands = {f"charloom sample {path} --temperature {temperature:g}": "generates text"}
     if finished.reason == "interrupted":
-        commands = {f"charloom resume {path}": "continues from here"} | commands
+        if finished.advice is None or finished.advice.name == "stopped":
+            commands = {f"charloom resume {path}": "continues from here"} | commands
     else:
         commands[f"charloom runs show {path}"] = "shows how it learned"
     lines += [f"Saved to {finished.path}", "", *labelled([*commands.items()], indent=2)]

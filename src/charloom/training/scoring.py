@@ -21,7 +21,7 @@ from charloom.training.events import Scoring, Warned
 
 HIGHEST_ORDER = 8  # of the model that only counts
 TELLING = 50_000  # characters, spread evenly, on which its orders are compared
-TEMPERATURE = 0.8  # of the sample at the end: most words are words, and sentences still differ
+TEMPERATURE = 0.7  # at which as many words are words as in held-out text: see docs/LOG.md
 SAMPLE_TIMES = 2  # as long as a sample during training
 TRIALS = (512, 2048, 8192)  # ids that tell how fast a model is scored
 TRIAL_SHARE = 0.1  # of the time that is left, which is enough for a trial
