@@ -157,6 +157,13 @@ def test_training_for_some_minutes_says_what_was_chosen(
     before = fingerprint(here / "timed")
     charloom("resume", "timed")
     assert fingerprint(here / "timed") == before  # it is complete
+    capfd.readouterr()
+    charloom("resume", "timed", "--minutes", "0.02")
+    assert re.search(r"^note +0\.02 more minutes from step", capfd.readouterr().out, re.M)
+    again = json.loads((here / "timed" / "config.json").read_bytes())
+    assert (len(again["extended"]), again["train"]["epochs"]) == (1, None)
+    assert again["train"]["minutes"] > 0.02
+    charloom("resume", "timed", "--minutes", "-1", status=2)
 
 
 @pytest.mark.parametrize("kind", [KeyboardInterrupt, SystemExit])

@@ -27,6 +27,7 @@ from charloom.runs.open import open_model  # noqa: E402
 from charloom.runs.run import Run  # noqa: E402
 from charloom.training.loop import train  # noqa: E402
 from charloom.training.planning import new_run  # noqa: E402
+from charloom.training.time_budget import TimeBudget  # noqa: E402
 from expect import refused  # noqa: E402
 from pretrained_folders import CONTEXT, TEXT, write_gpt2, write_llama  # noqa: E402
 from small_runs import outcome, play, played, stopped  # noqa: E402
@@ -162,6 +163,15 @@ def test_dropout_is_drawn_anew_for_each_step_and_is_what_the_settings_say(home):
     state = torch.random.get_rng_state()
     losses(0.2)
     assert torch.equal(torch.random.get_rng_state(), state)  # nobody else's numbers are used up
+
+
+@pytest.mark.parametrize("lora", RANKS)
+def test_a_run_that_has_ended_is_given_more_minutes(lora, home, tmp_path, monkeypatch):
+    monkeypatch.setattr(TimeBudget, "total", lambda _, step, planned, *__: min(planned, 20))
+    run = played(tmp_path / "run", settings(home, lora))
+    assert [*train(run, resume=True, minutes=1000.0)][-1].step == 20
+    assert Run.open(run.path).config.granted == 1000.0
+    assert run.final().step == 20
 
 
 @pytest.mark.parametrize("lora", RANKS)

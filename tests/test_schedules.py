@@ -272,3 +272,37 @@ def test_the_state_after_a_new_end_goes_on_bit_for_bit(name):
     assert [after.rate(step) for step in range(400, 500)] == [
         before.rate(step) for step in range(400, 500)
     ]
+
+
+@pytest.mark.parametrize("schedule", ["cosine", "one-cycle"])
+@pytest.mark.parametrize("floor", [0.0, 0.1, 0.4, 0.5, 0.9, 1.0])
+def test_a_schedule_that_has_ended_restarts_at_half_of_its_peak(schedule, floor):
+    ended = make(schedule=schedule, final_rate=floor, warmup=10)
+    ended.restart(1000, 1400)
+    rates = [ended.rate(step) for step in range(1000, 1401)]
+    assert rates[0] == pytest.approx(0.1 * max(0.5, floor))
+    assert rates == sorted(rates, reverse=True)
+    assert rates[-1] == pytest.approx(0.1 * floor, abs=1e-12)
+    again = make(schedule=schedule, final_rate=floor, warmup=10)
+    again.restore(json.loads(json.dumps(ended.state())))
+    assert [again.rate(step) for step in range(1000, 1401)] == rates
+
+
+@pytest.mark.parametrize("schedule", ["cosine", "one-cycle"])
+@pytest.mark.parametrize("step", [0, 5, 10, 100, 350, 900])
+def test_one_that_is_on_its_way_restarts_without_a_cut(schedule, step):
+    before, after = make(schedule=schedule, warmup=10), make(schedule=schedule, warmup=10)
+    after.restart(step, step + 500)
+    half = 0.05 if step >= 500 else before.rate(step)
+    assert after.rate(step) == pytest.approx(half)
+    assert after.rate(step + 500) == pytest.approx(0, abs=1e-12)
+
+
+@pytest.mark.parametrize("schedule", ["constant", "step", "exponential", "plateau"])
+def test_others_go_on_as_if_they_had_not_ended(schedule):
+    settings = {"schedule": schedule, "final_rate": 0.01, "window": 1, "patience": 1}
+    before, after = make(**settings), make(**settings)
+    for one in before, after:
+        observe(one, [1.0, 2.0, 3.0])
+    after.restart(1000, 1500)
+    assert [after.rate(step) for step in (1000, 1499)] == [before.rate(s) for s in (1000, 1499)]

@@ -60,16 +60,23 @@ def train(
     return _follow(run, loop.train(run, began=began), on_event)
 
 
-def resume(run: Source, *, on_event: Callable[[Event], object] | None = None) -> Run:
+def resume(
+    run: Source,
+    *,
+    minutes: float | None = None,
+    on_event: Callable[[Event], object] | None = None,
+) -> Run:
     """Continue a run that was stopped, to the same bits as if it had not been; return it.
 
-    Raises CharloomError if there is no such run, or if its text or settings have changed.
+    With `minutes` it goes on for so many from now, even if it had ended: the learning rate of
+    cosine and one-cycle starts again at half of its peak. Raises CharloomError if there is no such
+    run, if its text or settings have changed, or if it is an n-gram model that is given minutes.
 
     >>> charloom.resume("runs/small")
     Run('runs/small', lstm 1 x 32, step 20)
     """
     run = run if isinstance(run, Run) else Run.open(run)
-    return _follow(run, loop.train(run, resume=True), on_event)
+    return _follow(run, loop.train(run, resume=True, minutes=minutes), on_event)
 
 
 def load(run: Source, engine: Engine = "auto") -> "Model":

@@ -262,10 +262,19 @@ class WatchConfig(_Config, frozen=True):
 NetworkConfig = ModelConfig | TransformerConfig | PretrainedConfig  # what a Learner trains
 
 
+class Extension(_Config, frozen=True):
+    """More minutes that a run was given, in which `scored` ids are evaluated, as many as before."""
+
+    minutes: Above0
+    scored: Whole
+
+
 class RunConfig(_Config, frozen=True):
     """All settings of a run; the contents of its ``config.json``.
 
-    `start` is another run, whose best weights this one begins with.
+    `start` is another run, whose best weights this one begins with. `extended` is what it was
+    given after that, one `charloom resume --minutes` after the other: the minutes of `train` are
+    then all that it has had when the last are over.
     """
 
     model: NetworkConfig | NgramConfig = ModelConfig()
@@ -276,6 +285,12 @@ class RunConfig(_Config, frozen=True):
     dtype: Dtype = "float32"
     preset: str | None = None
     start: FileName | None = None
+    extended: tuple[Extension, ...] = ()
+
+    @property
+    def granted(self) -> float | None:
+        """The minutes that the run was given last; None if the clock does not end it."""
+        return self.extended[-1].minutes if self.extended else self.train.minutes
 
 
 def differences(then: RunConfig, now: RunConfig) -> list[str]:
@@ -291,6 +306,17 @@ def differences(then: RunConfig, now: RunConfig) -> list[str]:
     found += _differing(then.train, now.train)
     whole = replace(then, model=now.model, data=now.data, train=now.train, watch=now.watch)
     return found + _differing(replace(whole, preset=now.preset), now)
+
+
+def unextended(then: RunConfig, now: RunConfig) -> RunConfig | None:
+    """Return `then` with the minutes that `now` was given since; None if it was given none."""
+    if (
+        len(now.extended) <= len(then.extended)
+        or then.extended != now.extended[: len(then.extended)]
+    ):
+        return None
+    end = {name: getattr(now.train, name) for name in ("minutes", "iterations", "epochs")}
+    return replace(then, extended=now.extended, train=replace(then.train, **end))
 
 
 def _differing(then: msgspec.Struct, now: msgspec.Struct) -> list[str]:

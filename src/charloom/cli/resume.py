@@ -1,4 +1,4 @@
-"""`charloom resume`: continue a run that was interrupted."""
+"""`charloom resume`: continue a run that was interrupted, or train it for longer."""
 
 from pathlib import Path
 from time import perf_counter
@@ -7,25 +7,42 @@ import click
 
 from charloom.cli.options import examples
 from charloom.cli.text import echo_note
+from charloom.distributed import place
 from charloom.errors import CharloomError
 
 
-@click.command(epilog=examples("charloom resume runs/novel"))
+@click.command(
+    epilog=examples("charloom resume runs/novel", "charloom resume runs/novel --minutes 10")
+)
 @click.argument("run", metavar="RUN")
+@click.option(
+    "--minutes",
+    type=float,
+    metavar="X",
+    help="Train X minutes from now, even if RUN is complete.",
+)
 @click.option(
     "--tensorboard/--no-tensorboard",
     default=None,
     help="Write TensorBoard event files to RUN/tensorboard.  [if it exists]",
 )
 @click.pass_context
-def resume(context: click.Context, run: str, tensorboard: bool | None) -> None:
+def resume(
+    context: click.Context, run: str, minutes: float | None, tensorboard: bool | None
+) -> None:
     """Continue RUN from its latest checkpoint.
 
     It ends where it would have ended, with the same parameters, to the last bit, as if it had
-    never been interrupted; with --minutes, it gets the time that was left. A run that is
-    complete stays as it is.
+    never been interrupted; if it was given minutes, it gets the time that was left. A run that
+    is complete stays as it is.
+
+    With --minutes it is trained for longer, from the parameters that it has. The learning rate
+    of a cosine or one-cycle schedule starts again at half of its peak, and falls to its end.
     """
     began = perf_counter()
+    if minutes is not None and place():
+        message = "torchrun may start this again, with its minutes: resume with them as one process"
+        raise CharloomError(message, "unsupported", field="minutes")
     from charloom.cli.plain import open_view
 
     with open_view() as view:
@@ -37,7 +54,7 @@ def resume(context: click.Context, run: str, tensorboard: bool | None) -> None:
         opened = Run.open(run)
         record = recording(opened.path, tensorboard)
         opened.dataset(view.status)
-        events = train(opened, resume=True, began=began)
+        events = train(opened, resume=True, began=began, minutes=minutes)
         context.exit(view.follow(recorded(events, opened.path) if record else events))
 
 

@@ -15,6 +15,7 @@ from charloom.training.scoring import suggested
 
 INDENT = "    "
 MEAN_STEPS = 1000  # that the training loss is a mean over, about: it forgets 0.1% in each
+MORE_TIME = ("improving", "improving-beaten", "unread", "unknown")  # findings that ask for it
 
 
 def header(
@@ -67,6 +68,9 @@ def summary(started: Started, finished: Finished, width: int | None = None) -> l
         if finished.advice is None or finished.advice.name == "stopped":
             commands = {f"charloom resume {path}": "continues from here"} | commands
     else:
+        minutes = started.run.config.granted
+        if minutes and finished.advice is not None and finished.advice.name in MORE_TIME:
+            commands[f"charloom resume {path} --minutes {minutes:g}"] = "trains it for longer"
         commands[f"charloom runs show {path}"] = "shows how it learned"
     lines += [f"Saved to {finished.path}", "", *labelled([*commands.items()], indent=2)]
     return [printable(line) for line in lines]

@@ -10,7 +10,8 @@
                      by the best checkpoint when the run had ended
     checkpoints/     see checkpoint.py
 
-`config.json` is written last and never again: a folder without it is no run.
+`config.json` is written last, and again only if the run is given more minutes (`Run.extend`): a
+folder without it is no run.
 """
 
 import errno
@@ -196,6 +197,17 @@ class Run:
                 file.truncate(0)
                 file.write(f"{os.getpid()}\n".encode())
             yield
+
+    def extend(self, config: RunConfig) -> None:
+        """Let the run go on with settings that give it more minutes; raises CharloomError.
+
+        This one file is all that changes: a checkpoint with other minutes is from before.
+        """
+        document = _pretty(config)
+        _check_size("config.json", document, config)
+        with _writing(self.path / "config.json"):
+            replace_file(self.path / "config.json", document)
+        self.config = config
 
     def read_text(self) -> Text:
         """Read the text again; raises CharloomError unless it is the one the run began with."""

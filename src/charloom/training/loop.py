@@ -32,6 +32,7 @@ from charloom.training.advice import MOST_ROLLBACKS, advise, facts_of
 from charloom.training.cadence import is_due, most_steps, next_due
 from charloom.training.divergence import Detector, Divergence
 from charloom.training.events import Evaluated, Event, Finished, Saved, Started, Warned
+from charloom.training.extension import extended
 from charloom.training.monitor import Monitor
 from charloom.training.ngram import fit
 from charloom.training.reporter import Reporter
@@ -44,22 +45,31 @@ from charloom.training.writer import RETRY_SECONDS, RunWriter
 TICK_SECONDS = 0.25  # between two reports of progress
 
 
-def train(run: Run, resume: bool = False, began: float | None = None) -> Iterator[Event]:
+def train(
+    run: Run, resume: bool = False, began: float | None = None, minutes: float | None = None
+) -> Iterator[Event]:
     """Train a run and yield its events. This is a generator: training starts with the first next().
 
     With `resume`, training continues from the newest valid checkpoint, to the same bits as if it
     had never stopped. A run with minutes ends when they are over, counted from `began` (a reading
     of perf_counter; None is now), or earlier if its validation loss is clearly rising.
 
+    With `resume` and `minutes`, a run that has ended or was stopped goes on for so many minutes
+    from now, whatever was to end it, and whether or not its validation loss rises (see
+    `Schedule.restart` and extension.py). Stopped again, it is resumed like any other.
+
     If training diverges (see divergence.py), it rolls back to the newest checkpoint with half the
     learning rate, three times at most; after that it raises CharloomError. A failed write is
     retried for ten minutes while training continues. SIGINT, SIGTERM and SIGHUP save a checkpoint
     after the current step and end the stream with `Finished`; a second SIGINT raises
     KeyboardInterrupt. SIGUSR1 saves and training continues. Raises CharloomError if the run was
-    trained before and `resume` is False, or if it cannot be read, locked or written.
+    trained before and `resume` is False, if it cannot be given `minutes`, or if it cannot be read,
+    locked or written.
     """
     with run.lock():
         saved = _newest_checkpoint(run, resume)
+        if minutes is not None:
+            run.extend(extended(run, saved, minutes))
         if isinstance(run.config.model, NgramConfig):
             yield from fit(run, run.config.model, saved)
             return
@@ -98,8 +108,9 @@ class _Trainer:
         self.writer = RunWriter(run, has_saved=saved is not None)
         self.max_steps = most_steps(config.train, state.batches.steps_per_epoch)
         self.reporter = Reporter(state, self.max_steps, config.train.minutes, began)
+        self.granted = 60 * (config.granted or math.inf)  # seconds
         self.budget = TimeBudget(
-            self.reporter.time_limit, self.every, state.total, self.monitor.end
+            self.reporter.time_limit, self.every, state.total, self.monitor.end, self.granted
         )
         notes = [*data.notes]
         self.score: Score | None = None  # of the latest evaluation
@@ -246,7 +257,9 @@ class _Trainer:
         """Record the score; end a run with minutes here if its validation loss clearly rises."""
         state, minutes = self.state, self.reporter.seconds() / 60
         self.evaluations.append(Evaluation(state.step, minutes, score.nats, math.nan))
-        if self.config.minutes and state.step < state.total and turned(self.evaluations):
+        if self.config.minutes is None or self.run.config.extended:  # these were asked for
+            return
+        if state.step < state.total and turned(self.evaluations):
             self.turned = True
             self._set_end()
 
@@ -317,12 +330,12 @@ class _Trainer:
     def _time_to_score(self) -> Time | None:
         """Return the time that a run with minutes has left; None if it was over before.
 
-        A hundredth of the whole is taken in any case.
+        A hundredth of what it was given is taken in any case.
         """
         limit = self.reporter.time_limit
         if math.isinf(limit) or self.started.step == self.state.step:
             return None
-        left = max(0.0, limit - self.reporter.seconds()) + SLACK_SHARE * limit
+        left = max(0.0, limit - self.reporter.seconds()) + SLACK_SHARE * self.granted
         return Time(left, self.monitor.pace)
 
     def _finished(self, final: Final | None) -> Finished:

@@ -39,6 +39,8 @@ class Monitor:
         if not size:
             self.every = self.every._replace(evaluate=0)
         self.validation = validation if self.every.evaluate else None
+        if config.extended:  # so that losses can be compared
+            scored = config.extended[-1].scored
         self._most = scored  # ids of it
         self.pace: float | None = None
         self._run, self._state = run, state

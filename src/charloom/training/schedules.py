@@ -91,6 +91,23 @@ class Schedule:
         self._anchor = max(step, self._config.warmup), self._done(step)
         self.total = total
 
+    def restart(self, step: int, total: int) -> None:
+        """Let a run that was at its end, or on the way, go on from `step` to step `total`.
+
+        Cosine and one-cycle go back to where they fall through half of the peak, unless they are
+        before that, and from there by even steps to where they end: a warm restart (Loshchilov &
+        Hutter 2017), lower than the first, because the weights are no longer random. The others
+        do not depend on `total`, and go on.
+        """
+        floor = self._config.final_rate
+        half = (
+            math.acos(max(-1.0, 2 * (0.5 - floor) / (1 - floor) - 1)) / math.pi if floor < 1 else 1
+        )
+        if self._config.schedule == "one-cycle":
+            half = RISE + (1 - RISE) * half
+        self._anchor = max(step, self._config.warmup), min(half, self._done(step))
+        self.total = total
+
     def observe(self, loss: float) -> None:
         """Take note of the loss of the update just made, in nats.
 

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from charloom.config import RunConfig, differences
+from charloom.config import RunConfig, TrainConfig, differences, replace, unextended
 from charloom.data.batches import open_batches
 from charloom.data.tokenizer import Ids, Tokenizer
 from charloom.errors import CharloomError
@@ -48,12 +48,12 @@ class TrainState:
         self.rollbacks: list[Rollback] = []
         self._config = config
         self._norm = learner if isinstance(learner, ReportsGradientNorm) else None
-        self._begin_schedule()
+        self._begin_schedule(config.train)
 
-    def _begin_schedule(self) -> None:
+    def _begin_schedule(self, train: TrainConfig) -> None:
         per_epoch = self.batches.steps_per_epoch
-        self.total = total_steps(self._config.train, per_epoch)
-        self.schedule = Schedule(self._config.train, self.total, per_epoch)
+        self.total = total_steps(train, per_epoch)
+        self.schedule = Schedule(train, self.total, per_epoch)
 
     @property
     def done(self) -> int:
@@ -137,31 +137,41 @@ class TrainState:
         )
 
     def restore(self, saved: Checkpoint) -> list[str]:
-        """Restore the state of a checkpoint; return a note for each version that differs.
+        """Restore the state of a checkpoint; return notes, as of each version that differs.
 
-        Raises CharloomError if the checkpoint was made with other settings or another dtype.
+        If the run was given more minutes after it was saved, they begin there. Raises
+        CharloomError if the checkpoint was made with other settings or another dtype.
         """
-        meta, dtype = saved.meta, self._config.dtype
-        if meta.losses is None or {str(array.dtype) for array in saved.weights.values()} != {dtype}:
-            message = f"{saved.path} does not hold {dtype} weights, with which the run began"
-            raise CharloomError(message, "other-settings", path=str(saved.path), field="dtype")
-        if meta.config and (changed := differences(meta.config, self._config)):
-            raise CharloomError(
-                f"{saved.path} was trained with other settings: {'; '.join(changed)}; put them "
-                "back into config.json, or begin another run with `charloom train --from`",
-                "other-settings",
-                path=str(saved.path),
-                changed=tuple(changed),
-            )
+        check_settings(saved, self._config)
+        meta = saved.meta
+        assert meta.losses is not None
         self.learner.load(saved.weights | saved.state)
         self.batches.seek(meta.cursor)
-        self._begin_schedule()
+        then = meta.config
+        if then is None:  # an early checkpoint: if it is from before, that was the end
+            then = config = self._config
+            if config.extended:
+                train = replace(config.train, iterations=max(1, meta.step))
+                then = replace(config, train=train, extended=())
+        self._begin_schedule(then.train)
         self.schedule.restore(meta.schedule)
         self.total = self.schedule.total
         self.step, self.due, self.spread = meta.step, meta.due, meta.spread
         self.best, self.losses = meta.best, meta.losses
         self.roll_back(meta.rollbacks)
-        return self._restore_threads(meta.versions)
+        return [*self._extend(then), *self._restore_threads(meta.versions)]
+
+    def _extend(self, then: RunConfig) -> list[str]:
+        """Begin with the minutes that the run was given after it had settings `then`; a note."""
+        extended = self._config.extended
+        if then.extended == extended:
+            return []
+        self.total = total_steps(self._config.train, self.batches.steps_per_epoch)
+        self.schedule.restart(self.step, self.total)
+        return [
+            f"{extended[-1].minutes:g} more minutes from step {self.step:,} on, at learning rate "
+            f"{self.schedule.rate(self.step):.3g}"
+        ]
 
     def _restore_threads(self, saved: Mapping[str, str]) -> list[str]:
         """Compute on as many threads as then, unless the bits differ anyway; return notes."""
@@ -182,3 +192,24 @@ class TrainState:
         """Set the rollbacks so far: each halves the learning rate."""
         self.rollbacks = rollbacks
         self.schedule.halvings = len(rollbacks)
+
+
+def check_settings(saved: Checkpoint, config: RunConfig) -> None:
+    """Raise CharloomError if a checkpoint was made with other settings or another dtype.
+
+    More minutes that the run was given since are none.
+    """
+    meta, dtype = saved.meta, config.dtype
+    if meta.losses is None or {str(array.dtype) for array in saved.weights.values()} != {dtype}:
+        message = f"{saved.path} does not hold {dtype} weights, with which the run began"
+        raise CharloomError(message, "other-settings", path=str(saved.path), field="dtype")
+    if meta.config is None:
+        return
+    if changed := differences(unextended(meta.config, config) or meta.config, config):
+        raise CharloomError(
+            f"{saved.path} was trained with other settings: {'; '.join(changed)}; put them "
+            "back into config.json, or begin another run with `charloom train --from`",
+            "other-settings",
+            path=str(saved.path),
+            changed=tuple(changed),
+        )

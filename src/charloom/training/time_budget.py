@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 from charloom.training.cadence import Intervals
 
-SLACK_SHARE = 0.01  # of the whole time: a projected end that is no further off is left alone
+SLACK_SHARE = 0.01  # of the time given last: a projected end that is no further off is left alone
 ASSUMED_SHARES = {"evaluate": 0.04, "sample": 0.01, "save": 0.02}  # of it, for all such pauses
 RECENT_SECONDS = 5.0  # of updates, for the current pace
 MOST_MARKS = 1200  # that are remembered: five minutes, at four a second
@@ -55,9 +55,20 @@ class TimeBudget:
     been made instead: if the machine is slowed down, it takes longer just as they do.
     """
 
-    def __init__(self, seconds: float, every: Intervals, total: int, end: End = NOTHING) -> None:
-        """Take the intervals of pauses in the `total` updates that are planned, and the end."""
+    def __init__(
+        self,
+        seconds: float,
+        every: Intervals,
+        total: int,
+        end: End = NOTHING,
+        granted: float = math.inf,
+    ) -> None:
+        """Take the intervals of pauses in the `total` updates that are planned, and the end.
+
+        Of the time, `granted` seconds are those that it was given last, if that is not all.
+        """
         self.seconds, self._end = seconds, end
+        self._slack = SLACK_SHARE * min(seconds, granted)
         self._every = {pause: every._asdict()[pause] for pause in ASSUMED_SHARES}
         self._costs = {}
         for pause, share in ASSUMED_SHARES.items():
@@ -82,7 +93,7 @@ class TimeBudget:
         pace = known.per_second(max(RECENT_SECONDS, left / 2))
         if not pace:
             return total if left > 0 else step
-        if abs(self._needed(step, total) / pace - left) <= SLACK_SHARE * self.seconds:
+        if abs(self._needed(step, total) / pace - left) <= self._slack:
             return total
         least, most = step, step + max(0, math.ceil(left * pace))
         while least < most:  # the last step that is reached in time
