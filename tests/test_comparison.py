@@ -268,19 +268,21 @@ def test_the_verdict_says_which_run_is_best_by_how_much_and_whether_it_beats_cou
     lstm = Entry("lstm", "run", "lstm 1 x 8", 1.0, network=True)
     gru = Entry("gru", "run", "gru 1 x 8", 1.0625, network=True)
     ngram = Entry("order 8", "baseline", "", 1.25)
-    counts = Entry("markov", "run", "ngram 8", 0.75)
+    markov = Entry("markov", "run", "ngram 8", 0.75)
     assert nats(lstm, ngram) == ["lstm", "1.000", "1.443", "order 8", "0.250", "0.361"]
     lead = ["lstm", "1.000", "1.443", "gru", "0.062", "0.090"]
     assert nats(lstm, gru, ngram) == [*lead, "order 8", "0.250", "0.361"]
     worse = ["lstm", "1.500", "2.164", "does not", "order 8", "1.250", "1.803", "0.250", "0.361"]
     assert nats(ngram, changed(lstm, nats=1.5)) == worse
     led = ["markov", "0.750", "1.082", "lstm", "0.250", "0.361", "no network"]
-    assert nats(counts, lstm, ngram) == led
-    assert nats(counts, ngram) == ["markov", "0.750", "1.082"]
+    assert nats(markov, lstm, ngram) == led
+    assert nats(markov, ngram) == ["markov", "0.750", "1.082"]
     assert nats(lstm) == ["lstm", "1.000", "1.443"]
     assert nats(changed(lstm, seen=0.5), ngram) == ["lstm", "1.000", "1.443"]
     assert nats(changed(lstm, seen=0.07), ngram) == nats(lstm, ngram)
     assert nats(lstm, changed(gru, nats=1.0004), ngram) == [*lead[:4], *nats(lstm, ngram)[3:]]
+    behind = changed(markov, nats=1.125)
+    assert nats(lstm, behind, ngram) == [*lead[:3], "markov", "0.125", "0.180"]
     bz2 = Entry("bz2", "baseline", "", 0.5)  # which goes on learning while it reads
     assert nats(bz2, lstm, ngram) == nats(lstm, ngram)
     ruled_out = changed(gru, nats=math.inf)

@@ -426,7 +426,7 @@ def test_runs_that_read_the_same_share_a_view_and_two_are_set_against_one_anothe
 
 
 def test_a_model_that_counts_has_no_curve():
-    assert _curves([curve(Run.open(runs()["ngram"]))]) is None
+    assert _curves([curve(Run.open(runs()["ngram"]))], [], {}) is None
 
 
 def test_levels_are_shown_only_if_every_curve_is_of_their_text():

@@ -164,6 +164,16 @@ def test_words_are_whole_and_their_nats_add_up(text, seed):
     assert nats[-1] == pytest.approx(found.by_character()[-last:].sum())
 
 
+def test_a_passage_that_is_only_better_without_its_whole_words_is_none():
+    text = "unmistakably " * 9
+    nats = np.full(len(text), -0.125)
+    nats[30 : 30 + PASSAGE_LENGTH] = 0.125
+    (passage,) = find_passages(text, nats, 0, 1)
+    assert passage.text.split() == ["unmistakably"] * len(passage.text.split())
+    nats[26:30] = nats[54:64] = -4
+    assert find_passages(text, nats, 0, 5) == ()
+
+
 def test_what_is_around_a_passage_has_whole_words():
     sentence = "Congress shall make no law respecting an establishment of religion or"
     text, words = " ".join([sentence] * 9), {*sentence.split()}

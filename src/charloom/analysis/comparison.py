@@ -168,6 +168,8 @@ def verdict(comparison: Comparison) -> str:
             f"It does not beat counting: {plain.name} has {nats_and_bits(plain.nats)}, "
             f"{_difference(best.nats - plain.nats)} less."
         )
+    elif plain is not None and any(not e.network and e.nats <= plain.nats for e in runs[1:2]):
+        said.append("It beats counting.")  # which is the next best
     elif plain is not None:
         said.append(f"It beats counting: {_beside(plain.name, plain.nats - best.nats)}")
     return " ".join(said)

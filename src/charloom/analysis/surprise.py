@@ -20,7 +20,7 @@ from charloom.models.engines import LanguageModel
 
 PREDICTIONS = 5  # the likeliest, kept for each span
 PASSAGE_LENGTH = 24  # characters, before a passage is widened to whole words
-MAX_WIDENING = 12  # characters, at each end
+MAX_WIDENING = 20  # characters, at each end
 CONTEXT_LENGTH = 48  # characters before and after a passage
 _WORD = re.compile(r"\S+\s*|\s+")
 MAX_NATS = 100.0  # of a character when passages are ranked; an impossible one has infinitely many
@@ -179,7 +179,7 @@ def find_passages(text: str, nats: Floats, first: int, count: int) -> tuple[Pass
     """Return the passages, `count` at most, with the highest sums of nats (n,).
 
     `first` is where in the text the first of nats is. Passages are widened to whole words, do not
-    overlap, and have a sum above 0.
+    overlap, and have a mean above 0.
     """
     values = np.clip(nats, -MAX_NATS, MAX_NATS)
     width = min(PASSAGE_LENGTH, len(values))
@@ -190,7 +190,8 @@ def find_passages(text: str, nats: Floats, first: int, count: int) -> tuple[Pass
         if not sums[place] > 1e-9 * width:
             break
         start, end = _whole_words(text, first + place, first + place + width, first)
-        found.append(_passage(text, nats[start - first : end - first], start, end))
+        passage = _passage(text, nats[start - first : end - first], start, end)
+        found += [passage] if passage.nats > 0 else []  # what it was widened by counts, too
         apart = width + 2 * MAX_WIDENING
         sums[max(0, place - apart + 1) : place + apart] = -np.inf
     return tuple(sorted(found, key=lambda passage: -passage.nats))

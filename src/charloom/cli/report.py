@@ -16,10 +16,12 @@ from charloom.cli.text import echo_json, echo_wrote, progress
 def report(runs: tuple[str, ...], out: Path | None, text: str | None, as_json: bool) -> None:
     """Write one page about RUN, or about several runs side by side.
 
-    It has a diagnosis, learning curves, a comparison with baselines, samples, novelty, keywords,
-    surprise, neurons, and the command that reproduces the run. The page is one file that loads
-    nothing from elsewhere, fit to be sent to anybody. Writing it takes half a minute, more for a
-    long text. Needs the extra charloom[report], but not for --json.
+    It begins with the verdict: which run is best, by how much, whether it beats counting, and what
+    to do next. Then come a comparison with baselines, a diagnosis, learning curves, samples,
+    novelty, keywords, surprise, neurons, and the command that reproduces the run. The page is one
+    file that loads nothing from elsewhere, fit to be sent to anybody, read on a phone or printed.
+    Writing it takes half a minute, more for a long text. Needs the extra charloom[report], but not
+    for --json.
     """
     from charloom.data.text import read_text
     from charloom.files import write_output

@@ -59,7 +59,7 @@ def report_page(report: Report, tell: Tell = say_nothing) -> str:
     losses = {subject.name: _loss(subject, report) for subject in subjects}
     marks = [_mark(k) for k in range(len(subjects))]
     tell("plotting the curves")
-    curves = _curves([subject.curve for subject in subjects], _levels(report))
+    curves = _curves([subject.curve for subject in subjects], _levels(report), losses)
     left_out = set() if curves else {"curves"}
     if not any(s.neurons.found or s.neurons.why for s in subjects):
         left_out |= {"neurons"}
@@ -135,8 +135,10 @@ def _loss(subject: Subject, report: Report) -> Loss | None:
 
 def _tiles(subject: Subject, loss: Loss | None) -> list[tuple[str, str, str]]:
     """Return the figures at the top, each with its unit, and a line on what it is."""
-    points = subject.curve.points
+    points, final = subject.curve.points, subject.curve.final
     tiles = []
+    if loss is None and final is not None:  # nothing was held out
+        tiles.append((f"{final.score.nats:.3f}", "nats per character", "on the training text"))
     if loss is not None:
         tiles.append((f"{loss.nats:.3f}", "nats per character", "validation loss"))
         tiles.append((f"{loss.nats / LN2:.3f}", "bits per character", loss.of))
@@ -258,7 +260,9 @@ def _label(subject: Subject) -> str:
     return subject.read.found.label
 
 
-def _curves(curves: Sequence[Curve], levels: Sequence[Level] = ()) -> dict[str, Any] | None:
+def _curves(
+    curves: Sequence[Curve], levels: Sequence[Level], losses: Mapping[str, Loss | None]
+) -> dict[str, Any] | None:
     """Return the pictures: losses on each axis, linear and logarithmic, then rates and norms.
 
     None for n-gram models alone, which are trained in one step.
@@ -292,7 +296,7 @@ def _curves(curves: Sequence[Curve], levels: Sequence[Level] = ()) -> dict[str, 
             "runs": [
                 {
                     "name": c.name,
-                    "level": c.points[0].held_out if c.is_level else None,
+                    "level": loss.nats if c.is_level and (loss := losses[c.name]) else None,
                     "points": [] if c.is_level else [*_points(c)],
                 }
                 for c in curves

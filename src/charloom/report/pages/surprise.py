@@ -32,6 +32,7 @@ def surprise_view(
         "text": shown,
         "words": [*_words(shown, named, difference)],
         "left_out": len(text) - len(shown),
+        "most": SHOWN_LENGTH,
         "named": named,
         "difference": difference,
         "verdict": "" if difference is None else verdict(difference, *names),
