@@ -170,9 +170,15 @@ def test_a_folder_with_other_files_is_refused_and_nothing_is_lost(tmp_path, sour
 
 @pytest.mark.parametrize(
     ("where", "code"),
-    [("poem.txt", "taken"), ("poem.txt/run", "unwritable"), ("x" * 300, "unwritable")],
+    [
+        ("poem.txt", "taken"),
+        ("lost", "taken"),
+        ("poem.txt/run", "unwritable"),
+        ("x" * 300, "unwritable"),
+    ],
 )
 def test_a_path_that_can_be_no_folder_is_an_error_of_one_line(tmp_path, source, where, code):
+    (tmp_path / "lost").symlink_to("nowhere")
     with refused(code, path=tmp_path / where):
         new(tmp_path / where, source)
     assert source.read_text() == TEXT

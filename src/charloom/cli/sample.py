@@ -81,7 +81,8 @@ SAMPLING = "Sampling"
 def sample(context: click.Context, /, run: str, prompt: str, as_json: bool, **values: Any) -> None:
     r"""Generate text with RUN, or with a causal language model in Hugging Face's format.
 
-    Standard output has nothing but the text, as it is generated, and a line break after it.
+    Standard output has nothing but the text, as it is generated, and a line break after it; on a
+    terminal, a control character is shown as a dot.
     To stop at the end of a line, give your shell's line break: --stop $'\n' in bash. A line break
     at the end of FILE or of standard input is not part of the prompt.
 
