@@ -385,8 +385,8 @@ def check_free(path: Path) -> None:
             what = "is not empty" if names else ""
             what = "holds a run already" if "config.json" in names else what
         else:
-            there = path.exists() or path.is_symlink()
-            what = "is no folder, and a run is one" if there else ""
+            taken = path.exists() or path.is_symlink()
+            what = "is no folder, and a run is one" if taken else ""
             there = next(parent for parent in path.absolute().parents if parent.exists())
             if not there.is_dir():
                 raise OSError(errno.ENOTDIR, os.strerror(errno.ENOTDIR))
