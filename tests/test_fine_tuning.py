@@ -17,10 +17,20 @@ peft = pytest.importorskip("peft")
 
 
 from charloom import cli  # noqa: E402
-from charloom.config import DataConfig, RunConfig, TrainConfig, WatchConfig, replace  # noqa: E402
+from charloom.analysis.comparison import compare  # noqa: E402
+from charloom.config import (  # noqa: E402
+    DataConfig,
+    NgramConfig,
+    RunConfig,
+    TrainConfig,
+    WatchConfig,
+    replace,
+)
 from charloom.data.text import Text, read_text  # noqa: E402
+from charloom.data.vocabulary import Vocabulary  # noqa: E402
 from charloom.evaluation import evaluate  # noqa: E402
 from charloom.models.engines import create_learner, create_model  # noqa: E402
+from charloom.models.ngram import NgramModel  # noqa: E402
 from charloom.models.torchnet import config_of, folders  # noqa: E402
 from charloom.models.torchnet.pretrained import PretrainedNetwork  # noqa: E402
 from charloom.runs.open import open_model  # noqa: E402
@@ -72,6 +82,26 @@ def tuned(request, home):
     """Return a run, and the events of its training."""
     run = new_run(home / f"run-{request.param}", settings(home, request.param))
     return run, play(run)
+
+
+def test_the_loss_at_the_end_and_that_of_counting_are_per_character_of_one_text(tuned):
+    run, events = tuned
+    final, held_out = events[-1].final, run.dataset().validation
+    characters = run.vocabulary.count(held_out)
+    assert final.score == evaluate(open_model(run), held_out)
+    assert final.score.characters == final.counted.score.characters == characters
+    assert characters > len(held_out)
+    text = run.vocabulary.decode(held_out)
+    learned = run.vocabulary.decode(run.dataset().train)
+    vocabulary = Vocabulary.from_text(learned + text)
+    order = NgramConfig(order=final.counted.order)
+    model = NgramModel.fit(vocabulary.encode(learned), vocabulary, order)
+    assert final.counted.score == evaluate(model, vocabulary.encode(text))
+    compared = {e.name: e.nats for e in compare([run], sampling_seconds=0).entries}
+    assert compared[str(run.path)] == final.score.nats
+    assert compared[f"n-gram, order {final.counted.order}"] == pytest.approx(
+        final.counted.score.nats, rel=1e-9
+    )
 
 
 def test_training_lowers_the_loss(tuned, home):
