@@ -287,10 +287,11 @@ def test_the_report_prints_without_what_is_only_for_a_screen(browser, path):
     with opened(browser, path / "one.html", "dark", width=PHONE) as view:
         view.evaluate("dispatchEvent(new Event('beforeprint'))")
         view.emulate_media(media="print")
-        for hidden in ("nav", ".tabs", ".controls .modes", ".pager", "button"):
+        for hidden in ("nav", ".tabs", ".controls button", ".controls select", ".pager"):
             assert view.locator(f"{hidden}:visible").count() == 0, hidden
         assert view.locator("#curves svg:visible").count() == 2
         assert view.locator("#curves .keys label:visible").count() == 3
+        assert view.locator("#neurons .found td button:visible").count() > 3  # a cell's name
         assert light(view, "color") < 60
         assert light(view, "backgroundColor") > 200
         assert view.locator(".learning pre:visible").count() > 2  # what was folded is open

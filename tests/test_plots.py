@@ -4,6 +4,7 @@ import re
 import subprocess
 import sys
 import xml.etree.ElementTree as ET
+from itertools import combinations
 from types import SimpleNamespace
 
 import numpy as np
@@ -17,7 +18,7 @@ from charloom.cli import charloom
 from charloom.config import NgramConfig, replace
 from charloom.data.text import read_text
 from charloom.report.plots.smoothing import BUCKETS, Line, smooth, thin
-from charloom.report.plots.style import LIGHT, Level, Look
+from charloom.report.plots.style import DARK, LIGHT, Level, Look
 from charloom.runs.run import Run
 from charloom.training.events import Sampled
 from charloom.training.planning import new_run
@@ -226,6 +227,37 @@ def test_a_rollback_is_marked(tmp_path):
     points = [point(k, held_out=2.0) for k in range(1, 9)]
     plain = drawn(tmp_path / "a.svg", curve_of(points))
     assert plain != drawn(tmp_path / "b.svg", curve_of(points, setbacks=[Rollback(6, 4)]))
+
+
+SIGHT = {  # Machado, Oliveira & Fernandes 2009, severity 1: what linear RGB is seen as
+    "all": ((1, 0, 0), (0, 1, 0), (0, 0, 1)),
+    "no red": ((0.1523, 1.0526, -0.2049), (0.1145, 0.7863, 0.0992), (-0.0039, -0.0481, 1.052)),
+    "no green": ((0.3673, 0.8606, -0.2279), (0.2801, 0.6725, 0.0474), (-0.0118, 0.0429, 0.9689)),
+    "no blue": ((1.2555, -0.0767, -0.1788), (-0.0784, 0.9308, 0.1476), (0.0047, 0.6914, 0.3039)),
+}
+TO_XYZ = ((0.4124, 0.3576, 0.1805), (0.2126, 0.7152, 0.0722), (0.0193, 0.1192, 0.9505))
+
+
+def linear(colour):
+    parts = np.array([int(colour[k : k + 2], 16) / 255 for k in (1, 3, 5)])
+    return np.where(parts <= 0.04045, parts / 12.92, ((parts + 0.055) / 1.055) ** 2.4)
+
+
+def lab(rgb):
+    """CIE L*a*b* of linear RGB: a distance of 2 is just seen."""
+    share = np.array(TO_XYZ) @ np.clip(rgb, 0, 1) / (0.9505, 1, 1.089)
+    x, y, z = np.where(share > 0.008856, np.cbrt(share), 7.787 * share + 16 / 116)
+    return np.array([116 * y - 16, 500 * (x - y), 200 * (y - z)])
+
+
+@pytest.mark.parametrize("sight", SIGHT)
+@pytest.mark.parametrize("palette", [LIGHT, DARK], ids=["light", "dark"])
+def test_colours_of_runs_can_be_told_apart_from_one_another_and_from_the_paper(palette, sight):
+    seen = [lab(np.array(SIGHT[sight]) @ linear(colour)) for colour in palette.series]
+    assert min(np.linalg.norm(a - b) for a, b in combinations(seen, 2)) > 10
+    light = [np.dot(TO_XYZ[1], linear(colour)) + 0.05 for colour in palette.series]
+    paper = np.dot(TO_XYZ[1], linear(palette.paper)) + 0.05
+    assert min(max(one, paper) / min(one, paper) for one in light) > 3  # WCAG 2.1, 1.4.11
 
 
 def test_svg_for_a_page_has_its_colours_and_no_others(folder):

@@ -19,14 +19,14 @@ class Palette(NamedTuple):
     series: tuple[str, ...]
 
 
-# After Okabe & Ito 2008, "Color Universal Design", some darker for lines on white. Grey is for what
-# is no run.
+# After Okabe & Ito 2008, "Color Universal Design", but each stands out from its paper. Grey is for
+# what is no run.
 LIGHT = Palette(
     paper="#ffffff",
     ink="#1d2129",
     faint="#5c6675",
     line="#dfe3e8",
-    series=("#0072b2", "#d55e00", "#009e73", "#b8578f", "#c98500", "#3d9bd6"),
+    series=("#0072b2", "#d55e00", "#009e73", "#b8578f", "#6b3d00", "#3d9bd6"),
 )
 DARK = Palette(
     paper="#14171c",
