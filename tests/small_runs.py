@@ -114,5 +114,6 @@ def outcome(run):
     del meta["seconds"]
     meta["config"] = replace(found.meta.config, watch=NEVER)  # which may change
     metrics = [msgspec.to_builtins(replace(line, seconds=None)) for line in run.metrics()]
-    samples = {p.name: p.read_bytes() for p in (run.path / "samples").iterdir()}
+    # Not that of the best checkpoint: which that is depends on what was saved.
+    samples = {step: path.read_bytes() for step, path in run.samples()}
     return {"arrays": arrays, "meta": meta, "metrics": metrics, "samples": samples}

@@ -83,7 +83,9 @@ def test_the_files_hold_losses_rates_and_samples(tmp_path, config):
     bits = {step: nats / LN2 for step, nats in validation.items()}
     assert numbers["bits_per_character/validation"] == pytest.approx(bits)
     assert numbers["learning_rate"][STEPS] == pytest.approx(lines[STEPS].rate)
-    samples = {int(path.stem): path.read_text() for path in (run.path / "samples").glob("[0-9]*.txt")}
+    samples = {
+        int(path.stem): path.read_text() for path in (run.path / "samples").glob("[0-9]*.txt")
+    }
     shown = texts["sample/text_summary"]
     assert shown.keys() == samples.keys()
     assert all(text.replace("\n    ", "\n")[4:] == samples[step] for step, text in shown.items())
