@@ -31,7 +31,9 @@ def main() -> None:
         console.print(Text.from_ansi(line), soft_wrap=True)
     dark = TerminalTheme((41, 41, 41), (197, 200, 198), [(75, 78, 85)] * 8, None)
     path = Path(__file__).with_name("demo.svg")
-    path.write_text(console.export_svg(title="", theme=dark), "utf-8")
+    picture = console.export_svg(title="", theme=dark)
+    picture = re.sub(r"\s*@font-face \{.*?\}", "", picture, flags=re.DOTALL)  # from elsewhere
+    path.write_text(picture.replace("Fira Code", "ui-monospace"), "utf-8")
 
 
 def played(command: list[str]) -> str:

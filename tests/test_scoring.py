@@ -13,10 +13,11 @@ from charloom import load
 from charloom.analysis.comparison import compare
 from charloom.analysis.curves import curve
 from charloom.cli import charloom
-from charloom.config import NgramConfig, TransformerConfig, replace
+from charloom.config import NgramConfig, SampleConfig, TransformerConfig, replace
 from charloom.data.vocabulary import Vocabulary
 from charloom.errors import CharloomError
 from charloom.evaluation import Score, evaluate
+from charloom.generation.sampling import generate
 from charloom.models.engines import create_model
 from charloom.models.ngram import NgramModel
 from charloom.runs.final import Counted, Final
@@ -25,7 +26,7 @@ from charloom.runs.run import Run
 from charloom.training import cadence, monitor, scoring
 from charloom.training.events import Evaluated, Finished, Scoring, Started, Warned
 from charloom.training.planning import new_run
-from charloom.training.scoring import Counts, Time, score_best
+from charloom.training.scoring import Counts, Time, score_best, suggested
 from expect import refused
 from small_runs import (
     NEVER,
@@ -399,3 +400,28 @@ def test_looking_less_often_changes_nothing_at_the_end(tmp_path, source, ended):
     final = play(other)[-1].final
     assert final.counted == ended[1][-1].final.counted
     assert final.score.nats <= ended[1][-1].final.score.nats
+
+
+@pytest.mark.parametrize("prompt", ["", "\n\n"])
+def test_a_sample_of_the_best_checkpoint_begins_a_paragraph_if_there_are_any(
+    tmp_path, source, prompt
+):
+    source.write_text((TEXT[:78] + prompt) * 5)
+    watch = replace(OFTEN, sample_length=40)
+    config = config_of(source, watch=watch)
+    run = new_run(tmp_path / "run", config)
+    finished = play(run)[-1]
+    model = load(run.path).language_model
+    asked = replace(config.watch.sample, temperature=scoring.TEMPERATURE)
+    assert finished.sample == "".join(generate(model, asked, prompt, 80))
+    assert finished.sample == run.best_sample()
+    again = play(Run.open(run.path), resume=True)[-1]
+    assert again.sample == finished.sample
+
+
+def test_the_suggested_temperature_is_that_which_was_given(tmp_path, source):
+    for given, expected in ((1.0, scoring.TEMPERATURE), (0.0, 0.0), (1.3, 1.3)):
+        assert suggested(SampleConfig(temperature=given, top_k=3)).temperature == expected
+    none = replace(OFTEN, sample_length=0)
+    run = new_run(tmp_path / "run", config_of(source, watch=none))
+    assert play(run)[-1].sample is None

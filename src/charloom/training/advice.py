@@ -161,7 +161,7 @@ TEXTS: dict[str, tuple[Tone, str, str, str]] = {  # tone, title, what was observ
     "unknown": (
         "advice",
         "Too early to tell",
-        "{evaluations} of the validation loss do not tell how it goes on.",
+        "The validation loss was measured too seldom to tell how it goes on: {evaluations}.",
         "Give it more time: {more}.",
     ),
 }

@@ -22,6 +22,7 @@ from charloom.training.events import Scoring, Warned
 HIGHEST_ORDER = 8  # of the model that only counts
 TELLING = 50_000  # characters, spread evenly, on which its orders are compared
 TEMPERATURE = 0.7  # at which as many words are words as in held-out text: see docs/LOG.md
+PARAGRAPH, HEAD = "\n\n", 100_000  # ids in which paragraphs show
 SAMPLE_TIMES = 2  # as long as a sample during training
 TRIALS = (512, 2048, 8192)  # ids that tell how fast a model is scored
 TRIAL_SHARE = 0.1  # of the time that is left, which is enough for a trial
@@ -68,7 +69,7 @@ def conclude(
             return known
     if scored is None:
         yield Scoring(step)
-    watch, found, text = run.config.watch, None, ""
+    found, text = None, ""
     try:
         with suppress(Interrupted), guard():
             best = Best.of(run)
@@ -76,8 +77,7 @@ def conclude(
                 found = score_best(run, step, time, best)
             else:
                 found = Final(step, best.step, held_out=True, score=scored)
-            length = SAMPLE_TIMES * watch.sample_length
-            text = "".join(generate(best.model, suggested(watch.sample), length=length))
+            text = sample(run, best.model)
         if text:
             run.write_sample("best", text)
         if found is not None:
@@ -87,11 +87,19 @@ def conclude(
     return found
 
 
-def suggested(sample: SampleConfig) -> SampleConfig:
+def sample(run: Run, model: LanguageModel) -> str:
+    """Return what a model writes as it is suggested: a new paragraph, if the text has any."""
+    watch = run.config.watch
+    paragraphs = PARAGRAPH in run.vocabulary.decode(run.dataset().train[:HEAD])
+    prompt, length = PARAGRAPH if paragraphs else "", SAMPLE_TIMES * watch.sample_length
+    return "".join(generate(model, suggested(watch.sample), prompt, length))
+
+
+def suggested(config: SampleConfig) -> SampleConfig:
     """Return how to sample a run that has ended: at TEMPERATURE, unless another was given."""
-    if sample.temperature != SampleConfig().temperature:
-        return sample
-    return replace(sample, temperature=TEMPERATURE)
+    if config.temperature != SampleConfig().temperature:
+        return config
+    return replace(config, temperature=TEMPERATURE)
 
 
 def score_best(
