@@ -245,8 +245,13 @@ def test_the_whole_is_within_the_margin_of_a_part_nineteen_times_in_twenty():
     assert 0.92 <= within / trials <= 0.995
 
 
+@pytest.mark.parametrize(("freedom", "t"), [(4, 2.776), (6, 2.447), (15, 2.131), (31, 2.040)])
+def test_a_few_stretches_widen_the_margin_as_students_t_does(freedom, t):
+    assert evaluation._student(freedom) == pytest.approx(t, rel=0.02)
+
+
 def test_a_part_in_few_stretches_or_with_an_impossible_character_has_no_margin():
-    assert evaluate_part(random_bigram(), random_ids(30_000), 2000).margin is None
+    assert evaluate_part(random_bigram(), random_ids(30_000), 1200).margin is None
     with np.errstate(divide="ignore"):
         model = Bigram(np.array([[1.0, 0.0], [0.5, 0.5]]))
     part = evaluate_part(model, random_ids(30_000, 2), 10_000)

@@ -16,8 +16,8 @@ from charloom.models.weights import Array
 MAX_LANES = 32
 LANE_LENGTH = 8192  # ids: a text is cut into lanes only if each has at least so many
 WARM_UP = 256  # ids that a lane reads, unscored, before its own
-STRETCH_LENGTH = 512  # ids, at least, in each of the stretches that a part is scored in
-FEWEST_STRETCHES = 8  # that tell how far a part may be off
+STRETCH_LENGTH = 256  # ids, at least, in each of the stretches that a part is scored in
+FEWEST_STRETCHES = 5  # that tell how far a part may be off
 
 
 @dataclass(frozen=True)
@@ -145,7 +145,7 @@ def evaluate_part(model: LanguageModel, ids: Ids, most: int) -> Score:
 
 
 def _student(freedom: int) -> float:
-    """Return the 97.5% point of Student's t, for 7 degrees of freedom at least, to 1%.
+    """Return the 97.5% point of Student's t, for 4 degrees of freedom at least, to 2%.
 
     The first terms of the expansion of Cornish and Fisher.
     """

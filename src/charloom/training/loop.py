@@ -38,11 +38,12 @@ from charloom.training.ngram import fit
 from charloom.training.reporter import Reporter
 from charloom.training.scoring import Time, conclude
 from charloom.training.state import TrainState
-from charloom.training.time_budget import SLACK_SHARE, TimeBudget
+from charloom.training.time_budget import TimeBudget
 from charloom.training.trend import Evaluation, history, turned
 from charloom.training.writer import RETRY_SECONDS, RunWriter
 
 TICK_SECONDS = 0.25  # between two reports of progress
+SCORING_SHARE = 0.02  # of the time, to score the best model in even if the time is over
 
 
 def train(
@@ -330,12 +331,12 @@ class _Trainer:
     def _time_to_score(self) -> Time | None:
         """Return the time that a run with minutes has left; None if it was over before.
 
-        A hundredth of what it was given is taken in any case.
+        A share of what it was given is taken in any case.
         """
         limit = self.reporter.time_limit
         if math.isinf(limit) or self.started.step == self.state.step:
             return None
-        left = max(0.0, limit - self.reporter.seconds()) + SLACK_SHARE * self.granted
+        left = max(0.0, limit - self.reporter.seconds()) + SCORING_SHARE * self.granted
         return Time(left, self.monitor.pace)
 
     def _finished(self, final: Final | None) -> Finished:

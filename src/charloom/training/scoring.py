@@ -16,7 +16,7 @@ from charloom.models.ngram import NgramModel, shorter
 from charloom.runs.final import Counted, Final
 from charloom.runs.run import Run
 from charloom.signals import Interrupted
-from charloom.training.cadence import counted_at_end, scored_at_end
+from charloom.training.cadence import FEWEST_CHARACTERS, counted_at_end, scored_at_end
 from charloom.training.events import Scoring, Warned
 
 HIGHEST_ORDER = 8  # of the model that only counts
@@ -189,4 +189,4 @@ def _in_time(model: LanguageModel, ids: Ids, most: int, time: Time) -> int:
             if spent > TRIAL_SHARE * left or pace * left > ENOUGH * most:
                 break
     assert pace is not None
-    return min(most, max(TRIALS[0], int(pace * left)))
+    return min(most, max(FEWEST_CHARACTERS, int(pace * left)))
