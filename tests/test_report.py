@@ -38,11 +38,21 @@ from charloom.models.engines import create_model
 from charloom.presets import preset
 from charloom.report import contents, gather, report_page
 from charloom.report.contents import Section, Writing
-from charloom.report.pages.report import TITLES, _curves, _levels, _marked, _surprises
+from charloom.report.pages.report import (
+    TITLES,
+    _curves,
+    _levels,
+    _loss,
+    _mark,
+    _marked,
+    _surprises,
+    _tiles,
+)
 from charloom.report.reproduction import command, flags, meta_of
 from charloom.runs.run import Run
 from charloom.training.planning import new_run
 from charloom.training.recipe import BASE, TRANSFORMER
+from charloom.training.scoring import TEMPERATURE
 from charloom.training.settings import configure
 from expect import refused
 from report_pages import EVIL, NAME, TEXT, report, runs
@@ -258,6 +268,33 @@ def test_the_loss_of_a_run_is_one_figure_wherever_it_is_told(page):
     assert one.count(f"<td>{nats:.3f}</td>") == 2  # in the comparison and above the surprise
 
 
+def test_a_loss_says_what_was_scored_to_know_it():
+    found = report(NAME)
+    (subject,) = found.subjects
+    characters = found.comparison.found.characters
+    assert _loss(subject, found).of == f"all {characters} characters"
+    elsewhere = changed(found, comparison=Section(changed(found.comparison.found, part=None)))
+    assert _loss(subject, elsewhere) == _loss(subject, found)  # the run's own, at its end
+    score = changed(subject.curve.final.score, nats=1.5, characters=20, whole=90, margin=0.1)
+    part = changed(subject.curve.final, score=score)
+    partly = changed(subject, curve=changed(subject.curve, final=part))
+    assert _loss(partly, elsewhere) == (1.5, "20 of 90 characters")
+    stopped = changed(subject, curve=changed(subject.curve, final=None))
+    best = subject.curve.best
+    assert _loss(stopped, elsewhere).nats == best.held_out
+    assert str(best.step) in _loss(stopped, elsewhere).of
+    blind = report("blind")
+    assert _loss(blind.subjects[0], blind) is None
+    nats = blind.subjects[0].curve.final.score.nats
+    assert _tiles(blind.subjects[0], None)[0][0] == f"{nats:.3f}"
+
+
+def test_a_colour_that_is_used_again_has_another_dot():
+    marks = [_mark(k) for k in range(8)]
+    assert [mark["again"] for mark in marks] == [False] * 6 + [True] * 2
+    assert marks[6]["colour"] == marks[0]["colour"] != marks[1]["colour"]
+
+
 def test_every_run_has_one_colour_on_the_page(page):
     text = html.unescape(page(*ALL))
     for k, name in enumerate(ALL):
@@ -280,7 +317,7 @@ def test_samples_are_of_the_best_checkpoint_and_name_their_temperature(page):
         again = generated(run, len(writing.text), writing.seed, writing.temperature)
         assert writing.text == again
         assert f"temperature {writing.temperature} · step {best}, the best" in text
-    assert {writing.temperature for writing in subject.writings.found} == {0.8, 1.0}
+    assert {writing.temperature for writing in subject.writings.found} == {TEMPERATURE, 1.0}
 
 
 def test_samples_are_not_of_the_last_checkpoint(tmp_path):

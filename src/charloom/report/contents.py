@@ -32,6 +32,7 @@ from charloom.runs.open import open_model
 from charloom.runs.run import Run
 from charloom.training.advice import Finding
 from charloom.training.events import Sampled
+from charloom.training.scoring import TEMPERATURE
 
 T = TypeVar("T")
 S = TypeVar("S")
@@ -39,7 +40,7 @@ READ_LENGTH = 12_000  # characters that surprise and neurons are shown on
 KEYWORDS = 12  # in each list
 SAMPLES = 6  # of a run, from its training
 WRITTEN_LENGTH = 800  # characters that the best checkpoint of a run generates
-TEMPERATURES = (0.8, 1.0)  # at each of these
+TEMPERATURES = (TEMPERATURE, 1.0)  # at each of these
 SEED = 0  # the one of `study novelty`: so its text begins with the one at temperature 1
 
 
@@ -166,8 +167,8 @@ def _comparable(called: Mapping[Run, str]) -> tuple[dict[Run, str], dict[str, st
     apart: dict[str, str] = {}
     for run, name in called.items():
         found = attempt(partial(shared_held_out, [run]))
-        if found.found is not None:
-            found = attempt(partial(shared_held_out, [*[*alike][:1], run]))
+        if found.found is not None and alike:
+            found = attempt(partial(shared_held_out, [next(iter(alike)), run]))
         if found.found is None:
             apart[name] = found.why
         else:
