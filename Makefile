@@ -30,7 +30,7 @@ clean:  ## Remove the environment; runs/ stays
 	$(PYTHON) -m venv .venv
 
 .venv/installed: pyproject.toml | .venv/bin/python
-	$(PIP) --editable .
+	$(PIP) --no-compile --editable .
 	touch $@
 
 .venv/installed-test: pyproject.toml constraints.txt | .venv/bin/python
