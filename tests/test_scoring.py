@@ -232,6 +232,25 @@ def test_a_loss_on_a_part_is_shown_with_its_margin(ended, tmp_path, capfd):
     assert "counts the last 351 characters of training text, has 1.500 nats" in resumed
 
 
+def test_what_the_best_checkpoint_writes_is_shorter_if_time_is_short(ended, monkeypatch):
+    run, _ = ended
+    watch = replace(run.config.watch, sample_length=200)
+    run = Run(run.path, replace(run.config, watch=watch), run.vocabulary, run.corpus)
+    model, clock = load(run.path).language_model, iter(range(10**6))
+    monkeypatch.setattr(scoring, "perf_counter", lambda: next(clock))  # a tick for each piece
+    whole = scoring.sample(run, model)
+    assert len(whole) == 400
+    pieces = len(list(scoring.generate(model, scoring.suggested(watch.sample), "", 400)))
+    now = next(clock)
+    for ticks in range(pieces + 2):
+        text = scoring.sample(run, model, now + ticks)
+        now = next(clock)
+        assert whole.startswith(text)
+        assert not text or len(text) >= 100
+    assert text == whole
+    assert scoring.sample(run, model, now - 9) == ""
+
+
 # ---- nothing held out, nothing evaluated
 
 

@@ -151,9 +151,11 @@ def test_a_burst_of_other_work_early_on_does_not_move_the_end_far() -> None:
 
 
 def test_what_comes_after_the_last_update_has_its_time() -> None:
-    every = Intervals(evaluate=10, sample=0, save=0, log=1)
-    budget = TimeBudget(100.0, every, 100, End(evaluations=3, updates=5, seconds=7))
+    every = Intervals(evaluate=10, sample=50, save=0, log=1)
+    budget = TimeBudget(100.0, every, 100, End(evaluations=3, samples=2, updates=5, seconds=7))
     for _ in range(3):
         budget.note("evaluate", 2.0, 1.0)
-    # 9 updates and an evaluation of 2 at the end, as above; then 3 evaluations, 5 updates and 7 s.
-    assert budget.total(41, 100, 100 - 9 - 2 - (6 + 5 + 7), going(1)) == 50
+        budget.note("sample", 4.0, 1.0)
+    # 9 updates, and an evaluation of 2 and a sample of 4 at the end, as above; then what is there.
+    end = 3 * 2 + 2 * 4 + 5 + 7
+    assert budget.total(41, 100, 100 - 9 - 2 - 4 - end, going(1)) == 50

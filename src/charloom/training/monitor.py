@@ -15,6 +15,7 @@ from charloom.runs.metrics import Line, Setback
 from charloom.runs.run import Run
 from charloom.training.cadence import counted_at_end, intervals, is_due, scored_at_end
 from charloom.training.events import Sampled
+from charloom.training.scoring import SAMPLE_TIMES
 from charloom.training.state import TrainState
 from charloom.training.time_budget import End
 from charloom.training.writer import RunWriter
@@ -61,7 +62,7 @@ class Monitor:
             evaluations = ROOM * scored / self._most
         else:
             updates = SCORING_SHARE * scored / (train.batch * train.length)
-        return End(evaluations, updates, counted / COUNTING_PACE)
+        return End(evaluations, SAMPLE_TIMES, updates, counted / COUNTING_PACE)
 
     @property
     def notes(self) -> list[str]:

@@ -1,5 +1,6 @@
 """The end of a run: its best model is scored, beside one that only counts, and writes a sample."""
 
+import math
 from collections.abc import Callable, Generator
 from contextlib import AbstractContextManager, nullcontext, suppress
 from time import perf_counter
@@ -24,6 +25,7 @@ TELLING = 50_000  # characters, spread evenly, on which its orders are compared
 TEMPERATURE = 0.7  # at which as many words are words as in held-out text: see docs/LOG.md
 PARAGRAPH, HEAD = "\n\n", 100_000  # ids in which paragraphs show
 SAMPLE_TIMES = 2  # as long as a sample during training
+READABLE = 100  # characters of a sample, at least, if there is no time for all of it
 TRIALS = (512, 2048, 8192)  # ids that tell how fast a model is scored
 TRIAL_SHARE = 0.1  # of the time that is left, which is enough for a trial
 ENOUGH = 2  # times what is to be scored could be, by a trial, which is slower than the rest
@@ -70,6 +72,7 @@ def conclude(
     if scored is None:
         yield Scoring(step)
     found, text = None, ""
+    end = math.inf if time is None else perf_counter() + time.seconds
     try:
         with suppress(Interrupted), guard():
             best = Best.of(run)
@@ -77,7 +80,7 @@ def conclude(
                 found = score_best(run, step, time, best)
             else:
                 found = Final(step, best.step, held_out=True, score=scored)
-            text = sample(run, best.model)
+            text = sample(run, best.model, end)
         if text:
             run.write_sample("best", text)
         if found is not None:
@@ -87,12 +90,20 @@ def conclude(
     return found
 
 
-def sample(run: Run, model: LanguageModel) -> str:
-    """Return what a model writes as it is suggested: a new paragraph, if the text has any."""
+def sample(run: Run, model: LanguageModel, end: float = math.inf) -> str:
+    """Return what a model writes as it is suggested: a new paragraph, if the text has any.
+
+    It is shorter if the clock comes to `end`, and nothing if it would be too short to read.
+    """
     watch = run.config.watch
     paragraphs = PARAGRAPH in run.vocabulary.decode(run.dataset().train[:HEAD])
     prompt, length = PARAGRAPH if paragraphs else "", SAMPLE_TIMES * watch.sample_length
-    return "".join(generate(model, suggested(watch.sample), prompt, length))
+    text = ""
+    for piece in generate(model, suggested(watch.sample), prompt, length):
+        text += piece
+        if perf_counter() > end:
+            return text if len(text) >= READABLE else ""
+    return text
 
 
 def suggested(config: SampleConfig) -> SampleConfig:

@@ -38,14 +38,15 @@ class Pace:
 
 
 class End(NamedTuple):
-    """What comes after the last update, as so many evaluations, updates and seconds together."""
+    """What comes after the last update, as so many of each together."""
 
     evaluations: float
+    samples: float
     updates: float
     seconds: float
 
 
-NOTHING = End(0.0, 0.0, 0.0)
+NOTHING = End(0.0, 0.0, 0.0, 0.0)
 
 
 class TimeBudget:
@@ -107,11 +108,10 @@ class TimeBudget:
     def _needed(self, step: int, total: int) -> float:
         """Updates that could be made from `step` until all that is due at `total` is done."""
         needed = total - step + self._end.updates
+        more = {"evaluate": self._end.evaluations, "sample": self._end.samples}
         for pause, every in self._every.items():
             if every:
                 costs = sorted(self._costs[pause])
-                times = float(math.ceil(total / every) - (step - 1) // every)
-                if pause == "evaluate":
-                    times += self._end.evaluations
+                times = math.ceil(total / every) - (step - 1) // every + more.get(pause, 0.0)
                 needed += times * costs[(len(costs) - 1) // 2]
         return needed
