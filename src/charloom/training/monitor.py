@@ -77,7 +77,7 @@ class Monitor:
             which = f"the first {part:,} of {whole:,} characters"
         return [
             f"during training, the validation loss is that of {which}; at the end, the best "
-            "checkpoint is scored on all or more"
+            "checkpoint is scored on all of it, or on as much as there is time for"
         ]
 
     @property

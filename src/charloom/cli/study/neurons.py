@@ -13,6 +13,7 @@ from charloom.cli.text import (
     echo_json,
     echo_styled,
     echo_wrote,
+    fill,
     is_plain,
     labelled,
     table,
@@ -123,7 +124,7 @@ def _show(found: "Neurons") -> None:
         echo("\nBest cells for the other features")
         echo(table(("cell", "feature", "memory", "correlation"), cells, left=2))
     if found.absent:
-        echo(f"Too rare or too common in this text: {', '.join(found.absent)}.")
+        echo(fill(f"Too rare or too common in this text: {', '.join(found.absent)}."))
     echo(
         f"\n{found.responding:,} of {count(found.count, 'cell')} have a correlation of at least "
         "0.5 or at most -0.5 with a feature.\nFeatures were chosen on the first half of the text; "
