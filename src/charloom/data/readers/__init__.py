@@ -1,0 +1,99 @@
+"""Files of other kinds in, documents out: one module a family of formats.
+
+A module has `KINDS`, tried in order. What a reader leaves out or mends it counts in its `Report`:
+nothing is changed without a word.
+"""
+
+from collections import Counter
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from typing import BinaryIO, NamedTuple
+
+from charloom.data.readers.members import Members
+
+HEAD_BYTES = 2**16  # that a kind is recognised by
+
+
+class Document(NamedTuple):
+    """A post, chapter, chat or row: its text with LF line ends, and what is known about it.
+
+    `name` is that within its source, `date` is ISO 8601 as far as it is known; all but `text` may
+    be empty. Readers yield no document without text.
+    """
+
+    text: str
+    name: str = ""
+    title: str = ""
+    author: str = ""
+    date: str = ""
+
+
+class Head(NamedTuple):
+    """What a file is recognised by: its first bytes, and its name, which is only a hint.
+
+    `members` are the names in it, if it is a ZIP or TAR archive or a folder, and `name` is then
+    the archive's.
+    """
+
+    name: str
+    start: bytes = b""
+    members: tuple[str, ...] = ()
+
+
+class Options(NamedTuple):
+    """What a user may ask of readers.
+
+    `columns` are those with the text of a table, by name; `front_matter` keeps that of Markdown;
+    `pages` reads the pages of a blog, too; `labels` puts title, author and date before each text.
+    """
+
+    columns: tuple[str, ...] = ()
+    front_matter: bool = False
+    pages: bool = False
+    labels: bool = False
+
+
+@dataclass
+class Report:
+    """What was done to the files of one kind.
+
+    `left_out` and `mended` count by a plural noun: "drafts", "comments"; "control characters".
+    Each of `notes` is a sentence.
+    """
+
+    left_out: Counter[str] = field(default_factory=Counter)
+    mended: Counter[str] = field(default_factory=Counter)
+    notes: list[str] = field(default_factory=list)
+
+
+class Job(NamedTuple):
+    """What a reader is told: the name of its file for messages, what is asked, where to report."""
+
+    label: str
+    options: Options
+    report: Report
+
+
+class Kind(NamedTuple):
+    """A kind of file: `name` with its article, "an EPUB book".
+
+    `read` yields documents in the order in which a person would read them, oldest first if they
+    are dated, from a file at its start that can seek. It raises CharloomError ("damaged" if the
+    file is broken, "not-text" if there is no text of that kind in it), with the fact `why` in two
+    words, and nothing else, whatever is in the file. Its libraries are in the `extra` of charloom
+    and are imported when it reads, within `needs_extra`.
+    """
+
+    name: str
+    matches: Callable[[Head], bool]
+    read: Callable[[BinaryIO, Job], Iterator[Document]]
+    extra: str = ""
+
+
+class Bundle(NamedTuple):
+    """A kind of archive or folder whose members belong together: see `Kind`."""
+
+    name: str
+    matches: Callable[[Head], bool]
+    read: Callable[[Members, Job], Iterator[Document]]
+    extra: str = ""
