@@ -138,7 +138,8 @@ def read(trie: Trie, ids: Integers, states: Integers, out: Floats) -> Integers:
         for t in range(ids.shape[1]):
             after[b] = follow(trie, after[b], ids[b, t])
             predict(trie, after[b], out[b, t])
-            out[b, t] = np.log(out[b, t])
+            for c in range(out.shape[2]):  # an array in one go takes 2 seconds to compile
+                out[b, t, c] = np.log(out[b, t, c])
     return after
 
 
