@@ -202,6 +202,15 @@ def test_without_the_limit_nothing_is_said(run):
     assert "max_copy" not in document("sample", run, "--seed", 1, "--length", 20)
 
 
+def test_a_folder_of_texts_with_a_config_is_a_text(tmp_path):
+    """It was taken for a run by that one name."""
+    (tmp_path / "config.json").write_text('{"theme": "dark"}')
+    (tmp_path / "poem.txt").write_text("to be or not to be")
+    found = candidate(str(tmp_path), source="corpus:us-constitution")
+    assert found.text == '{"theme": "dark"}\nto be or not to be'
+    assert found.seed is None
+
+
 def test_limits_that_cannot_be_are_refused(run, tmp_path):
     done = call("sample", run, "--max-copy", 0)
     assert done.exit_code == 2

@@ -7,6 +7,8 @@ from typing import Literal, NamedTuple
 
 from charloom.config import SampleConfig
 from charloom.data.dataset import split_of
+from charloom.data.learned import kind_of_folder
+from charloom.data.sources import is_special
 from charloom.data.split import held_out_words
 from charloom.data.suffix_array import LARGEST
 from charloom.data.text import Text, read_text
@@ -15,7 +17,7 @@ from charloom.data.unknown import check_known
 from charloom.errors import CharloomError
 from charloom.formatting import extent, printable, whole_words
 from charloom.generation.sampling import generate
-from charloom.runs.open import open_model, open_run
+from charloom.runs.open import is_pretrained, open_model, open_run
 from charloom.runs.run import Run
 
 Part = Literal["validation", "test"]
@@ -173,11 +175,9 @@ def candidate(
     2,000 and 20,000. Its source is its training part; human text is what it held out. For a
     text, or a folder in Hugging Face's format, the source must be named. Raises CharloomError.
     """
-    run, is_text = None, name.startswith("corpus:") or not Path(name, "config.json").is_file()
-    if not is_text:
-        run = open_run(name)
-    named = name == "-" or name.startswith("corpus:")
-    if run is None and source is None and (not is_text or named or Path(name).exists()):
+    is_text = is_special(name) or not (kind_of_folder(Path(name)) or is_pretrained(name))
+    run = None if is_text else open_run(name)
+    if run is None and source is None and (not is_text or is_special(name) or Path(name).exists()):
         kind = "a text" if is_text else "a model without a text of its own"
         raise CharloomError(f"{name} is {kind}: name its source with --source", "no-text")
     notes: list[str] = []

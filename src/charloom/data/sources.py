@@ -6,13 +6,12 @@ A part can be read again and again, from any place in it, and notices that it ha
 import io
 import os
 import re
-import shlex
 import stat
 import sys
 import tempfile
 import weakref
 from collections import Counter
-from collections.abc import Collection, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NamedTuple
@@ -22,13 +21,13 @@ from numpy.typing import NDArray
 
 from charloom.data.encodings import Clue, advised, look
 from charloom.data.known_texts import KNOWN_TEXTS, load_corpus
+from charloom.data.learned import kind_of, refuse_learned
 from charloom.data.utf8 import CHUNK, STDIN, UTF8, Changes, Reading, decode
 from charloom.errors import CharloomError
 from charloom.formatting import count, listed
 
 STDIN_BYTES = 2**30  # at most: standard input goes to a temporary file, and may have no end
 
-_OF_A_RUN = {"config.json", "vocabulary.json", "corpus.json", "checkpoints"}  # see runs/run.py
 _FOLDERS = {"a run", "a model", "a link to a folder"}  # reasons to skip a whole folder
 
 
@@ -238,8 +237,8 @@ def find(source: str, tally: Tally, natural: bool = True, reading: Reading = UTF
         status = path.stat()
     except (OSError, ValueError) as error:
         raise unreadable(path, error) from None
+    refuse_learned(source)
     if stat.S_ISDIR(status.st_mode):
-        _refuse_model(path, source)
         return Found(_files(path, tally, natural, reading), source)
     if not stat.S_ISREG(status.st_mode):
         message = (
@@ -271,7 +270,7 @@ def _files(folder: Path, tally: Tally, natural: bool, reading: Reading) -> list[
 
     found: list[Path] = []
     for parent, folders, files in os.walk(folder, onerror=skip_folder):
-        if kind := _model_kind([*folders, *files]):
+        if kind := kind_of([*folders, *files]):
             skip(Path(parent), kind)
             folders.clear()
             continue
@@ -293,29 +292,6 @@ def _files(folder: Path, tally: Tally, natural: bool, reading: Reading) -> list[
         else:
             skip(path, "a pipe, a socket or a device")
     return parts
-
-
-def _model_kind(names: Collection[str]) -> str:
-    """Say what a folder with these names in it is: a run, a model, or neither of them ("")."""
-    if len(_OF_A_RUN.intersection(names)) >= 3:  # complete or not
-        return "a run"
-    weights = any(name.endswith(".safetensors") for name in names)
-    return "a model" if weights and {"config.json", "MANIFEST.json"}.intersection(names) else ""
-
-
-def _refuse_model(path: Path, source: str) -> None:
-    try:
-        kind = _model_kind([entry.name for entry in path.iterdir()])
-    except OSError:  # whoever looks for its files says so
-        return
-    if not kind:
-        return
-    name = shlex.quote(source)
-    cure = f"to begin with its weights, name a text: charloom train TEXT --from {name}"
-    if kind == "a run":
-        cure = f"to continue it: charloom resume {name}; {cure}"
-    message = f"{shown(source)} is {kind}, not a text; {cure}"
-    raise CharloomError(message, "not-text", why=kind, path=source)
 
 
 def _refuse_endless_stdin() -> None:

@@ -6,14 +6,11 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from charloom.data.learned import OF_A_RUN
 from charloom.errors import CharloomError
 from charloom.files import unwritable
 
 _NEEDED = {"config.json", "corpus.json", "vocabulary.json"}
-_OWN = _NEEDED | {
-    *("ids.npy", "ids.json", "corpus.txt", "metrics.jsonl", "final.json"),
-    *("checkpoints", "samples", "tensorboard"),
-}  # beside names that begin with a dot
 
 
 def move(run: str | Path, new: str | Path) -> None:
@@ -37,7 +34,7 @@ def delete(run: str | Path) -> None:
     run = Path(run)
     with _alone(run):
         names = sorted(path.name for path in run.iterdir())
-        if strange := [name for name in names if name not in _OWN and not name.startswith(".")]:
+        if strange := [name for name in names if name not in OF_A_RUN and not name.startswith(".")]:
             message = f"{run} holds {strange[0]} as well, which is not of a run: move that first"
             raise CharloomError(message, "taken", path=str(run), found=strange[0])
         try:

@@ -30,6 +30,7 @@ import msgspec
 from charloom.config import NgramConfig, PretrainedConfig, RunConfig
 from charloom.data.dataset import Corpus as Corpus
 from charloom.data.dataset import Dataset
+from charloom.data.learned import kind_of
 from charloom.data.subwords import Subwords
 from charloom.data.text import Text
 from charloom.data.token_file import alone, read_checksums
@@ -331,8 +332,7 @@ def list_runs(folder: str | Path) -> list[Path]:
     found: list[Path] = []
     for parent, folders, files in os.walk(folder):
         folders[:] = sorted(name for name in folders if not name.startswith("."))
-        others = {"corpus.json", "vocabulary.json", "metrics.jsonl", "checkpoints"}
-        if "config.json" in files and len(others & {*files, *folders}) > 1:
+        if "config.json" in files and kind_of([*files, *folders]) == "a run":
             found.append(Path(parent))
             folders.clear()
     return found

@@ -4,6 +4,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
+from charloom.data.learned import kind_of_folder
 from charloom.data.split import arrange, split_text, usual_split
 from charloom.data.text import Text, read_text
 from charloom.errors import CharloomError
@@ -40,8 +41,8 @@ class LeftOut(NamedTuple):
 def plan_each_kind(sources: Sequence[str], minutes: float, tell: Tell = say_nothing) -> Series:
     """Return the runs to train on a text; raises CharloomError if it is too short to compare on."""
     for name in sources:
-        if Path(name, "config.json").exists():
-            message = f"{name} is a run, and --budget is for a text: leave it out"
+        if kind := kind_of_folder(Path(name)):
+            message = f"{name} is {kind}, and --budget is for a text: leave it out"
             raise CharloomError(message, "bad-setting", path=name)
     text = read_text(sources, tell)
     data = configure(sources, {"model": "ngram", "split": usual_split(text)}).data
