@@ -52,8 +52,10 @@ def needs_extra(extra: str, what: str) -> Iterator[None]:
         yield
     except ImportError as error:
         library = error.name or "a library"
-        message = f"{what} needs {library}, which is not installed: pip install 'charloom[{extra}]'"
-        raise CharloomError(message, "missing-library", library=library) from None
+        install = f"pip install 'charloom[{extra}]'"
+        message = f"{what} needs {library}, which is not installed: {install}"
+        why = f"without {library}: {install}"
+        raise CharloomError(message, "missing-library", library=library, why=why) from None
 
 
 def check_at_least(least: int, **settings: int) -> None:

@@ -44,7 +44,8 @@ class Options(NamedTuple):
     """What a user may ask of readers.
 
     `columns` are those with the text of a table, by name; `front_matter` keeps that of Markdown;
-    `pages` reads the pages of a blog, too; `labels` puts title, author and date before each text.
+    `pages` reads the pages of a blog, too. With `labels` title, author and date come before each
+    text, which whoever calls the reader sees to.
     """
 
     columns: tuple[str, ...] = ()
@@ -81,13 +82,15 @@ class Kind(NamedTuple):
     are dated, from a file at its start that can seek. It raises CharloomError ("damaged" if the
     file is broken, "not-text" if there is no text of that kind in it), with the fact `why` in two
     words, and nothing else, whatever is in the file. Its libraries are in the `extra` of charloom
-    and are imported when it reads, within `needs_extra`.
+    and are imported when it reads, within `needs_extra`. `noun` is what its documents are, in the
+    plural: "chapters".
     """
 
     name: str
     matches: Callable[[Head], bool]
     read: Callable[[BinaryIO, Job], Iterator[Document]]
     extra: str = ""
+    noun: str = "documents"
 
 
 class Bundle(NamedTuple):
@@ -97,3 +100,4 @@ class Bundle(NamedTuple):
     matches: Callable[[Head], bool]
     read: Callable[[Members, Job], Iterator[Document]]
     extra: str = ""
+    noun: str = "documents"
