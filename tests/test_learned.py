@@ -56,8 +56,17 @@ def test_a_link_to_a_part_of_a_run_is_refused(here: Path) -> None:
 
 
 def test_what_is_beside_them_is_text(here: Path) -> None:
-    """A sample that is named, a file that somebody has put there, names like theirs elsewhere."""
-    fill(here, ("run/my poem.txt", "talks/samples/1.txt", "talks/config.json", "checkpoints/a.txt"))
-    own = ("run/samples/10.txt", "run/my poem.txt", "model/README.md")
+    """A sample that is named, what somebody has put there, a copy of the text, names elsewhere."""
+    fill(
+        here,
+        (
+            "run/my poem.txt",
+            "run/corpus.txt",
+            "talks/samples/1.txt",
+            "talks/config.json",
+            "checkpoints/a.txt",
+        ),
+    )
+    own = ("run/samples/10.txt", "run/my poem.txt", "run/corpus.txt", "model/README.md")
     for name in (*own, "talks/samples", "talks/samples/1.txt", "talks/config.json", "checkpoints"):
         refuse_learned(name)

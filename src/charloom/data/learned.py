@@ -38,7 +38,8 @@ def kind_of_folder(path: Path) -> str:
 def refuse_learned(source: str) -> None:
     """Raise CharloomError for a run or a model, and for a file or folder that is part of one.
 
-    A file below samples/ is a text, of which nobody but the user can say what it is for.
+    A file below samples/ is a text, of which nobody but the user can say what it is for, and so is
+    the copy of the text that early runs kept.
     """
     found = _whole(Path(source).resolve())
     if found is None:
@@ -56,8 +57,8 @@ def refuse_learned(source: str) -> None:
 def _whole(path: Path) -> tuple[str, Path] | None:
     """Return the run or model that this is or is part of: which of them, and its folder."""
     for part, folder in zip((path, *path.parents), path.parents, strict=False):
-        is_sample = part.name == "samples" and path.is_file()
-        if part.name in OF_A_RUN and not is_sample and kind_of_folder(folder) == "a run":
+        is_text = part.name == "corpus.txt" or (part.name == "samples" and path.is_file())
+        if part.name in OF_A_RUN and not is_text and kind_of_folder(folder) == "a run":
             return "a run", folder
     if path.name in _OF_A_MODEL and kind_of_folder(path.parent) == "a model":
         return "a model", path.parent
