@@ -200,4 +200,4 @@ def _in_time(model: LanguageModel, ids: Ids, most: int, time: Time) -> int:
             if spent > TRIAL_SHARE * left or pace * left > ENOUGH * most:
                 break
     assert pace is not None
-    return min(most, max(FEWEST_CHARACTERS, int(pace * left)))
+    return min(most, max(FEWEST_CHARACTERS, int(min(most, pace * left))))
