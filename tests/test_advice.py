@@ -14,6 +14,7 @@ LEVEL = (3.0, 1.5, 1.45, 1.44, 1.435, 1.434)
 PAST = (3.0, 2.0, 1.5, 1.6, 1.7, 1.8)
 LEFT = (3.0, 2.0, 1.5, 1.49, 1.495, 1.5)  # its best, though much has fallen since the middle
 SWINGING = (3.0, 2.0, 2.4, 1.9, 2.3, 1.8)
+SLOWLY = (3.0, 2.1, 2.0, 1.98, 1.97, 1.96)  # 2% in the second half
 
 
 def seen(
@@ -52,6 +53,7 @@ def untimed(losses: tuple[float, ...], over: float = 1.05, **more: object) -> Fa
 OTHERWISE = "hold out some of everything: --split lines, for a list"
 SETBACKS = ((30, 20), (28, 20))
 CAPPED = {"used": 0.4, "read": 24.9}
+RESUMED = {"resumed": True, "epochs": None}
 SITUATIONS = {
     "falling to its end": (facts(FALLING), "improving", "--minutes 10"),
     "falling, and few minutes": (facts(FALLING, minutes=0.3, used=0.3), "improving", "--minutes 1"),
@@ -92,6 +94,53 @@ SITUATIONS = {
         "beaten",
         "--model ngram",
     ),
+    "falling slowly": (facts(SLOWLY), "slow", "--minutes 10"),
+    "falling slowly, by iterations": (untimed(SLOWLY), "slow", "--iterations 120"),
+    "falling slowly, a text read often": (untimed(SLOWLY, read=140.0), "exhausted", None),
+    "falling slowly, the end is unlike the rest": (
+        facts(SLOWLY, otherwise=OTHERWISE),
+        "unlike",
+        "--split",
+    ),
+    "falling slowly, counting has a little less": (
+        facts(SLOWLY, counted=1.95),
+        "improving-beaten",
+        "--minutes 10",
+    ),
+    "falling slowly, counting has much less": (facts(SLOWLY, counted=1.9), "beaten", None),
+    "falling to the end of a resume": (
+        facts(FALLING, **RESUMED, minutes=0.15, used=0.15),
+        "improving",
+        "charloom resume RUN --minutes 0.35",
+    ),
+    "falling slowly after a resume": (
+        facts(SLOWLY, **RESUMED),
+        "slow",
+        "charloom resume RUN --minutes 7",
+    ),
+    "falling slowly after many epochs and a resume": (
+        facts(SLOWLY, **RESUMED, read=140.0),
+        "exhausted",
+        None,
+    ),
+    "level at the training loss after a resume": (
+        facts(LEVEL, over=1.0, **RESUMED),
+        "underfitting",
+        "--hidden 256 --minutes 10",
+    ),
+    "falling, all of it is in the training part": (facts(FALLING, repeated=1.0), "repeated", None),
+    "risen, half of it is in the training part": (facts(PAST, repeated=0.5), "repeated", None),
+    "nothing left to learn that is not in the training part": (
+        facts(LEVEL, final=0.001, repeated=1.0),
+        "repeated",
+        None,
+    ),
+    "interrupted past the best of a loss that measures memory": (
+        untimed(PAST, finished=False, repeated=1.0),
+        "stopped",
+        None,
+    ),
+    "n-gram, all of it is in the training part": (facts(order=8, repeated=1.0), "repeated", None),
     "left its best behind, though less than at half": (facts(LEFT), "level", None),
     "risen": (facts(PAST), "turned", None),
     "risen, stopped early": (
@@ -181,8 +230,25 @@ def test_each_advice_has_its_situation() -> None:
 
 
 def test_more_time_is_advised_only_where_it_can_be_had_and_may_help() -> None:
-    longer = {"improving", "improving-beaten", "unread", "unknown", "underfitting"}
+    longer = {"improving", "improving-beaten", "slow", "unread", "unknown", "underfitting"}
     for given, name, _ in SITUATIONS.values():
         if re.search("--(minutes|iterations|epochs)", advise(given).advice):
             assert name in longer
             assert not given.used_up
+
+
+@pytest.mark.parametrize("situation", SITUATIONS)
+def test_the_minutes_to_resume_for_lead_to_those_that_are_advised(situation: str) -> None:
+    given, name, _ = SITUATIONS[situation]
+    found = advise(given)
+    told = re.search("--minutes ([0-9.]*[0-9])", found.advice)
+    assert (found.resume is None) is (told is None or name == "underfitting")
+    if told and found.resume is not None:
+        had = 0 if given.resumed else given.minutes
+        assert float(told[1]) == pytest.approx(had + found.resume)
+        assert ("charloom resume" in found.advice) is given.resumed
+
+
+def test_what_was_seen_in_training_is_told_with_its_share() -> None:
+    assert advise(facts(FALLING, repeated=1.0)).text.startswith("All of the validation part")
+    assert advise(facts(FALLING, repeated=0.25)).text.startswith("25% of the validation part")

@@ -145,7 +145,7 @@ def test_what_could_not_be_held_out_is_told_from_what_was_not(make, tmp_path):
 def test_a_part_unlike_the_rest_is_split_otherwise(tmp_path):
     prose = "It was the best of times, it was the worst of times,\nit was the age of wisdom.\n"
     path = tmp_path / "two.txt"
-    path.write_text(prose * 60 + "[0, 1, 2, 3, 4, 5, 6, 7, 8, 9]\n" * 20)
+    path.write_text(prose * 60 + "".join(f"[{n}, {n * n}, {n**3}, {n**5}]\n" for n in range(24)))
     config = replace(config_of(path, train=replace(TRAIN, iterations=4)), watch=OFTEN)
     run = played(tmp_path / "run", config)
     assert facts_of(run).otherwise == other_split(run.config.data, run.corpus.layout)

@@ -1,7 +1,6 @@
 """`charloom resume RUN --minutes X`: more time for a run that has ended, or was stopped."""
 
 import math
-from dataclasses import replace as replaced
 
 import msgspec
 import numpy as np
@@ -9,7 +8,6 @@ import pytest
 
 import charloom
 from charloom.cli.resume import resume
-from charloom.cli.summary import MORE_TIME, summary
 from charloom.config import Extension, ModelConfig, NgramConfig, TransformerConfig, replace
 from charloom.evaluation import Score
 from charloom.files import read_json
@@ -17,6 +15,7 @@ from charloom.runs.meta import Best
 from charloom.runs.run import Run
 from charloom.training import loop as training
 from charloom.training import monitor
+from charloom.training.advice import facts_of
 from charloom.training.cadence import Intervals
 from charloom.training.events import Started
 from charloom.training.loop import train
@@ -347,20 +346,12 @@ def test_the_torch_engine_extends_a_run(source, tmp_path, rates, model, batches)
     assert rates[STEPS] == pytest.approx(0.005)
 
 
-@pytest.mark.parametrize("name", MORE_TIME)
-def test_where_more_time_would_help_the_last_lines_name_the_command(finished, name):
-    run = Run.open(finished.path)
-    events = list(train(run, resume=True))
-    finding = replaced(events[-1].advice, name=name)
-    told = summary(events[0], replaced(events[-1], advice=finding))
-    assert not [line for line in told if "resume" in line]  # the clock does not end it
-    run.config = replace(run.config, train=replace(COSINE, minutes=3.0))
-    told = summary(events[0], replaced(events[-1], advice=finding))
-    (line,) = (line for line in told if "resume" in line)
-    assert f"charloom resume {run.path} --minutes 3" in line
-    level = replaced(finding, name="level")
-    told = summary(events[0], replaced(events[-1], advice=level))
-    assert not [line for line in told if "resume" in line]
+def test_the_advice_on_a_run_that_was_given_more_is_to_give_it_more(run, rates):
+    assert not facts_of(run).resumed
+    longer(run)
+    facts = facts_of(run)
+    assert facts.resumed
+    assert facts.minutes == pytest.approx(run.config.train.minutes)
 
 
 def test_python_extends_a_run(run, rates):

@@ -143,6 +143,18 @@ def test_the_notes_stay_with_the_ids(tmp_path):
         assert again.unlike
 
 
+def test_what_is_in_the_training_part_too_is_known_of_the_run(tmp_path):
+    content = "".join(f"{n} to the power of {n} is {n**n}\n" for n in range(40))
+    shares = {}
+    for name, text in (("once", content), ("twice", content * 2)):
+        path = tmp_path / f"{name}.txt"
+        path.write_text(text)
+        run = prepare([str(path)], {"model": "ngram", "order": 2}, tmp_path / name).run
+        assert len(run.dataset().notes) == (name == "twice")
+        shares[name] = type(run).open(run.path).repeated
+    assert shares == {"once": 0.0, "twice": 1.0}
+
+
 def test_with_nothing_held_out_nothing_is_said(tmp_path):
     assert notes(tmp_path, UNLIKE["a sorted list"], validation=0.0) == ()
 

@@ -157,6 +157,14 @@ def test_copies_of_a_document_are_on_the_same_side_and_told(tmp_path, posts):
         assert "copy of post0.txt" in arranged.notes[-1]
 
 
+def test_lines_that_training_has_too_are_known_of_the_layout():
+    names = [f"{sentence(n)[:20]}{n}" for n in range(300)]
+    for times in (1, 2):
+        arranged = arrange(Text.from_string("\n".join(names * times), "x"), LINES)
+        assert (arranged.layout.known > 0.7) is (times > 1)
+        assert len(arranged.notes) == (times > 1)
+
+
 SEPARATED = [
     ("<|endoftext|>", "<|endoftext|>"),
     ("<|endoftext|>\n", "<|endoftext|>"),

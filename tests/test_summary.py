@@ -36,7 +36,12 @@ def test_commands_do_not_contradict_the_advice(
     found = advise(facts)
     lines = summary(ended[0], replace(ended[1], advice=found, reason=reason))
     assert (str(found) in lines) is (name != "stopped")  # which the command says
-    assert ("resume" in {line[1] for line in commands(lines)}) is (name == "stopped")
+    resumed = [line for line in commands(lines) if line[1] == "resume"]
+    if name == "stopped":
+        assert resumed == [["charloom", "resume", "runs/novel"]]
+    else:
+        minutes = [] if found.resume is None else [f"{found.resume:g}"]
+        assert [line[4] for line in resumed] == minutes
 
 
 def test_the_temperature_of_the_sample_is_that_of_the_command(

@@ -15,7 +15,6 @@ from charloom.training.scoring import suggested
 
 INDENT = "    "
 MEAN_STEPS = 1000  # that the training loss is a mean over, about: it forgets 0.1% in each
-MORE_TIME = ("improving", "improving-beaten", "unread", "unknown")  # findings that ask for it
 
 
 def header(
@@ -68,8 +67,8 @@ def summary(started: Started, finished: Finished, width: int | None = None) -> l
         if finished.advice is None or finished.advice.name == "stopped":
             commands = {f"charloom resume {path}": "continues from here"} | commands
     else:
-        minutes = started.run.config.granted
-        if minutes and finished.advice is not None and finished.advice.name in MORE_TIME:
+        minutes = finished.advice and finished.advice.resume
+        if minutes is not None:
             commands[f"charloom resume {path} --minutes {minutes:g}"] = "trains it for longer"
         commands[f"charloom runs show {path}"] = "shows how it learned"
     lines += [f"Saved to {finished.path}", "", *labelled([*commands.items()], indent=2)]

@@ -184,14 +184,16 @@ class Dataset:
         return train, validation, rest.pop(0) if self._split.test else None
 
     def _judged(self, ids: Ids, checksums: Checksums) -> Checksums:
-        """Add whether what is held out is like the rest, with a note if it is not."""
+        """Add whether what is held out is like the rest, or in it, with a note if so."""
         train, *held_out = self._parts(ids)
         part = next((ids for ids in held_out if ids is not None), None)
         if part is None:
             return checksums
         verdict = judge(train, part, len(self._vocabulary), self._data, self._corpus.layout)
         notes = (*checksums.notes, *verdict.notes)
-        return structs.replace(checksums, notes=notes, unlike=verdict.unlike)
+        return structs.replace(
+            checksums, notes=notes, unlike=verdict.unlike, repeated=verdict.repeated
+        )
 
     def _write_ids(self, text: Text, files: States | None, tell: Tell) -> Ids:
         place = self._folder, text, self._vocabulary, files, tell

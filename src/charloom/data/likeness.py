@@ -27,9 +27,13 @@ SEARCHED_AT_ONCE = 2**17
 
 
 class Verdict(NamedTuple):
-    """Whether what is held out is unlike the rest, and a sentence on each thing to do about it."""
+    """Whether what is held out is unlike the rest, and a sentence on each thing to do about it.
+
+    `repeated` is the share of it that the training part has, too; 0 if it is not worth telling.
+    """
 
     unlike: bool
+    repeated: float
     notes: tuple[str, ...]
 
 
@@ -44,13 +48,18 @@ def judge(train: Ids, held_out: Ids, V: int, config: DataConfig, layout: Layout 
             f"the best checkpoint is chosen by it; {other_split(config, layout)}"
         )
     if share >= REPEATED:
-        least = "at least " if len(train) > MOST_SEARCHED else ""
-        told = "all" if share > ALL else f"{least}{percent(share, 0)}"
+        least = "at least " if len(train) > MOST_SEARCHED and share <= ALL else ""
         notes.append(
-            f"{told} of what is held out is in the training part word for word: the loss on it "
-            "measures memory more than prediction; take out what is there twice"
+            f"{least}{share_words(share)} of what is held out is in the training part word for "
+            "word: the loss on it measures memory more than prediction; take out what is there "
+            "twice"
         )
-    return Verdict(unlike, tuple(notes))
+    return Verdict(unlike, share if share >= REPEATED else 0.0, tuple(notes))
+
+
+def share_words(share: float) -> str:
+    """Return a share of a text as "all" or 85%."""
+    return "all" if share > ALL else percent(share, 0)
 
 
 def other_split(config: DataConfig, layout: Layout | None) -> str:

@@ -311,7 +311,8 @@ def _in_order(
 ) -> Text:
     """Return the text as these ranges, with a note if some of it is held out and trained on."""
     groups = [_parts_of(text, pieces, part) for part in ranges]
-    arranged, ends = text.arranged(groups, tuple(_copies(text, layout, pieces, drawn)), tell)
+    layout = structs.replace(layout, known=_known(pieces, drawn))
+    arranged, ends = text.arranged(groups, tuple(_copies(text, layout, pieces)), tell)
     validation, test = (end - begin for begin, end in pairwise(ends))
     return replace(arranged, layout=structs.replace(layout, validation=validation, test=test))
 
@@ -328,9 +329,17 @@ def _parts_of(text: Text, pieces: _Pieces, ranges: _Ranges) -> list[Part]:
     return found
 
 
-def _copies(
-    text: Text, layout: Layout, pieces: _Pieces, drawn: NDArray[np.int64] | None
-) -> Iterator[str]:
+def _known(pieces: _Pieces, drawn: NDArray[np.int64] | None) -> float:
+    """Return the share of drawn pieces that training has, too; 0 if it is not worth telling."""
+    if drawn is None:
+        return 0.0
+    held, lengths = drawn != TRAIN, pieces.stops - pieces.starts
+    known = held & np.isin(pieces.said, pieces.said[~held])
+    share = float(lengths[known].sum() / lengths[held].sum())
+    return share if share >= REPORTED_COPIES else 0.0
+
+
+def _copies(text: Text, layout: Layout, pieces: _Pieces) -> Iterator[str]:
     """Yield a sentence on copies of documents, and on what is held out although it is learned."""
     lengths = pieces.stops - pieces.starts
     _, first, which = np.unique(pieces.said, return_index=True, return_inverse=True)
@@ -344,12 +353,8 @@ def _copies(
             more = f", and {len(copies) - 1:,} more are copies" if len(copies) > 1 else ""
             told += f"{more}: copies"
         yield f"{told} are on the same side of the split"
-    if drawn is not None:
-        held = drawn != TRAIN
-        known = held & np.isin(pieces.said, pieces.said[~held])
-        share = lengths[known].sum() / lengths[held].sum()
-        if share >= REPORTED_COPIES:
-            yield (
-                f"{percent(share, 0)} of what is held out are {layout.kind} that training has, "
-                "too: the loss on them measures memory; take out those that are there twice"
-            )
+    if layout.known:
+        yield (
+            f"{percent(layout.known, 0)} of what is held out are {layout.kind} that training has, "
+            "too: the loss on them measures memory; take out those that are there twice"
+        )

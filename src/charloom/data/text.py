@@ -50,7 +50,8 @@ class Layout(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defau
     """How a text was put in the order training, validation, test; the last two in characters.
 
     Of `whole` documents or lines so many are `drawn` for them; None if they have the end of each.
-    `separator` is what documents of one file end with.
+    `separator` is what documents of one file end with. `known` is the share of what is held out
+    whose very documents or lines training has, too; 0 if it is not worth telling.
     """
 
     validation: int
@@ -59,6 +60,7 @@ class Layout(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defau
     whole: int
     drawn: int | None = None
     separator: str | None = None
+    known: float = 0.0
 
 
 @dataclass(frozen=True)

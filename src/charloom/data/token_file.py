@@ -51,7 +51,8 @@ class Checksums(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     `files` is None if the text cannot be read again. `vocabulary` is the SHA-256 of what
     `Tokenizer.to_json` gives, and empty if the ids had to prove themselves. `changed` says that
     those files hold another text, and how it differs; empty if they do not. `unlike` says that
-    what is held out was found to be unlike the rest: see likeness.py.
+    what is held out was found to be unlike the rest, `repeated` which share of it the training part
+    has, too, if that is worth telling: see likeness.py.
     """
 
     sha256: str
@@ -60,6 +61,7 @@ class Checksums(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     vocabulary: str = ""
     changed: str = ""
     unlike: bool = False
+    repeated: float = 0.0
 
 
 class _Mark(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

@@ -103,6 +103,15 @@ class Run:
         return read_checksums(self.path).unlike
 
     @property
+    def repeated(self) -> float:
+        """The share of what is held out that was found to be in the training part, too.
+
+        It is 0 if so little is that the loss does not measure memory.
+        """
+        layout = self.corpus.layout
+        return max(read_checksums(self.path).repeated, layout.known if layout else 0.0)
+
+    @property
     def last_saved(self) -> datetime | None:
         """When its newest checkpoint was written; None if there is none."""
         saved: list[float] = []

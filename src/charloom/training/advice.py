@@ -16,7 +16,7 @@ from charloom.config import (
     TransformerConfig,
 )
 from charloom.data.dataset import split_of
-from charloom.data.likeness import other_split
+from charloom.data.likeness import other_split, share_words
 from charloom.formatting import count, duration
 from charloom.runs.metrics import Line
 from charloom.runs.run import Run
@@ -28,6 +28,7 @@ FITS = 1.03  # times the training loss, at most: the model is too small to overf
 SOLVED = 0.01  # nats per character: there is nothing left to learn
 ABOUT = 0.9  # of what was asked for, in minutes or epochs: the run is at its end
 ROOM = 1.5  # times as many epochs may be read, at least: more time changes something
+SLOW = 0.03  # share of the loss that fell in the second half, below which more time gains little
 GENTLER = 1 / 3  # of the learning rate
 MOST_ROLLBACKS = 3  # of a run, each to half its learning rate
 MINUTES = (0.5, 1, 3, 10, 30, 60, 180, 480)  # to suggest
@@ -72,6 +73,13 @@ TEXTS: dict[str, tuple[Tone, str, str, str]] = {  # tone, title, what was observ
         "No validation loss",
         "Of {characters} none could be held out, so learning cannot be told from memorising.",
         "Give it more text of this kind.",
+    ),
+    "repeated": (
+        "warning",
+        "Validation part seen in training",
+        "{Share} of the validation part is in the training part word for word, so its loss "
+        "measures memory more than prediction.",
+        "Take out what is there twice, and train again.",
     ),
     "no-curve": (
         "advice",
@@ -132,6 +140,20 @@ TEXTS: dict[str, tuple[Tone, str, str, str]] = {  # tone, title, what was observ
         "though an n-gram model still predicts better.",
         "Give it more time: {more}.",
     ),
+    "slow": (
+        "advice",
+        "Improving slowly",
+        "Still improving, but slowly: the validation loss fell by {fallen:.0%} in the second half "
+        "of training, which took {late}.",
+        "More time would gain a little more: {more}.",
+    ),
+    "exhausted": (
+        "advice",
+        "About what the text allows",
+        "This is about what the text allows: it was read {read:.0f} times, and in the second half "
+        "of that, which took {late}, the validation loss fell by only {fallen:.0%}.",
+        "More text of this kind would help more than more time.",
+    ),
     "unread": (
         "advice",
         "Less than one epoch",
@@ -150,7 +172,7 @@ TEXTS: dict[str, tuple[Tone, str, str, str]] = {  # tone, title, what was observ
         "The model is small for this text",
         "The validation loss is level, and hardly above the training loss: more time alone would "
         "change little.",
-        "Give it a larger model, and more time: {larger} {more}.",
+        "Give it a larger model, and more time: {larger} {anew}.",
     ),
     "level": (
         "good",
@@ -174,11 +196,12 @@ class Facts:
     `seen` are the evaluations during training; `final` is the best model's loss on the whole
     validation part, `counted` that of an n-gram model. `held_out` is how many characters the
     validation part has, of `characters` in all; None if none were asked for. `otherwise` says what
-    to do if that part is unlike the rest of the text; "" if it is not. `finished` is False for a
-    run that can be resumed.
+    to do if that part is unlike the rest of the text; "" if it is not. `repeated` is the share of
+    it that is in the training part, too. `finished` is False for a run that can be resumed.
 
     Of `minutes`, `iterations` and `epochs`, those that are not None end the run; with minutes,
-    `epochs` are the most that it may read. It has read the training part `read` times, in `used`
+    `epochs` are the most that it may read. `resumed` says that it was given more minutes, and
+    `minutes` are all that it has had. It has read the training part `read` times, in `used`
     minutes. `setbacks` are (from step, to step). `larger` is the option that makes the model twice
     as wide, "" if it has none. `order` is that of an n-gram model, 0 for a network.
     """
@@ -189,9 +212,11 @@ class Facts:
     characters: int = 0
     held_out: int | None = None
     otherwise: str = ""
+    repeated: float = 0.0
     finished: bool = True
     step: int = 0
     minutes: float | None = None
+    resumed: bool = False
     used: float = 0.0
     iterations: int | None = None
     epochs: float | None = None
@@ -222,6 +247,18 @@ class Facts:
         return bool(self.seen) and self.seen[-1].validation > APART * self.seen[-1].training
 
     @property
+    def fallen(self) -> float:
+        """The share of the validation loss that fell in the second half of training."""
+        return 1 - self.seen[-1].validation / middle(self.seen).validation
+
+    @property
+    def out_of_reach(self) -> bool:
+        """Whether an n-gram model is better by more than a second half like this one gains."""
+        if self.counted is None or self.loss is None:
+            return False
+        return self.counted < (1 - self.fallen) * self.loss
+
+    @property
     def beaten(self) -> bool:
         """Whether an n-gram model predicts the validation part better."""
         return self.counted is not None and self.loss is not None and self.counted < self.loss
@@ -232,6 +269,7 @@ class Finding:
     """One finding on a run: a title, what was observed with its `figures`, and what to do.
 
     Losses in `figures` are nats per character. `advice` is empty if nothing is to be done.
+    `resume` are the minutes to resume the run for, if it asks for more of them; else None.
     """
 
     name: str
@@ -240,6 +278,7 @@ class Finding:
     text: str
     advice: str
     figures: dict[str, float]
+    resume: float | None = None
 
     def __str__(self) -> str:
         return f"{self.text} {self.advice}".rstrip()
@@ -250,7 +289,9 @@ def advise(facts: Facts) -> Finding:
     name = _name(facts)
     tone, title, text, advice = TEXTS[name]
     words = _words(facts)
-    return Finding(name, tone, title, text.format(**words), advice.format(**words), _figures(facts))
+    resume = _missing(facts) if "{more}" in advice else None
+    text, advice = text.format(**words), advice.format(**words)
+    return Finding(name, tone, title, text, advice, _figures(facts), resume)
 
 
 def _name(facts: Facts) -> str:
@@ -258,23 +299,28 @@ def _name(facts: Facts) -> str:
     seen = facts.seen
     state = "risen" if turned(seen) else trend(seen)
     if facts.order:
-        return "counted"
+        return "repeated" if facts.repeated else "counted"
     if not facts.finished and len(facts.setbacks) < MOST_ROLLBACKS:
-        return "stopped-past-best" if state == "risen" else "stopped"
+        return "stopped-past-best" if state == "risen" and not facts.repeated else "stopped"
     if facts.setbacks:
         return "setbacks"
     if facts.held_out == 0:
         return "too-little-text"
     if facts.held_out is None:
         return "unmeasured"
+    if facts.repeated:
+        return "repeated"
     if facts.loss is not None and facts.loss < SOLVED:
         return "solved"
     if not seen:
         return "no-curve"
-    if state == "improving" and not facts.used_up:
+    improving = state == "improving" and not facts.used_up
+    if improving and facts.fallen >= SLOW:
         return "improving-beaten" if facts.beaten else "improving"
     if facts.otherwise:
         return "unlike"
+    if improving:
+        return _slow(facts)
     if state is None and not facts.used_up:
         return "unknown"
     if facts.read < 1 and not facts.used_up:
@@ -288,6 +334,13 @@ def _name(facts: Facts) -> str:
     if facts.used_up and state != "level":
         return "used-up"
     return _level(facts)
+
+
+def _slow(facts: Facts) -> str:
+    """Tell whether a loss that still falls, but slowly, is worth more time."""
+    if facts.beaten:
+        return "beaten" if facts.out_of_reach else "improving-beaten"
+    return "exhausted" if ROOM * facts.read > MOST_EPOCHS else "slow"
 
 
 def _level(facts: Facts) -> str:
@@ -315,6 +368,8 @@ def _words(facts: Facts) -> dict[str, Any]:
         "used": duration(60 * facts.used),
         "read": facts.read,
         "more": _more(facts),
+        "anew": _anew(facts),
+        "Share": share_words(facts.repeated).capitalize(),
         "larger": facts.larger,
         "otherwise": facts.otherwise[:1].upper() + facts.otherwise[1:],
         "counted": _nats(facts.counted),
@@ -328,7 +383,8 @@ def _words(facts: Facts) -> dict[str, Any]:
             "best": _nats(best.validation),
             "half": _nats(half.validation),
             "last": _nats(last.validation),
-            "fallen": 1 - last.validation / half.validation,
+            "fallen": facts.fallen,
+            "late": duration(60 * (last.minutes - half.minutes)),
             "apart": last.validation / (last.training or math.nan) - 1,
         }
     return words
@@ -350,11 +406,28 @@ def _figures(facts: Facts) -> dict[str, float]:
 
 
 def _more(facts: Facts) -> str:
+    """Return how to train for longer: the option of a new run, or if it was resumed, that again."""
+    if facts.resumed and facts.minutes is not None:
+        return f"charloom resume RUN --minutes {_missing(facts):g}"
+    return _anew(facts)
+
+
+def _missing(facts: Facts) -> float | None:
+    """Return the minutes that make it so much longer, more than it has had; None without them."""
+    if facts.minutes is None:
+        return None
+    return float(f"{_minutes(facts.minutes) - facts.minutes:.2g}")
+
+
+def _minutes(had: float) -> float:
+    """Return minutes to suggest, at least twice as many."""
+    return next((m for m in MINUTES if m >= 2 * had), 2 * had)
+
+
+def _anew(facts: Facts) -> str:
     """Return the option that makes a run longer, at least twice as long."""
     if facts.minutes is not None:
-        return (
-            f"--minutes {next((m for m in MINUTES if m >= 2 * facts.minutes), 2 * facts.minutes):g}"
-        )
+        return f"--minutes {_minutes(facts.minutes):g}"
     if facts.iterations is None and facts.epochs is not None:
         return f"--epochs {2 * facts.epochs:g}"
     return f"--iterations {2 * max(facts.step, facts.iterations or 0)}"
@@ -381,8 +454,10 @@ def facts_of(run: Run, finished: bool | None = None) -> Facts:
         characters=corpus.characters,
         held_out=_size(parts.validation) if config.data.validation else None,
         otherwise=other_split(config.data, corpus.layout) if run.unlike else "",
+        repeated=run.repeated,
         step=last.step,
         minutes=train.minutes,
+        resumed=bool(config.extended),
         used=(last.seconds or 0.0) / 60,
         iterations=train.iterations,
         epochs=train.epochs,
