@@ -1,0 +1,121 @@
+"""Discord: channels that DiscordChatExporter saved, and the package of one's own data."""
+
+import csv
+import re
+from collections.abc import Iterable, Iterator
+from io import StringIO
+from typing import Any, BinaryIO
+
+import msgspec
+
+from charloom.data.readers import Bundle, Document, Head, Job, Kind
+from charloom.data.readers.chats import Message, conversation, first_date
+from charloom.data.readers.dates import iso_time
+from charloom.data.readers.members import Members
+from charloom.data.readers.objects import Object, begins, parsed, string, whole, whole_bytes
+from charloom.data.readers.plain import clean
+from charloom.errors import CharloomError
+
+_SAID = ("Default", "Reply", "0", "19")
+_CHANNEL = re.compile(rb'\{\s*"guild":\s*\{.*?"channel":\s*\{.*?"messages":\s*\[', re.DOTALL)
+_OWN = re.compile(r"(?:^|/)messages/c?\d+/messages\.(?:csv|json)$", re.IGNORECASE)
+_EMOJI = re.compile(r"<a?(:\w+:)\d+>")
+_MENTION = re.compile(r"<(?:@[!&]?|#)\d+>")
+
+
+class Channel(msgspec.Struct):
+    """A channel as DiscordChatExporter saves it."""
+
+    guild: Object = {}
+    channel: Object = {}
+    messages: list[msgspec.Raw] = []
+
+
+def is_channel(head: Head) -> bool:
+    """Whether a file is a channel."""
+    return _CHANNEL.match(begins(head)) is not None
+
+
+def read_channel(file: BinaryIO, job: Job) -> Iterator[Document]:
+    """Yield a channel as a chat."""
+    found = whole(file, job.label, Channel)
+    messages = list(_messages(found.messages, job))
+    if messages:
+        title = string(found.channel.get("name"))
+        yield Document(conversation(messages), "", title, date=first_date(messages))
+
+
+def is_package(head: Head) -> bool:
+    """Whether an archive is a package of one's own data."""
+    return any(map(_OWN.search, head.members))
+
+
+def read_package(members: Members, job: Job) -> Iterator[Document]:
+    """Yield what one wrote in each channel."""
+    names = members.names()
+    index = next((name for name in names if name.lower().endswith("messages/index.json")), None)
+    titles = whole_bytes(members.read(index), index, Object) if index else {}
+    for name in names:
+        if not _OWN.search(name):
+            continue
+        rows = sorted(_rows(members.read(name), f"{name} in {members.label}"), key=_timestamp)
+        messages = list(_own_messages(rows, job))
+        channel = name.rsplit("/", 2)[1].lstrip("cC")
+        if messages:
+            title = string(titles.get(channel))
+            yield Document(conversation(messages), channel, title, date=first_date(messages))
+
+
+KINDS = (
+    Bundle("a package of Discord data", is_package, read_package, noun="channels"),
+    Kind("a Discord channel", is_channel, read_channel, noun="channels"),
+)
+
+
+def _messages(found: Iterable[msgspec.Raw], job: Job) -> Iterator[Message]:
+    left_out = job.report.left_out
+    for raw in found:
+        try:
+            message = parsed(raw, Object)
+        except ValueError:
+            left_out["damaged messages"] += 1
+            continue
+        author: Any = message.get("author")
+        author = author if isinstance(author, dict) else {}
+        text = clean(string(message.get("content")), job.report)
+        if str(message.get("type", "Default")) not in _SAID:
+            left_out["notices"] += 1
+        elif author.get("isBot") is True:
+            left_out["messages of bots"] += 1
+        elif not text:
+            left_out["messages without text"] += 1
+        else:
+            name = string(author.get("nickname")) or string(author.get("name")) or "?"
+            yield Message(clean(name, job.report), text, iso_time(message.get("timestamp")))
+
+
+def _rows(data: bytes, label: str) -> list[Object]:
+    """Return the messages of a channel of a package; raises CharloomError."""
+    if not label.partition(" in ")[0].lower().endswith(".csv"):
+        return whole_bytes(data, label, list[Object])
+    try:
+        return list(csv.DictReader(StringIO(data.decode("utf-8-sig", "replace"), newline="")))
+    except csv.Error as error:
+        message = f"{label} is damaged ({error}): ask Discord for the package again"
+        raise CharloomError(message, "damaged", why="damaged", path=label) from None
+
+
+def _timestamp(row: Object) -> str:
+    return string(row.get("Timestamp"))
+
+
+def _own_messages(rows: Iterable[Object], job: Job) -> Iterator[Message]:
+    for row in rows:
+        text, mentions = _MENTION.subn("", _EMOJI.sub(r"\1", string(row.get("Contents"))))
+        text = clean(text, job.report)
+        if mentions:
+            job.report.left_out["mentions by number"] += mentions
+        if text:
+            yield Message("", text, iso_time(row.get("Timestamp")))
+        else:
+            job.report.left_out["messages without text"] += 1

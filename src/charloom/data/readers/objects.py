@@ -1,0 +1,65 @@
+"""JSON as programs write it: not always UTF-8, with NaN, or with one half of a surrogate pair."""
+
+import json
+import re
+from typing import Any, BinaryIO, TypeVar
+
+import msgspec
+
+from charloom.data.readers import Head
+from charloom.errors import CharloomError
+
+FILE_BYTES = 2**30  # of a file that is read as a whole
+
+Object = dict[str, Any]
+T = TypeVar("T")
+
+_LONE = re.compile(rb"\\(?:ud[89ab]..\\ud[c-f]..|(ud[89a-f]..)|.)")
+
+
+def parsed(data: bytes | msgspec.Raw, kind: type[T]) -> T:
+    """Return what JSON says, as that type; raises ValueError.
+
+    Halves of surrogate pairs become U+FFFD, and NaN becomes None.
+    """
+    try:
+        return msgspec.json.decode(data, type=kind)
+    except (msgspec.DecodeError, RecursionError):
+        try:
+            return msgspec.json.decode(_mended(bytes(data)), type=kind)
+        except RecursionError:
+            raise ValueError("it is nested too deeply") from None
+
+
+def whole(file: BinaryIO, label: str, kind: type[T]) -> T:
+    """Return what a JSON file says, as that type; raises CharloomError."""
+    data = file.read(FILE_BYTES + 1)
+    if len(data) > FILE_BYTES:
+        message = f"{label} has more than {FILE_BYTES:,} bytes of JSON: split it, or export less"
+        raise CharloomError(message, "unsupported", why="too large", path=label)
+    return whole_bytes(data, label, kind)
+
+
+def whole_bytes(data: bytes, label: str, kind: type[T]) -> T:
+    """Return what the bytes of a JSON file say, as that type; raises CharloomError."""
+    try:
+        return parsed(data, kind)
+    except ValueError as error:
+        message = f"{label} is damaged ({error}): export it again"
+        raise CharloomError(message, "damaged", why="damaged", path=label) from None
+
+
+def string(value: object) -> str:
+    """Return a value if it is a string, else an empty one."""
+    return value if isinstance(value, str) else ""
+
+
+def begins(head: Head) -> bytes:
+    """Return the beginning of a file without a byte-order mark and white space."""
+    return head.start.removeprefix(b"\xef\xbb\xbf").lstrip()
+
+
+def _mended(data: bytes) -> bytes:
+    """Return JSON again, as Python's library reads it, which takes more than is allowed."""
+    value = json.loads(data, strict=False, parse_constant=lambda _: None)
+    return _LONE.sub(lambda m: b"\\ufffd" if m[1] else m[0], json.dumps(value).encode())

@@ -1,0 +1,73 @@
+"""Lines of text files in the encoding they are in, and strings without what no text has."""
+
+import re
+from collections import Counter
+from collections.abc import Iterator
+from typing import BinaryIO
+
+from charloom.data.encodings import advised, look
+from charloom.data.readers import Job, Report
+from charloom.data.utf8 import UTF8, Changes, Reading, decode
+from charloom.errors import CharloomError
+
+LINE = 2**28  # characters of a line, at most
+
+_CONTROL = re.compile("[\x00-\x08\x0b-\x1f\x7f]")
+_BLANK_ENDS = re.compile(r"\A(?:[^\S\n]*\n)+|\s+\Z")
+
+
+def lines(file: BinaryIO, job: Job) -> Iterator[str]:
+    """Yield the lines of a text file without their ends; raises CharloomError if it is not text.
+
+    The file is UTF-8, or has a byte-order mark, or else is read as what it looks like, with a
+    note.
+    """
+    reading = _reading(file, job)
+    changes: Changes = Counter()
+    held, length = list[str](), 0
+    for piece, _ in decode(file, job.label, changes, 0, reading):
+        *whole, last = piece.split("\n")
+        if whole:
+            yield "".join([*held, whole[0]])
+            yield from whole[1:]
+            held, length = [], 0
+        held.append(last)
+        length += len(last)
+        if length > LINE:
+            message = f"{job.label} has a line of more than {LINE:,} characters: break its lines"
+            raise CharloomError(message, "unsupported", why="too large", path=job.label)
+    if length:
+        yield "".join(held)
+    if bad := changes["replaced"]:
+        job.report.mended["bytes that could not be decoded"] += bad
+
+
+def clean(text: str, report: Report) -> str:
+    """Return a text with LF line ends, without control characters and blank lines at its ends."""
+    if "\r" in text:
+        text = text.replace("\r\n", "\n").replace("\r", "\n")
+    if not text.isprintable():
+        text, found = _CONTROL.subn("", text)
+        if found:
+            report.mended["control characters"] += found
+    return _BLANK_ENDS.sub("", text)
+
+
+def _reading(file: BinaryIO, job: Job) -> Reading:
+    """Return how to read a file: it is read to its end, or to the first byte that is not UTF-8."""
+    try:
+        for _ in decode(file, job.label, Counter()):
+            pass
+    except CharloomError as error:
+        if isinstance(marked := error.facts.get("encoding"), str):  # by a byte-order mark
+            return Reading(marked, "replace")
+        if error.code != "not-text" or "byte" not in error.facts:
+            raise
+        clue = look(file, error)
+        if clue.kind in ("cut", "nearly"):
+            return Reading(errors="replace")
+        if clue.kind == "binary" or not clue.encodings:
+            raise advised(error, clue, job.label) from None
+        job.report.notes.append(f"{job.label} {str(clue).split(': ')[0]}, and was read as that")
+        return Reading(clue.encodings[0], "replace")
+    return UTF8

@@ -1,0 +1,92 @@
+"""Telegram's exports: result.json of a chat, or of a whole account."""
+
+import re
+from collections.abc import Iterator
+from typing import Any, BinaryIO
+
+import msgspec
+
+from charloom.data.readers import Document, Head, Job, Kind
+from charloom.data.readers.chats import Message, conversation, first_date
+from charloom.data.readers.dates import iso_time
+from charloom.data.readers.objects import Object, begins, parsed, string, whole
+from charloom.data.readers.plain import clean
+
+_CHAT = re.compile(rb'"type":\s*"(?:personal_chat|saved_messages|bot_chat|p(?:rivate|ublic)_\w+)"')
+_ACCOUNT = re.compile(rb'\{\s*"about":\s*"[^{\[]*"(?:personal_information|chats|contacts)":\s*\{')
+_POSTS = ("public_channel", "private_channel", "saved_messages")
+
+
+class Chat(msgspec.Struct):
+    """A chat of an export, with its messages as they are."""
+
+    name: Any = ""
+    type: Any = ""
+    id: Any = ""
+    messages: list[msgspec.Raw] = []
+
+
+class Chats(msgspec.Struct):
+    """The chats of an account."""
+
+    chats: list[Chat] = msgspec.field(default_factory=list, name="list")
+
+
+class Export(Chat):
+    """The whole of a file: a chat, or those of an account, also such as one has left."""
+
+    chats: Chats = msgspec.field(default_factory=Chats)
+    left_chats: Chats = msgspec.field(default_factory=Chats)
+
+
+def is_export(head: Head) -> bool:
+    """Whether a file is an export."""
+    start = begins(head)
+    if not start.startswith(b"{"):
+        return False
+    return bool(_ACCOUNT.match(start) or (_CHAT.search(start) and b'"messages"' in start))
+
+
+def read(file: BinaryIO, job: Job) -> Iterator[Document]:
+    """Yield each chat; of a channel, and of what one saved for oneself, each message."""
+    export = whole(file, job.label, Export)
+    chats = [*export.chats.chats, *export.left_chats.chats]
+    for number, chat in enumerate([export] if export.messages else chats, 1):
+        title = string(chat.name) or ("Saved messages" if chat.type == "saved_messages" else "")
+        name = "" if export.messages else title or f"chat {number}"
+        messages = list(_messages(chat, job))
+        if chat.type in _POSTS:
+            for place, post in enumerate(messages, 1):
+                yield Document(post.text, f"{name} {place}".strip(), title, date=first_date([post]))
+        elif messages:
+            yield Document(conversation(messages), name, title, date=first_date(messages))
+
+
+KINDS = (Kind("a Telegram export", is_export, read, noun="chats"),)
+
+
+def _messages(chat: Chat, job: Job) -> Iterator[Message]:
+    left_out = job.report.left_out
+    for raw in chat.messages:
+        try:
+            message = parsed(raw, Object)
+        except ValueError:
+            left_out["damaged messages"] += 1
+            continue
+        text = clean(_text(message.get("text")), job.report)
+        if message.get("type") != "message":
+            left_out["notices"] += 1
+        elif message.get("forwarded_from") or message.get("saved_from"):
+            left_out["forwarded messages"] += 1
+        elif not text:
+            left_out["messages without text"] += 1
+        else:
+            author = string(message.get("from")) or string(message.get("from_id")) or "?"
+            yield Message(clean(author, job.report), text, iso_time(message.get("date")))
+
+
+def _text(value: object) -> str:
+    """Return a text, which may be a string, or a list of strings and of objects with a text."""
+    if isinstance(value, list):
+        return "".join(string(p.get("text")) if isinstance(p, dict) else string(p) for p in value)
+    return string(value)
