@@ -36,13 +36,20 @@ PROVISIONAL = (
     "ends such a run and scores all"
 )
 SEVERAL_TEXTS = "validation losses compare only where the text is the same"
+TRAINING = "(training)"
+ON_TRAINING = f"{TRAINING} the loss on the training text itself: nothing was held out"
+MEMORY = "(memory)"
+OF_MEMORY = (
+    f"{MEMORY} some or all of the validation part is in the training part, so that its loss "
+    "measures memory more than prediction"
+)
 
 
 SORTED: dict[
     str, Callable[[dict[str, Any]], tuple[float, ...]]
 ] = {  # by what, and how a row is compared; what has no such figure comes last
     "name": lambda row: (),
-    "loss": lambda row: (row.get("validation") is None, row.get("validation") or 0.0),
+    "loss": lambda row: (_kind_of_loss(row), _loss(row) or 0.0),
     "steps": lambda row: (-row.get("steps", -1),),
     "time": lambda row: ("error" in row, -_seconds(row)),
 }
@@ -166,6 +173,19 @@ def _seconds(row: dict[str, Any]) -> float:
     return 0.0 if "error" in row else float(row["last_trained"].timestamp())
 
 
+def _loss(row: dict[str, Any]) -> float | None:
+    """Return the loss that the list shows: on the validation part, or else on the training part."""
+    score, nats = row.get("training"), row.get("validation")
+    return nats if score is None else float(score.nats)
+
+
+def _kind_of_loss(row: dict[str, Any]) -> int:
+    """Return 0 for a loss that says how well a run predicts; others compare with no such one."""
+    if row.get("validation") is None:
+        return 3 if row.get("training") is None else 2
+    return 1 if row["repeated"] else 0
+
+
 def _describe(path: Path) -> dict[str, Any]:
     """Return the summary of a run, or what is wrong with it, of which the others know nothing."""
     from charloom.runs.run import Run
@@ -189,10 +209,13 @@ def summarized(run: "Run") -> dict[str, Any]:
     created = (run.path / "config.json").stat().st_mtime
     nats, best = min(losses, default=(None, None))
     final = run.final()
-    score = None
-    if final is not None and final.held_out:
-        score, best = final.score, final.best
-        nats = score.nats
+    score = training = None
+    if final is not None:
+        best = final.best
+        if final.held_out:
+            score, nats = final.score, final.score.nats
+        else:
+            training = final.score
     return {
         "run": str(run.path),
         "text": run.corpus.name,
@@ -205,6 +228,8 @@ def summarized(run: "Run") -> dict[str, Any]:
         "validation": nats,
         "best_step": best,
         "score": score,
+        "training": training,
+        "repeated": run.repeated,
         "counted": None if final is None else final.counted,
         "last_trained": run.last_saved or datetime.fromtimestamp(created).astimezone(),
     }
@@ -220,7 +245,9 @@ def _list(rows: list[dict[str, Any]]) -> str:
 
     header = line("run", "text", "model", "steps", "validation nats", "bits", "last trained")
     lines = [line(row["run"], text, *_cells(row)) for row, text in zip(rows, texts, strict=True)]
+    kinds = {*map(_kind_of_loss, rows)}
     notes = [PROVISIONAL] * any(map(_is_provisional, rows)) + [SEVERAL_TEXTS] * several
+    notes += [OF_MEMORY] * (1 in kinds) + [ON_TRAINING] * (2 in kinds)
     return "\n".join(
         [table(header, lines, left=2 + several), *(fill(note, hanging=2) for note in notes)]
     )
@@ -245,11 +272,13 @@ def _cells(row: dict[str, Any]) -> tuple[str, ...]:
     """Return the cells of a run behind its name and its text."""
     if "error" in row:
         return row["code"], "", "", "", ""
-    nats, bits = _both(row["validation"])
+    nats, bits = _both(_loss(row))
+    score = row["score"] or row["training"]
     if _is_provisional(row):
         nats = f"{nats} *"
-    elif row["score"] is not None and row["score"].margin is not None:
-        nats = f"{nats} ±{row['score'].margin:.4f}"
+    elif score is not None and score.margin is not None:
+        nats = f"{nats} ±{score.margin:.4f}"
+    nats += ("", f" {MEMORY}", f" {TRAINING}", "")[_kind_of_loss(row)]
     return row["model"], f"{row['steps']:,}", nats, bits, _when(row["last_trained"])
 
 
@@ -282,15 +311,27 @@ def _facts(run: "Run", row: dict[str, Any], checkpoints: list[int]) -> list[tupl
         ]
     if row["score"] is not None:
         loss = f"{loss_words(row['score'])}, by the checkpoint of step {row['best_step']:,}"
-        facts.append(("validation", loss))
+        facts.append(("validation", loss + _repeated(row)))
     elif row["validation"] is not None:
         loss = f"{nats_and_bits(row['validation'])} at step {row['best_step']:,}"
-        facts.append(("validation", f"lowest loss during training {loss}"))
+        facts.append(("validation", f"lowest loss during training {loss}{_repeated(row)}"))
+    elif row["training"] is not None:
+        loss = f"{loss_words(row['training'])} of the training text, since nothing was held out"
+        facts.append(("loss", f"{loss}; by the checkpoint of step {row['best_step']:,}"))
     if (counted := row["counted"]) is not None:
         loss = nats_and_bits(counted.score.nats)
-        facts.append(("counted", f"{loss} on the same text, an n-gram of order {counted.order}"))
+        facts.append(("counted", f"{loss} on that part, by an n-gram of order {counted.order}"))
     saved = ", ".join(f"{step:,}" for step in checkpoints) or "none"
     return [*facts, ("checkpoints", saved)]
+
+
+def _repeated(row: dict[str, Any]) -> str:
+    """Return that a validation loss measures memory, if it does."""
+    from charloom.data.likeness import share_words
+
+    if not row["repeated"]:
+        return ""
+    return f"; {share_words(row['repeated'])} of that part is in the training part, too"
 
 
 def _losses(metrics: "list[Line]") -> str:
