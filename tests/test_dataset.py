@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 
 from charloom.config import DataConfig, RunConfig, TrainConfig
 from charloom.data import dataset
-from charloom.data.sources import File
+from charloom.data.parts import File
+from charloom.data.reading import Reading
 from charloom.data.split import split_text
 from charloom.data.text import read_text
 from charloom.data.token_file import alone
@@ -204,7 +205,7 @@ def test_a_run_of_before_reads_its_folder_in_the_order_that_it_had(tmp_path):
     folder.mkdir()
     for n in (1, 2, 10):
         (folder / f"ch{n}").write_text(f"{n} {TEXT}")
-    early = read_text([str(folder)], natural=False)
+    early = read_text([str(folder)], reading=Reading(era="sorted"))
     config = RunConfig(data=DataConfig(sources=(str(folder),)), train=SETTINGS)
     run = new_run(tmp_path / "run", config, early)
     run.dataset()

@@ -6,8 +6,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from charloom.data import utf8
+from charloom.data.reading import Reading
 from charloom.data.text import read_text
-from charloom.data.utf8 import REPLACED, Reading, decode
+from charloom.data.utf8 import REPLACED, decode
 from charloom.errors import CharloomError
 from expect import refused
 

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from charloom.config import DataConfig, NgramConfig, RunConfig, TrainConfig, replace
 from charloom.data import split as module
-from charloom.data.sources import Excerpts, InMemory
+from charloom.data.parts import Excerpts, InMemory
 from charloom.data.split import arrange, split_text, usual_split
 from charloom.data.text import Layout, Text, read_text
 from charloom.runs.run import Run
@@ -178,7 +178,7 @@ SEPARATED = [
 @pytest.mark.parametrize(("end", "name"), SEPARATED)
 @pytest.mark.parametrize("chunk", [7, 2**20])
 def test_documents_of_one_file_end_with_a_separator(tmp_path, end, name, chunk, monkeypatch):
-    monkeypatch.setattr("charloom.data.sources.CHUNK", chunk)
+    monkeypatch.setattr("charloom.data.parts.CHUNK", chunk)
     contents = [sentence(n, 5) + sentence(n + 100, 5) for n in range(60)]
     text = Text.from_string(end.join(contents), "x")
     assert usual_split(text) == ("documents" if "end" in end else "tail")
@@ -198,7 +198,7 @@ def test_where_pieces_are_cut_does_not_matter(monkeypatch):
     content = "".join(sentence(n, n % 4) + "\n" * (n % 3) for n in range(300))
     found = set()
     for chunk in (3, 10, 2**20):
-        monkeypatch.setattr("charloom.data.sources.CHUNK", chunk)
+        monkeypatch.setattr("charloom.data.parts.CHUNK", chunk)
         for least in (1, 50):
             monkeypatch.setattr(module, "MOST_PIECES", len(content) // least)
             for config in (DOCUMENTS, LINES):

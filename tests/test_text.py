@@ -1,5 +1,4 @@
 import codecs
-import gzip
 import hashlib
 import io
 import os
@@ -13,10 +12,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from charloom.data import sources
+from charloom.data import parts
 from charloom.data.known_texts import load_corpus
+from charloom.data.reading import Reading
 from charloom.data.text import Text, read_text
-from charloom.data.utf8 import Reading
 from expect import refused
 
 
@@ -54,7 +53,7 @@ def test_any_text_comes_back_with_only_marks_and_line_ends_changed(tmp_path_fact
     path.write_bytes(content.encode())
     expected = content.removeprefix("\ufeff").replace("\r\n", "\n").replace("\r", "\n")
     if not expected or content.startswith(("%PDF-", "PK\x03\x04")):
-        refusal("not-text", str(path))
+        refusal("not-text" if expected else "no-text", str(path))
         return
     text = read_text([str(path)])
     assert text.content == expected
@@ -71,7 +70,8 @@ def test_damaged_utf8_is_refused_at_the_offset_where_python_refuses_it(
     path = tmp_path_factory.mktemp("damaged") / "file"
     path.write_bytes(damaged)
     good = len(damaged.decode(errors="ignore").encode()) == len(damaged)
-    if good or damaged.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE, b"\x1f\x8b")):
+    others = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE, b"\x1f\x8b", b"(\xb5/\xfd")
+    if good or damaged.startswith(others):
         return
     with pytest.raises(UnicodeDecodeError) as expected:
         damaged.decode()
@@ -174,9 +174,6 @@ def test_standard_input_that_has_no_end_or_is_closed_is_refused_at_once(here, re
         (b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR", {"why": "not text", "offset": 8}),
         (b"\x7fELF\x02\x01\x01\0", {"why": "not text", "offset": 7}),
         (b"text\0text", {"why": "not text", "offset": 4}),
-        (gzip.compress(b"text", mtime=0), {"why": "not text"}),
-        (b"PK\x03\x04\x14", {"why": "not text"}),
-        (b"%PDF-1.4 only ASCII", {"why": "not text"}),
         (b"x\x9c+I", {"why": "not UTF-8"}),
     ],
 )
@@ -205,8 +202,8 @@ def test_links_are_followed_and_broken_ones_named(here):
 
 
 def test_standard_input_without_an_end_is_refused(here, monkeypatch):
-    monkeypatch.setattr("charloom.data.sources.STDIN_BYTES", 1000)
-    monkeypatch.setattr("charloom.data.sources.CHUNK", 100)
+    monkeypatch.setattr("charloom.data.parts.STDIN_BYTES", 1000)
+    monkeypatch.setattr("charloom.data.parts.CHUNK", 100)
     stream = io.BytesIO(b"y\n" * 500 + b"n")
     monkeypatch.setattr(sys, "stdin", SimpleNamespace(buffer=stream))
     refusal("unsupported", "-", limit=1000)
@@ -230,7 +227,7 @@ def test_a_text_that_changes_between_two_readings_is_named(here, now, source):
 def test_a_text_that_changes_while_it_is_read_is_named(here, monkeypatch, change):
     path = Path(write("poem.txt", "line\n" * 500))
     monkeypatch.setattr("charloom.data.utf8.CHUNK", 50)
-    decode = sources.decode
+    decode = parts.decode
 
     def changing(*arguments):
         for number, piece in enumerate(decode(*arguments)):
@@ -238,7 +235,7 @@ def test_a_text_that_changes_while_it_is_read_is_named(here, monkeypatch, change
             if number == 3:
                 path.write_bytes(path.read_bytes() + change if change else b"line\n" * 50)
 
-    monkeypatch.setattr(sources, "decode", changing)
+    monkeypatch.setattr(parts, "decode", changing)
     refusal("changed-text", "poem.txt", path="poem.txt")
 
 
@@ -321,7 +318,7 @@ def test_numbers_in_the_names_of_a_folder_are_in_their_order_which_is_told(here)
     order = ["01", *(name for name in names if name != "01")]
     assert text.content.split("\n") == order
     assert text.notes[0].endswith(f": 01, 1, ..., {names[-1]}")
-    assert read_text(["book"], natural=False).content.split("\n") == sorted(names)
+    assert read_text(["book"], reading=Reading(era="sorted")).content.split("\n") == sorted(names)
     write("four/ch10", "b")
     write("four/ch9", "a")
     assert read_text(["four"]).notes[0].endswith(": ch9, ch10")

@@ -129,7 +129,7 @@ def test_without_checksums_ids_prove_themselves_by_the_text_they_decode_to(folde
 @pytest.fixture
 def begun(tmp_path, monkeypatch):
     """The ids up to a mark and some pieces more, as a kill leaves them."""
-    monkeypatch.setattr("charloom.data.sources.CHUNK", 10)
+    monkeypatch.setattr("charloom.data.parts.CHUNK", 10)
     monkeypatch.setattr(token_file, "MARK", 30)
     encode, pieces = Vocabulary.encode, iter(range(7))
 
@@ -251,14 +251,14 @@ def test_a_text_is_mapped_from_a_file_without_a_name(tmp_path, monkeypatch):
 
 
 def test_an_unknown_character_is_told_with_its_place_in_the_whole_text(monkeypatch):
-    monkeypatch.setattr("charloom.data.sources.CHUNK", 4)
+    monkeypatch.setattr("charloom.data.parts.CHUNK", 4)
     with refused("unknown-character", character="c", position=10) as caught:
         map_text(Text.from_string("abababababcab", ""), Vocabulary.from_text("ab"))
     assert type(caught.value) is UnknownCharacterError
 
 
 def test_a_long_text_tells_how_far_it_has_come(monkeypatch):
-    monkeypatch.setattr("charloom.data.sources.CHUNK", 300)
+    monkeypatch.setattr("charloom.data.parts.CHUNK", 300)
     monkeypatch.setattr("charloom.progress.TELL_SECONDS", 0.0)
     said: list[str] = []
     map_text(POEM, LETTERS, said.append)
@@ -276,7 +276,7 @@ class Killed(BaseException):
 def test_whenever_it_is_killed_the_ids_are_whole_or_not_there_and_are_written_after(
     tmp_path, before, monkeypatch
 ):
-    monkeypatch.setattr("charloom.data.sources.CHUNK", 100)
+    monkeypatch.setattr("charloom.data.parts.CHUNK", 100)
     monkeypatch.setattr(token_file, "MARK", 200)
     monkeypatch.setattr(os, "fsync", lambda _: None)  # only the power's loss needs it
     for last in range(100):
@@ -325,7 +325,7 @@ def killed_after(calls: int, folder: Path, monkeypatch: pytest.MonkeyPatch) -> b
 
 
 def test_what_a_name_or_a_mark_stands_for_is_on_the_disk_before_it(tmp_path, monkeypatch):
-    monkeypatch.setattr("charloom.data.sources.CHUNK", 100)
+    monkeypatch.setattr("charloom.data.parts.CHUNK", 100)
     monkeypatch.setattr(token_file, "MARK", 300)
     calls: list[tuple[str, str, int]] = []  # what, of which file, of what size
     fsync, replace = os.fsync, os.replace

@@ -15,10 +15,11 @@ from pathlib import Path
 from typing import Any
 
 from charloom.config import DataConfig, Engine, Errors, SampleConfig
+from charloom.data.reading import Reading
 from charloom.data.text import Text, read_text
 from charloom.data.token_file import map_text
 from charloom.data.unknown import OnUnknown, check_known, without
-from charloom.data.utf8 import Reading, normalized
+from charloom.data.utf8 import normalized
 from charloom.errors import CharloomError
 from charloom.evaluation import Score
 from charloom.evaluation import evaluate as score_ids

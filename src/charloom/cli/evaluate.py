@@ -17,9 +17,9 @@ from charloom.config import DataConfig, Errors
 from charloom.errors import CharloomError
 
 if TYPE_CHECKING:
+    from charloom.data.reading import Reading
     from charloom.data.tokenizer import Ids, Tokenizer
     from charloom.data.unknown import OnUnknown
-    from charloom.data.utf8 import Reading
     from charloom.runs.run import Run
 
 
@@ -66,7 +66,7 @@ def evaluate(
     With --unknown skip, the figures are those of the text without the characters that RUN has
     never seen; standard error says which and how many.
     """
-    from charloom.data.utf8 import Reading
+    from charloom.data.reading import Reading
     from charloom.evaluation import evaluate as library
     from charloom.runs.open import open_model, open_run
 

@@ -1,6 +1,6 @@
 """The text of a run as ids: checked to be the same text, and split into its parts."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from itertools import pairwise
 from pathlib import Path
@@ -11,7 +11,9 @@ from msgspec import structs
 
 from charloom.config import FileName, NgramConfig, RunConfig
 from charloom.data.likeness import judge
-from charloom.data.sources import is_special, shown
+from charloom.data.parts import Excerpts, File, shown
+from charloom.data.reading import Reading
+from charloom.data.sources import is_special
 from charloom.data.split import Split, arrange, split_text
 from charloom.data.text import Layout, States, Text, file_states, read_text
 from charloom.data.token_file import (
@@ -25,7 +27,6 @@ from charloom.data.token_file import (
     write_ids,
 )
 from charloom.data.tokenizer import Ids, Tokenizer
-from charloom.data.utf8 import Reading
 from charloom.data.vocabulary import describe
 from charloom.errors import CharloomError, Code
 from charloom.files import damaged, plain_size
@@ -137,14 +138,23 @@ class Dataset:
 
     def _read_again(self, tell: Tell) -> Text:
         """Read what the sources hold by now, in the order in which the run learned its text."""
-        reading = Reading.of(self._data)
-        text = arrange(read_text(self._sources, tell, reading=reading), self._data, tell)
-        if text.sha256 != self._corpus.sha256 and any(
-            Path(name).is_dir() for name in self._sources
-        ):
-            early = read_text(self._sources, tell, natural=False, reading=reading)
-            text = early if early.sha256 == self._corpus.sha256 else text
+        reading = self._reading
+        text = arrange(read_text(self._sources, tell, reading), self._data, tell)
+        if text.sha256 != self._corpus.sha256:
+            for early in self._early(text, reading, tell):
+                if early.sha256 == self._corpus.sha256:
+                    return early
         return text
+
+    def _early(self, text: Text, reading: Reading, tell: Tell) -> Iterator[Text]:
+        """Read the text as earlier versions did, if they did so in another way."""
+        folder = any(Path(name).is_dir() for name in self._sources)
+        if folder or not all(isinstance(part, File | Excerpts) for part in text.parts):
+            with suppress(CharloomError):
+                plain = read_text(self._sources, tell, reading._replace(era="plain"))
+                yield arrange(plain, self._data, tell)
+        if folder:
+            yield read_text(self._sources, tell, reading._replace(era="sorted"))
 
     def _difference(self, text: Text) -> str:
         """Say how a text differs from the one that was learned."""
@@ -247,7 +257,7 @@ class Dataset:
         new = structs.replace(old, files=None, vocabulary=alphabet_sha256(self._vocabulary))
         if not self._is_read_once() and old.files is not None:
             try:
-                new = structs.replace(new, files=file_states(self._sources))
+                new = structs.replace(new, files=file_states(self._sources, self._reading))
                 if old.files != new.files or not old.vocabulary:
                     text = self._read_again(tell)
                     if text.sha256 == self._corpus.sha256:
@@ -264,6 +274,12 @@ class Dataset:
                 write_checksums(self._folder, new)
         self.changed = new.changed
         return (*new.notes, new.changed) if new.changed else new.notes
+
+    @property
+    def _reading(self) -> Reading:
+        reading = Reading.of(self._data)
+        is_copy = self._sources != self._corpus.sources
+        return reading._replace(era="plain") if is_copy else reading
 
     @property
     def _sources(self) -> tuple[str, ...]:

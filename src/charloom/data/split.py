@@ -18,7 +18,7 @@ from msgspec import structs
 from numpy.typing import NDArray
 
 from charloom.config import DataConfig
-from charloom.data.sources import Excerpts, Part
+from charloom.data.parts import Excerpts, Part
 from charloom.data.text import Layout, Text
 from charloom.formatting import count, percent
 from charloom.progress import Tell, say_nothing

@@ -5,7 +5,7 @@ Nothing is changed without a word: what was removed, turned or skipped is told i
 
 import hashlib
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal, NamedTuple, Self
@@ -13,19 +13,14 @@ from typing import Literal, NamedTuple, Self
 import msgspec
 import numpy as np
 
-from charloom.data.sources import (
-    File,
-    Found,
-    InMemory,
-    Part,
-    Piped,
-    Tally,
-    changed,
-    find,
-    is_special,
-    shown,
-)
-from charloom.data.utf8 import STDIN, UTF8, Changes, Reading
+from charloom.data.documents import Converted, Plain, Refused, Unit, units
+from charloom.data.parts import Bytes, File, InMemory, Part, changed, is_kept, shown
+from charloom.data.readers import Job, Report
+from charloom.data.reading import UTF8, Reading
+from charloom.data.sources import Found, find, is_special
+from charloom.data.spool import Shelf
+from charloom.data.tally import Tally
+from charloom.data.utf8 import STDIN, Changes
 from charloom.errors import CharloomError
 from charloom.formatting import count
 from charloom.progress import Meter, Tell, say_nothing
@@ -138,21 +133,17 @@ class Text:
                 raise _changed(part, error) from None
 
 
-def read_text(
-    sources: Sequence[str],
-    tell: Tell = say_nothing,
-    natural: bool = True,
-    reading: Reading = UTF8,
-) -> Text:
+def read_text(sources: Sequence[str], tell: Tell = say_nothing, reading: Reading = UTF8) -> Text:
     """Read and join `sources`: files, folders, ``-`` for standard input, ``corpus:NAME``.
 
-    Files are strict UTF-8, or what `reading` says. A byte-order mark is removed, CRLF and lone CR
-    become LF. Of a folder, all files that are such text are read, those of its folders too; runs,
-    models, pages that charloom wrote and names that begin with a dot are left out, links to
-    folders not followed. Their order is the `natural` one of their paths, ch2 before ch10; early
-    runs had that of the characters. If a text does not end its last line, a newline comes between
-    it and the next. Standard input may have 1 GiB. `tell` hears how far a long text has been read.
-    Raises CharloomError.
+    What a file is, its contents say: documents of a known kind become text, each of them a part
+    or several together; archives and compressed files are opened; all else is strict UTF-8, or
+    what `reading` says. A byte-order mark is removed, CRLF and lone CR become LF. Of a folder or
+    an archive all files that are text are read, those of its folders too, in the natural order of
+    their paths, ch2 before ch10; runs, models, pages that charloom wrote and names that begin with
+    a dot are left out, links to folders not followed. If a part does not end its last line, a
+    newline comes between it and the next. Standard input may have 1 GiB. `tell` hears how far a
+    long text has been read. Raises CharloomError.
     """
     if not sources:
         message = "no text: name a file, a folder, - for standard input, or corpus:NAME"
@@ -160,14 +151,12 @@ def read_text(
     if sources.count("-") > 1:
         raise CharloomError("standard input can be read once: name - only once", "bad-setting")
     tally = Tally()
-    found = [find(source, tally, natural, reading) for source in sources]
+    found = [find(source, tally, reading) for source in sources]
     size = sum(part.size for group in found for part in group.parts)
     scan = _Scan(Meter(tell, "reading the text", size))
-    for group in found:
-        if group.folder is None:
-            _scan_one(group.parts[0], scan, tally)
-        else:
-            _scan_folder(group.parts, group.folder, scan, tally)
+    reader = _Reader(scan, tally, reading)
+    for source, group in zip(sources, found, strict=True):
+        reader.read(source, group)
     name = _name(sources[0]) + (f" and {len(sources) - 1:,} more" if len(sources) > 1 else "")
     notes = tally.notes()
     if reading.encoding != UTF8.encoding:
@@ -175,9 +164,79 @@ def read_text(
     return Text(name, *scan.found(), notes, tuple(scan.parts), _states(found))
 
 
-def file_states(sources: Sequence[str]) -> States:
+def file_states(sources: Sequence[str], reading: Reading = UTF8) -> States:
     """Return what `Text.files` of these sources is now; raises CharloomError if one is gone."""
-    return _states([find(source, Tally()) for source in sources if not is_special(source)])
+    return _states([find(source, Tally(), reading) for source in sources if not is_special(source)])
+
+
+class _Reader:
+    """What reads sources for the first time."""
+
+    def __init__(self, scan: "_Scan", tally: Tally, reading: Reading) -> None:
+        self._scan, self._tally, self._options = scan, tally, reading.options
+        self._shelf = Shelf()
+
+    def read(self, source: str, found: Found) -> None:
+        """Read a source, which is a file, or a folder or archive of some that may be skipped."""
+        read, several = list[str](), found.folder is not None
+        for unit in units(found):
+            several = several or unit.within
+            try:
+                self._add(unit)
+                read.append(unit.label)
+            except CharloomError as error:
+                if not unit.within or error.code == "changed-text":
+                    raise _advised(unit, error) from None
+                self._skip(unit, error)
+        if several:
+            kind = "archive" if found.folder is None else "folder"
+            self._tell(source, f"the {kind} {shown(source)}", read)
+
+    def _add(self, unit: Unit) -> None:
+        """Add all of a unit to the text, or nothing of it and raise CharloomError."""
+        match unit:
+            case Plain(part) if is_kept(part):
+                self._scan.add(part, self._tally.changes)
+            case Plain(part):
+                changes: Changes = Counter()
+                self._keep([(part.label, (piece for piece, _ in part.pieces(changes)))])
+                self._tally.changes.update(changes)
+            case Converted(label, _, kind):
+                job = Job(label, self._options, Report())
+                count = self._keep((name, [d.text]) for name, d in unit.documents(job))
+                self._tally.read(kind, label, count, job.report)
+            case Refused(_, error):
+                raise error
+
+    def _keep(self, documents: Iterable[tuple[str, Iterable[str]]]) -> int:
+        """Add documents that are read once, and return how many they are."""
+        parts = self._shelf.put(documents)
+        for part in parts:
+            self._scan.add(part, Counter())
+        return sum(part.documents for part in parts)
+
+    def _skip(self, unit: Unit, error: CharloomError) -> None:
+        why, clues = str(error.facts.get("why", "cannot be read")), self._tally.clues
+        self._tally.skip(why, unit.label)
+        if isinstance(unit, Plain) and error.facts.get("byte") and why not in clues:
+            assert isinstance(unit.part, Bytes)
+            clues[why] = f"{unit.label} {unit.part.look(error)}"
+
+    def _tell(self, source: str, name: str, read: list[str]) -> None:
+        if not read:
+            skips = "".join(f", {note}" for note in self._tally.skips())
+            message = f"no text in {name}{skips}: name one with UTF-8 text files"
+            raise CharloomError(message, "no-text", path=source)
+        order = ", ".join(read if len(read) < 5 else [*read[:2], "...", read[-1]])
+        self._tally.folders.append(f"read {count(len(read), 'file')} of {name}: {order}")
+
+
+def _advised(unit: Unit, error: CharloomError) -> CharloomError:
+    """Return an error with what a file looks like, and what to do."""
+    if isinstance(unit, Plain) and "offset" in error.facts:
+        assert isinstance(unit.part, Bytes)
+        return unit.part.advised(error)
+    return error
 
 
 class _Scan:
@@ -210,44 +269,13 @@ class _Scan:
         return self.characters, tuple(sorted(self._alphabet)), self._digest.hexdigest()
 
 
-def _scan_one(part: Part, scan: _Scan, tally: Tally) -> None:
-    try:
-        scan.add(part, tally.changes)
-    except CharloomError as error:
-        if isinstance(part, File | Piped) and "offset" in error.facts:
-            raise part.advised(error) from None
-        raise
-
-
-def _scan_folder(parts: Sequence[Part], folder: str, scan: _Scan, tally: Tally) -> None:
-    before = len(scan.parts)
-    for part in parts:
-        try:
-            scan.add(part, tally.changes)
-        except CharloomError as error:
-            if error.code == "changed-text":
-                raise
-            why = str(error.facts.get("why", "cannot be read"))
-            tally.skip(why, part.label)
-            if isinstance(part, File) and error.facts.get("byte") and why not in tally.clues:
-                tally.clues[why] = f"{part.label} {part.look(error)}"
-    read = len(scan.parts) - before
-    if not read:
-        skips = "".join(f", {note}" for note in tally.skips())
-        message = f"no text in the folder {shown(folder)}{skips}: name one with UTF-8 text files"
-        raise CharloomError(message, "no-text", path=folder)
-    labels = [part.label for part in scan.parts[before:]]
-    order = ", ".join(labels if read < 5 else [*labels[:2], "...", labels[-1]])
-    tally.folders.append(f"read {count(read, 'file')} of the folder {shown(folder)}: {order}")
-
-
 def _changed(part: Part, error: CharloomError) -> CharloomError:
     """Return what is wrong with a part that could be read before."""
     return changed(part.label) if error.code in ("not-text", "no-text") else error
 
 
 def _states(found: Sequence[Found]) -> States:
-    return tuple(p.state() for group in found for p in group.parts if isinstance(p, File))
+    return tuple(part.state() for group in found for part in group.parts if isinstance(part, File))
 
 
 def _different(text: str) -> set[str]:

@@ -23,7 +23,7 @@ from typing import Any, BinaryIO
 import msgspec
 import numpy as np
 
-from charloom.data.sources import changed
+from charloom.data.parts import changed
 from charloom.data.text import START, Place, States, Text
 from charloom.data.tokenizer import Ids, Tokenizer
 from charloom.data.vocabulary import UnknownCharacterError

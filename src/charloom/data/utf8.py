@@ -4,9 +4,9 @@ import codecs
 import shlex
 from collections import Counter
 from collections.abc import Iterator
-from typing import BinaryIO, NamedTuple, Self
+from typing import BinaryIO
 
-from charloom.config import DataConfig, Errors
+from charloom.data.reading import UTF8, Reading
 from charloom.errors import CharloomError
 
 CHUNK = 1 << 20  # bytes read at once
@@ -18,19 +18,6 @@ STDIN = "standard input"
 Changes = Counter[str]
 
 
-class Reading(NamedTuple):
-    """How bytes are read: in which encoding, and whether what is none of it becomes U+FFFD."""
-
-    encoding: str = "utf-8"
-    errors: Errors = "strict"
-
-    @classmethod
-    def of(cls, config: DataConfig) -> Self:
-        """Return how the files of a run are read."""
-        return cls(config.encoding, config.errors)
-
-
-UTF8 = Reading()
 REPLACED = "\ufffd"
 
 _MARKS = {  # byte-order marks; UTF-32's little-endian one begins with UTF-16's, so it comes first
@@ -87,11 +74,20 @@ def quoted(label: str) -> str:
     return "-" if label == STDIN else shlex.quote(label)
 
 
+def refuse_own(head: bytes, label: str) -> None:
+    """Raise CharloomError if a file that begins so is a page or plot of charloom's own."""
+    if any(mark in head[:_HEAD] for mark in _OWN):
+        message = (
+            f"{label} is a page or plot that charloom wrote, not a text to learn: leave it out"
+        )
+        raise _not_text(message, "by charloom", label)
+
+
 def _decoded(
     file: BinaryIO, label: str, changes: Changes, offset: int, reading: Reading
 ) -> Iterator[tuple[str, int]]:
     """Yield the text from an offset in bytes on, with the offset behind each piece, if in UTF-8."""
-    encoding, errors = reading
+    encoding, errors = reading.encoding, reading.errors
     decoder = codecs.getincrementaldecoder(encoding)(errors)
     known = codecs.getincrementaldecoder(encoding)("ignore") if errors == "replace" else None
     has_nul = b"\0" in "a".encode(encoding)  # in UTF-16 and UTF-32
@@ -160,11 +156,7 @@ def _refuse_other_kinds(head: bytes, label: str, reading: Reading) -> None:
     for start, (kind, cure) in _PACKED.items():
         if head.startswith(start):
             raise _not_text(f"{label} is {kind}, not text: {cure}", "not text", label)
-    if any(mark in head for mark in _OWN):
-        message = (
-            f"{label} is a page or plot that charloom wrote, not a text to learn: leave it out"
-        )
-        raise _not_text(message, "by charloom", label)
+    refuse_own(head, label)
 
 
 def _refuse_nul(file: BinaryIO, offset: int, label: str) -> None:

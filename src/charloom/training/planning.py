@@ -12,10 +12,10 @@ from typing import Any, NamedTuple
 from charloom.config import DataConfig, NgramConfig, PretrainedConfig, RunConfig, replace
 from charloom.data.batches import check_fits
 from charloom.data.dataset import Corpus, fewest_characters
+from charloom.data.reading import Reading
 from charloom.data.split import arrange, split_text, usual_split
 from charloom.data.text import Text, read_text
 from charloom.data.tokenizer import Ids, Tokenizer
-from charloom.data.utf8 import Reading
 from charloom.data.vocabulary import Vocabulary, describe
 from charloom.errors import CharloomError
 from charloom.formatting import listed

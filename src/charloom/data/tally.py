@@ -1,0 +1,92 @@
+"""What was changed, left out and skipped while a text was read, in sentences for the user."""
+
+from collections import Counter
+from dataclasses import dataclass, field
+
+from charloom.data.readers import Bundle, Kind, Report
+from charloom.data.utf8 import Changes
+from charloom.formatting import count, in_a_line, listed
+
+_FOLDERS = {"a run", "a model", "a link to a folder"}  # reasons to skip a whole folder
+
+
+@dataclass
+class _Read:
+    """The files that were read as one kind, and how many documents they were."""
+
+    labels: list[str] = field(default_factory=list)
+    documents: int = 0
+    report: Report = field(default_factory=Report)
+
+
+@dataclass
+class Tally:
+    """What was done while a text was read."""
+
+    folders: list[str] = field(default_factory=list)
+    changes: Changes = field(default_factory=Counter)
+    skipped: dict[str, list[str]] = field(default_factory=dict)
+    clues: dict[str, str] = field(default_factory=dict)
+    kinds: dict[Kind | Bundle, _Read] = field(default_factory=dict)
+
+    def skip(self, why: str, name: str) -> None:
+        """Count a file that is left out."""
+        self.skipped.setdefault(why, []).append(in_a_line(name))
+
+    def read(self, kind: Kind | Bundle, label: str, documents: int, report: Report) -> None:
+        """Count a file that was read as a kind, and what was done to it."""
+        read = self.kinds.setdefault(kind, _Read())
+        read.labels.append(label)
+        read.documents += documents
+        read.report.left_out += report.left_out
+        read.report.mended += report.mended
+        read.report.notes += report.notes
+
+    def skips(self) -> list[str]:
+        """Return a sentence for each reason to skip files."""
+        return [
+            f"skipped {count(len(names), 'folder' if why in _FOLDERS else 'file')} ({why}): "
+            + listed(names)
+            + (f"; {self.clues[why]}" if why in self.clues else "")
+            for why, names in self.skipped.items()
+        ]
+
+    def notes(self) -> tuple[str, ...]:
+        """Return a sentence for each thing that was done."""
+        notes, marks = [*self.folders], self.changes["marks"]
+        for kind, read in self.kinds.items():
+            notes += _told(kind, read)
+        if marks:
+            some = f"the byte-order marks of {marks:,} files"
+            notes.append(f"removed {'a byte-order mark' if marks == 1 else some}")
+        notes += [
+            f"turned {count(self.changes[kind], f'{kind} line end')} into LF"
+            for kind in ("CRLF", "lone CR")
+            if self.changes[kind]
+        ]
+        if bad := self.changes["replaced"]:
+            notes.append(f"read U+FFFD in {count(bad, 'place')} that could not be decoded")
+        return (*notes, *self.skips())
+
+
+def _told(kind: Kind | Bundle, read: _Read) -> list[str]:
+    each = ", each" if len(read.labels) > 1 else ""
+    found = _counted(read.documents, kind.noun)
+    notes = [f"read {listed(read.labels)}{each} as {kind.name}: {found}"]
+    for verb, counts in (("left out", read.report.left_out), ("mended", read.report.mended)):
+        if counts:
+            told = ", ".join(_counted(n, noun) for noun, n in counts.most_common())
+            notes.append(f"{verb} {told}")
+    return notes + read.report.notes
+
+
+def _counted(number: int, plural: str) -> str:
+    """Return a number and what it counts, of which the plural is given: "1 draft"."""
+    if number != 1:
+        return f"{number:,} {plural}"
+    noun, *rest = plural.partition(" of ")
+    if noun.endswith("ies"):
+        noun = noun[:-3] + "y"
+    elif noun.endswith(("xes", "ches", "shes", "sses")):
+        noun = noun[:-2]
+    return f"1 {noun.removesuffix('s')}{''.join(rest)}"
