@@ -7,7 +7,7 @@ import shutil
 from collections.abc import Iterator
 from dataclasses import replace as changed
 from functools import partial
-from itertools import count
+from itertools import count, permutations
 from pathlib import Path
 from typing import Any
 from unittest import mock
@@ -272,7 +272,7 @@ def test_the_verdict_says_which_run_is_best_by_how_much_and_whether_it_beats_cou
     assert nats(lstm, ngram) == ["lstm", "1.000", "1.443", "order 8", "0.250", "0.361"]
     lead = ["lstm", "1.000", "1.443", "gru", "0.062", "0.090"]
     assert nats(lstm, gru, ngram) == [*lead, "order 8", "0.250", "0.361"]
-    worse = ["lstm", "1.500", "2.164", "does not", "order 8", "1.250", "1.803", "0.250", "0.361"]
+    worse = ["lstm", "1.500", "2.164", "order 8", "1.250", "1.803", "0.250", "0.361", "does not"]
     assert nats(ngram, changed(lstm, nats=1.5)) == worse
     led = ["markov", "0.750", "1.082", "lstm", "0.250", "0.361", "no network"]
     assert nats(markov, lstm, ngram) == led
@@ -284,9 +284,62 @@ def test_the_verdict_says_which_run_is_best_by_how_much_and_whether_it_beats_cou
     behind = changed(markov, nats=1.125)
     assert nats(lstm, behind, ngram) == [*lead[:3], "markov", "0.125", "0.180"]
     bz2 = Entry("bz2", "baseline", "", 0.5)  # which goes on learning while it reads
-    assert nats(bz2, lstm, ngram) == nats(lstm, ngram)
+    above = ["bz2", "0.500", "0.721", "0.500", "0.721"]
+    assert nats(bz2, lstm, ngram) == [*lead[:3], *above, "order 8", "0.250", "0.361"]
+    level = changed(ngram, nats=1.0001)
+    assert nats(lstm, level) == [*lead[:3], "does not", "order 8"]
+    assert nats(changed(ngram, nats=0.9999), lstm) == [*lead[:3], "order 8"]
     ruled_out = changed(gru, nats=math.inf)
     assert nats(lstm, ngram, ruled_out) == [*lead[:4], "order 8", "0.250", "0.361"]
+
+
+RANKED = {
+    "lstm": Entry("lstm", "run", "lstm 1 x 8", 0.0, network=True),
+    "gru": Entry("gru", "run", "gru 1 x 8", 0.0, network=True),
+    "markov": Entry("markov", "run", "ngram 8", 0.0),
+    "n-gram": Entry("n-gram", "baseline", "", 0.0),
+    "bz2": Entry("bz2", "baseline", "", 0.0),
+    "uniform": Entry("uniform", "baseline", "", 0.0),
+}
+
+
+@pytest.mark.parametrize("seen", [0.0, 1.0])
+@pytest.mark.parametrize("gap", [0.25, 0.0001, math.inf])
+def test_the_verdict_names_what_is_first_whatever_it_is(seen: float, gap: float) -> None:
+    for names in permutations(RANKED, 4):
+        if not {"lstm", "gru", "markov"} & {*names}:
+            continue
+        losses = [1 + (gap * i if i else 0.0) for i in range(4)]
+        ranked = zip(names, losses, strict=True)
+        found = rows(*(changed(RANKED[name], nats=nats, seen=seen) for name, nats in ranked))
+        said, first = verdict(found), found.entries[0]
+        assert re.search(rf"(?<!than ){first.name}\b", said)
+        assert not re.search(r"\b(inf|nan)\b", said)
+        assert ("First is" in said) is (first.kind == "baseline" and gap > 0.01)
+        best = next(entry for entry in found.entries if entry.kind == "run")
+        assert ("beat" in said) is (said_of_counting(found, best) and not seen), said
+        if "n-gram" in names and best.network and not seen and gap == 0.25:
+            beaten = names.index("n-gram") < names.index(best.name)
+            assert ("does not beat" in said) is beaten
+
+
+def said_of_counting(found: Comparison, best: Entry) -> bool:
+    """Whether there is a network, and something that counts, to compare in words."""
+    counted = next((entry for entry in found.entries if entry.name == "n-gram"), None)
+    if not best.network:
+        return any(entry.network for entry in found.entries)
+    if counted is None:
+        return False
+    return counted is not found.entries[0] or best.nats - counted.nats >= module.LEVEL
+
+
+def test_the_verdict_names_the_part() -> None:
+    lstm = RANKED["lstm"]
+    for part, told in (("validation", "the validation part"), ("test", "the test part")):
+        for entries in ((lstm,), (lstm, changed(RANKED["gru"], nats=1.0))):
+            for seen in (0.0, 1.0):
+                found = tuple(changed(entry, seen=seen) for entry in entries)
+                assert told in verdict(Comparison("text", part, 9, found, (), ()))
 
 
 @pytest.mark.torch

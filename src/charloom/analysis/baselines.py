@@ -22,6 +22,7 @@ from charloom.models.ngram import NgramModel, shorter
 from charloom.progress import Tell, say_nothing
 
 MAX_ORDER = 8  # of n-grams
+UNIFORM = "uniform"  # all characters are equally likely
 COMPRESSORS: dict[str, Callable[[bytes], bytes]] = {  # each at its level 9
     "gzip": lambda content: gzip.compress(content, 9, mtime=0),
     "bz2": lambda content: bz2.compress(content, 9),
@@ -46,7 +47,7 @@ def baselines(
     Raises CharloomError if `held_out` has fewer than two characters, UnknownCharacterError if
     `vocabulary` lacks one.
     """
-    found = [Baseline("uniform", math.log(len(vocabulary)))]  # all characters equally likely
+    found = [Baseline(UNIFORM, math.log(len(vocabulary)))]
     if not train:
         return found
     tell("counting n-grams and compressing")

@@ -2,14 +2,14 @@
 
 import json
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import median
 from time import perf_counter
 from typing import Literal, NamedTuple, Protocol, runtime_checkable
 
-from charloom.analysis.baselines import COMPRESSORS, baselines
+from charloom.analysis.baselines import COMPRESSORS, UNIFORM, baselines
 from charloom.analysis.contamination import (
     CONTAMINATED_SHARE,
     TrainingText,
@@ -143,36 +143,62 @@ def compare(
 
 
 def verdict(comparison: Comparison) -> str:
-    """Say which run is best and by how much, and whether a network beats counting.
+    """Say which run is best and by how much, what is first, and whether a network beats counting.
 
-    Compression programs go on learning while they read: they are not what a run is judged by.
+    Compression programs go on learning while they read: if one is first, that is told with it.
     """
+    part = f"the {comparison.part} part" if comparison.part else "this text"
     runs = [entry for entry in comparison.entries if entry.kind == "run"]
-    best = runs[0]
+    best, first, loss = runs[0], comparison.entries[0], _loss(runs[0].nats)
+    above = [] if first is best else [_above(first, best)]
     if not best.is_fair:
-        return (
-            f"{best.name} has {nats_and_bits(best.nats)}, but it was trained on this very text: "
-            "compare on another one."
-        )
-    said = [f"{best.name} predicts this text with {nats_and_bits(best.nats)}."]
+        seen = f"{best.name} has {loss} on {part}, but it was trained on this very text"
+        return " ".join([f"{seen}: compare on another one.", *above])
+    said = [f"{best.name} predicts {part} with {loss}."]
     if len(runs) > 1:
-        said[0] = f"{best.name} is the best of {len(runs)} runs: {nats_and_bits(best.nats)}."
-        said.append(_beside(runs[1].name, runs[1].nats - best.nats, "the next best"))
-    counted = (e for e in comparison.entries if e.kind == "baseline" and e.name not in COMPRESSORS)
-    plain = next(counted, None)
+        said[0] = f"{best.name} is the best of {len(runs)} runs on {part}: {loss}."
+        said.append(_beside(runs[1].name, _gap(runs[1], best), "the next best"))
+    return " ".join([*said, *above, *_beside_counting(comparison.entries, runs)])
+
+
+def _above(entry: Entry, best: Entry) -> str:
+    """Return that a baseline is first, and how far the best run is behind it."""
+    how = "a compression program, which goes on learning while it reads"
+    if entry.name not in COMPRESSORS:
+        how = "for which all characters are alike" if entry.name == UNIFORM else "which only counts"
+    gap = _gap(best, entry)
+    if gap < LEVEL:
+        return f"{entry.name}, {how}, is level with it."
+    return f"First is {entry.name}, {how}: {_loss(entry.nats)}, {_difference(gap)} less."
+
+
+def _beside_counting(entries: Sequence[Entry], runs: Sequence[Entry]) -> Iterator[str]:
+    """Yield whether the best run, if it is a network, beats counting; or that none does."""
+    best, first = runs[0], entries[0]
+    others = (e for e in entries if e.kind == "baseline" and e.name not in (*COMPRESSORS, UNIFORM))
+    plain = next(others, None)
     if not best.network:
         if any(run.network for run in runs):
-            said.append("It counts, and no network here beats it.")
-    elif plain is not None and plain.nats < best.nats:
-        said.append(
-            f"It does not beat counting: {plain.name} has {nats_and_bits(plain.nats)}, "
-            f"{_difference(best.nats - plain.nats)} less."
-        )
+            yield "It counts, and no network here beats it."
+    elif plain is not None and (gap := _gap(best, plain)) >= LEVEL:
+        than = f": {plain.name} has {_loss(plain.nats)}, {_difference(gap)} less"
+        yield f"It does not beat counting{'' if plain is first else than}."
+    elif plain is not None and gap > -LEVEL:
+        if plain is not first:
+            yield f"It does not beat counting: {plain.name} is level with it."
     elif plain is not None and any(not e.network and e.nats <= plain.nats for e in runs[1:2]):
-        said.append("It beats counting.")  # which is the next best
+        yield "It beats counting."  # which is the next best
     elif plain is not None:
-        said.append(f"It beats counting: {_beside(plain.name, plain.nats - best.nats)}")
-    return " ".join(said)
+        yield f"It beats counting: {_beside(plain.name, -gap)}"
+
+
+def _gap(entry: Entry, other: Entry) -> float:
+    """Return how many nats more an entry has; two infinite losses are the same."""
+    return 0.0 if entry.nats == other.nats else entry.nats - other.nats
+
+
+def _loss(nats: float) -> str:
+    return "an infinite loss" if math.isinf(nats) else nats_and_bits(nats)
 
 
 def _beside(name: str, gap: float, what: str = "") -> str:
@@ -184,7 +210,7 @@ def _beside(name: str, gap: float, what: str = "") -> str:
 
 
 def _difference(nats: float) -> str:
-    return f"{nats:.3f} nats ({nats / LN2:.3f} bits)"
+    return "infinitely" if math.isinf(nats) else f"{nats:.3f} nats ({nats / LN2:.3f} bits)"
 
 
 def sampling_speed(model: LanguageModel, seconds: float = SAMPLING_SECONDS) -> float | None:
