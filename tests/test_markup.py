@@ -171,6 +171,7 @@ def test_text_with_blank_lines_has_paragraphs_and_lines(source: str, text: str) 
         "<p>one\ntwo</p>\n\n<p>three</p>",
         "<!-- wp:heading --><h2>one\ntwo</h2><!-- /wp:heading -->\n\nthree",
         "<div>\n\none\ntwo<br><br>three\n\n</div>",
+        "<h2>one\ntwo</h2><h3>three</h3>",
         "one two<br />\n\n<br />\n\nthree",
     ],
 )

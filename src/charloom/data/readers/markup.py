@@ -334,9 +334,10 @@ def _has_paragraphs(html: str, tree: Element) -> bool:
     """Whether paragraphs are marked, so that line ends in the text mean no more than spaces."""
     if "<!-- wp:" in html:  # WordPress's blocks
         return True
-    if any(_BLANK_LINE.search(text.strip()) for text in _bare_texts(tree)):
+    bare = [text.strip() for text in _bare_texts(tree)]
+    if any(map(_BLANK_LINE.search, bare)):
         return False
-    return any(tree.find(f".//{tag}") is not None for tag in ("p", "br", "div"))
+    return not any(bare) or any(tree.find(f".//{tag}") is not None for tag in ("p", "br", "div"))
 
 
 def _bare_texts(tree: Element) -> list[str]:
