@@ -1,0 +1,62 @@
+"""Games of chess in PGN as they are written, each a document: tags and moves are the text."""
+
+import re
+from collections.abc import Iterator
+from typing import BinaryIO
+
+from charloom.data.readers import Document, Head, Job, Kind
+from charloom.data.readers.plain import lines
+from charloom.data.readers.texts import head_text
+
+_TAG = re.compile(r'\[(\w{1,255})\s+"(.*)"\s*\]\s*')
+_ROSTER = ("Event", "White", "Black", "Result")  # of which a game has two at least
+_MOVES = re.compile(r"(?:^|\s)\d+\.|(?:^|\s)(?:1-0|0-1|1/2-1/2|\*)(?:\s|$)|^\{")
+
+
+def _is_pgn(head: Head) -> bool:
+    """Whether a file begins with tags, and moves are behind them."""
+    found = [line for line in head_text(head).split("\n") if line and line[0] not in "%;"]
+    tags = set[str]()
+    for line in found:
+        tag = _TAG.fullmatch(line)
+        if not tag:
+            return len(tags.intersection(_ROSTER)) > 1 and bool(_MOVES.search(line))
+        tags.add(tag[1])
+    return False
+
+
+def _read(file: BinaryIO, job: Job) -> Iterator[Document]:
+    game: list[str] = []
+    has_moves = in_comment = False
+    number = 1
+    for line in lines(file, job):
+        tag = _TAG.fullmatch(line)
+        is_tag = tag is not None and (not in_comment or tag[1] == "Event")
+        if is_tag and has_moves:
+            yield from _documents(game, number)
+            game, has_moves, in_comment, number = [], False, False, number + 1
+        game.append(line)
+        if not is_tag and line.strip():
+            has_moves = True
+            in_comment = _ends_in_comment(line, in_comment)
+    yield from _documents(game, number)
+
+
+def _ends_in_comment(line: str, in_comment: bool) -> bool:
+    """Whether a comment in braces goes on behind a line."""
+    begin, end = line.rfind("{"), line.rfind("}")
+    return in_comment if begin == end else begin > end
+
+
+def _documents(game: list[str], number: int) -> Iterator[Document]:
+    text = "\n".join(game).strip("\n")
+    if not text.strip():
+        return
+    tags = {tag[1]: tag[2] for line in game if (tag := _TAG.fullmatch(line))}
+    players = [tags.get(name, "?") for name in ("White", "Black")]
+    title = "" if players == ["?", "?"] else " - ".join(players)
+    day = re.match(r"\d{4}(?:\.\d\d(?:\.\d\d)?)?", tags.get("Date", ""))
+    yield Document(text, f"game {number}", title, "", day[0].replace(".", "-") if day else "")
+
+
+KINDS = (Kind("games of chess", _is_pgn, _read, noun="games"),)

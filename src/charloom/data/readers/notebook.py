@@ -1,0 +1,57 @@
+"""Jupyter notebooks: the text and code of their cells, without what the code put out."""
+
+import re
+from collections.abc import Iterator
+from typing import Any, BinaryIO
+
+from charloom.data.readers import Document, Head, Job, Kind
+from charloom.data.readers.objects import Object, begins, string, whole
+from charloom.errors import CharloomError
+
+_CELLS = re.compile(rb'"(?:cells|worksheets)"\s*:\s*\[')
+_CELL = re.compile(rb'"cell_type"\s*:\s*"(?:markdown|code|raw|heading|html)"|"cells"\s*:\s*\[\s*\]')
+
+
+def _is_notebook(head: Head) -> bool:
+    start = begins(head)
+    return start.startswith(b"{") and bool(_CELLS.search(start) and _CELL.search(start))
+
+
+def _read(file: BinaryIO, job: Job) -> Iterator[Document]:
+    notebook = whole(file, job.label, Object)
+    cells = notebook.get("cells")
+    if cells is None:  # format 3
+        sheets = _objects(notebook.get("worksheets"))
+        cells = [cell for sheet in sheets for cell in _objects(sheet.get("cells"))]
+    elif not isinstance(cells, list):
+        message = f"{job.label} is damaged (it has no list of cells): save it again"
+        raise CharloomError(message, "damaged", why="damaged", path=job.label)
+    texts = []
+    for cell in _objects(cells):
+        texts.append(_source(cell))
+        if outputs := _objects(cell.get("outputs")):
+            job.report.left_out["outputs of code"] += len(outputs)
+    text = "\n\n".join(text for text in texts if text.strip())
+    if text:
+        about = notebook.get("metadata")
+        yield Document(text, "", string(about.get("title")) if isinstance(about, dict) else "")
+
+
+def _source(cell: Object) -> str:
+    """Return what was typed into a cell, with LF line ends; a string, or lines with their ends."""
+    source = cell.get("source", cell.get("input"))
+    if isinstance(source, list):
+        source = "".join(map(string, source))
+    text = string(source).replace("\r\n", "\n").replace("\r", "\n").strip("\n")
+    level = cell.get("level")
+    if text and cell.get("cell_type") == "heading" and isinstance(level, int):  # of format 3
+        return f"{'#' * min(max(1, level), 6)} {text}"
+    return text
+
+
+def _objects(value: Any) -> list[Object]:
+    """Return the objects in a list, if it is one."""
+    return [one for one in value if isinstance(one, dict)] if isinstance(value, list) else []
+
+
+KINDS = (Kind("a Jupyter notebook", _is_notebook, _read),)

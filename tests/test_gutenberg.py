@@ -1,0 +1,135 @@
+import pytest
+
+from charloom.data.readers import Document
+from charloom.data.readers.gutenberg import KINDS
+from reading import damaged, matching, only_charloom_errors, read
+
+[BOOK] = KINDS
+HEADER = """The Project Gutenberg eBook of The Example
+
+This ebook is for the use of anyone anywhere.
+
+Title: The Example
+       or, A Book
+
+Author: Ann Writer
+
+Language: English
+
+"""
+START = "*** START OF THE PROJECT GUTENBERG EBOOK THE EXAMPLE ***"
+END = "*** END OF THE PROJECT GUTENBERG EBOOK THE EXAMPLE ***"
+LICENCE = (
+    "\n\nUpdated editions will replace the previous one.\n*** START: FULL LICENSE ***\nMore.\n"
+)
+TEXT = "CHAPTER I\n\n\nIt was a day.\n  It rained."
+
+
+def book(start: str = START, end: str = END, text: str = TEXT, header: str = HEADER) -> bytes:
+    return f"{header}{start}\n\n\n{text}\n\n\n{end}{LICENCE}".encode()
+
+
+@pytest.mark.parametrize(
+    "start",
+    [
+        START,
+        START.replace("THE PROJECT", "THIS PROJECT"),
+        START.replace("*** ", "***").replace(" ***", "***"),
+        START.replace("EBOOK", "EBOOK,"),
+        START.replace("EBOOK", "ETEXT"),
+        START.replace("THE EXAMPLE", "THE\nEXAMPLE"),
+        START.replace("THE EXAMPLE", "THE\nEXAMPLE:\nA BOOK"),
+        START.removesuffix(" ***"),
+        START.replace("THE PROJECT", "THE COPYRIGHTED PROJECT"),
+        "*END*THE SMALL PRINT! FOR PUBLIC DOMAIN ETEXTS*Ver.10/04/01*END*",
+        "*END THE SMALL PRINT! FOR PUBLIC DOMAIN ETEXTS*Ver.04.29.93*END*",
+    ],
+)
+def test_what_is_before_a_book_is_left_out(start: str) -> None:
+    assert matching(KINDS, book(start)) == [BOOK.name]
+    [found], report = read(BOOK, book(start))
+    assert found == Document(TEXT, "", "The Example or, A Book", "Ann Writer")
+    assert report.left_out == {"headers and licences of Project Gutenberg": 1}
+
+
+@pytest.mark.parametrize(
+    "end",
+    [
+        END,
+        END.replace("THE PROJECT", "THIS PROJECT"),
+        END.replace("*** ", "***"),
+        "End of the Project Gutenberg EBook of The Example, by Ann Writer\n\n" + END,
+        "End of Project Gutenberg's The Example, by Ann Writer\n\n" + END,
+        "End of The Project Gutenberg Etext of The Example",
+    ],
+)
+def test_what_is_behind_a_book_is_left_out(end: str) -> None:
+    [found], _ = read(BOOK, book(end=end))
+    assert found.text == TEXT
+
+
+@pytest.mark.parametrize(
+    "credit",
+    [
+        "Produced by Ann Helper and the Online\nDistributed Proofreading Team",
+        "E-text prepared by Ann Helper",
+        "This eBook was produced by Ann Helper.",
+        "[Transcribed from the 1900 edition by Ann Helper]",
+    ],
+)
+def test_who_prepared_it_is_left_out(credit: str) -> None:
+    [found], report = read(BOOK, book(text=f"{credit}\n\n\n{TEXT}"))
+    assert found.text == TEXT
+    assert report.left_out["credits of transcribers"] == 1
+    [found], _ = read(BOOK, book(text=f"THE EXAMPLE\n\n{credit}\n\n{TEXT}"))
+    assert found.text == f"THE EXAMPLE\n\n{TEXT}"
+
+
+def test_such_words_further_down_are_text() -> None:
+    text = f"One.\n\nTwo.\n\nThree.\n\nProduced by the sun, it grew.\n\n{TEXT}"
+    [found], _ = read(BOOK, book(text=text))
+    assert found.text == text
+
+
+def test_books_that_were_joined_are_books() -> None:
+    other = HEADER.replace("The Example", "Another").replace("       or, A Book\n", "")
+    found, report = read(BOOK, book() + book(header=other, text="Two"))
+    assert [document.text for document in found] == [TEXT, "Two"]
+    assert [document.title for document in found] == ["The Example or, A Book", "Another"]
+    assert report.left_out["headers and licences of Project Gutenberg"] == 2
+
+
+def test_a_book_that_is_cut_ends_where_it_ends() -> None:
+    [found], _ = read(BOOK, f"{HEADER}{START}\n\n{TEXT}".encode())
+    assert found.text == TEXT
+    found, _ = read(BOOK, f"{HEADER}{START}\n\n{TEXT}\n\n".encode() + book())
+    assert [document.text for document in found] == [TEXT, TEXT]
+
+
+def test_the_title_of_old_headers() -> None:
+    old = "***The Project Gutenberg Etext of The Example, by Ann Writer***\n\n"
+    [found], _ = read(BOOK, book(header=old))
+    assert found[2:4] == ("The Example", "Ann Writer")
+
+
+def test_line_ends_and_marks() -> None:
+    [found], _ = read(BOOK, b"\xef\xbb\xbf" + book().replace(b"\n", b"\r\n"))
+    assert found.text == TEXT
+    assert matching(KINDS, b"\xef\xbb\xbf" + book().replace(b"\n", b"\r\n")) == [BOOK.name]
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "Files begin with `*** START OF THE PROJECT GUTENBERG EBOOK X ***`.",
+        'MARKERS = [\n    "*** START OF THE PROJECT GUTENBERG EBOOK",\n]\n',
+        "Project Gutenberg is a library.\n\nIt has many books.\n",
+        TEXT,
+    ],
+)
+def test_what_only_speaks_of_it_is_not_recognised(text: str) -> None:
+    assert matching(KINDS, text.encode()) == []
+
+
+def test_damaged_files() -> None:
+    assert only_charloom_errors(BOOK, damaged(book() + book(), 100)) > 0
