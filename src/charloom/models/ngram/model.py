@@ -43,7 +43,7 @@ class NgramModel:
     - "none" is the plain Markov chain: the counts in the longest known context and nothing else.
       What never came there has probability 0, log-probability -inf.
 
-    After a text of m characters, fewer than order - 1, predictions are those of order m + 1. That
+    After a text of m characters, fewer than order - 1, counts are those of order m + 1. That
     matters to Kneser-Ney alone, whose shorter n-grams are counted for texts that go further back.
 
     Kneser-Ney at order 8 is the default: it was the better from order 3 on for four texts of 45 KB
@@ -93,7 +93,7 @@ class NgramModel:
         count[0] = count[levels[1] : levels[2]].sum()
         counts = Counts(count, parent, suffix, levels)
         _check_counts(counts, character)
-        terms, whole = smooth(counts, config.smoothing)
+        terms, whole = smooth(counts, config.smoothing, len(vocabulary))
         trie = kernels.Trie(first, character, suffix, *terms, *whole)
         return cls(config, vocabulary, count, trie)
 

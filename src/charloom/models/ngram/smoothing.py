@@ -7,6 +7,7 @@ there is before c, the first step has terms of its own. What reads the model nee
 smoothing it has.
 """
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -17,6 +18,8 @@ from charloom.config import Smoothing
 
 Integers = NDArray[np.int32]
 Floats = NDArray[np.float64]
+
+CERTAIN = 1e-9  # nats for each place
 
 
 @dataclass(frozen=True)
@@ -32,6 +35,16 @@ class Counts:
     def contexts(self) -> int:
         """C: how many n-grams are shorter than the model's order."""
         return self.levels[-2]
+
+    @property
+    def shorter(self) -> "Counts":
+        """Those of a model whose order is lower by 1: the contexts."""
+        C = self.contexts
+        return Counts(self.count[:C], self.parent[: C - 1], self.suffix[:C], self.levels[:-1])
+
+    def lengths(self) -> Iterator[slice]:
+        """Yield where the n-grams of 1 character are, of 2, and so on."""
+        yield from map(slice, self.levels[1:-1], self.levels[2:])
 
     def after(self, values: NDArray[Any]) -> Floats:
         """Sum values (M,) over all hc, for each context h (C,)."""
@@ -51,14 +64,15 @@ class Terms(NamedTuple):
     backoff: Floats  # (C,) the share of that probability which the context's suffix decides
 
 
-def smooth(counts: Counts, smoothing: Smoothing) -> tuple[Terms, Terms]:
+def smooth(counts: Counts, smoothing: Smoothing, V: int) -> tuple[Terms, Terms]:
     """Return the terms, and those (C,) and (C',) of a context that is the whole text so far.
 
     C' is how many contexts are shorter than order - 1 characters: only such a one can be all
     there is and yet not be as long as the model looks back.
     """
     if smoothing == "kneser-ney":
-        return _kneser_ney(counts, _adjusted(counts)), _whole(counts)
+        terms = _kneser_ney(counts, _adjusted(counts))
+        return terms, _whole(counts, terms, V)
     terms = _markov(counts) if smoothing == "none" else _witten_bell(counts)
     C = counts.contexts
     return terms, Terms(terms.weight[:C], terms.backoff[: counts.levels[-3]])
@@ -90,23 +104,56 @@ def _kneser_ney(counts: Counts, adjusted: Integers) -> Terms:
     different characters before them (`_adjusted`). D depends on the length too (`discounts`).
     """
     discount = np.zeros(adjusted.size)
-    for length in range(1, len(counts.levels) - 1):
-        level = slice(counts.levels[length], counts.levels[length + 1])
+    for level in counts.lengths():
         discount[level] = discounts(adjusted[level])[np.minimum(adjusted[level], 3)]
     return _shares(counts, adjusted - discount, counts.after(discount), counts.after(adjusted))
 
 
-def _whole(counts: Counts) -> Terms:
+def _whole(counts: Counts, terms: Terms, V: int) -> Terms:
     """Kneser-Ney's terms of the context h of a text that is no longer than h.
 
-    P(c | h) is that of a model of order |h| + 1, which counts hc itself. How many characters came
-    before hc says how likely c is where what came before is known and new; here nothing did.
+    They are of hc itself as often as it was seen, as in a model of order |h| + 1. How many
+    characters came before hc says how likely c is where what came before is known and new; here
+    nothing did. Few counts make three discounts uncertain, and those of 3 on so large that half
+    of the text's first characters would come from single characters. So of each length it is
+    `discounts` or `one_discount`, whichever tells more of the text.
     """
-    C = counts.contexts
-    shorter = Counts(
-        counts.count[:C], counts.parent[: C - 1], counts.suffix[:C], counts.levels[:-1]
-    )
-    return _kneser_ney(shorter, shorter.count)
+    shorter = counts.shorter
+    total = shorter.after(shorter.count)
+    lower = _probabilities(shorter, terms, V)[shorter.suffix]
+    discount = np.zeros(lower.size)
+    for level in shorter.lengths():
+        n, parent = shorter.count[level], shorter.parent[level.start - 1 : level.stop - 1]
+        several, one = (
+            _left_out(n, parent, D, total, lower[level]) for D in (discounts(n), one_discount(n))
+        )
+        # Equal ones differ in their last bits.
+        better = one_discount if one - several > CERTAIN * n.sum() else discounts
+        discount[level] = better(n)[np.minimum(n, 3)]
+    return _shares(shorter, shorter.count - discount, shorter.after(discount), total)
+
+
+def _left_out(n: Integers, parent: Integers, D: Floats, total: Floats, lower: Floats) -> float:
+    """Sum log P over all places of n-grams hc of one length, without what is counted there.
+
+    They were seen n times (N,), and c has the probability `lower` (N,) after the suffix of h.
+
+    P(c | h) = (n - 1 - D(n - 1) + (D(n - 1) - D(n) + sum of D(n(hx)) over x) lower) / (n(h.) - 1)
+    """
+    d, d_without = D[np.minimum(n, 3)], D[np.minimum(n - 1, 3)]
+    passed_on = np.bincount(parent, d)[parent] - d + d_without
+    left = total[parent] - 1
+    p = (n - 1 - d_without + passed_on * lower) / np.maximum(left, 1)
+    return float((n * np.log(np.where(left, p, lower))).sum())
+
+
+def _probabilities(counts: Counts, terms: Terms, V: int) -> Floats:
+    """Return P(last character | those before) of each n-gram (M,), and 1/V for the empty one."""
+    p = np.full(counts.count.size, 1 / V)
+    for level in counts.lengths():
+        before = terms.backoff[counts.parent[level.start - 1 : level.stop - 1]]
+        p[level] = terms.weight[level] + before * p[counts.suffix[level]]
+    return p
 
 
 def _adjusted(counts: Counts) -> Integers:
@@ -133,6 +180,16 @@ def discounts(adjusted: Integers) -> Floats:
         if (estimate > 0).all():
             return np.concatenate([[0.0], estimate])
     return np.array([0.0, 0.5, 1.0, 1.5])
+
+
+def one_discount(counts: Integers) -> Floats:
+    """Return D(0) = 0 and D(1) = D(2) = D(3) = Y of `discounts`, 0.5 if it cannot be estimated.
+
+    Ney, Essen & Kneser 1994: absolute discounting.
+    """
+    once, twice = (counts == 1).sum(), (counts == 2).sum()
+    Y = once / (once + 2 * twice) if once and twice else 0.5
+    return np.array([0.0, Y, Y, Y])
 
 
 def _shares(counts: Counts, kept: Floats, passed_on: Floats, total: Floats) -> Terms:
