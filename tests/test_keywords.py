@@ -119,6 +119,7 @@ def test_a_source_keeps_all_its_own_words():
     assert found.unsure == found.unsure_phrases == 0
     assert (found.new_share, found.real_share) == (0, 1)
     assert found.human_new_share == pytest.approx(1 / 3)
+    assert keywords(source, source, human=source[:3_000]).human_new_share is None
     assert [row.change for row in found.kept] == [0] * 20
     assert [row.word for row in found.kept[:3]] == ["shall", "president", "states"]
     assert found.of_source == found.of_text

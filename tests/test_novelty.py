@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from charloom.analysis.novelty import chance_length, copied, novelty
+from charloom.analysis.novelty import chance_length, copied, novelty, verdict
 from charloom.data.known_texts import load_corpus
 from expect import refused
 
@@ -114,6 +114,24 @@ def test_people_do_not_copy_more_than_they_do(constitution):
     source, human = constitution
     assert novelty(human, source, human).copies_more is False
     assert novelty(human, source[:20_000], source[20_000:25_000]).copies_more is False
+
+
+def test_nothing_is_compared_with_human_text_that_is_in_the_source(constitution):
+    source, human = constitution
+    for people, known in (
+        (source[:5_000], 1.0),
+        (source[:2_000] + human[:2_000], 0.5),
+        ("the President", 1.0),
+    ):
+        found = novelty(human, source, people)
+        assert found.human_known == pytest.approx(known, abs=0.1)
+        assert not found.is_comparable
+        assert found.copies_more is None
+        assert found.more_at == ()
+        assert "no more" not in verdict(found)
+        assert "of the text by people is in the source" in verdict(found)
+    assert novelty(human, source, human).is_comparable
+    assert "no more" in verdict(novelty(human, source, human))
 
 
 def test_one_long_copy_is_enough(constitution):

@@ -50,7 +50,7 @@ class Excerpt:
 class Candidate:
     """A text with the source it may be copied from; `human` is text by people, "" for none.
 
-    `human` is not in the source. `seed` is the one that a model generated the text with for this
+    `human` was not learned from. `seed` is the one that a model generated the text with for this
     analysis, None for any other text; the names are for display.
     """
 

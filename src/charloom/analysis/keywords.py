@@ -14,6 +14,8 @@ from charloom.analysis.word_counts import (
     phrases,
     words,
 )
+from charloom.data.likeness import REPEATED, repeated
+from charloom.data.overlap import code_points
 from charloom.errors import CharloomError, needs_extra
 
 LOST_G2 = 6.63  # p < 0.01
@@ -61,7 +63,8 @@ class Keywords:
     `kept` and `lost` are keywords of the source; `unsure` counts those that the text lacks, but
     is too short to have lost; the same for phrases. `new_share` of the text's words are not in
     the source, `real_share` are in the source or in general text; `human_new_share` is of text
-    by people (None without). `common_share` of the source's words are among the 100 commonest.
+    by people (None without, or if that is in the source). `common_share` of the source's words are
+    among the 100 commonest.
     """
 
     text_words: int
@@ -121,6 +124,8 @@ def keywords(
     kept_phrases, lost_phrases, unsure_phrases = _split(key_phrases)
     new = Counter({word: count for word, count in own.items() if word not in origin})
     people = words(human or "")
+    if human and repeated(code_points(source), code_points(human)) >= REPEATED:
+        people = []  # they are no new text
     real = n - sum(count for word, count in new.items() if word not in against.counts)
     return Keywords(
         text_words=n,

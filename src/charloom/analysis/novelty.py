@@ -12,6 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from charloom.data.likeness import REPEATED, share_words
 from charloom.data.suffix_array import match
 from charloom.errors import CharloomError
 from charloom.formatting import line_of, percent
@@ -72,24 +73,39 @@ class Novelty:
     compared: int | None
 
     @property
+    def human_known(self) -> float:
+        """The share of passages of 50 characters of human text that are in the source, too."""
+        if self.human is None:
+            return 0.0
+        if self.human.longest == self.human.characters:
+            return 1.0
+        new = self.human.new[LONGEST_NGRAM - 1]
+        return 0.0 if math.isnan(new) else 1 - new
+
+    @property
+    def is_comparable(self) -> bool:
+        """Whether there is text by people, and so little of it in the source that it is new."""
+        return self.human is not None and self.human_known < REPEATED
+
+    @property
     def more_at(self) -> tuple[int, ...]:
         """The n, of 10, 15, 20, 30 and 50, for which the text copies more n-grams than people do.
 
         That is if its copied share exceeds 1.5 times theirs by 5 percentage points or more.
         """
-        if self.human is None:
+        if self.human is None or not self.is_comparable:
             return ()
         pairs = [(n, 1 - self.text.new[n - 1], 1 - self.human.new[n - 1]) for n in JUDGED_LENGTHS]
         return tuple(n for n, own, usual in pairs if own > SHARE_FACTOR * usual + SHARE_MARGIN)
 
     @property
     def copies_more(self) -> bool | None:
-        """Whether the text copies more than people do; None without text by people.
+        """Whether the text copies more than people do; None without new text by people.
 
         It does if `more_at` is not empty, or if its longest copy is more than twice as long as
         theirs and more than 10 characters longer.
         """
-        if self.human is None or self.compared is None:
+        if self.human is None or self.compared is None or not self.is_comparable:
             return None
         usual = self.human.longest
         longer = self.compared > max(LENGTH_FACTOR * usual, usual + LENGTH_MARGIN)
@@ -143,6 +159,12 @@ def verdict(found: Novelty) -> str:
     """Say in a sentence whether the text copies more than people do."""
     if found.human is None:
         return "Without text by people there is no telling how much copying is usual."
+    if not found.is_comparable:
+        return (
+            f"{share_words(found.human_known).capitalize()} of the text by people is in the source "
+            "as well, so there is no telling how much copying is usual: name another one, "
+            "charloom study novelty --human FILE."
+        )
     if not found.copies_more:
         return "It copies no more from its source than people do."
     if found.more_at:

@@ -61,6 +61,7 @@ def novelty(name: str, as_json: bool, **options: Any) -> None:
                 "novelty": found,
                 "more_at": found.more_at,
                 "copies_more": found.copies_more,
+                "human_known": found.human_known,
             }
         )
         return
@@ -71,13 +72,18 @@ def novelty(name: str, as_json: bool, **options: Any) -> None:
 
 
 def _heading(found: "Novelty", text: "Candidate") -> str:
+    from charloom.data.likeness import share_words
+
     seed = "" if text.seed is None else f", seed {text.seed}"
     rows = [
         ("text", f"{text.name}: {count(found.text.characters, 'character')}{seed}"),
         ("source", f"{text.source_name}: {count(found.source_characters, 'character')}"),
     ]
     if found.human:
-        rows.append(("human", f"{count(found.human.characters, 'character')} not in the source"))
+        known = "not" if found.is_comparable else f"{share_words(found.human_known)} of them"
+        rows.append(
+            ("human", f"{count(found.human.characters, 'character')}, {known} in the source")
+        )
     return "\n".join(labelled(rows))
 
 
