@@ -60,3 +60,12 @@ def test_against_a_search_for_each_passage(text: str, pieces: list[str]) -> None
     passages = [text[i : i + window] for i in range(len(text) - window + 1)] if window else []
     found = [passage in "".join(pieces) for passage in passages]
     assert overlap(text, pieces) == pytest.approx(sum(found) / len(found) if found else 0.0)
+
+
+@given(st.text(max_size=30), st.integers(1, 20))
+def test_a_hash_of_a_window_is_a_polynomial(text, window):
+    expected = [
+        sum((ord(c) + 1) * BASE ** (window - 1 - i) for i, c in enumerate(text[at : at + window]))
+        for at in range(len(text) - window + 1)
+    ]
+    assert rolling_hashes(code_points(text), window).tolist() == [n % 2**64 for n in expected]

@@ -25,7 +25,7 @@ def overlap(text: Ids, source: Iterable[Ids]) -> float:
         window //= 2
     if not window:
         return 0.0
-    hashes = _hashes(text, window)
+    hashes = rolling_hashes(text, window)
     wanted, times = np.unique(hashes[:: -(-len(hashes) // MAX_WINDOWS)], return_counts=True)
     may_be = np.zeros(2**_FILTER_BITS, np.bool_)  # most passages are ruled out without a search
     may_be[_short(wanted)] = True
@@ -34,7 +34,7 @@ def overlap(text: Ids, source: Iterable[Ids]) -> float:
     for piece in source:
         end = np.concatenate([end, piece])
         if len(end) >= window:
-            hashes = _hashes(end, window)
+            hashes = rolling_hashes(end, window)
             end = end[len(hashes) :]
             here = hashes[may_be[_short(hashes)]]
             places = np.minimum(np.searchsorted(wanted, here), len(wanted) - 1)
@@ -51,14 +51,19 @@ def _short(hashes: NDArray[np.uint64]) -> NDArray[np.uint64]:
     return hashes >> np.uint64(64 - _FILTER_BITS)
 
 
-def _hashes(text: Ids, window: int) -> NDArray[np.uint64]:
-    """Text (N,) -> (N - window + 1,), modulo 2^64; a window is put together from two halves.
+def rolling_hashes(text: Ids, window: int) -> NDArray[np.uint64]:
+    """Text (N,) -> (N - window + 1,), modulo 2^64; a window is put together from powers of 2.
 
     h(ab) = h(a) BASE^|b| + h(b)
     """
-    hashes = text.astype(np.uint64) + np.uint64(1)
-    length, factor = 1, _BASE
+    powers = text.astype(np.uint64) + np.uint64(1)
+    size, factor = 1, _BASE  # of each of these, and BASE^size
+    found, length, shift = np.zeros(len(text) + 1, np.uint64), 0, 1
     while length < window:
-        hashes = hashes[:-length] * np.uint64(factor) + hashes[length:]
-        length, factor = 2 * length, factor * factor % 2**64
-    return hashes
+        if window & size:
+            found = powers[: len(powers) - length] * np.uint64(shift) + found[size:]
+            length, shift = length + size, shift * factor % 2**64
+        if length < window:
+            powers = powers[:-size] * np.uint64(factor) + powers[size:]
+            size, factor = 2 * size, factor * factor % 2**64
+    return found

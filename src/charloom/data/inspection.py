@@ -1,0 +1,243 @@
+"""What a text is like, found in one reading: its characters, lines, documents and repetitions.
+
+Nothing here is an error: it is what a person would want to know before hours of training.
+"""
+
+import unicodedata
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import NamedTuple
+
+import numpy as np
+
+from charloom.data.duplicates import Documents, Pair, Passage, repeated_passages
+from charloom.data.overlap import code_points
+from charloom.data.text import Text
+from charloom.data.vocabulary import describe
+from charloom.formatting import count, listed, percent
+
+LONG_LINE = 5_000  # characters, above which a line is no line of prose or verse
+RARE = 10  # times; a character that occurs less often is hardly learned
+PASSAGES_READ = 2**25  # characters at the beginning of a text, in which passages are compared
+DOCUMENT_READ = 2**24  # characters of one document that it is compared by
+BOILERPLATE_SHARE, BOILERPLATE_DOCUMENTS = 0.2, 5  # of the documents that a line is in, at least
+LINE_LENGTH = 12  # characters of boilerplate, unless it is near the ends of documents
+EDGE, AT_ENDS = 5, 0.8  # lines at an end of a document; the share of times that a line is there
+LINES_KEPT = 2**20  # different lines that are counted
+LONGEST_KEPT = 300  # characters of such a line
+_CODES = 0x110000
+REPEATED = 0.02  # of a text, from which on repeated passages are told
+_KEPT_CONTROLS = "\n\t"
+
+
+class Line(NamedTuple):
+    """A line that stands in many documents: boilerplate, such as navigation or a signature."""
+
+    text: str
+    documents: int
+
+
+class LongLine(NamedTuple):
+    """A line's length, its document and its number there; the first is 1."""
+
+    length: int
+    document: int
+    number: int
+
+
+NO_LINE = LongLine(0, 0, 0)
+
+
+@dataclass
+class Inspection:
+    """What a text is like.
+
+    `labels` and `lengths` are of its documents; `times` counts characters; lines are those of the
+    first 16,777,216 characters of each document, passages of the first 33,554,432 of the text.
+    """
+
+    labels: list[str] = field(default_factory=list)
+    lengths: list[int] = field(default_factory=list)
+    times: Counter[str] = field(default_factory=Counter)
+    lines: int = 0
+    long_lines: int = 0
+    longest: LongLine = NO_LINE
+    equal: list[Pair] = field(default_factory=list)
+    near: list[Pair] = field(default_factory=list)
+    boilerplate: list[Line] = field(default_factory=list)
+    passages: list[Passage] = field(default_factory=list)
+    passages_read: int = 0
+
+    @property
+    def characters(self) -> int:
+        """How many characters there are."""
+        return self.times.total()
+
+    @property
+    def controls(self) -> Counter[str]:
+        """Control characters other than line ends and tabs, and private and unassigned ones."""
+        return Counter({c: n for c, n in self.times.items() if _is_control(c)})
+
+    @property
+    def rare(self) -> list[tuple[str, int]]:
+        """The characters that occur fewer than 10 times, the rarest first."""
+        found = [(c, n) for c, n in self.times.items() if n < RARE]
+        return sorted(found, key=lambda pair: (pair[1], pair[0]))
+
+    @property
+    def scripts(self) -> Counter[str]:
+        """How many letters there are of each script, by its name in Unicode."""
+        found = Counter[str]()
+        for character, times in self.times.items():
+            if unicodedata.category(character)[0] == "L":
+                found[_script(character)] += times
+        return found
+
+    @property
+    def repeated(self) -> float:
+        """The share of the text, as far as it was compared, that is long passages once more."""
+        return sum(passage.length for passage in self.passages) / max(1, self.passages_read)
+
+
+def inspect(text: Text) -> Inspection:
+    """Read a text once and return what it is like. Raises CharloomError if it has changed."""
+    found, documents, boilerplate = Inspection(), Documents(), _Boilerplate()
+    times = np.zeros(_CODES, np.int64)
+    beginning, room = list[str](), PASSAGES_READ
+    for part in text.parts:
+        kept, length = list[str](), 0
+        for piece, _ in part.pieces(Counter()):
+            counted = np.bincount(code_points(piece))
+            times[: len(counted)] += counted
+            if length < DOCUMENT_READ:
+                kept.append(piece[: DOCUMENT_READ - length])
+            if room > 0:
+                beginning.append(piece[:room])
+                room -= len(piece)
+            length += len(piece)
+        document = "".join(kept)
+        _measure_lines(document, len(found.labels), found)
+        found.labels.append(part.label)
+        found.lengths.append(length)
+        if documents.add(document) is None:
+            boilerplate.add(document)
+    found.times = Counter({chr(c): int(times[c]) for c in np.flatnonzero(times)})
+    found.equal, found.near = documents.equal(), documents.near()
+    found.boilerplate = boilerplate.lines()
+    head = "".join(beginning)
+    found.passages, found.passages_read = repeated_passages(head), len(head)
+    return found
+
+
+class _Boilerplate:
+    """Counts in how many documents each line is, and in how many of them near an end."""
+
+    def __init__(self) -> None:
+        self._documents = 0
+        self._within, self._at_ends = Counter[str](), Counter[str]()
+
+    def add(self, document: str) -> None:
+        """Count the lines of a document."""
+        self._documents += 1
+        lines = [line.strip() for line in document.splitlines()]
+        lines = [line for line in lines if 0 < len(line) <= LONGEST_KEPT]
+        for counter, some in ((self._within, lines), (self._at_ends, lines[:EDGE] + lines[-EDGE:])):
+            known = len(counter) >= LINES_KEPT
+            counter.update(line for line in set(some) if not known or line in counter)
+
+    def lines(self) -> list[Line]:
+        """Return those that are in many documents, the most frequent first."""
+        least = max(BOILERPLATE_DOCUMENTS, BOILERPLATE_SHARE * self._documents)
+        found = []
+        for line, documents in self._within.most_common():
+            if documents < least:
+                break
+            at_end = self._at_ends[line] >= AT_ENDS * documents
+            words = any(c.isalnum() for c in line)
+            if words and (len(line) >= LINE_LENGTH or at_end):
+                found.append(Line(line, documents))
+        return found
+
+
+def _measure_lines(document: str, number: int, found: Inspection) -> None:
+    lines = document.split("\n")
+    if not lines[-1]:
+        lines.pop()
+    found.lines += len(lines)
+    for at, line in enumerate(lines, 1):
+        if len(line) > found.longest.length:
+            found.longest = LongLine(len(line), number, at)
+        found.long_lines += len(line) >= LONG_LINE
+
+
+def _is_control(character: str) -> bool:
+    kind = unicodedata.category(character)
+    return kind in ("Cc", "Co", "Cn", "Cs") and character not in _KEPT_CONTROLS
+
+
+def _script(letter: str) -> str:
+    name = unicodedata.name(letter, "UNKNOWN").split()[0].removesuffix("-1").capitalize()
+    return "Chinese" if name == "Cjk" else name
+
+
+def sentences(found: Inspection, brief: bool = False) -> list[str]:
+    """Return what a person should know of a text, each in a sentence, the worst first.
+
+    If `brief`, only what may spoil a training.
+    """
+    return [*_repetitions(found), *_characters(found, brief), *_lines(found)]
+
+
+def _repetitions(found: Inspection) -> Iterator[str]:
+    if found.equal:
+        one, two, _ = found.equal[0]
+        yield (
+            f"{count(len(found.equal), 'document')} of {len(found.labels):,} are copies of others, "
+            f"as {found.labels[two]} of {found.labels[one]}: --dedupe takes them out"
+        )
+    if found.near:
+        one, two, alike = found.near[0]
+        yield (
+            f"{count(len(found.near), 'document')} of {len(found.labels):,} are nearly the same as "
+            f"others, as {found.labels[two]} and {found.labels[one]} ({percent(alike, 0)}): "
+            "--dedupe takes out the later ones"
+        )
+    if found.boilerplate:
+        line = found.boilerplate[0]
+        yield (
+            f"{count(len(found.boilerplate), 'line')} stand in many documents, as "
+            f"'{line.text[:60]}' in {line.documents:,} of {len(found.labels):,}: "
+            "--drop-boilerplate takes them out"
+        )
+    if found.repeated >= REPEATED:
+        longest = max(found.passages, key=lambda passage: passage.length)
+        yield (
+            f"{percent(found.repeated, 0)} of the text are long passages that stand in it before, "
+            f"one of {longest.length:,} characters: a model learns them by rote"
+        )
+
+
+def _characters(found: Inspection, brief: bool) -> Iterator[str]:
+    if controls := found.controls:
+        names = listed([describe(c) for c, _ in controls.most_common()])
+        yield (
+            f"{count(controls.total(), 'control character')} that no reader sees ({names}): "
+            "take them out, if they are no part of the text"
+        )
+    rare = found.rare
+    if not brief and rare:
+        names = listed([f"{describe(c)} {n}x" for c, n in rare], 8)
+        yield (
+            f"{count(len(rare), 'character')} of {len(found.times):,} occur fewer than {RARE} "
+            f"times and are hardly learned: {names}"
+        )
+
+
+def _lines(found: Inspection) -> Iterator[str]:
+    if found.long_lines:
+        length, document, number = found.longest
+        yield (
+            f"{count(found.long_lines, 'line')} of {LONG_LINE:,} characters or more, the longest "
+            f"{length:,} (line {number:,} of {found.labels[document]}): data, perhaps, and no prose"
+        )
