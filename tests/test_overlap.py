@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from charloom.data import overlap as module
-from charloom.data.overlap import WINDOW, code_points
+from charloom.data.overlap import WINDOW, code_points, rolling_hashes
 
 
 def overlap(text: str, source: list[str]) -> float:
@@ -65,7 +65,10 @@ def test_against_a_search_for_each_passage(text: str, pieces: list[str]) -> None
 @given(st.text(max_size=30), st.integers(1, 20))
 def test_a_hash_of_a_window_is_a_polynomial(text, window):
     expected = [
-        sum((ord(c) + 1) * BASE ** (window - 1 - i) for i, c in enumerate(text[at : at + window]))
+        sum(
+            (ord(c) + 1) * module._BASE ** (window - 1 - i)
+            for i, c in enumerate(text[at : at + window])
+        )
         for at in range(len(text) - window + 1)
     ]
     assert rolling_hashes(code_points(text), window).tolist() == [n % 2**64 for n in expected]

@@ -7,7 +7,8 @@ from typing import BinaryIO
 
 from charloom.data.encodings import advised, look
 from charloom.data.readers import Job, Report
-from charloom.data.utf8 import UTF8, Changes, Reading, decode
+from charloom.data.reading import UTF8, Reading
+from charloom.data.utf8 import Changes, decode
 from charloom.errors import CharloomError
 
 LINE = 2**28  # characters of a line, at most
