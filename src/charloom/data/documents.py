@@ -7,6 +7,7 @@ import re
 import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path, PurePosixPath
 from typing import BinaryIO, NamedTuple, cast
 
@@ -14,7 +15,7 @@ from charloom.data.folders import is_hidden, natural
 from charloom.data.packed import packing_of
 from charloom.data.parts import Bytes, File, InMemory, Member, Packed, Piped, shown
 from charloom.data.readers import HEAD_BYTES, Bundle, Document, Head, Job, Kind
-from charloom.data.readers.kinds import recognise
+from charloom.data.readers.kinds import recognise, recognise_bundle
 from charloom.data.readers.members import MEMBER_BYTES, Folder, Members, Tar, Zip
 from charloom.data.sources import Found
 from charloom.data.spool import END
@@ -130,7 +131,7 @@ def _opened(file: Bytes, within: bool, depth: int) -> Iterator[Unit]:
         with _in_any_order(file) as opened:
             archive = Zip if start.startswith(_ZIP) else Tar
             members = archive(opened, file.label)
-            yield from _in_archive(file, opened, members, start, within, depth)
+            yield from _in_archive(file, members, start, within, depth)
     elif file.reading.recognises and (kind := recognise(Head(file.name, start))):
         refuse_own(start, file.label)
         yield _one(file, within, kind, start)
@@ -138,9 +139,8 @@ def _opened(file: Bytes, within: bool, depth: int) -> Iterator[Unit]:
         yield Plain(file, within)
 
 
-def _one(file: Bytes, within: bool, kind: Kind | Bundle, start: bytes) -> Converted:
-    """Return a file that is no archive, as what its kind says."""
-    assert isinstance(kind, Kind)
+def _one(file: Bytes, within: bool, kind: Kind, start: bytes) -> Converted:
+    """Return a file that is no archive as what its kind says."""
 
     def read(job: Job) -> Iterator[Document]:
         open_file = _in_any_order(file) if start.startswith(_PDF) else file.opened()
@@ -151,16 +151,12 @@ def _one(file: Bytes, within: bool, kind: Kind | Bundle, start: bytes) -> Conver
 
 
 def _in_archive(
-    file: Bytes, opened: BinaryIO, members: Members, start: bytes, within: bool, depth: int
+    file: Bytes, members: Members, start: bytes, within: bool, depth: int
 ) -> Iterator[Unit]:
     """Yield what is in an archive that is open."""
     names = members.names()
-    kind = recognise(Head(file.name, start, names))
-    if isinstance(kind, Bundle):
-        yield Converted(file.label, within, kind, lambda job: kind.read(members, job))
-    elif kind is not None:
-        opened.seek(0)
-        yield Converted(file.label, within, kind, lambda job: kind.read(opened, job))
+    if kind := recognise_bundle(Head(file.name, start, names)):
+        yield Converted(file.label, within, kind, partial(kind.read, members))
     elif _PROGRAMS_OWN.intersection(names):
         message = f"{file.label} is a file of a program, not text: save it as text, or as HTML"
         raise CharloomError(message, "not-text", why="not text", path=file.label)
@@ -207,8 +203,7 @@ def _bundles(folder: Path, files: list[File]) -> dict[Path, Converted]:
     for path in sorted(below, key=lambda path: len(path.parts)):
         if found.keys().isdisjoint(path.parents):
             names = tuple(file.path.relative_to(path).as_posix() for file in below[path])
-            kind = recognise(Head(path.resolve().name, members=names))
-            if isinstance(kind, Bundle):
+            if kind := recognise_bundle(Head(path.resolve().name, members=names)):
                 within = path != folder
                 found[path] = _folder(path, within, kind, names, below[path])
     return found

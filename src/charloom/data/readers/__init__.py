@@ -76,7 +76,7 @@ class Job(NamedTuple):
 
 
 class Kind(NamedTuple):
-    """A kind of file: `name` with its article, "an EPUB book".
+    """A kind of file that is no archive: `name` with its article, "an EPUB book".
 
     `read` yields documents in the order in which a person would read them, oldest first if they
     are dated, from a file at its start that can seek. It raises CharloomError ("damaged" if the

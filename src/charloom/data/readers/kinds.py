@@ -1,10 +1,47 @@
 """What kind a file is of, by how it begins and what is in it."""
 
-from charloom.data.readers import Bundle, Head, Kind, docx, odt, pdf
+from charloom.data.readers import (
+    Bundle,
+    Head,
+    Kind,
+    chess,
+    discord,
+    docx,
+    gutenberg,
+    markdown,
+    notebook,
+    odt,
+    pdf,
+    subtitles,
+    tables,
+    telegram,
+    tunes,
+    whatsapp,
+)
 
-KINDS: tuple[Kind | Bundle, ...] = (*pdf.KINDS, *docx.KINDS, *odt.KINDS)  # the surest first
+KINDS: tuple[Kind | Bundle, ...] = (  # the surest first
+    *pdf.KINDS,
+    *docx.KINDS,
+    *odt.KINDS,
+    *telegram.KINDS,
+    *discord.KINDS,
+    *whatsapp.KINDS,
+    *notebook.KINDS,
+    *gutenberg.KINDS,
+    *subtitles.KINDS,
+    *chess.KINDS,
+    *tunes.KINDS,
+    *markdown.KINDS,
+    *tables.KINDS,
+)
 
 
-def recognise(head: Head) -> Kind | Bundle | None:
-    """Return the kind of a file, archive or folder; None if it is plain text or unknown."""
-    return next((kind for kind in KINDS if kind.matches(head)), None)
+def recognise(head: Head) -> Kind | None:
+    """Return the kind of a file that is no archive; None if it is plain text or unknown."""
+    return next((kind for kind in KINDS if isinstance(kind, Kind) and kind.matches(head)), None)
+
+
+def recognise_bundle(head: Head) -> Bundle | None:
+    """Return the kind of an archive or folder; None if its files do not belong together."""
+    found = (kind for kind in KINDS if isinstance(kind, Bundle) and kind.matches(head))
+    return next(found, None)

@@ -53,7 +53,8 @@ def _is_open_document(head: Head) -> bool:
 
 
 def _is_flat(head: Head) -> bool:
-    return b"<office:document" in head.start and b"opendocument.text" in head.start
+    begins = head.start.lstrip(b"\xef\xbb\xbf \t\r\n").startswith(b"<")
+    return begins and b"<office:document" in head.start and b"opendocument.text" in head.start
 
 
 def _read_bundle(members: Members, job: Job) -> Iterator[Document]:
