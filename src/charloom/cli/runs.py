@@ -19,6 +19,7 @@ from charloom.cli.text import (
     loss_words,
     sized,
     table,
+    wrapped,
 )
 from charloom.config import replace
 from charloom.errors import CharloomError
@@ -130,11 +131,11 @@ def show(run: str, as_json: bool) -> None:
     echo("\n" + _losses(metrics))
     echo(f"\n{fill(str(advice))}")
     if (best := opened.best_sample()) is not None:
-        echo(f"\nsample of the best checkpoint:\n\n{printable(best)}")
+        echo(f"\nsample of the best checkpoint:\n\n{wrapped(best)}")
         return
     for step, path in opened.samples()[-1:]:
         sample = read_bytes(path, MAX_SAMPLE_BYTES).decode(errors="replace")
-        echo(f"\nsample at step {step:,}:\n\n{sample}")
+        echo(f"\nsample at step {step:,}:\n\n{wrapped(sample)}")
 
 
 @runs.command(short_help="Rename a run.")

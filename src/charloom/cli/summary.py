@@ -1,10 +1,9 @@
 """The lines before and after training: what is trained and why so, and how it ended."""
 
 import shlex
-import textwrap
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 
-from charloom.cli.text import alphabet, labelled, loss_words, sized
+from charloom.cli.text import alphabet, labelled, loss_words, sized, wrapped
 from charloom.config import NgramConfig
 from charloom.data.split import held_out_words
 from charloom.evaluation import Score
@@ -61,7 +60,8 @@ def summary(started: Started, finished: Finished, width: int | None = None) -> l
     temperature = suggested(started.run.config.watch.sample).temperature
     if finished.sample is not None:
         lines += ["", f"The best checkpoint writes, at temperature {temperature:g}:", ""]
-        lines += [*_indented(finished.sample, width), ""]
+        room = None if width is None else width - len(INDENT)
+        lines += [*wrapped(finished.sample.strip("\n"), INDENT, room).split("\n"), ""]
     commands = {f"charloom sample {path} --temperature {temperature:g}": "generates text"}
     if finished.reason == "interrupted":
         if finished.advice is None or finished.advice.name == "stopped":
@@ -93,12 +93,6 @@ def _advice(finished: Finished) -> list[str]:
     if found is None or found.name == "stopped":
         return []
     return [str(found)]
-
-
-def _indented(text: str, width: int | None) -> Iterator[str]:
-    for line in printable(text).strip("\n").splitlines():
-        pieces = [line] if width is None else textwrap.wrap(line, max(1, width - 2 * len(INDENT)))
-        yield from (f"{INDENT}{piece}".rstrip() for piece in pieces or [""])
 
 
 def _losses(finished: Finished) -> list[str]:

@@ -236,6 +236,47 @@ def fill(text: str, indent: int = 0, hanging: int = 0) -> str:
     return "\n".join(map(wrapper.fill, harmless(text).splitlines()))
 
 
+def wrapped(text: str, indent: str = "", width: int | None = None) -> str:
+    """Return a text in its own lines, each of them broken where a terminal has no room for it.
+
+    Every line begins with `indent`. Where standard output is no terminal, and no `width` is given,
+    lines stay whole.
+    """
+    width, text = width or columns(), printable(text)
+    if width is None:
+        return "\n".join(f"{indent}{line}".rstrip() for line in text.split("\n"))
+    room = max(1, width - len(indent))
+    return "\n".join(f"{indent}{text[a:b]}".rstrip() for a, b in breaks(text, room))
+
+
+def breaks(text: str, width: int) -> Iterator[tuple[int, int]]:
+    """Yield where lines of a text start and end, so that they fit and no shorter word is cut.
+
+    A space that there is no room for is in none of them.
+    """
+    from rich.cells import get_character_cell_size
+
+    start = word = used = 0  # where the line and its last word begin, and the cells of the line
+    for place, character in enumerate(text):
+        if character == "\n":
+            yield start, place
+            start, word, used = place + 1, place + 1, 0
+            continue
+        cells = get_character_cell_size(character)
+        if character == " " and used + cells > width:
+            yield start, place
+            start, word, used = place + 1, place + 1, 0
+            continue
+        while used + cells > width and start < place:
+            cut = word if start < word else place
+            yield start, cut
+            start, used = cut, sum(map(get_character_cell_size, text[cut:place]))
+        used += cells
+        if character == " ":
+            word = place + 1
+    yield start, len(text)
+
+
 def alphabet(vocabulary: "Tokenizer") -> str:
     """Return in few words how many characters or tokens a vocabulary has."""
     different = "different" if vocabulary.unit == "characters" else "tokens in the vocabulary"

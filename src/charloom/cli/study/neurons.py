@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from pathlib import Path
+from shutil import get_terminal_size
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -9,6 +10,7 @@ import click
 from charloom.cli.options import examples, output
 from charloom.cli.study import reading, write_page
 from charloom.cli.text import (
+    breaks,
     echo,
     echo_json,
     echo_styled,
@@ -125,17 +127,19 @@ def _show(found: "Neurons") -> None:
         echo(table(("cell", "feature", "memory", "correlation"), cells, left=2))
     if found.absent:
         echo(fill(f"Too rare or too common in this text: {', '.join(found.absent)}."))
-    echo(
-        f"\n{found.responding:,} of {count(found.count, 'cell')} have a correlation of at least "
-        "0.5 or at most -0.5 with a feature.\nFeatures were chosen on the first half of the text; "
-        "the figures are of the second."
+    responding = f"{found.responding:,} of {count(found.count, 'cell')}"
+    said = (
+        f"{responding} have a correlation of at least 0.5 or at most -0.5 with a feature.\n"
+        "Features were chosen on the first half of the text; the figures are of the second."
     )
-    echo(f"\nWhere each cell is highest and lowest: {found.states.name}, line, text")
+    echo("\n" + fill(said))
+    echo("\n" + fill(f"Where each cell is highest and lowest: {found.states.name}, line, text"))
     for cell in found.top:
         echo(f"\n{cell.name}  {cell.feature}")
         _show_drives(cell)
     if found.gates:
-        echo("\nShare of the text for which gates are nearly closed (< 0.1) or open (> 0.9)")
+        shares = "Share of the text for which gates are nearly closed (< 0.1) or open (> 0.9)"
+        echo("\n" + fill(shares))
         gates = [
             (str(g.layer), g.full_name, percent(g.left.mean(), 0), percent(g.right.mean(), 0))
             for g in found.gates
@@ -161,12 +165,15 @@ def _show_drives(cell: "Cell") -> None:
 def _print_coloured(head: str, shown: str, drive: "Drive", at: int) -> None:
     from rich.text import Text
 
-    line = Text.assemble((head, "dim"))
+    line = Text()
     most = max(1.0, *(abs(value) for value in drive.values))
     for place, (character, value) in enumerate(zip(shown, drive.values, strict=True)):
         style = _style(value / most)
         line.append(character, f"{style} underline bold" if place == at else style or None)
-    echo_styled(line)
+    for begin, end in breaks(shown, max(1, get_terminal_size().columns - len(head))):
+        echo_styled(
+            Text.assemble((head if begin == 0 else " " * len(head), "dim"), line[begin:end])
+        )
 
 
 def _style(share: float) -> str:

@@ -12,8 +12,9 @@ from charloom.cli.text import (
     fill,
     labelled,
     table,
+    wrapped,
 )
-from charloom.formatting import count, percent, printable
+from charloom.formatting import count, percent
 
 if TYPE_CHECKING:
     from charloom.analysis.inputs import Candidate
@@ -103,9 +104,9 @@ def _shares(found: "Novelty") -> str:
 def _copy(copy: "Copy") -> str:
     left = len(copy.passage) - LONGEST_SHOWN
     more = f" ... and {left:,} more" if left > 0 else ""
-    passage = printable(copy.passage[:LONGEST_SHOWN]) + more
-    lines = "\n".join(f"  | {line}" for line in passage.split("\n"))
-    return (
+    passage = copy.passage[:LONGEST_SHOWN] + more
+    where = (
         f"{count(copy.length, 'character')} at {copy.start:,}; in the source at {copy.offset:,}, "
-        f"line {copy.line:,}:\n{lines}"
+        f"line {copy.line:,}:"
     )
+    return f"{fill(where)}\n{wrapped(passage, '  | ')}"

@@ -1,6 +1,6 @@
 """`charloom study surprise`: nats for each character of a text, and what was predicted."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from shutil import get_terminal_size
 from typing import TYPE_CHECKING, Any
 
@@ -9,12 +9,16 @@ import click
 from charloom.cli.options import examples, output
 from charloom.cli.study import reading, write_page
 from charloom.cli.text import (
+    breaks,
+    columns,
     echo,
     echo_json,
     echo_note,
     echo_styled,
     echo_wrote,
+    fill,
     is_plain,
+    labelled,
     score_fields,
     table,
 )
@@ -29,7 +33,8 @@ HELD_OUT_LENGTH = 4000  # characters read of a run's held-out text
 PAGE_LENGTH = 100_000  # for a page, which has as many
 SHOWN_LENGTH = 2000  # characters of a text that are printed; a page shows more
 COLUMNS = 96  # of a line of a text that is not printed on a terminal
-CONTEXT_LENGTH = 22  # characters before and after a passage
+CONTEXT_LENGTH = 22  # characters before and after a passage, at most
+FIGURES_LENGTH = 23  # characters of a line in front of them
 BLACK, WHITE = "color(16)", "color(231)"  # which no theme changes
 LEVELS = (  # from so many nats on, in which of a terminal's 256 colours
     (6.0, f"{WHITE} on color(124)"),
@@ -108,7 +113,7 @@ def surprise(run: str, text: str | None, as_json: bool, **options: Any) -> None:
     if as_json:
         echo_json(_document(named, read.label, against))
         return
-    echo(f"text  {read.label}\n")
+    echo("\n".join(labelled([("text", read.label)])) + "\n")
     if against is None:
         _show(found[0])
     else:
@@ -156,7 +161,8 @@ def _show(found: "Surprise") -> None:
     digits = [" " if n < 1 else f"{int(min(n, 9))}" for n in nats]
     _show_text(found.text, start, nats, (LEVELS, LEVELS), keys, digits, "digits: nats")
     _show_passages("Most surprising passages, per character", found.passages)
-    echo(f"\n{nats_and_bits(found.score.nats)}, over {count(found.score.characters, 'character')}.")
+    over = f"over {count(found.score.characters, 'character')}"
+    echo("\n" + fill(f"{nats_and_bits(found.score.nats)}, {over}."))
 
 
 def _show_difference(named: "Sequence[tuple[str, Surprise]]", against: "Difference") -> None:
@@ -173,7 +179,7 @@ def _show_difference(named: "Sequence[tuple[str, Surprise]]", against: "Differen
     scores = [(name, s.score) for name, s in named]
     rows = [(name, f"{s.nats:.4f}", f"{s.bits:.4f}", f"{s.characters:,}") for name, s in scores]
     echo("\n" + table(("run", "nats/character", "bits/character", "characters"), rows))
-    echo("\n" + verdict(against, first, second))
+    echo("\n" + fill(verdict(against, first, second)))
 
 
 def _show_text(
@@ -195,33 +201,21 @@ def _show_text(
         from rich.text import Text
 
         coloured = _coloured(shown, start, nats, levels)
-        for begin, end in _lines(coloured.plain, max(1, get_terminal_size().columns)):
+        width = max(1, get_terminal_size().columns)
+        for begin, end in breaks(coloured.plain, width):
             echo_styled(coloured[begin:end])
-        legend = (Text(f" {key} ", style or "dim") for key, style in keys)
-        echo_styled(Text("\n") + Text(" ").join(legend))
+        legend = [Text(f" {key} ", style or "dim") for key, style in keys]
+        fits = sum(key.cell_len + 1 for key in legend) <= width
+        echo_styled(Text("\n") + Text(" " if fits else "\n").join(legend))
     if len(text) > SHOWN_LENGTH:
-        echo(f"({len(text) - SHOWN_LENGTH:,} more characters: --html FILE shows more)")
+        echo(fill(f"({len(text) - SHOWN_LENGTH:,} more characters: --html FILE shows more)"))
 
 
 def _show_marks(shown: str, marks: list[str]) -> None:
-    for start, end in _lines(shown, COLUMNS):
+    for start, end in breaks(shown, COLUMNS):
         echo(shown[start:end].rstrip())
         if below := "".join(marks[start:end]).rstrip():
             echo(below)
-
-
-def _lines(text: str, width: int) -> Iterator[tuple[int, int]]:
-    """Yield where lines of a text start and end, so that they fit and no shorter word is cut."""
-    place = 0
-    for line in text.split("\n"):
-        start, end = place, place + len(line)
-        while end - start > width:
-            cut = text.rfind(" ", start, start + width) + 1
-            cut = cut if cut > start else start + width
-            yield start, cut
-            start = cut
-        yield start, end
-        place = end + 1
 
 
 def _coloured(shown: str, start: int, nats: list[float], levels: tuple[Levels, Levels]) -> "Text":
@@ -241,23 +235,41 @@ def _coloured(shown: str, start: int, nats: list[float], levels: tuple[Levels, L
     return coloured
 
 
+def _context(inner: int) -> int:
+    """Return how many characters before and after a passage of that width there is room for."""
+    width = columns()
+    if width is None:
+        return CONTEXT_LENGTH
+    return max(1, min(CONTEXT_LENGTH, (width - FIGURES_LENGTH - inner) // 2))
+
+
 def _show_passages(title: str, passages: "Sequence[Passage]") -> None:
     """Print a line for each passage; without colours, brackets are around it."""
+    from rich.cells import cell_len
+    from rich.text import Text
+
     if not passages:
         return
-    echo(f"\n{title}")
+    echo("\n" + fill(title))
     echo("  nats   bits    line")
+    around = _context(max(cell_len(p.text) for p in passages))
     for p in passages:
         figures = f"{p.nats:6.2f} {p.nats / LN2:6.2f} {p.line:7,}  "
         before, inner, after = (
-            printable(part).replace("\n", "↵")
-            for part in (p.before[-CONTEXT_LENGTH:], p.text, p.after)
+            printable(part).replace("\n", "↵") for part in (p.before[-around:], p.text, p.after)
         )
-        before, after = f"{before:>{CONTEXT_LENGTH}}", after[:CONTEXT_LENGTH]
+        before, after = f"{before:>{around}}", after[:around]
         if is_plain():
             echo(f"{figures}{before}[{inner}]{after}".rstrip())
         else:
-            from rich.text import Text
+            _show_passage(figures, Text.assemble((before, "dim"), (inner, "bold"), (after, "dim")))
 
-            parts = (before, "dim"), (inner, "bold"), (after, "dim")
-            echo_styled(Text.assemble(figures, *parts))
+
+def _show_passage(figures: str, passage: "Text") -> None:
+    """Print a passage behind its figures; what there is no room for is below its beginning."""
+    from rich.text import Text
+
+    room = max(1, get_terminal_size().columns - len(figures))
+    for start, end in breaks(passage.plain, room):
+        head = figures if start == 0 else " " * len(figures)
+        echo_styled(Text.assemble(head, passage[start:end]))
