@@ -103,7 +103,7 @@ class Zip:
         _check_count(len(infos), label)
         # Its files may overlap: then they are small, and all of them together are not.
         _check_size(sum(info.file_size for info in infos), size, label, RATIO * MEMBER_BYTES)
-        self._infos = {info.filename: info for info in infos if not info.is_dir()}
+        self._infos = {info.filename: info for info in infos if info.filename[-1:] not in ("", "/")}
 
     def names(self) -> tuple[str, ...]:
         """Return the names of the files."""

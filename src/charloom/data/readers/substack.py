@@ -1,0 +1,101 @@
+"""Substack's exports in, their published posts out: posts.csv, and the HTML of each post."""
+
+import csv
+import io
+from collections.abc import Iterator
+
+from charloom.data.readers import Bundle, Document, Head, Job
+from charloom.data.readers.markup import classes, element_text, parse
+from charloom.data.readers.members import Members
+from charloom.data.readers.posts import Posts, drop, iso_date, title_text
+from charloom.errors import CharloomError
+
+_CHROME = frozenset(  # of the page, in the midst of a post: what readers shall do
+    [
+        *("button-wrapper", "captioned-button-wrap", "subscription-widget-wrap"),
+        *("subscription-widget", "subscription-widget-wrap-editor", "poll-embed"),
+        *(
+            "digest-post-embed",
+            "embedded-post-wrap",
+            "community-chat",
+            "install-substack-app-embed",
+        ),
+    ]
+)
+
+
+def _folder(names: tuple[str, ...]) -> str | None:
+    """Return the folder of an archive that the export is in; None if it is none."""
+    for name in names:
+        folder = name.removesuffix("posts.csv")
+        if folder != name and (not folder or folder.endswith("/")):
+            start = f"{folder}posts/"
+            if any(other.startswith(start) and other.endswith(".html") for other in names):
+                return folder
+    return None
+
+
+def _is_export(head: Head) -> bool:
+    return _folder(head.members) is not None
+
+
+def _read(members: Members, job: Job) -> Iterator[Document]:
+    folder = _folder(members.names()) or ""
+    files = _files(members, f"{folder}posts/")
+    with Posts(job) as posts:
+        for row in rows(members.read(f"{folder}posts.csv"), f"posts.csv in {members.label}"):
+            key = row.get("post_id", "")
+            name = files.get(key) or files.get(key.partition(".")[0])
+            if noun := _unwanted(row, name, job.options.pages):
+                job.report.left_out[noun] += 1
+            elif name:
+                posts.add(_post(row, members.read(name)), key)
+        yield from posts.oldest_first()
+
+
+def rows(data: bytes, label: str) -> Iterator[dict[str, str]]:
+    """Yield the rows of a table by the names of its columns; raises CharloomError."""
+    lines = io.StringIO(data.decode("utf-8-sig", "replace"), newline="")
+    try:
+        for row in csv.DictReader(lines, restval=""):
+            yield {name: value for name, value in row.items() if isinstance(name, str)}
+    except csv.Error as error:
+        message = f"{label} is damaged ({error}): export it again"
+        raise CharloomError(message, "damaged", why="damaged", path=label) from None
+
+
+def _files(members: Members, folder: str) -> dict[str, str]:
+    """Return the posts' files by id and slug, "101.first-post", and by id alone."""
+    files = dict[str, str]()
+    for name in members.names():
+        if name.startswith(folder) and name.endswith(".html"):
+            key = name.removeprefix(folder).removesuffix(".html")
+            files[key] = files[key.partition(".")[0]] = name
+    return files
+
+
+def _unwanted(row: dict[str, str], name: str | None, pages: bool) -> str:
+    if row.get("is_published", "").strip().lower() not in ("true", "1", "yes"):
+        return "drafts"
+    if row.get("type", "") == "page" and not pages:
+        return "pages"
+    return "" if name else "posts whose file is missing"
+
+
+def _post(row: dict[str, str], page: bytes) -> Document:
+    body = parse(page.decode("utf-8-sig", "replace"))
+    for element in [*body.iter("{*}*")]:
+        if _CHROME.intersection(classes(element)):
+            drop(element)
+    for item in body.iter("li"):
+        if len(paragraphs := item.findall("p")) == 1:
+            paragraphs[0].tag = "span"  # each item is in a paragraph, but none is shown as one
+    return Document(
+        text=element_text(body),
+        name=row["post_id"],
+        title=title_text(row.get("title", "")),
+        date=iso_date(row.get("post_date", "")),
+    )
+
+
+KINDS = (Bundle("a Substack export", _is_export, _read, "text", "posts"),)
