@@ -11,7 +11,7 @@ from archives import ARCHIVES, PACKERS, tarred, zipped
 from charloom.data import documents
 from charloom.data.readers import Bundle, Document, Kind, kinds
 from charloom.data.text import read_text
-from charloom.errors import CharloomError, needs_extra
+from charloom.errors import CharloomError, install, needs_extra
 from expect import refused
 from reading import damaged
 
@@ -150,7 +150,7 @@ def test_archives_are_read_in_archives_but_not_without_end():
     [
         ("break", "damaged", "damaged"),
         ("refuse", "not-text", "odd"),
-        ("import", "missing-library", "without no_such_library: pip install 'charloom[text]'"),
+        ("import", "missing-library", f"without no_such_library: {install('text')}"),
         ("", "no-text", "without text"),
     ],
 )

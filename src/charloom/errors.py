@@ -1,7 +1,10 @@
 """The one exception for errors that a user can fix: its codes, facts and exit statuses."""
 
+import shutil
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Literal
 
 Code = Literal[
@@ -52,10 +55,27 @@ def needs_extra(extra: str, what: str) -> Iterator[None]:
         yield
     except ImportError as error:
         library = error.name or "a library"
-        install = f"pip install 'charloom[{extra}]'"
-        message = f"{what} needs {library}, which is not installed: {install}"
-        why = f"without {library}: {install}"
+        cure = install(extra)
+        message = f"{what} needs {library}, which is not installed: {cure}"
+        why = f"without {library}: {cure}"
         raise CharloomError(message, "missing-library", library=library, why=why) from None
+
+
+def install(extra: str) -> str:
+    """Return the command that installs an extra for the Python that runs this.
+
+    pip takes its libraries from the charloom that is installed, wherever that came from. Without
+    one, it is told as in the README.
+    """
+    from importlib.metadata import PackageNotFoundError, distribution  # which takes a while
+
+    python, found = Path(sys.executable), shutil.which("pip")
+    pip = "pip" if found and Path(found).parent == python.parent else f"{python} -m pip"
+    try:
+        distribution("charloom")
+    except PackageNotFoundError:
+        return f"{pip} install '.[{extra}]' in the folder that charloom is in"
+    return f"{pip} install 'charloom[{extra}]'"
 
 
 def check_at_least(least: int, **settings: int) -> None:

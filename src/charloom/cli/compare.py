@@ -16,7 +16,7 @@ from charloom.cli.text import (
     progress,
     table,
 )
-from charloom.errors import CharloomError
+from charloom.errors import CharloomError, install
 from charloom.formatting import duration, nats_and_bits, printable
 
 if TYPE_CHECKING:
@@ -111,7 +111,7 @@ def _plan(sources: Sequence[str], minutes: float, write: "Tell", tell: "Tell") -
 
     series = plan_each_kind(sources, minutes, tell)
     if "transformer" not in series.kinds:
-        write("no transformer: it needs PyTorch, pip install 'charloom[torch]'")
+        write(f"no transformer: it needs PyTorch, {install('torch')}")
     write(
         f"training a model of each kind on {series.text.name}, {minutes:g} minute"
         f"{'' if minutes == 1 else 's'} for each network:\n"
