@@ -22,6 +22,7 @@ SECTIONS = {  # in the order of use; each is the name of a file here and of a fu
     "Train a model": {
         "train": "Train a model on your text.",
         "resume": "Continue an interrupted run, exactly as if it had not stopped.",
+        "check": "Check a text before training on it.",
         "corpora": "List the texts that are known by name.",
     },
     "Use it": {

@@ -18,7 +18,8 @@ from charloom.data.overlap import code_points, rolling_hashes
 
 SHINGLE = 12  # characters: fewer are common, and of more an edit spoils too many
 SKETCH = 256  # hashes of a document
-LIKE = 0.25  # from which on two documents are nearly the same
+LIKE = 0.25  # from which on two documents are much alike: 5% of the characters changed give 0.37
+NEARLY = 0.5  # from which on they are nearly the same: 5% of the words changed give 0.78
 SHORT = 64  # characters: documents that are shorter are not compared, except exactly
 MOST_DOCUMENTS = 2**17  # that are compared nearly: 256 MiB of hashes
 LOOKED_UP = 64  # of a document's hashes, by which others like it are found
@@ -70,7 +71,7 @@ class Documents:
         return self._copies
 
     def near(self) -> list[Pair]:
-        """Return each document that is nearly the same as one before it, with that one.
+        """Return each document that is much like one before it, with that one.
 
         The most alike come first.
         """
@@ -155,7 +156,7 @@ def _same(points: NDArray[np.uint32], place: int, again: int, step: int, most: i
 
 
 def _candidates(sketches: list[Hashes]) -> Iterator[tuple[int, int]]:
-    """Yield the pairs that share a fifth of the hashes that they would if nearly the same.
+    """Yield the pairs that share a fifth of the hashes that they would if much alike.
 
     Those of one document with others before it come with the one that shares most hashes first.
     """

@@ -11,11 +11,11 @@ from typing import NamedTuple
 
 import numpy as np
 
-from charloom.data.duplicates import Documents, Pair, Passage, repeated_passages
+from charloom.data.duplicates import NEARLY, Documents, Pair, Passage, repeated_passages
 from charloom.data.overlap import code_points
 from charloom.data.text import Text
 from charloom.data.vocabulary import describe
-from charloom.formatting import count, listed, percent
+from charloom.formatting import count, in_a_line, listed, percent
 
 LONG_LINE = 5_000  # characters, above which a line is no line of prose or verse
 RARE = 10  # times; a character that occurs less often is hardly learned
@@ -199,9 +199,9 @@ def _repetitions(found: Inspection) -> Iterator[str]:
     if found.near:
         one, two, alike = found.near[0]
         yield (
-            f"{count(len(found.near), 'document')} of {len(found.labels):,} are nearly the same as "
-            f"others, as {found.labels[two]} and {found.labels[one]} ({percent(alike, 0)}): "
-            "--dedupe takes out the later ones"
+            f"{count(len(found.near), 'document')} of {len(found.labels):,} are much like others, "
+            f"as {found.labels[two]} and {found.labels[one]} ({percent(alike, 0)} of their "
+            f"passages): --dedupe takes out those that share {percent(NEARLY, 0)} or more"
         )
     if found.boilerplate:
         line = found.boilerplate[0]
@@ -227,10 +227,10 @@ def _characters(found: Inspection, brief: bool) -> Iterator[str]:
         )
     rare = found.rare
     if not brief and rare:
-        names = listed([f"{describe(c)} {n}x" for c, n in rare], 8)
+        names = listed([f"{in_a_line(c)} {n}" for c, n in rare], 8)
         yield (
             f"{count(len(rare), 'character')} of {len(found.times):,} occur fewer than {RARE} "
-            f"times and are hardly learned: {names}"
+            f"times and are hardly learned ({names})"
         )
 
 

@@ -38,12 +38,14 @@ STARTING_SECONDS = 2.0  # of compiling, above which that is said
 class Plan(NamedTuple):
     """Settings that say when the run ends, and (what, why) in a line each.
 
-    Minutes count from `began`, a reading of perf_counter.
+    Minutes count from `began`, a reading of perf_counter. `pace` is how many characters a second
+    are learned, if that was measured.
     """
 
     config: RunConfig
     reasons: Reasons
     began: float
+    pace: float | None = None
 
 
 class Prepared(NamedTuple):
@@ -83,7 +85,7 @@ def prepare(
     kept = None if config.preset else {*given, *(SHAPE if config.start else ())}
     if kept and "context" in given:  # the length that it is trained on
         kept |= {"length"}
-    config, reasons, began = plan(config, kept, text, began, tell)
+    config, reasons, began, _ = plan(config, kept, text, began, tell)
     run = _create(config, text, out, tell)
     run.dataset(tell)
     return Prepared(run, reasons, began)
@@ -281,7 +283,7 @@ class _Planner:
         iterations = max(1, int(read / (train.batch * train.length * self.per_id)))
         config = replace(choice.config, train=replace(train, iterations=iterations))
         reasons = self._reasons(choice, pace, read, starting, late=began - asked)
-        return Plan(config, tuple(reasons), began)
+        return Plan(config, tuple(reasons), began, pace)
 
     def _check_time(self, config: RunConfig, budget: float, left: float) -> None:
         """Raise CharloomError if FEWEST_STEPS do not fit; it names a size with which they do."""

@@ -1,0 +1,180 @@
+"""A text in, what a person would know of it before training on it out: plain rows and advice."""
+
+from collections import Counter
+from collections.abc import Sequence
+from contextlib import suppress
+from time import perf_counter
+from typing import Any, NamedTuple
+
+from charloom.analysis.baselines import Baseline, ngrams
+from charloom.config import replace
+from charloom.data.duplicates import Pair
+from charloom.data.inspection import Inspection, inspect, sentences
+from charloom.data.parts import Excerpts, Part
+from charloom.data.reading import Reading
+from charloom.data.split import Split, arrange, held_out_words, split_text, usual_split
+from charloom.data.text import Text, read_text
+from charloom.data.vocabulary import Vocabulary
+from charloom.errors import CharloomError
+from charloom.formatting import count, percent
+from charloom.progress import Tell, say_nothing
+from charloom.training.planning import plan
+from charloom.training.settings import configure
+
+COUNTED, SCORED = 1_000_000, 200_000  # characters of the training and the held-out part, at most
+TOLD_BY = 2_000  # characters of a document that its language is told by
+DOCUMENTS_TOLD = 2_000  # at most, evenly spread
+SURE, NO_LANGUAGE = 0.9, "zxx"  # the least probability; the code of what is in none
+
+
+class Check(NamedTuple):
+    """What is known of a text before training.
+
+    `held_out` says what is held out if nobody asks for anything else; `across` are the pairs of
+    documents, by number, of which one is held out and the other learned. `counted` is the n-gram
+    model that predicts best what is held out. `languages` has characters by ISO 639 code, and is
+    None without the extra `text`. `pace` is how many characters a second the model learns that
+    would be chosen for 3 minutes here, None if nothing can be trained, for the reason `too_small`.
+    """
+
+    text: Text
+    found: Inspection
+    held_out: str
+    across: list[Pair]
+    counted: Baseline | None
+    languages: Counter[str] | None
+    pace: float | None
+    too_small: str
+
+
+def check(sources: Sequence[str], reading: Reading, tell: Tell = say_nothing) -> Check:
+    """Read the text of `sources` and check it; raises CharloomError if it cannot be read."""
+    tell("reading the text")
+    text = read_text(sources, tell, reading=reading)
+    tell("looking for what is there twice")
+    found = inspect(text)
+    config = configure(sources, {})
+    config = replace(config, data=replace(config.data, split=usual_split(text)))
+    arranged = arrange(text, config.data, tell)
+    split = split_text(arranged.characters, config.data, 1, arranged.layout)
+    pace, too_small = None, ""
+    try:
+        pace = plan(config, set(), arranged, perf_counter(), tell).pace
+    except CharloomError as error:
+        too_small = str(error)
+    return Check(
+        text,
+        found,
+        held_out_words(config.data, arranged.layout),
+        _across(text, arranged, split, found),
+        _counted(arranged, split),
+        _languages(text),
+        pace,
+        too_small,
+    )
+
+
+def _across(text: Text, arranged: Text, split: Split, found: Inspection) -> list[Pair]:
+    """Return the pairs that are alike, one of them held out as a whole and the other not."""
+    if arranged.layout is None or arranged.layout.drawn is None:
+        return []
+    numbers = {id(part): number for number, part in enumerate(text.parts)}
+    held, before = set[int](), 0
+    for part in arranged.parts:
+        if before >= split.train.stop:
+            held.add(numbers.get(id(_whole(part)), -1))
+        before += sum(len(piece) for piece, _ in part.pieces(Counter()))
+    return [p for p in (*found.equal, *found.near) if (p.first in held) != (p.second in held)]
+
+
+def _whole(part: Part) -> Part:
+    return part.part if isinstance(part, Excerpts) else part
+
+
+def _counted(arranged: Text, split: Split) -> Baseline | None:
+    held = split.validation or split.test
+    if held is None or len(arranged.alphabet) < 2:
+        return None
+    learned, scored, place = list[str](), list[str](), 0
+    train, held = slice(0, min(split.train.stop, COUNTED)), slice(held.start, held.start + SCORED)
+    for piece in arranged.pieces():
+        for part, kept in ((train, learned), (held, scored)):
+            kept.append(piece[max(0, part.start - place) : max(0, part.stop - place)])
+        place += len(piece)
+    vocabulary = Vocabulary.from_alphabet(arranged.alphabet, arranged.characters)
+    ids = [vocabulary.encode("".join(kept)) for kept in (learned, scored)]
+    if min(map(len, ids)) < 2:
+        return None
+    return min(ngrams(ids[0], ids[1], vocabulary), key=lambda baseline: baseline.nats)
+
+
+def _languages(text: Text) -> Counter[str] | None:
+    """Return how many characters there are in each language, as far as documents are looked at."""
+    with suppress(ImportError):
+        from py3langid.langid import MODEL_FILE, LanguageIdentifier
+
+        identifier = LanguageIdentifier.from_model_file(MODEL_FILE, norm_probs=True)
+        found = Counter[str]()
+        every = -(-len(text.parts) // DOCUMENTS_TOLD)
+        for part in text.parts[::every]:
+            head, length = "", 0
+            for piece, _ in part.pieces(Counter()):
+                head, length = head + piece[: TOLD_BY - len(head)], length + len(piece)
+            language, sure = identifier.classify(head)
+            found[language if sure >= SURE and language != NO_LANGUAGE else ""] += length
+        return found
+    return None
+
+
+def advice(check: Check) -> list[str]:
+    """Return what to do about a text before training on it, in a sentence each."""
+    said = sentences(check.found)
+    if check.across:
+        labels, (one, two, alike) = check.found.labels, check.across[0]
+        pair = f"{labels[one]} and {labels[two]} ({percent(alike, 0)})"
+        said.insert(
+            0,
+            f"{count(len(check.across), 'pair')} of documents that are alike would be on both "
+            f"sides of the split, as {pair}: the validation loss would measure memory",
+        )
+    if check.too_small:
+        said.append(check.too_small)
+    return said
+
+
+def document(check: Check) -> dict[str, Any]:
+    """Return a check as plain values for JSON."""
+    found, counted = check.found, check.counted
+    labels = found.labels
+    pairs = {"equal": found.equal, "near": found.near, "across": check.across}
+    return {
+        "text": check.text.name,
+        "characters": found.characters,
+        "documents": len(labels),
+        "lines": found.lines,
+        "vocabulary": len(found.times),
+        "rare": [{"character": c, "times": n} for c, n in found.rare],
+        "controls": dict(found.controls),
+        "scripts": dict(found.scripts.most_common()),
+        "languages": None if check.languages is None else dict(check.languages.most_common()),
+        "long_lines": found.long_lines,
+        "longest_line": found.longest._asdict() | {"document": _label(found)},
+        "boilerplate": [line._asdict() for line in found.boilerplate],
+        "passages": [passage._asdict() for passage in found.passages],
+        "repeated": found.repeated,
+        **{name: [_named(pair, labels) for pair in some] for name, some in pairs.items()},
+        "held_out": check.held_out,
+        "ngram": None if counted is None else {"name": counted.name, "nats": counted.nats},
+        "characters_a_second": check.pace,
+        "notes": list(check.text.notes),
+        "advice": advice(check),
+    }
+
+
+def _label(found: Inspection) -> str | None:
+    return found.labels[found.longest.document] if found.labels else None
+
+
+def _named(pair: Pair, labels: Sequence[str]) -> dict[str, Any]:
+    first, second, alike = pair
+    return {"first": labels[first], "second": labels[second], "likeness": alike}

@@ -1,0 +1,69 @@
+import json
+import random
+
+import pytest
+from click.testing import CliRunner
+
+from charloom.cli import charloom
+from test_duplicates import document, edited
+
+
+@pytest.fixture(scope="module")
+def posts(tmp_path_factory):
+    folder, rng = tmp_path_factory.mktemp("posts"), random.Random(0)
+    texts = [document(rng, 120) for _ in range(30)]
+    texts += [texts[3], edited(rng, texts[4], 0.05, "words")]
+    for number, text in enumerate(texts):
+        (folder / f"{number}.txt").write_text(f"{text}\nThanks for reading my blog\n", "utf-8")
+    return folder
+
+
+def run(*args):
+    result = CliRunner().invoke(charloom, ["check", *map(str, args)])
+    assert result.exit_code == 0, result.output
+    return result.stdout
+
+
+@pytest.fixture(scope="module")
+def checked(posts):
+    return json.loads(run(posts, "--json"))
+
+
+def test_what_is_there_twice_is_named(checked):
+    assert checked["equal"] == [{"first": "3.txt", "second": "30.txt", "likeness": 1.0}]
+    (near,) = checked["near"]
+    assert (near["first"], near["second"]) == ("4.txt", "31.txt")
+    assert checked["boilerplate"] == [{"text": "Thanks for reading my blog", "documents": 31}]
+    assert len(checked["advice"]) >= 3
+
+
+def test_figures(checked, posts):
+    whole = "".join(path.read_text() for path in posts.iterdir())
+    assert checked["characters"] == len(whole)
+    assert checked["documents"] == 32
+    assert checked["vocabulary"] == len(set(whole))
+    assert checked["ngram"]["nats"] > 0
+    assert checked["characters_a_second"] > 0
+
+
+def test_a_person_reads_the_same(checked, posts):
+    shown = " ".join(run(posts).split())
+    for sentence in checked["advice"]:
+        assert " ".join(sentence.split()) in shown
+    assert f"{checked['characters']:,}" in shown
+
+
+def test_a_text_too_small_to_train_on_is_checked_too(tmp_path):
+    (tmp_path / "a.txt").write_text("aaaaa")
+    found = json.loads(run(tmp_path / "a.txt", "--json"))
+    assert (found["characters"], found["characters_a_second"]) == (5, None)
+    assert found["advice"]
+
+
+def test_a_page_with_a_map(checked, posts, tmp_path):
+    pytest.importorskip("jinja2")
+    page = tmp_path / "check.html"
+    run(posts, "--html", page)
+    written = page.read_text("utf-8")
+    assert written.count('class="copy') == written.count('title="30.txt"') + 1
+    assert "Thanks for reading my blog" in written

@@ -1,0 +1,90 @@
+import random
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from charloom.data import inspection
+from charloom.data.inspection import Line, LongLine, inspect, sentences
+from charloom.data.text import Text, read_text
+from test_duplicates import document, edited
+
+
+def a_folder(tmp_path, texts):
+    for number, text in enumerate(texts):
+        (tmp_path / f"{number}.txt").write_text(text, "utf-8")
+    return read_text([str(tmp_path)])
+
+
+def of(content):
+    return inspect(Text.from_string(content, "it"))
+
+
+def test_characters_lines_and_scripts_are_counted():
+    found = of("Ein Fluß\nи ещё\n\tend\x07\n" + "a" * 6000)
+    assert found.characters == 21 + 6000
+    assert found.lines == 4
+    assert found.longest == LongLine(6000, 0, 4)
+    assert found.long_lines == 1
+    assert found.controls == {"\x07": 1}
+    assert found.scripts == {"Latin": 6010, "Cyrillic": 4}
+    assert ("ё", 1) in found.rare
+    assert "a" not in dict(found.rare)
+
+
+def test_copies_and_near_copies_are_named(tmp_path):
+    rng = random.Random(0)
+    texts = [document(rng) for _ in range(6)]
+    texts += [texts[1] + "\n", edited(rng, texts[2], 0.05, "words")]
+    found = inspect(a_folder(tmp_path, texts))
+    assert [(found.labels[p.first], found.labels[p.second]) for p in found.equal] == [
+        ("1.txt", "6.txt")
+    ]
+    assert [(p.first, p.second) for p in found.near] == [(2, 7)]
+    said = "\n".join(sentences(found))
+    assert all(f"{n}.txt" in said for n in (1, 2, 6, 7))
+
+
+def test_boilerplate_is_what_stands_in_many_documents(tmp_path):
+    rng = random.Random(1)
+    texts = [
+        "Home | About\n"
+        + "".join(f"{document(rng, 9)}\n" for _ in range(8))
+        + f"{'Yes.' if n % 2 else 'No.'}\n"
+        + "".join(f"{document(rng, 9)}\n" for _ in range(8))
+        + f"Share this post with your friends\n{n}\n"
+        for n in range(10)
+    ]
+    found = inspect(a_folder(tmp_path, texts))
+    assert found.boilerplate == [
+        Line("Home | About", 10),
+        Line("Share this post with your friends", 10),
+    ]
+
+
+def test_few_documents_have_no_boilerplate(tmp_path):
+    texts = [f"The same first line\n{n}" for n in range(inspection.BOILERPLATE_DOCUMENTS - 1)]
+    assert inspect(a_folder(tmp_path, texts)).boilerplate == []
+
+
+def test_a_repeated_chapter_is_told():
+    rng = random.Random(2)
+    chapter = document(rng, 400)
+    found = of(f"{document(rng, 500)}\n{chapter}\n{document(rng, 500)}\n{chapter}\n")
+    (passage,) = found.passages
+    assert passage.length >= len(chapter)
+    assert 0.2 < found.repeated < 0.3
+
+
+def test_a_plain_text_has_nothing_to_mend():
+    rng = random.Random(3)
+    assert sentences(of("\n".join(document(rng, 50) for _ in range(50))), brief=True) == []
+
+
+@given(st.text(min_size=1, max_size=300))
+def test_any_text_can_be_inspected(content):
+    found = of(content)
+    assert found.characters == len(content) == sum(found.lengths)
+    assert found.times == {c: content.count(c) for c in set(content)}
+    assert sum(found.scripts.values()) <= len(content)
+    for sentence in sentences(found):
+        assert "\n" not in sentence
