@@ -14,7 +14,7 @@ from os import PathLike, fspath
 from pathlib import Path
 from typing import Any
 
-from charloom.config import DataConfig, Engine, Errors, SampleConfig
+from charloom.config import DataConfig, Engine, Errors, SampleConfig, replace
 from charloom.data.reading import Reading
 from charloom.data.text import Text, read_text
 from charloom.data.token_file import map_text
@@ -158,7 +158,8 @@ class Model:
         vocabulary = self.language_model.vocabulary
         ids = None
         if source is not None:
-            reading = Reading.of(DataConfig(encoding=encoding, errors=errors))
+            own = self.source.config.data if isinstance(self.source, Run) else DataConfig()
+            reading = Reading.of(replace(own, encoding=encoding, errors=errors))
             text = read_text([fspath(source)], reading=reading)
             ids = map_text(text, vocabulary, leave_out=self._check_known(text, unknown))
         elif isinstance(self.source, Run):

@@ -159,6 +159,12 @@ class DataConfig(_Config, frozen=True):
     is held out: the end of the text, or documents or lines drawn by `split_seed`, which are put
     behind the rest. So the text is always cut in order: training, then validation, then test.
     Files are in that `encoding`, and with `errors` "replace" what is not becomes U+FFFD.
+
+    Of folders and archives the files are read that match `include` and not `exclude`, as patterns
+    of a .gitignore file. What a file is, its contents say, unless `plain` takes all that is text as
+    it is. `columns` are those of a table that have the text; of Markdown `keep_front_matter` keeps
+    that, of a blog `pages` reads its pages, too. `labels` puts title, author and date before each
+    document.
     """
 
     sources: tuple[FileName, ...] = ()
@@ -168,6 +174,13 @@ class DataConfig(_Config, frozen=True):
     split_seed: Seed = 0
     encoding: str = "utf-8"
     errors: Errors = "strict"
+    include: tuple[str, ...] = ()
+    exclude: tuple[str, ...] = ()
+    columns: tuple[str, ...] = ()
+    keep_front_matter: bool = False
+    pages: bool = False
+    labels: bool = False
+    plain: bool = False
 
     def __post_init__(self) -> None:
         super().__post_init__()

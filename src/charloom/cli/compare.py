@@ -90,8 +90,10 @@ def compare(
 
 def _compare(names: Sequence[str], text: str | None, tell: "Tell") -> "Comparison":
     from charloom.analysis.comparison import compare as library
+    from charloom.data.reading import Reading
     from charloom.data.text import read_text
     from charloom.runs.open import open_run
+    from charloom.runs.run import Run
 
     for name in names:
         if not Path(name).is_dir():
@@ -102,7 +104,8 @@ def _compare(names: Sequence[str], text: str | None, tell: "Tell") -> "Compariso
             raise CharloomError(message, "not-found", path=name)
     unique = dict.fromkeys(map(Path, names))
     opened = [open_run(path) or path for path in unique]
-    return library(opened, None if text is None else read_text([text], tell), tell)
+    reading = Reading.like([run.config.data for run in opened if isinstance(run, Run)])
+    return library(opened, None if text is None else read_text([text], tell, reading), tell)
 
 
 def _plan(sources: Sequence[str], minutes: float, write: "Tell", tell: "Tell") -> "Series":

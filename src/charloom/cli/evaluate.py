@@ -13,7 +13,7 @@ from charloom.cli.text import (
     score_fields,
     table,
 )
-from charloom.config import DataConfig, Errors
+from charloom.config import DataConfig, Errors, replace
 from charloom.errors import CharloomError
 
 if TYPE_CHECKING:
@@ -70,8 +70,9 @@ def evaluate(
     from charloom.evaluation import evaluate as library
     from charloom.runs.open import open_model, open_run
 
-    reading = Reading.of(DataConfig(encoding=encoding, errors=errors))
     opened = open_run(run)
+    own = DataConfig() if opened is None else opened.config.data
+    reading = Reading.of(replace(own, encoding=encoding, errors=errors))
     if opened is None and not files:
         raise CharloomError(f"{run} is a model without a text of its own: name a FILE", "no-text")
     model = open_model(opened or run)

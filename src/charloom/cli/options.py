@@ -9,6 +9,8 @@ import click
 import msgspec
 from click.core import ParameterSource
 
+from charloom.config import DataConfig
+
 F = TypeVar("F", bound=Callable[..., Any])
 
 _LETTER = {int: "N", float: "X", str: "NAME"}  # for a value of that type, in the help
@@ -108,6 +110,51 @@ def options(
             function = option(
                 heading, *flags, default=None, type=kind, metavar=metavar, help=f"{text}  [{shown}]"
             )(function)
+        return function
+
+    return decorate
+
+
+def reading(heading: str) -> Callable[[F], F]:
+    """Return a decorator for the options that say which files are read, and as what."""
+    found = [
+        option(
+            heading,
+            "--include",
+            multiple=True,
+            metavar="GLOB",
+            help="Read only such files of folders and archives, as in .gitignore; repeatable.",
+        ),
+        option(
+            heading,
+            "--exclude",
+            multiple=True,
+            metavar="GLOB",
+            help="Leave out such files or folders; repeatable.",
+        ),
+        option(
+            heading,
+            "--column",
+            "columns",
+            multiple=True,
+            metavar="NAME",
+            help="Of tables: a column that has the text; repeatable.",
+        ),
+        options(
+            heading,
+            DataConfig(),
+            {
+                "keep_front_matter": "Of Markdown: keep what is above the text.",
+                "pages": "Of blogs: read pages, not posts alone.",
+                "labels": "Put title, author and date before each document.",
+                "plain": "Read HTML, tables, chats ... as they are, not the text in them.",
+            },
+        ),
+    ]
+
+    def decorate(function: F) -> F:
+        for one in reversed(found):
+            function = one(function)
         return function
 
     return decorate

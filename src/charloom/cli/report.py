@@ -23,6 +23,7 @@ def report(runs: tuple[str, ...], out: Path | None, text: str | None, as_json: b
     Writing it takes half a minute, more for a long text. Needs the extra charloom[report], but not
     for --json.
     """
+    from charloom.data.reading import Reading
     from charloom.data.text import read_text
     from charloom.files import write_output
     from charloom.report import check_report, gather, report_page
@@ -32,8 +33,9 @@ def report(runs: tuple[str, ...], out: Path | None, text: str | None, as_json: b
     if out is not None or not as_json:
         check_report()
     opened = [Run.open(path) for path in dict.fromkeys(runs)]
+    reading = Reading.like([run.config.data for run in opened])
     with progress() as (_, tell):
-        found = gather(opened, None if text is None else read_text([text], tell), tell)
+        found = gather(opened, None if text is None else read_text([text], tell, reading), tell)
         page = report_page(found, tell) if out is not None or not as_json else None
     if as_json:
         echo_json(document(found))

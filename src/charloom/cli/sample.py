@@ -124,6 +124,7 @@ def sample(context: click.Context, /, run: str, prompt: str, as_json: bool, **va
 
 def _prompt(prompt: str, file: str | None) -> "Text":
     """Return the prompt, which a file or standard input may hold."""
+    from charloom.data.reading import Reading
     from charloom.data.text import Text, read_text
     from charloom.data.utf8 import normalized
 
@@ -132,7 +133,7 @@ def _prompt(prompt: str, file: str | None) -> "Text":
         raise CharloomError(message, "bad-setting", field="prompt_file")
     if file is None and prompt != "-":
         return Text.from_string(normalized(prompt), "--prompt")
-    text = read_text([file or "-"])
+    text = read_text([file or "-"], reading=Reading(plain=True))
     return Text.from_string(text.content.removesuffix("\n"), text.name)
 
 

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from charloom.cli.options import SectionedCommand, examples, given, option, options
+from charloom.cli.options import SectionedCommand, examples, given, option, options, reading
 from charloom.cli.several import begun
 from charloom.config import NgramConfig, TransformerConfig
 from charloom.distributed import place
@@ -136,6 +136,7 @@ MONITORING = "Monitoring (no effect on learning; 0 is never)"
     },
     chosen=("split",),
 )
+@reading("Text")
 @options(
     "Optimization",
     BASE.train,

@@ -14,6 +14,7 @@ from typing import BinaryIO, NamedTuple, cast
 from charloom.data.folders import is_hidden, natural
 from charloom.data.packed import packing_of
 from charloom.data.parts import Bytes, File, InMemory, Member, Packed, Piped, shown
+from charloom.data.patterns import Chosen
 from charloom.data.readers import HEAD_BYTES, Bundle, Document, Head, Job, Kind
 from charloom.data.readers.kinds import recognise, recognise_bundle
 from charloom.data.readers.members import MEMBER_BYTES, Folder, Members, Tar, Zip
@@ -161,12 +162,24 @@ def _in_archive(
         message = f"{file.label} is a file of a program, not text: save it as text, or as HTML"
         raise CharloomError(message, "not-text", why="not text", path=file.label)
     else:
-        for name in sorted(names, key=lambda name: natural(PurePosixPath(name))):
-            if not is_hidden(PurePosixPath(name)):
-                yield from _units(Member(members, name, file.reading), True, depth + 1)
+        yield from _members(file, members, depth)
         if not names:
             message = f"{file.label} is an archive without files: give one with text in it"
             raise CharloomError(message, "no-text", why="empty", path=file.label)
+
+
+def _members(file: Bytes, members: Members, depth: int) -> Iterator[Unit]:
+    """Yield the files in an archive as those of a folder."""
+    chosen = Chosen(file.reading.include, file.reading.exclude)
+    paths = {name: PurePosixPath(name) for name in members.names()}
+    for name, path in sorted(paths.items(), key=lambda item: natural(item[1])):
+        part = Member(members, name, file.reading)
+        if is_hidden(path):
+            continue
+        if why := chosen.why_not(path):
+            yield Refused(part.label, CharloomError(f"{part.label} is {why}", "no-text", why=why))
+        else:
+            yield from _units(part, True, depth + 1)
 
 
 @contextmanager

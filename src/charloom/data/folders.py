@@ -3,10 +3,12 @@
 import os
 import re
 import stat
+from collections.abc import Iterator
 from pathlib import Path, PurePath
 
 from charloom.data.learned import kind_of
 from charloom.data.parts import File, shown
+from charloom.data.patterns import Chosen, Ignored
 from charloom.data.reading import Reading
 from charloom.data.tally import Tally
 
@@ -24,38 +26,58 @@ def is_hidden(path: PurePath) -> bool:
 
 
 def files_below(folder: Path, tally: Tally, reading: Reading) -> list[File]:
-    """Return all files below `folder` that are not hidden, in the order of their paths.
+    """Return all files below `folder` that are to be read, in the order of their paths.
 
-    Those of runs and models are left out: they hold what was learned, not what to learn from.
+    Left out are hidden ones, those that git ignores, those of runs and models, which hold what was
+    learned, not what to learn from, and those that `reading` does not want.
     """
+    found = list(_walk(folder, tally, reading))
+    chosen = Chosen(reading.include, reading.exclude)
+    parts: list[File] = []
+    for path in sorted(found, key=natural if reading.era != "sorted" else lambda path: path.parts):
+        name = path.relative_to(folder)
+        if why := chosen.why_not(name):
+            tally.skip(why, str(name))
+            continue
+        try:
+            status = path.stat()
+        except OSError:
+            tally.skip("cannot be read", str(name))
+            continue
+        if stat.S_ISREG(status.st_mode):
+            label = shown(str(name))
+            parts.append(File(path, label, status.st_size, status.st_mtime_ns, reading))
+        else:
+            tally.skip("a pipe, a socket or a device", str(name))
+    return parts
 
-    def skip(path: Path, why: str) -> None:
-        tally.skip(why, str(path.relative_to(folder)))
 
-    def skip_folder(error: OSError) -> None:
+def _walk(folder: Path, tally: Tally, reading: Reading) -> Iterator[Path]:
+    """Yield the files below a folder that might be read."""
+
+    def skip(path: Path, why: str, is_folder: bool = True) -> None:
+        tally.skip(why, str(path.relative_to(folder)), is_folder)
+
+    def skip_unreadable(error: OSError) -> None:
         skip(Path(error.filename), "cannot be read")
 
-    found: list[Path] = []
-    for parent, folders, files in os.walk(folder, onerror=skip_folder):
+    ignored = Ignored(folder) if reading.era == "now" else None
+    for parent, folders, files in os.walk(folder, onerror=skip_unreadable):
         if kind := kind_of([*folders, *files]):
             skip(Path(parent), kind)
             folders.clear()
             continue
-        folders[:] = [name for name in folders if not name.startswith(".")]
-        for path in (Path(parent, name) for name in folders):
-            if path.is_symlink():
+        for name in [*folders]:
+            path = Path(parent, name)
+            if name.startswith("."):
+                folders.remove(name)
+            elif path.is_symlink():
                 skip(path, "a link to a folder")
-        found += [Path(parent, name) for name in files if not name.startswith(".")]
-    parts: list[File] = []
-    for path in sorted(found, key=natural if reading.era != "sorted" else lambda path: path.parts):
-        try:
-            status = path.stat()
-        except OSError:
-            skip(path, "cannot be read")
-            continue
-        if stat.S_ISREG(status.st_mode):
-            label = shown(str(path.relative_to(folder)))
-            parts.append(File(path, label, status.st_size, status.st_mtime_ns, reading))
-        else:
-            skip(path, "a pipe, a socket or a device")
-    return parts
+            elif ignored is not None and ignored.ignores(path.relative_to(folder), True):
+                folders.remove(name)
+                skip(path, "ignored by git")
+        for path in (Path(parent, name) for name in files if not name.startswith(".")):
+            if ignored is not None and ignored.ignores(path.relative_to(folder), False):
+                skip(path, "ignored by git", False)
+            else:
+                yield path

@@ -1,5 +1,6 @@
-"""How the files of a text are read: which of them, in what encoding, as what."""
+"""How the files of a text are read: which of them, in what encoding, and as what."""
 
+from collections.abc import Collection
 from typing import Literal, NamedTuple, Self
 
 from charloom.config import DataConfig, Errors
@@ -11,22 +12,39 @@ Era = Literal["now", "plain", "sorted"]
 
 
 class Reading(NamedTuple):
-    """What a user may ask: an encoding, and whether what is none of it becomes U+FFFD."""
+    """What a user may ask: see `DataConfig`."""
 
     encoding: str = "utf-8"
     errors: Errors = "strict"
     options: Options = Options()
+    include: tuple[str, ...] = ()
+    exclude: tuple[str, ...] = ()
+    plain: bool = False
     era: Era = "now"
 
     @classmethod
     def of(cls, config: DataConfig) -> Self:
         """Return how the files of a run are read."""
-        return cls(config.encoding, config.errors)
+        options = Options(config.columns, config.keep_front_matter, config.pages, config.labels)
+        return cls(
+            config.encoding,
+            config.errors,
+            options,
+            config.include,
+            config.exclude,
+            config.plain,
+        )
+
+    @classmethod
+    def like(cls, configs: Collection[DataConfig]) -> Self:
+        """Return how another text is read for runs: as theirs, if they agree, but in UTF-8."""
+        found = {cls.of(config)._replace(encoding="utf-8", errors="strict") for config in configs}
+        return found.pop() if len(found) == 1 else cls()
 
     @property
     def recognises(self) -> bool:
         """Whether what is text is looked at for what kind of text it is."""
-        return self.era == "now"
+        return self.era == "now" and not self.plain
 
 
 UTF8 = Reading()

@@ -7,8 +7,6 @@ from charloom.data.readers import Bundle, Kind, Report
 from charloom.data.utf8 import Changes
 from charloom.formatting import count, in_a_line, listed
 
-_FOLDERS = {"a run", "a model", "a link to a folder"}  # reasons to skip a whole folder
-
 
 @dataclass
 class _Read:
@@ -25,13 +23,14 @@ class Tally:
 
     folders: list[str] = field(default_factory=list)
     changes: Changes = field(default_factory=Counter)
-    skipped: dict[str, list[str]] = field(default_factory=dict)
+    skipped: dict[tuple[str, str], list[str]] = field(default_factory=dict)
     clues: dict[str, str] = field(default_factory=dict)
     kinds: dict[Kind | Bundle, _Read] = field(default_factory=dict)
 
-    def skip(self, why: str, name: str) -> None:
-        """Count a file that is left out."""
-        self.skipped.setdefault(why, []).append(in_a_line(name))
+    def skip(self, why: str, name: str, is_folder: bool = False) -> None:
+        """Count a file or a whole folder that is left out."""
+        noun = "folder" if is_folder else "file"
+        self.skipped.setdefault((noun, why), []).append(in_a_line(name))
 
     def read(self, kind: Kind | Bundle, label: str, documents: int, report: Report) -> None:
         """Count a file that was read as a kind, and what was done to it."""
@@ -45,10 +44,9 @@ class Tally:
     def skips(self) -> list[str]:
         """Return a sentence for each reason to skip files."""
         return [
-            f"skipped {count(len(names), 'folder' if why in _FOLDERS else 'file')} ({why}): "
-            + listed(names)
+            f"skipped {count(len(names), noun)} ({why}): {listed(names)}"
             + (f"; {self.clues[why]}" if why in self.clues else "")
-            for why, names in self.skipped.items()
+            for (noun, why), names in self.skipped.items()
         ]
 
     def notes(self) -> tuple[str, ...]:

@@ -149,6 +149,9 @@ def _changed(
 
 def _flag(name: str, value: Any, unset: str) -> list[str]:
     flag = name.replace("_", "-")
+    if isinstance(value, tuple):
+        flag = flag.removesuffix("s")  # columns are given one by one, with --column
+        return [word for one in value for word in (f"--{flag}", str(one))]
     if isinstance(value, bool):
         return [f"--{flag}" if value else f"--no-{flag}"]
     return [f"--{flag}", unset if value is None else str(value)]

@@ -37,9 +37,12 @@ def reading(
     If no length is given, about as many as the default, to the end of a word.
     """
     from charloom.analysis.inputs import excerpt
+    from charloom.data.reading import Reading
     from charloom.data.text import read_text
 
-    found = excerpt(run, None if name is None else read_text([name]), length or default, not length)
+    as_own = Reading.like([] if run is None else [run.config.data])
+    text = None if name is None else read_text([name], reading=as_own)
+    found = excerpt(run, text, length or default, not length)
     for note in found.notes:
         echo_note(note)
     return found
