@@ -69,6 +69,12 @@ OTHER = {  # than any default, for each setting
     "seed": 9, "batches": "windows", "precision": "bf16", "accumulate": 3, "compile": True,
     "minutes": 2.5, "epochs": 1.5,
 }  # fmt: skip
+READ = {
+    "validation": 0.2, "test": 0.1, "split": "lines", "split_seed": 5, "encoding": "cp1252",
+    "errors": "replace", "include": ("*.md", "a b"), "exclude": ("drafts/",),
+    "columns": ("text", "title"), "keep_front_matter": True, "pages": True, "labels": True,
+    "plain": True,
+}  # fmt: skip
 WATCHED = {
     "evaluate_every": 5, "checkpoint_every": 0, "sample_every": 9, "sample_at_best": True,
     "sample_below": 0.5, "write_below": 0.4, "sample_length": 77, "keep": 5,
@@ -101,6 +107,13 @@ def test_every_setting_of_training_is_spelled_out(field):
     config = replace(ENDED, train=replace(ENDED.train, **{field: OTHER[field]}))
     assert getattr(config.train, field) != getattr(ENDED.train, field)
     assert settled(again(config)) == settled(config)
+
+
+@pytest.mark.parametrize("field", READ)
+def test_how_a_text_is_read_is_spelled_out(field):
+    config = replace(ENDED, data=replace(ENDED.data, **{field: READ[field]}))
+    assert config != ENDED
+    assert again(config) == config
 
 
 @pytest.mark.parametrize("field", WATCHED)
