@@ -2,6 +2,7 @@
 
 import os
 import re
+from dataclasses import replace
 
 import pytest
 
@@ -50,6 +51,19 @@ def test_the_training_loss_is_the_mean_over_the_steps_that_are_named(run, view):
     said = told(view, run, *events)
     mean = (2 * 4.0 + 1 * 1.0 + 7 * 3.0 + 10 * 2.0) / 20
     assert re.search(rf"training loss +{mean:.3f} .*over (the last )?20 steps", said)
+
+
+@pytest.mark.parametrize("columns", [40, 50, 80])
+def test_a_narrow_terminal_shows_fewer_words_but_whole_figures(run, monkeypatch, columns):
+    monkeypatch.setenv("COLUMNS", str(columns))
+    first, last = replace(SCORE, nats=1.25), Evaluated(90_000, SCORE, False)
+    now = replace(progress(90_000, 3.0), total=100_000, speed=102_000.0, rate=0.00403)
+    events = [progress(10, 9.0), Evaluated(80_000, first, True), last, now, finished(run)]
+    said = told(LiveView, run, *events)
+    assert "…" not in said
+    figures = ["learning rate 0.00403", "102,000 characters/s", "epoch 1.0"]
+    assert all(figure in said for figure in [*figures, "lowest 1.250"][: 3 if columns < 50 else 4])
+    assert ("at step 90,000; lowest 1.250 at 80,000" in said) is (columns == 80)
 
 
 @pytest.mark.parametrize("view", [PlainView, LiveView])

@@ -1,6 +1,7 @@
 """Training at the bottom of a terminal: some lines that are redrawn as it goes."""
 
 import math
+from collections.abc import Iterator, Sequence
 from io import StringIO
 from typing import Any, TextIO
 
@@ -27,7 +28,8 @@ from charloom.training.events import (
 )
 
 SAMPLE_LINES = 8
-OTHER_LINES = 10  # of the view, besides the sample
+OTHER_LINES = 11  # of the view, besides the sample
+LABEL = 15  # characters in front of a loss
 
 
 class LiveView(View):
@@ -96,8 +98,8 @@ class LiveView(View):
         lines: list[RenderableType] = []
         width = min(self._console.width, MAX_COLUMNS) - 1
         if self.progress is not None:
-            lines += [_bar(self.progress, width, self.minutes), Text(), *self._losses(), Text()]
-            lines += [_pace(self.progress), Text()]
+            lines += [_bar(self.progress, width, self.minutes), Text()]
+            lines += [*self._losses(width), Text(), *_pace(self.progress, width), Text()]
         if self._status:
             lines += [Text(f"{self._status} ...", "dim", no_wrap=True, overflow="ellipsis")]
         if self.sampled is not None:
@@ -105,13 +107,14 @@ class LiveView(View):
             lines += [*_sample(self._console, self.sampled, width, most), Text()]
         self._draw(Group(*lines))
 
-    def _losses(self) -> list[Text]:
-        lines = [Text(f"{'':15}  {'nats':>6}  {'bits':>6}  per character", "dim")]
+    def _losses(self, width: int) -> list[Text]:
+        lines = [Text(f"{'':{LABEL}}  {'nats':>6}  {'bits':>6}  per character", "dim")]
         nats, steps = self.training_loss()
-        lines += [_loss("training loss", nats, when=f"over the last {count(steps, 'step')}")]
+        over = [f"over the last {count(steps, 'step')}", f"over {count(steps, 'step')}"]
+        lines += [_loss("training loss", nats, over, width)]
         if self.evaluated is not None:
             when = _when(self.evaluated, self.best)
-            lines += [_loss("validation loss", self.evaluated.score.nats, "bold", when)]
+            lines += [_loss("validation loss", self.evaluated.score.nats, when, width, "bold")]
         return lines
 
     def _print(self, *lines: Text) -> None:
@@ -153,22 +156,36 @@ def _bar(progress: Progress, width: int, minutes: float | None) -> Table:
     return row
 
 
-def _loss(label: str, nats: float, style: str = "", when: str = "") -> Text:
+def _loss(label: str, nats: float, notes: Sequence[str], width: int, style: str = "") -> Text:
+    """Show a loss, with the first note that there is room for."""
     figures = f"  {nats:6.3f}  {nats / LN2:6.3f}  "
-    line = Text.assemble((f"{label:15}", "dim"), (figures, style), (when, "dim"))
+    note = next((n for n in notes if len(n) <= width - LABEL - len(figures)), "")
+    line = Text.assemble((f"{label:{LABEL}}", "dim"), (figures, style), (note, "dim"))
     line.no_wrap, line.overflow = True, "ellipsis"
     return line
 
 
-def _when(newest: Evaluated, best: Evaluated | None) -> str:
-    if best is None or best is newest:
-        return f"at step {newest.step:,}" + (", the lowest" if best else "")
-    return f"at step {newest.step:,}; lowest {best.score.nats:.3f} at {best.step:,}"
+def _when(newest: Evaluated, best: Evaluated | None) -> list[str]:
+    """Return when a loss was measured, the longest words first."""
+    at = f"at step {newest.step:,}"
+    if best is None:
+        return [at]
+    if best is newest:
+        return [f"{at}, the lowest", "the lowest"]
+    lowest = f"lowest {best.score.nats:.3f}"
+    return [f"{at}; {lowest} at {best.step:,}", f"{lowest} at {best.step:,}", lowest]
 
 
-def _pace(progress: Progress) -> Text:
-    pace = f"learning rate {progress.rate:.3g}   {speed(progress.speed)}   "
-    return Text(f"{pace}epoch {progress.epoch:.1f}", "dim", no_wrap=True, overflow="ellipsis")
+def _pace(progress: Progress, width: int) -> Iterator[Text]:
+    """Yield how fast it learns, in lines of that width."""
+    line = ""
+    rate, epoch = f"learning rate {progress.rate:.3g}", f"epoch {progress.epoch:.1f}"
+    for figure in (rate, speed(progress.speed), epoch):
+        if line and len(f"{line}   {figure}") > width:
+            yield Text(line, "dim", no_wrap=True, overflow="ellipsis")
+            line = ""
+        line += f"   {figure}" if line else figure
+    yield Text(line, "dim", no_wrap=True, overflow="ellipsis")
 
 
 def _sample(console: Console, sampled: Sampled, width: int, most: int) -> list[Text]:
