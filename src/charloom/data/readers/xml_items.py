@@ -36,6 +36,7 @@ _TOKEN = re.compile(
 )
 _ESCAPED = {"<": "&lt;", "&": "&amp;", '"': "&quot;"}
 _DECLARED = re.compile(rb"<\?xml\b[^>]{0,200}?\bencoding\s*=\s*[\"']([\w.:-]{1,40})[\"']")
+_ROOT_TAG = re.compile(r"(<[a-zA-Z][^\s<>/]*)([^<>]*)")
 _ROOT = re.compile(r"<([^\s<>/!?]{1,80})[\s/>]")
 _AS_BROWSERS = {"ascii": "utf-8", "iso8859-1": "cp1252"}
 _NOT_OF_FILES = frozenset(
@@ -64,6 +65,15 @@ _PREFIXES = {  # of the names that `name_of` gives; the namespaces differ by the
     "www.w3.org/1999/02/22-rdf-syntax-ns#": "rdf",
 }
 _WORDPRESS = "wordpress.org/export/"
+_USUAL = {prefix: f"http://{address}" for address, prefix in _PREFIXES.items()} | {
+    "wp": f"http://{_WORDPRESS}1.0/",
+    "excerpt": f"http://{_WORDPRESS}1.0/excerpt/",
+    "wfw": "http://wellformedweb.org/CommentAPI/",
+    "sy": "http://purl.org/rss/1.0/modules/syndication/",
+    "slash": "http://purl.org/rss/1.0/modules/slash/",
+    "thr": "http://purl.org/syndication/thread/1.0",
+    "georss": "http://www.georss.org/georss",
+}
 
 
 def root_name(start: bytes) -> str:
@@ -201,7 +211,13 @@ def _headless(head: str, job: Job) -> str:
             "<!DOCTYPE ...>"
         )
         raise CharloomError(message, "unsupported", why="declares entities", path=job.label)
-    return text[end:]
+    return _ROOT_TAG.sub(_declaring, text[end:], count=1)
+
+
+def _declaring(root: re.Match[str]) -> str:
+    """Return the first tag with the usual prefixes: early exports use some without a word."""
+    missing = [f' xmlns:{p}="{a}"' for p, a in _USUAL.items() if f"xmlns:{p}=" not in root[2]]
+    return f"{root[1]}{''.join(missing)}{root[2]}"
 
 
 def _begin(text: str) -> int:
