@@ -413,6 +413,7 @@ def test_medium_stories_are_read_without_drafts_and_responses() -> None:
         body="<p>Words that stay</p>",
         date="2019-02-01T00:00:00.000Z",
     )
+    untitled = STORY.format(title="", subtitle="", body="<p>No title</p>", date="")
     response = STORY.format(
         title="I agree with…", subtitle="", body="<p>I agree with you</p>", date=""
     )
@@ -421,12 +422,14 @@ def test_medium_stories_are_read_without_drafts_and_responses() -> None:
             "posts/2020-02-01_T-0123456789ab.html": later,
             "posts/2019-02-01_W-0123456789ac.html": earlier,
             "posts/2019-02-02_I-0123456789ad.html": response,
+            "posts/2018-01-01_U-0123456789af.html": untitled,
             "posts/draft_D-0123456789ae.html": later,
             "profile/profile.html": "<p>Ann</p>",
         }
     )
     assert kind == "a Medium export"
     assert [(d.text, d.title, d.author, d.date) for d in documents] == [
+        ("No title", "", "Ann", ""),
         ("Words that stay", "Words that", "Ann", "2019-02-01T00:00:00Z"),
         ("Sub\n\nOne\ntwo", "T", "Ann", "2020-02-01T00:00:00Z"),
     ]

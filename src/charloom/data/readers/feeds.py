@@ -20,17 +20,10 @@ from charloom.data.readers.xml_items import (
 )
 from charloom.errors import CharloomError
 
-_BODIES = (
-    *(
-        "content:encoded",
-        "atom:content",
-        "content",
-        "body",
-        "xhtml:body",
-        "description",
-        "atom:summary",
-    ),
-    *("summary", "dc:description", "itunes:summary", "media:description"),
+_BODIES = (  # the whole of an entry first
+    *("content:encoded", "atom:content", "content", "body", "xhtml:body", "fullitem"),
+    *("description", "atom:summary", "summary", "dc:description", "itunes:summary"),
+    "media:description",
 )
 _TITLES = ("atom:title", "title", "dc:title")
 _IDS = ("atom:id", "guid", "id", "atom:link", "link")

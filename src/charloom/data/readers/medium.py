@@ -33,7 +33,7 @@ def _read(members: Members, job: Job) -> Iterator[Document]:
             elif _is_response(page, body):
                 left_out["responses"] += 1
             else:
-                posts.add(_story(page, body, name), _link(page, "p-canonical"))
+                posts.add(_story(page, body, name))
         yield from posts.oldest_first()
 
 
@@ -42,7 +42,7 @@ def _is_response(page: Element, body: Element) -> bool:
     if any(True for _ in body.iter("h1", "h2", "h3", "h4")) or _subtitle(page) is not None:
         return False
     title = _title(page).rstrip("\u2026. ")
-    return one_line(element_text(body)).startswith(title)
+    return bool(title) and one_line(element_text(body)).startswith(title)
 
 
 def _subtitle(page: Element) -> Element | None:
@@ -67,10 +67,6 @@ def _story(page: Element, body: Element, name: str) -> Document:
 def _author(page: Element) -> str:
     links = (link for link in page.iter("a") if "p-author" in classes(link))
     return next((one_line("".join(link.itertext())) for link in links), "")
-
-
-def _link(page: Element, kind: str) -> str:
-    return next((str(a.get("href") or "") for a in page.iter("a") if kind in classes(a)), "")
 
 
 KINDS = (Bundle("a Medium export", _is_export, _read, "text", "stories"),)
