@@ -82,3 +82,8 @@ def test_a_loss_that_measures_memory_is_told_wherever_it_is_shown(home: Path) ->
 def test_a_list_without_such_runs_explains_nothing(home: Path) -> None:
     printed = shown(str(home / "once"))
     assert "(" not in printed
+
+
+def test_a_loss_on_training_text_has_its_text_beside_it_if_others_have(home: Path) -> None:
+    one, two, three = (line.split()[1] for line in shown(str(home)).splitlines()[1:4])
+    assert (one, two, three) == ("all.txt", "once.txt", "twice.txt")

@@ -37,6 +37,7 @@ PROVISIONAL = (
     "ends such a run and scores all"
 )
 SEVERAL_TEXTS = "validation losses compare only where the text is the same"
+PREDICTS, REMEMBERS, TRAINED, NONE = range(4)  # what a loss says of a run, the best first
 TRAINING = "(training)"
 ON_TRAINING = f"{TRAINING} the loss on the training text itself: nothing was held out"
 MEMORY = "(memory)"
@@ -181,10 +182,10 @@ def _loss(row: dict[str, Any]) -> float | None:
 
 
 def _kind_of_loss(row: dict[str, Any]) -> int:
-    """Return 0 for a loss that says how well a run predicts; others compare with no such one."""
+    """Return PREDICTS, REMEMBERS, TRAINED or NONE; losses of two kinds do not compare."""
     if row.get("validation") is None:
-        return 3 if row.get("training") is None else 2
-    return 1 if row["repeated"] else 0
+        return NONE if row.get("training") is None else TRAINED
+    return REMEMBERS if row["repeated"] else PREDICTS
 
 
 def _describe(path: Path) -> dict[str, Any]:
@@ -239,7 +240,8 @@ def summarized(run: "Run") -> dict[str, Any]:
 def _list(rows: list[dict[str, Any]]) -> str:
     """Return a table of runs; if they held out several texts, it says which, and so does a line."""
     texts = _texts(rows)
-    several = len({*texts} - {""}) > 1
+    scored = {text for text, row in zip(texts, rows, strict=True) if _kind_of_loss(row) < TRAINED}
+    several = len(scored) > 1
 
     def line(run: str, text: str, *cells: str) -> tuple[str, ...]:
         return (run, text, *cells) if several else (run, *cells)
@@ -248,19 +250,23 @@ def _list(rows: list[dict[str, Any]]) -> str:
     lines = [line(row["run"], text, *_cells(row)) for row, text in zip(rows, texts, strict=True)]
     kinds = {*map(_kind_of_loss, rows)}
     notes = [PROVISIONAL] * any(map(_is_provisional, rows)) + [SEVERAL_TEXTS] * several
-    notes += [OF_MEMORY] * (1 in kinds) + [ON_TRAINING] * (2 in kinds)
+    notes += [OF_MEMORY] * (REMEMBERS in kinds) + [ON_TRAINING] * (TRAINED in kinds)
     return "\n".join(
         [table(header, lines, left=2 + several), *(fill(note, hanging=2) for note in notes)]
     )
 
 
 def _texts(rows: list[dict[str, Any]]) -> list[str]:
-    """Return the text of each run that has a loss, with a number if another has its name, too."""
+    """Return the text of each run that has a loss.
+
+    If what is held out is not the same, it has a number.
+    """
     known: dict[str, list[str]] = {}
     found = []
     for row in rows:
-        name = printable(row["text"]) if row.get("validation") is not None else ""
-        if name:
+        kind = _kind_of_loss(row)
+        name = "" if kind == NONE else printable(row["text"])
+        if kind < TRAINED:
             same = known.setdefault(name, [])
             same += [] if row["held_out"] in same else [row["held_out"]]
             number = same.index(row["held_out"]) + 1
