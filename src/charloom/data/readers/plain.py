@@ -14,7 +14,7 @@ from charloom.errors import CharloomError
 LINE = 2**28  # characters of a line, at most
 
 _CONTROL = re.compile("[\x00-\x08\x0b-\x1f\x7f]")
-_BLANK_ENDS = re.compile(r"\A(?:[^\S\n]*\n)+|\s+\Z")
+_BLANK_LINES = re.compile(r"(?:[^\S\n]*\n)+")
 
 
 def lines(file: BinaryIO, job: Job) -> Iterator[str]:
@@ -51,7 +51,8 @@ def clean(text: str, report: Report) -> str:
         text, found = _CONTROL.subn("", text)
         if found:
             report.mended["control characters"] += found
-    return _BLANK_ENDS.sub("", text)
+    blank = _BLANK_LINES.match(text)
+    return text[blank.end() if blank else 0 :].rstrip()
 
 
 def _reading(file: BinaryIO, job: Job) -> Reading:
