@@ -59,10 +59,9 @@ def text_column(sample: Sequence[Row]) -> str:
 
 
 def is_prose(sample: Sequence[Row]) -> bool:
-    """Whether a table has text in it even if it may be anything: settings, or results of tests."""
-    lengths = {column: _length(sample, column) for column in columns_of(sample)}
-    prose = [column for column, length in lengths.items() if length >= PROSE]
-    return called(prose, _SURE) != "" or any(lengths[column] >= 5 * PROSE for column in prose)
+    """Whether a table has a text in it for sure, for what may be settings or results of tests."""
+    prose = [column for column in columns_of(sample) if _length(sample, column) >= PROSE]
+    return called(prose, _SURE) != ""
 
 
 def called(columns: Iterable[str], names: Sequence[str]) -> str:

@@ -1,0 +1,91 @@
+"""Mail: an mbox, a Maildir, or a file with one message."""
+
+import re
+from collections.abc import Iterator
+from typing import BinaryIO
+
+from charloom.data.readers import Bundle, Document, Head, Job, Kind
+from charloom.data.readers.letter import document
+from charloom.data.readers.mbox import MESSAGE_BYTES, is_mbox, messages, sent
+from charloom.data.readers.members import Members
+from charloom.errors import CharloomError
+
+_DELIVERED = re.compile(r"(?:^|/)(?:cur|new)/\d+[._][^/]*$")
+_MAILDIR = re.compile(r"(?:^|/)(?:(?:cur|new|tmp)/[^/]+|(?:dovecot|courier|maildir|subscri)[^/]*)$")
+_FLAGS = re.compile(r"[:;!]2,([A-Za-z]*)$")
+_LENGTH = re.compile(rb"(\d{1,9}) *\n")  # before each of Apple's files, behind which is a list
+_HEADER = re.compile(rb"([!-9;-~]+)[ \t]*:")
+_SURE = {b"message-id", b"received", b"mime-version", b"return-path", b"newsgroups"}
+_USUAL = {b"date", b"subject", b"to"}
+
+
+def is_file(head: Head) -> bool:
+    """Whether a file is an mbox."""
+    return is_mbox(head.start)
+
+
+def is_message(head: Head) -> bool:
+    """Whether a file is a message: headers, among them who wrote it, and an empty line."""
+    start = _LENGTH.sub(b"", head.start, count=1) if _LENGTH.match(head.start) else head.start
+    if head.name.lower().endswith((".eml", ".emlx")):
+        return _HEADER.match(start.lstrip()) is not None
+    block, _, _ = start.replace(b"\r\n", b"\n").lstrip(b"\n").partition(b"\n\n")
+    found = block.split(b"\n")
+    names = [match[1].lower() for line in found if (match := _HEADER.match(line))]
+    goes_on = sum(line.startswith((b" ", b"\t")) for line in found)
+    if not names or len(names) + goes_on < len(found) or b"snapshot-content-location" in names:
+        return False
+    known = set(names)
+    sender = next((line for line in found if line.lower().startswith(b"from:")), b"")
+    return b"from" in known and bool(known & _SURE or (known & _USUAL and b"@" in sender))
+
+
+def is_maildir(head: Head) -> bool:
+    """Whether a folder is a Maildir: it has files named as those delivered are, and no others."""
+    others = [name for name in head.members if not _DELIVERED.search(name)]
+    return len(others) < len(head.members) and all(map(_MAILDIR.search, others))
+
+
+def read_file(file: BinaryIO, job: Job) -> Iterator[Document]:
+    """Yield the messages of an mbox."""
+    for number, data in messages(file, job.report):
+        if found := document(data, f"message {number}", job.report):
+            yield found
+
+
+def read_message(file: BinaryIO, job: Job) -> Iterator[Document]:
+    """Yield a message."""
+    data = file.read(MESSAGE_BYTES)
+    if length := _LENGTH.match(data):
+        data = data[length.end() :][: int(length[1])]
+    found = document(data, "", job.report)
+    if not found:
+        message = f"{job.label} is a message without text: leave it out"
+        raise CharloomError(message, "not-text", why="no text", path=job.label)
+    yield found
+
+
+def read_maildir(members: Members, job: Job) -> Iterator[Document]:
+    """Yield the messages of a Maildir but for drafts and those in the trash."""
+    dates, last = dict[str, float](), float("-inf")
+    for name in members.names():
+        flags = _FLAGS.search(name)
+        if not _DELIVERED.search(name):
+            job.report.left_out["other files"] += 1
+        elif flags and "T" in flags[1]:
+            job.report.left_out["deleted messages"] += 1
+        elif flags and "D" in flags[1]:
+            job.report.left_out["drafts"] += 1
+        else:
+            last = sent(members.read(name), last)
+            dates[name] = last
+    for name in sorted(dates, key=dates.__getitem__):
+        if found := document(members.read(name)[:MESSAGE_BYTES], name, job.report):
+            yield found
+
+
+KINDS = (
+    Bundle("a Maildir", is_maildir, read_maildir, "text", "messages"),
+    Kind("an mbox", is_file, read_file, "text", "messages"),
+    Kind("a message of mail", is_message, read_message, "text", "messages"),
+)
