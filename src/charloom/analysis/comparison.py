@@ -168,8 +168,10 @@ def _above(entry: Entry, best: Entry) -> str:
         how = "for which all characters are alike" if entry.name == UNIFORM else "which only counts"
     gap = _gap(best, entry)
     if gap < LEVEL:
-        return f"{entry.name}, {how}, is level with it."
-    return f"First is {entry.name}, {how}: {_loss(entry.nats)}, {_difference(gap)} less."
+        return f"{entry.name}, {how}, is level with {best.name}."
+    return (
+        f"First is {entry.name}, {how}: {_loss(entry.nats)}, {_difference(gap)} below {best.name}."
+    )
 
 
 def _beside_counting(entries: Sequence[Entry], runs: Sequence[Entry]) -> Iterator[str]:
@@ -177,19 +179,20 @@ def _beside_counting(entries: Sequence[Entry], runs: Sequence[Entry]) -> Iterato
     best, first = runs[0], entries[0]
     others = (e for e in entries if e.kind == "baseline" and e.name not in (*COMPRESSORS, UNIFORM))
     plain = next(others, None)
+    it = "The best run" if len(runs) > 1 else "The run"
     if not best.network:
         if any(run.network for run in runs):
-            yield "It counts, and no network here beats it."
+            yield f"{it} counts, and no network here beats it."
     elif plain is not None and (gap := _gap(best, plain)) >= LEVEL:
         than = f": {plain.name} has {_loss(plain.nats)}, {_difference(gap)} less"
-        yield f"It does not beat counting{'' if plain is first else than}."
+        yield f"{it} does not beat counting{'' if plain is first else than}."
     elif plain is not None and gap > -LEVEL:
         if plain is not first:
-            yield f"It does not beat counting: {plain.name} is level with it."
+            yield f"{it} does not beat counting: {plain.name} is level with it."
     elif plain is not None and any(not e.network and e.nats <= plain.nats for e in runs[1:2]):
-        yield "It beats counting."  # which is the next best
+        yield f"{it} beats counting."  # which is the next best
     elif plain is not None:
-        yield f"It beats counting: {_beside(plain.name, -gap)}"
+        yield f"{it} beats counting: {_beside(plain.name, -gap)}"
 
 
 def _gap(entry: Entry, other: Entry) -> float:
