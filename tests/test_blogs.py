@@ -144,6 +144,7 @@ def test_posts_wait_in_a_file_if_they_are_many(monkeypatch: pytest.MonkeyPatch) 
         ("<!-- wp:paragraph -->\n<p>One\ntwo</p>\n<!-- /wp:paragraph -->", "One two"),
         ("<!-- wp:verse --><pre>a\n  b</pre><!-- /wp:verse -->", "a\n  b"),
         ("a <!-- unfinished", "a"),
+        ('<p><a href="a">Farm</a><a class="wp-block-file__button">Download</a></p>', "Farm"),
     ],
 )
 def test_a_post_is_what_wordpress_shows(content: str, text: str) -> None:
@@ -571,7 +572,16 @@ def test_an_export_without_a_published_post_says_what_it_has() -> None:
 
 @pytest.mark.parametrize(
     "start",
-    [b"", b"text", b"<!doctype html><html><rss>", b"{}", b'{"db": 1}', b"<svg>", b"PK\x03\x04"],
+    [
+        b"",
+        b"text",
+        b"How to <?xml version='1.0'?><rss>",
+        b"<!doctype html><html><rss>",
+        b"{}",
+        b'{"db": 1}',
+        b"<svg>",
+        b"PK\x03\x04",
+    ],
 )
 def test_other_files_are_not_taken_for_blogs(start: bytes) -> None:
     assert not [kind.name for kind in KINDS if kind.matches(Head("x", start))]

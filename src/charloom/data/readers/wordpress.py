@@ -33,6 +33,7 @@ _BLOCKS = frozenset(_BLOCK.split())
 _VERBATIM = frozenset({"pre", "script", "style", "textarea"})
 _TAG = re.compile(r"(<[^<>]*>)")
 _NAME = re.compile(r"<(/?)([a-zA-Z][a-zA-Z0-9]*)")
+_BUTTON = re.compile(r"<a [^<>]*wp-block-file__button[^<>]*>[^<]*</a>")  # "Download"
 _BLANK_LINE = re.compile(r"\n[ \t]*\n\s*")
 _LINE_END = re.compile(r"[ \t]*\n[ \t]*")
 
@@ -45,7 +46,7 @@ def post_html(content: str) -> str:
     """
     content = content.replace("\r\n", "\n").replace("\r", "\n")
     is_blocks = "<!-- wp:" in content
-    content = without_shortcodes(_without_comments(content))
+    content = without_shortcodes(_BUTTON.sub("", _without_comments(content)))
     return content if is_blocks else _with_paragraphs(content)
 
 

@@ -28,7 +28,9 @@ _LOW = (
 _FIRST = re.compile(r"[&<\]]")
 _HALF = re.compile(f"{_HIGH}\\Z")
 _TAG_NAME = re.compile(r"[a-zA-Z][\w-]*")
-_XML_FIRST = re.compile(r"[\s\ufeff]*<(?:[?!]|rss|feed|rdf|urlset|sitemap)", re.IGNORECASE)
+_MESSAGE = re.compile(  # of PHP
+    r"\s*(<br ?/?>\s*)?(<b>)?(PHP )?(Warning|Notice|Deprecated|Strict Standards|\w+ error)\b"
+)
 _TYPE = re.compile(r"[^\[>]*(\[.*?\]\s*)?>", re.DOTALL)
 _TOKEN = re.compile(
     rf"<!\[CDATA\[|\]\]>|(?P<pair>{_HIGH}{_LOW})|&(?!(?:lt|gt|amp|quot|apos);)"
@@ -222,7 +224,7 @@ def _declaring(root: re.Match[str]) -> str:
 
 def _begin(text: str) -> int:
     """Return where the XML begins: a server may have written messages before it."""
-    return 0 if _XML_FIRST.match(text) else max(0, text.find("<?xml"))
+    return max(0, text.find("<?xml")) if _MESSAGE.match(text) else 0
 
 
 def _prolog(text: str) -> tuple[int, int]:
