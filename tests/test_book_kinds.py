@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from charloom.data.readers import (
     chess,
     docx,
+    epub,
     gutenberg,
     markdown,
     notebook,
@@ -21,7 +22,7 @@ from reading import matching, packed
 
 KINDS = [
     kind
-    for module in (chess, docx, gutenberg, markdown, notebook, odt, pdf, subtitles, tunes)
+    for module in (chess, docx, epub, gutenberg, markdown, notebook, odt, pdf, subtitles, tunes)
     for kind in module.KINDS
 ]
 

@@ -7,6 +7,7 @@ from charloom.data.readers import (
     chess,
     discord,
     docx,
+    epub,
     feeds,
     ghost,
     gutenberg,
@@ -28,6 +29,7 @@ from charloom.data.readers import (
 
 KINDS: tuple[Kind | Bundle, ...] = (  # the surest first
     *pdf.KINDS,
+    *epub.KINDS,
     *docx.KINDS,
     *odt.KINDS,
     *wordpress.KINDS,

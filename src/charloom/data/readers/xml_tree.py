@@ -14,9 +14,7 @@ def parse(data: bytes, label: str) -> Element:
     """Return the root of an XML file; raises CharloomError if it is damaged or too large."""
     with needs_extra("text", "reading books and documents"):
         from lxml import etree
-    if data.count(b"<") + data.count(b"=") > 2 * PARTS:
-        message = f"{label} has more than {PARTS:,} elements: split it, and give the parts"
-        raise CharloomError(message, "unsupported", why="too large", path=label)
+    check_weight(data, label)
     parser = etree.XMLParser(
         resolve_entities=False, no_network=True, remove_comments=True, remove_pis=True
     )
@@ -30,6 +28,13 @@ def parse(data: bytes, label: str) -> Element:
         message = f"{label} is damaged (it is empty): get another copy, or save it anew"
         raise CharloomError(message, "damaged", why="damaged", path=label)
     return root
+
+
+def check_weight(data: bytes, label: str) -> None:
+    """Raise CharloomError if XML or HTML has too many elements for a tree in memory."""
+    if data.count(b"<") + data.count(b"=") > 2 * PARTS:
+        message = f"{label} has more than {PARTS:,} elements: split it, and give the parts"
+        raise CharloomError(message, "unsupported", why="too large", path=label)
 
 
 def name_of(element: Element) -> str:
