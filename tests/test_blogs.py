@@ -107,12 +107,12 @@ def test_what_is_left_out_of_a_wordpress_export_is_counted() -> None:
         "private posts": 1,
         "pending posts": 1,
         "scheduled posts": 1,
-        "posts in the trash": 1,
-        "posts with a password": 1,
+        "trashed posts": 1,
+        "protected posts": 1,
         "attachments": 1,
         "menu items": 1,
         "revisions": 1,
-        "items of other types": 1,
+        "other items": 1,
     }
     assert report.mended["control characters"] >= 2 * len(SITE) // 20
 
@@ -191,7 +191,7 @@ def test_mended_xml_is_counted_and_read() -> None:
     _, [document], report = read(b"Warning: <b>x</b>\nNotice\n" + data)
     assert document.text == "ab"
     assert document.title == "Tom & Jerry & co 😀"
-    assert report.mended == {"control characters": 4, "lines before the XML": 3}
+    assert report.mended == {"control characters": 4, "lines of server messages": 3}
 
 
 @given(
@@ -239,7 +239,7 @@ def test_a_cut_export_is_damaged_and_a_cut_feed_is_read_as_far_as_it_goes() -> N
     item = "<item><description>{} & co</description></item>"
     _, documents, report = read(rss(item.format("a"), item.format("b"))[:-20])
     assert [document.text for document in documents] == ["a & co", "b & co"]
-    assert report.mended["errors of XML"]
+    assert report.mended["XML errors"]
 
 
 @pytest.mark.parametrize("encoding", ["utf-16", "utf-8-sig", "iso-8859-1", "koi8-r"])
@@ -256,7 +256,7 @@ def test_bytes_that_are_not_utf8_are_counted() -> None:
     data = rss("<item><description>Gr\xfc\xdfe</description></item>").decode().encode("latin-1")
     _, [document], report = read(data)
     assert document.text == "Gr\ufffd\ufffde"
-    assert report.mended == {"places that could not be decoded": 2}
+    assert report.mended == {"undecodable places": 2}
 
 
 RSS_ITEM = """<item><title>Tom &amp;amp; Jerry</title><guid>{}</guid>
@@ -380,7 +380,7 @@ def test_a_json_feed_is_read() -> None:
         Document("a\n\nb", "a", "", "", "2020-01-01T00:00:00Z"),
         Document("b", "b", "1 < 2", "Ann, Bo", "2020-02-01"),
     ]
-    assert report.left_out == {"repeated posts": 1, "posts without text": 1}
+    assert report.left_out == {"repeated posts": 1, "empty posts": 1}
 
 
 def test_substack_keeps_no_buttons() -> None:
@@ -393,7 +393,7 @@ def test_substack_keeps_no_buttons() -> None:
     }
     _, [document], report = read(files)
     assert document == Document("One\n\ntail\n\n- x", "7.a", "A “b”", "", "2020-01-01")
-    assert report.left_out == {"posts whose file is missing": 1}
+    assert report.left_out == {"missing files": 1}
 
 
 STORY = """<!DOCTYPE html><html><head><title>x</title></head><body><article class="h-entry">
@@ -560,7 +560,7 @@ def test_a_reddit_archive_is_posts_and_comments() -> None:
         ("Two\nlines", "", "2020-01-01T10:00:00Z"),
         ("One", "T", "2020-01-02T10:00:00Z"),
     ]
-    assert report.left_out == {"posts without text": 1, "deleted posts": 1}
+    assert report.left_out == {"empty posts": 1, "deleted posts": 1}
 
 
 def test_an_export_without_a_published_post_says_what_it_has() -> None:

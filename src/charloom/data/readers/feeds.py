@@ -120,7 +120,7 @@ def _unwanted(entry: Element, pages: bool) -> str:
         if status == "DRAFT" or _is_draft(known.get("app:control")):
             return "drafts"
         return "" if status in ("", "LIVE") else "unpublished posts"
-    return _KINDS.get(kind, "entries of other kinds") if kind else ""
+    return _KINDS.get(kind, "other entries") if kind else ""
 
 
 def _kind(entry: Element) -> str:

@@ -29,7 +29,7 @@ def _read(members: Members, job: Job) -> Iterator[Document]:
             page = parse(members.read(name).decode("utf-8-sig", "replace"))
             body = page.find(".//section[@data-field='body']")
             if body is None:
-                left_out["pages that are no stories"] += 1
+                left_out["other pages"] += 1
             elif _is_response(page, body):
                 left_out["responses"] += 1
             else:

@@ -43,7 +43,7 @@ class Posts(AbstractContextManager["Posts"]):
         """Keep a post, unless it has no text or its identity is known already."""
         left_out = self._job.report.left_out
         if not post.text.strip():
-            left_out["posts without text"] += 1
+            left_out["empty posts"] += 1
         elif identity and identity in self._known:
             left_out["repeated posts"] += 1
         else:
@@ -74,7 +74,7 @@ class Posts(AbstractContextManager["Posts"]):
     def _mended(self, text: str) -> str:
         mended, number = _SURROGATE.subn("\ufffd", text)
         if number:
-            self._job.report.mended["halves of characters"] += number
+            self._job.report.mended["broken characters"] += number
         return mended
 
 

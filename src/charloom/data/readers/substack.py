@@ -79,7 +79,7 @@ def _unwanted(row: dict[str, str], name: str | None, pages: bool) -> str:
         return "drafts"
     if row.get("type", "") == "page" and not pages:
         return "pages"
-    return "" if name else "posts whose file is missing"
+    return "" if name else "missing files"
 
 
 def _post(row: dict[str, str], page: bytes) -> Document:

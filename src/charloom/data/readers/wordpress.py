@@ -22,7 +22,7 @@ _STATUSES = {
     "private": "private posts",
     "pending": "pending posts",
     "future": "scheduled posts",
-    "trash": "posts in the trash",
+    "trash": "trashed posts",
 }
 _BLOCK = (
     "address article aside blockquote body center col colgroup dd details div dl dt fieldset "
@@ -126,11 +126,11 @@ def _is_wanted(known: dict[str, Element], item: Element, job: Job) -> bool:
     kind = text_of(known.get("wp:post_type")) or "post"
     status = text_of(known.get("wp:status")) or "publish"
     if kind != "post" and not (kind == "page" and job.options.pages):
-        left_out[_TYPES.get(kind, "items of other types")] += 1
+        left_out[_TYPES.get(kind, "other items")] += 1
     elif status != "publish":
         left_out[_STATUSES.get(status, "unpublished posts")] += 1
     elif text_of(known.get("wp:post_password")):
-        left_out["posts with a password"] += 1
+        left_out["protected posts"] += 1
     else:
         return True
     return False

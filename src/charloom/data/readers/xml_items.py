@@ -128,7 +128,7 @@ def items(file: BinaryIO, job: Job, *names: str, recover: bool = False) -> Itera
         if not recover:
             raise _damaged(job, str(error)) from None
     if recover:
-        job.report.mended["errors of XML"] += max(1, len(parser.error_log))
+        job.report.mended["XML errors"] += max(1, len(parser.error_log))
 
 
 def name_of(element: Element) -> str:
@@ -204,7 +204,7 @@ def _headless(head: str, job: Job) -> str:
     """Return the beginning of a file without what comes before its first element."""
     begin = _begin(head)
     if head[:begin].strip():
-        job.report.mended["lines before the XML"] += head.count("\n", 0, begin) + 1
+        job.report.mended["lines of server messages"] += head.count("\n", 0, begin) + 1
     text = head[begin:]
     begin, end = _prolog(text)
     if end < 0 or "<!entity" in text[begin:end].lower():
@@ -255,7 +255,7 @@ def _decoded(file: BinaryIO, job: Job) -> Iterator[str]:
     while data:
         text = decoder.decode(data)
         if bad := max(0, text.count("\ufffd") - data.count(b"\xef\xbf\xbd")):
-            job.report.mended["places that could not be decoded"] += bad
+            job.report.mended["undecodable places"] += bad
         yield text
         data = file.read(HEAD_BYTES)
     yield decoder.decode(b"", final=True)
