@@ -173,26 +173,28 @@ def check_output(path: Path) -> None:
         raise CharloomError(message, "unwritable", path=str(path))
 
 
-def write_output(path: Path, content: bytes, free: bool = False) -> Path:
+def write_output(path: Path, content: bytes | Iterable[bytes], free: bool = False) -> Path:
     """Write what a user asked for, and return where; raises CharloomError if it cannot.
 
     A file that exists is replaced, whole or not at all: that which a link leads to, with its
     permissions. A pipe or a device is written to. With `free`, nobody has chosen the name: if it
-    is taken, name-2.ext, name-3.ext ... is written.
+    is taken, name-2.ext, name-3.ext ... is written. What raises while it yields the content leaves
+    no file.
     """
+    blocks = [content] if isinstance(content, bytes) else content
     if not free:
-        _write_output(path, content)
+        _write_output(path, blocks)
         return path
     path = _claimed(path)
     try:
-        _write_output(path, content)
+        _write_output(path, blocks)
     except BaseException:
         path.unlink(missing_ok=True)
         raise
     return path
 
 
-def _write_output(path: Path, content: bytes) -> None:
+def _write_output(path: Path, blocks: Iterable[bytes]) -> None:
     check_output(path)
     try:
         descriptor = _descriptor(path)
@@ -200,12 +202,12 @@ def _write_output(path: Path, content: bytes) -> None:
             if sys.stdout is not None:
                 sys.stdout.flush()
             with os.fdopen(os.dup(descriptor), "wb") as file:
-                file.write(content)
+                file.writelines(blocks)
         elif path.exists() and not path.is_file():
             with os.fdopen(os.open(path, os.O_WRONLY), "wb") as file:  # a pipe waits for a reader
-                file.write(content)
+                file.writelines(blocks)
         else:
-            _replace_output(path.resolve(), content)
+            _replace_output(path.resolve(), blocks)
     except OSError as error:
         raise unwritable(path, error, "name another file") from None
 
@@ -237,12 +239,12 @@ def _claimed(path: Path) -> Path:
     raise AssertionError("there is no last name")
 
 
-def _replace_output(target: Path, content: bytes) -> None:
+def _replace_output(target: Path, blocks: Iterable[bytes]) -> None:
     """Put a whole file in the place of one, which several processes may do at once."""
     temporary = target.with_name(f".charloom-{os.getpid()}.new")
     try:
         temporary.unlink(missing_ok=True)
-        write_file(temporary, [content])
+        write_file(temporary, blocks)
         if target.exists():
             temporary.chmod(stat.S_IMODE(target.stat().st_mode))
         temporary.replace(target)

@@ -23,6 +23,7 @@ SECTIONS = {  # in the order of use; each is the name of a file here and of a fu
         "train": "Train a model on your text.",
         "resume": "Continue an interrupted run, exactly as if it had not stopped.",
         "check": "Check a text before training on it.",
+        "text": "Write out what would be trained on, from files of any kind.",
         "corpora": "List the texts that are known by name.",
     },
     "Use it": {
@@ -43,11 +44,12 @@ SECTIONS = {  # in the order of use; each is the name of a file here and of a fu
         "gradcheck": "Check the gradients of every cell numerically.",
     },
 }
+MODULES = {"text": "texts"}  # that are not named as their command: text.py is what prints
 INTERRUPTED_STATUS = 128 + signal.SIGINT  # what shells report of a program that a signal ended
 
 
 class _Commands(LazyGroup):
-    package, sections = "charloom.cli", SECTIONS
+    package, sections, modules = "charloom.cli", SECTIONS, MODULES
 
     def main(self, *args: Any, **extra: Any) -> Any:
         """Run the program; a full disk below standard output, in --help too, ends it in a line."""

@@ -12,11 +12,13 @@ from charloom.cli import meant
 class LazyGroup(click.Group):
     """A group whose command NAME is the function NAME of the module `package`.NAME.
 
-    `sections` has those names with their line of help, as they are listed, under headings.
+    Modules that are named otherwise are in `modules`. `sections` has the names of commands with
+    their line of help, as they are listed, under headings.
     """
 
     package = ""
     sections: Mapping[str, Mapping[str, str]] = {}
+    modules: Mapping[str, str] = {}
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         """Return the names."""
@@ -26,7 +28,8 @@ class LazyGroup(click.Group):
         """Import a command."""
         if cmd_name not in self.list_commands(ctx):
             return None
-        command: click.Command = getattr(import_module(f"{self.package}.{cmd_name}"), cmd_name)
+        module = import_module(f"{self.package}.{self.modules.get(cmd_name, cmd_name)}")
+        command: click.Command = getattr(module, cmd_name)
         return command
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:

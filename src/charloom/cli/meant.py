@@ -14,6 +14,7 @@ COMMANDS = {
     **dict.fromkeys(("learn", "fit", "finetune", "fine-tune"), "train"),
     **dict.fromkeys(("texts", "datasets", "data"), "corpora"),
     **dict.fromkeys(("convert", "onnx"), "export"),
+    **dict.fromkeys(("extract", "prepare", "preprocess", "scrape"), "text"),
 }
 OPTIONS = {  # of char-rnn, torch-rnn, nanoGPT, textgenrnn, Hugging Face and others
     **dict.fromkeys(("rnn-size", "hidden-size", "num-units", "units", "n-hidden"), "hidden"),

@@ -46,12 +46,16 @@ class Plain(NamedTuple):
 
 
 class Converted(NamedTuple):
-    """A file, archive or folder whose reader finds documents in it."""
+    """A file, archive or folder whose reader finds documents in it.
+
+    `position` says how many bytes of a file have been read by now.
+    """
 
     label: str
     within: bool
     kind: Kind | Bundle
     read: Callable[[Job], Iterator[Document]]
+    position: Callable[[], int] = lambda: 0
 
     def documents(self, job: Job) -> Iterator[tuple[str, Document]]:
         """Yield the documents, with a label for each. Raises CharloomError, also if there is none.
@@ -61,8 +65,13 @@ class Converted(NamedTuple):
         number = 0
         try:
             for document in self.read(job):
+                document = _clean(document, job)
+                if not document.text:
+                    continue
                 number += 1
-                yield f"{document.name or number} in {self.label}", _clean(document, job)
+                if job.options.labels:
+                    document = _labelled(document)
+                yield f"{document.name or number} in {self.label}", document
         except (CharloomError, MemoryError):
             raise
         except Exception as error:  # of a library that met a file that its authors had not
@@ -142,13 +151,16 @@ def _opened(file: Bytes, within: bool, depth: int) -> Iterator[Unit]:
 
 def _one(file: Bytes, within: bool, kind: Kind, start: bytes) -> Converted:
     """Return a file that is no archive as what its kind says."""
+    position: Callable[[], int] = lambda: 0  # noqa: E731
 
     def read(job: Job) -> Iterator[Document]:
+        nonlocal position
         open_file = _in_any_order(file) if start.startswith(_PDF) else file.opened()
         with open_file as opened:
+            position = partial(file.position, opened)
             yield from kind.read(opened, job)
 
-    return Converted(file.label, within, kind, read)
+    return Converted(file.label, within, kind, read, lambda: position())
 
 
 def _in_archive(
@@ -244,6 +256,13 @@ def _clean(document: Document, job: Job) -> Document:
         text, mended = _SURROGATE.subn(REPLACED, text)
         job.report.mended["lone surrogates"] += mended
     return document._replace(text=text)
+
+
+def _labelled(document: Document) -> Document:
+    """Return a document whose text begins with what is known about it."""
+    by = ", ".join(filter(None, (document.author, document.date)))
+    known = "\n".join(filter(None, (document.title, by)))
+    return document._replace(text=f"{known}\n\n{document.text}") if known else document
 
 
 def _is_utf8(text: str) -> bool:

@@ -66,6 +66,10 @@ class Bytes:
         """
         raise NotImplementedError
 
+    def position(self, opened: BinaryIO) -> int:
+        """Return how many bytes of the file have been read that is open; 0 if it is unknown."""
+        return 0
+
     def pieces(self, changes: Changes, place: int = 0) -> Iterator[tuple[str, int]]:
         """Yield the text from `place` on in pieces, with the place behind each.
 
@@ -109,6 +113,10 @@ class File(Bytes):
                 self._check(file.fileno())
         except OSError as error:
             raise unreadable(self.path, error) from None
+
+    def position(self, opened: BinaryIO) -> int:
+        """Return how many bytes of the file have been read that is open."""
+        return opened.tell()
 
     def state(self) -> tuple[str, int, int]:
         """Return absolute path, size and time of change, as JSON can hold them."""

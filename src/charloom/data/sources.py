@@ -1,6 +1,7 @@
 """Where a text comes from: files, folders, standard input and known texts."""
 
 import stat
+from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -23,6 +24,16 @@ class Found(NamedTuple):
 def is_special(source: str) -> bool:
     """Whether a source is standard input or a known text: neither a file nor a folder."""
     return source == "-" or source.startswith("corpus:")
+
+
+def find_all(sources: Sequence[str], tally: Tally, reading: Reading) -> list[Found]:
+    """Find the files of some sources, as `find` does of one. Raises CharloomError."""
+    if not sources:
+        message = "no text: name a file, a folder, - for standard input, or corpus:NAME"
+        raise CharloomError(message, "no-text")
+    if sources.count("-") > 1:
+        raise CharloomError("standard input can be read once: name - only once", "bad-setting")
+    return [find(source, tally, reading) for source in sources]
 
 
 def find(source: str, tally: Tally, reading: Reading = UTF8) -> Found:

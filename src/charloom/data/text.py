@@ -13,16 +13,16 @@ from typing import Literal, NamedTuple, Self
 import msgspec
 import numpy as np
 
-from charloom.data.documents import Converted, Plain, Refused, Unit, units
-from charloom.data.parts import Bytes, File, InMemory, Part, changed, is_kept, shown
+from charloom.data.documents import Converted, Plain
+from charloom.data.gathering import Gathering
+from charloom.data.parts import File, InMemory, Part, changed, is_kept, shown
 from charloom.data.readers import Job, Report
 from charloom.data.reading import UTF8, Reading
-from charloom.data.sources import Found, find, is_special
+from charloom.data.sources import Found, find, find_all, is_special
 from charloom.data.spool import Shelf
 from charloom.data.tally import Tally
 from charloom.data.utf8 import STDIN, Changes
 from charloom.errors import CharloomError
-from charloom.formatting import count
 from charloom.progress import Meter, Tell, say_nothing
 
 _SMALL = 2**16  # characters below which a Python set is faster than a table of all of Unicode
@@ -145,13 +145,8 @@ def read_text(sources: Sequence[str], tell: Tell = say_nothing, reading: Reading
     newline comes between it and the next. Standard input may have 1 GiB. `tell` hears how far a
     long text has been read. Raises CharloomError.
     """
-    if not sources:
-        message = "no text: name a file, a folder, - for standard input, or corpus:NAME"
-        raise CharloomError(message, "no-text")
-    if sources.count("-") > 1:
-        raise CharloomError("standard input can be read once: name - only once", "bad-setting")
     tally = Tally()
-    found = [find(source, tally, reading) for source in sources]
+    found = find_all(sources, tally, reading)
     size = sum(part.size for group in found for part in group.parts)
     scan = _Scan(Meter(tell, "reading the text", size))
     reader = _Reader(scan, tally, reading)
@@ -178,21 +173,12 @@ class _Reader:
 
     def read(self, source: str, found: Found) -> None:
         """Read a source, which is a file, or a folder or archive of some that may be skipped."""
-        read, several = list[str](), found.folder is not None
-        for unit in units(found):
-            several = several or unit.within
-            try:
+        gathering = Gathering(source, found, self._tally)
+        for unit in gathering:
+            with gathering.reading(unit):
                 self._add(unit)
-                read.append(unit.label)
-            except CharloomError as error:
-                if not unit.within or error.code == "changed-text":
-                    raise _advised(unit, error) from None
-                self._skip(unit, error)
-        if several:
-            kind = "archive" if found.folder is None else "folder"
-            self._tell(source, f"the {kind} {shown(source)}", read)
 
-    def _add(self, unit: Unit) -> None:
+    def _add(self, unit: Plain | Converted) -> None:
         """Add all of a unit to the text, or nothing of it and raise CharloomError."""
         match unit:
             case Plain(part) if is_kept(part):
@@ -203,10 +189,13 @@ class _Reader:
                 self._tally.changes.update(changes)
             case Converted(label, _, kind):
                 job = Job(label, self._options, Report())
-                count = self._keep((name, [d.text]) for name, d in unit.documents(job))
+                count = self._keep(self._watched(unit, job))
                 self._tally.read(kind, label, count, job.report)
-            case Refused(_, error):
-                raise error
+
+    def _watched(self, unit: Converted, job: Job) -> Iterator[tuple[str, list[str]]]:
+        for name, document in unit.documents(job):
+            yield name, [document.text]
+            self._scan.move(unit.position())
 
     def _keep(self, documents: Iterable[tuple[str, Iterable[str]]]) -> int:
         """Add documents that are read once, and return how many they are."""
@@ -214,29 +203,6 @@ class _Reader:
         for part in parts:
             self._scan.add(part, Counter())
         return sum(part.documents for part in parts)
-
-    def _skip(self, unit: Unit, error: CharloomError) -> None:
-        why, clues = str(error.facts.get("why", "cannot be read")), self._tally.clues
-        self._tally.skip(why, unit.label)
-        if isinstance(unit, Plain) and error.facts.get("byte") and why not in clues:
-            assert isinstance(unit.part, Bytes)
-            clues[why] = f"{unit.label} {unit.part.look(error)}"
-
-    def _tell(self, source: str, name: str, read: list[str]) -> None:
-        if not read:
-            skips = "".join(f", {note}" for note in self._tally.skips())
-            message = f"no text in {name}{skips}: name one with UTF-8 text files"
-            raise CharloomError(message, "no-text", path=source)
-        order = ", ".join(read if len(read) < 5 else [*read[:2], "...", read[-1]])
-        self._tally.folders.append(f"read {count(len(read), 'file')} of {name}: {order}")
-
-
-def _advised(unit: Unit, error: CharloomError) -> CharloomError:
-    """Return an error with what a file looks like, and what to do."""
-    if isinstance(unit, Plain) and "offset" in error.facts:
-        assert isinstance(unit.part, Bytes)
-        return unit.part.advised(error)
-    return error
 
 
 class _Scan:
@@ -257,12 +223,16 @@ class _Scan:
             digest.update(text.encode("utf-8", "surrogatepass"))  # a prompt may have any bytes
             alphabet |= _different(text)
             characters += len(text)
-            self._meter.move(self._bytes + offset)
+            self.move(offset)
         self._bytes += part.size
         self.characters, self._digest, self._last = characters, digest, last
         self._alphabet |= alphabet
         self.parts.append(part)
         changes.update(found)
+
+    def move(self, done: int) -> None:
+        """Note that so many bytes of a part are done."""
+        self._meter.move(self._bytes + done)
 
     def found(self) -> tuple[int, tuple[str, ...], str]:
         """Return characters, alphabet and SHA-256."""

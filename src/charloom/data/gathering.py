@@ -1,0 +1,81 @@
+"""A source as units that are read one by one, with an account of what was read and skipped."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from charloom.data.documents import Converted, Plain, Refused, units
+from charloom.data.parts import Bytes, shown
+from charloom.data.sources import Found
+from charloom.data.tally import Tally
+from charloom.errors import CharloomError
+from charloom.formatting import count
+
+
+class Gathering:
+    """The units of a source, each to be read in a `with gathering.reading(unit)`."""
+
+    def __init__(self, source: str, found: Found, tally: Tally) -> None:
+        self._source, self._found, self._tally = source, found, tally
+        self._read: list[str] = []
+
+    def __iter__(self) -> Iterator[Plain | Converted]:
+        """Yield the units, the next when one has been read, and tell at the end what was read.
+
+        Raises CharloomError for a source that cannot be read, also if it is a folder or archive
+        without any text.
+        """
+        several = self._found.folder is not None
+        for unit in units(self._found):
+            several = several or unit.within
+            if isinstance(unit, Refused):
+                if unit.error.code == "changed-text":
+                    raise unit.error
+                self._tally.skip(_why(unit.error), unit.label)
+            else:
+                yield unit
+        if several:
+            self._tell()
+
+    @contextmanager
+    def reading(self, unit: Plain | Converted) -> Iterator[None]:
+        """Count a unit as read, or as skipped if it is within something and cannot be read.
+
+        Raises CharloomError if it is not within anything, or changes while it is read.
+        """
+        try:
+            yield
+        except CharloomError as error:
+            if not unit.within or error.code == "changed-text":
+                raise _advised(unit, error) from None
+            self._skip(unit, error)
+        else:
+            self._read.append(unit.label)
+
+    def _skip(self, unit: Plain | Converted, error: CharloomError) -> None:
+        why, clues = _why(error), self._tally.clues
+        self._tally.skip(why, unit.label)
+        if isinstance(unit, Plain) and error.facts.get("byte") and why not in clues:
+            assert isinstance(unit.part, Bytes)
+            clues[why] = f"{unit.label} {unit.part.look(error)}"
+
+    def _tell(self) -> None:
+        read, kind = self._read, "archive" if self._found.folder is None else "folder"
+        name = f"the {kind} {shown(self._source)}"
+        if not read:
+            skips = "".join(f", {note}" for note in self._tally.skips())
+            message = f"no text in {name}{skips}: name one with text files, or name the files"
+            raise CharloomError(message, "no-text", path=self._source)
+        order = ", ".join(read if len(read) < 5 else [*read[:2], "...", read[-1]])
+        self._tally.folders.append(f"read {count(len(read), 'file')} of {name}: {order}")
+
+
+def _why(error: CharloomError) -> str:
+    return str(error.facts.get("why", "cannot be read"))
+
+
+def _advised(unit: Plain | Converted, error: CharloomError) -> CharloomError:
+    """Return an error with what a file looks like, and what to do."""
+    if isinstance(unit, Plain) and "offset" in error.facts:
+        assert isinstance(unit.part, Bytes)
+        return unit.part.advised(error)
+    return error
