@@ -1,202 +1,158 @@
-import io
-import os
+"""Documents that cannot lie: examples and the README's commands are run."""
+
+import ast
+import re
+import shlex
+import subprocess
 import sys
-from contextlib import suppress
+from functools import cache
+from importlib.util import find_spec
 from pathlib import Path
-from types import SimpleNamespace
 
 import pytest
+from click.testing import CliRunner
 
-from archives import ARCHIVES, PACKERS, tarred, zipped
-from charloom.data import documents
-from charloom.data.readers import Bundle, Document, Kind, kinds
-from charloom.data.text import read_text
-from charloom.errors import CharloomError, install, needs_extra
-from expect import refused
-from reading import damaged
+from charloom import cli
+from test_architecture import ORDER
 
-
-def read_lines(file, job):
-    """A kind whose documents are lines, after one that says what it is."""
-    assert file.tell() == 0
-    for number, line in enumerate(file.read().decode().split("\n")[1:]):
-        if line == "break":
-            raise ZeroDivisionError
-        if line == "refuse":
-            raise CharloomError("no", "not-text", why="odd")
-        if line == "import":
-            with needs_extra("text", "reading lines"):
-                import no_such_library  # noqa: F401
-        if line == "comment":
-            job.report.left_out["comments"] += 1
-        elif line:
-            yield Document(line.replace("|", "\r\n"), str(number))
-
-
-def read_site(members, job):
-    job.report.notes.append("the site has a name")
-    for name in members.names():
-        if name.startswith("posts/"):
-            yield Document(members.read(name).decode(), name)
-
-
-LINES = Kind("a file of lines", lambda head: head.start.startswith(b"LINES\n"), read_lines)
-SITE = Bundle("a site", lambda head: "site.ini" in head.members, read_site, noun="posts")
-
-
-@pytest.fixture(autouse=True)
-def here(tmp_path, monkeypatch):
-    monkeypatch.setattr(kinds, "KINDS", (LINES, SITE))
-    monkeypatch.chdir(tmp_path)
-    return tmp_path
-
-
-def write(name: str, data: bytes | str) -> str:
-    Path(name).parent.mkdir(parents=True, exist_ok=True)
-    Path(name).write_bytes(data.encode() if isinstance(data, str) else data)
-    return name
-
-
-def piped(monkeypatch, data: bytes) -> str:
-    monkeypatch.setattr(sys, "stdin", SimpleNamespace(buffer=io.BytesIO(data)))
-    return "-"
-
-
-FILES = {
-    "b/ch10.txt": b"ten",
-    "b/ch9.txt": b"\xef\xbb\xbfnine\r\n",
-    "a.png": b"\x89PNG\0",
-    ".hidden": b"never",
-    "__MACOSX/b": b"never",
-    "lines": b"LINES\nl1\nl2",
-    "empty": b"",
+ROOT = Path(__file__).parents[1]
+EXAMPLES = [
+    "learner.py",
+    "train_in_python.py",
+]  # onnx_sample.py wants a file: tests/test_export.py runs it
+SOURCE = ROOT / "src" / "charloom"
+README = (ROOT / "README.md").read_text("utf-8")
+GLOSSARY = (ROOT / "docs" / "glossary.md").read_text("utf-8")
+EXTRAS = {  # what needs which
+    "transformer": "torch",
+    "mingru": "torch",
+    "--onnx": "onnxruntime",
+    "--html": "jinja2",
+    "plot": "matplotlib",
+    "report": "matplotlib",
+    "runs/gpt": "torch",
 }
-READ = "nine\nten\nl1\nl2"
+SHORT = {  # what a command gets here, so that it ends soon
+    "train": ["--iterations", "2"],
+    "replay": ["--iterations", "20"],
+}
 
 
-@pytest.mark.parametrize("archive", ARCHIVES)
-@pytest.mark.parametrize("packer", [None, *PACKERS])
-def test_an_archive_is_read_as_a_folder(monkeypatch, archive, packer):
-    data = ARCHIVES[archive](FILES)
-    data = data if packer is None else PACKERS[packer](data)
-    text = read_text([write("texts", data)])
-    assert text.content == READ
-    assert text.notes == (
-        "read 3 files of the archive texts: b/ch9.txt in texts, b/ch10.txt in texts, "
-        "lines in texts",
-        "read lines in texts as a file of lines: 2 documents",
-        "removed a byte-order mark",
-        "turned 1 CRLF line end into LF",
-        "skipped 1 file (not text): a.png in texts",
-        "skipped 1 file (empty): empty in texts",
-    )
-    assert [path for path, *_ in text.files] == [str(Path("texts").absolute())]
-    assert text.content == READ, "and can be read again"
-    assert read_text([piped(monkeypatch, data)]).content == READ
+def readme_commands() -> list[list[str]]:
+    blocks = re.findall(r"```sh\n(.*?)```", README, re.DOTALL)
+    lines = [line for block in blocks for line in block.splitlines()]
+    commands = [shlex.split(line, comments=True) for line in lines if line.startswith("charloom ")]
+    missing = {word for word, package in EXTRAS.items() if find_spec(package) is None}
+    return [command for command in commands if not missing & {*command}]
 
 
-def test_each_document_is_a_part_of_the_text():
-    text = read_text([write("file", "LINES\none\ncomment\n\ntwo|more\0")])
-    assert text.content == "one\ntwo\nmore"
-    assert [part.label for part in text.parts] == ["0 in file", "3 in file"]
-    assert text.notes == (
-        "read file as a file of lines: 2 documents",
-        "left out 1 comment",
-        "mended 1 NUL character",
-    )
+@pytest.mark.slow
+def test_the_commands_of_the_readme_run_in_their_order_and_then_its_python(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    for name in ("novel.txt", "more.txt"):
+        (tmp_path / name).write_text("It was a dark and stormy night. " * 300, "utf-8")
+    commands = readme_commands()
+    assert len(commands) >= 8
+    for command in commands:
+        short = [] if "ngram" in command else SHORT.get(command[1], [])
+        if command[1] in ("train", "resume") and "--minutes" in command:
+            short = ["--minutes", "0.005"]
+        result = CliRunner(capture="fd").invoke(cli.charloom, [*command[1:], *short])
+        assert result.exit_code == 0, (command, result.output)
+        assert result.stdout or capfd.readouterr().out
+    (block,) = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
+    assert "minutes=3" in block
+    assert python("-c", block.replace("minutes=3", "minutes=0.005"), cwd=tmp_path)
 
 
-def test_what_no_text_can_have_is_taken_out(monkeypatch):
-    halves = Kind("halves", lambda head: True, lambda file, job: iter([Document("a\ud800b\0c")]))
-    monkeypatch.setattr(kinds, "KINDS", (halves,))
-    text = read_text([write("file", "x")])
-    assert text.content == "a\ufffdbc"
-    assert text.notes[1:] == ("mended 1 NUL character, 1 lone surrogate",)
+def python(*arguments: str | Path, cwd: Path | None = None) -> str:
+    """Run Python, and return what it printed."""
+    command = [sys.executable, *arguments]
+    result = subprocess.run(command, cwd=cwd, capture_output=True, text=True, check=False)
+    assert result.returncode == 0, (arguments, result.stderr)
+    return result.stdout
 
 
-@pytest.mark.parametrize("where", ["export", "export.zip", "texts/export", "texts/export.zip"])
-def test_an_export_is_read_as_a_whole_where_it_is(where):
-    files = {"site.ini": b"", "posts/2": b"two", "posts/10": b"ten", "notes": b"never"}
-    if where.endswith("zip"):
-        write(where, zipped(files))
-    else:
-        for name, data in files.items():
-            write(f"{where}/{name}", data)
-    write("texts/other", "other")
-    source = where.split("/")[0]
-    text = read_text([source])
-    assert sorted(text.content.split("\n")) == sorted(
-        ["ten", "two", *(["other"] if source == "texts" else [])]
-    )
-    assert "the site has a name" in text.notes
-    assert any("as a site: 2 posts" in note for note in text.notes)
+@pytest.mark.slow
+@pytest.mark.parametrize("name", EXAMPLES)
+def test_an_example_runs(name: str) -> None:
+    assert re.findall(r"\d\.\d{3}", python(ROOT / "examples" / name))
 
 
-def test_archives_are_read_in_archives_but_not_without_end():
-    data = b"text"
-    for depth in range(documents.DEPTH):
-        data = zipped({f"at {depth}": data}) if depth % 2 else PACKERS["gz"](data)
-    assert read_text([write("deep", data)]).content == "text"
-    deeper = write("deeper", zipped({"one": data, "two": b"text"}))
-    text = read_text([deeper])
-    assert text.content == "text"
-    assert "nested too deep" in text.notes[-1]
-    with refused("unsupported", why="nested too deep"):
-        read_text([write("deepest", PACKERS["gz"](PACKERS["gz"](data)))])
+def test_every_example_is_run_here_or_there() -> None:
+    names = {path.name for path in (ROOT / "examples").glob("*.py")}
+    assert names == {*EXAMPLES, "onnx_sample.py"}
 
 
-@pytest.mark.parametrize(
-    ("line", "code", "why"),
-    [
-        ("break", "damaged", "damaged"),
-        ("refuse", "not-text", "odd"),
-        ("import", "missing-library", f"without no_such_library: {install('text')}"),
-        ("", "no-text", "without text"),
-    ],
-)
-def test_a_file_that_cannot_be_read_leaves_nothing_behind(line, code, why):
-    before = "before\n" if line else ""
-    bad = write("texts/bad", f"LINES\n{before}{line}")
-    with refused(code, why=why):
-        read_text([bad])
-    write("texts/good", "LINES\none")
-    text = read_text(["texts"])
-    assert text.content == "one"
-    assert f"skipped 1 file ({why}): bad" in text.notes
+def test_the_files_that_the_readme_names_are_there() -> None:
+    for target in re.findall(r"\]\(([^)#]+)\)", README) + re.findall(r'src="([^"]+)"', README):
+        assert target.startswith("https://") or (ROOT / target).exists(), target
 
 
-def test_an_archive_without_text_is_refused():
-    images = {"a.png": b"\x89PNG\0"}
-    for data in (tarred(images), zipped(images), zipped({})):
-        with refused("no-text", path="images"):
-            read_text([write("images", data)])
+def test_the_readme_has_each_package_in_the_order_of_use_with_its_first_sentence() -> None:
+    rows = re.findall(r"^\| `(\w+)` \| (.*) \|$", README, re.M)
+    packages = [name for name in ORDER if (SOURCE / name).is_dir()]
+    rows = [row for row in rows if row[0] in packages]
+    assert rows == [(name, sentence_of(SOURCE / name / "__init__.py")) for name in packages]
 
 
-def test_a_file_of_a_program_is_not_read_as_an_archive():
-    with refused("not-text", path="sheet"):
-        read_text([write("sheet", zipped({"[Content_Types].xml": b"<x/>", "xl/a.xml": b"<x/>"}))])
+def sentence_of(module: Path) -> str:
+    """The first sentence of a docstring, in one line and in the words of Markdown."""
+    docstring = ast.get_docstring(ast.parse(module.read_text("utf-8")))
+    assert docstring is not None, module
+    return " ".join(docstring.split("\n\n")[0].split())
 
 
-@pytest.mark.parametrize("name", ["file", "export"])
-def test_documents_that_change_while_they_are_read_are_named(monkeypatch, name):
-    write("file", "LINES\none\ntwo")
-    write("export/site.ini", "")
-    write("export/posts/1", "one")
-    path = "file" if name == "file" else "export/posts/1"
-
-    def change(members, job):
-        yield Document("one")
-        os.utime(path, (1, 1))
-
-    changing = Kind("lines", LINES.matches, change), Bundle("a site", SITE.matches, change)
-    monkeypatch.setattr(kinds, "KINDS", changing)
-    with refused("changed-text"):
-        read_text([name])
+def test_each_term_of_the_glossary_is_there_once_with_a_name_that_is_in_the_code() -> None:
+    rows = re.findall(r"^\| ([^|]+) \| [^|]+\.? \| ([^|]*)\|$", GLOSSARY, re.M)[1:]
+    terms = [term for term, _ in rows]
+    assert len(terms) > 50
+    assert terms == sorted({*terms}, key=str.lower)
+    names = {name for _, cell in rows for name in re.findall(r"`([^`]+)`", cell)}
+    assert not {name for name in names if not (is_defined(name) or (SOURCE / name).is_file())}
 
 
-def test_damaged_archives_are_refused_or_read():
-    files = {"a": b"Half a league, " * 20, "lines": b"LINES\nl1\nl2", "b/c": zipped({"d": b"e"})}
-    for build in (zipped, tarred, lambda files: PACKERS["gz"](tarred(files))):
-        for data in damaged(build(files), 150):
-            with suppress(CharloomError):
-                assert read_text([write("file", data)]).content
+@cache
+def defined() -> dict[str, set[str]]:
+    """All names that classes, functions, arguments and constants have, with those of members."""
+    found: dict[str, set[str]] = {}
+    for path in SOURCE.rglob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text("utf-8"))):
+            match node:
+                case ast.ClassDef() | ast.FunctionDef():
+                    found.setdefault(node.name, set()).update(members(node))
+                case (
+                    ast.Assign(targets=[ast.Name(id=name)])
+                    | ast.AnnAssign(target=ast.Name(id=name))
+                ):
+                    found.setdefault(name, set())
+    return found
+
+
+def members(node: ast.ClassDef | ast.FunctionDef) -> set[str]:
+    """Fields and methods of a class, or arguments of a function."""
+    if isinstance(node, ast.FunctionDef):
+        return {argument.arg for argument in (*node.args.args, *node.args.kwonlyargs)}
+    found = set()
+    for inner in ast.walk(node):
+        match inner:
+            case ast.AnnAssign(target=ast.Name(id=name)) | ast.FunctionDef(name=name):
+                found.add(name)
+            case ast.Attribute(attr=name, ctx=ast.Store()):
+                found.add(name)
+    return found
+
+
+def is_defined(name: str) -> bool:
+    """Whether there is such a name, or such a member of it: Class.field, function.argument."""
+    owner, _, member = name.partition(".")
+    return owner in defined() and (not member or member in defined()[owner])
+
+
+def test_the_reading_of_names_finds_each_form() -> None:
+    for name in ("TrainConfig.batch", "Cell", "check_cells", "evaluate.model", "LN2"):
+        assert is_defined(name)
+    for name in ("TrainConfig.no_such", "NoSuch", "evaluate.no_such"):
+        assert not is_defined(name)

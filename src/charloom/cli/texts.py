@@ -21,7 +21,7 @@ from charloom.config import DataConfig
     cls=SectionedCommand,
     epilog=examples(
         "charloom text wordpress.xml -o posts.txt",
-        "charloom text books/ --include '*.epub' -o books.jsonl",
+        "charloom text books/ -o books.jsonl",
         "charloom text notes.zip | less",
     ),
 )

@@ -1,1 +1,1 @@
-"""Text in: files, folders and known texts become a vocabulary, ids on disk and batches of them."""
+"""Text in: files of any kind become a vocabulary, ids on disk and batches of them."""

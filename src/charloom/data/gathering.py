@@ -3,10 +3,10 @@
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from charloom.data.documents import Converted, Plain, Refused, units
 from charloom.data.parts import Bytes, shown
 from charloom.data.sources import Found
 from charloom.data.tally import Tally
+from charloom.data.units import Converted, Plain, Refused, units
 from charloom.errors import CharloomError
 from charloom.formatting import count
 

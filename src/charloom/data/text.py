@@ -13,7 +13,6 @@ from typing import Literal, NamedTuple, Self
 import msgspec
 import numpy as np
 
-from charloom.data.documents import Converted, Plain
 from charloom.data.gathering import Gathering
 from charloom.data.parts import File, InMemory, Part, changed, is_kept, shown
 from charloom.data.readers import Job, Report
@@ -21,6 +20,7 @@ from charloom.data.reading import UTF8, Reading
 from charloom.data.sources import Found, find, find_all, is_special
 from charloom.data.spool import Shelf
 from charloom.data.tally import Tally
+from charloom.data.units import Converted, Plain
 from charloom.data.utf8 import STDIN, Changes
 from charloom.errors import CharloomError
 from charloom.progress import Meter, Tell, say_nothing

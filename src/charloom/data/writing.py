@@ -5,7 +5,6 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
-from charloom.data.documents import Converted, Plain
 from charloom.data.gathering import Gathering
 from charloom.data.parts import File
 from charloom.data.readers import Job, Report
@@ -14,6 +13,7 @@ from charloom.data.sources import Found, find_all
 from charloom.data.split import MARK
 from charloom.data.spool import Shelf
 from charloom.data.tally import Tally
+from charloom.data.units import Converted, Plain
 from charloom.data.utf8 import Changes
 from charloom.progress import Meter, Tell, say_nothing
 
