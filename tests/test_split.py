@@ -372,3 +372,16 @@ def test_a_test_part_that_is_left_out_goes_to_validation_if_it_was_put_behind_it
     assert len(split.notes) == 1
     split = split_text(1000, DataConfig(split="documents", test=0.01), 950, layout)
     assert (split.train, split.validation, split.test) == (slice(0, 1000), None, None)
+
+
+def test_documents_that_share_a_part_are_counted(tmp_path, monkeypatch):
+    monkeypatch.setattr("charloom.data.spool.MANY", 20)
+    lines = tmp_path / "posts.csv"
+    lines.write_text("n,text\n" + "".join(f"{n},post number {n} says this\n" for n in range(400)))
+    text = read_text([str(lines)])
+    assert 20 < len(text.parts) < 200
+    arranged = arrange(text, DataConfig(split="documents"))
+    assert arranged.layout is not None
+    assert arranged.layout.whole == 400
+    assert 20 <= arranged.layout.drawn <= 60
+    assert sorted(arranged.content.split("\n")) == sorted(text.content.split("\n"))

@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 
 from charloom.config import DataConfig
 from charloom.data.parts import Excerpts, Part
+from charloom.data.spool import Kept
 from charloom.data.text import Layout, Text
 from charloom.formatting import count, percent
 from charloom.progress import Tell, say_nothing
@@ -223,7 +224,8 @@ def _units(part: Part, separator: str, least: int, seed: int) -> Iterator[tuple[
         length, rest = length + end - begin, text[end:]  # which may begin a separator
     said.update(rest.encode())
     if length + len(rest):
-        yield length + len(rest), count + 1, int.from_bytes(said.digest())
+        count += part.documents if isinstance(part, Kept) and not separator else 1
+        yield length + len(rest), count, int.from_bytes(said.digest())
 
 
 def _hash(said: int, place: int) -> int:
@@ -271,7 +273,7 @@ def _end_ranges(text: Text, pieces: _Pieces, config: DataConfig) -> list[_Ranges
     held_out = [config.validation + config.test, config.test]
     cuts = np.stack([pieces.stops - (share * lengths).astype(np.int64) for share in held_out], 1)
     for number, part in enumerate(text.parts):
-        here = pieces.parts == number
+        here = slice(*np.searchsorted(pieces.parts, (number, number + 1)))
         cuts[here] = _line_starts(part, cuts[here], pieces.stops[here])
     bounds = np.concatenate([pieces.starts[:, None], cuts, pieces.stops[:, None]], 1)
     found = []
@@ -321,7 +323,8 @@ def _parts_of(text: Text, pieces: _Pieces, ranges: _Ranges) -> list[Part]:
     """Return what is in these ranges as parts of a text; a part of it that is whole stays that."""
     found: list[Part] = []
     for number in np.unique(ranges.parts).tolist():
-        starts, stops = (column[ranges.parts == number] for column in ranges[1:])
+        here = slice(*np.searchsorted(ranges.parts, (number, number + 1)))
+        starts, stops = (column[here] for column in ranges[1:])
         whole = text.parts[number]
         end = pieces.stops[np.searchsorted(pieces.parts, number, "right") - 1]
         is_whole = starts[0] == 0 and stops[0] == end

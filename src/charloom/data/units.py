@@ -248,14 +248,16 @@ def _folder(
 
 def _clean(document: Document, job: Job) -> Document:
     """Return a document with LF line ends and without what is in no text."""
-    text = normalized(document.text)
+    text = document.text
+    if "\r" in text or text.startswith("\ufeff"):
+        text = normalized(text)
     if END in text:
         job.report.mended["NUL characters"] += text.count(END)
         text = text.replace(END, "")
     if not _is_utf8(text):
         text, mended = _SURROGATE.subn(REPLACED, text)
         job.report.mended["lone surrogates"] += mended
-    return document._replace(text=text)
+    return document if text is document.text else document._replace(text=text)
 
 
 def _labelled(document: Document) -> Document:
