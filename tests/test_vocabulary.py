@@ -3,7 +3,7 @@ import pickle
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from charloom.data.vocabulary import UnknownCharacterError, Vocabulary
@@ -145,3 +145,25 @@ def test_vocabularies_compare_and_hash_by_their_characters():
     assert Vocabulary.from_text("abc") == Vocabulary.from_text("ccbbaa")
     assert Vocabulary.from_text("abc") != Vocabulary.from_text("abd")
     assert hash(Vocabulary.from_text("abc")) == hash(Vocabulary.from_text("cba"))
+
+
+@given(st.text(st.characters(max_codepoint=0x7F), min_size=2), st.text(max_size=50))
+def test_ids_of_a_whole_text_are_those_of_its_characters(content, other):
+    """Of ASCII they are looked up by byte."""
+    assume(len(set(content)) > 1)
+    vocabulary = Vocabulary.from_text(content)
+    ids = vocabulary.whole(content)
+    assert ids.tolist() == vocabulary.encode(content).tolist()
+    assert vocabulary.utf8(ids) == vocabulary.utf8(ids.astype(np.int64)) == content.encode()
+    if unknown := [place for place, c in enumerate(other) if c not in content]:
+        with pytest.raises(UnknownCharacterError) as raised:
+            vocabulary.whole(other)
+        assert raised.value.position == unknown[0]
+
+
+def test_an_id_that_is_too_large_is_refused_in_bytes_too():
+    vocabulary = Vocabulary.from_text("abc")
+    for dtype in (np.uint8, np.int64):
+        with pytest.raises(IndexError):
+            vocabulary.utf8(np.array([0, 3], dtype))
+    assert vocabulary.utf8(np.array([], np.uint8)) == b""

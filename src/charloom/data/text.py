@@ -220,8 +220,9 @@ class _Scan:
         join = "" if last == "\n" else "\n"
         for piece, offset in part.pieces(found):
             text, join, last = join + piece, "", piece[-1]
-            digest.update(text.encode("utf-8", "surrogatepass"))  # a prompt may have any bytes
-            alphabet |= _different(text)
+            data = text.encode("utf-8", "surrogatepass")  # a prompt may have any bytes
+            digest.update(data)
+            alphabet |= _different(text, data, alphabet)
             characters += len(text)
             self.move(offset)
         self._bytes += part.size
@@ -248,8 +249,11 @@ def _states(found: Sequence[Found]) -> States:
     return tuple(part.state() for group in found for part in group.parts if isinstance(part, File))
 
 
-def _different(text: str) -> set[str]:
-    """Return the characters that occur in `text`."""
+def _different(text: str, data: bytes, known: set[str]) -> set[str]:
+    """Return the characters of `text`, `data` in UTF-8, that are not known, perhaps with others."""
+    if len(data) == len(text):  # ASCII, as most texts are
+        rest = data.translate(None, "".join(known).encode("utf-8", "ignore"))
+        return set(rest.decode())
     if len(text) < _SMALL:
         return set(text)
     seen = np.zeros(0x110000, np.bool_)

@@ -272,7 +272,7 @@ def _encode(
             ids = vocabulary.whole(piece.translate(dropped) if dropped else piece)
         except UnknownCharacterError as error:
             raise UnknownCharacterError(error.character, written + error.position) from None
-        file.write(ids.astype(dtype).data)
+        file.write(ids.astype(dtype, copy=False).data)
         written += len(piece)
         meter.move(file.tell())
         if mark is not None and written - marked >= MARK and place is not None:

@@ -43,7 +43,7 @@ class Tokenizer(Protocol):
     def encode(self, text: str) -> NDArray[np.int32]:
         """Text -> ids (N,), which decode to it; raises UnknownCharacterError."""
 
-    def whole(self, text: str) -> NDArray[np.int32]:
+    def whole(self, text: str) -> Ids:
         """Text -> its ids (N,), behind the one that begins a text, if there is one."""
 
     def prompt(self, text: str) -> NDArray[np.int32]:

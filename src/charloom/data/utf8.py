@@ -1,6 +1,7 @@
 """Bytes to text, a chunk at a time: UTF-8 or the encoding that is named, and LF line ends."""
 
 import codecs
+import io
 import shlex
 from collections import Counter
 from collections.abc import Iterator
@@ -91,7 +92,7 @@ def _decoded(
     decoder = codecs.getincrementaldecoder(encoding)(errors)
     known = codecs.getincrementaldecoder(encoding)("ignore") if errors == "replace" else None
     has_nul = b"\0" in "a".encode(encoding)  # in UTF-16 and UTF-32
-    at_start, empty, lines, held = offset == 0, offset == 0, 1, ""
+    at_start, empty, held = offset == 0, offset == 0, ""
     file.seek(offset)
     head = file.read(_HEAD) if at_start else b""
     _refuse_other_kinds(head, label, reading)
@@ -106,9 +107,9 @@ def _decoded(
             if not has_nul:
                 _refuse_nul(file, offset + len(chunk), label)
             begin = offset + len(chunk) - len(error.object)  # with what was left of the last chunk
-            good = error.object[: error.start].decode(encoding, "replace")
-            line = lines + _with_lf(held + good, Counter()).count("\n")
-            raise _not_encoded(error, begin + error.start, line, label, encoding) from None
+            place = begin + error.start
+            line = _line_of(file, place, encoding)
+            raise _not_encoded(error, place, line, label, encoding) from None
         offset += len(chunk)
         if known is not None:
             genuine = known.decode(chunk, final).count(REPLACED)
@@ -125,13 +126,23 @@ def _decoded(
         text = _with_lf(text, changes)
         if text:
             empty = False
-            lines += text.count("\n")
             yield text, offset - len(decoder.getstate()[0]) - len(held)
         if final:
             break
     if empty:
         message = f"{label} is empty: give a file with text in it"
         raise CharloomError(message, "no-text", why="empty", path=label)
+
+
+def _line_of(file: BinaryIO, place: int, encoding: str) -> int:
+    """Return the number of the line that a byte is in; the first is 1."""
+    text = codecs.getincrementaldecoder(encoding)("replace")
+    decoder, lines = io.IncrementalNewlineDecoder(text, translate=True), 1
+    file.seek(0)
+    while place and (chunk := file.read(min(CHUNK, place))):
+        place -= len(chunk)
+        lines += decoder.decode(chunk, final=not place).count("\n")
+    return lines
 
 
 def _with_lf(text: str, changes: Changes) -> str:
