@@ -89,10 +89,10 @@ def _show(finished: list[Finished], speeds: list[Speed], seed: int) -> None:
         (s.preset, *(f"{median(t):,.0f}" for t in (s.reference, s.compiled)), f"{s.ratio:.1f}")
         for s in speeds
     ]
-    echo("Smoothed loss, summed over the characters of a step\n")
+    echo(fill("Smoothed loss, summed over the characters of a step") + "\n")
     echo(table(("", "iteration", "published", "charloom", "seconds"), rows))
     echo("\n" + fill(_note([run.program for run in finished], seed)) + "\n")
-    echo(f"Time of one step, median of {len(speeds[0].ratios)} alternating turns\n")
+    echo(fill(f"Time of one step, median of {len(speeds[0].ratios)} alternating turns") + "\n")
     echo(table(("", "reference, µs", "compiled, µs", "times faster"), times))
 
 
