@@ -21,6 +21,14 @@ def test_a_game_is_a_document_as_it_is_written() -> None:
     assert not report.left_out
 
 
+@pytest.mark.parametrize(
+    "game",
+    ['[Variant "Antichess"]\n\n1. g3 Nh6', '[FEN "8/8"]\n\n12...O-O', f"{TAGS}\n\n*"],
+)
+def test_games_of_few_tags_or_no_moves_are_recognised(game: str) -> None:
+    assert matching(KINDS, game.encode()) == [CHESS.name]
+
+
 def test_games_may_follow_without_an_empty_line() -> None:
     found, _ = read(CHESS, f"{ONE}\n{TWO}\n{ONE}".encode())
     assert [game.text for game in found] == [ONE, TWO, ONE]

@@ -82,6 +82,15 @@ def test_empty_elements_close_as_xhtml_says() -> None:
     assert text_of('<p>a<a id="x"/>b</p><script src="x"/><p>c</p>') == "ab\n\nc"
 
 
+def test_a_prefix_that_is_not_declared_is_understood() -> None:
+    body = '<p>a<a epub:type="noteref">1</a></p>'
+    page_of = page(body).replace('xmlns:epub="http://www.idpf.org/2007/ops"', "")
+    opf = package(item("a", "a.xhtml"), refer("a"))
+    [found], report = read(EPUB, epub(opf, {"a.xhtml": page_of}))
+    assert (found.text, report.left_out) == ("a", {"marks of footnotes": 1})
+    assert not report.mended
+
+
 def test_entities_of_html_are_known() -> None:
     assert text_of("<p>caf&eacute; &amp; &mdash; &lt;</p>") == "café & — <"
 

@@ -37,6 +37,8 @@ JSON = '{\n"title": "A Title",\n"date": "2020-01-02",\n"tags": []\n}\n\n'
         (TOML, ("A Title", "", "2020-01-02T10:00:00+00:00")),
         (JSON, ("A Title", "", "2020-01-02")),
         ("---\nTitle: A Title\ndate: yesterday\n...\n", ("A Title", "", "")),
+        ("---\n---\n", ("", "", "")),
+        ("---\n# no entries\n---\n", ("", "", "")),
         ("---\ntitle: |\n  A Title\nauthor: [Ann]\n---\n", ("", "", "")),
     ],
 )

@@ -154,6 +154,11 @@ def test_what_is_recognised() -> None:
     assert matching(KINDS, b"<office:document is how an XML file begins") == []
 
 
+def test_ids_that_are_there_twice_do_no_harm() -> None:
+    body = '<text:p xml:id="1">a</text:p><text:p xml:id="1" odd:x="">b</text:p>'
+    assert text_of(body) == "a\nb"
+
+
 def test_what_has_no_text_yields_nothing() -> None:
     assert read(ODT, odt(p()))[0] == []
 

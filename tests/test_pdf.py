@@ -130,9 +130,15 @@ def test_a_password_is_said() -> None:
         read(PDF, pdf(lines("x"), more=secret))
 
 
+def test_a_pdf_that_names_no_letters_is_read_with_a_note() -> None:
+    [found], report = read(PDF, pdf([(700, "a\005\006\005b")]))
+    assert (found.text, report.mended) == ("ab", {"control characters": 3})
+    assert len(report.notes) == 1
+
+
 def test_what_is_recognised() -> None:
     assert matching(KINDS, pdf(lines("x"))) == ["a PDF"]
-    assert matching(KINDS, b"MIME\r\n\0\r\n" + pdf(lines("x"))) == ["a PDF"]
+    assert matching(KINDS, b"Some lines\r\nbefore\r\n" + pdf(lines("x"))) == ["a PDF"]
     assert matching(KINDS, b"How a file begins: %PDF-1.4 is the mark of a PDF") == []
 
 

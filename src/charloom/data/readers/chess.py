@@ -10,7 +10,8 @@ from charloom.data.readers.texts import head_text
 
 _TAG = re.compile(r'\[(\w{1,255})\s+"(.*)"\s*\]\s*')
 _ROSTER = ("Event", "White", "Black", "Result")  # of which a game has two at least
-_MOVES = re.compile(r"(?:^|\s)\d+\.|(?:^|\s)(?:1-0|0-1|1/2-1/2|\*)(?:\s|$)|^\{")
+_MOVE = re.compile(r"(?:^|\s)\d+\.+\s*(?:[KQRBNP]?[a-h1-8]{0,2}x?[a-h][1-8]|[O0]-[O0])")
+_RESULT = re.compile(r"(?:^|\s)(?:1-0|0-1|1/2-1/2|\*)(?:\s|$)|^\{")  # or a comment
 
 
 def _is_pgn(head: Head) -> bool:
@@ -20,7 +21,8 @@ def _is_pgn(head: Head) -> bool:
     for line in found:
         tag = _TAG.fullmatch(line)
         if not tag:
-            return len(tags.intersection(_ROSTER)) > 1 and bool(_MOVES.search(line))
+            is_game = len(tags.intersection(_ROSTER)) > 1 and _RESULT.search(line)
+            return bool(tags and (is_game or _MOVE.search(line)))
         tags.add(tag[1])
     return False
 

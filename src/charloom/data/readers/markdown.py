@@ -36,7 +36,8 @@ def _has_front_matter(head: Head) -> bool:
         lines = matter[1].splitlines()
         whole = all(_ENTRY.fullmatch(line) or _BELONGS.fullmatch(line) for line in lines)
         keys = {line.partition(":")[0].strip().lower() for line in lines if _ENTRY.fullmatch(line)}
-        return whole and bool(keys) and (named or len(keys.intersection(_KNOWN)) > 1)
+        empty = all(line.startswith("#") for line in lines)  # or there is none at all
+        return whole and ((named and (bool(keys) or empty)) or len(keys.intersection(_KNOWN)) > 1)
     if _TOML.match(text):
         return bool(_split(text)[0])
     return named and text.startswith("{") and all(map(len, _split(text.rstrip())))

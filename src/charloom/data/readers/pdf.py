@@ -17,21 +17,25 @@ from charloom.errors import CharloomError, needs_extra
 
 FURTHER = 1.4  # times the usual distance of lines, from which on there is a blank line between
 IN_A_ROW = 3  # pages with the same line at their edge, at least, that make it a running head
+NAMELESS = 0.1  # control characters for each other, from which on fonts are without names
 ROUNDS = 4  # lines at an edge, at most, that may be running heads
 
 _HYPHEN = "\ufffe"  # as the library marks one at the end of a line, where it joins the two
+_OLD_HYPHEN = re.compile(r"(?<=\w)\x02(?=\w)")  # of some of its versions
 _LIGATURES = dict(enumerate(("ff", "fi", "fl", "ffi", "ffl", "st", "st"), 0xFB00))
 _CONTROL = re.compile("[\0-\x08\x0b-\x1f\x7f]")
 _LINE = re.compile(r"\S(?:[^\r\n]*[^\s])?")  # without the spaces around it
 _WORD = re.compile(r"\w+(?:-\w+)*")
 _PARTED = re.compile(rf"(\w+(?:-\w+)*)?{_HYPHEN}(\w+)?")
 _NUMBER = re.compile("[0-9]{1,5}")
+_LATE = re.compile(
+    rb"\A[^%]{0,1000}%PDF-\d\.\d\s[\s\S]{0,200}?\d+ \d+ obj\b"
+)  # behind others' lines
 _DATE = re.compile(r"D:(\d{4})(\d\d)?(\d\d)?")
 
 
 def _is_pdf(head: Head) -> bool:
-    place = head.start.find(b"%PDF-", 0, 1024)
-    return place == 0 or (place > 0 and b"\0" in head.start)
+    return head.start.startswith(b"%PDF-") or _LATE.search(head.start) is not None
 
 
 def _read(file: BinaryIO, job: Job) -> Iterator[Document]:
@@ -47,6 +51,8 @@ def _read(file: BinaryIO, job: Job) -> Iterator[Document]:
         about = pdf.get_metadata_dict()
     finally:
         pdf.close()
+    if pages and job.report.left_out["damaged pages"] == len(pages):
+        raise _unreadable("", job.label)
     if not any(pages):
         message = (
             f"{job.label} has no text in it, it may be pictures of pages: recognise their text "
@@ -57,6 +63,11 @@ def _read(file: BinaryIO, job: Job) -> Iterator[Document]:
         job.report.left_out["pages without text"] += empty
     _leave_out_running_lines(pages, job.report)
     text = _joined([line for page in pages for line in page], job.report)
+    if job.report.mended["control characters"] > NAMELESS * len(text):
+        job.report.notes.append(
+            f"{job.label} does not say which letters it shows, and may read as nonsense: recognise "
+            "them first, for instance with: ocrmypdf --force-ocr IN.pdf OUT.pdf"
+        )
     if text:
         title, author = (" ".join(about.get(key, "").split()) for key in ("Title", "Author"))
         yield Document(text, "", title, author, _date(about.get("CreationDate", "")))
@@ -110,7 +121,7 @@ def _gaps(shown: Any, text: str) -> set[int]:
 
 
 def _clean(line: str, report: Report) -> str:
-    line, found = _CONTROL.subn("", line.replace("\x02", _HYPHEN))
+    line, found = _CONTROL.subn("", _OLD_HYPHEN.sub(_HYPHEN, line))
     if found:
         report.mended["control characters"] += found
     if ligatures := sum(map(line.count, map(chr, _LIGATURES))):

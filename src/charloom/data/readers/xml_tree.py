@@ -16,17 +16,20 @@ def parse(data: bytes, label: str) -> Element:
         from lxml import etree
     check_weight(data, label)
     parser = etree.XMLParser(
-        resolve_entities=False, no_network=True, remove_comments=True, remove_pis=True
+        recover=True,  # from what is odd, such as an id that is there twice
+        collect_ids=False,
+        resolve_entities=False,
+        no_network=True,
+        remove_comments=True,
+        remove_pis=True,
     )
     try:
         root = etree.fromstring(data, parser)
     except (etree.XMLSyntaxError, ValueError) as error:
-        reason = " ".join(str(error).partition("(")[0].split())
-        message = f"{label} is damaged ({reason}): get another copy, or save it anew"
-        raise CharloomError(message, "damaged", why="damaged", path=label) from None
-    if root is None:
-        message = f"{label} is damaged (it is empty): get another copy, or save it anew"
-        raise CharloomError(message, "damaged", why="damaged", path=label)
+        raise _damaged(str(error), label) from None
+    fatal = next((error for error in parser.error_log if error.level_name == "FATAL"), None)
+    if root is None or fatal is not None:
+        raise _damaged(fatal.message if fatal is not None else "it is empty", label)
     return root
 
 
@@ -40,13 +43,13 @@ def check_weight(data: bytes, label: str) -> None:
 def name_of(element: Element) -> str:
     """Return an element's name without its namespace; "" if it is an entity or a comment."""
     tag = element.tag
-    return tag.rpartition("}")[2] if isinstance(tag, str) else ""
+    return _local(tag) if isinstance(tag, str) else ""
 
 
 def attribute(element: Element, name: str) -> str:
     """Return an attribute by its name, whatever its namespace; "" if there is none."""
     for key, value in element.attrib.items():
-        if key.rpartition("}")[2] == name:
+        if _local(key) == name:
             return str(value)
     return ""
 
@@ -72,3 +75,14 @@ def outermost(parent: Element, name: str) -> Iterator[Element]:
                 yield from outermost(element[0], name) if len(element) else ()
             case _:
                 yield from outermost(element, name)
+
+
+def _local(name: str) -> str:
+    """Return a name without its namespace, or without a prefix that is not declared."""
+    return name.rpartition("}")[2].rpartition(":")[2]
+
+
+def _damaged(reason: str, label: str) -> CharloomError:
+    reason = " ".join(reason.partition(" (<")[0].split())
+    message = f"{label} is damaged ({reason}): get another copy, or save it anew"
+    return CharloomError(message, "damaged", why="damaged", path=label)
