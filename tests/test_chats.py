@@ -1,14 +1,16 @@
 import json
+from contextlib import suppress
 from datetime import datetime, timedelta
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from charloom.data.readers import Head, discord, telegram, whatsapp
+from charloom.data.readers import Head, discord, slack, telegram, whatsapp
 from charloom.data.readers.chats import Message, conversation
+from charloom.errors import CharloomError
 from expect import refused
-from readers import read_bundle, read_file, recognised, survive
+from readers import damaged, read_bundle, read_file, recognised, survive
 
 NOON = datetime(2023, 5, 17, 12)
 CHATS = (*telegram.KINDS, *discord.KINDS, *whatsapp.KINDS)
@@ -300,3 +302,56 @@ def test_a_cut_export_is_damaged() -> None:
 )
 def test_damaged_chats(data: bytes) -> None:
     survive(CHATS, data)
+
+
+def slack_export() -> dict[str, bytes]:
+    def message(ts: int, text: str, **more: object) -> dict[str, object]:
+        return {
+            "type": "message",
+            "user": "U1",
+            "ts": f"16843248{ts:02}.000100",
+            "text": text,
+        } | more
+
+    thread = "1684324800.000100"
+    users = [
+        {"id": "U1", "name": "ada", "profile": {"display_name": "", "real_name": "Ada Byrne"}},
+        {"id": "U2", "name": "tom", "profile": None},
+    ]
+    first = [
+        message(0, "Who &amp; when? <!here> <@U2>", thread_ts=thread),
+        message(1, "Look: <https://example.com/a|this page> in <#C1|general>"),
+        message(2, "<@U1> has joined", subtype="channel_join"),
+        message(3, "beep", bot_id="B1"),
+        message(4, ""),
+    ]
+    second = [message(9, "At noon, <@U9>", user="U2", thread_ts=thread)]
+    return {
+        "users.json": json.dumps(users).encode(),
+        "channels.json": b"[]",
+        "general/2023-05-18.json": json.dumps(second).encode(),
+        "general/2023-05-17.json": json.dumps(first).encode(),
+        "quiet/2023-05-17.json": b"[]",
+    }
+
+
+def test_an_export_of_slack() -> None:
+    [chat], report = read_bundle(slack.KINDS, slack_export())
+    assert chat.text == (
+        "Ada Byrne: Who & when? @here @tom\ntom: At noon, @U9\n"
+        "Ada Byrne: Look: this page in #general"
+    )
+    assert (chat.title, chat.date) == ("general", "2023-05-17T12:00:00.000100")
+    assert report.left_out == {
+        "notices": 1,
+        "messages of programs": 1,
+        "messages without text": 1,
+    }
+
+
+def test_a_damaged_export_of_slack() -> None:
+    name = "general/2023-05-17.json"
+    for seed in range(40):
+        files = slack_export()
+        with suppress(CharloomError):
+            read_bundle(slack.KINDS, files | {name: damaged(files[name], seed)})
