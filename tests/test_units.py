@@ -1,3 +1,4 @@
+import gzip
 import io
 import os
 import sys
@@ -200,3 +201,28 @@ def test_damaged_archives_are_refused_or_read():
         for data in damaged(build(files), 150):
             with suppress(CharloomError):
                 assert read_text([write("file", data)]).content
+
+
+def read_backwards(file, job):
+    """A kind whose documents are lines, the last one first."""
+    end = file.seek(0, 2)
+    for place in range(end - 1, -1, -1):
+        file.seek(place)
+        yield Document(file.read(1).decode(), str(place))
+
+
+def test_what_is_packed_is_unpacked_once_for_a_reader_that_goes_back(monkeypatch):
+    kind = Kind("letters", lambda head: True, read_backwards, in_any_order=True)
+    monkeypatch.setattr(kinds, "KINDS", (kind,))
+    begun = []
+    begin = gzip.GzipFile
+
+    def counted(**options):
+        begun.append(options)
+        return begin(**options)
+
+    monkeypatch.setattr("charloom.data.packed.gzip.GzipFile", counted)
+    letters = "abcdefghij" * 10
+    text = read_text([write("letters.gz", PACKERS["gz"](letters.encode()))])
+    assert text.content.replace("\n", "") == letters[::-1]
+    assert len(begun) < 5

@@ -28,7 +28,6 @@ DEPTH = 3  # archives and compressed files that are in one another, at most
 IN_MEMORY = 2**24  # bytes of what is unpacked to be read in any order, above which it is on disk
 _ZIP = (b"PK\x03\x04", b"PK\x05\x06")
 _TAR, _TAR_AT = b"ustar", 257
-_PDF = b"%PDF-"
 _SURROGATE = re.compile("[\ud800-\udfff]")
 _PROGRAMS_OWN = {"[Content_Types].xml", "META-INF/MANIFEST.MF", "mimetype"}
 
@@ -144,18 +143,18 @@ def _opened(file: Bytes, within: bool, depth: int) -> Iterator[Unit]:
             yield from _in_archive(file, members, start, within, depth)
     elif file.reading.recognises and (kind := recognise(Head(file.name, start))):
         refuse_own(start, file.label)
-        yield _one(file, within, kind, start)
+        yield _one(file, within, kind)
     else:
         yield Plain(file, within)
 
 
-def _one(file: Bytes, within: bool, kind: Kind, start: bytes) -> Converted:
+def _one(file: Bytes, within: bool, kind: Kind) -> Converted:
     """Return a file that is no archive as what its kind says."""
     position: Callable[[], int] = lambda: 0  # noqa: E731
 
     def read(job: Job) -> Iterator[Document]:
         nonlocal position
-        open_file = _in_any_order(file) if start.startswith(_PDF) else file.opened()
+        open_file = _in_any_order(file) if kind.in_any_order else file.opened()
         with open_file as opened:
             position = partial(file.position, opened)
             yield from kind.read(opened, job)

@@ -83,7 +83,7 @@ class Kind(NamedTuple):
     file is broken, "not-text" if there is no text of that kind in it), with the fact `why` in two
     words, and nothing else, whatever is in the file. Its libraries are in the `extra` of charloom
     and are imported when it reads, within `needs_extra`. `noun` is what its documents are, in the
-    plural: "chapters".
+    plural: "chapters". `in_any_order` says that it reads back and forth, not from the start on.
     """
 
     name: str
@@ -91,6 +91,7 @@ class Kind(NamedTuple):
     read: Callable[[BinaryIO, Job], Iterator[Document]]
     extra: str = ""
     noun: str = "documents"
+    in_any_order: bool = False
 
 
 class Bundle(NamedTuple):

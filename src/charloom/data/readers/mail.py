@@ -86,6 +86,6 @@ def read_maildir(members: Members, job: Job) -> Iterator[Document]:
 
 KINDS = (
     Bundle("a Maildir", is_maildir, read_maildir, "text", "messages"),
-    Kind("an mbox", is_file, read_file, "text", "messages"),
+    Kind("an mbox", is_file, read_file, "text", "messages", in_any_order=True),
     Kind("a message of mail", is_message, read_message, "text", "messages"),
 )

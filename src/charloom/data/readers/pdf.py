@@ -200,4 +200,4 @@ def _date(created: str) -> str:
     return "-".join(filter(None, found.groups())) if found else ""
 
 
-KINDS = (Kind("a PDF", _is_pdf, _read, "pdf"),)
+KINDS = (Kind("a PDF", _is_pdf, _read, "pdf", in_any_order=True),)

@@ -93,7 +93,7 @@ def read_parquet(file: BinaryIO, job: Job) -> Iterator[Document]:
 
 
 KINDS = (
-    Kind("a Parquet table", is_parquet, read_parquet, "parquet", "rows"),
+    Kind("a Parquet table", is_parquet, read_parquet, "parquet", "rows", in_any_order=True),
     Kind("a table", is_delimited, read_delimited, noun="rows"),
     Kind("a table in JSON Lines", is_lines, read_lines, noun="rows"),
     Kind("a table in JSON", is_array, read_array, noun="rows"),
