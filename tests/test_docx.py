@@ -11,6 +11,9 @@ MAIN = "http://schemas.openxmlformats.org/wordprocessingml/2006/main"
 RELATION = "http://schemas.openxmlformats.org/officeDocument/2006/relationships/officeDocument"
 
 
+STYLED = '<w:pStyle w:val="Inhalt1"/>'
+
+
 def document(body: str, namespace: str = MAIN) -> str:
     return (
         f'<?xml version="1.0" encoding="UTF-8"?><w:document xmlns:w="{namespace}" '
@@ -103,6 +106,21 @@ def test_a_paragraph_whose_mark_is_deleted_goes_on_in_the_next() -> None:
     joined = p(run("one "), properties=deleted) + p(properties=deleted) + p(run("line"))
     assert text_of(joined) == "one line"
     assert text_of(p(run("end"), properties=deleted)) == "end"
+
+
+@pytest.mark.parametrize("where", ["drop", "margin"])
+def test_a_drop_cap_belongs_to_the_next_paragraph(where: str) -> None:
+    cap = p(run("O"), properties=f'<w:framePr w:dropCap="{where}"/>')
+    assert text_of(cap + p(run("nce upon"))) == "Once upon"
+
+
+def test_lines_of_contents_are_known_by_the_name_of_their_style() -> None:
+    styles = document('<w:style w:styleId="Inhalt1"><w:name w:val="toc 1"/></w:style>')
+    line = p(run("Chapter 1"), "<w:r><w:tab/></w:r>", run("3"), properties=STYLED)
+    [found], report = read(WORD, word(line + p(run("Chapter 1")), word__styles=styles))
+    assert (found.text, report.left_out) == ("Chapter 1", {"lines of tables of contents": 1})
+    [found], _ = read(WORD, word(line, word__styles="<w"))
+    assert found.text == "Chapter 1\t3"
 
 
 def test_tables() -> None:

@@ -143,6 +143,11 @@ def test_parts_that_are_left_out_and_counted() -> None:
     }
 
 
+def test_a_book_that_says_it_is_all_contents_is_read() -> None:
+    opf = package(item("a", "a.xhtml"), refer("a"), '<reference type="toc" href="a.xhtml"/>')
+    assert len(read(EPUB, epub(opf, {"a.xhtml": page("<p>x</p>")}))[0]) == 1
+
+
 def test_titles_of_epub_3_and_its_cover() -> None:
     nav = page(
         '<nav epub:type="landmarks"><a epub:type="cover" href="../c.xhtml">Cover</a></nav>'

@@ -3,6 +3,8 @@
 Numbers and bullets of lists, notes, comments, running heads and tables of contents are left out.
 """
 
+import posixpath
+import re
 from collections.abc import Iterator
 from typing import BinaryIO, NoReturn
 
@@ -41,6 +43,7 @@ _LEFT_OUT = {
 }
 _SILENT = {"pPr", "rPr", "sdtPr", "instrText", "delText", "delInstrText"}  # no text that is shown
 _PICTURES = {"drawing", "pict", "object"}  # whose only text is in text boxes
+_CONTENTS = re.compile("toc [1-9]", re.IGNORECASE)
 _OFF = {"0", "false", "off"}
 
 
@@ -51,7 +54,8 @@ def _is_office(head: Head) -> bool:
 def _read(members: Members, job: Job) -> Iterator[Document]:
     part = _main_part(members, job.label)
     body = next(named(parse(members.read(part), job.label), "body"), None)
-    lines = list(_Body(job.report).lines(body)) if body is not None else []
+    styles = _contents_styles(members, part, job.label)
+    lines = list(_Body(styles, job.report).lines(body)) if body is not None else []
     text = without_soft_hyphens("\n".join(lines).strip("\n"), job.report)
     _count_running_heads(members, job)
     if text.strip():
@@ -72,6 +76,22 @@ def _main_part(members: Members, label: str) -> str:
         return "word/document.xml"
     message = f"{label} is an Office file without a Word text: save the text in it as .docx or .txt"
     raise CharloomError(message, "not-text", why="no text", path=label)
+
+
+def _contents_styles(members: Members, part: str, label: str) -> set[str]:
+    """Return the ids of the styles of lines of tables of contents."""
+    name = f"{posixpath.dirname(part)}/styles.xml"
+    if name not in members.names():
+        return set()
+    try:
+        styles = parse(members.read(name), label)
+    except CharloomError:  # the text can be read without
+        return set()
+    return {
+        attribute(style, "styleId")
+        for style in named(styles, "style")
+        if _CONTENTS.fullmatch(attribute(style.find("{*}name"), "val"))
+    }
 
 
 def _properties(members: Members, job: Job) -> tuple[str, str, str]:
@@ -95,20 +115,29 @@ def _count_running_heads(members: Members, job: Job) -> None:
 
 
 class _Body:
-    """Turns elements into lines, and counts what it leaves out."""
+    """Turns elements into lines, and counts what it leaves out.
 
-    def __init__(self, report: Report) -> None:
+    `contents` are the ids of the styles of lines of tables of contents.
+    """
+
+    def __init__(self, contents: set[str], report: Report) -> None:
+        self._contents = contents
         self._left_out = report.left_out
         self._boxes: list[str] = []  # lines of the text boxes of the paragraph at hand
 
     def lines(self, parent: Element) -> Iterator[str]:
-        """Yield the paragraphs below an element; one whose mark is deleted goes on in the next."""
+        """Yield the paragraphs below an element.
+
+        One whose mark is deleted goes on in the next, and so does a drop cap.
+        """
         begun = ""
         for element in parent:
             match name_of(element):
+                case "p" if _style(element) in self._contents:
+                    self._left_out["lines of tables of contents"] += 1
                 case "p":
                     begun += self._inline(element)
-                    if not _deletes_its_mark(element):
+                    if not _goes_on(element):
                         yield begun
                         yield from self._taken_boxes()
                         begun = ""
@@ -188,7 +217,14 @@ def _is_hidden(run: Element) -> bool:
     return vanish is not None and attribute(vanish, "val") not in _OFF
 
 
-def _deletes_its_mark(paragraph: Element) -> bool:
+def _style(paragraph: Element) -> str:
+    return attribute(paragraph.find("{*}pPr/{*}pStyle"), "val")
+
+
+def _goes_on(paragraph: Element) -> bool:
+    """Whether the next paragraph belongs to one: its mark is deleted, or it is a drop cap."""
+    if attribute(paragraph.find("{*}pPr/{*}framePr"), "dropCap") in ("drop", "margin"):
+        return True
     marks = paragraph.iterfind("{*}pPr/{*}rPr/*")
     return any(name_of(mark) in ("del", "moveFrom") for mark in marks)
 

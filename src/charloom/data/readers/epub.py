@@ -69,6 +69,8 @@ def _read(members: Members, job: Job) -> Iterator[Document]:
     _refuse_encrypted(members, package, spine, job.label)
     contents = list(_contents(members, package, job))
     titles, skipped = _titles(package, contents), _skipped(package, contents)
+    if skipped.keys() >= set(spine):  # all of the book, which cannot be meant
+        skipped = {}
     book, author, date = (first_text(package.root, name) for name in ("title", "creator", "date"))
     for path in spine:
         if what := skipped.get(path):

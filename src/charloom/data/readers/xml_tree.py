@@ -46,8 +46,10 @@ def name_of(element: Element) -> str:
     return _local(tag) if isinstance(tag, str) else ""
 
 
-def attribute(element: Element, name: str) -> str:
+def attribute(element: Element | None, name: str) -> str:
     """Return an attribute by its name, whatever its namespace; "" if there is none."""
+    if element is None:
+        return ""
     for key, value in element.attrib.items():
         if _local(key) == name:
             return str(value)
