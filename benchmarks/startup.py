@@ -8,7 +8,8 @@ import os
 import subprocess
 import sys
 import tempfile
-from collections.abc import Callable
+from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 
 from common import Options, Row, print_rows, taking_turns, use_threads
@@ -16,38 +17,35 @@ from common import Options, Row, print_rows, taking_turns, use_threads
 COLD_TURNS = 3
 UPDATE = ("train", "corpus:us-constitution", "--iterations", "1")
 ALONE = ("--evaluate-every", "0", "--sample-every", "0")
+TINY = ("train", "corpus:us-constitution", "--model", "ngram")  # which compiles little
 
 
 def show(options: Options) -> None:
     use_threads(options.threads)
-    update = (*UPDATE, *ALONE, *(("--engine", "reference") if options.tiny else ()))
-    cold_turns = min(options.turns, COLD_TURNS)
+    update = TINY if options.tiny else (*UPDATE, *ALONE)
     with tempfile.TemporaryDirectory() as folder:
-        cache = Path(folder, "cache")  # filled by the turn that is not measured
-        sides = [process(["--help"], cache), process(update, cache)]
+        caches = [Path(folder, f"cache{turn}") for turn in range(min(options.turns, COLD_TURNS))]
+        empty = iter(caches)
+        (cold,) = taking_turns([lambda: run(update, next(empty))], len(caches), unmeasured=0)
+        sides = [partial(run, what, caches[-1]) for what in (["--help"], update)]
         helped, warm = taking_turns(sides, options.turns)
-    cold = taking_turns([process(update, None)], cold_turns, unmeasured=0)[0]
     rows = [
         Row("charloom --help", helped),
         Row("charloom train --iterations 1, warm kernel cache", warm),
-        Row(f"charloom train --iterations 1, empty kernel cache, {cold_turns} turns", cold),
+        Row(f"charloom train --iterations 1, empty kernel cache, {len(caches)} turns", cold),
     ]
     print_rows(f"startup, seconds: {options.turns} turns", rows)
 
 
-def process(arguments: list[str] | tuple[str, ...], cache: Path | None) -> Callable[[], None]:
-    """Return what runs a command in a fresh folder; without a cache, that is fresh too."""
-
-    def run() -> None:
-        with tempfile.TemporaryDirectory() as folder:
-            environment = os.environ | {"XDG_CACHE_HOME": str(cache or Path(folder, "cache"))}
-            environment.pop("NUMBA_CACHE_DIR", None)
-            subprocess.run(
-                [sys.executable, "-m", "charloom", *arguments],
-                cwd=folder,
-                env=environment,
-                stdout=subprocess.DEVNULL,
-                check=True,
-            )
-
-    return run
+def run(arguments: Sequence[str], cache: Path) -> None:
+    """Run a command in a fresh folder."""
+    environment = os.environ | {"XDG_CACHE_HOME": str(cache)}
+    environment.pop("NUMBA_CACHE_DIR", None)
+    with tempfile.TemporaryDirectory() as folder:
+        subprocess.run(
+            [sys.executable, "-m", "charloom", *arguments],
+            cwd=folder,
+            env=environment,
+            stdout=subprocess.DEVNULL,
+            check=True,
+        )
