@@ -66,12 +66,11 @@ class Speeds:
         So many seconds are enough for all updates: one that takes longer is the only one.
         """
         update = self._updates(config, self._learner(config))
-        first, timed = update(), list[float]()
-        while sum(timed) < min(TIMING_SECONDS, seconds - first) or (
-            not timed and _has_one_size(config)
-        ):
-            timed.append(update())
-        mean = sum(timed) / len(timed) if timed else first
+        first, timed, count = update(), 0.0, 0
+        while timed < min(TIMING_SECONDS, seconds - first) or (not count and _has_one_size(config)):
+            timed += update()
+            count += 1
+        mean = timed / count if count else first
         self.measured[self._parameters(config)] = self._characters(config) / mean
         self._timed.add((self._parameters(config), self._characters(config)))
         return max(0.0, first - mean)
