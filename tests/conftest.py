@@ -12,7 +12,8 @@ from hypothesis import settings
 settings.register_profile("test", deadline=None, max_examples=50, derandomize=True)
 settings.register_profile("full", deadline=None, max_examples=1000)
 
-os.environ.setdefault("GOMP_SPINCOUNT", "10000")  # as the command line does
+# A thread of PyTorch that waits leaves its CPU to the tests beside: no spinning.
+os.environ.setdefault("GOMP_SPINCOUNT", "0")
 
 
 def pytest_addoption(parser):
@@ -36,6 +37,14 @@ def pytest_configure(config):
     signal.signal(signal.SIGINT, signal.default_int_handler)
     for number in (signal.SIGHUP, signal.SIGTERM):
         signal.signal(number, signal.SIG_DFL)
+
+
+@pytest.fixture(autouse=True, scope="session")
+def never_wait_for_the_disk():
+    """No test cuts the power; what a save flushes, `reliability/power.py` records."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(os, "fsync", lambda descriptor: None)
+        yield
 
 
 DTYPES = ("float32", "float64")
