@@ -165,16 +165,22 @@ def _fork(rank, port, asked):
 
 
 def _serve():
+    """Load what all of them will, but start no thread: a fork would not have it."""
     for name in (
-        "numba",
         "sympy",
+        "torch.fx.experimental.symbolic_shapes",
+        "charloom.models.compiled",
+        "charloom.models.ngram.kernels",
         "charloom.models.torchnet",
+        "charloom.cli.plain",
+        "charloom.cli.resume",
+        "charloom.cli.summary",
         "charloom.cli.train",
-        "charloom.cli.view",
+        "charloom.training.loop",
+        "charloom.training.planning",
     ):
         import_module(name)
-    for name in ("charloom.cli.resume", "charloom.training.planning", "charloom.training.loop"):
-        import_module(name)
+    assert import_module("numba").njit(lambda x: x + x)(3) == 6  # it loads the compiler
     with subprocess.Popen(
         [sys.executable, "-c", STORE], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
     ) as store:

@@ -170,33 +170,35 @@ def latest(run):
     return {name: a.tobytes() for name, a in (found.weights | found.state).items()}
 
 
-def test_a_run_that_lost_a_rank_goes_on_to_the_same_bits(nest, tmp_path):
-    for name in ("whole", "killed"):
-        (tmp_path / name).mkdir()
-    assert trained(nest, tmp_path / "whole") == ([0, 0], "")
-    statuses, err = trained(
-        nest, tmp_path / "killed", hooks={1: ["rank_tasks:at_update", 11, "die"]}
-    )
+@pytest.fixture(scope="module")
+def whole(nest, tmp_path_factory):
+    """What two ranks come to that nothing has stopped."""
+    folder = tmp_path_factory.mktemp("whole")
+    assert trained(nest, folder) == ([0, 0], "")
+    return latest(folder / "run")
+
+
+def test_a_run_that_lost_a_rank_goes_on_to_the_same_bits(nest, tmp_path, whole):
+    statuses, err = trained(nest, tmp_path, hooks={1: ["rank_tasks:at_update", 11, "die"]})
     assert statuses == [CharloomError.status, -signal.SIGKILL]
     assert err.count("\n") == 1
-    assert [*steps(tmp_path / "killed" / "run" / "checkpoints")] == [4, 8]
-    assert trained(nest, tmp_path / "killed") == ([0, 0], "")  # as torchrun does it
-    assert latest(tmp_path / "killed" / "run") == latest(tmp_path / "whole" / "run")
+    assert [*steps(tmp_path / "run" / "checkpoints")] == [4, 8]
+    assert trained(nest, tmp_path) == ([0, 0], "")  # as torchrun does it
+    assert latest(tmp_path / "run") == whole
 
 
-def test_a_rank_that_is_lost_while_rank_0_saves_leaves_the_checkpoint_before(nest, tmp_path):
-    for name in ("whole", "killed"):
-        (tmp_path / name).mkdir()
-    assert trained(nest, tmp_path / "whole") == ([0, 0], "")
+def test_a_rank_that_is_lost_while_rank_0_saves_leaves_the_checkpoint_before(
+    nest, tmp_path, whole
+):
     hooks = {0: ["rank_tasks:alone_at_save", 4]}  # after those of steps 0, 4 and 8
-    statuses, err = trained(nest, tmp_path / "killed", hooks=hooks)
+    statuses, err = trained(nest, tmp_path, hooks=hooks)
     assert statuses == [1, -signal.SIGKILL]
     assert err.count("\n") == 1
-    folder = tmp_path / "killed" / "run" / "checkpoints"
+    folder = tmp_path / "run" / "checkpoints"
     assert [*steps(folder)] == [4, 8]
     assert [*folder.glob(".saving-*")]
-    assert trained(nest, tmp_path / "killed") == ([0, 0], "")  # as torchrun does it
-    assert latest(tmp_path / "killed" / "run") == latest(tmp_path / "whole" / "run")
+    assert trained(nest, tmp_path) == ([0, 0], "")  # as torchrun does it
+    assert latest(tmp_path / "run") == whole
     assert not [*folder.glob(".saving-*")]
 
 
