@@ -71,7 +71,7 @@ def test_a_reader_that_is_stopped_holds_up_no_update(place, trials):
     for trial in range(trials.of(3, 50)):
         path = folder / f"run{trial}"
         with pipe(folder) if trial % 3 else terminal() as (name, descriptor):
-            warm.start(*command, path, out=name)
+            warm.start(*command, path, out=name, patience=0.1)
             if trial % 3 == 1:  # a byte now and then
                 while 500 not in checkpoint.steps(path / "checkpoints"):
                     with suppress(BlockingIOError):  # nothing is there to be read yet
