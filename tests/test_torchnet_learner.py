@@ -465,9 +465,11 @@ compiling = pytest.mark.filterwarnings("ignore:.*torch.jit.script_method:Depreca
 def test_a_compiled_network_does_the_same() -> None:
     plain, compiled = (TorchLearner(Bigrams(), settings(compile=c)) for c in (False, True))
     assert compiled.forward is not compiled.network
-    for seed in range(3):
-        expected = plain.update(*batch(seed), 0.1)
-        assert compiled.update(*batch(seed), 0.1) == pytest.approx(expected, rel=1e-6)
+    quick = {"compile_threads": 1, "cpp.vec_isa_ok": False, "cpp_cache_precompile_headers": False}
+    with torch._inductor.config.patch(quick):  # it compiles sooner, if what runs slower
+        for seed in range(3):
+            expected = plain.update(*batch(seed), 0.1)
+            assert compiled.update(*batch(seed), 0.1) == pytest.approx(expected, rel=1e-6)
     assert torch._dynamo.utils.counters["frames"]["ok"] > 0
 
 
