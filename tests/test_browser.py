@@ -54,7 +54,6 @@ def opened(browser, path, scheme="light", width=DESKTOP, **more):
     view.on("dialog", lambda dialog: (heard.append(f"dialog: {dialog.message}"), dialog.dismiss()))
     view.set_default_timeout(0)  # pytest's own limit is the only one
     view.goto(path.as_uri())
-    view.wait_for_load_state("networkidle")
     yield view
     context.close()
     assert heard == [f"request: {path.as_uri()}"]
@@ -63,6 +62,7 @@ def opened(browser, path, scheme="light", width=DESKTOP, **more):
 @pytest.mark.parametrize("name", ["one.html", "three.html", "ngram.html"])
 def test_the_report_fits_and_asks_nobody(browser, path, name):
     with opened(browser, path / name) as view:
+        view.wait_for_load_state("networkidle")
         for width, scheme in product((DESKTOP, PHONE), ("light", "dark")):
             view.set_viewport_size({"width": width, "height": 800})
             view.emulate_media(color_scheme=scheme)

@@ -187,9 +187,7 @@ def test_a_run_that_lost_a_rank_goes_on_to_the_same_bits(nest, tmp_path, whole):
     assert latest(tmp_path / "run") == whole
 
 
-def test_a_rank_that_is_lost_while_rank_0_saves_leaves_the_checkpoint_before(
-    nest, tmp_path, whole
-):
+def test_a_rank_that_is_lost_while_rank_0_saves_leaves_the_checkpoint_before(nest, tmp_path, whole):
     hooks = {0: ["rank_tasks:alone_at_save", 4]}  # after those of steps 0, 4 and 8
     statuses, err = trained(nest, tmp_path, hooks=hooks)
     assert statuses == [1, -signal.SIGKILL]
