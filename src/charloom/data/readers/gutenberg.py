@@ -11,13 +11,13 @@ from charloom.data.readers.texts import head_text, whole_text
 CREDITS_WITHIN = 3  # paragraphs from the beginning
 
 _START = re.compile(
-    r"^\*{2,3} ?START OF TH(?:E|IS) (?:COPYRIGHTED )?PROJECT GUTENBERG (?:EBOOK|E-?TEXT)\b"
+    r"^ ?\*{2,3} ?START OF TH(?:E|IS) (?:COPYRIGHTED )?PROJECT GUTENBERG (?:EBOOK|E-?TEXT)\b"
     r"(?:(?:[^\n]|\n(?!\s*\n)){0,400}?\*{3}[ \t]*$|[^\n]*$)",  # its stars may be lines below
     re.MULTILINE | re.IGNORECASE,
 )
-_SMALL_PRINT = re.compile(r"^\*END\*? ?THE SMALL PRINT![^\n]*$", re.MULTILINE | re.IGNORECASE)
+_SMALL_PRINT = re.compile(r"^ ?\*{1,2}END\*? ?THE SMALL PRINT![^\n]*$", re.MULTILINE | re.IGNORECASE)
 _END = re.compile(
-    r"^(?:\*{2,3} ?)?END OF (?:TH(?:E|IS) )?(?:COPYRIGHTED )?PROJECT GUTENBERG",
+    r"^ ?(?:\*{2,3} ?)?END OF (?:TH(?:E|IS) )?(?:COPYRIGHTED )?PROJECT GUTENBERG",
     re.MULTILINE | re.IGNORECASE,
 )
 _HEADER = re.compile(r"^\W*(?:The )?Project Gutenberg", re.MULTILINE | re.IGNORECASE)
