@@ -118,6 +118,17 @@ def test_line_ends_and_marks() -> None:
     assert matching(KINDS, b"\xef\xbb\xbf" + book().replace(b"\n", b"\r\n")) == [BOOK.name]
 
 
+@pytest.mark.parametrize("name", ["ISO-8859-1", "ISO Latin-1", "ISO-8859-1 (Latin-1)", "ASCII"])
+def test_the_encoding_is_that_of_the_header(name: str) -> None:
+    header = f"{HEADER}Character set encoding: {name}\n\n"
+    [found], report = read(
+        BOOK, book(text="François et Gabriël", header=header).decode().encode("cp1252")
+    )
+    assert (found.text, report.notes) == ("François et Gabriël", [])
+    [found], _ = read(BOOK, book(text="François et Gabriël", header=header))
+    assert found.text == "François et Gabriël"
+
+
 @pytest.mark.parametrize(
     "text",
     [

@@ -2,6 +2,7 @@ from itertools import pairwise
 
 import pytest
 
+from charloom.data.readers import Options
 from charloom.data.readers.subtitles import KINDS
 from reading import damaged, matching, only_charloom_errors, read
 
@@ -67,6 +68,12 @@ def test_srt_in_another_encoding_is_read_with_a_note() -> None:
     [found], report = read(SRT, srt(*said).decode().encode("cp1251"))
     assert found.text.split("\n") == said
     assert len(report.notes) == 1
+
+
+def test_srt_in_the_encoding_that_is_asked_for() -> None:
+    data = srt("Où est le café ?").decode().encode("cp1252")
+    [found], report = read(SRT, data, Options(encoding="cp1252"))
+    assert (found.text, report.notes) == ("Où est le café ?", [])
 
 
 def test_notes_styles_and_regions_of_vtt_are_left_out() -> None:

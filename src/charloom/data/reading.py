@@ -25,7 +25,13 @@ class Reading(NamedTuple):
     @classmethod
     def of(cls, config: DataConfig) -> Self:
         """Return how the files of a run are read."""
-        options = Options(config.columns, config.keep_front_matter, config.pages, config.labels)
+        options = Options(
+            config.columns,
+            config.keep_front_matter,
+            config.pages,
+            config.labels,
+            config.encoding,
+        )
         return cls(
             config.encoding,
             config.errors,
@@ -38,8 +44,12 @@ class Reading(NamedTuple):
     @classmethod
     def like(cls, configs: Collection[DataConfig]) -> Self:
         """Return how another text is read for runs: as theirs, if they agree, but in UTF-8."""
-        found = {cls.of(config)._replace(encoding="utf-8", errors="strict") for config in configs}
+        found = {cls.of(config)._in_utf8() for config in configs}
         return found.pop() if len(found) == 1 else cls()
+
+    def _in_utf8(self) -> Self:
+        options = self.options._replace(encoding="utf-8")
+        return self._replace(encoding="utf-8", errors="strict", options=options)
 
     @property
     def recognises(self) -> bool:

@@ -45,13 +45,15 @@ class Options(NamedTuple):
 
     `columns` are those with the text of a table, by name; `front_matter` keeps that of Markdown;
     `pages` reads the pages of a blog, too. With `labels` title, author and date come before each
-    text, which whoever calls the reader sees to.
+    text, which whoever calls the reader sees to. An `encoding` other than UTF-8 is that of files
+    that do not name theirs.
     """
 
     columns: tuple[str, ...] = ()
     front_matter: bool = False
     pages: bool = False
     labels: bool = False
+    encoding: str = "utf-8"
 
 
 @dataclass

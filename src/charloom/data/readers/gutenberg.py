@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from itertools import zip_longest
 from typing import BinaryIO
 
-from charloom.data.readers import Document, Head, Job, Kind, Report
+from charloom.data.readers import HEAD_BYTES, Document, Head, Job, Kind, Report
 from charloom.data.readers.texts import head_text, whole_text
 
 CREDITS_WITHIN = 3  # paragraphs from the beginning
@@ -15,7 +15,9 @@ _START = re.compile(
     r"(?:(?:[^\n]|\n(?!\s*\n)){0,400}?\*{3}[ \t]*$|[^\n]*$)",  # its stars may be lines below
     re.MULTILINE | re.IGNORECASE,
 )
-_SMALL_PRINT = re.compile(r"^ ?\*{1,2}END\*? ?THE SMALL PRINT![^\n]*$", re.MULTILINE | re.IGNORECASE)
+_SMALL_PRINT = re.compile(
+    r"^ ?\*{1,2}END\*? ?THE SMALL PRINT![^\n]*$", re.MULTILINE | re.IGNORECASE
+)
 _END = re.compile(
     r"^ ?(?:\*{2,3} ?)?END OF (?:TH(?:E|IS) )?(?:COPYRIGHTED )?PROJECT GUTENBERG",
     re.MULTILINE | re.IGNORECASE,
@@ -25,6 +27,9 @@ _CREDITS = re.compile(
     r"\[?(?:(?:Produced|E-?text prepared|Prepared|Transcribed) (?:by|from)"
     r"|This e-?(?:book|text) was (?:produced|prepared|transcribed|scanned|created)) ",
     re.IGNORECASE,
+)
+_ENCODING = re.compile(
+    rb"^Character set encoding: *(?:ISO[ -]?8859-1|ISO Latin-?1|ASCII)\b", re.M | re.I
 )
 _TITLE = re.compile(r"^Title: *(.+(?:\n[ \t]+\S.*)*)", re.MULTILINE)
 _AUTHOR = re.compile(r"^Author: *(.+)", re.MULTILINE)
@@ -38,7 +43,8 @@ def _is_gutenberg(head: Head) -> bool:
 
 def _read(file: BinaryIO, job: Job) -> Iterator[Document]:
     """Yield the books in a file: people join several."""
-    whole = whole_text(file, job)
+    declared = _ENCODING.search(file.read(HEAD_BYTES))
+    whole = whole_text(file, job, "cp1252" if declared else "")
     starts = list((_START if _START.search(whole) else _SMALL_PRINT).finditer(whole))
     begin = 0  # of what is before a book: the end of the last, and the header
     for start, following in zip_longest(starts, starts[1:]):

@@ -17,13 +17,13 @@ _CONTROL = re.compile("[\x00-\x08\x0b-\x1f\x7f]")
 _BLANK_LINES = re.compile(r"(?:[^\S\n]*\n)+")
 
 
-def lines(file: BinaryIO, job: Job) -> Iterator[str]:
+def lines(file: BinaryIO, job: Job, declared: str = "") -> Iterator[str]:
     """Yield the lines of a text file without their ends; raises CharloomError if it is not text.
 
-    The file is UTF-8, or has a byte-order mark, or else is read as what it looks like, with a
-    note.
+    The file is in the encoding that is asked for, or UTF-8, or has a byte-order mark, or else is
+    read as what it is `declared` to be, or as what it looks like, with a note.
     """
-    reading = _reading(file, job)
+    reading = _reading(file, job, declared)
     changes: Changes = Counter()
     held, length = list[str](), 0
     for piece, _ in decode(file, job.label, changes, 0, reading):
@@ -55,8 +55,10 @@ def clean(text: str, report: Report) -> str:
     return text[blank.end() if blank else 0 :].rstrip()
 
 
-def _reading(file: BinaryIO, job: Job) -> Reading:
+def _reading(file: BinaryIO, job: Job, declared: str) -> Reading:
     """Return how to read a file: it is read to its end, or to the first byte that is not UTF-8."""
+    if job.options.encoding != UTF8.encoding:
+        return Reading(job.options.encoding, "replace")
     try:
         for _ in decode(file, job.label, Counter()):
             pass
@@ -65,6 +67,8 @@ def _reading(file: BinaryIO, job: Job) -> Reading:
             return Reading(marked, "replace")
         if error.code != "not-text" or "byte" not in error.facts:
             raise
+        if declared:
+            return Reading(declared, "replace")
         clue = look(file, error)
         if clue.kind in ("cut", "nearly"):
             return Reading(errors="replace")

@@ -21,10 +21,13 @@ def head_text(head: Head) -> str:
     return text.replace("\r\n", "\n").replace("\r", "\n")
 
 
-def whole_text(file: BinaryIO, job: Job) -> str:
-    """Return all of a text with LF line ends; raises CharloomError if it is none, or too long."""
+def whole_text(file: BinaryIO, job: Job, declared: str = "") -> str:
+    """Return all of a text with LF line ends; raises CharloomError if it is none, or too long.
+
+    If it is not UTF-8, it is in the encoding that it is `declared` to be, if that is known.
+    """
     found, length = list[str](), 0
-    for line in lines(file, job):
+    for line in lines(file, job, declared):
         found.append(line)
         length += len(line) + 1
         if length > LONGEST:
