@@ -7,6 +7,7 @@ elements, soft hyphens, spaces at the ends of lines.
 """
 
 import re
+from collections.abc import Container
 from typing import Any, Literal
 
 from charloom.errors import needs_extra
@@ -20,7 +21,7 @@ def _names(text: str) -> frozenset[str]:
 
 
 _UNSEEN = _names(
-    "script style noscript noframes template head title iframe object audio video canvas svg "
+    "script style noscript noframes template title iframe object audio video canvas svg "
     "button select datalist textarea rt rp rtc annotation annotation-xml"
 )
 _UNSEEN_CLASSES = _names(
@@ -33,10 +34,10 @@ _PARAGRAPHS = _names(
     "p h1 h2 h3 h4 h5 h6 blockquote dl table td th figure figcaption hr article section main "
     "header footer nav aside details fieldset"
 ).union(_LISTS, _VERBATIM)
-_LINES = _names("html body div center li dt dd tr caption summary legend address form")
+_LINES = _names("html head body div center li dt dd tr caption summary legend address form")
 _BLOCKS = _PARAGRAPHS | _LINES
 _STANZAS = _names("stanza strophe paragraph para")  # classes of <div>
-_BARE = _names("html body div center blockquote")  # where WordPress makes paragraphs
+_BARE = _names("html head body div center blockquote")  # where WordPress makes paragraphs
 _LAYOUT = _names("table br li pre blockquote")  # are in cells that have lines of their own
 _RULE = "\x01"  # stands for <hr>; there are no control characters in what is parsed
 
@@ -75,14 +76,16 @@ def parse(html: str) -> Element:
     return etree.Element("html") if tree is None else tree
 
 
-def element_text(element: Element, spaces: Spaces = "collapse") -> str:
-    """Return the text within an element, without line ends around it."""
+def element_text(
+    element: Element, spaces: Spaces = "collapse", left_out: Container[Element] = ()
+) -> str:
+    """Return the text within an element but not in some others, without line ends around it."""
     from lxml import etree
 
     text, unseen = _Text(spaces), None
     walk = etree.iterwalk(element, events=("start", "end", "comment", "pi"))
     for event, node in walk:  # no recursion: elements may be nested by the thousand
-        if event == "start" and is_unseen(node):
+        if event == "start" and (node in left_out or is_unseen(node)):
             unseen = node
             walk.skip_subtree()
         elif event == "start":

@@ -1,0 +1,261 @@
+"""Where on a web page its text is: programs that make pages name the element that holds it.
+
+Only if none is named is a library asked, and only for the place, for its own text loses lines.
+"""
+
+import re
+from collections.abc import Iterable
+from typing import NamedTuple
+
+from charloom.data.readers.asides import HEADINGS, is_aside, says_aside
+from charloom.data.readers.markup import Element, classes, is_unseen
+
+LINKS = 0.5  # of a text in links, at least: then it is a list of them
+LISTED = 3  # headings that are links to other pages, at least: then they are a list
+HELD = 0.9  # of what the library found, in the element that is taken for the body
+LOOKED_AT = 2**19  # characters of a page that the library looks through, at most
+FACT = 100  # characters of a date or an author, at most
+_PIECE = 16  # characters at the ends of a passage that it is known by
+
+_NAMES = (  # classes: a page's body has the first of these that is on the page
+    *("e-content", "entry-content", "wp-block-post-content", "gh-content", "post-content"),
+    *("post-body", "available-content", "mw-parser-output", "article-content", "article-body"),
+    *("post-full-content", "post__content", "article__content", "article__body", "entry-body"),
+    *("blog-post-content", "blog-item-content", "single-content", "story-body", "story-content"),
+    *("asset-body", "section-content", "postbody", "post-text", "entrytext", "storycontent"),
+    *("postcontent", "markdown-body"),
+)
+_LESS_SURE_NAMES = ("entry", "prose", "blog-post", "hentry", "post")
+_FACTS = frozenset({"date", "author", "dateline", "timestamp", "published", "pubdate"})
+_MORE = frozenset(
+    {"more-link", "read-more", "readmore", "entry-link", "jump-link", "post-card-content-link"}
+)
+_EXCERPTS = frozenset({"entry-summary", "post-card", "summary", "excerpt", "post-excerpt"})
+_CUT_SHORT = re.compile(r"(?:\u2026|\.\.\.)\W*$")
+_GO_ON = re.compile(r"(?:continue reading|read more|read the rest|keep reading)\b", re.IGNORECASE)
+
+
+class Page(NamedTuple):
+    """A page's tree, and how many characters, but spaces, each element shows, and in links."""
+
+    tree: Element
+    shown: dict[Element, int]
+    linked: dict[Element, int]
+
+    def is_links(self, element: Element) -> bool:
+        """Whether an element is a list of links rather than a text."""
+        return self.linked[element] >= LINKS * self.shown[element]
+
+
+class Body(NamedTuple):
+    """What holds a text; `scope` holds its heading and date, too.
+
+    It is `named` if its class says that it holds nothing else.
+    """
+
+    element: Element
+    scope: Element
+    named: bool
+
+
+def measured(tree: Element) -> Page:
+    """Return a page with its measures."""
+    from lxml import etree
+
+    page = Page(tree, {}, {})
+    around: list[Element] = []
+    links, unseen = 0, None
+    walk = etree.iterwalk(tree, events=("start", "end", "comment", "pi"))
+    for event, node in walk:
+        text = node.tail
+        if event == "start":
+            around.append(node)
+            page.shown[node] = page.linked[node] = 0
+            links += node.tag == "a"
+            text = node.text
+            if is_unseen(node):
+                unseen, text = node, None
+                walk.skip_subtree()
+        elif event == "end":
+            around.pop()
+            links -= node.tag == "a"
+            if around and node is not unseen:
+                page.shown[around[-1]] += page.shown[node]
+                page.linked[around[-1]] += page.linked[node]
+        if text and around:
+            size = len("".join(text.split()))
+            page.shown[around[-1]] += size
+            page.linked[around[-1]] += size if links else 0
+    return page
+
+
+def bodies(page: Page) -> list[Body]:
+    """Return what holds the text of a page, or its texts if there are several; none of a list."""
+    if named := _main(page, _named(page, _NAMES)):
+        return _with_scopes(page, named, True)
+    articles = _main(page, _outermost(page, page.tree.iter("article")))
+    if not articles:
+        articles = _main(page, _named(page, _LESS_SURE_NAMES))
+    if articles:
+        kept = [e for e in articles if e.find(".//h1") is not None or not page.is_links(e)]
+        return _with_scopes(page, kept, False)
+    element = _main_element(page)
+    return [] if _is_list(page, element) else _with_scopes(page, [element], False)
+
+
+def left_out(page: Page, body: Body) -> set[Element]:
+    """Return the elements of a body that are not of its text: menus, buttons, its heading."""
+    from lxml import etree
+
+    found = set[Element]()
+    walk = etree.iterwalk(body.element, events=("start",))
+    for _, node in walk:
+        if node is body.element:
+            continue
+        if node not in page.shown or node.tag in (
+            "pre",
+            "blockquote",
+            "code",
+        ):  # unseen, or with classes of their own
+            walk.skip_subtree()
+        elif _is_beside(page, body, node):
+            found.add(node)
+            walk.skip_subtree()
+    if sum(page.shown[node] for node in found) >= page.shown[body.element]:
+        return set()  # its classes mean something else
+    return found
+
+
+def is_excerpt(page: Page, body: Body, text: str) -> bool:
+    """Whether one of several texts on a page is only the beginning of a text elsewhere."""
+    if _CUT_SHORT.search(text) or page.is_links(body.element):
+        return True
+    if any(_EXCERPTS.intersection(classes(node)) for node in (body.element, body.scope)):
+        return True
+    return any(
+        _MORE.intersection(classes(link)) or _GO_ON.match("".join(link.itertext()).strip())
+        for link in body.scope.iter("a")
+    )
+
+
+def _is_beside(page: Page, body: Body, node: Element) -> bool:
+    if body.named:
+        return says_aside(node) or (node.tag in ("nav", "form", "dialog", "footer"))
+    if is_aside(node) or node.tag == "h1":
+        return True
+    if node.tag == "header":
+        has_facts = any(node.find(f".//{tag}") is not None for tag in ("h1", "time"))
+        return has_facts or node.getparent() is body.element
+    if page.shown[node] <= FACT and _FACTS.intersection(classes(node)):
+        return True
+    return any(page.shown.get(time) == page.shown[node] for time in node.iter("time"))
+
+
+def _named(page: Page, names: Iterable[str]) -> list[Element]:
+    """Return the elements that have the first of some classes that the page has."""
+    found: dict[str, list[Element]] = {}
+    for node in page.tree.iter("*"):
+        own = classes(node)
+        if "articleBody" in (node.get("itemprop") or ""):
+            own.append(_NAMES[0])
+        for name in own:
+            found.setdefault(name, []).append(node)
+    for name in names:
+        if name in found and (elements := _outermost(page, found[name])):
+            return elements
+    return []
+
+
+def _outermost(page: Page, elements: Iterable[Element]) -> list[Element]:
+    """Return those elements with text that are in no other of them, in document order.
+
+    Those that are beside the text of the page are left out, unless all are.
+    """
+    shown = {e for e in elements if page.shown.get(e)}
+    outer = [e for e in page.tree.iter("*") if e in shown and shown.isdisjoint(e.iterancestors())]
+    return [e for e in outer if not any(map(is_aside, (e, *e.iterancestors())))] or outer
+
+
+def _main(page: Page, elements: list[Element]) -> list[Element]:
+    """Return the only one of some elements that belongs to the page's only <h1>, or else all."""
+    headings = [h for h in page.tree.iter("h1") if page.shown.get(h)]
+    if len(headings) == 1:
+        for scope in headings[0].iterancestors():
+            if within := [e for e in elements if e is scope or scope in e.iterancestors()]:
+                return within if len(within) == 1 else elements
+    return elements
+
+
+def _with_scopes(page: Page, elements: list[Element], named: bool) -> list[Body]:
+    if len(elements) == 1:
+        return [Body(elements[0], page.tree, named)]
+    holds: dict[Element, int] = {}
+    for element in elements:
+        for scope in (element, *element.iterancestors()):
+            holds[scope] = holds.get(scope, 0) + 1
+    scopes = [
+        [s for s in (element, *element.iterancestors()) if holds[s] == 1][-1]
+        for element in elements
+    ]
+    return [Body(e, s, named) for e, s in zip(elements, scopes, strict=True)]
+
+
+def _main_element(page: Page) -> Element:
+    """Return the element with the text of a page on which none has a name for it."""
+    for main in page.tree.iter("main", "div", "section"):
+        if (main.tag == "main" or main.get("role") == "main") and page.shown.get(main):
+            return main
+    body = page.tree.find(".//body")
+    body = page.tree if body is None else body
+    found = _by_library(page, body)
+    return body if found is None else found
+
+
+def _by_library(page: Page, body: Element) -> Element | None:
+    """Return the smallest element with nearly all of what a library takes for the text."""
+    from lxml import etree
+
+    source = etree.tostring(page.tree, encoding="unicode", method="html")
+    if len(source) > LOOKED_AT:
+        return None
+    text = "".join(_found_by_library(source).split())
+    pieces = {text[i : i + _PIECE] for i in range(len(text) - _PIECE + 1)}
+    held = dict.fromkeys(page.shown, 0)
+    for node in [*page.shown][::-1]:  # children before parents
+        parent = node.getparent()
+        own = "".join((node.text or "").split()) if page.shown[node] else ""
+        held[node] += len(own) if own[:_PIECE] in pieces and own[-_PIECE:] in pieces else 0
+        if parent is not None and parent in held:
+            held[parent] += held[node]
+    found = body
+    while held[body]:
+        smaller = [e for e in found if e in held and held[e] >= HELD * held[body]]
+        if not smaller or smaller[0].tag in ("p", "li", "span", "pre", "blockquote", "table", "a"):
+            return found
+        found = smaller[0]
+    return None
+
+
+def _found_by_library(source: str) -> str:
+    from charloom.errors import needs_extra
+
+    with needs_extra("text", "reading web pages"):
+        from trafilatura import bare_extraction
+    try:
+        found = bare_extraction(source, fast=True, favor_recall=True, include_comments=False)
+    except Exception:  # it was not made for whatever is called a page
+        return ""
+    return "" if found is None or isinstance(found, dict) else found.text or ""
+
+
+def _is_list(page: Page, element: Element) -> bool:
+    """Whether there are only links, or headings that lead to other pages."""
+    if page.is_links(element):
+        return True
+    headings = [h for h in element.iter(*HEADINGS) if h.tag != "h1" and page.shown.get(h)]
+    leading = [h for h in headings if any(_leads_away(a) for a in h.iter("a"))]
+    return len(leading) >= LISTED and 2 * len(leading) > len(headings)
+
+
+def _leads_away(link: Element) -> bool:
+    return bool((link.get("href") or "#").partition("#")[0]) and bool("".join(link.itertext()))

@@ -1,0 +1,124 @@
+"""Saved web pages in, the text that each was made for out: no menus, comments or lists of posts."""
+
+import codecs
+import re
+from collections.abc import Iterator
+from typing import BinaryIO
+
+from charloom.data.readers import HEAD_BYTES, Document, Head, Job, Kind
+from charloom.data.readers.article import bodies, is_excerpt, left_out, measured
+from charloom.data.readers.markup import element_text, parse
+from charloom.data.readers.page_facts import Facts, facts_near, facts_of_page
+from charloom.data.readers.posts import one_line
+from charloom.data.readers.texts import LONGEST, head_text, whole_text
+from charloom.data.utf8 import REPLACED
+from charloom.errors import CharloomError
+
+_PAGE = re.compile(
+    r"\s*(?:<\?xml[^>]*>\s*)?(?:<!--.*?-->\s*)*<(?:!doctype\s+html|html|head|body)\b",
+    re.IGNORECASE | re.DOTALL,
+)
+_PART = re.compile(r"\s*(?:<!--.*?-->\s*)*<[a-z][a-z0-9]*[\s/>]", re.IGNORECASE | re.DOTALL)
+_SUFFIXES = (".html", ".htm", ".xhtml", ".shtml")
+_DECLARED = re.compile(
+    rb"""<(?:\?xml[^>]*?\bencoding|meta\b[^>]*?\bcharset)\s*=\s*["']?\s*([\w.:-]+)""", re.IGNORECASE
+)
+_MARKS = (codecs.BOM_UTF8, codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
+_MEANT = {  # what browsers read some encodings as, each of which has all characters of the other
+    "ascii": "cp1252",
+    "iso8859-1": "cp1252",
+    "iso8859-9": "cp1254",
+    "iso8859-11": "cp874",
+    "tis-620": "cp874",
+    "gb2312": "gb18030",
+    "gbk": "gb18030",
+    "shift_jis": "cp932",
+    "euc_kr": "cp949",
+    "big5": "big5hkscs",
+}
+_OF_PAGES = re.compile(r"(?:iso8859|cp\d|koi8|mac|gb|big5|euc|shift|iso2022|hz|kz|johab)")
+
+
+def _is_page(head: Head) -> bool:
+    text = _declared_text(head) or head_text(head)
+    return bool(_PAGE.match(text)) or (
+        head.name.lower().endswith(_SUFFIXES) and bool(_PART.match(text))
+    )
+
+
+def _declared_text(head: Head) -> str:
+    encoding = declared_encoding(head.start)
+    return head.start.decode(encoding, "replace") if encoding and not head.members else ""
+
+
+def _read(file: BinaryIO, job: Job) -> Iterator[Document]:
+    tree = parse(_decoded(file, job))
+    facts = facts_of_page(tree)
+    for unseen in [*tree.iter("script", "style", "noscript", "template")]:
+        unseen.clear(keep_tail=True)
+    page = measured(tree)
+    found = [
+        (body, element_text(body.element, left_out=left_out(page, body))) for body in bodies(page)
+    ]
+    found = [(body, text) for body, text in found if text]
+    if len(found) == 1:
+        ((body, text),) = found
+        yield _document(text, facts_near(body.scope, body.element, facts))
+        return
+    whole = [(body, text) for body, text in found if not is_excerpt(page, body, text)]
+    if not found or 2 * len(whole) < len(found):
+        what = "a list of other pages" if page.shown[tree] else "a page without text"
+        message = f"{job.label} is {what}: give the pages with the texts"
+        raise CharloomError(message, "not-text", why=what.removeprefix("a "), path=job.label)
+    job.report.left_out["excerpts"] += len(found) - len(whole)
+    for body, text in whole:
+        facts = Facts(site=facts.site, author=facts.author)
+        yield _document(text, facts_near(body.scope, body.element, facts))
+
+
+def _document(text: str, facts: Facts) -> Document:
+    first, _, rest = text.partition("\n")
+    if rest and one_line(first) == facts.title:  # Document has it
+        text = rest.lstrip("\n")
+    return Document(text, "", facts.title, facts.author, facts.date)
+
+
+def _decoded(file: BinaryIO, job: Job) -> str:
+    """Return a page as it says that it is encoded, unless it is UTF-8 whatever it says."""
+    encoding = declared_encoding(file.read(HEAD_BYTES))
+    file.seek(0)
+    if not encoding:
+        return whole_text(file, job)
+    data = file.read(LONGEST + 1)
+    if len(data) > LONGEST:
+        message = f"{job.label} is longer than {LONGEST:,} bytes: split it"
+        raise CharloomError(message, "unsupported", why="too large", path=job.label)
+    if not data.isascii():
+        try:
+            return data.decode()
+        except UnicodeDecodeError:
+            pass
+    text = data.decode(encoding, "replace")
+    if bad := text.count(REPLACED):
+        job.report.mended["bytes that could not be decoded"] += bad
+    return text
+
+
+def declared_encoding(start: bytes) -> str:
+    """Return the encoding that a page says it is in, as a browser understands it.
+
+    It is "" if it says none, or UTF-8, or has a byte-order mark, which means more.
+    """
+    found = _DECLARED.search(start)
+    if found is None or start.startswith(_MARKS):
+        return ""
+    label = found[1].decode("ascii", "replace").lower()
+    try:
+        name = codecs.lookup(label.removeprefix("x-")).name
+    except LookupError:
+        return ""
+    name = _MEANT.get(name, name)
+    return name if _OF_PAGES.match(name) else ""
+
+
+KINDS = (Kind("a web page", _is_page, _read, "text", "texts"),)
