@@ -217,6 +217,37 @@ def test_a_run_of_before_reads_its_folder_in_the_order_that_it_had(tmp_path):
         assert whole(found, parts) == early.content != read_text([str(folder)]).content
 
 
+PAGES = {
+    "a.csv": "a,text\n" + TEXT.replace(",", ";").replace("\n", ",x\n"),
+    "b.md": f"---\ntitle: x\n---\n{TEXT}",
+    "c.json": '{"nbformat": 4, "cells": []}' + TEXT,
+    ".git/x": "",
+    ".gitignore": "d.txt",
+    "d.txt": TEXT,
+}
+
+
+@pytest.mark.parametrize("split", ["tail", "documents"])
+@pytest.mark.parametrize("source", ["", *(name for name in PAGES if name[0] != ".")])
+def test_a_run_of_before_that_took_files_as_they_are_does_so_again(tmp_path, source, split):
+    folder = tmp_path / "site"
+    for name, content in PAGES.items():
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_text(content)
+    text = str(folder / source)
+    early = read_text([text], reading=Reading(era="plain"))
+    data = DataConfig(sources=(text,), split=split)
+    run = new_run(tmp_path / "run", RunConfig(data=data, train=SETTINGS), early)
+    learned = run.read_text().content
+    run.dataset()
+    for damage in ("ids.json", "ids.npy"):
+        (run.path / damage).unlink()
+        found = Run.open(run.path)
+        parts = found.dataset()
+        assert not parts.changed
+        assert whole(found, parts) == learned
+
+
 @pytest.fixture
 def piped(tmp_path, monkeypatch):
     monkeypatch.setattr(sys, "stdin", SimpleNamespace(buffer=io.BytesIO(TEXT.encode())))

@@ -16,6 +16,7 @@ PLAIN = {
     "paper.tex": "\\documentclass{article}\n\\begin{document}\nOne, two.\n\\end{document}\n",
     "wiki.xml": '<mediawiki xmlns="http://www.mediawiki.org/xml/export-0.10/">\n<page>\n',
     "config.json": '{"name": "x",\n "numbers": [1, 2]}\n',
+    "answer.json": '{"data": {"items": [1, 2], "next": null}}',
     "config.yaml": "---\nname: x\n",
     "play.txt": "FIRST CITIZEN:\nBefore we proceed, hear me speak.\n\nALL:\nSpeak, speak.\n\n" * 9,
     "names.txt": "emma\nolivia\nava\n" * 9,

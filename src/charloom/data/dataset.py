@@ -1,6 +1,6 @@
 """The text of a run as ids: checked to be the same text, and split into its parts."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from contextlib import suppress
 from itertools import pairwise
 from pathlib import Path
@@ -11,8 +11,8 @@ from msgspec import structs
 
 from charloom.config import FileName, NgramConfig, RunConfig
 from charloom.data.likeness import judge
-from charloom.data.parts import Excerpts, File, shown
-from charloom.data.reading import Reading
+from charloom.data.parts import Excerpts, File, InMemory, Part, shown
+from charloom.data.reading import EARLY, Reading
 from charloom.data.sources import is_special
 from charloom.data.split import Split, arrange, split_text
 from charloom.data.text import Layout, States, Text, file_states, read_text
@@ -139,22 +139,29 @@ class Dataset:
     def _read_again(self, tell: Tell) -> Text:
         """Read what the sources hold by now, in the order in which the run learned its text."""
         reading = self._reading
-        text = arrange(read_text(self._sources, tell, reading), self._data, tell)
-        if text.sha256 != self._corpus.sha256:
-            for early in self._early(text, reading, tell):
-                if early.sha256 == self._corpus.sha256:
-                    return early
+        try:
+            text = arrange(read_text(self._sources, tell, reading), self._data, tell)
+        except CharloomError:
+            early = self._read_early(reading, tell)
+            if early is None:
+                raise
+            return early
+        is_converted = not all(isinstance(_whole(part), File | InMemory) for part in text.parts)
+        may_differ = is_converted or any(Path(name).is_dir() for name in self._sources)
+        if text.sha256 != self._corpus.sha256 and may_differ:
+            return self._read_early(reading, tell) or text
         return text
 
-    def _early(self, text: Text, reading: Reading, tell: Tell) -> Iterator[Text]:
-        """Read the text as earlier versions did, if they did so in another way."""
-        folder = any(Path(name).is_dir() for name in self._sources)
-        if folder or not all(isinstance(part, File | Excerpts) for part in text.parts):
+    def _read_early(self, reading: Reading, tell: Tell) -> Text | None:
+        """Read the text as earlier versions did; None if that is not what was learned, either."""
+        for era in EARLY:
             with suppress(CharloomError):
-                plain = read_text(self._sources, tell, reading._replace(era="plain"))
-                yield arrange(plain, self._data, tell)
-        if folder:
-            yield read_text(self._sources, tell, reading._replace(era="sorted"))
+                text = read_text(self._sources, tell, reading._replace(era=era))
+                if era != "sorted":
+                    text = arrange(text, self._data, tell)
+                if text.sha256 == self._corpus.sha256:
+                    return text
+        return None
 
     def _difference(self, text: Text) -> str:
         """Say how a text differs from the one that was learned."""
@@ -303,3 +310,8 @@ class Dataset:
             "the file from a copy, or train anew"
         )
         return CharloomError(message, code, path=str(self._folder / "ids.npy"))
+
+
+def _whole(part: Part) -> Part:
+    """Return the part that excerpts are of."""
+    return part.part if isinstance(part, Excerpts) else part

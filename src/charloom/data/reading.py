@@ -9,6 +9,7 @@ from charloom.data.readers import Options
 # How texts were read when a run began: "plain" read every file as it is, and nothing that was
 # packed; "sorted" had the files of a folder in the order of their characters, too.
 Era = Literal["now", "plain", "sorted"]
+EARLY: tuple[Era, ...] = ("plain", "sorted")
 
 
 class Reading(NamedTuple):

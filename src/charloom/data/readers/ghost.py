@@ -10,7 +10,9 @@ from charloom.data.readers.objects import Object, begins, parsed, string, whole
 from charloom.data.readers.posts import Posts, date_of_seconds, iso_date, one_line
 
 _EXPORT = re.compile(
-    rb'\{\s*("db"\s*:\s*\[\s*\{\s*)?("meta"\s*:\s*\{\s*"(exported_on|version)"|"data")'
+    rb'\{\s*("db"\s*:\s*\[\s*\{\s*)?("meta"\s*:\s*\{\s*"(exported_on|version)"'
+    rb'|"data"\s*:\s*\{\s*"(posts|users|tags|roles|permissions|settings|migrations|actions'
+    rb'|api_keys|benefits|custom_theme_settings|emails|integrations|labels|newsletters)\w*")'
 )
 _PUBLISHED = ("published", "sent")  # sent: by e-mail only
 _STATUSES = {"draft": "drafts", "scheduled": "scheduled posts"}
