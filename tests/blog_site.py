@@ -308,3 +308,35 @@ def substack(posts: list[Post], rng: random.Random) -> bytes:
         out.writestr("posts.csv", table.getvalue())
         out.writestr("email_list.csv", "email\nreader@mail.example\n")
     return archive.getvalue()
+
+
+def pages(posts: list[Post], rng: random.Random) -> dict[str, str]:
+    """Return a site as its pages, saved: each post among what a theme puts around it."""
+    links = "".join(f'<li><a href="/{p.slug}/">{escape(p.title)}</a></li>' for p in posts[-5:])
+    return {f"{post.slug}.html": page(post, html_body(rng, post), links) for post in posts}
+
+
+def page(post: Post, body: str, links: str) -> str:
+    title, day = escape(post.title), post.date.date().isoformat()
+    return f"""<!DOCTYPE html>
+<html lang="en"><head><meta charset="utf-8"><title>{title} – Quill</title>
+<meta name="generator" content="WordPress 6.4"><style>p {{ margin: 0 }}</style></head>
+<body class="post-template-default single single-post"><a class="skip-link" href="#c">Skip</a>
+<header id="masthead" class="site-header"><p class="site-title"><a href="/">Quill</a></p>
+<nav class="main-navigation"><ul><li><a href="/">Home</a></li><li><a href="/a">About</a></li></ul>
+</nav></header>
+<main id="c" class="site-main"><article id="post-{post.number}" class="post hentry">
+<header class="entry-header"><h1 class="entry-title">{title}</h1>
+<div class="entry-meta">Posted on <time class="entry-date published" datetime="{day}">{day}</time>
+by <span class="author vcard"><a href="/author">{escape(AUTHOR)}</a></span></div></header>
+<div class="entry-content">
+{body}
+</div>
+<footer class="entry-footer">Posted in <a href="/category">Uncategorized</a></footer></article>
+<nav class="post-navigation"><a href="/older">Older words</a></nav>
+<div id="comments" class="comments-area"><h2>One reply</h2>
+<ol class="comment-list"><li>First!</li></ol>
+<form class="comment-form"><label>Leave a reply</label><textarea></textarea></form></div></main>
+<aside id="secondary" class="widget-area"><h2>Recent posts</h2><ul>{links}</ul></aside>
+<footer id="colophon" class="site-footer">Proudly powered by WordPress</footer>
+<script>var a = "<p>no</p>";</script></body></html>"""

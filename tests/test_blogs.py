@@ -21,6 +21,7 @@ from charloom.data.readers import (
     Report,
     feeds,
     ghost,
+    html,
     medium,
     microblogs,
     substack,
@@ -49,7 +50,7 @@ def read(
     data = zipped(data) if isinstance(data, dict) else data
     members = Zip(io.BytesIO(data), "blog.zip") if data.startswith(b"PK") else None
     head = Head("blog", data[: 2**16], members.names() if members else ())
-    kind = next(kind for kind in KINDS if kind.matches(head))
+    kind = next(kind for kind in (*KINDS, *html.KINDS) if kind.matches(head))
     job = Job("blog", options or Options(), Report())
     source: Any = members if isinstance(kind, Bundle) else io.BytesIO(data)
     return kind.name, list(kind.read(source, job)), job.report
@@ -95,6 +96,14 @@ def test_a_site_is_its_published_posts_in_order_once_each(name: str) -> None:
     assert [document.date for document in documents] == dates
     if name != "a Substack export":  # which names no author
         assert {document.author for document in documents} == {blog_site.AUTHOR}
+
+
+def test_saved_pages_have_the_same_text() -> None:
+    pages = blog_site.pages(SITE, random.Random(2))
+    found = [read(page.encode())[1] for page in pages.values()]
+    assert [[document.text for document in documents] for documents in found] == [
+        [post.text] for post in SITE
+    ]
 
 
 def test_what_is_left_out_of_a_wordpress_export_is_counted() -> None:
