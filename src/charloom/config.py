@@ -155,7 +155,8 @@ class NgramConfig(_Config, frozen=True, tag_field="kind", tag="ngram"):
 class DataConfig(_Config, frozen=True):
     """Where the text is, and which shares of it are for validation and test.
 
-    `sources` are files, folders, ``-`` for standard input, or ``corpus:NAME``. `split` says what
+    `sources` are files, folders, addresses of sites, ``-`` for standard input, or
+    ``corpus:NAME``. `split` says what
     is held out: the end of the text, or documents or lines drawn by `split_seed`, which are put
     behind the rest. So the text is always cut in order: training, then validation, then test.
     Files are in that `encoding`, and with `errors` "replace" what is not becomes U+FFFD.
@@ -164,7 +165,7 @@ class DataConfig(_Config, frozen=True):
     of a .gitignore file. What a file is, its contents say, unless `plain` takes all that is text as
     it is. `columns` are those of a table that have the text; of Markdown `keep_front_matter` keeps
     that, of a blog `pages` reads its pages, too. `labels` puts title, author and date before each
-    document.
+    document. `allow_private` allows sites of this machine and its network.
     """
 
     sources: tuple[FileName, ...] = ()
@@ -181,6 +182,7 @@ class DataConfig(_Config, frozen=True):
     pages: bool = False
     labels: bool = False
     plain: bool = False
+    allow_private: bool = False
 
     def __post_init__(self) -> None:
         super().__post_init__()

@@ -147,6 +147,7 @@ def reading(heading: str) -> Callable[[F], F]:
                 "keep_front_matter": "Of Markdown: keep what is above the text.",
                 "pages": "Of blogs: read pages, not posts alone.",
                 "labels": "Put title, author and date before each document.",
+                "allow_private": "Read sites of this machine and its network, too.",
                 "plain": "Read HTML, tables, chats ... as they are, not the text in them.",
             },
         ),

@@ -13,7 +13,7 @@ from charloom.config import FileName, NgramConfig, RunConfig
 from charloom.data.likeness import judge
 from charloom.data.parts import Excerpts, File, InMemory, Part, shown
 from charloom.data.reading import EARLY, Reading
-from charloom.data.sources import is_special
+from charloom.data.sources import is_read_once, is_special
 from charloom.data.split import Split, arrange, split_text
 from charloom.data.text import Layout, States, Text, file_states, read_text
 from charloom.data.token_file import (
@@ -298,10 +298,11 @@ class Dataset:
         return (str(copy),)
 
     def _is_read_once(self) -> bool:
-        """Whether the text cannot be read again: standard input, or a folder that the run is in."""
+        """Whether the text cannot be read again: piped in, of a site, or in a folder of the run."""
         run = self._folder.resolve()
         return any(
-            source == "-" or run.is_relative_to(Path(source).resolve()) for source in self._sources
+            is_read_once(source) or run.is_relative_to(Path(source).resolve())
+            for source in self._sources
         )
 
     def _lost(self, problem: str, code: Code) -> CharloomError:

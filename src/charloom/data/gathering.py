@@ -24,6 +24,7 @@ class Gathering:
         Raises CharloomError for a source that cannot be read, also if it is a folder or archive
         without any text.
         """
+        site = self._found.site
         several = self._found.folder is not None
         for unit in units(self._found):
             several = several or unit.within
@@ -35,6 +36,8 @@ class Gathering:
                 yield unit
         if several:
             self._tell()
+        if site is not None:
+            self._tally.left_out(site.report)
 
     @contextmanager
     def reading(self, unit: Plain | Converted) -> Iterator[None]:
@@ -60,13 +63,16 @@ class Gathering:
 
     def _tell(self) -> None:
         read, kind = self._read, "archive" if self._found.folder is None else "folder"
+        if self._found.site is not None:
+            kind = "site"
         name = f"the {kind} {shown(self._source)}"
         if not read:
             skips = "".join(f", {note}" for note in self._tally.skips())
             message = f"no text in {name}{skips}: name one with text files, or name the files"
             raise CharloomError(message, "no-text", path=self._source)
         order = ", ".join(read if len(read) < 5 else [*read[:2], "...", read[-1]])
-        self._tally.folders.append(f"read {count(len(read), 'file')} of {name}: {order}")
+        noun = "page" if kind == "site" else "file"
+        self._tally.folders.append(f"read {count(len(read), noun)} of {name}: {order}")
 
 
 def _why(error: CharloomError) -> str:

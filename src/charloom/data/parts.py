@@ -12,6 +12,7 @@ import weakref
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, closing, contextmanager
 from dataclasses import dataclass, field
+from io import BytesIO
 from pathlib import Path, PurePosixPath
 from typing import BinaryIO, Protocol
 
@@ -213,6 +214,24 @@ class Member(Bytes):
             yield file
 
 
+class Download(Bytes):
+    """What an address gave, kept only until it has been read for the first time."""
+
+    def __init__(self, label: str, content: bytes, reading: Reading) -> None:
+        self.label, self.reading = label, reading
+        self._content, self.size = content, len(content)
+
+    @property
+    def name(self) -> str:
+        """The name of the file that the address leads to, if there is one."""
+        return PurePosixPath(self.label.partition("://")[2].partition("?")[0]).name
+
+    @contextmanager
+    def opened(self) -> Iterator[BinaryIO]:
+        """Open it."""
+        yield BytesIO(self._content)
+
+
 @dataclass(frozen=True)
 class InMemory:
     """A text in memory; places are counts of characters."""
@@ -271,8 +290,10 @@ class Excerpts:
 
 
 def is_kept(part: Part) -> bool:
-    """Whether it can be read again when the archive is closed that it may be in."""
-    return is_kept(part.inner) if isinstance(part, Packed) else not isinstance(part, Member)
+    """Whether it can be read again: not what is in an archive, which is closed, or on a site."""
+    if isinstance(part, Packed):
+        return is_kept(part.inner)
+    return not isinstance(part, Member | Download)
 
 
 def _refuse_endless_stdin() -> None:

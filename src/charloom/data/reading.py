@@ -21,6 +21,7 @@ class Reading(NamedTuple):
     include: tuple[str, ...] = ()
     exclude: tuple[str, ...] = ()
     plain: bool = False
+    allow_private: bool = False
     era: Era = "now"
 
     @classmethod
@@ -40,6 +41,7 @@ class Reading(NamedTuple):
             config.include,
             config.exclude,
             config.plain,
+            config.allow_private,
         )
 
     @classmethod

@@ -1,4 +1,4 @@
-"""Where a text comes from: files, folders, standard input and known texts."""
+"""Where a text comes from: files, folders, sites, standard input and known texts."""
 
 import stat
 from collections.abc import Sequence
@@ -11,32 +11,44 @@ from charloom.data.learned import refuse_learned
 from charloom.data.parts import File, InMemory, Piped, shown, unreadable
 from charloom.data.reading import UTF8, Reading
 from charloom.data.tally import Tally
+from charloom.data.web.fetching import check_scheme, is_address
+from charloom.data.web.site import Site
 from charloom.errors import CharloomError
+from charloom.progress import Tell, say_nothing
 
 
 class Found(NamedTuple):
-    """A text that is given by a name, or the files of a `folder`, which may be skipped."""
+    """A text that is given by a name, the files of a `folder`, which may be skipped, or a site."""
 
     parts: list[File] | list[Piped] | list[InMemory]
     folder: str | None = None
+    site: Site | None = None
+    reading: Reading = UTF8
 
 
 def is_special(source: str) -> bool:
-    """Whether a source is standard input or a known text: neither a file nor a folder."""
-    return source == "-" or source.startswith("corpus:")
+    """Whether a source is standard input, a known text or an address: no file and no folder."""
+    return source == "-" or source.startswith("corpus:") or is_address(source)
 
 
-def find_all(sources: Sequence[str], tally: Tally, reading: Reading) -> list[Found]:
+def is_read_once(source: str) -> bool:
+    """Whether a source may hold another text the next time, or none."""
+    return source == "-" or is_address(source)
+
+
+def find_all(
+    sources: Sequence[str], tally: Tally, reading: Reading, tell: Tell = say_nothing
+) -> list[Found]:
     """Find the files of some sources, as `find` does of one. Raises CharloomError."""
     if not sources:
-        message = "no text: name a file, a folder, - for standard input, or corpus:NAME"
+        message = "no text: name a file, a folder, an address, - for standard input, or corpus:NAME"
         raise CharloomError(message, "no-text")
     if sources.count("-") > 1:
         raise CharloomError("standard input can be read once: name - only once", "bad-setting")
-    return [find(source, tally, reading) for source in sources]
+    return [find(source, tally, reading, tell) for source in sources]
 
 
-def find(source: str, tally: Tally, reading: Reading = UTF8) -> Found:
+def find(source: str, tally: Tally, reading: Reading = UTF8, tell: Tell = say_nothing) -> Found:
     """Find the files of a source; only standard input is read. Raises CharloomError."""
     if source == "-":
         return Found([Piped(reading)])
@@ -44,6 +56,9 @@ def find(source: str, tally: Tally, reading: Reading = UTF8) -> Found:
         return Found([InMemory(load_corpus(source.removeprefix("corpus:")))])
     if not source:
         raise CharloomError("the name of a text is empty: name a file, a folder, or -", "no-text")
+    if is_address(source):
+        check_scheme(source)
+        return Found([], None, Site(source, reading.allow_private, tell), reading)
     path = Path(source)
     try:
         status = path.stat()

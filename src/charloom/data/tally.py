@@ -41,6 +41,10 @@ class Tally:
         read.report.mended += report.mended
         read.report.notes += report.notes
 
+    def left_out(self, report: Report) -> None:
+        """Tell what was left out of a site, or could be read only in part."""
+        self.folders += [*_changes(report), *report.notes]
+
     def skips(self) -> list[str]:
         """Return a sentence for each reason to skip files."""
         return [
@@ -71,11 +75,16 @@ def _told(kind: Kind | Bundle, read: _Read) -> list[str]:
     each = ", each" if len(read.labels) > 1 else ""
     found = _counted(read.documents, kind.noun)
     notes = [f"read {listed(read.labels)}{each} as {kind.name}: {found}"]
-    for verb, counts in (("left out", read.report.left_out), ("mended", read.report.mended)):
+    return [*notes, *_changes(read.report), *read.report.notes]
+
+
+def _changes(report: Report) -> list[str]:
+    notes = []
+    for verb, counts in (("left out", report.left_out), ("mended", report.mended)):
         if counts:
             told = ", ".join(_counted(n, noun) for noun, n in counts.most_common())
             notes.append(f"{verb} {told}")
-    return notes + read.report.notes
+    return notes
 
 
 def _counted(number: int, plural: str) -> str:

@@ -22,6 +22,7 @@ from charloom.data.spool import Shelf
 from charloom.data.tally import Tally
 from charloom.data.units import Converted, Plain
 from charloom.data.utf8 import STDIN, Changes
+from charloom.data.web.fetching import is_address
 from charloom.errors import CharloomError
 from charloom.progress import Meter, Tell, say_nothing
 
@@ -134,7 +135,7 @@ class Text:
 
 
 def read_text(sources: Sequence[str], tell: Tell = say_nothing, reading: Reading = UTF8) -> Text:
-    """Read and join `sources`: files, folders, ``-`` for standard input, ``corpus:NAME``.
+    """Read and join `sources`: files, folders, sites, ``-`` for standard input, ``corpus:NAME``.
 
     What a file is, its contents say: documents of a known kind become text, each of them a part
     or several together; archives and compressed files are opened; all else is strict UTF-8, or
@@ -146,7 +147,7 @@ def read_text(sources: Sequence[str], tell: Tell = say_nothing, reading: Reading
     long text has been read. Raises CharloomError.
     """
     tally = Tally()
-    found = find_all(sources, tally, reading)
+    found = find_all(sources, tally, reading, tell)
     size = sum(part.size for group in found for part in group.parts)
     scan = _Scan(Meter(tell, "reading the text", size))
     reader = _Reader(scan, tally, reading)
@@ -266,4 +267,6 @@ def _name(source: str) -> str:
         return STDIN
     if source.startswith("corpus:"):
         return source.removeprefix("corpus:")
+    if is_address(source):
+        return shown(source.partition("://")[2].rstrip("/"))
     return shown(Path(source).name or Path(source).resolve().name or source)

@@ -13,7 +13,7 @@ from typing import BinaryIO, NamedTuple, cast
 
 from charloom.data.folders import is_hidden, natural
 from charloom.data.packed import packing_of
-from charloom.data.parts import Bytes, File, InMemory, Member, Packed, Piped, shown
+from charloom.data.parts import Bytes, Download, File, InMemory, Member, Packed, Piped, shown
 from charloom.data.patterns import Chosen
 from charloom.data.readers import HEAD_BYTES, Bundle, Document, Head, Job, Kind
 from charloom.data.readers.kinds import recognise, recognise_bundle
@@ -98,6 +98,10 @@ def units(found: Found) -> Iterator[Unit]:
 
     Raises CharloomError if it is a single file and cannot be read.
     """
+    if found.site is not None:
+        for page in found.site.pages():
+            yield from _units(Download(page.url, page.content, found.reading), True)
+        return
     if found.folder is None:
         (part,) = found.parts
         if isinstance(part, InMemory):

@@ -43,7 +43,10 @@ class Writing:
 
     def pieces(self) -> Iterator[str]:
         """Yield what is to be written, once; raises CharloomError as `read_text` does."""
-        found = [self._without_out(f) for f in find_all(self._sources, self._tally, self._reading)]
+        found = [
+            self._without_out(f)
+            for f in find_all(self._sources, self._tally, self._reading, self._tell)
+        ]
         sizes = [[part.size for part in group.parts] for group in found]
         meter, done = Meter(self._tell, "reading the text", sum(map(sum, sizes))), 0
         for source, group, size in zip(self._sources, found, map(sum, sizes), strict=True):

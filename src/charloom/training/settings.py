@@ -21,6 +21,7 @@ from charloom.config import (
     WatchConfig,
     replace,
 )
+from charloom.data.web.fetching import is_address
 from charloom.errors import CharloomError
 from charloom.formatting import model_kind
 from charloom.models.engines import load_torchnet
@@ -96,6 +97,8 @@ def folders(sources: Sequence[str], pattern: str) -> Iterator[Path]:
     text = sources[0].removeprefix("corpus:")
     if text == "-":
         text = "stdin"
+    elif is_address(text):
+        text = text.partition("://")[2]
     elif text == sources[0]:
         text = Path(text).resolve().stem
     name = re.sub(r"[^\w.]+", "-", pattern.format(text=text)).strip("-.")

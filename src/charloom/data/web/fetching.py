@@ -184,10 +184,8 @@ def check(url: str, private: bool) -> bool:
 
     Raises CharloomError for one that is not asked: not HTTP, or not public unless `private`.
     """
+    check_scheme(url)
     parts = urlsplit_safely(url)
-    if parts.scheme not in ("http", "https"):
-        message = f"{shown(url)} is neither http:// nor https://: name a file or folder as it is"
-        raise CharloomError(message, "unsupported", why="not HTTP", url=url)
     try:
         host, port = parts.hostname, parts.port or (443 if parts.scheme == "https" else 80)
     except ValueError:
@@ -205,6 +203,13 @@ def check(url: str, private: bool) -> bool:
     if not public and not private:
         raise _is_private(url)
     return public
+
+
+def check_scheme(url: str) -> None:
+    """Raise CharloomError for an address that is not HTTP."""
+    if urlsplit_safely(url).scheme not in ("http", "https"):
+        message = f"{shown(url)} is neither http:// nor https://: name a file or folder as it is"
+        raise CharloomError(message, "unsupported", why="not HTTP", url=url)
 
 
 def urlsplit_safely(url: str) -> SplitResult:

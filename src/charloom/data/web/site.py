@@ -337,7 +337,14 @@ def _key(url: str) -> tuple[str, str, str]:
     return parts.netloc.lower().removeprefix("www."), parts.path.rstrip("/"), parts.query
 
 
-def open_site(url: str, private: bool, report: Report, tell: Tell) -> Iterator[Page]:
-    """Yield the pages of a site as `read_site` does, with a fetcher of its own."""
-    with closing(Fetcher(private)) as fetcher:
-        yield from read_site(url, fetcher, report, tell)
+class Site:
+    """The pages of a site, to be read once; `report` says what of it was left out."""
+
+    def __init__(self, url: str, private: bool, tell: Tell) -> None:
+        self.url, self.report = url, Report()
+        self._private, self._tell = private, tell
+
+    def pages(self) -> Iterator[Page]:
+        """Yield them as `read_site` does."""
+        with closing(Fetcher(self._private)) as fetcher:
+            yield from read_site(self.url, fetcher, self.report, self._tell)
