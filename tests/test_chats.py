@@ -355,3 +355,15 @@ def test_a_damaged_export_of_slack() -> None:
         files = slack_export()
         with suppress(CharloomError):
             read_bundle(slack.KINDS, files | {name: damaged(files[name], seed)})
+
+
+def test_older_exports_of_telegram_have_the_text_in_pieces_only() -> None:
+    message = {
+        "type": "message",
+        "from": "Ada",
+        "text_entities": [{"type": "plain", "text": "Hello "}, {"type": "bold", "text": "Tom"}],
+    }
+    chat = {"type": "personal_chat", "name": "Tom", "messages": [message]}
+    export = {"personal_information": {"user_id": 1}, "chats": {"list": [chat]}}
+    [document], _ = read_file(CHATS, json.dumps(export).encode())
+    assert document.text == "Ada: Hello Tom"

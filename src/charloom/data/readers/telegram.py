@@ -13,7 +13,10 @@ from charloom.data.readers.objects import Object, begins, parsed, string, whole
 from charloom.data.readers.plain import clean
 
 _CHAT = re.compile(rb'"type":\s*"(?:personal_chat|saved_messages|bot_chat|p(?:rivate|ublic)_\w+)"')
-_ACCOUNT = re.compile(rb'\{\s*"about":\s*"[^{\[]*"(?:personal_information|chats|contacts)":\s*\{')
+_ACCOUNT = re.compile(
+    rb'\{\s*(?:"about":\s*"[^{\[]*"(?:personal_information|chats|contacts)":\s*\{'
+    rb'|"personal_information":\s*\{\s*"user_id")'
+)
 _POSTS = ("public_channel", "private_channel", "saved_messages")
 
 
@@ -73,7 +76,8 @@ def _messages(chat: Chat, job: Job) -> Iterator[Message]:
         except ValueError:
             left_out["damaged messages"] += 1
             continue
-        text = clean(_text(message.get("text")), job.report)
+        said = message.get("text") or message.get("text_entities")
+        text = clean(_text(said), job.report)
         if message.get("type") != "message":
             left_out["notices"] += 1
         elif message.get("forwarded_from") or message.get("saved_from"):
