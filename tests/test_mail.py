@@ -150,6 +150,23 @@ def test_html_is_read_if_there_is_no_plain_text() -> None:
 
 
 @pytest.mark.parametrize(
+    ("headers", "text"),
+    [
+        ({"Content_Type": "multipart/mixed; boundary=x"}, "Hello"),
+        ({"Content_Type": "multipart/mixed"}, "Hello"),
+        ({"Content_Type": "text/plain; name=a.txt"}, "Hello"),
+        ({"Content_Disposition": "attachment"}, "Hello"),
+        ({"Content_Type": "TEXT/PLAIN; charset"}, "Hello"),
+        ({"Content_Type": "nonsense"}, "Hello"),
+        ({"Content_Transfer_Encoding": "nonsense"}, "Hello"),
+    ],
+)
+def test_a_message_that_is_not_as_it_should_be(headers: dict[str, str], text: str) -> None:
+    document, _ = read_letter(letter("Hello\n", **headers))
+    assert document.text == text
+
+
+@pytest.mark.parametrize(
     ("charset", "codec", "text"),
     [
         ("cp-850", "cp850", "Größe"),

@@ -110,18 +110,17 @@ def _texts(part: Message, report: Report) -> Iterator[str]:
     """Yield what is to be read of a part; what is attached is counted."""
     kind, payload = part.get_content_type(), part.get_payload()
     children = [p for p in payload if isinstance(p, Message)] if isinstance(payload, list) else []
-    is_file = part.get_content_disposition() == "attachment" or part.get_filename() is not None
-    if is_file or kind.startswith("message/"):
+    if kind.startswith("message/"):
         report.left_out["attachments"] += 1
     elif kind == "multipart/alternative" and children:
         yield from _best(children, report)
     elif children:
         read = 1 if kind in _FIRST else len(children)
         for child in children[:read]:
-            yield from _texts(child, report)
+            yield from _attached_or_not(child, report)
         if children[read:]:
             report.left_out["attachments"] += len(children) - read
-    elif kind == "text/plain":
+    elif kind == "text/plain" or _is_undivided(kind, payload):
         yield _plain(part, report)
     elif kind == "text/html":
         yield own_words(_without_tags(_content(part, report)), report)
@@ -129,10 +128,23 @@ def _texts(part: Message, report: Report) -> Iterator[str]:
         report.left_out["attachments"] += 1
 
 
+def _attached_or_not(part: Message, report: Report) -> Iterator[str]:
+    """Yield the texts of a part of a message unless it is a file."""
+    if part.get_content_disposition() == "attachment" or part.get_filename() is not None:
+        report.left_out["attachments"] += 1
+    else:
+        yield from _texts(part, report)
+
+
+def _is_undivided(kind: str, payload: object) -> bool:
+    """Whether what should have parts is a text: it has not the line that is said to begin one."""
+    return kind.startswith("multipart/") and isinstance(payload, str) and "Content-" not in payload
+
+
 def _best(children: list[Message], report: Report) -> Iterator[str]:
     """Yield the plain text of several forms of the same, or if it is empty, what comes next."""
     for child in sorted(children, key=lambda child: child.get_content_type() != "text/plain"):
-        found = [text for text in _texts(child, report) if text.strip()]
+        found = [text for text in _attached_or_not(child, report) if text.strip()]
         if found:
             yield from found
             return
