@@ -8,6 +8,9 @@ PIP := $(BIN)/pip install --quiet --disable-pip-version-check
 demo: .venv/installed  ## Train on the Constitution of the United States in under a minute
 	$(BIN)/charloom train corpus:us-constitution --minutes 0.5
 
+# Whatever the environment says: else each process compiles charloom and its tests anew.
+test torture: export PYTHONDONTWRITEBYTECODE =
+
 test: .venv/installed-test  ## Check format, lint and types, and run all tests
 	$(BIN)/ruff format --check
 	$(BIN)/ruff check
