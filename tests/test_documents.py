@@ -16,10 +16,10 @@ from charloom import cli
 from test_architecture import ORDER
 
 ROOT = Path(__file__).parents[1]
-EXAMPLES = [
-    "learner.py",
-    "train_in_python.py",
-]  # onnx_sample.py wants a file: tests/test_export.py runs it
+EXAMPLES = {  # and their arguments; onnx_sample.py wants a file: tests/test_export.py runs it
+    "learner.py": (),
+    "train_in_python.py": ("corpus:us-constitution", "0.02"),
+}
 SOURCE = ROOT / "src" / "charloom"
 README = (ROOT / "README.md").read_text("utf-8")
 GLOSSARY = (ROOT / "docs" / "glossary.md").read_text("utf-8")
@@ -78,7 +78,7 @@ def python(*arguments: str | Path, cwd: Path | None = None) -> str:
 @pytest.mark.slow
 @pytest.mark.parametrize("name", EXAMPLES)
 def test_an_example_runs(name: str) -> None:
-    assert re.findall(r"\d\.\d{3}", python(ROOT / "examples" / name))
+    assert re.findall(r"\d\.\d{3}", python(ROOT / "examples" / name, *EXAMPLES[name]))
 
 
 def test_every_example_is_run_here_or_there() -> None:

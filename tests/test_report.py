@@ -4,7 +4,7 @@ import math
 import re
 import shlex
 from dataclasses import replace as changed
-from functools import partial
+from functools import cache, partial
 from html import escape
 from unittest import mock
 
@@ -368,6 +368,7 @@ def test_copied_passages_are_marked_with_where_they_come_from():
 STAND_IN = "qzqzqz"
 
 
+@cache
 def page_of(name):
     """The page of a run that counts, if it is called so; its path is the same."""
     found = report("ngram")
@@ -379,7 +380,7 @@ def page_of(name):
     return re.sub(r"<script.*?</script>", "", text, flags=re.DOTALL)
 
 
-@settings(max_examples=30)
+@settings(max_examples=settings().max_examples // 5)
 @drawn(st.text(st.characters(categories="LNPSZ"), min_size=1, max_size=8))
 @example(".")
 @example("0")
