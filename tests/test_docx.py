@@ -157,7 +157,7 @@ def test_lists_and_contents_and_heads_are_counted() -> None:
     head = document(p(run("Page 1")))
     [found], report = read(WORD, word(body, word__header1=head, word__header2=document(p())))
     assert found.text == "item"
-    assert report.left_out == {"tables of contents": 1, "list marks": 1, "headers and footers": 1}
+    assert report.left_out == {"tables of contents": 1, "list marks": 1, "running heads": 1}
 
 
 def test_title_author_and_date() -> None:

@@ -187,7 +187,7 @@ def test_a_page_that_is_not_well_formed_is_read() -> None:
     files = {"a.xhtml": page("<p>a & b<p>c<br>d"), "b.xhtml": ""}
     [found], report = read(EPUB, epub(opf, files))
     assert found.text == "a & b\n\nc\nd"
-    assert report.mended == {"parts that are not well-formed": 2}
+    assert report.mended == {"ill-formed parts": 2}
 
 
 def encryption(algorithm: str, uri: str) -> str:

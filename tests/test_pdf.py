@@ -96,7 +96,7 @@ def test_running_heads_and_page_numbers_are_left_out() -> None:
     expected = [f"Text {letter}" for letter in "abcdefgh"]
     expected[6] = "A new chapter"
     assert found.text == "\n".join(expected)
-    assert report.left_out == {"running heads and page numbers": 15}
+    assert report.left_out == {"lines at page edges": 15}
 
 
 def test_what_repeats_but_not_page_after_page_stays() -> None:

@@ -80,7 +80,7 @@ def test_notes_styles_and_regions_of_vtt_are_left_out() -> None:
     blocks = b"NOTE gone\nmore\n\nSTYLE\n::cue { color: red }\n\nREGION\nid:a\n\n"
     data = vtt("One").replace(b"00:00", blocks + b"intro 1\n00:00", 1)
     [found], report = read(VTT, data)
-    assert (found.text, report.left_out) == ("One", {"notes and styles": 3})
+    assert (found.text, report.left_out) == ("One", {"notes": 1, "styles": 2})
 
 
 def test_captions_that_roll_up_are_read_once() -> None:

@@ -111,7 +111,7 @@ def _count_running_heads(members: Members, job: Job) -> None:
         if name.startswith(("word/header", "word/footer")) and name.endswith(".xml"):
             has_text = b"<w:t>" in (part := members.read(name)) or b"<w:t " in part
             if has_text:
-                job.report.left_out["headers and footers"] += 1
+                job.report.left_out["running heads"] += 1
 
 
 class _Body:

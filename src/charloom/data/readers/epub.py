@@ -40,7 +40,7 @@ _LEFT_OUT = {  # by type, role or class
     "rearnotes": "footnotes",
     "pagebreak": "page numbers",
     "pagenum": "page numbers",
-    "pg-boilerplate": "parts of Project Gutenberg's licence",
+    "pg-boilerplate": "licences of Project Gutenberg",
 }
 _ENTITY = re.compile(rb"&(?!(?:lt|gt|amp|quot|apos);)([A-Za-z][A-Za-z0-9]{1,40};)")
 _DECLARED = re.compile(rb"<\?xml[^>]{0,80}encoding\s*=\s*[\"']([\w.-]{1,40})[\"']")
@@ -192,7 +192,7 @@ def _chapter(data: bytes, label: str, report: Report) -> str:
     try:
         root = parse(_with_known_entities(data), label)
     except CharloomError:
-        report.mended["parts that are not well-formed"] += 1
+        report.mended["ill-formed parts"] += 1
         html = _decoded(data)
     else:
         html = _html(root, report)

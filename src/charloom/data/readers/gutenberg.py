@@ -50,7 +50,7 @@ def _read(file: BinaryIO, job: Job) -> Iterator[Document]:
     for start, following in zip_longest(starts, starts[1:]):
         last = following.start() if following else len(whole)
         end = _end(whole, start.end(), last, is_last=following is None)
-        job.report.left_out["headers and licences of Project Gutenberg"] += 1
+        job.report.left_out["licences of Project Gutenberg"] += 1
         text = _without_credits(whole[start.end() : end].strip("\n"), job.report)
         if text.strip():
             yield Document(text, "", *_title_and_author(whole[begin : start.start()]))

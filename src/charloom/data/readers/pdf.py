@@ -138,7 +138,7 @@ def _leave_out_running_lines(pages: list[list[str]], report: Report) -> None:
                 pages[number].pop(edge)
                 while pages[number] and not pages[number][edge]:
                     pages[number].pop(edge)
-                report.left_out["running heads and page numbers"] += 1
+                report.left_out["lines at page edges"] += 1
 
 
 def _running(pages: list[list[str]], edge: int, numberings: set[int]) -> set[int]:

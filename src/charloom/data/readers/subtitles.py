@@ -74,8 +74,10 @@ def _vtt_cues(found: Iterable[str], report: Report) -> Iterator[Cue]:
         times = next((n for n, one in enumerate(block[:2]) if _TIMES.fullmatch(one)), -1)
         if times >= 0:
             yield block[times + 1 :]
-        elif block and block[0].startswith(("NOTE", "STYLE", "REGION")):
-            report.left_out["notes and styles"] += 1
+        elif block and block[0].startswith("NOTE"):
+            report.left_out["notes"] += 1
+        elif block and block[0].startswith(("STYLE", "REGION")):
+            report.left_out["styles"] += 1
         block = []
 
 
