@@ -134,6 +134,10 @@ def test_what_no_reader_sees_is_left_out(unseen: str) -> None:
     assert fragment_text(f"<div>a{unseen}<p>b</p></div>") == "a\n\nb"
 
 
+def test_a_page_that_scripts_hide_at_first_is_seen() -> None:
+    assert fragment_text("<html hidden><body style='visibility: hidden'><p>a</p>") == "a"
+
+
 def test_a_caption_and_an_emoji_are_text() -> None:
     source = "<figure><img alt='x'><figcaption>here</figcaption></figure><img class=emoji alt=😀>"
     assert fragment_text(source) == "here\n\n😀"

@@ -101,10 +101,12 @@ def element_text(
 
 def is_unseen(element: Element) -> bool:
     """Whether a reader of the page does not see an element, or sees a mark, not a word."""
-    if element.tag in _UNSEEN or element.get("hidden") is not None:
+    if element.tag in _UNSEEN:
         return True
-    if not element.attrib:
+    if not element.attrib or element.tag in ("html", "body"):  # which scripts hide for a moment
         return False
+    if element.get("hidden") is not None:
+        return True
     if _UNSEEN_CLASSES.intersection(classes(element)):
         return bool(element.tag != "div")
     if element.get("aria-hidden") == "true" and element.tag not in _BLOCKS:
