@@ -17,7 +17,8 @@ from expect import refused
 from web_posts import Post
 
 (KIND,) = KINDS
-PAGES = [(template, post) for template in web_pages.SEEN for post in web_posts.POSTS]
+PAGES = [(t, p) for t in web_pages.SEEN for p in web_posts.POSTS]
+PAGES += [(t, p) for t in web_pages.HELD_OUT for p in web_posts.HELD_OUT]
 
 
 def read(page: str | bytes, report: Report | None = None) -> list[Document]:

@@ -3,7 +3,18 @@
 import html
 from collections.abc import Callable
 
-from web_posts import BLOCKS, KRAMDOWN, MARKDOWN, Post, marked_up
+from web_posts import (
+    AUTOP,
+    BLOCKS,
+    BLOGGER,
+    BREAKS,
+    GOLDMARK,
+    KRAMDOWN,
+    MARKDOWN,
+    OLD,
+    Post,
+    marked_up,
+)
 
 SITE = "Notes from the quay"
 WIDGET = "An old post about gulls, which has been read more often than all of the others together."
@@ -180,3 +191,148 @@ def bare_article(post: Post) -> str:
 
 
 SEEN: tuple[Callable[[Post], str], ...] = (block_theme, casper, minima, substack, bare_article)
+
+
+def classic_theme(post: Post) -> str:
+    """WordPress with a theme of templates, like Twenty Seventeen."""
+    return f"""<!DOCTYPE html>
+<html lang="en-US" class="no-js no-svg"><head><meta charset="UTF-8">
+<title>{html.escape(post.title)} &#8211; {SITE}</title>
+<meta name="generator" content="WordPress 4.9">
+</head><body class="post-template-default single single-post single-format-standard has-sidebar">
+<div id="page" class="site"><a class="skip-link screen-reader-text" href="#content">Skip</a>
+<header id="masthead" class="site-header" role="banner"><div class="site-branding-text">
+<p class="site-title"><a href="/" rel="home">{SITE}</a></p>
+<p class="site-description">Just another harbour</p></div>
+<div class="navigation-top"><nav id="site-navigation" class="main-navigation" role="navigation">
+<ul id="top-menu" class="menu"><li class="menu-item"><a href="/about">About</a></li></ul></nav>
+</div>
+</header><div class="site-content-contain"><div id="content" class="site-content"><div class="wrap">
+<div id="primary" class="content-area"><main id="main" class="site-main" role="main">
+<article id="post-7" class="post-7 post type-post status-publish hentry category-notes tag-share">
+<header class="entry-header"><div class="entry-meta"><span class="posted-on">
+<span class="screen-reader-text">Posted on</span> <a href="/7" rel="bookmark">
+<time class="entry-date published" datetime="{post.date}T10:11:12+00:00">March 4</time></a></span>
+<span class="byline"> by <span class="author vcard"><a class="url fn n" href="/j">Jo</a></span>
+</span>
+</div><h1 class="entry-title">{html.escape(post.title)}</h1></header>
+<div class="entry-content">
+{marked_up(post, AUTOP)}
+<div class="addtoany_share_save_container"><div class="addtoany_header">Share this</div></div>
+<div class='yarpp yarpp-related'><h3>Related posts:</h3><ol><li><a href="/1">{OTHERS[0]}</a></li>
+</ol></div></div>
+<footer class="entry-footer"><span class="cat-tags-links"><span class="cat-links">Categories
+<a href="/c" rel="category tag">Notes</a></span></span></footer></article>
+<div id="comments" class="comments-area"><h2 class="comments-title">2 Replies</h2>
+<ol class="comment-list"><li class="comment"><article class="comment-body"><footer
+class="comment-meta"><b class="fn">Ada</b> says:</footer><div class="comment-content">
+<p>{COMMENT}</p></div></article></li></ol><div id="respond" class="comment-respond">
+<h3 class="comment-reply-title">Leave a Reply</h3></div></div>
+<nav class="navigation post-navigation"><div class="nav-links"><div class="nav-previous">
+<a href="/6" rel="prev"><span class="nav-title">{OTHERS[1]}</span></a></div></div></nav>
+</main></div><aside id="secondary" class="widget-area" role="complementary">
+<section class="widget widget_text"><h2 class="widget-title">About</h2><p>{WIDGET}</p></section>
+</aside></div></div><footer class="site-footer" role="contentinfo"><p>Proudly powered</p></footer>
+</div></div></body></html>"""
+
+
+def papermod(post: Post) -> str:
+    """Hugo with PaperMod, the most used of its themes."""
+    return f"""<!DOCTYPE html><html lang="en" dir="auto"><head><meta charset="utf-8">
+<title>{html.escape(post.title)} | {SITE}</title><meta name="generator" content="Hugo 0.125.4">
+<meta property="og:title" content="{html.escape(post.title)}" />
+<meta name="author" content="Jo Quay"></head><body class="dark" id="top">
+<header class="header"><nav class="nav"><div class="logo"><a href="/">{SITE}</a></div>
+<ul id="menu"><li><a href="/archives/"><span>Archives</span></a></li></ul></nav></header>
+<main class="main"><article class="post-single"><header class="post-header">
+<div class="breadcrumbs"><a href="/">Home</a>&nbsp;»&nbsp;<a href="/posts/">Posts</a></div>
+<h1 class="post-title entry-hint-parent">{html.escape(post.title)}</h1>
+<div class="post-description">Something about it.</div>
+<div class="post-meta"><span title='{post.date} 00:00:00 +0000 UTC'>March 4, 2019</span>
+&nbsp;·&nbsp;2 min&nbsp;·&nbsp;Jo Quay</div></header>
+<div class="toc"><details><summary accesskey="c"><span class="details">Table of Contents</span>
+</summary><div class="inner"><ul><li><a href="#tools">Tools</a></li></ul></div></details></div>
+<div class="post-content">{marked_up(post, GOLDMARK)}</div>
+<footer class="post-footer"><ul class="post-tags"><li><a href="/tags/x/">harbour</a></li></ul>
+<nav class="paginav"><a class="prev" href="/p"><span class="title">« Prev</span><br>
+<span>{OTHERS[2]}</span></a></nav><ul class="share-buttons"><li><a>share on x</a></li></ul></footer>
+</article></main><footer class="footer"><span>&copy; 2024 <a href="/">{SITE}</a></span>
+<span>Powered by Hugo &amp; PaperMod</span></footer></body></html>"""
+
+
+def _blogger(post: Post, body: str) -> str:
+    return f"""<!DOCTYPE html><html dir='ltr'><head>
+<meta content='text/html; charset=UTF-8' http-equiv='Content-Type'/>
+<meta content='blogger' name='generator'/><title>{SITE}: {html.escape(post.title)}</title>
+<meta content='{html.escape(post.title)}' property='og:title'/></head>
+<body class='loading variant-dark'><div class='navbar section' id='navbar'></div>
+<div class='body-fauxcolumns'></div><div class='content'><div class='content-outer'>
+<header><div class='header section' id='header'><div class='widget Header' id='Header1'>
+<h1 class='title'><a href='/'>{SITE}</a></h1></div></div></header>
+<div class='main-outer'><div class='column-center-inner'><div class='main section' id='main'>
+<div class='widget Blog' id='Blog1'><div class='blog-posts hfeed'><div class="date-outer">
+<h2 class='date-header'><span>Monday, 4 March 2019</span></h2><div class="date-posts">
+<div class='post-outer'><div class='post hentry uncustomized-post-template' itemscope='itemscope'>
+<a name='7'></a><h3 class='post-title entry-title' itemprop='name'>{html.escape(post.title)}</h3>
+<div class='post-header'><div class='post-header-line-1'></div></div>
+<div class='post-body entry-content' id='post-body-7' itemprop='description articleBody'>
+{body}
+<div style='clear: both;'></div></div>
+<div class='post-footer'><div class='post-footer-line post-footer-line-1'>
+<span class='post-author vcard'>Posted by <span class='fn' itemprop='author'>Jo</span></span>
+<span class='post-timestamp'>at <a class='timestamp-link' rel='bookmark'><abbr class='published'
+itemprop='datePublished' title='{post.date}T09:15:00-08:00'>09:15</abbr></a></span>
+<div class='post-share-buttons goog-inline-block'><a>Email This</a></div></div>
+<div class='post-footer-line-2'><span class='post-labels'>Labels: <a rel='tag'>sea</a></span></div>
+</div></div><div class='comments' id='comments'><h4>1 comment:</h4><div class='comment-block'>
+<p class='comment-content'>{COMMENT}</p></div></div></div></div></div></div>
+<div class='blog-pager' id='blog-pager'><a class='blog-pager-older-link'>Older Post</a></div>
+</div></div></div><div class='column-right-outer'><aside><div class='sidebar section'>
+<div class='widget PopularPosts'><h2>Popular Posts</h2><div class='item-snippet'>{WIDGET}</div>
+</div>
+<div class='widget BlogArchive'><ul><li><a>March (2)</a></li></ul></div></div></aside></div></div>
+<footer><div class='footer section'>Powered by Blogger.</div></footer></div></div></body></html>"""
+
+
+def blogger(post: Post) -> str:
+    """Blogger's page of a post, as its editor of today writes them."""
+    return _blogger(post, marked_up(post, BLOGGER))
+
+
+def old_blogger(post: Post) -> str:
+    """The same with the line breaks of its early years."""
+    return _blogger(post, marked_up(post, BREAKS))
+
+
+def eleventy(post: Post) -> str:
+    """Eleventy's blog to begin with: no class names the text."""
+    return f"""<!doctype html><html lang="en"><head><meta charset="utf-8">
+<title>{html.escape(post.title)}</title><meta name="generator" content="Eleventy v3.0.0">
+<meta name="date" content="{post.date}"></head><body>
+<a href="#skip" id="skip-link" class="visually-hidden">Skip to main content</a>
+<header><a href="/" class="home-link">{SITE}</a><nav><h2 class="visually-hidden">Top level</h2>
+<ul class="nav"><li class="nav-item"><a href="/blog/">Archive</a></li></ul></nav></header>
+<main id="skip"><heading-anchors><h1>{html.escape(post.title)}</h1>
+<ul class="post-metadata"><li><time datetime="{post.date}">04 March 2019</time></li>
+<li><a href="/tags/x/" class="post-tag">harbour</a></li></ul>
+{marked_up(post, MARKDOWN)}
+<ul class="links-nextprev"><li class="links-nextprev-prev">← Previous<br>
+<a href="/1/">{OTHERS[0]}</a></li></ul></heading-anchors></main>
+<footer><p><em>Built with Eleventy</em></p></footer></body></html>"""
+
+
+def by_hand(post: Post) -> str:
+    """A page of the nineties: tables for the layout, nothing else."""
+    links = "".join(f"<A HREF={i}.htm>{name}</A><BR>" for i, name in enumerate(OTHERS))
+    return f"""<HTML><HEAD><TITLE>{html.escape(post.title)}</TITLE>
+<META NAME="date" CONTENT="{post.date}"></HEAD>
+<BODY BGCOLOR=white><TABLE WIDTH=100%><TR><TD WIDTH=120 VALIGN=top>{links}</TD>
+<TD VALIGN=top><H1>{html.escape(post.title)}</H1>
+{marked_up(post, OLD)}
+</TD></TR></TABLE><HR><CENTER><A HREF=index.htm>Back</A> <A HREF=mailto:x>Mail</A></CENTER>
+</BODY></HTML>"""
+
+
+HELD_OUT: tuple[Callable[[Post], str], ...] = (
+    *(classic_theme, papermod, blogger, old_blogger, eleventy, by_hand),
+)

@@ -90,6 +90,64 @@ POSTS = (
 )
 
 
+# Written, with the pages called HELD_OUT, after the rules were settled by the posts above.
+BUS = (
+    "The last bus is driven by a woman who sings. Not loudly; you would have to sit in front to "
+    "know it. I have sat there for a year, and in that year she has learned one new song, which "
+    "she does not know the end of, so that it stops at the depot."
+)
+MOTH = (
+    "There was a moth in the dictionary, between “lunar” and “lung”. I let it stay. "
+    "Words I have looked up since: lintel, ludic, lugger. None of them, I think, was disturbed..."
+)
+BILL = (
+    "What it cost: 12.50 for the glass, 3 <euro> for the putty & nothing for the advice, of which "
+    "there was more than of the other two. The window shuts. It did not use to, and the cat knows."
+)
+WELL = "Well, that is done."
+CHANT = (
+    "Count the steps to the cellar, count them again on the way back up,\n" * 2
+    + "one is always missing, one is always there."
+)
+HAIKU = "frost on the handrail\nthe whole street going to work\none hand at a time"
+BALLAD = (
+    "They sold the bell to mend the roof,\nthey sold the roof for bread,\n"
+    "and now it rains upon the choir\nand no one rings the dead.\n\n"
+    "O bring me back the bell, said Tom,\nand I will bring the rope;\n"
+    "the price of bells is high, they said,\nbut not as high as hope."
+)
+SCRIPT = """#!/bin/sh
+# who was here
+for name in */; do
+\techo "${name%/} <was here>"
+done
+
+
+exit 0"""
+TOOLS = "a knife\nputty, grey\na neighbour who knows better"
+ORDER = "Take out the glass.\nCut yourself.\nPut in the glass."
+
+HELD_OUT = (
+    Post("The last bus", "2008-10-01", (("p", BUS),)),
+    Post("A moth", "2009-02-03", (("p", MOTH), ("p", BUS), ("quote", WELL), ("p", MOTH))),
+    Post("Handrail", "2010-01-09", (("poem", HAIKU),)),
+    Post("Tom & the bell", "2011-11-30", (("p", "After the organist."), ("poem", BALLAD))),
+    Post("Window", "2012-07-07", (("h2", "Tools"), ("ul", TOOLS), ("ol", ORDER), ("p", BILL))),
+    Post("Who was here", "2013-03-13", (("p", WELL), ("code", SCRIPT), ("p", BILL))),
+    Post("Done", "2014-12-31", (("p", WELL),)),
+    Post("Cellar", "2015-05-25", (("poem", CHANT), ("poem", CHANT), ("p", BUS))),
+    Post("Two letters", "2016-08-08", (("quote", BUS), ("quote", MOTH), ("p", WELL))),
+    Post(
+        "All of it",
+        "2017-09-19",
+        (
+            *(("h2", "Glass"), ("p", BILL), ("poem", HAIKU), ("h2", "Bus"), ("p", BUS)),
+            *(("ul", TOOLS), ("code", SCRIPT), ("quote", MOTH), ("p", BUS), ("poem", BALLAD)),
+        ),
+    ),
+)
+
+
 def lines(text: str, between: str) -> str:
     return between.join(map(html.escape, text.split("\n")))
 
@@ -133,6 +191,56 @@ def rouge(text: str) -> str:
 
 
 KRAMDOWN: Markup = MARKDOWN | {"code": rouge}
+
+
+def chroma(text: str) -> str:
+    rows = "".join(
+        f'<span class="line"><span class="cl">{html.escape(line)}\n</span></span>'
+        for line in text.split("\n")
+    )
+    return (
+        '<div class="highlight"><pre tabindex="0" class="chroma">'
+        f'<code class="language-sh" data-lang="sh">{rows}</code></pre></div>'
+    )
+
+
+def indented_divs(text: str) -> str:
+    verses = (f"<div>{html.escape(line) or '<br />'}</div>" for line in text.split("\n"))
+    return "".join(verses) + "<div><br /></div>"
+
+
+AUTOP: Markup = MARKDOWN | {
+    "h2": lambda text: f"<h2>{text}</h2>",
+    "quote": lambda text: f"<blockquote><p>{html.escape(text)}</p></blockquote>",
+    "code": lambda text: f"<pre>{html.escape(text)}</pre>",
+}
+GOLDMARK: Markup = MARKDOWN | {
+    "poem": lambda text: stanzas(text, "<br>\n"),
+    "h2": lambda text: (
+        f'<h2 id="{text.lower()}">{text}'
+        f'<a hidden class="anchor" aria-hidden="true" href="#{text.lower()}">#</a></h2>'
+    ),
+    "code": chroma,
+}
+BLOGGER: Markup = MARKDOWN | {
+    "p": lambda text: f"<div>{html.escape(text)}</div><div><br /></div>",
+    "poem": indented_divs,
+    "ul": lambda text: f'<ul style="text-align: left;">{items(text)}</ul>',
+    "quote": lambda text: (
+        f'<blockquote style="border: none; margin: 0 0 0 40px;">{html.escape(text)}</blockquote>'
+    ),
+    "h2": lambda text: f'<h2 style="text-align: left;">{text}</h2>',
+    "code": lambda text: f"<pre>{html.escape(text)}</pre>",
+}
+BREAKS: Markup = BLOGGER | {  # Blogger's until 2010: no elements but <br>
+    "p": lambda text: f"{html.escape(text)}<br /><br />",
+    "poem": lambda text: lines(text, "<br />") + "<br /><br />",
+}
+OLD: Markup = AUTOP | {  # by hand: nothing is closed
+    "p": lambda text: f"<P>{html.escape(text)}",
+    "poem": lambda text: "<P>" + lines(text, "<BR>\n"),
+    "ul": lambda text: "<UL>\n" + "\n".join(f"<LI>{line}" for line in text.split("\n")) + "</UL>",
+}
 
 
 def marked_up(post: Post, markup: Markup) -> str:

@@ -5,12 +5,13 @@ Only if none is named is a library asked, and only for the place, for its own te
 
 import re
 from collections.abc import Iterable
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 from charloom.data.readers.asides import HEADINGS, is_aside, says_aside
 from charloom.data.readers.markup import Element, classes, is_unseen
 
 LINKS = 0.5  # of a text in links, at least: then it is a list of them
+REST = 0.25  # of the characters in links, that are none: less is no text beside a list
 LISTED = 3  # headings that are links to other pages, at least: then they are a list
 HELD = 0.9  # of what the library found, in the element that is taken for the body
 LOOKED_AT = 2**19  # characters of a page that the library looks through, at most
@@ -27,12 +28,16 @@ _NAMES = (  # classes: a page's body has the first of these that is on the page
 )
 _LESS_SURE_NAMES = ("entry", "prose", "blog-post", "hentry", "post")
 _FACTS = frozenset({"date", "author", "dateline", "timestamp", "published", "pubdate"})
+_MENUS = frozenset({"div", "td", "ul", "ol", "center", "p", "section"})  # if they are links
 _MORE = frozenset(
     {"more-link", "read-more", "readmore", "entry-link", "jump-link", "post-card-content-link"}
 )
 _EXCERPTS = frozenset({"entry-summary", "post-card", "summary", "excerpt", "post-excerpt"})
 _CUT_SHORT = re.compile(r"(?:\u2026|\.\.\.)\W*$")
 _GO_ON = re.compile(r"(?:continue reading|read more|read the rest|keep reading)\b", re.IGNORECASE)
+
+
+Told = Literal["named", "article", "page"]  # how surely an element is told to hold a text
 
 
 class Page(NamedTuple):
@@ -50,12 +55,13 @@ class Page(NamedTuple):
 class Body(NamedTuple):
     """What holds a text; `scope` holds its heading and date, too.
 
-    It is `named` if its class says that it holds nothing else.
+    The text of a "named" body is all of it, that of an "article" but for its heading and the
+    like, and a "page" has menus in it as well.
     """
 
     element: Element
     scope: Element
-    named: bool
+    kind: Told
 
 
 def measured(tree: Element) -> Page:
@@ -92,15 +98,19 @@ def measured(tree: Element) -> Page:
 def bodies(page: Page) -> list[Body]:
     """Return what holds the text of a page, or its texts if there are several; none of a list."""
     if named := _main(page, _named(page, _NAMES)):
-        return _with_scopes(page, named, True)
+        return _with_scopes(page, named, "named")
     articles = _main(page, _outermost(page, page.tree.iter("article")))
     if not articles:
         articles = _main(page, _named(page, _LESS_SURE_NAMES))
     if articles:
         kept = [e for e in articles if e.find(".//h1") is not None or not page.is_links(e)]
-        return _with_scopes(page, kept, False)
-    element = _main_element(page)
-    return [] if _is_list(page, element) else _with_scopes(page, [element], False)
+        return _with_scopes(page, kept, "article")
+    main = _main_element(page)
+    if main is None:
+        body = Body(_text_element(page), page.tree, "page")
+    else:
+        body = Body(main, page.tree, "article")
+    return [] if _is_list(page, body) else [body]
 
 
 def left_out(page: Page, body: Body) -> set[Element]:
@@ -121,7 +131,7 @@ def left_out(page: Page, body: Body) -> set[Element]:
         elif _is_beside(page, body, node):
             found.add(node)
             walk.skip_subtree()
-    if sum(page.shown[node] for node in found) >= page.shown[body.element]:
+    if sum(page.shown[node] for node in found) >= page.shown[body.element] and body.kind != "page":
         return set()  # its classes mean something else
     return found
 
@@ -139,10 +149,12 @@ def is_excerpt(page: Page, body: Body, text: str) -> bool:
 
 
 def _is_beside(page: Page, body: Body, node: Element) -> bool:
-    if body.named:
+    if body.kind == "named":
         return says_aside(node) or (node.tag in ("nav", "form", "dialog", "footer"))
     if is_aside(node) or node.tag == "h1":
         return True
+    if body.kind == "page" and page.is_links(node) and node.tag in _MENUS:
+        return sum(1 for _ in node.iter("a")) > 1
     if node.tag == "header":
         has_facts = any(node.find(f".//{tag}") is not None for tag in ("h1", "time"))
         return has_facts or node.getparent() is body.element
@@ -171,9 +183,13 @@ def _outermost(page: Page, elements: Iterable[Element]) -> list[Element]:
 
     Those that are beside the text of the page are left out, unless all are.
     """
-    shown = {e for e in elements if page.shown.get(e)}
-    outer = [e for e in page.tree.iter("*") if e in shown and shown.isdisjoint(e.iterancestors())]
+    shown = _outer({e for e in elements if page.shown.get(e)})
+    outer = [e for e in page.tree.iter("*") if e in shown]
     return [e for e in outer if not any(map(is_aside, (e, *e.iterancestors())))] or outer
+
+
+def _outer(elements: set[Element]) -> set[Element]:
+    return {e for e in elements if elements.isdisjoint(e.iterancestors())}
 
 
 def _main(page: Page, elements: list[Element]) -> list[Element]:
@@ -186,9 +202,9 @@ def _main(page: Page, elements: list[Element]) -> list[Element]:
     return elements
 
 
-def _with_scopes(page: Page, elements: list[Element], named: bool) -> list[Body]:
+def _with_scopes(page: Page, elements: list[Element], kind: Told) -> list[Body]:
     if len(elements) == 1:
-        return [Body(elements[0], page.tree, named)]
+        return [Body(elements[0], page.tree, kind)]
     holds: dict[Element, int] = {}
     for element in elements:
         for scope in (element, *element.iterancestors()):
@@ -197,14 +213,19 @@ def _with_scopes(page: Page, elements: list[Element], named: bool) -> list[Body]
         [s for s in (element, *element.iterancestors()) if holds[s] == 1][-1]
         for element in elements
     ]
-    return [Body(e, s, named) for e, s in zip(elements, scopes, strict=True)]
+    return [Body(e, s, kind) for e, s in zip(elements, scopes, strict=True)]
 
 
-def _main_element(page: Page) -> Element:
-    """Return the element with the text of a page on which none has a name for it."""
+def _main_element(page: Page) -> Element | None:
+    """Return the element with the main part of a page, if one is called that."""
     for main in page.tree.iter("main", "div", "section"):
         if (main.tag == "main" or main.get("role") == "main") and page.shown.get(main):
             return main
+    return None
+
+
+def _text_element(page: Page) -> Element:
+    """Return the element with the text of a page on which none has a name for it."""
     body = page.tree.find(".//body")
     body = page.tree if body is None else body
     found = _by_library(page, body)
@@ -248,11 +269,15 @@ def _found_by_library(source: str) -> str:
     return "" if found is None or isinstance(found, dict) else found.text or ""
 
 
-def _is_list(page: Page, element: Element) -> bool:
-    """Whether there are only links, or headings that lead to other pages."""
+def _is_list(page: Page, body: Body) -> bool:
+    """Whether there is little but links, or headings that lead to other pages."""
+    element = body.element
+    headings = [h for h in element.iter(*HEADINGS) if page.shown.get(h)]
     if page.is_links(element):
-        return True
-    headings = [h for h in element.iter(*HEADINGS) if h.tag != "h1" and page.shown.get(h)]
+        beside = left_out(page, body._replace(kind="page")).union(headings)
+        rest = page.shown[element] - sum(page.shown[e] for e in _outer(beside))
+        return rest < REST * page.linked[element]
+    headings = [h for h in headings if h.tag != "h1"]
     leading = [h for h in headings if any(_leads_away(a) for a in h.iter("a"))]
     return len(leading) >= LISTED and 2 * len(leading) > len(headings)
 

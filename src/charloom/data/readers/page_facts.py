@@ -98,8 +98,10 @@ def _classed(scope: Element, names: tuple[str, ...]) -> Iterator[Element]:
 
 
 def _date(scope: Element) -> str:
-    times = [*_classed(scope, _DATES), *scope.iter("time")]
-    for element in [e for e in scope.iter("*") if e.get("itemprop") == "datePublished"] + times:
+    places = [e for e in scope.iter("*") if e.get("itemprop") == "datePublished"]
+    places += [*_classed(scope, _DATES), *scope.iter("time")]
+    places += [e for e in scope.iter("span") if e.get("title")]
+    for element in places:
         for node in (element, *element.iter("time", "abbr")):
             for key in ("datetime", "content", "title"):
                 text = node.get(key) or ""
