@@ -21,6 +21,10 @@ PAGES = [(t, p) for t in web_pages.SEEN for p in web_posts.POSTS]
 PAGES += [(t, p) for t in web_pages.HELD_OUT for p in web_posts.HELD_OUT]
 
 
+POEM = "<div>" + "".join(f"<div>verse {i}</div>" for i in range(4)) + "</div>"
+PROSE = f"<p>{web_posts.PLUMS}</p><p>{web_posts.LAMP}</p>"
+
+
 def read(page: str | bytes, report: Report | None = None) -> list[Document]:
     data = page.encode() if isinstance(page, str) else page
     return list(KIND.read(io.BytesIO(data), Job("it.html", Options(), report or Report())))
@@ -224,6 +228,30 @@ def test_a_list_of_posts_is_refused(body: str) -> None:
         read(f"<html><body><h1>Quay</h1>{body}</body></html>")
 
 
+POST = "<meta property='og:type' content=article>"
+
+
+def test_the_pieces_of_one_post_are_one_document() -> None:
+    pieces = "<div class=post-text>one</div><div>Advertisement</div><div class=post-text>two</div>"
+    page = f"<html><head>{POST}</head><body><h1>T</h1><div>{pieces}</div></body></html>"
+    (document,) = read(page)
+    assert (document.text, document.title) == ("one\n\ntwo", "T")
+
+
+def test_a_page_that_is_a_post_is_no_list_whatever_it_leads_to() -> None:
+    others = "<h3><a href='/x'>Gulls</a></h3><p>Of gulls.</p>" * 3
+    page = f"<html><head>{POST}</head><body><main><h1>T</h1><p>one</p>{others}</main></body></html>"
+    assert text(page).startswith("one\n\nGulls")
+
+
+def test_an_article_beside_the_text_is_not_taken_for_it() -> None:
+    page = (
+        f"<html><body><div><h1>T</h1><div>{PROSE}{PROSE}</div></div>"
+        "<div><article><h2>Another</h2><p>Of something else.</p></article></div></body></html>"
+    )
+    assert text(page) == "\n\n".join([web_posts.PLUMS, web_posts.LAMP] * 2)
+
+
 @pytest.mark.parametrize("page", ["<html></html>", "<html><body><script>x</script><nav></nav>"])
 def test_a_page_without_text_is_refused(page: str) -> None:
     with refused("not-text", path="it.html", why="page without text"):
@@ -273,10 +301,6 @@ def test_what_only_looks_like_that_stays(part: str) -> None:
 
 def test_a_body_all_of_which_looks_like_that_stays() -> None:
     assert text("<html><body class=widget><div class=post-body><div class=promo>x") == "x"
-
-
-POEM = "<div>" + "".join(f"<div>verse {i}</div>" for i in range(4)) + "</div>"
-PROSE = f"<p>{web_posts.PLUMS}</p><p>{web_posts.LAMP}</p>"
 
 
 def test_a_page_of_divs_is_read_where_a_library_sees_its_text() -> None:

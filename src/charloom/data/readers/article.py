@@ -28,7 +28,10 @@ _NAMES = (  # classes: a page's body has the first of these that is on the page
 )
 _LESS_SURE_NAMES = ("entry", "prose", "blog-post", "hentry", "post")
 _FACTS = frozenset({"date", "author", "dateline", "timestamp", "published", "pubdate"})
-_MENUS = frozenset({"div", "td", "ul", "ol", "center", "p", "section"})  # if they are links
+_MENUS = {  # if they are links
+    "article": ("div", "section", "td"),
+    "page": ("div", "section", "td", "ul", "ol", "center", "p"),
+}
 _MORE = frozenset(
     {"more-link", "read-more", "readmore", "entry-link", "jump-link", "post-card-content-link"}
 )
@@ -41,9 +44,13 @@ Told = Literal["named", "article", "page"]  # how surely an element is told to h
 
 
 class Page(NamedTuple):
-    """A page's tree, and how many characters, but spaces, each element shows, and in links."""
+    """A page's tree, and how many characters, but spaces, each element shows, and in links.
+
+    `is_post` is whether it says that there is one text on it.
+    """
 
     tree: Element
+    is_post: bool
     shown: dict[Element, int]
     linked: dict[Element, int]
 
@@ -64,11 +71,11 @@ class Body(NamedTuple):
     kind: Told
 
 
-def measured(tree: Element) -> Page:
+def measured(tree: Element, is_post: bool = False) -> Page:
     """Return a page with its measures."""
     from lxml import etree
 
-    page = Page(tree, {}, {})
+    page = Page(tree, is_post, {}, {})
     around: list[Element] = []
     links, unseen = 0, None
     walk = etree.iterwalk(tree, events=("start", "end", "comment", "pi"))
@@ -96,12 +103,19 @@ def measured(tree: Element) -> Page:
 
 
 def bodies(page: Page) -> list[Body]:
-    """Return what holds the text of a page, or its texts if there are several; none of a list."""
+    """Return what holds the text of a page, or its texts if there are several; none of a list.
+
+    There may be several of a post, too, if its text is in pieces.
+    """
     if named := _main(page, _named(page, _NAMES)):
         return _with_scopes(page, named, "named")
     articles = _main(page, _outermost(page, page.tree.iter("article")))
     if not articles:
         articles = _main(page, _named(page, _LESS_SURE_NAMES))
+    if page.is_post and articles:  # others are cards of other posts
+        articles = [max(articles, key=lambda element: page.shown[element])]
+    if len(articles) == 1 and (elsewhere := _elsewhere(page, articles[0])) is not None:
+        return [Body(elsewhere, page.tree, "page")]
     if articles:
         kept = [e for e in articles if e.find(".//h1") is not None or not page.is_links(e)]
         return _with_scopes(page, kept, "article")
@@ -110,7 +124,7 @@ def bodies(page: Page) -> list[Body]:
         body = Body(_text_element(page), page.tree, "page")
     else:
         body = Body(main, page.tree, "article")
-    return [] if _is_list(page, body) else [body]
+    return [] if not page.is_post and _is_list(page, body) else [body]
 
 
 def left_out(page: Page, body: Body) -> set[Element]:
@@ -153,7 +167,7 @@ def _is_beside(page: Page, body: Body, node: Element) -> bool:
         return says_aside(node) or (node.tag in ("nav", "form", "dialog", "footer"))
     if is_aside(node) or node.tag == "h1":
         return True
-    if body.kind == "page" and page.is_links(node) and node.tag in _MENUS:
+    if node.tag in _MENUS[body.kind] and page.is_links(node):
         return sum(1 for _ in node.iter("a")) > 1
     if node.tag == "header":
         has_facts = any(node.find(f".//{tag}") is not None for tag in ("h1", "time"))
@@ -214,6 +228,18 @@ def _with_scopes(page: Page, elements: list[Element], kind: Told) -> list[Body]:
         for element in elements
     ]
     return [Body(e, s, kind) for e, s in zip(elements, scopes, strict=True)]
+
+
+def _elsewhere(page: Page, article: Element) -> Element | None:
+    """Return where the text is if it is not in an <article> that has no heading of the page."""
+    headings = [h for h in page.tree.iter("h1") if page.shown.get(h)]
+    if any(article in h.iterancestors() for h in headings) or not (headings or page.is_post):
+        return None
+    found = _by_library(page, page.tree)
+    within = found is None or found is article or article in found.iterancestors()
+    if within or 2 * page.shown[article] > page.shown[found]:
+        return None
+    return found
 
 
 def _main_element(page: Page) -> Element | None:

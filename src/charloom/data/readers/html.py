@@ -56,7 +56,7 @@ def _read(file: BinaryIO, job: Job) -> Iterator[Document]:
     facts = facts_of_page(tree)
     for unseen in [*tree.iter("script", "style", "noscript", "template")]:
         unseen.clear(keep_tail=True)
-    page = measured(tree)
+    page = measured(tree, facts.is_post)
     found = [
         (body, element_text(body.element, left_out=left_out(page, body))) for body in bodies(page)
     ]
@@ -66,6 +66,10 @@ def _read(file: BinaryIO, job: Job) -> Iterator[Document]:
         yield _document(text, facts_near(body.scope, body.element, facts))
         return
     whole = [(body, text) for body, text in found if not is_excerpt(page, body, text)]
+    if facts.is_post and whole:
+        text = "\n\n".join(text for _, text in whole)
+        yield _document(text, facts_near(tree, whole[0][0].element, facts))
+        return
     if not found or 2 * len(whole) < len(found):
         what = "a list of other pages" if page.shown[tree] else "a page without text"
         message = f"{job.label} is {what}: give the pages with the texts"

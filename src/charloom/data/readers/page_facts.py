@@ -31,13 +31,17 @@ _DAY = re.compile(r"\d{4}-\d\d-\d\d(?!\d)")
 
 
 class Facts(NamedTuple):
-    """What is known of a text; each may be empty. `head` is what the page's head calls it."""
+    """What is known of a text; each may be empty.
+
+    `head` is what the page's head calls it, and `is_post` is whether it says that it is one text.
+    """
 
     title: str = ""
     author: str = ""
     date: str = ""
     head: str = ""
     site: str = ""
+    is_post: bool = False
 
 
 def facts_of_page(tree: Element) -> Facts:
@@ -57,6 +61,7 @@ def facts_of_page(tree: Element) -> Facts:
         next(filter(None, map(iso_date, dates)), ""),
         next(filter(None, map(one_line, heads)), ""),
         one_line(meta.get("og:site_name", "")),
+        bool(posting) or meta.get("og:type") == "article",
     )
 
 
