@@ -15,16 +15,14 @@ from charloom.data.readers import (
     notebook,
     odt,
     pdf,
+    rtf,
     subtitles,
     tunes,
 )
 from reading import matching, packed
 
-KINDS = [
-    kind
-    for module in (chess, docx, epub, gutenberg, markdown, notebook, odt, pdf, subtitles, tunes)
-    for kind in module.KINDS
-]
+MODULES = (chess, docx, epub, gutenberg, markdown, notebook, odt, pdf, rtf, subtitles, tunes)
+KINDS = [kind for module in MODULES for kind in module.KINDS]
 
 TEXTS = {
     "prose": "It was a dark night; the rain fell. X: said nothing.\n\nThen --> he left.\n",

@@ -19,6 +19,7 @@ from charloom.data.readers import (
     notebook,
     odt,
     pdf,
+    rtf,
     slack,
     substack,
     subtitles,
@@ -31,6 +32,7 @@ from charloom.data.readers import (
 
 KINDS: tuple[Kind | Bundle, ...] = (  # the surest first
     *pdf.KINDS,
+    *rtf.KINDS,
     *epub.KINDS,
     *docx.KINDS,
     *odt.KINDS,
