@@ -5,6 +5,7 @@ import subprocess
 import sys
 from types import SimpleNamespace
 
+import msgspec
 import numpy as np
 import pytest
 from hypothesis import given
@@ -18,7 +19,7 @@ from charloom.data.split import split_text
 from charloom.data.text import read_text
 from charloom.data.token_file import alone
 from charloom.runs.run import Run
-from charloom.training.planning import new_run
+from charloom.training.planning import new_run, prepare
 from expect import refused
 
 TEXT = "Half a league, half a league,\nhalf a league onward.\n" * 4
@@ -411,3 +412,64 @@ def test_a_text_too_short_to_split_says_so():
     split = split_text(1000, DataConfig(validation=0.1), 1002)
     assert split.train == slice(0, 1000)
     assert all(word in split.notes[0] for word in ("validation", "900", "1,002"))
+
+
+# ---- documents
+
+
+@pytest.fixture
+def poems(tmp_path):
+    folder = tmp_path / "poems"
+    folder.mkdir()
+    for number in range(60):
+        (folder / f"{number}.txt").write_text(f"Poem {number} of many.\nAll alike in length.")
+    return folder
+
+
+def test_a_new_run_knows_where_documents_end(tmp_path, poems):
+    run = prepare([str(poems)], {"iterations": 1, "hidden": 4}, tmp_path / "run").run
+    parts = run.dataset()
+    assert run.config.data.boundaries
+    for ids in (parts.train, parts.validation):
+        assert ids[-1] == run.vocabulary.boundary == 0
+    documents = run.vocabulary.utf8(parts.train).count(b"\0")
+    assert documents + run.vocabulary.utf8(parts.validation).count(b"\0") == 60
+    assert "\0" not in run.vocabulary.decode(parts.train)
+    for name in ("ids.npy", "ids.json"):
+        (run.path / name).unlink()
+    again = Run.open(run.path)
+    assert again.dataset().train.tolist() == parts.train.tolist()
+    assert again.read_text().sha256 == run.corpus.sha256
+
+
+def test_a_run_of_before_has_no_boundaries(tmp_path, poems):
+    run = new(tmp_path / "run", poems)
+    old = msgspec.json.decode((run.path / "config.json").read_bytes())
+    del old["data"]["boundaries"]
+    (run.path / "config.json").write_bytes(msgspec.json.encode(old))
+    found = Run.open(run.path)
+    assert not found.config.data.boundaries
+    assert found.vocabulary.boundary is None
+    wanted = "".join(f"Poem {n} of many.\nAll alike in length.\n" for n in range(60))
+    assert whole(found, found.dataset()) == wanted.removesuffix("\n")
+
+
+@pytest.mark.parametrize("split", ["tail", "lines"])
+def test_a_list_of_lines_and_a_single_text_have_no_boundaries(tmp_path, poems, source, split):
+    sources = [str(poems if split == "lines" else source)]
+    given = {"model": "ngram", "split": split}
+    run = prepare(sources, given, tmp_path / "run").run
+    assert not run.config.data.boundaries
+    assert run.vocabulary.boundary is None
+
+
+def test_where_the_end_of_each_document_is_held_out_training_knows_how_they_begin(tmp_path):
+    for number in range(4):
+        text = "".join(f"{number} and line {line}.\n" for line in range(50))
+        (tmp_path / f"{number}.txt").write_text(text)
+    sources = [str(tmp_path / f"{number}.txt") for number in range(4)]
+    run = prepare(sources, {"model": "ngram"}, tmp_path / "run").run
+    train = run.vocabulary.utf8(run.dataset().train).decode().split("\0")
+    assert [document[:12] for document in train] == [f"{n} and line 0" for n in range(4)] + [""]
+    assert b"\0" not in run.vocabulary.utf8(run.dataset().validation)
+    assert Run.open(run.path).read_text().sha256 == run.corpus.sha256

@@ -260,3 +260,40 @@ def test_a_stop_string_that_cannot_be_written_is_told_and_the_others_are_kept():
     with pytest.warns(UserWarning, match=r"U\+0023") as told:
         found = generate_many(model, SampleConfig(seed=4, stop=("##", "\n", "a\n")), "ab", 200)
     assert (found, len(told)) == ([ended], 1)
+
+
+# ---- documents
+
+
+def test_a_document_ends_where_the_model_ends_it():
+    model, config = Script("ab\nc\n\0de\n\0"), SampleConfig(seed=0)
+    assert "".join(generate(model, config, length=30, document=True)) == "ab\nc"
+    assert generate_many(model, config, length=30, count=2, document=True) == ["ab\nc"] * 2
+    assert "".join(generate(model, config, length=3, document=True)) == "ab\n"
+    assert "".join(generate(model, config, "\n", 30, document=True)) == "b\nc"
+    assert "".join(generate(model, config, length=10)) == "ab\nc\n\nde\n\n"  # the next follows
+
+
+@pytest.mark.parametrize("length", range(12))
+def test_a_document_is_the_same_in_pieces_of_any_length(length, monkeypatch):
+    monkeypatch.setattr(sampling, "GROW_BELOW_SECONDS", -1)  # one character at a time
+    whole = "".join(generate(Script("\n\n\0"), SampleConfig(), length=length, document=True))
+    assert whole == ("\n\n" if length == 2 else "\n"[:length])
+    pieces = list(generate(Script("abc\n\0"), SampleConfig(), length=length, document=True))
+    assert "".join(pieces) == "abc"[:length] + ("\n" if length == 4 else "")
+
+
+def test_nobody_sees_a_boundary_or_writes_one():
+    model = History("\0\n abcdef")
+    for text in generate_many(model, SampleConfig(seed=3), length=400, count=2):
+        assert "\0" not in text
+        assert "\n" in text
+    with refused("unknown-character", character="\0", position=1):
+        generate(model, SampleConfig(), "a\0b")
+    with pytest.warns(UserWarning, match="never end"):
+        generate(model, SampleConfig(stop=("\0",)))
+
+
+def test_a_model_of_one_text_writes_no_document():
+    with refused("unsupported", field="document"):
+        generate(History(), SampleConfig(), document=True)

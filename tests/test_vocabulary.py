@@ -6,6 +6,7 @@ import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
+from charloom.data.boundary import visible
 from charloom.data.vocabulary import UnknownCharacterError, Vocabulary
 from charloom.errors import CharloomError
 from expect import refused
@@ -23,7 +24,8 @@ def test_decoding_undoes_encoding(text):
     ids = vocabulary.encode(text)
     assert ids.dtype == np.int32
     assert ids.shape == (len(text),)
-    assert vocabulary.decode(ids) == text
+    assert vocabulary.utf8(ids).decode() == text
+    assert vocabulary.decode(ids) == visible(text)
 
 
 @given(texts)
@@ -39,7 +41,7 @@ def test_encoding_finds_the_first_unknown_character(known, text):
     vocabulary = vocabulary_of(known)
     unknown = [place for place, character in enumerate(text) if character not in known]
     if not unknown:
-        assert vocabulary.decode(vocabulary.encode(text)) == text
+        assert vocabulary.decode(vocabulary.encode(text)) == visible(text)
         return
     position = unknown[0]
     with refused("unknown-character", character=text[position], position=position) as caught:
@@ -58,7 +60,8 @@ def test_every_unicode_scalar_makes_a_vocabulary():
     text = "".join(map(chr, [*range(0xD800), *range(0xE000, 0x110000)]))
     vocabulary = Vocabulary(tuple(text))
     np.testing.assert_array_equal(vocabulary.encode(text), np.arange(1_112_064))
-    assert vocabulary.decode(np.arange(1_112_064)) == text
+    assert vocabulary.utf8(np.arange(1_112_064)).decode() == text
+    assert vocabulary.decode(np.arange(1_112_064)) == visible(text)
 
 
 def test_long_text_is_encoded_across_chunks():
@@ -167,3 +170,13 @@ def test_an_id_that_is_too_large_is_refused_in_bytes_too():
         with pytest.raises(IndexError):
             vocabulary.utf8(np.array([0, 3], dtype))
     assert vocabulary.utf8(np.array([], np.uint8)) == b""
+
+
+def test_a_boundary_is_learned_and_shown_as_a_line_end():
+    vocabulary = Vocabulary.from_text("one\n\0two\n\0")
+    assert vocabulary.boundary == 0
+    ids = vocabulary.encode("one\n\0two\n\0")
+    assert vocabulary.utf8(ids) == b"one\n\0two\n\0"
+    assert vocabulary.decode(ids) == "one\n\ntwo\n\n"
+    assert vocabulary.prompt("").tolist() == [0]
+    assert Vocabulary.from_text("one\n").boundary is None

@@ -9,9 +9,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from archives import zipped
+from charloom.data.boundary import MARK
 from charloom.data.readers import Document, Kind, Options, kinds
 from charloom.data.reading import Reading
-from charloom.data.split import MARK, usual_split
+from charloom.data.split import usual_split
 from charloom.data.text import read_text
 from charloom.data.writing import Writing
 from charloom.errors import CharloomError

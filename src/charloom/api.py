@@ -111,21 +111,35 @@ class Model:
         return f"Model({str(self.source)!r}, {len(vocabulary):,} {vocabulary.unit})"
 
     def sample(
-        self, prompt: str = "", length: int = 200, *, unknown: OnUnknown = "error", **settings: Any
+        self,
+        prompt: str = "",
+        length: int = 200,
+        *,
+        document: bool = False,
+        unknown: OnUnknown = "error",
+        **settings: Any,
     ) -> str:
         """Return `prompt` and `length` generated characters; see `SampleConfig` for `settings`.
 
+        A `document` begins with the prompt, and ends where the model ends it, if that is earlier.
         CRLF in the prompt becomes LF. Raises CharloomError if the model has never seen one of its
-        characters; with unknown="skip" they are left out, with a warning.
+        characters; with unknown="skip" they are left out, with a warning; and for a document, if
+        it learned from a single one.
 
         >>> text = model.sample("It was", length=300, temperature=0.8, seed=1)
         >>> text[:6], len(text)
         ('It was', 306)
         """
-        return "".join(self.stream(prompt, length, unknown=unknown, **settings))
+        return "".join(self.stream(prompt, length, document=document, unknown=unknown, **settings))
 
     def stream(
-        self, prompt: str = "", length: int = 200, *, unknown: OnUnknown = "error", **settings: Any
+        self,
+        prompt: str = "",
+        length: int = 200,
+        *,
+        document: bool = False,
+        unknown: OnUnknown = "error",
+        **settings: Any,
     ) -> Iterator[str]:
         """Yield pieces of what `sample` returns, as they are generated.
 
@@ -136,7 +150,8 @@ class Model:
         config = SampleConfig(**settings)
         text = Text.from_string(normalized(prompt), "the prompt")
         prompt = without(text.content, self._check_known(text, unknown))
-        return chain([prompt], generate(self.language_model, config, prompt, length))
+        pieces = generate(self.language_model, config, prompt, length, document=document)
+        return chain([prompt], pieces)
 
     def evaluate(
         self,

@@ -165,7 +165,9 @@ class DataConfig(_Config, frozen=True):
     of a .gitignore file. What a file is, its contents say, unless `plain` takes all that is text as
     it is. `columns` are those of a table that have the text; of Markdown `keep_front_matter` keeps
     that, of a blog `pages` reads its pages, too. `labels` puts title, author and date before each
-    document. `allow_private` allows sites of this machine and its network.
+    document. `allow_private` allows sites of this machine and its network. `boundaries` says that
+    the text has some: it has several documents, each with U+0000 at its end, which nobody sees.
+    That is found out when a run begins.
     """
 
     sources: tuple[FileName, ...] = ()
@@ -183,6 +185,7 @@ class DataConfig(_Config, frozen=True):
     labels: bool = False
     plain: bool = False
     allow_private: bool = False
+    boundaries: bool = False
 
     def __post_init__(self) -> None:
         super().__post_init__()

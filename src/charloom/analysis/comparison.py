@@ -18,6 +18,7 @@ from charloom.analysis.contamination import (
 )
 from charloom.analysis.inputs import HeldOut, Part, decode, shared_held_out
 from charloom.config import NgramConfig, SampleConfig
+from charloom.data.boundary import readable
 from charloom.data.text import Text
 from charloom.data.token_file import map_text
 from charloom.data.tokenizer import Ids
@@ -285,7 +286,7 @@ def _ids(run: Run | Path, held: HeldOut, model: LanguageModel) -> Ids:
         ids = parts.validation if held.part == "validation" else parts.test
         assert ids is not None
         return ids
-    text = Text.from_string(held.content, held.name)
+    text = Text.from_string(readable(held.content, model.vocabulary), held.name)
     check_known(text, model.vocabulary, held.name)
     return map_text(text, model.vocabulary)
 

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Literal, NamedTuple
 
 from charloom.config import SampleConfig
+from charloom.data.boundary import readable
 from charloom.data.dataset import split_of
 from charloom.data.learned import kind_of_folder
 from charloom.data.sources import is_special
@@ -64,7 +65,10 @@ class Candidate:
 
 
 def decode(tokenizer: Tokenizer, ids: Ids) -> str:
-    """Return the text of ids (N,); U+FFFD stands for a character that a token cuts in two."""
+    """Return the text of ids (N,), for a model to read: with boundaries, if it has some.
+
+    U+FFFD stands for a character that a token cuts in two.
+    """
     return tokenizer.utf8(ids).decode(errors="replace")
 
 
@@ -128,7 +132,7 @@ def excerpt(
     ids = parts.validation if parts.validation is not None else parts.test
     if ids is None:
         raise _nothing_held_out(run, "a TEXT")
-    whole = run.vocabulary.decode(ids)
+    whole = decode(run.vocabulary, ids)
     content = _first(whole, length, about)
     return Excerpt(content, extent(f"{part} part", len(content), len(whole)), held_out=True)
 
@@ -150,7 +154,8 @@ def may_have_trained_on(run: Run | None, other: Run) -> bool:
 
 def check_readable(name: str, tokenizer: Tokenizer, text: str) -> None:
     """Raises CharloomError that names what of the text the model `name` has never seen."""
-    check_known(Text.from_string(text, name), tokenizer, f"{name} cannot read the text")
+    content = Text.from_string(readable(text, tokenizer), name)
+    check_known(content, tokenizer, f"{name} cannot read the text")
 
 
 def generated(

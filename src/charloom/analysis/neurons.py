@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 
 from charloom.analysis.activations import States, is_recurrent, not_recurrent, read_states
 from charloom.analysis.text_features import features, varies
+from charloom.data.boundary import readable, visible
 from charloom.data.tokenizer import Ids
 from charloom.errors import CharloomError
 from charloom.formatting import line_of, whole_words
@@ -138,7 +139,7 @@ def neurons(run: Run | LanguageModel, text: str, top: int = 10) -> Neurons:
     if isinstance(run, Run) and not is_recurrent(run.config.model):
         raise not_recurrent()
     model = open_model(run, "reference") if isinstance(run, Run) else run
-    ids = model.vocabulary.whole(text)
+    ids, text = model.vocabulary.whole(readable(text, model.vocabulary)), visible(text)
     states = read_states(model, ids)
     half = len(text) // 2
     halves = slice(0, half), slice(half, len(text))

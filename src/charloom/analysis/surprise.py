@@ -12,6 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from charloom.data.boundary import readable
 from charloom.data.tokenizer import Ids
 from charloom.errors import CharloomError
 from charloom.evaluation import Score, read_windows, windows_for
@@ -124,7 +125,7 @@ def surprise(model: LanguageModel, text: str | Ids, passages: int = 8) -> Surpri
     model does not know.
     """
     vocabulary = model.vocabulary
-    ids = vocabulary.whole(text) if isinstance(text, str) else text
+    ids = vocabulary.whole(readable(text, vocabulary)) if isinstance(text, str) else text
     if len(ids) < 2:
         message = (
             f"a text of {len(ids)} {vocabulary.unit} has nothing to predict: give a longer one"

@@ -55,6 +55,13 @@ SAMPLING = "Sampling"
     help="error or skip: what to do with characters of it that RUN has never seen.  [error]",
 )
 @option("Text", "--length", "-n", default=500, metavar="N", help="Characters to generate.  [500]")
+@option(
+    "Text",
+    "--document",
+    "-d",
+    is_flag=True,
+    help="Begin a document, and end where RUN ends it, after N characters at most.",
+)
 @option("Text", "--stop", multiple=True, metavar="TEXT", help="End before this; repeatable.")
 @option("Text", "--count", default=1, metavar="N", help="Texts, separated by ----.  [1]")
 @option("Text", "--seed", type=int, metavar="N", help="Same seed, same text.  [random]")
@@ -86,6 +93,10 @@ def sample(context: click.Context, /, run: str, prompt: str, as_json: bool, **va
     To stop at the end of a line, give your shell's line break: --stop $'\n' in bash. A line break
     at the end of FILE or of standard input is not part of the prompt.
 
+    A RUN that learned from several documents, such as the files of a folder, knows where one ends.
+    Without a prompt its texts begin where a document does, and with --document they end where one
+    ends; else the next one follows after a blank line.
+
     With --max-copy, a character that would make a copied passage too long is drawn again from
     the others, and standard error says how often. A passage that begins in the prompt counts,
     too. If no other character is possible, the text ends early.
@@ -94,23 +105,24 @@ def sample(context: click.Context, /, run: str, prompt: str, as_json: bool, **va
     from charloom.runs.open import open_model
 
     length, number, most = values["length"], values["count"], values["max_copy"]
+    document = values["document"]
     config = _settings(context, number)
     text = _prompt(prompt, values["prompt_file"])
     limit = None if most is None else _limit(run, most)
     model = open_model(run)
     prompt = _known(text, model.vocabulary, values["unknown"])
     if as_json or number != 1:
-        texts = generate_many(model, config, prompt, length, number, limit)
+        texts = generate_many(model, config, prompt, length, number, limit, document=document)
         texts = [prompt + text for text in texts]
     else:
-        pieces = generate(model, config, prompt, length, limit)
+        pieces = generate(model, config, prompt, length, limit, document=document)
     if as_json:
-        document: dict[str, Any] = {"run": run, "prompt": prompt, "length": length}
-        document |= {"settings": config, "texts": texts}
+        told: dict[str, Any] = {"run": run, "prompt": prompt, "length": length}
+        told |= {"document": document, "settings": config, "texts": texts}
         if limit is not None:
             counts = {"characters": limit.most, "redrawn": limit.redrawn, "ended": limit.ended}
-            document["max_copy"] = counts
-        echo_json(document)
+            told["max_copy"] = counts
+        echo_json(told)
     elif number != 1:
         echo_written(f"\n{SEPARATOR}\n".join(texts))
     else:

@@ -280,7 +280,7 @@ def breaks(text: str, width: int) -> Iterator[tuple[int, int]]:
 def alphabet(vocabulary: "Tokenizer") -> str:
     """Return in few words how many characters or tokens a vocabulary has."""
     different = "different" if vocabulary.unit == "characters" else "tokens in the vocabulary"
-    return f"{len(vocabulary):,} {different}"
+    return f"{len(vocabulary) - (vocabulary.boundary is not None):,} {different}"
 
 
 def sized(model: NetworkConfig | NgramConfig, parameters: int | None) -> str:

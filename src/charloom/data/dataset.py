@@ -118,7 +118,7 @@ class Dataset:
             ids, _ = self._find(tell)
             if ids is None:
                 raise self._lost(f"{self._folder / 'ids.npy'} is missing", "not-found")
-            return Text.from_string(self._vocabulary.decode(ids), self._corpus.name)
+            return Text.from_string(self._vocabulary.utf8(ids).decode(), self._corpus.name)
         try:
             text = self._read_again(tell)
         except CharloomError as error:

@@ -22,6 +22,7 @@ class Reading(NamedTuple):
     exclude: tuple[str, ...] = ()
     plain: bool = False
     allow_private: bool = False
+    boundaries: bool = False
     era: Era = "now"
 
     @classmethod
@@ -42,12 +43,14 @@ class Reading(NamedTuple):
             config.exclude,
             config.plain,
             config.allow_private,
+            config.boundaries,
         )
 
     @classmethod
     def like(cls, configs: Collection[DataConfig]) -> Self:
         """Return how another text is read for runs: as theirs, if they agree, but in UTF-8."""
-        found = {cls.of(config)._in_utf8() for config in configs}
+        bounded = all(config.boundaries for config in configs)
+        found = {cls.of(config)._in_utf8()._replace(boundaries=bounded) for config in configs}
         return found.pop() if len(found) == 1 else cls()
 
     def _in_utf8(self) -> Self:

@@ -18,13 +18,13 @@ from msgspec import structs
 from numpy.typing import NDArray
 
 from charloom.config import DataConfig
+from charloom.data.boundary import BOUNDARY, MARK
 from charloom.data.parts import Excerpts, Part
 from charloom.data.spool import Kept
 from charloom.data.text import Layout, Text
 from charloom.formatting import count, percent
 from charloom.progress import Tell, say_nothing
 
-MARK = "<|endoftext|>"
 # Of documents in one file, the surest first.
 SEPARATORS = {MARK: MARK, "\n---\n": "---", "\n***\n": "***", "\n%\n": "%", "\n\n": "blank lines"}
 HEAD = 2**20  # characters in which a text shows that it has MARK
@@ -97,7 +97,7 @@ def split_text(
 
 def usual_split(text: Text) -> Literal["tail", "documents"]:
     """Return how a text is split if nobody says: by documents, if it is plain that it has some."""
-    if len(text.parts) > 1:
+    if text.has_boundaries or len(text.parts) > 1:
         return "documents"
     read, end = 0, ""
     for piece in text.pieces():
@@ -133,6 +133,8 @@ def arrange(text: Text, config: DataConfig, tell: Tell = say_nothing) -> Text:
     separators, several = [""], None
     if config.split == "lines":
         separators = ["\n"]
+    elif text.has_boundaries:
+        separators = [BOUNDARY]
     elif len(text.parts) == 1:
         separators = [*SEPARATORS]
     for separator in separators:
@@ -275,12 +277,15 @@ def _end_ranges(text: Text, pieces: _Pieces, config: DataConfig) -> list[_Ranges
     for number, part in enumerate(text.parts):
         here = slice(*np.searchsorted(pieces.parts, (number, number + 1)))
         cuts[here] = _line_starts(part, cuts[here], pieces.stops[here])
-    bounds = np.concatenate([pieces.starts[:, None], cuts, pieces.stops[:, None]], 1)
+    ends = pieces.stops - text.has_boundaries
+    bounds = np.column_stack([pieces.starts, np.minimum(cuts, ends[:, None]), ends])
     found = []
     for column in (TRAIN, VALIDATION, TEST):
-        starts, stops = bounds[:, column], bounds[:, column + 1]
-        some = starts < stops
-        found.append(_Ranges(pieces.parts[some], starts[some], stops[some]))
+        starts, stops = bounds[:, column : column + 1], bounds[:, column + 1 : column + 2]
+        if column == TRAIN:  # it has the boundaries, or else it would not know how texts begin
+            starts, stops = np.column_stack([starts, ends]), np.column_stack([stops, pieces.stops])
+        some, numbers = starts < stops, np.broadcast_to(pieces.parts[:, None], starts.shape)
+        found.append(_Ranges(numbers[some], starts[some], stops[some]))
     return found
 
 

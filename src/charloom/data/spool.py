@@ -11,13 +11,13 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from charloom.data.boundary import BOUNDARY
 from charloom.data.utf8 import CHUNK, Changes
 from charloom.errors import CharloomError
 from charloom.files import unwritable
 
 IN_MEMORY = 2**24  # bytes
 MANY = 10_000  # documents, above which several that follow one another are one part
-END = "\0"  # of a document that another one of its part follows; it is in no text
 
 
 class Spool:
@@ -79,13 +79,17 @@ class Spool:
 
 @dataclass(frozen=True, eq=False, slots=True)
 class Kept:
-    """Documents, mostly one, that are in a spool from `start` on; places are offsets in bytes."""
+    """Documents, mostly one, that are in a spool from `start` on; places are offsets in bytes.
+
+    Between them are boundaries, which are left out unless they are `bounded`.
+    """
 
     spool: Spool
     label: str
     start: int
     size: int
     documents: int
+    bounded: bool
 
     def pieces(self, changes: Changes, place: int = 0) -> Iterator[tuple[str, int]]:
         """Yield the text from `place` on in pieces, with the place behind each."""
@@ -93,15 +97,16 @@ class Kept:
         while place < self.size:
             data = self.spool.read(self.start + place, min(CHUNK, self.size - place))
             place += len(data)
-            if text := decoder.decode(data).replace(END, ""):
+            text = decoder.decode(data)
+            if text := text if self.bounded else text.replace(BOUNDARY, ""):
                 yield text, place - len(decoder.getstate()[0])
 
 
 class Shelf:
-    """What puts documents into a spool."""
+    """What puts documents into a spool; several that are one part are `bounded` if asked for."""
 
-    def __init__(self) -> None:
-        self._spool, self._documents = Spool(), 0
+    def __init__(self, bounded: bool = False) -> None:
+        self._spool, self._documents, self._bounded = Spool(), 0, bounded
 
     def put(self, documents: Iterable[tuple[str, Iterable[str]]]) -> list[Kept]:
         """Return parts with the documents, each of which has a label and pieces of text.
@@ -126,7 +131,7 @@ class Shelf:
                     whole = parts.pop()
                     start, label = whole.start, whole.label
                 size, count = self._spool.size - start, whole.documents + 1 if several else 1
-                parts.append(Kept(self._spool, label, start, size, count))
+                parts.append(Kept(self._spool, label, start, size, count, self._bounded))
         except BaseException:
             self._spool.cut(begin)
             self._documents = before
@@ -136,4 +141,4 @@ class Shelf:
     def _write_end(self, part: Kept) -> None:
         """End a document that another one follows, as texts that are joined end: with a line."""
         last = self._spool.read(part.start + part.size - 1, 1)
-        self._spool.write(("" if last == b"\n" else "\n").encode() + END.encode())
+        self._spool.write(("" if last == b"\n" else "\n").encode() + BOUNDARY.encode())

@@ -42,6 +42,7 @@ class Subwords:
 
     unit: ClassVar[Literal["tokens"]] = "tokens"
     characters: ClassVar[tuple[str, ...]] = ()
+    boundary: ClassVar[None] = None
 
     document: str = field(repr=False)
 

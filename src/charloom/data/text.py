@@ -6,13 +6,15 @@ Nothing is changed without a word: what was removed, turned or skipped is told i
 import hashlib
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Literal, NamedTuple, Self
 
 import msgspec
 import numpy as np
 
+from charloom.data.boundary import BOUNDARY
+from charloom.data.bounded import Bounded
 from charloom.data.gathering import Gathering
 from charloom.data.parts import File, InMemory, Part, changed, is_kept, shown
 from charloom.data.readers import Job, Report
@@ -67,6 +69,7 @@ class Text:
     sorted; `sha256` is that of the UTF-8 bytes, in hexadecimal; each of `notes` is a sentence
     about one thing that was done on the way. `parts` are joined to make the text; `files` are
     all that were found, skipped ones too. `layout` is that of a text that has been put in order.
+    A text with boundaries has one at the end of each of its documents: `visible` shows it.
     """
 
     name: str
@@ -102,6 +105,11 @@ class Text:
         return type(self)(self.name, *scan.found(), told, parts, self.files), tuple(ends)
 
     @property
+    def has_boundaries(self) -> bool:
+        """Whether its documents end with boundaries; they are several then."""
+        return BOUNDARY in self.alphabet
+
+    @property
     def content(self) -> str:
         """The whole text, read again."""
         return "".join(self.pieces())
@@ -125,7 +133,7 @@ class Text:
         last = place.last
         for number in range(place.part, len(self.parts)):
             part, start = self.parts[number], place.offset if number == place.part else 0
-            join = "\n" if not start and last != "\n" else ""
+            join = "" if start else _join(last)
             try:
                 for piece, offset in part.pieces(Counter(), start):
                     text, join, last = join + piece, "", piece[-1]
@@ -143,13 +151,14 @@ def read_text(sources: Sequence[str], tell: Tell = say_nothing, reading: Reading
     an archive all files that are text are read, those of its folders too, in the natural order of
     their paths, ch2 before ch10; runs, models, pages that charloom wrote and names that begin with
     a dot are left out, links to folders not followed. If a part does not end its last line, a
-    newline comes between it and the next. Standard input may have 1 GiB. `tell` hears how far a
-    long text has been read. Raises CharloomError.
+    newline comes between it and the next. With `reading.boundaries` each of several documents ends
+    with a boundary, and so does what stands before a line <|endoftext|> of plain text. Standard
+    input may have 1 GiB. `tell` hears how far a long text has been read. Raises CharloomError.
     """
     tally = Tally()
     found = find_all(sources, tally, reading, tell)
     size = sum(part.size for group in found for part in group.parts)
-    scan = _Scan(Meter(tell, "reading the text", size))
+    scan = _Scan(Meter(tell, "reading the text", size), reading.boundaries)
     reader = _Reader(scan, tally, reading)
     for source, group in zip(sources, found, strict=True):
         reader.read(source, group)
@@ -170,7 +179,8 @@ class _Reader:
 
     def __init__(self, scan: "_Scan", tally: Tally, reading: Reading) -> None:
         self._scan, self._tally, self._options = scan, tally, reading.options
-        self._shelf = Shelf()
+        self._marks = reading.boundaries and reading.recognises
+        self._shelf = Shelf(reading.boundaries)
 
     def read(self, source: str, found: Found) -> None:
         """Read a source, which is a file, or a folder or archive of some that may be skipped."""
@@ -182,10 +192,12 @@ class _Reader:
     def _add(self, unit: Plain | Converted) -> None:
         """Add all of a unit to the text, or nothing of it and raise CharloomError."""
         match unit:
-            case Plain(part) if is_kept(part):
+            case Plain(whole) if is_kept(whole):
+                part = Bounded(whole, marks=True) if self._marks else whole
                 self._scan.add(part, self._tally.changes)
-            case Plain(part):
+            case Plain(member):
                 changes: Changes = Counter()
+                part = Bounded(member, marks=True) if self._marks else member
                 self._keep([(part.label, (piece for piece, _ in part.pieces(changes)))])
                 self._tally.changes.update(changes)
             case Converted(label, _, kind):
@@ -209,36 +221,60 @@ class _Reader:
 class _Scan:
     """What is found out about a text while its parts are read for the first time."""
 
-    def __init__(self, meter: Meter) -> None:
+    def __init__(self, meter: Meter, boundaries: bool = False) -> None:
         self.parts: list[Part] = []
         self.characters, self._digest, self._alphabet = 0, hashlib.sha256(), set[str]()
         self._last, self._bytes, self._meter = "\n", 0, meter
+        self._boundaries = boundaries  # whether each part is to end with one, if they are several
 
     def add(self, part: Part, changes: Changes) -> None:
         """Read a part; if that raises, nothing but the meter has moved."""
         digest, alphabet, found = self._digest.copy(), set[str](), Changes()
         characters, last = self.characters, self._last
-        join = "" if last == "\n" else "\n"
+        join = _join(last)
+        if self._boundaries and self.parts:
+            join += BOUNDARY
+        digest.update(join.encode())
         for piece, offset in part.pieces(found):
-            text, join, last = join + piece, "", piece[-1]
-            data = text.encode("utf-8", "surrogatepass")  # a prompt may have any bytes
+            data = piece.encode("utf-8", "surrogatepass")  # a prompt may have any bytes
             digest.update(data)
-            alphabet |= _different(text, data, alphabet)
-            characters += len(text)
+            alphabet |= _different(piece, data, alphabet)
+            characters, last = characters + len(piece), piece[-1]
             self.move(offset)
         self._bytes += part.size
-        self.characters, self._digest, self._last = characters, digest, last
-        self._alphabet |= alphabet
-        self.parts.append(part)
         changes.update(found)
+        if not alphabet:  # it has no text, only marks
+            return
+        self.characters, self._digest, self._last = characters + len(join), digest, last
+        self._alphabet |= {*join, *alphabet}
+        if self._boundaries and self.parts:
+            self.parts[-1] = _ended(self.parts[-1])
+        if isinstance(part, Bounded) and BOUNDARY not in alphabet:  # it has no marks
+            part = part.part
+        self.parts.append(part)
 
     def move(self, done: int) -> None:
         """Note that so many bytes of a part are done."""
         self._meter.move(self._bytes + done)
 
     def found(self) -> tuple[int, tuple[str, ...], str]:
-        """Return characters, alphabet and SHA-256."""
+        """End the last of several documents; return characters, alphabet and SHA-256."""
+        if self._boundaries and BOUNDARY in self._alphabet:
+            end = _join(self._last) + BOUNDARY
+            self._digest.update(end.encode())
+            self._alphabet |= {*end}
+            self.characters, self._last = self.characters + len(end), BOUNDARY
+            self.parts[-1], self._boundaries = _ended(self.parts[-1]), False
         return self.characters, tuple(sorted(self._alphabet)), self._digest.hexdigest()
+
+
+def _join(last: str) -> str:
+    """Return what comes between a part that ends with that character and the next one."""
+    return "" if last in ("\n", BOUNDARY) else "\n"
+
+
+def _ended(part: Part) -> Bounded:
+    return replace(part, end=True) if isinstance(part, Bounded) else Bounded(part, end=True)
 
 
 def _changed(part: Part, error: CharloomError) -> CharloomError:

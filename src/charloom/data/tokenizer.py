@@ -32,6 +32,10 @@ class Tokenizer(Protocol):
         """The character of each id (V,); empty for subwords."""
 
     @property
+    def boundary(self) -> int | None:
+        """The id of the boundary between documents; None if there is none."""
+
+    @property
     def lengths(self) -> NDArray[np.int32]:
         """How many characters each id stands for (V,): those that begin in it."""
 
@@ -53,7 +57,7 @@ class Tokenizer(Protocol):
         """Ids (N,) -> the text in UTF-8; raises IndexError if one is not in [0, V)."""
 
     def decode(self, ids: ArrayLike) -> str:
-        """Ids (N,) -> text; raises as `utf8` does."""
+        """Ids (N,) -> text to show, with line ends for boundaries; raises as `utf8` does."""
 
     def decoder(self) -> Decoder:
         """Return a decoder for a text that comes a piece at a time."""

@@ -11,6 +11,7 @@ from functools import partial
 from pathlib import Path, PurePosixPath
 from typing import BinaryIO, NamedTuple, cast
 
+from charloom.data.boundary import BOUNDARY
 from charloom.data.folders import is_hidden, natural
 from charloom.data.packed import packing_of
 from charloom.data.parts import Bytes, Download, File, InMemory, Member, Packed, Piped, shown
@@ -19,7 +20,6 @@ from charloom.data.readers import HEAD_BYTES, Bundle, Document, Head, Job, Kind
 from charloom.data.readers.kinds import recognise, recognise_bundle
 from charloom.data.readers.members import MEMBER_BYTES, Folder, Members, Tar, Zip
 from charloom.data.sources import Found
-from charloom.data.spool import END
 from charloom.data.utf8 import CHUNK, REPLACED, normalized, refuse_own
 from charloom.errors import CharloomError
 from charloom.files import unwritable
@@ -254,9 +254,9 @@ def _clean(document: Document, job: Job) -> Document:
     text = document.text
     if "\r" in text or text.startswith("\ufeff"):
         text = normalized(text)
-    if END in text:
-        job.report.mended["NUL characters"] += text.count(END)
-        text = text.replace(END, "")
+    if BOUNDARY in text:
+        job.report.mended["NUL characters"] += text.count(BOUNDARY)
+        text = text.replace(BOUNDARY, "")
     if not _is_utf8(text):
         text, mended = _SURROGATE.subn(REPLACED, text)
         job.report.mended["lone surrogates"] += mended

@@ -10,6 +10,7 @@ import msgspec
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from charloom.data.boundary import BOUNDARY, visible
 from charloom.data.tokenizer import Ids
 from charloom.errors import CharloomError
 from charloom.files import one_line
@@ -43,7 +44,8 @@ class UnknownCharacterError(CharloomError):
 class Vocabulary:
     """A Tokenizer of V different characters; an id is a place in the order of their code points.
 
-    Raises CharloomError if `characters` are not in that order.
+    One of them may be the boundary between documents, which `decode` shows as a line end. Raises
+    CharloomError if `characters` are not in that order.
     """
 
     unit: ClassVar[Literal["characters"]] = "characters"
@@ -61,6 +63,7 @@ class Vocabulary:
             self._bytes = np.full(_ASCII, len(codes), np.uint8)
             self._bytes[codes] = np.arange(len(codes))
         self.lengths = np.ones(len(codes), np.int32)
+        self.boundary = 0 if BOUNDARY in self.characters else None  # its id
 
     @classmethod
     def from_text(cls, text: str) -> Self:
@@ -126,14 +129,17 @@ class Vocabulary:
     def prompt(self, text: str) -> NDArray[np.int32]:
         """Return the ids (N,), at least one, of a prompt; raises UnknownCharacterError.
 
-        An empty one becomes a line break, or if there is none here a space, or else the first
-        character: a new line, as far as the model knows.
+        An empty one becomes a boundary, or if there is none here a line break, or a space, or else
+        the first character: a new document or line, as far as the model knows.
         """
-        known = [c for c in ("\n", " ") if c in self.characters]
+        known = [c for c in (BOUNDARY, "\n", " ") if c in self.characters]
         return self.encode(text or (known or self.characters)[0])
 
     def decode(self, ids: ArrayLike) -> str:
-        """Ids (N,) -> text of N characters; raises IndexError if one is not in [0, V)."""
+        """Ids (N,) -> text of N characters to show; raises IndexError if one is not in [0, V)."""
+        return visible(self._text(ids))
+
+    def _text(self, ids: ArrayLike) -> str:
         places = np.asarray(ids)
         if places.dtype.kind not in "iu":
             places = places.astype(np.intp)
@@ -146,7 +152,7 @@ class Vocabulary:
         places = np.asarray(ids)
         if self._is_ascii and places.dtype == np.uint8 and places.max(initial=0) < len(self):
             return np.take(self._codes.astype(np.uint8), places, mode="clip").tobytes()
-        return self.decode(places).encode()
+        return self._text(places).encode()
 
     def decoder(self) -> "CharacterDecoder":
         """Return a decoder for a text that comes a piece at a time."""

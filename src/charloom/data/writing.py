@@ -5,12 +5,12 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
+from charloom.data.boundary import MARK
 from charloom.data.gathering import Gathering
 from charloom.data.parts import File
 from charloom.data.readers import Job, Report
 from charloom.data.reading import UTF8, Reading
 from charloom.data.sources import Found, find_all
-from charloom.data.split import MARK
 from charloom.data.spool import Shelf
 from charloom.data.tally import Tally
 from charloom.data.units import Converted, Plain

@@ -49,7 +49,7 @@ class CopyLimit:
 
         `u` is what it was drawn with. Raises what `charloom.generation.draw.draw` raises.
         """
-        if self.within(written, vocabulary.characters[drawn]):
+        if self.within(written, vocabulary.decode([drawn])):
             return drawn
         after = self._continuations.after(written[-self.most :])
         copied = [vocabulary.characters.index(c) for c in after if c in vocabulary.characters]

@@ -16,9 +16,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from charloom.config import SampleConfig
+from charloom.data.boundary import BOUNDARY, MARK
 from charloom.data.tokenizer import Decoder, Ids
 from charloom.data.utf8 import normalized
-from charloom.data.vocabulary import describe
+from charloom.data.vocabulary import UnknownCharacterError, describe
 from charloom.errors import CharloomError, check_at_least
 from charloom.evaluation import Cut, read_windows
 from charloom.formatting import listed
@@ -67,18 +68,22 @@ def generate(
     prompt: str = "",
     length: int = 200,
     limit: CopyLimit | None = None,
+    *,
+    document: bool = False,
 ) -> Iterator[str]:
     """Yield pieces of a text that goes on from `prompt`, as they are drawn.
 
     `length` counts the characters after the prompt, which is not repeated. The text ends before
     the first stop string to be complete, and where a model of tokens ends it; it is shorter than
-    `length` only then, or if `limit` leaves nothing to draw. An empty prompt is a new line to the
-    model: see `Vocabulary.prompt`. Prompt and stop strings are read as files are, with LF for
-    CRLF; a stop string that the model cannot write is warned of.
-    Raises CharloomError: UnknownCharacterError for the prompt, what `draw` raises, and for a
-    limit with a model of tokens.
+    `length` only then, or if `limit` leaves nothing to draw. An empty prompt is a new document or
+    line to the model: see `Vocabulary.prompt`. A `document` begins with the prompt, and ends where
+    the model ends it, without its last line end. Prompt and stop strings are read as files are,
+    with LF for CRLF; a stop string that the model cannot write is warned of.
+    Raises CharloomError: UnknownCharacterError for the prompt, what `draw` raises, for a limit
+    with a model of tokens, and for a document of a model that knows no boundaries.
     """
-    return (pieces[0] for pieces in _write(model, config, prompt, length, 1, limit) if pieces[0])
+    written = _write(model, config, prompt, length, 1, limit, document)
+    return (pieces[0] for pieces in written if pieces[0])
 
 
 def generate_many(
@@ -88,9 +93,11 @@ def generate_many(
     length: int = 200,
     count: int = 1,
     limit: CopyLimit | None = None,
+    *,
+    document: bool = False,
 ) -> list[str]:
     """Return `count` texts, drawn side by side; see `generate`, which gives the first."""
-    pieces = _write(model, config, prompt, length, count, limit)
+    pieces = _write(model, config, prompt, length, count, limit, document)
     return ["".join(parts) for parts in zip(*pieces, strict=True)] or [""] * count
 
 
@@ -101,6 +108,7 @@ def _write(
     length: int,
     count: int,
     limit: CopyLimit | None,
+    document: bool,
 ) -> Iterator[list[str]]:
     """Check and encode now, so that errors are raised before the first piece is asked for."""
     check_at_least(0, length=length)
@@ -110,15 +118,27 @@ def _write(
             "max-copy is for models of characters, and this one generates tokens: leave it out"
         )
         raise CharloomError(message, "unsupported", field="max_copy")
-    memory = limit.most if limit else 1
+    vocabulary, memory = model.vocabulary, limit.most if limit else 1
+    if document and vocabulary.boundary is None:
+        message = (
+            "the model does not know where a document ends, as it learned from one text, or from "
+            "tokens: sample it without document, or train one on several files, or on one with a "
+            f"line {MARK} between its documents"
+        )
+        raise CharloomError(message, "unsupported", field="document")
     prompt, stops = normalized(prompt), tuple(filter(None, map(normalized, config.stop)))
+    if BOUNDARY in prompt:
+        raise UnknownCharacterError(BOUNDARY, prompt.index(BOUNDARY))
     for stop in stops:
-        if unknown := model.vocabulary.unknown(set(stop)):
+        if unknown := sorted({*vocabulary.unknown(set(stop)), *({BOUNDARY} & set(stop))}):
             message = f"the text will never end at {stop!r}: the model cannot write "
             warnings.warn(message + listed([*map(describe, unknown)]), stacklevel=3)
-    decoders = [model.vocabulary.decoder() for _ in range(count)]
-    texts = [_Text(stops, decoder, length, prompt, memory) for decoder in decoders]
-    return _stream(model, config, model.vocabulary.prompt(prompt), texts, limit)
+    ids, end = vocabulary.prompt(prompt), vocabulary.boundary if document else None
+    if end is not None and prompt:
+        ids = np.insert(ids, 0, end)
+    decoders = [vocabulary.decoder() for _ in range(count)]
+    texts = [_Text(stops, decoder, length, prompt, memory, end) for decoder in decoders]
+    return _stream(model, config, ids, texts, limit)
 
 
 def _stream(
@@ -185,15 +205,22 @@ def _read(model: LanguageModel, ids: Ids, state: State) -> State:
 class _Text:
     """A text that is being generated; what may begin a stop string is held back.
 
-    `left` is how many characters may still come; 0 when the text has ended. `written` is the end
-    of the prompt and what was drawn after it, of which at least `memory` characters are kept.
+    It ends before the id `end`, too, and the line end before that. `left` is how many characters
+    may still come; 0 when the text has ended. `written` is the end of the prompt and what was drawn
+    after it, of which at least `memory` characters are kept.
     """
 
     def __init__(
-        self, stops: tuple[str, ...], decoder: Decoder, left: int, prompt: str, memory: int
+        self,
+        stops: tuple[str, ...],
+        decoder: Decoder,
+        left: int,
+        prompt: str,
+        memory: int,
+        end: int | None,
     ) -> None:
         self.left, self.written = left, prompt
-        self._stops, self._decoder, self._memory = stops, decoder, memory
+        self._stops, self._decoder, self._memory, self._end = stops, decoder, memory, end
         self._held = ""
 
     def add(self, ids: Ids) -> str:
@@ -201,8 +228,10 @@ class _Text:
         if not self.left:
             return ""
         known = ids[ids >= 0]
-        piece = self._decoder.add(known)[: self.left]
-        ended = self._decoder.ended or len(known) < len(ids)
+        before = known[: _first(known, self._end)]
+        piece = self._decoder.add(before)[: self.left]
+        ended = self._decoder.ended or len(before) < len(ids)
+        is_whole = len(before) < len(known) and len(piece) == len(before)
         self.left = 0 if ended else self.left - len(piece)
         self.written = (self.written + piece)[-self._memory :]
         text = self._held + piece
@@ -212,10 +241,20 @@ class _Text:
         if found:
             self.left = 0
             return text[: found[1]]
-        held = (_overlap(text, stop) for stop in self._stops if self.left)
+        if is_whole:
+            return text.removesuffix("\n")
+        held = [_overlap(text, stop) for stop in self._stops if self.left]
+        if self._end is not None and self.left:
+            held.append(text.endswith("\n"))
         sure = len(text) - max(held, default=0)
         self._held = text[sure:]
         return text[:sure]
+
+
+def _first(ids: Ids, end: int | None) -> int:
+    """Return where in ids (N,) the first `end` is; N if it is not there."""
+    places = [] if end is None else np.flatnonzero(ids == end).tolist()
+    return places[0] if places else len(ids)
 
 
 def _overlap(text: str, stop: str) -> int:

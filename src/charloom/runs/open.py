@@ -6,6 +6,7 @@ from os import PathLike
 from pathlib import Path
 
 from charloom.config import Engine, NgramConfig, PretrainedConfig, RunConfig
+from charloom.data.boundary import BOUNDARY
 from charloom.data.tokenizer import Tokenizer
 from charloom.data.vocabulary import describe
 from charloom.errors import CharloomError
@@ -44,10 +45,14 @@ def first_weights(config: RunConfig, vocabulary: Tokenizer) -> Mapping[str, Arra
 
 
 def added(config: RunConfig, vocabulary: Tokenizer) -> tuple[str, ...]:
-    """Return the characters that the run did not know whose weights this one begins with."""
+    """Return the characters that the run did not know whose weights this one begins with.
+
+    A boundary between documents is none.
+    """
     if config.start is None:
         return ()
-    return Run.open(config.start).vocabulary.unknown(vocabulary.characters)
+    known = {*Run.open(config.start).vocabulary.characters, BOUNDARY}
+    return tuple(character for character in vocabulary.characters if character not in known)
 
 
 def is_pretrained(folder: str | PathLike[str]) -> bool:

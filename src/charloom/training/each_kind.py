@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from charloom.data.learned import kind_of_folder
+from charloom.data.reading import UTF8
 from charloom.data.split import arrange, split_text, usual_split
 from charloom.data.text import Text, read_text
 from charloom.errors import CharloomError
@@ -44,7 +45,7 @@ def plan_each_kind(sources: Sequence[str], minutes: float, tell: Tell = say_noth
         if kind := kind_of_folder(Path(name)):
             message = f"{name} is {kind}, and --budget is for a text: leave it out"
             raise CharloomError(message, "bad-setting", path=name)
-    text = read_text(sources, tell)
+    text = read_text(sources, tell, UTF8._replace(boundaries=True))
     data = configure(sources, {"model": "ngram", "split": usual_split(text)}).data
     text = arrange(text, data, tell)
     if split_text(text.characters, data, 1, text.layout).validation is None:

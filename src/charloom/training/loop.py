@@ -125,7 +125,8 @@ class _Trainer:
         elif (weights := first_weights(config, vocabulary)) is not None:
             self.learner.load(weights)
             if new := added(config, vocabulary):
-                known = f"the {count(size - len(new), 'character')} of {config.start}"
+                others = size - len(new) - (vocabulary.boundary is not None)
+                known = f"the {count(others, 'character')} of {config.start}"
                 named = listed([*map(describe, new)])
                 notes.append(f"{count(len(new), 'character')} added to {known}: {named}")
         notes += self.monitor.notes

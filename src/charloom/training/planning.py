@@ -78,7 +78,8 @@ def prepare(
         check_free(Path(out))
     if text is None:
         tell("reading the text")
-        text = read_text(sources, tell, reading=Reading.of(config.data))
+        text = read_text(sources, tell, reading=_reading(config))
+    config = replace(config, data=replace(config.data, boundaries=text.has_boundaries))
     if "split" not in given:
         config = replace(config, data=_usual(config, text))
     text = arrange(text, config.data, tell)
@@ -89,6 +90,15 @@ def prepare(
     run = _create(config, text, out, tell)
     run.dataset(tell)
     return Prepared(run, reasons, began)
+
+
+def _reading(config: RunConfig) -> Reading:
+    """Return how the text of a new run is read: with boundaries, unless it is a list of lines.
+
+    Tokens have a way of their own to end a text.
+    """
+    bounded = config.data.split != "lines" and not isinstance(config.model, PretrainedConfig)
+    return Reading.of(config.data)._replace(boundaries=bounded)
 
 
 def _check_engine(config: RunConfig) -> None:

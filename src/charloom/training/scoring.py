@@ -91,13 +91,14 @@ def conclude(
 
 
 def sample(run: Run, model: LanguageModel, end: float = math.inf) -> str:
-    """Return what a model writes as it is suggested: a new paragraph, if the text has any.
+    """Return what a model writes as it is suggested: a new document or paragraph, if it has any.
 
     It is shorter if the clock comes to `end`, and nothing if it would be too short to read.
     """
     watch = run.config.watch
-    paragraphs = PARAGRAPH in run.vocabulary.decode(run.dataset().train[:HEAD])
-    prompt, length = PARAGRAPH if paragraphs else "", SAMPLE_TIMES * watch.sample_length
+    has_paragraphs = PARAGRAPH in run.vocabulary.decode(run.dataset().train[:HEAD])
+    begins = has_paragraphs and run.vocabulary.boundary is None
+    prompt, length = PARAGRAPH if begins else "", SAMPLE_TIMES * watch.sample_length
     text = ""
     for piece in generate(model, suggested(watch.sample), prompt, length):
         text += piece

@@ -45,7 +45,7 @@ NAMES = {
     *DataConfig.__struct_fields__,
     *TrainConfig.__struct_fields__,
     *WatchConfig.__struct_fields__,
-}.difference(("sources", "sample"))
+}.difference(("sources", "sample", "boundaries"))
 LORA_RATE = 10  # times the rate of full fine-tuning (Schulman et al. 2025, "LoRA Without Regret")
 
 C = TypeVar("C", bound=msgspec.Struct)
