@@ -309,7 +309,7 @@ def test_half_written_ids_of_drawn_lines_are_gone_on_with(tmp_path, monkeypatch)
     whole = new_run(tmp_path / "whole", config).dataset()
     run = new_run(tmp_path / "run", config)
     vocabulary, left = type(run.vocabulary), iter(range(30))
-    encode = vocabulary.encode
+    encode = vocabulary.whole
 
     def failing(self, text):
         if next(left, None) is None:
@@ -317,7 +317,7 @@ def test_half_written_ids_of_drawn_lines_are_gone_on_with(tmp_path, monkeypatch)
         return encode(self, text)
 
     with monkeypatch.context() as patch:
-        patch.setattr(vocabulary, "encode", failing)
+        patch.setattr(vocabulary, "whole", failing)
         with pytest.raises(KeyboardInterrupt):
             run.dataset()
     assert (run.path / ".ids.mark").exists()
