@@ -38,6 +38,8 @@ JSON = '{\n"title": "A Title",\n"date": "2020-01-02",\n"tags": []\n}\n\n'
         (JSON, ("A Title", "", "2020-01-02")),
         ("---\nTitle: A Title\ndate: yesterday\n...\n", ("A Title", "", "")),
         ("---\n---\n", ("", "", "")),
+        ('---\ntitle: "Post #1"  # first\nauthor: Ann # Bo\n---\n', ("Post #1", "Ann", "")),
+        ("---\ntitle: 'open\n---\n", ("", "", "")),
         ("---\n# no entries\n---\n", ("", "", "")),
         ("---\ntitle: |\n  A Title\nauthor: [Ann]\n---\n", ("", "", "")),
     ],

@@ -108,6 +108,13 @@ def test_what_repeats_but_not_page_after_page_stays() -> None:
     assert "1914" in text
 
 
+def test_a_long_line_is_read_quickly_and_is_no_running_head() -> None:
+    """It would take minutes if each letter began a search for a hyphen behind its word."""
+    found, report = read(PDF, pdf(*[[(700, "a" * 60_000)]] * 4))
+    assert len(found[0].text) == 4 * 60_000 + 3
+    assert not report.left_out
+
+
 def test_pages_without_text_are_counted() -> None:
     [found], report = read(PDF, pdf(lines("One"), []))
     assert (found.text, report.left_out) == ("One", {"pages without text": 1})

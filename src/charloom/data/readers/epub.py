@@ -213,23 +213,10 @@ def _html(root: Element, report: Report) -> str:
             report.left_out[what] += 1
             if element is body:
                 return ""
-            _remove(element)
+            element.clear(keep_tail=True)
+            element.tag = "span"
         element.tag = name_of(element)
     return str(etree.tostring(body, encoding="unicode", method="html", with_tail=False))
-
-
-def _remove(element: Element) -> None:
-    """Take an element out of its tree, but not the text behind it."""
-    tail, parent = element.tail or "", element.getparent()
-    if parent is None:  # it went with one around it
-        return
-    element.tail = None
-    before = element.getprevious()
-    if before is None:
-        parent.text = (parent.text or "") + tail
-    else:
-        before.tail = (before.tail or "") + tail
-    parent.remove(element)
 
 
 def _with_known_entities(data: bytes) -> bytes:

@@ -19,7 +19,7 @@ _YAML = re.compile(r"---[ \t]*\n((?:.*\n)*?)(?:---|\.\.\.)[ \t]*(?:\n|\Z)")
 _TOML = re.compile(r"\+\+\+[ \t]*\n((?:.*\n)*?)\+\+\+[ \t]*(?:\n|\Z)")
 _ENTRY = re.compile(r"[\w$@./\"'-]+(?: [\w\"'-]+)?[ \t]*:(?:[ \t].*)?")
 _BELONGS = re.compile(r"[ \t#-].*|[}\]],?|")  # lines that go on with an entry, or are none
-_VALUE = re.compile(r"^(\w+)[ \t]*:[ \t]+(.*?)[ \t]*(?:[ \t]#.*)?$", re.MULTILINE)
+_VALUE = re.compile(r"^(\w+)[ \t]*:[ \t](.*)", re.MULTILINE)
 _KNOWN = (
     *("title", "author", "date", "layout", "tags", "categories", "draft", "published", "slug"),
     *("permalink", "description", "summary", "lang"),
@@ -84,11 +84,12 @@ def _lower(matter: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _unquoted(value: str) -> str:
-    if len(value) > 1 and value[0] == value[-1] == "'":
-        return value[1:-1].replace("''", "'")
-    if len(value) > 1 and value[0] == value[-1] == '"':
-        return value[1:-1].replace('\\"', '"')
-    return "" if value[:1] in tuple("[{>|&*!~") else value
+    """Return a value without quotes or comment; "" if it is no plain one."""
+    value = value.strip()
+    if value[:1] in ("'", '"'):
+        quote, end = value[0], value.rfind(value[0])
+        return value[1:end].replace("''" if quote == "'" else '\\"', quote)
+    return "" if value[:1] in tuple("[{>|&*!~#") else value.partition(" #")[0].strip()
 
 
 def _text(value: object) -> str:

@@ -18,6 +18,8 @@ from charloom.errors import CharloomError, needs_extra
 FURTHER = 1.4  # times the usual distance of lines, from which on there is a blank line between
 IN_A_ROW = 3  # pages with the same line at their edge, at least, that make it a running head
 NAMELESS = 0.1  # control characters for each other, from which on fonts are without names
+LONGEST_WORD = 60  # characters that are looked at on either side of a hyphen
+LONGEST_HEAD = 200  # characters of a line that may be a running head
 ROUNDS = 4  # lines at an edge, at most, that may be running heads
 
 _HYPHEN = "\ufffe"  # as the library marks one at the end of a line, where it joins the two
@@ -26,7 +28,7 @@ _LIGATURES = dict(enumerate(("ff", "fi", "fl", "ffi", "ffl", "st", "st"), 0xFB00
 _CONTROL = re.compile("[\0-\x08\x0b-\x1f\x7f]")
 _LINE = re.compile(r"\S(?:[^\r\n]*[^\s])?")  # without the spaces around it
 _WORD = re.compile(r"\w+(?:-\w+)*")
-_PARTED = re.compile(rf"(\w+(?:-\w+)*)?{_HYPHEN}(\w+)?")
+_LAST_WORD = re.compile(r"\w[\w-]*\Z")
 _NUMBER = re.compile("[0-9]{1,5}")
 _LATE = re.compile(
     rb"\A[^%]{0,1000}%PDF-\d\.\d\s[\s\S]{0,200}?\d+ \d+ obj\b"
@@ -148,7 +150,7 @@ def _running(pages: list[list[str]], edge: int, numberings: set[int]) -> set[int
     """
     places: dict[tuple[str, int | None], set[int]] = defaultdict(set)
     for number, page in enumerate(pages):
-        if page:
+        if page and len(page[edge]) <= LONGEST_HEAD:
             places[page[edge], None].add(number)
             for found in _NUMBER.finditer(page[edge]):
                 rest = page[edge][: found.start()] + "#" + page[edge][found.end() :]
@@ -177,22 +179,23 @@ def _joined(lines: list[str], report: Report) -> str:
     """Return the lines as a text in which no word is parted by a hyphen at a line's end."""
     text = re.sub(r"(?<=\w)-\n(?=[^\W\d_A-Z])", _HYPHEN, "\n".join(lines).strip("\n"))
     known = set(_WORD.findall(text))
+    parts = text.split(_HYPHEN)
+    pieces = parts[:1]
+    for before, after in pairwise(parts):
+        left, right = _LAST_WORD.search(before[-LONGEST_WORD:]), _WORD.match(after[:LONGEST_WORD])
+        pieces += [_between(left[0] if left else "", right[0] if right else "", known), after]
+    if found := len(parts) - 1:
+        report.mended["hyphens at line ends"] += found
+    return "".join(pieces)
 
-    def whole(found: re.Match[str]) -> str:
-        report.mended["hyphens at line ends"] += 1
-        return _whole(found[1] or "", found[2] or "", known)
 
-    return _PARTED.sub(whole, text)
-
-
-def _whole(left: str, right: str, known: set[str]) -> str:
-    """Return a word whose parts a hyphen stood between: with it if the text has it so elsewhere."""
+def _between(left: str, right: str, known: set[str]) -> str:
+    """Return what is to stand between parts of a word that had a hyphen and a line end there."""
     if not left or not right:  # a dash
-        return f"{left}-\n{right}"
-    hyphened = f"{left}-{right}"
+        return "-\n"
     if left + right in known:
-        return left + right
-    return hyphened if hyphened in known or not right[:1].islower() else left + right
+        return ""
+    return "-" if f"{left}-{right}" in known or not right[0].islower() else ""
 
 
 def _date(created: str) -> str:
