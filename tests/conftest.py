@@ -47,6 +47,17 @@ def never_wait_for_the_disk():
         yield
 
 
+@pytest.fixture(autouse=True, scope="session")
+def measure_no_speed_for_long():
+    """Every comparison and report has the speeds of its runs, which no test looks at."""
+    from charloom.analysis import comparison
+
+    measure = comparison.sampling_speed
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(comparison, "sampling_speed", lambda model, _: measure(model, 0.01))
+        yield
+
+
 DTYPES = ("float32", "float64")
 
 
