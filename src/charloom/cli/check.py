@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from charloom.cli.options import examples
+from charloom.cli.options import OutputFile, examples
 from charloom.cli.text import echo, echo_json, echo_wrote, fill, labelled, progress
 from charloom.formatting import LN2, count, duration, percent, printable
 
@@ -26,7 +26,7 @@ LEAST_SHARE = 0.001  # of a script or language that is shown
 @click.argument("sources", nargs=-1, required=True, metavar="SOURCE...")
 @click.option(
     "--html",
-    type=click.Path(path_type=Path),
+    type=OutputFile(),
     metavar="FILE",
     help="Write a page, with a map of the text. Needs the extra charloom[report].",
 )
@@ -42,12 +42,11 @@ def check(sources: tuple[str, ...], html: Path | None, as_json: bool) -> None:
     from charloom.analysis.check import advice, document
     from charloom.analysis.check import check as library
     from charloom.data.reading import UTF8
-    from charloom.files import check_output, write_output
+    from charloom.files import write_output
     from charloom.report.pages import check as check_jinja
 
     if html is not None:
         check_jinja()
-        check_output(html)
     with progress() as (_, tell):
         found = library(sources, UTF8, tell)
     rows = [*_rows(found)]
