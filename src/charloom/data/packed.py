@@ -15,7 +15,7 @@ _SUFFIXES = {".gz": "", ".bz2": "", ".xz": "", ".zst": ""} | dict.fromkeys(
     (".tgz", ".tbz", ".tbz2", ".txz", ".tzst"), ".tar"
 )
 _NO_LIMIT = 2**63  # but that of the ratio: it is not unpacked to memory
-_ZSTD_CHUNK = 2**12  # bytes that are unpacked at once: they may become 32,000 times as many
+_ZSTD_CHUNK = 2**10  # bytes that are unpacked at once: they may become 32,000 times as many
 _LARGEST_WINDOW = 2**31  # bytes, which archives made with zstd --long=31 need
 
 
