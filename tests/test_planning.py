@@ -98,7 +98,7 @@ def planned(machine: Machine, config: RunConfig, text: Text = TEXT, given: Any =
 @pytest.mark.parametrize("minutes", [0.2, 1.0, 3.0, 30.0])
 def test_what_is_chosen_has_been_timed_and_fills_the_time(machine: Machine, minutes: float) -> None:
     began = machine.now - 1.0
-    config, _, _ = planned(machine, asked(minutes))
+    config, *_ = planned(machine, asked(minutes))
     assert hidden(config) in machine.timed
     assert len(machine.timed) <= MODELS_TIMED
     assert config.train.minutes == minutes
@@ -114,7 +114,7 @@ def test_what_is_chosen_has_been_timed_and_fills_the_time(machine: Machine, minu
 
 def test_a_small_text_is_not_read_more_often_than_is_good_for_it(machine: Machine) -> None:
     text = Text.from_string(NIGHT[:40_000], "night")
-    config, reasons, _ = planned(machine, asked(30.0), text)
+    config, reasons, *_ = planned(machine, asked(30.0), text)
     read = config.train.iterations * config.train.batch * config.train.length
     assert config.train.epochs == MOST_EPOCHS
     assert read == pytest.approx(MOST_EPOCHS * 36_000, rel=0.01)
@@ -124,16 +124,16 @@ def test_a_small_text_is_not_read_more_often_than_is_good_for_it(machine: Machin
 
 
 def test_compiling_counts_in_the_time_and_not_in_the_speed(machine: Machine) -> None:
-    warm, _, _ = planned(machine, asked(minutes=1))
+    warm, *_ = planned(machine, asked(minutes=1))
     machine.compiling = 12.0
-    cold, reasons, _ = planned(machine, asked(minutes=1))
+    cold, reasons, *_ = planned(machine, asked(minutes=1))
     assert cold.train.iterations / warm.train.iterations == pytest.approx(47 / 59, rel=0.1)
     assert "12 s" in dict(reasons)["note"]
 
 
 def test_where_compiling_takes_more_than_half_of_the_time_half_is_left(machine: Machine) -> None:
     machine.compiling = 30.0
-    config, reasons, began = planned(machine, asked(minutes=0.1))
+    config, reasons, began, _ = planned(machine, asked(minutes=0.1))
     assert machine.now - began == pytest.approx(3.0)
     assert config.train.iterations * machine.cost(config.model) > 2.7
     assert len(machine.timed) == 1
@@ -142,7 +142,7 @@ def test_where_compiling_takes_more_than_half_of_the_time_half_is_left(machine: 
 
 def test_compiling_does_not_keep_from_timing_what_is_chosen(machine: Machine) -> None:
     machine.compiling = 40.0
-    config, _, _ = planned(machine, asked(minutes=2))
+    config, *_ = planned(machine, asked(minutes=2))
     assert hidden(config) in machine.timed
 
 
@@ -168,6 +168,40 @@ def test_a_size_that_can_take_no_steps_is_refused_at_once_with_one_that_can(
     assert planned(machine, smaller, given=given)[0].train.iterations >= FEWEST_STEPS
 
 
+@pytest.mark.parametrize("hidden", [600, 1000, 2000])
+def test_where_large_models_are_slower_than_in_proportion_what_is_named_has_been_timed(
+    machine: Machine, hidden: int
+) -> None:
+    machine.cost = lambda model: 0.1 * (parameter_count(model, DIFFERENT) / 4e5) ** 1.4
+    config = replace(asked(minutes=0.1), model=replace(BASE.model, hidden=hidden))
+    with refused("bad-setting", field="minutes") as found:
+        planned(machine, config, given={"hidden"})
+    fits = found.value.facts["fits"]
+    assert fits["hidden"] in machine.timed
+    machine.cost = lambda model: 0.2 * (parameter_count(model, DIFFERENT) / 4e5) ** 1.4  # busier
+    smaller = replace(config, model=replace(config.model, **fits))
+    assert planned(machine, smaller, given={"hidden"})[0].train.iterations >= FEWEST_STEPS
+
+
+def test_a_size_that_only_just_fits_has_been_timed_itself(machine: Machine) -> None:
+    machine.cost = lambda model: 0.1 * (parameter_count(model, DIFFERENT) / 4e5) ** 1.4
+    config = replace(asked(minutes=0.1), model=replace(BASE.model, hidden=400))
+    assert planned(machine, config, given={"hidden"})[0].train.iterations < 2 * FEWEST_STEPS
+    assert 400 in machine.timed
+    slow = replace(config, model=replace(BASE.model, hidden=500))  # by proportion 12 steps, not 7
+    with refused("bad-setting", field="minutes"):
+        planned(machine, slow, given={"hidden"})
+
+
+def test_what_is_scored_at_the_end_has_its_time(machine: Machine) -> None:
+    machine.cost = lambda model: 1.2  # of 2,048 characters
+    config = replace(asked(minutes=0.1, batch=4, length=16), model=replace(BASE.model, hidden=400))
+    assert planned(machine, config, given={"hidden", "batch", "length"})[0].train.iterations > 80
+    machine.cost = lambda model: 2.4
+    with refused("bad-setting", field="minutes"):
+        planned(machine, config, given={"hidden", "batch", "length"})
+
+
 def test_a_step_that_takes_the_time_because_of_its_batch_is_refused(machine: Machine) -> None:
     text = Text.from_string(NIGHT * 3, "nights")
     config = asked(minutes=0.1, batch=8192, length=256)
@@ -178,18 +212,19 @@ def test_a_step_that_takes_the_time_because_of_its_batch_is_refused(machine: Mac
 
 def test_what_is_not_given_is_made_smaller_until_there_are_steps(machine: Machine) -> None:
     machine.cost = lambda model: parameter_count(model, DIFFERENT) / 40e3
-    config, _, _ = planned(machine, asked(minutes=0.1))
+    config, *_ = planned(machine, asked(minutes=0.1))
     assert hidden(config) == min(RATES)
     assert config.train.batch < BASE.train.batch
     assert config.train.iterations >= FEWEST_STEPS
+    machine.cost = lambda model: parameter_count(model, DIFFERENT) / 400e3
     with refused("bad-setting", field="minutes") as found:
-        planned(machine, asked(minutes=0.1), given={"batch", "length"})
+        planned(machine, asked(minutes=0.1, batch=512), given={"batch", "length"})
     assert list(found.value.facts["fits"]) == ["batch"]
 
 
 def test_what_is_given_is_timed_and_nothing_else(machine: Machine) -> None:
     config = replace(asked(batch=8, length=16), model=replace(BASE.model, hidden=200))
-    found, reasons, _ = planned(machine, config, given={"hidden", "batch", "length"})
+    found, reasons, *_ = planned(machine, config, given={"hidden", "batch", "length"})
     assert machine.timed == [200]
     assert (hidden(found), found.train.batch, found.train.length) == (200, 8, 16)
     assert {what for what, _ in reasons} == {"time", "cell", "drop", "rate"}
@@ -197,7 +232,7 @@ def test_what_is_given_is_timed_and_nothing_else(machine: Machine) -> None:
 
 def test_of_a_preset_only_the_length_is_found(machine: Machine) -> None:
     config = RunConfig(train=TrainConfig(minutes=2.0, schedule="plateau"), preset="old")
-    found, reasons, _ = planned(machine, config, given=None)
+    found, reasons, *_ = planned(machine, config, given=None)
     iterations = found.train.iterations
     assert found == replace(config, train=replace(config.train, iterations=iterations))
     assert [what for what, _ in reasons] == ["time"]
@@ -216,7 +251,7 @@ def test_without_minutes_nothing_is_timed_and_the_plan_is_the_same_again(
 @pytest.mark.parametrize("characters", [3, 20, 200, 2_000, 20_000])
 def test_a_small_text_can_be_learned(machine: Machine, characters: int, tmp_path: Path) -> None:
     text = Text.from_string(NIGHT[:characters], "small")
-    config, _, _ = planned(machine, asked(), text)
+    config, *_ = planned(machine, asked(), text)
     run = new_run(tmp_path / "run", config, text)
     parts = run.dataset()
     assert (parts.validation is None) == (characters < 200)
@@ -288,7 +323,7 @@ def test_real_updates_are_timed(monkeypatch: pytest.MonkeyPatch) -> None:
     config = replace(asked(minutes=0.1, batch=2, length=8), model=ModelConfig(hidden=4))
     config = replace(config, engine="reference", dtype="float64")
     given = {"hidden", "batch", "length"}
-    found, reasons, _ = plan(config, given, TEXT, planning.perf_counter())
+    found, reasons, *_ = plan(config, given, TEXT, planning.perf_counter())
     assert found.train.iterations is not None
     assert found.train.iterations > 5
     assert np.isfinite(found.train.dropout)

@@ -131,6 +131,17 @@ def test_before_the_first_look_it_is_taken_to_cost_its_share() -> None:
     assert total == pytest.approx(1000 * (1 - share), rel=0.01)
 
 
+def test_an_evaluation_that_costs_more_than_steps_is_foreseen() -> None:
+    every, end = Intervals(evaluate=3, sample=0, save=0, log=1), End(1.0, 0.0, 0.0, 0.0)
+    assert TimeBudget(20.0, every, 10, end).total(2, 10, 2.0, going(1)) > 10
+    budget = TimeBudget(20.0, every, 10, end, least={"evaluate": 4.0})
+    # 18 s: 4 updates, 4 of them at step 3, 6 and the end.
+    assert budget.total(2, 10, 2.0, going(1)) == 6
+    for _ in range(3):
+        budget.note("evaluate", 1.0, 1.0)
+    assert budget.total(2, 10, 2.0, going(1)) > 10
+
+
 def test_pace_is_that_of_late_and_not_of_the_first_mark() -> None:
     pace = Pace()
     assert pace.per_second() == 0

@@ -110,8 +110,9 @@ class _Trainer:
         self.max_steps = most_steps(config.train, state.batches.steps_per_epoch)
         self.reporter = Reporter(state, self.max_steps, config.train.minutes, began)
         self.granted = 60 * (config.granted or math.inf)  # seconds
+        limit, monitor = self.reporter.time_limit, self.monitor
         self.budget = TimeBudget(
-            self.reporter.time_limit, self.every, state.total, self.monitor.end, self.granted
+            limit, self.every, state.total, monitor.end, self.granted, monitor.least
         )
         notes = [*data.notes]
         self.score: Score | None = None  # of the latest evaluation

@@ -15,7 +15,7 @@ from charloom.runs.metrics import Line, Setback
 from charloom.runs.run import Run
 from charloom.training.cadence import counted_at_end, intervals, is_due, scored_at_end
 from charloom.training.events import Sampled
-from charloom.training.scoring import SAMPLE_TIMES
+from charloom.training.scoring import SAMPLE_TIMES, TELLING
 from charloom.training.state import TrainState
 from charloom.training.time_budget import End
 from charloom.training.writer import RunWriter
@@ -23,6 +23,7 @@ from charloom.training.writer import RunWriter
 ROOM = 1.2  # times what scoring at the end should take is kept for it
 SCORING_SHARE = 0.4  # of the time that learning from as many characters takes; if it is not known
 COUNTING_PACE = 400_000  # characters of n-grams a second
+TELLING_PACE = 200_000  # characters a second on which the orders of n-grams are compared
 
 
 class Monitor:
@@ -62,7 +63,18 @@ class Monitor:
             evaluations = ROOM * scored / self._most
         else:
             updates = SCORING_SHARE * scored / (train.batch * train.length)
-        return End(evaluations, SAMPLE_TIMES, updates, counted / COUNTING_PACE)
+        seconds = counted / COUNTING_PACE
+        if counted:
+            assert parts.validation is not None
+            seconds += min(TELLING, len(parts.validation)) / TELLING_PACE
+        return End(evaluations, SAMPLE_TIMES, updates, seconds)
+
+    @property
+    def least(self) -> dict[str, float]:
+        """Return how many updates an evaluation and a sample cost, as if they were learned."""
+        train, watch = self._run.config.train, self._run.config.watch
+        read = {"evaluate": self._most, "sample": watch.sample_length}
+        return {pause: count / (train.batch * train.length) for pause, count in read.items()}
 
     @property
     def notes(self) -> list[str]:

@@ -4,7 +4,7 @@ What might be chosen (recipe.py says what) is timed first (speeds.py).
 """
 
 import math
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 from time import perf_counter
 from typing import Any, NamedTuple
@@ -22,16 +22,20 @@ from charloom.formatting import listed
 from charloom.models.engines import has_torch, load_torchnet, pick_engine
 from charloom.progress import Tell, say_nothing
 from charloom.runs.run import Run, check_free
+from charloom.training.cadence import FEWEST_CHARACTERS
 from charloom.training.recipe import FEWEST_STEPS, Choice, Reasons, Size, choose, shown_epochs
 from charloom.training.settings import SHAPE, configure, default_folders
-from charloom.training.speeds import SIZES, Speeds, fewest_rows
+from charloom.training.speeds import SIZES, STRIDE, Speeds, fewest_rows, smaller
 
 EPOCHS_IF_OPEN = 10  # of a run that nothing ends, within these bounds
 FEWEST_READ, MOST_READ = 4_000_000, 100_000_000  # characters
 EVALUATING_SHARE = 0.07  # of the time, planned for evaluations, samples and checkpoints
 MEASURING_SHARE = 0.08  # of the time, at most
 MODELS_TIMED = 3  # at most
+SCORED = 2  # times the least: at the last step, and the best model at the end
+ROOM = 3  # times what a size that is named needs: machines have other work, too
 STEPS_OF_TEXT = 16  # of the first characters of the text, to measure with
+MODEL_SIZES = {"hidden", "width", "layers"}
 STARTING_SECONDS = 2.0  # of compiling, above which that is said
 
 
@@ -163,8 +167,10 @@ def plan(
     if given is None:
         _check_fits(config, text, vocabulary)
     fewest = 3 if given is not None else fewest_characters(config)
-    N = split_text(text.characters, config.data, fewest, text.layout).train.stop
-    planner = _Planner(config, given, text, vocabulary, N)
+    split = split_text(text.characters, config.data, fewest, text.layout)
+    held_out, N = split.validation or split.train, split.train.stop
+    scored = min(FEWEST_CHARACTERS, held_out.stop - held_out.start)
+    planner = _Planner(config, given, text, vocabulary, N, scored)
     train = config.train
     if train.minutes is not None:
         found = planner.measured(60 * train.minutes, began, tell)
@@ -248,8 +254,9 @@ class _Planner:
         text: Text,
         vocabulary: Tokenizer,
         characters: int,
+        scored: int,
     ) -> None:
-        self.config, self.given = config, given
+        self.config, self.given, self.scored = config, given, scored
         ids, self.per_id = _ids(config, text, vocabulary, characters)
         self.size = Size(characters, len(vocabulary), ids, fewest_rows(config.train))
         self.speeds = Speeds(
@@ -286,7 +293,8 @@ class _Planner:
             start, starting = start + slower, starting + slower
             began = max(began, perf_counter() - budget / 2)
         choice = self.choose(left())
-        self._check_time(choice.config, budget, left())
+        choice = self.choose(max(0.0, left() - self._scoring(choice.config)))
+        self._check_time(choice.config, budget, left)
         pace, train = self.speeds.of(choice.config), choice.config.train
         most = math.inf if train.epochs is None else train.epochs * self.size.characters
         read = min(left() * pace, most)
@@ -295,28 +303,66 @@ class _Planner:
         reasons = self._reasons(choice, pace, read, starting, late=began - asked)
         return Plan(config, tuple(reasons), began, pace)
 
-    def _check_time(self, config: RunConfig, budget: float, left: float) -> None:
-        """Raise CharloomError if FEWEST_STEPS do not fit; it names a size with which they do."""
-        step = self.speeds.update_seconds(config)
-        if FEWEST_STEPS * step <= left:
+    def _check_time(self, config: RunConfig, budget: float, left: Callable[[], float]) -> None:
+        """Raise CharloomError if FEWEST_STEPS do not fit; it names a size with which they do.
+
+        A model whose size was given must have been timed.
+        """
+        start, seconds, asked = perf_counter(), left(), not MODEL_SIZES.isdisjoint(self._sizes())
+        while (
+            asked
+            and not self.speeds.has_model(config)
+            and max(self._needs(config), STRIDE * (perf_counter() - start)) <= left()
+        ):
+            self.speeds.time(self.speeds.towards(config), seconds / STRIDE)
+        if self._needs(config) <= left() and (not asked or self.speeds.has_model(config)):
             return
-        names = [name for name in SIZES if self.given is None or name in self.given]
-        fits = self.speeds.within(config, left / FEWEST_STEPS, names)
-        changed = {
-            name: getattr(now, name)
-            for then, now in ((config.model, fits.model), (config.train, fits.train))
-            for name in names
-            if name in now.__struct_fields__ and getattr(now, name) != getattr(then, name)
-        }
-        minutes = (FEWEST_STEPS * step / (1 - EVALUATING_SHARE) + budget - left) / 60
-        cures = [f"--minutes {_shown(1.1 * minutes)}"]
-        if FEWEST_STEPS * self.speeds.update_seconds(fits) <= left:
+        step, spent = self.speeds.update_seconds(config), budget - left()
+        fits = self._timed(config, left)
+        minutes = (ROOM * self._needs(config) / (1 - EVALUATING_SHARE) + spent) / 60
+        cures = [f"--minutes {_shown(minutes)}"]
+        changed = {} if fits is None else self._changes(config, fits)
+        if changed:
             cures.insert(0, " ".join(f"--{name} {value}" for name, value in changed.items()))
         message = (
-            f"a step of this model takes about {_shown(step)} s here, and in the {_shown(left)} s "
-            f"left of {budget:g} it would learn next to nothing: give {' or '.join(cures)}"
+            f"a step of this model takes about {_shown(step)} s here, and in the "
+            f"{_shown(seconds)} s left of {budget:g} it would learn next to nothing: give "
+            f"{' or '.join(cures)}"
         )
         raise CharloomError(message, "bad-setting", field="minutes", fits=changed)
+
+    def _needs(self, config: RunConfig) -> float:
+        """Return how many seconds FEWEST_STEPS take, and what is scored."""
+        return FEWEST_STEPS * self.speeds.update_seconds(config) + self._scoring(config)
+
+    def _scoring(self, config: RunConfig) -> float:
+        """Return how many seconds it takes to score the least there is, as if it was learned."""
+        return SCORED * self.scored / self.speeds.of(config)
+
+    def _timed(self, config: RunConfig, left: Callable[[], float]) -> RunConfig | None:
+        """Return smaller sizes that have been timed and fit well; None if none was found."""
+        names, seconds = self._sizes(), left() / ROOM
+        for _ in range(MODELS_TIMED):
+            while self._needs(config) > seconds and (half := smaller(config, names)):
+                config = half
+            if not self.speeds.has(config):
+                self.speeds.time(config, seconds)
+            if self._needs(config) <= seconds:
+                return config
+        return None
+
+    def _sizes(self) -> list[str]:
+        """Return the sizes that the user can change: those that were given."""
+        return [name for name in SIZES if self.given is None or name in self.given]
+
+    def _changes(self, config: RunConfig, fits: RunConfig) -> dict[str, int]:
+        """Return by name the sizes that are others in `fits`."""
+        return {
+            name: getattr(now, name)
+            for then, now in ((config.model, fits.model), (config.train, fits.train))
+            for name in self._sizes()
+            if name in now.__struct_fields__ and getattr(now, name) != getattr(then, name)
+        }
 
     def _reasons(
         self, choice: Choice, pace: float, read: float, starting: float, late: float

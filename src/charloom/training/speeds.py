@@ -24,6 +24,7 @@ from charloom.training.recipe import speed
 from charloom.training.scoring import Counts
 
 TIMING_SECONDS = 0.25  # for one model, if that is long enough for two updates
+STRIDE = 4  # times the parameters that were timed are timed next
 SIZES = ("hidden", "width", "layers", "batch", "length")  # what makes an update slow
 
 
@@ -83,15 +84,28 @@ class Speeds:
         """Return whether such an update of a model of as many parameters has been timed."""
         return (self._parameters(config), self._characters(config)) in self._timed
 
+    def has_model(self, config: RunConfig) -> bool:
+        """Return whether a model of as many parameters has been timed."""
+        return self._parameters(config) in self.measured
+
     def update_seconds(self, config: RunConfig) -> float:
         """Return how long an update should take."""
         return self._characters(config) / self.of(config)
 
-    def within(
-        self, config: RunConfig, seconds: float, names: Collection[str] = SIZES
-    ) -> RunConfig:
+    def within(self, config: RunConfig, seconds: float) -> RunConfig:
         """Return the settings with sizes halved until an update should take so long at most."""
-        while self.update_seconds(config) > seconds and (half := smaller(config, names)):
+        while self.update_seconds(config) > seconds and (half := smaller(config)):
+            config = half
+        return config
+
+    def towards(self, config: RunConfig) -> RunConfig:
+        """Return the settings with sizes halved until a model not far smaller has been timed.
+
+        From one step to the next, the caches of a processor may become too small.
+        """
+        while not any(STRIDE * timed >= self._parameters(config) for timed in self.measured) and (
+            half := smaller(config)
+        ):
             config = half
         return config
 

@@ -2,6 +2,8 @@
 
 import math
 from collections import deque
+from collections.abc import Mapping
+from types import MappingProxyType
 from typing import NamedTuple
 
 from charloom.training.cadence import Intervals
@@ -63,10 +65,13 @@ class TimeBudget:
         total: int,
         end: End = NOTHING,
         granted: float = math.inf,
+        least: Mapping[str, float] = MappingProxyType({}),
     ) -> None:
         """Take the intervals of pauses in the `total` updates that are planned, and the end.
 
-        Of the time, `granted` seconds are those that it was given last, if that is not all.
+        Of the time, `granted` seconds are those that it was given last, if that is not all. A
+        pause is taken to cost `least` updates, by name, or a share if that is more, until one
+        has been made.
         """
         self.seconds, self._end = seconds, end
         self._slack = SLACK_SHARE * min(seconds, granted)
@@ -74,7 +79,8 @@ class TimeBudget:
         self._costs = {}
         for pause, share in ASSUMED_SHARES.items():
             times = math.ceil(total / max(1, self._every[pause]))
-            self._costs[pause] = deque([share * total / times], NEWEST_PAUSES)
+            cost = max(share * total / times, least.get(pause, 0.0))
+            self._costs[pause] = deque([cost], NEWEST_PAUSES)
 
     def note(self, pause: str, seconds: float, pace: float) -> None:
         """Take note of how long a pause took, while updates went at `pace` a second."""
