@@ -244,6 +244,40 @@ def test_a_page_that_is_a_post_is_no_list_whatever_it_leads_to() -> None:
     assert text(page).startswith("one\n\nGulls")
 
 
+def test_headings_of_wikis_that_lead_to_their_editors_are_no_list() -> None:
+    parts = "<h2>Gulls <a href='/edit'>edit</a></h2><p>Of gulls, at some length.</p>" * 4
+    assert text(f"<html><body><main><h1>T</h1>{parts}</main>").startswith("Gulls edit\n\nOf gulls")
+
+
+def test_comments_with_the_name_of_a_body_are_not_taken_for_it() -> None:
+    comment = "<li><blockquote class=entry-content>So do I.</blockquote></li>"
+    page = f"<html><body><article><h1>T</h1><p>one</p></article><ol class=commentlist>{comment}"
+    assert text(page + comment) == "one"
+
+
+def test_boxes_of_a_sidebar_with_the_name_of_a_body_are_not_taken_for_it() -> None:
+    boxes = "<div><div class=entry-content>Hello</div></div>" * 3
+    page = f"<html><body><h1>Quay</h1><div class=article-content>{PROSE}</div>{boxes}"
+    assert text(page).startswith(web_posts.PLUMS)
+
+
+def test_a_body_in_a_box_that_looks_like_a_menu_is_found_by_its_heading() -> None:
+    page = "<html><body><form><div class='social-page'><h1>T</h1><div class=post-body>one</div>"
+    assert text(page) == "one"
+
+
+def test_a_section_is_not_left_out_for_the_words_of_its_heading() -> None:
+    part = "<div class=section id=sharing-with-other-people><h2>Sharing with</h2>one</div>"
+    assert text(f"<html><body><main><h1>T</h1>{part}</main>") == "Sharing with\n\none"
+
+
+@pytest.mark.parametrize("name", ["article-body", "main-part"])
+def test_a_body_with_the_heading_in_it_holds_more_than_the_text(name: str) -> None:
+    inner = f"<time>3 May</time><div class={name}><p>one and two and three</p></div>"
+    page = f"<html><body><div class=post-content><header><h1>T</h1></header>{inner}</div>"
+    assert text(page) == "one and two and three"
+
+
 def test_an_article_beside_the_text_is_not_taken_for_it() -> None:
     page = (
         f"<html><body><div><h1>T</h1><div>{PROSE}{PROSE}</div></div>"

@@ -28,10 +28,7 @@ _NAMES = (  # classes: a page's body has the first of these that is on the page
 )
 _LESS_SURE_NAMES = ("entry", "prose", "blog-post", "hentry", "post")
 _FACTS = frozenset({"date", "author", "dateline", "timestamp", "published", "pubdate"})
-_MENUS = {  # if they are links
-    "article": ("div", "section", "td"),
-    "page": ("div", "section", "td", "ul", "ol", "center", "p"),
-}
+_MENUS = ("div", "section", "td", "center")  # if they are links
 _MORE = frozenset(
     {"more-link", "read-more", "readmore", "entry-link", "jump-link", "post-card-content-link"}
 )
@@ -108,6 +105,9 @@ def bodies(page: Page) -> list[Body]:
     There may be several of a post, too, if its text is in pieces.
     """
     if named := _main(page, _named(page, _NAMES)):
+        if len(named) == 1 and named[0].find(".//h1") is not None:  # then it holds more as well
+            within = _body_within(page, named[0])
+            return [Body(within, page.tree, "article" if within is named[0] else "named")]
         return _with_scopes(page, named, "named")
     articles = _main(page, _outermost(page, page.tree.iter("article")))
     if not articles:
@@ -167,8 +167,8 @@ def _is_beside(page: Page, body: Body, node: Element) -> bool:
         return says_aside(node) or (node.tag in ("nav", "form", "dialog", "footer"))
     if is_aside(node) or node.tag == "h1":
         return True
-    if node.tag in _MENUS[body.kind] and page.is_links(node):
-        return sum(1 for _ in node.iter("a")) > 1
+    if node.tag in _MENUS and _is_menu(page, node):
+        return True
     if node.tag == "header":
         has_facts = any(node.find(f".//{tag}") is not None for tag in ("h1", "time"))
         return has_facts or node.getparent() is body.element
@@ -177,8 +177,22 @@ def _is_beside(page: Page, body: Body, node: Element) -> bool:
     return any(page.shown.get(time) == page.shown[node] for time in node.iter("time"))
 
 
+def _is_menu(page: Page, element: Element) -> bool:
+    """Whether an element is several links and little else, and has not the page's heading."""
+    if not page.shown.get(element) or not page.is_links(element):
+        return False
+    return element.find(".//h1") is None and sum(1 for _ in element.iter("a")) > 1
+
+
 def _named(page: Page, names: Iterable[str]) -> list[Element]:
-    """Return the elements that have the first of some classes that the page has."""
+    """Return the elements that have the first of some classes that the page has.
+
+    If they are several and a later class has but one, that has it if it holds more text.
+    """
+
+    def words(elements: list[Element]) -> int:
+        return sum(page.shown[e] - page.linked[e] for e in elements)
+
     found: dict[str, list[Element]] = {}
     for node in page.tree.iter("*"):
         own = classes(node)
@@ -186,20 +200,35 @@ def _named(page: Page, names: Iterable[str]) -> list[Element]:
             own.append(_NAMES[0])
         for name in own:
             found.setdefault(name, []).append(node)
+    first = list[Element]()
     for name in names:
-        if name in found and (elements := _outermost(page, found[name])):
-            return elements
-    return []
+        elements = _outermost(page, found.get(name, []))
+        if not first or (len(elements) == 1 < len(first) and words(elements) > words(first)):
+            first = elements
+    return first
+
+
+def _body_within(page: Page, element: Element) -> Element:
+    """Return the element with the name of a body and most of the text in another, or that one."""
+    for node in element.iter("div", "section"):
+        is_named = node is not element and set(_NAMES).intersection(classes(node))
+        holds_most = 2 * page.shown.get(node, 0) > page.shown[element]
+        if is_named and holds_most and node.find(".//h1") is None:
+            return node
+    return element
 
 
 def _outermost(page: Page, elements: Iterable[Element]) -> list[Element]:
     """Return those elements with text that are in no other of them, in document order.
 
-    Those that are beside the text of the page are left out, unless all are.
+    Those that are beside the text of the page are left out.
     """
     shown = _outer({e for e in elements if page.shown.get(e)})
     outer = [e for e in page.tree.iter("*") if e in shown]
-    return [e for e in outer if not any(map(is_aside, (e, *e.iterancestors())))] or outer
+    large = {e for h in page.tree.iter("h1") if page.shown.get(h) for e in h.iterancestors()}
+    large |= {*page.tree.iter("html", "body", "form")}  # whatever they are called: all is in them
+    beside = [any(is_aside(a) for a in (e, *e.iterancestors()) if a not in large) for e in outer]
+    return [e for e, is_beside in zip(outer, beside, strict=True) if not is_beside]
 
 
 def _outer(elements: set[Element]) -> set[Element]:
@@ -289,7 +318,7 @@ def _found_by_library(source: str) -> str:
     with needs_extra("text", "reading web pages"):
         from trafilatura import bare_extraction
     try:
-        found = bare_extraction(source, fast=True, favor_recall=True, include_comments=False)
+        found = bare_extraction(source, fast=True, include_comments=False)
     except Exception:  # it was not made for whatever is called a page
         return ""
     return "" if found is None or isinstance(found, dict) else found.text or ""
@@ -301,10 +330,11 @@ def _is_list(page: Page, body: Body) -> bool:
     headings = [h for h in element.iter(*HEADINGS) if page.shown.get(h)]
     if page.is_links(element):
         beside = left_out(page, body._replace(kind="page")).union(headings)
+        beside |= {e for e in element.iter("ul", "ol", "p") if _is_menu(page, e)}
         rest = page.shown[element] - sum(page.shown[e] for e in _outer(beside))
         return rest < REST * page.linked[element]
     headings = [h for h in headings if h.tag != "h1"]
-    leading = [h for h in headings if any(_leads_away(a) for a in h.iter("a"))]
+    leading = [h for h in headings if page.is_links(h) and any(map(_leads_away, h.iter("a")))]
     return len(leading) >= LISTED and 2 * len(leading) > len(headings)
 
 

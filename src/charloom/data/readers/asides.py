@@ -26,10 +26,11 @@ _WORDS = frozenset(
 _OWN_WORDS = frozenset(  # these tell only behind an owner: "post-meta"
     {"header", "footer", "title", "subtitle", "meta", "metadata", "info", "date", "author", "terms"}
     | {"labels", "category", "tag", "time", "links", "views", "buttons", "button"}
-    | {"box", "bio", "card", "pages"}
+    | {"pages"}
 )
 _CLASSES = frozenset(
-    {"table-of-contents", "tableofcontents", "read-next", "read-more-wrap", "read-more"}
+    {"author-box", "author-bio", "author-card", "author-info", "post-author-box"}
+    | {"table-of-contents", "tableofcontents", "read-next", "read-more-wrap"}
     | {"more-posts", "latest-posts", "recent-posts", "wp-block-latest-posts", "jump-link"}
     | {"you-may-also-like", "links-nextprev", "prev-next", "button-wrapper", "mailing-list"}
     | {"about-author", "about-the-author", "tag-list", "tag-links", "cat-links", "posted-on"}
@@ -50,7 +51,8 @@ def says_aside(element: Element) -> bool:
     if "blog" in names:  # what Blogger calls the widget with the posts
         return False
     if element.tag in ("div", "section", "ul", "aside"):
-        names += (element.get("id") or "").lower().split()
+        identity = (element.get("id") or "").lower().replace("_", "-")
+        names += [identity] if identity.count("-") < 2 else []  # else it is of a heading's words
     return element.tag in (*_BOXES, *HEADINGS) and any(map(_tells, names))
 
 
@@ -59,4 +61,7 @@ def _tells(name: str) -> bool:
         return True
     words = name.replace("_", "-").strip("-").split("-")
     place = next((i for i, word in enumerate(words) if word not in _OWNERS), len(words) - 1)
-    return words[place] in _WORDS or (place > 0 and words[place] in _OWN_WORDS)
+    word = words[place]
+    if word.startswith(("comment", "sidebar")) and not word.startswith("commentar"):
+        return True
+    return word in _WORDS or (place > 0 and word in _OWN_WORDS)

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from typing import BinaryIO
 
 from charloom.data.readers import HEAD_BYTES, Document, Head, Job, Kind
-from charloom.data.readers.article import bodies, is_excerpt, left_out, measured
+from charloom.data.readers.article import Body, Page, bodies, is_excerpt, left_out, measured
 from charloom.data.readers.markup import element_text, parse
 from charloom.data.readers.page_facts import Facts, facts_near, facts_of_page
 from charloom.data.readers.posts import one_line
@@ -57,27 +57,36 @@ def _read(file: BinaryIO, job: Job) -> Iterator[Document]:
     for unseen in [*tree.iter("script", "style", "noscript", "template")]:
         unseen.clear(keep_tail=True)
     page = measured(tree, facts.is_post)
-    found = [
-        (body, element_text(body.element, left_out=left_out(page, body))) for body in bodies(page)
-    ]
+    found = [(body, _text(page, body)) for body in bodies(page)]
     found = [(body, text) for body, text in found if text]
+    pieces = [text for body, text in found if not page.is_links(body.element)]
     if len(found) == 1:
         ((body, text),) = found
         yield _document(text, facts_near(body.scope, body.element, facts))
-        return
+    elif facts.is_post and pieces:
+        yield _document("\n\n".join(pieces), facts_near(tree, found[0][0].element, facts))
+    else:
+        yield from _several(page, found, facts, job)
+
+
+def _several(
+    page: Page, found: list[tuple[Body, str]], facts: Facts, job: Job
+) -> Iterator[Document]:
+    """Yield the texts that are whole; raises CharloomError if they are not half of those there."""
     whole = [(body, text) for body, text in found if not is_excerpt(page, body, text)]
-    if facts.is_post and whole:
-        text = "\n\n".join(text for _, text in whole)
-        yield _document(text, facts_near(tree, whole[0][0].element, facts))
-        return
     if not found or 2 * len(whole) < len(found):
-        what = "a list of other pages" if page.shown[tree] else "a page without text"
+        what = "a list of other pages" if page.shown[page.tree] else "a page without text"
         message = f"{job.label} is {what}: give the pages with the texts"
         raise CharloomError(message, "not-text", why=what.removeprefix("a "), path=job.label)
-    job.report.left_out["excerpts"] += len(found) - len(whole)
+    if excerpts := len(found) - len(whole):
+        job.report.left_out["excerpts"] += excerpts
+    common = Facts(site=facts.site, author=facts.author)
     for body, text in whole:
-        facts = Facts(site=facts.site, author=facts.author)
-        yield _document(text, facts_near(body.scope, body.element, facts))
+        yield _document(text, facts_near(body.scope, body.element, common))
+
+
+def _text(page: Page, body: Body) -> str:
+    return element_text(body.element, left_out=left_out(page, body))
 
 
 def _document(text: str, facts: Facts) -> Document:
