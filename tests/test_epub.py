@@ -1,3 +1,5 @@
+import sys
+
 import pytest
 
 from charloom.data.readers.epub import KINDS
@@ -108,6 +110,7 @@ def test_soft_hyphens_are_counted() -> None:
         ('<aside role="doc-endnote">gone</aside>', "footnotes"),
         ('<span epub:type="pagebreak" id="p7">7</span>', "page numbers"),
         ('<span class="pagenum">[Pg 7]</span>', "page numbers"),
+        ('<span class="pg-boilerplate pgheader">gone</span>', "licences of Project Gutenberg"),
     ],
 )
 def test_what_is_not_text_is_left_out_and_counted(inner: str, what: str) -> None:
@@ -221,6 +224,12 @@ def test_a_protected_book_is_refused_but_not_one_with_hidden_fonts() -> None:
 def test_a_book_without_a_way_to_its_parts_is_damaged(container: str) -> None:
     with refused("damaged", why="damaged"):
         read(EPUB, packed({"META-INF/container.xml": container, "a.xhtml": "x"}))
+
+
+def test_a_missing_library_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "lxml", None)
+    with refused("missing-library", library="lxml"):
+        read(EPUB, book(a="x"))
 
 
 def test_what_is_recognised() -> None:

@@ -1,3 +1,5 @@
+import sys
+
 import pytest
 
 from charloom.data.readers import Document
@@ -141,6 +143,12 @@ def test_a_pdf_that_names_no_letters_is_read_with_a_note() -> None:
     [found], report = read(PDF, pdf([(700, "a\005\006\005b")]))
     assert (found.text, report.mended) == ("ab", {"control characters": 3})
     assert len(report.notes) == 1
+
+
+def test_a_missing_library_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "pypdfium2", None)
+    with refused("missing-library", library="pypdfium2"):
+        read(PDF, pdf(lines("x")))
 
 
 def test_what_is_recognised() -> None:
