@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from charloom.data import sources
+from charloom.data import parts
 from charloom.data.text import Text
 from charloom.data.token_file import map_text
 from charloom.data.unknown import MOST_NAMED, check_known, unknown_characters, without
@@ -52,7 +52,7 @@ def test_who_cannot_skip_is_not_told_to() -> None:
 @given(st.text("\nab é😀", max_size=60))
 def test_what_is_left_out_is_what_is_unknown(content: str) -> None:
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(sources, "CHUNK", 7)
+        patch.setattr(parts, "CHUNK", 7)
         found = check_known(text(content), LETTERS, "it", "skip")
         counts = found.counts if found else {}
         assert counts == {c: content.count(c) for c in "é😀" if c in content}

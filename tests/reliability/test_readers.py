@@ -88,6 +88,11 @@ def test_what_waits_for_a_reader_is_bounded(place):
     started, *events = training.train(Run.open(place[0] / "whole"), resume=True)
     score, end = Score(2.0, 9), events[-1]
     reading, writing = os.pipe()
+    os.set_blocking(writing, False)
+    with suppress(BlockingIOError):  # fill it: nothing goes out before it is read
+        while True:
+            os.write(writing, b"\n" * 2**12)
+    os.set_blocking(writing, True)
     with PlainView(os.fdopen(writing, "w")) as view:
         view.started = started
         for step in range(1, 10_000):

@@ -144,7 +144,7 @@ class _Boilerplate:
         lines = [line for line in lines if 0 < len(line) <= LONGEST_KEPT]
         for counter, some in ((self._within, lines), (self._at_ends, lines[:EDGE] + lines[-EDGE:])):
             known = len(counter) >= LINES_KEPT
-            counter.update(line for line in set(some) if not known or line in counter)
+            counter.update(line for line in dict.fromkeys(some) if not known or line in counter)
 
     def lines(self) -> list[Line]:
         """Return those that are in many documents, the most frequent first."""
