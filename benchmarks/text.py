@@ -1,18 +1,24 @@
 """From a file to text, and from text to ids, in megabytes of UTF-8 a second.
 
 A file is read twice, in chunks: `read_text` checks the encoding, turns line ends, takes the
-SHA-256 and collects the characters; then the chunks become ids. The plain side only decodes.
+SHA-256 and collects the characters; then the chunks become ids. The plain side only decodes. A
+gigabyte of ASCII becomes the ids of a run, which are read back and proved, beside `wc -m`.
 """
 
+import os
+import subprocess
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
 from charloom.data.text import Text, read_text
+from charloom.data.token_file import write_ids
 from charloom.data.tokenizer import Ids
 from charloom.data.vocabulary import Vocabulary
-from common import Options, Row, by_rate, print_rows, rates, taking_turns, texts
+from common import Options, Row, by_rate, by_time, print_rows, rates, taking_turns, texts
 
+GIGABYTE, TINY_BYTES = 10**9, 10**6
+MOST_TURNS = 3  # with a gigabyte
 BYTES = 4_000_000  # handled in a turn, in as many calls as that takes
 PLAIN = "a dict and a loop"
 
@@ -20,6 +26,33 @@ PLAIN = "a dict and a loop"
 def show(options: Options) -> None:
     rows = [row for text in texts(options) for row in compare(text, options)]
     print_rows(f"text, MB/s: 1 thread, {options.turns} turns", rows)
+    size = TINY_BYTES if options.tiny else GIGABYTE
+    turns = min(options.turns, MOST_TURNS)
+    print_rows(f"{size:,} bytes of ASCII, seconds: {turns} turns", [large(size, turns)])
+
+
+def large(size: int, turns: int) -> Row:
+    """Compare the making of ids with a count of characters, on a file of so many bytes."""
+    content = read_text(["corpus:us-constitution"]).content.encode()
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder, "text.txt")
+        with path.open("wb") as file:
+            for _ in range(-(-size // len(content))):
+                file.write(content)
+        command = ["wc", "-m", str(path)]
+        environment = {**os.environ, "LC_ALL": "C.UTF-8"}
+
+        def count() -> None:
+            subprocess.run(command, env=environment, check=True, capture_output=True)
+
+        def ids() -> None:
+            with tempfile.TemporaryDirectory(dir=folder) as run:
+                text = read_text([str(path)])
+                vocabulary = Vocabulary.from_alphabet(text.alphabet, text.characters)
+                write_ids(Path(run), text, vocabulary, text.files)
+
+        ours, counting = taking_turns([ids, count], turns)
+    return by_time("text to ids on disk, proved", ours, "wc -m", counting)
 
 
 def compare(text: Text, options: Options) -> list[Row]:

@@ -68,7 +68,7 @@ class Fetcher:
     ) -> None:
         with needs_extra("text", "reading a site"):
             import protego  # noqa: F401  (which the robots.txt is read with)
-        self._private, self._sleep, self.pause = private, sleep, pause
+        self.private, self._sleep, self.pause = private, sleep, pause
         self._folder = folder or cache_folder()
         self._session = _session(private)
         self._asked = self._is_public = False
@@ -83,8 +83,8 @@ class Fetcher:
         Raises CharloomError: "not-found" for an address without a page, "unreadable" for one that
         is not answered, "unsupported" for one that is refused, or too large a page.
         """
-        self._is_public = check(url, self._private)
-        place = self._folder / _hash(f"{self._private} {url}")
+        self._is_public = check(url, self.private)
+        place = self._folder / _hash(f"{self.private} {url}")
         kept = self._kept(place)
         if kept is not None and 0 <= time.time() - kept[0].seconds < FRESH_SECONDS:
             return Page(kept[0].url, kept[1], kept[0].media_type)
@@ -112,7 +112,7 @@ class Fetcher:
                 break
             answer.close()
             url = without_fragment(urljoin(url, answer.headers["Location"]))
-            self._is_public = check(url, self._private)
+            self._is_public = check(url, self.private)
         else:
             message = f"{shown(url)} leads on and on: give the address that a browser ends at"
             raise CharloomError(message, "unreadable", why="too many redirects", url=url)
@@ -234,14 +234,15 @@ def no_answer(url: str, error: Exception) -> CharloomError:
     """Return the error for a site that cannot be reached."""
     import requests
 
-    reason = "no connection"
+    reason, cure = "no connection", "check the address and try again"
     if isinstance(error, requests.Timeout):
         reason = "no answer in time"
     elif isinstance(error, requests.exceptions.SSLError):
         reason = "its certificate is not trusted"
+        cure = "if you trust it, name the file with it in the environment as REQUESTS_CA_BUNDLE"
     elif isinstance(error, socket.gaierror):
         reason = "there is no site of that name, or no internet"
-    message = f"{shown(url)} cannot be read: {reason}; check the address and try again"
+    message = f"{shown(url)} cannot be read: {reason}; {cure}"
     return CharloomError(message, "unreadable", why=reason, url=url)
 
 

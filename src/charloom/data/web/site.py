@@ -12,6 +12,7 @@ from charloom.data.web.fetching import (
     PAGE_BYTES,
     Fetcher,
     Page,
+    check,
     shown,
     urlsplit_safely,
     without_fragment,
@@ -46,6 +47,7 @@ def read_site(url: str, fetcher: Fetcher, report: Report, tell: Tell) -> Iterato
     read. What cannot be read or is forbidden is counted in `report`. Raises CharloomError if the
     address itself cannot be read, or if nothing can.
     """
+    check(url, fetcher.private)
     robots = _Robots(fetcher)
     if not robots.allow(url):
         message = f"{shown(url)} is not for programs, says the site's robots.txt: save it yourself"
