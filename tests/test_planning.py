@@ -12,6 +12,7 @@ import pytest
 
 from charloom.config import DataConfig, ModelConfig, RunConfig, TrainConfig, replace
 from charloom.data.text import Text
+from charloom.data.token_file import alone
 from charloom.errors import CharloomError, Code
 from charloom.models.weights import initial_weights, parameter_count
 from charloom.runs.run import Run
@@ -328,6 +329,27 @@ def test_real_updates_are_timed(monkeypatch: pytest.MonkeyPatch) -> None:
     assert found.train.iterations > 5
     assert np.isfinite(found.train.dropout)
     assert reasons[0][0] == "time"
+
+
+def test_a_run_waits_for_who_looks_whether_its_folder_is_free(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    (tmp_path / "night.txt").write_text(NIGHT[:9999])
+    looking = ExitStack()
+    create = Run.create
+
+    def created(path: Path, *args: Any) -> Run:
+        run = create(path, *args)
+        looking.enter_context(alone(path))
+        return run
+
+    monkeypatch.setattr(Run, "create", created)
+    monkeypatch.setattr(planning, "sleep", lambda _: looking.close())
+    run = prepare([str(tmp_path / "night.txt")], {"model": "ngram"}, tmp_path / "run").run
+    assert run.dataset().train.size
+    with looking, refused("busy"):
+        monkeypatch.setattr(planning, "sleep", lambda _: None)
+        prepare([str(tmp_path / "night.txt")], {"model": "ngram"}, tmp_path / "other")
 
 
 PREPARE = """

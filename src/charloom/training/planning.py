@@ -6,7 +6,7 @@ What might be chosen (recipe.py says what) is timed first (speeds.py).
 import math
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from pathlib import Path
-from time import perf_counter
+from time import perf_counter, sleep
 from typing import Any, NamedTuple
 
 from charloom.config import DataConfig, NgramConfig, PretrainedConfig, RunConfig, replace
@@ -35,6 +35,7 @@ MODELS_TIMED = 3  # at most
 SCORED = 2  # times the least: at the last step, and the best model at the end
 ROOM = 3  # times what a size that is named needs: machines have other work, too
 STEPS_OF_TEXT = 16  # of the first characters of the text, to measure with
+LOOKS, LOOK_SECONDS = 20, 0.1
 MODEL_SIZES = {"hidden", "width", "layers"}
 STARTING_SECONDS = 2.0  # of compiling, above which that is said
 
@@ -92,7 +93,7 @@ def prepare(
         kept |= {"length"}
     config, reasons, began, _ = plan(config, kept, text, began, tell)
     run = _create(config, text, out, tell)
-    run.dataset(tell)
+    _write_ids(run, tell)
     return Prepared(run, reasons, began)
 
 
@@ -125,6 +126,19 @@ def _create(config: RunConfig, text: Text, out: str | Path | None, tell: Tell) -
             if error.code not in ("taken", "busy"):
                 raise
     raise AssertionError("there is no last name")
+
+
+def _write_ids(run: Run, tell: Tell) -> None:
+    """Write the ids of a new run; wait while another process looks whether its folder is free."""
+    for _ in range(LOOKS):
+        try:
+            run.dataset(tell)
+            return
+        except CharloomError as error:
+            if error.code != "busy":
+                raise
+        sleep(LOOK_SECONDS)
+    run.dataset(tell)
 
 
 def new_run(
