@@ -71,7 +71,8 @@ def test_a_run_keeps_how_its_text_was_read_and_reads_others_so():
     assert found.config.data.include == ("many.csv",)
     assert found.config.data.columns == ("body",)
     expected = "".join(f"text number {n} of many" for n in range(40))
-    assert sorted(found.read_text().content.replace("\n", "")) == sorted(expected)
+    content = found.read_text().content.translate({0: None, 10: None})  # a line, a boundary
+    assert sorted(content) == sorted(expected)
     Path("other.csv").write_text("more,body\nzzz,text number 3 of many\n")
     result = run("evaluate", "run", "other.csv", "--json")
     assert json.loads(result.stdout)["scores"][0]["characters"] == len("text number 3 of many")
