@@ -67,3 +67,31 @@ def test_a_page_with_a_map(checked, posts, tmp_path):
     written = page.read_text("utf-8")
     assert written.count('class="copy') == written.count('title="30.txt"') + 1
     assert "Thanks for reading my blog" in written
+
+
+def test_a_file_of_several_documents_is_checked_as_a_folder_of_them(posts, checked, tmp_path):
+    texts = [(posts / f"{number}.txt").read_text("utf-8") for number in range(32)]
+    path = tmp_path / "all.txt"
+    path.write_text("<|endoftext|>\n".join(texts), "utf-8")
+    found = json.loads(run(path, "--json"))
+    labels = [f"{number} in {path}" for number in (4, 31)]
+    assert found["equal"] == [{"first": labels[0], "second": labels[1], "likeness": 1}]
+    same = ("characters", "documents", "vocabulary", "lines", "controls", "boilerplate", "held_out")
+    assert {name: found[name] for name in same} == {name: checked[name] for name in same}
+    assert "\\u0000" not in run(path, "--json")
+
+
+def test_what_is_on_both_sides_of_the_split_is_what_a_run_holds_out(tmp_path):
+    from charloom.training.planning import prepare
+
+    rng = random.Random(1)
+    texts = [document(rng, 60) + f"\nthe end of {number}\n" for number in range(60)]
+    near = [edited(rng, text, 0.02, "words") for text in texts[:20]]
+    path = tmp_path / "all.txt"
+    path.write_text("<|endoftext|>\n".join([*texts, *near]), "utf-8")
+    across = json.loads(run(path, "--json"))["across"]
+    learned = prepare([str(path)], {"model": "ngram"}, tmp_path / "run").run
+    held = learned.vocabulary.utf8(learned.dataset().validation).decode()
+    split = [n for n in range(20) if (texts[n] in held) != (near[n] in held)]
+    assert split
+    assert sorted(int(pair["first"].split()[0]) - 1 for pair in across) == split

@@ -80,7 +80,7 @@ def test_a_plain_text_has_nothing_to_mend():
     assert sentences(of("\n".join(document(rng, 50) for _ in range(50))), brief=True) == []
 
 
-@given(st.text(min_size=1, max_size=300))
+@given(st.text(st.characters(exclude_characters="\0"), min_size=1, max_size=300))
 def test_any_text_can_be_inspected(content):
     found = of(content)
     assert found.characters == len(content) == sum(found.lengths)

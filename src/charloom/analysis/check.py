@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 
 from charloom.analysis.baselines import Baseline, ngrams
 from charloom.config import replace
+from charloom.data.boundary import visible
 from charloom.data.duplicates import Pair
 from charloom.data.inspection import Inspection, inspect, sentences
 from charloom.data.parts import Excerpts, Part
@@ -50,7 +51,7 @@ class Check(NamedTuple):
 def check(sources: Sequence[str], reading: Reading, tell: Tell = say_nothing) -> Check:
     """Read the text of `sources` and check it; raises CharloomError if it cannot be read."""
     tell("reading the text")
-    text = read_text(sources, tell, reading=reading)
+    text = read_text(sources, tell, reading=reading._replace(boundaries=True))
     tell("looking for what is there twice")
     found = inspect(text)
     config = configure(sources, {})
@@ -78,17 +79,25 @@ def _across(text: Text, arranged: Text, split: Split, found: Inspection) -> list
     """Return the pairs that are alike, one of them held out as a whole and the other not."""
     if arranged.layout is None or arranged.layout.drawn is None:
         return []
-    numbers = {id(part): number for number, part in enumerate(text.parts)}
-    held, before = set[int](), 0
+    parts, before = dict[int, list[Part]](), 0
     for part in arranged.parts:
         if before >= split.train.stop:
-            held.add(numbers.get(id(_whole(part)), -1))
+            parts.setdefault(id(part.part if isinstance(part, Excerpts) else part), []).append(part)
         before += sum(len(piece) for piece, _ in part.pieces(Counter()))
+    held = {
+        document
+        for document, (number, start) in enumerate(found.places)
+        if any(_holds(part, start) for part in parts.get(id(text.parts[number]), ()))
+    }
     return [p for p in (*found.equal, *found.near) if (p.first in held) != (p.second in held)]
 
 
-def _whole(part: Part) -> Part:
-    return part.part if isinstance(part, Excerpts) else part
+def _holds(part: Part, place: int) -> bool:
+    """Whether a place of a part is in these excerpts of it, or they are all of it."""
+    if not isinstance(part, Excerpts):
+        return True
+    nearest = int(part.starts.searchsorted(place, "right")) - 1
+    return nearest >= 0 and place < int(part.stops[nearest])
 
 
 def _counted(arranged: Text, split: Split) -> Baseline | None:
@@ -120,7 +129,7 @@ def _languages(text: Text) -> Counter[str] | None:
             head, length = "", 0
             for piece, _ in part.pieces(Counter()):
                 head, length = head + piece[: TOLD_BY - len(head)], length + len(piece)
-            language, sure = identifier.classify(head)
+            language, sure = identifier.classify(visible(head))
             found[language if sure >= SURE and language != NO_LANGUAGE else ""] += length
         return found
     return None

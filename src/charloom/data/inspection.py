@@ -11,8 +11,10 @@ from typing import NamedTuple
 
 import numpy as np
 
+from charloom.data.boundary import BOUNDARY
 from charloom.data.duplicates import NEARLY, Documents, Pair, Passage, repeated_passages
 from charloom.data.overlap import code_points
+from charloom.data.parts import Part
 from charloom.data.text import Text
 from charloom.data.vocabulary import describe
 from charloom.formatting import count, in_a_line, listed, percent
@@ -53,12 +55,15 @@ NO_LINE = LongLine(0, 0, 0)
 class Inspection:
     """What a text is like.
 
-    `labels` and `lengths` are of its documents; `times` counts characters; lines are those of the
-    first 16,777,216 characters of each document, passages of the first 33,554,432 of the text.
+    `labels` and `lengths` are of its documents, without boundaries; `places` are the number of the
+    part that each is in, and where in characters of it, boundaries too. `times` counts characters;
+    lines are those of the first 16,777,216 characters of each document, passages of the first
+    33,554,432 of the text.
     """
 
     labels: list[str] = field(default_factory=list)
     lengths: list[int] = field(default_factory=list)
+    places: list[tuple[int, int]] = field(default_factory=list)
     times: Counter[str] = field(default_factory=Counter)
     lines: int = 0
     long_lines: int = 0
@@ -105,9 +110,9 @@ def inspect(text: Text) -> Inspection:
     found, documents, boilerplate = Inspection(), Documents(), _Boilerplate()
     times = np.zeros(_CODES, np.int64)
     beginning, room = list[str](), PASSAGES_READ
-    for part in text.parts:
-        kept, length = list[str](), 0
-        for piece, _ in part.pieces(Counter()):
+    for number, part in enumerate(text.parts):
+        kept, start, length, before = list[str](), 0, 0, len(found.labels)
+        for piece, ends in _documents(part):
             counted = np.bincount(code_points(piece))
             times[: len(counted)] += counted
             if length < DOCUMENT_READ:
@@ -116,18 +121,38 @@ def inspect(text: Text) -> Inspection:
                 beginning.append(piece[:room])
                 room -= len(piece)
             length += len(piece)
-        document = "".join(kept)
-        _measure_lines(document, len(found.labels), found)
-        found.labels.append(part.label)
-        found.lengths.append(length)
-        if documents.add(document) is None:
-            boilerplate.add(document)
+            if not ends:
+                continue
+            document = "".join(kept)
+            _measure_lines(document, len(found.labels), found)
+            found.labels.append(part.label)
+            found.lengths.append(length)
+            found.places.append((number, start))
+            if documents.add(document) is None:
+                boilerplate.add(document)
+            kept, start, length = [], start + length + 1, 0
+        if len(found.labels) > before + 1:
+            several = range(1, len(found.labels) - before + 1)
+            found.labels[before:] = [f"{n} in {part.label}" for n in several]
     found.times = Counter({chr(c): int(times[c]) for c in np.flatnonzero(times)})
     found.equal, found.near = documents.equal(), documents.near()
     found.boilerplate = boilerplate.lines()
     head = "".join(beginning)
     found.passages, found.passages_read = repeated_passages(head), len(head)
     return found
+
+
+def _documents(part: Part) -> Iterator[tuple[str, bool]]:
+    """Yield a part in pieces without boundaries, and whether a document ends with each."""
+    ended = True
+    for piece, _ in part.pieces(Counter()):
+        *whole, rest = piece.split(BOUNDARY)
+        yield from ((text, True) for text in whole)
+        if rest:
+            yield rest, False
+        ended = not rest
+    if not ended:
+        yield "", True
 
 
 class _Boilerplate:
