@@ -73,7 +73,7 @@ READ = {
     "validation": 0.2, "test": 0.1, "split": "lines", "split_seed": 5, "encoding": "cp1252",
     "errors": "replace", "include": ("*.md", "a b"), "exclude": ("drafts/",),
     "columns": ("text", "title"), "keep_front_matter": True, "pages": True, "labels": True,
-    "plain": True, "allow_private": True,
+    "plain": True, "allow_private": True, "normalize": "NFC",
 }  # fmt: skip
 WATCHED = {
     "evaluate_every": 5, "checkpoint_every": 0, "sample_every": 9, "sample_at_best": True,

@@ -148,7 +148,7 @@ class Model:
         It was...
         """
         config = SampleConfig(**settings)
-        text = Text.from_string(normalized(prompt), "the prompt")
+        text = Text.from_string(normalized(prompt, self._own.normalize), "the prompt")
         prompt = without(text.content, self._check_known(text, unknown))
         pieces = generate(self.language_model, config, prompt, length, document=document)
         return chain([prompt], pieces)
@@ -173,8 +173,7 @@ class Model:
         vocabulary = self.language_model.vocabulary
         ids = None
         if source is not None:
-            own = self.source.config.data if isinstance(self.source, Run) else DataConfig()
-            reading = Reading.of(replace(own, encoding=encoding, errors=errors))
+            reading = Reading.of(replace(self._own, encoding=encoding, errors=errors))
             text = read_text([fspath(source)], reading=reading)
             ids = map_text(text, vocabulary, leave_out=self._check_known(text, unknown))
         elif isinstance(self.source, Run):
@@ -182,6 +181,11 @@ class Model:
         if ids is None:
             raise CharloomError(f"{self!r} has no validation part: name a text", "no-text")
         return score_ids(self.language_model, ids)
+
+    @property
+    def _own(self) -> DataConfig:
+        """How the run's own text was read."""
+        return self.source.config.data if isinstance(self.source, Run) else DataConfig()
 
     def _check_known(self, text: Text, unknown: OnUnknown) -> Collection[str]:
         """Return the characters of a text to leave out, with a warning; raises CharloomError."""

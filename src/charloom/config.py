@@ -24,6 +24,7 @@ Dtype = Literal["float32", "float64"]
 Optimizer = Literal["sgd", "adagrad", "rmsprop", "adam", "adamw"]
 ScheduleName = Literal["constant", "step", "exponential", "cosine", "one-cycle", "plateau"]
 Errors = Literal["strict", "replace"]
+Normalize = Literal["none", "NFC", "NFKC"]
 Smoothing = Literal["kneser-ney", "witten-bell", "none"]
 
 Size = Annotated[int, Meta(ge=1, le=65536)]
@@ -159,7 +160,8 @@ class DataConfig(_Config, frozen=True):
     ``corpus:NAME``. `split` says what
     is held out: the end of the text, or documents or lines drawn by `split_seed`, which are put
     behind the rest. So the text is always cut in order: training, then validation, then test.
-    Files are in that `encoding`, and with `errors` "replace" what is not becomes U+FFFD.
+    Files are in that `encoding`, and with `errors` "replace" what is not becomes U+FFFD. With
+    `normalize` the text is in that form of Unicode.
 
     Of folders and archives the files are read that match `include` and not `exclude`, as patterns
     of a .gitignore file. What a file is, its contents say, unless `plain` takes all that is text as
@@ -177,6 +179,7 @@ class DataConfig(_Config, frozen=True):
     split_seed: Seed = 0
     encoding: str = "utf-8"
     errors: Errors = "strict"
+    normalize: Normalize = "none"
     include: tuple[str, ...] = ()
     exclude: tuple[str, ...] = ()
     columns: tuple[str, ...] = ()

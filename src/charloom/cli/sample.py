@@ -11,7 +11,7 @@ from charloom.cli.text import (
     echo_note,
     echo_written,
 )
-from charloom.config import SampleConfig
+from charloom.config import DataConfig, SampleConfig
 from charloom.errors import CharloomError
 from charloom.formatting import count
 
@@ -102,14 +102,16 @@ def sample(context: click.Context, /, run: str, prompt: str, as_json: bool, **va
     too. If no other character is possible, the text ends early.
     """
     from charloom.generation.sampling import generate, generate_many
-    from charloom.runs.open import open_model
+    from charloom.runs.open import open_model, open_run
 
     length, number, most = values["length"], values["count"], values["max_copy"]
     document = values["document"]
     config = _settings(context, number)
-    text = _prompt(prompt, values["prompt_file"])
+    opened = open_run(run)
+    own = DataConfig() if opened is None else opened.config.data
+    text = _prompt(prompt, values["prompt_file"], own)
     limit = None if most is None else _limit(run, most)
-    model = open_model(run)
+    model = open_model(opened or run)
     prompt = _known(text, model.vocabulary, values["unknown"])
     if as_json or number != 1:
         texts = generate_many(model, config, prompt, length, number, limit, document=document)
@@ -134,8 +136,8 @@ def sample(context: click.Context, /, run: str, prompt: str, as_json: bool, **va
         _tell(limit)
 
 
-def _prompt(prompt: str, file: str | None) -> "Text":
-    """Return the prompt, which a file or standard input may hold."""
+def _prompt(prompt: str, file: str | None, own: DataConfig) -> "Text":
+    """Return the prompt, which a file or standard input may hold, as the run's own text is."""
     from charloom.data.reading import Reading
     from charloom.data.text import Text, read_text
     from charloom.data.utf8 import normalized
@@ -144,8 +146,8 @@ def _prompt(prompt: str, file: str | None) -> "Text":
         message = "--prompt and --prompt-file both say what to continue: give one"
         raise CharloomError(message, "bad-setting", field="prompt_file")
     if file is None and prompt != "-":
-        return Text.from_string(normalized(prompt), "--prompt")
-    text = read_text([file or "-"], reading=Reading(plain=True))
+        return Text.from_string(normalized(prompt, own.normalize), "--prompt")
+    text = read_text([file or "-"], reading=Reading(plain=True, normalize=own.normalize))
     return Text.from_string(text.content.removesuffix("\n"), text.name)
 
 

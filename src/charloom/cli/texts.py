@@ -41,6 +41,7 @@ from charloom.config import DataConfig
     {
         "encoding": "Encoding of the text: cp1252, gb18030, utf-16 or another.",
         "errors": "strict, or replace: read U+FFFD where the text is not in that encoding.",
+        "normalize": "NFC or NFKC: put the text into that form of Unicode; none: as it is.",
     },
 )
 @reading_options("Text")

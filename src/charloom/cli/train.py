@@ -133,6 +133,7 @@ MONITORING = "Monitoring (no effect on learning; 0 is never)"
         "split_seed": "Draws those documents or lines.",
         "encoding": "Encoding of the text: cp1252, gb18030, utf-16 or another.",
         "errors": "strict, or replace: read U+FFFD where the text is not in that encoding.",
+        "normalize": "NFC or NFKC: put the text into that form of Unicode; none: as it is.",
     },
     chosen=("split",),
 )

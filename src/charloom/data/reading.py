@@ -3,7 +3,7 @@
 from collections.abc import Collection
 from typing import Literal, NamedTuple, Self
 
-from charloom.config import DataConfig, Errors
+from charloom.config import DataConfig, Errors, Normalize
 from charloom.data.readers import Options
 
 # How texts were read when a run began: "plain" read every file as it is, and nothing that was
@@ -23,6 +23,7 @@ class Reading(NamedTuple):
     plain: bool = False
     allow_private: bool = False
     boundaries: bool = False
+    normalize: Normalize = "none"
     era: Era = "now"
 
     @classmethod
@@ -34,6 +35,7 @@ class Reading(NamedTuple):
             config.pages,
             config.labels,
             config.encoding,
+            config.normalize,
         )
         return cls(
             config.encoding,
@@ -44,6 +46,7 @@ class Reading(NamedTuple):
             config.plain,
             config.allow_private,
             config.boundaries,
+            config.normalize,
         )
 
     @classmethod

@@ -8,6 +8,7 @@ from typing import NamedTuple
 from charloom.data.folders import files_below
 from charloom.data.known_texts import load_corpus
 from charloom.data.learned import refuse_learned
+from charloom.data.normalization import normal
 from charloom.data.parts import File, InMemory, Piped, shown, unreadable
 from charloom.data.reading import UTF8, Reading
 from charloom.data.tally import Tally
@@ -53,7 +54,8 @@ def find(source: str, tally: Tally, reading: Reading = UTF8, tell: Tell = say_no
     if source == "-":
         return Found([Piped(reading)])
     if source.startswith("corpus:"):
-        return Found([InMemory(load_corpus(source.removeprefix("corpus:")))])
+        corpus = load_corpus(source.removeprefix("corpus:"))
+        return Found([InMemory(normal(corpus, reading.normalize))])
     if not source:
         raise CharloomError("the name of a text is empty: name a file, a folder, or -", "no-text")
     if is_address(source):

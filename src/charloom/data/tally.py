@@ -40,6 +40,7 @@ class Tally:
         read.report.left_out += report.left_out
         read.report.mended += report.mended
         read.report.notes += report.notes
+        self.changes += report.changes
 
     def left_out(self, report: Report) -> None:
         """Tell what was left out of a site, or could be read only in part."""
@@ -68,6 +69,11 @@ class Tally:
         ]
         if bad := self.changes["replaced"]:
             notes.append(f"read U+FFFD in {count(bad, 'place')} that could not be decoded")
+        notes += [
+            f"normalized to {form}: {count(self.changes[form], 'character')} changed"
+            for form in ("NFC", "NFKC")
+            if self.changes[form]
+        ]
         return (*notes, *self.skips())
 
 

@@ -13,6 +13,7 @@ from typing import BinaryIO, NamedTuple, cast
 
 from charloom.data.boundary import BOUNDARY
 from charloom.data.folders import is_hidden, natural
+from charloom.data.normalization import normalized_pieces
 from charloom.data.packed import packing_of
 from charloom.data.parts import Bytes, Download, File, InMemory, Member, Packed, Piped, shown
 from charloom.data.patterns import Chosen
@@ -260,6 +261,7 @@ def _clean(document: Document, job: Job) -> Document:
     if not _is_utf8(text):
         text, mended = _SURROGATE.subn(REPLACED, text)
         job.report.mended["lone surrogates"] += mended
+    text = "".join(normalized_pieces([text], job.options.normalize, job.report.changes))
     return document if text is document.text else document._replace(text=text)
 
 

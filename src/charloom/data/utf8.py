@@ -7,6 +7,8 @@ from collections import Counter
 from collections.abc import Iterator
 from typing import BinaryIO
 
+from charloom.config import Normalize
+from charloom.data.normalization import normal, normalized_pieces
 from charloom.data.reading import UTF8, Reading
 from charloom.errors import CharloomError
 
@@ -46,23 +48,25 @@ def decode(
 ) -> Iterator[tuple[str, int]]:
     """Yield the text from `place` on in pieces that are not empty, with the place behind each.
 
-    A place is 0 or one that was yielded: of UTF-8 an offset in bytes, else a count of characters.
+    A place is 0 or one that was yielded: of UTF-8 as it is an offset in bytes, else a count of
+    characters.
     Counts in `changes`. Raises CharloomError that names `label` if it is not text; its fact `why`
     says in two words what it is.
     """
-    if reading.encoding == "utf-8":
+    if reading.encoding == "utf-8" and reading.normalize == "none":
         yield from _decoded(file, label, changes, place, reading)
         return
     sent = 0
-    for text, _ in _decoded(file, label, changes, 0, reading):
+    pieces = (text for text, _ in _decoded(file, label, changes, 0, reading))
+    for text in normalized_pieces(pieces, reading.normalize, changes):
         known, sent = max(0, place - sent), sent + len(text)
         if text[known:]:
             yield text[known:], sent
 
 
-def normalized(text: str) -> str:
+def normalized(text: str, form: Normalize = "none") -> str:
     """Return a text as it would be read from a file: without its mark, and with LF line ends."""
-    return _with_lf(text.removeprefix("\ufeff"), Counter())
+    return normal(_with_lf(text.removeprefix("\ufeff"), Counter()), form)
 
 
 def convert(encoding: str, label: str) -> str:

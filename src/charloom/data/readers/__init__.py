@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import BinaryIO, NamedTuple
 
+from charloom.config import Normalize
 from charloom.data.readers.members import Members
 
 HEAD_BYTES = 2**16  # that a kind is recognised by
@@ -45,8 +46,8 @@ class Options(NamedTuple):
 
     `columns` are those with the text of a table, by name; `front_matter` keeps that of Markdown;
     `pages` reads the pages of a blog, too. With `labels` title, author and date come before each
-    text, which whoever calls the reader sees to. An `encoding` other than UTF-8 is that of files
-    that do not name theirs.
+    text, which whoever calls the reader sees to, as to `normalize`. An `encoding` other than UTF-8
+    is that of files that do not name theirs.
     """
 
     columns: tuple[str, ...] = ()
@@ -54,6 +55,7 @@ class Options(NamedTuple):
     pages: bool = False
     labels: bool = False
     encoding: str = "utf-8"
+    normalize: Normalize = "none"
 
 
 @dataclass
@@ -61,11 +63,12 @@ class Report:
     """What was done to the files of one kind.
 
     `left_out` and `mended` count by a plural noun: "drafts", "comments"; "control characters".
-    Each of `notes` is a sentence.
+    `changes` are those of characters, as in plain text. Each of `notes` is a sentence.
     """
 
     left_out: Counter[str] = field(default_factory=Counter)
     mended: Counter[str] = field(default_factory=Counter)
+    changes: Counter[str] = field(default_factory=Counter)
     notes: list[str] = field(default_factory=list)
 
 
