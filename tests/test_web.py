@@ -16,7 +16,7 @@ from charloom.errors import CharloomError
 from web_server import Answer, Site, serve
 
 pytest.importorskip("protego")
-pytest.importorskip("feedparser")
+pytest.importorskip("lxml")
 
 SITEMAP = (
     '<?xml version="1.0"?><urlset xmlns="http://www.sitemaps.org/schemas/sitemap/0.9">{}</urlset>'

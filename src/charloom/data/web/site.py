@@ -17,7 +17,7 @@ from charloom.data.web.fetching import (
     urlsplit_safely,
     without_fragment,
 )
-from charloom.errors import CharloomError, needs_extra
+from charloom.errors import CharloomError
 from charloom.formatting import count
 from charloom.progress import Tell
 
@@ -210,13 +210,9 @@ def _locations(page: Page) -> Iterator[tuple[bool, str]]:
     if root is None:
         return
     for entry in root:
-        if not isinstance(entry.tag, str):
-            continue
-        name = entry.tag.rpartition("}")[2]
-        for child in entry:
-            is_location = isinstance(child.tag, str) and child.tag.rpartition("}")[2] == "loc"
-            if name in ("url", "sitemap") and is_location and child.text:
-                yield name == "sitemap", urljoin(page.url, child.text.strip())
+        for child in entry if _name(entry) in ("url", "sitemap") else ():
+            if _name(child) == "loc" and child.text:
+                yield _name(entry) == "sitemap", urljoin(page.url, child.text.strip())
 
 
 def _feed_pages(page: Page, fetcher: Fetcher, robots: _Robots, tell: Tell) -> Iterator[Page]:
@@ -239,25 +235,37 @@ def _feed_pages(page: Page, fetcher: Fetcher, robots: _Robots, tell: Tell) -> It
 
 
 def _next_feed(page: Page, number: int) -> str:
-    feed = _parsed(page).feed
-    for link in feed.get("links", ()):
-        if link.get("rel") == "next" and link.get("href"):
-            return urljoin(page.url, str(link["href"]))
-    if "wordpress.org" in feed.get("generator", ""):
-        return urljoin(page.url, f"?paged={number}")
+    root = _xml(page.content)
+    for element in [] if root is None else root.iter():
+        if _name(element) in ("item", "entry"):
+            break  # what follows is about entries
+        if _name(element) == "link" and element.get("rel") == "next":
+            return urljoin(page.url, str(element.get("href", "")))
+        if _name(element) == "generator" and "wordpress.org" in (element.text or ""):
+            return urljoin(page.url, f"?paged={number}")
     return ""
 
 
 def _entries(page: Page) -> Iterator[_Listed]:
-    for entry in _parsed(page).entries:
-        contents = [part.get("value", "") for part in entry.get("content", ())]
-        yield _Listed(urljoin(page.url, entry.get("link", "")), any(contents))
+    """Yield the entries of a feed: RSS has their text in content:encoded, Atom in content."""
+    root = _xml(page.content)
+    for element in [] if root is None else root.iter():
+        if _name(element) in ("item", "entry"):
+            link, whole = "", False
+            for child in element:
+                if _name(child) == "link" and child.get("rel", "alternate") == "alternate":
+                    link = link or (child.get("href") or child.text or "").strip()
+                whole = whole or (_name(child) in ("encoded", "content") and _is_full(child))
+            yield _Listed(urljoin(page.url, link), whole)
 
 
-def _parsed(page: Page) -> Any:
-    with needs_extra("text", "reading a feed"):
-        import feedparser
-    return feedparser.parse(page.content, sanitize_html=False, resolve_relative_uris=False)
+def _name(element: Any) -> str:
+    """Return the name of an element without its namespace; nothing for a comment."""
+    return element.tag.rpartition("}")[2] if isinstance(element.tag, str) else ""
+
+
+def _is_full(element: Any) -> bool:
+    return bool(len(element) or (element.text or "").strip())
 
 
 def _linked_feed(page: Page) -> str:
