@@ -117,3 +117,13 @@ def test_documents_that_share_a_part_have_boundaries(tmp_path, monkeypatch):
     text = read_text([str(path)], reading=reading)
     assert len(text.parts) < 30
     assert text.content == "".join(f"poem {n} of many\n\0" for n in range(30))
+
+
+def test_one_line_behind_the_only_document_is_no_part_of_it(tmp_path):
+    for names in (["a"], ["a", "b"]):
+        for name in names:
+            (tmp_path / name).write_text(f"one{name}\n{MARK}\n")
+        text = read_text([str(tmp_path)], reading=READING)
+        ends = f"{BOUNDARY}" if len(names) > 1 else ""
+        assert text.content == "".join(f"one{name}\n{ends}" for name in names)
+        assert (text.characters, MARK in text.content) == (len(text.content), False)

@@ -3,8 +3,12 @@ import random
 from hypothesis import given
 from hypothesis import strategies as st
 
-from charloom.data import inspection
-from charloom.data.inspection import Line, LongLine, inspect, sentences
+from charloom.data import boilerplate
+from charloom.data.boilerplate import Line
+from charloom.data.boundary import BOUNDARY
+from charloom.data.duplicates import Pair
+from charloom.data.inspection import LongLine, inspect, sentences
+from charloom.data.reading import Reading
 from charloom.data.text import Text, read_text
 from test_duplicates import document, edited
 
@@ -44,6 +48,17 @@ def test_copies_and_near_copies_are_named(tmp_path):
     assert all(f"{n}.txt" in said for n in (1, 2, 6, 7))
 
 
+def test_documents_of_one_file_are_told_apart(tmp_path):
+    for name, texts in (("a", "one two three"), ("b", "four"), ("c", "five two")):
+        marked = "".join(f"{text}\n<|endoftext|>\n" for text in texts.split())
+        (tmp_path / name).write_text(marked)
+    found = inspect(read_text([str(tmp_path)], reading=Reading(boundaries=True)))
+    assert found.labels == ["1 in a", "2 in a", "3 in a", "b", "1 in c", "2 in c"]
+    assert found.places == [(0, 0), (0, 5), (0, 10), (1, 0), (2, 0), (2, 6)]
+    assert (found.lengths, found.controls) == ([4, 4, 6, 5, 5, 4], {})
+    assert found.equal == [Pair(1, 5, 1.0)]
+
+
 def test_boilerplate_is_what_stands_in_many_documents(tmp_path):
     rng = random.Random(1)
     texts = [
@@ -62,7 +77,7 @@ def test_boilerplate_is_what_stands_in_many_documents(tmp_path):
 
 
 def test_few_documents_have_no_boilerplate(tmp_path):
-    texts = [f"The same first line\n{n}" for n in range(inspection.BOILERPLATE_DOCUMENTS - 1)]
+    texts = [f"The same first line\n{n}" for n in range(boilerplate.DOCUMENTS - 1)]
     assert inspect(a_folder(tmp_path, texts)).boilerplate == []
 
 
@@ -80,7 +95,7 @@ def test_a_plain_text_has_nothing_to_mend():
     assert sentences(of("\n".join(document(rng, 50) for _ in range(50))), brief=True) == []
 
 
-@given(st.text(st.characters(exclude_characters="\0"), min_size=1, max_size=300))
+@given(st.text(st.characters(exclude_characters=BOUNDARY), min_size=1, max_size=300))
 def test_any_text_can_be_inspected(content):
     found = of(content)
     assert found.characters == len(content) == sum(found.lengths)

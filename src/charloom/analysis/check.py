@@ -7,7 +7,7 @@ from time import perf_counter
 from typing import Any, NamedTuple
 
 from charloom.analysis.baselines import Baseline, ngrams
-from charloom.config import replace
+from charloom.config import DataConfig, replace
 from charloom.data.boundary import visible
 from charloom.data.duplicates import Pair
 from charloom.data.inspection import Inspection, inspect, sentences
@@ -48,14 +48,17 @@ class Check(NamedTuple):
     too_small: str
 
 
-def check(sources: Sequence[str], reading: Reading, tell: Tell = say_nothing) -> Check:
-    """Read the text of `sources` and check it; raises CharloomError if it cannot be read."""
+def check(data: DataConfig, tell: Tell = say_nothing) -> Check:
+    """Read the text that `data` names and check it; raises CharloomError if it cannot be read.
+
+    It is checked as it is learned: what stands between lines <|endoftext|> is a document.
+    """
     tell("reading the text")
-    text = read_text(sources, tell, reading=reading._replace(boundaries=True))
+    text = read_text(data.sources, tell, Reading.of(data)._replace(boundaries=True))
     tell("looking for what is there twice")
     found = inspect(text)
-    config = configure(sources, {})
-    config = replace(config, data=replace(config.data, split=usual_split(text)))
+    data = replace(data, boundaries=text.has_boundaries, split=usual_split(text))
+    config = replace(configure(data.sources, {}), data=data)
     arranged = arrange(text, config.data, tell)
     split = split_text(arranged.characters, config.data, 1, arranged.layout)
     pace, too_small = None, ""

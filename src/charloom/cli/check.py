@@ -2,12 +2,14 @@
 
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
-from charloom.cli.options import OutputFile, examples
+from charloom.cli.options import OutputFile, SectionedCommand, examples, given, option, options
+from charloom.cli.options import reading as reading_options
 from charloom.cli.text import echo, echo_json, echo_wrote, fill, labelled, progress
+from charloom.config import DataConfig
 from charloom.formatting import LN2, count, duration, percent, printable
 
 if TYPE_CHECKING:
@@ -21,17 +23,30 @@ LEAST_SHARE = 0.001  # of a script or language that is shown
 
 
 @click.command(
-    epilog=examples("charloom check posts/", "charloom check novel.txt --html check.html")
+    cls=SectionedCommand,
+    epilog=examples("charloom check posts/", "charloom check novel.txt --html check.html"),
 )
 @click.argument("sources", nargs=-1, required=True, metavar="SOURCE...")
-@click.option(
+@option(
+    "Output",
     "--html",
     type=OutputFile(),
     metavar="FILE",
     help="Write a page, with a map of the text. Needs the extra charloom[report].",
 )
-@click.option("--json", "as_json", is_flag=True, help="Print one JSON document.")
-def check(sources: tuple[str, ...], html: Path | None, as_json: bool) -> None:
+@option("Output", "--json", "as_json", is_flag=True, help="Print one JSON document.")
+@options(
+    "Text",
+    DataConfig(),
+    {
+        "encoding": "Encoding of the text: cp1252, gb18030, utf-16 or another.",
+        "errors": "strict, or replace: read U+FFFD where the text is not in that encoding.",
+        "normalize": "NFC or NFKC: put the text into that form of Unicode; none: as it is.",
+    },
+)
+@reading_options("Text")
+@click.pass_context
+def check(context: click.Context, /, html: Path | None, as_json: bool, **_options: Any) -> None:
     """Check a text before training on it.
 
     SOURCE is whatever `charloom train` reads. Documents and long passages that are there twice,
@@ -41,14 +56,15 @@ def check(sources: tuple[str, ...], html: Path | None, as_json: bool) -> None:
     """
     from charloom.analysis.check import advice, document
     from charloom.analysis.check import check as library
-    from charloom.data.reading import UTF8
     from charloom.files import write_output
     from charloom.report.pages import check as check_jinja
 
     if html is not None:
         check_jinja()
+    fields = DataConfig.__struct_fields__
+    data = DataConfig(**{name: value for name, value in given(context).items() if name in fields})
     with progress() as (_, tell):
-        found = library(sources, UTF8, tell)
+        found = library(data, tell)
     rows = [*_rows(found)]
     if as_json:
         echo_json(document(found))

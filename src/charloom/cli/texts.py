@@ -23,6 +23,7 @@ from charloom.config import DataConfig
         "charloom text wordpress.xml -o posts.txt",
         "charloom text books/ -o books.jsonl",
         "charloom text notes.zip | less",
+        "charloom text posts/ --dedupe --drop-boilerplate -o posts.txt",
     ),
 )
 @click.argument("sources", nargs=-1, required=True, metavar="SOURCE...")
@@ -45,6 +46,18 @@ from charloom.config import DataConfig
     },
 )
 @reading_options("Text")
+@option(
+    "Text",
+    "--dedupe",
+    is_flag=True,
+    help="Leave out documents that equal one before them, or nearly do.",
+)
+@option(
+    "Text",
+    "--drop-boilerplate",
+    is_flag=True,
+    help="Leave out lines that stand in many documents.",
+)
 @click.pass_context
 def text(context: click.Context, /, **_options: Any) -> None:
     """Write out what `charloom train SOURCE...` would be trained on.
@@ -52,7 +65,7 @@ def text(context: click.Context, /, **_options: Any) -> None:
     Documents, such as files, posts or chapters, are separated by lines <|endoftext|>, which
     training knows. JSON Lines have an object a line for each, with text and, as far as they are
     known, source, name, title, author and date. What was left out or changed is told on standard
-    error.
+    error. --dedupe and --drop-boilerplate leave out what `charloom check` names.
     """
     from charloom.data.reading import Reading
     from charloom.data.writing import Writing
@@ -61,14 +74,15 @@ def text(context: click.Context, /, **_options: Any) -> None:
     values = given(context)
     sources, out = values.pop("sources"), values.pop("out", None)
     as_json = values.pop("jsonl", False) or (out is not None and out.suffix.lower() == ".jsonl")
+    more = {name: values.pop(name, False) for name in ("dedupe", "drop_boilerplate")}
     reading = Reading.of(DataConfig(**values))
     if out is None:
-        writing = Writing(sources, reading, as_json=as_json)
+        writing = Writing(sources, reading, as_json=as_json, **more)
         for piece in writing.pieces():
             echo_written(piece, nl=False)
     else:
         with progress() as (_, tell):
-            writing = Writing(sources, reading, as_json=as_json, out=out, tell=tell)
+            writing = Writing(sources, reading, as_json=as_json, out=out, tell=tell, **more)
             write_output(out, (piece.encode() for piece in writing.pieces()))
         echo_wrote(out)
     for note in writing.notes:

@@ -56,8 +56,7 @@ class Documents:
         """
         number, text = self.count, text.strip()
         self.count += 1
-        digest = blake2b(text.encode("utf-8", "surrogatepass"), digest_size=16).digest()
-        original = self._exact.setdefault(digest, number)
+        original = self._exact.setdefault(digest(text), number)
         if original != number:
             self._copies.append(Pair(original, number, 1.0))
             return original
@@ -84,6 +83,11 @@ class Documents:
             if alike >= LIKE:
                 found[two] = Pair(self._numbers[one], self._numbers[two], alike)
         return sorted(found.values(), key=lambda pair: (-pair.likeness, pair.first, pair.second))
+
+
+def digest(text: str) -> bytes:
+    """Return 16 bytes that texts share if they are equal but for white space at the ends."""
+    return blake2b(text.strip().encode("utf-8", "surrogatepass"), digest_size=16).digest()
 
 
 def sketch(text: str) -> Hashes:

@@ -11,10 +11,10 @@ from typing import NamedTuple
 
 import numpy as np
 
-from charloom.data.boundary import BOUNDARY
+from charloom.data.boilerplate import Boilerplate, Line
+from charloom.data.bounded import documents
 from charloom.data.duplicates import NEARLY, Documents, Pair, Passage, repeated_passages
 from charloom.data.overlap import code_points
-from charloom.data.parts import Part
 from charloom.data.text import Text
 from charloom.data.vocabulary import describe
 from charloom.formatting import count, in_a_line, listed, percent
@@ -23,21 +23,9 @@ LONG_LINE = 5_000  # characters, above which a line is no line of prose or verse
 RARE = 10  # times; a character that occurs less often is hardly learned
 PASSAGES_READ = 2**25  # characters at the beginning of a text, in which passages are compared
 DOCUMENT_READ = 2**24  # characters of one document that it is compared by
-BOILERPLATE_SHARE, BOILERPLATE_DOCUMENTS = 0.2, 5  # of the documents that a line is in, at least
-LINE_LENGTH = 12  # characters of boilerplate, unless it is near the ends of documents
-EDGE, AT_ENDS = 5, 0.8  # lines at an end of a document; the share of times that a line is there
-LINES_KEPT = 2**20  # different lines that are counted
-LONGEST_KEPT = 300  # characters of such a line
 _CODES = 0x110000
 REPEATED = 0.02  # of a text, from which on repeated passages are told
 _KEPT_CONTROLS = "\n\t"
-
-
-class Line(NamedTuple):
-    """A line that stands in many documents: boilerplate, such as navigation or a signature."""
-
-    text: str
-    documents: int
 
 
 class LongLine(NamedTuple):
@@ -107,82 +95,39 @@ class Inspection:
 
 def inspect(text: Text) -> Inspection:
     """Read a text once and return what it is like. Raises CharloomError if it has changed."""
-    found, documents, boilerplate = Inspection(), Documents(), _Boilerplate()
+    found, compared, boilerplate = Inspection(), Documents(), Boilerplate()
     times = np.zeros(_CODES, np.int64)
     beginning, room = list[str](), PASSAGES_READ
     for number, part in enumerate(text.parts):
-        kept, start, length, before = list[str](), 0, 0, len(found.labels)
-        for piece, ends in _documents(part):
-            counted = np.bincount(code_points(piece))
-            times[: len(counted)] += counted
-            if length < DOCUMENT_READ:
-                kept.append(piece[: DOCUMENT_READ - length])
-            if room > 0:
-                beginning.append(piece[:room])
-                room -= len(piece)
-            length += len(piece)
-            if not ends:
-                continue
+        first, start = len(found.labels), 0
+        for pieces in documents(piece for piece, _ in part.pieces(Counter())):
+            kept, length = list[str](), 0
+            for piece in pieces:
+                counted = np.bincount(code_points(piece))
+                times[: len(counted)] += counted
+                if length < DOCUMENT_READ:
+                    kept.append(piece[: DOCUMENT_READ - length])
+                if room > 0:
+                    beginning.append(piece[:room])
+                    room -= len(piece)
+                length += len(piece)
             document = "".join(kept)
             _measure_lines(document, len(found.labels), found)
             found.labels.append(part.label)
             found.lengths.append(length)
             found.places.append((number, start))
-            if documents.add(document) is None:
+            start += length + 1  # and the boundary
+            if compared.add(document) is None:
                 boilerplate.add(document)
-            kept, start, length = [], start + length + 1, 0
-        if len(found.labels) > before + 1:
-            several = range(1, len(found.labels) - before + 1)
-            found.labels[before:] = [f"{n} in {part.label}" for n in several]
+        if len(found.labels) - first > 1:
+            numbers = range(1, len(found.labels) - first + 1)
+            found.labels[first:] = [f"{n} in {part.label}" for n in numbers]
     found.times = Counter({chr(c): int(times[c]) for c in np.flatnonzero(times)})
-    found.equal, found.near = documents.equal(), documents.near()
+    found.equal, found.near = compared.equal(), compared.near()
     found.boilerplate = boilerplate.lines()
     head = "".join(beginning)
     found.passages, found.passages_read = repeated_passages(head), len(head)
     return found
-
-
-def _documents(part: Part) -> Iterator[tuple[str, bool]]:
-    """Yield a part in pieces without boundaries, and whether a document ends with each."""
-    ended = True
-    for piece, _ in part.pieces(Counter()):
-        *whole, rest = piece.split(BOUNDARY)
-        yield from ((text, True) for text in whole)
-        if rest:
-            yield rest, False
-        ended = not rest
-    if not ended:
-        yield "", True
-
-
-class _Boilerplate:
-    """Counts in how many documents each line is, and in how many of them near an end."""
-
-    def __init__(self) -> None:
-        self._documents = 0
-        self._within, self._at_ends = Counter[str](), Counter[str]()
-
-    def add(self, document: str) -> None:
-        """Count the lines of a document."""
-        self._documents += 1
-        lines = [line.strip() for line in document.splitlines()]
-        lines = [line for line in lines if 0 < len(line) <= LONGEST_KEPT]
-        for counter, some in ((self._within, lines), (self._at_ends, lines[:EDGE] + lines[-EDGE:])):
-            known = len(counter) >= LINES_KEPT
-            counter.update(line for line in dict.fromkeys(some) if not known or line in counter)
-
-    def lines(self) -> list[Line]:
-        """Return those that are in many documents, the most frequent first."""
-        least = max(BOILERPLATE_DOCUMENTS, BOILERPLATE_SHARE * self._documents)
-        found = []
-        for line, documents in self._within.most_common():
-            if documents < least:
-                break
-            at_end = self._at_ends[line] >= AT_ENDS * documents
-            words = any(c.isalnum() for c in line)
-            if words and (len(line) >= LINE_LENGTH or at_end):
-                found.append(Line(line, documents))
-        return found
 
 
 def _measure_lines(document: str, number: int, found: Inspection) -> None:
@@ -219,21 +164,23 @@ def _repetitions(found: Inspection) -> Iterator[str]:
         one, two, _ = found.equal[0]
         yield (
             f"{count(len(found.equal), 'document')} of {len(found.labels):,} are copies of others, "
-            f"as {found.labels[two]} of {found.labels[one]}: --dedupe takes them out"
+            f"as {found.labels[two]} of {found.labels[one]}: `charloom text --dedupe` leaves "
+            "them out"
         )
     if found.near:
         one, two, alike = found.near[0]
         yield (
             f"{count(len(found.near), 'document')} of {len(found.labels):,} are much like others, "
             f"as {found.labels[two]} and {found.labels[one]} ({percent(alike, 0)} of their "
-            f"passages): --dedupe takes out those that share {percent(NEARLY, 0)} or more"
+            f"passages): `charloom text --dedupe` leaves out those that share "
+            f"{percent(NEARLY, 0)} or more"
         )
     if found.boilerplate:
         line = found.boilerplate[0]
         yield (
             f"{count(len(found.boilerplate), 'line')} stand in many documents, as "
             f"'{line.text[:60]}' in {line.documents:,} of {len(found.labels):,}: "
-            "--drop-boilerplate takes them out"
+            "`charloom text --drop-boilerplate` leaves them out"
         )
     if found.repeated >= REPEATED:
         longest = max(found.passages, key=lambda passage: passage.length)

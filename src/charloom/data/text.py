@@ -249,7 +249,7 @@ class _Scan:
         self._alphabet |= {*join, *alphabet}
         if self._boundaries and self.parts:
             self.parts[-1] = _ended(self.parts[-1])
-        if isinstance(part, Bounded) and BOUNDARY not in alphabet:  # it has no marks
+        if isinstance(part, Bounded) and not part.end and not found["boundaries"]:
             part = part.part
         self.parts.append(part)
 
