@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from charloom.config import DataConfig, Engine, Errors, SampleConfig, replace
+from charloom.data.rare import as_learned
 from charloom.data.reading import Reading
 from charloom.data.text import Text, read_text
 from charloom.data.token_file import map_text
@@ -149,6 +150,7 @@ class Model:
         """
         config = SampleConfig(**settings)
         text = Text.from_string(normalized(prompt, self._own.normalize), "the prompt")
+        text = self._as_learned(text)
         prompt = without(text.content, self._check_known(text, unknown))
         pieces = generate(self.language_model, config, prompt, length, document=document)
         return chain([prompt], pieces)
@@ -174,7 +176,7 @@ class Model:
         ids = None
         if source is not None:
             reading = Reading.of(replace(self._own, encoding=encoding, errors=errors))
-            text = read_text([fspath(source)], reading=reading)
+            text = self._as_learned(read_text([fspath(source)], reading=reading))
             ids = map_text(text, vocabulary, leave_out=self._check_known(text, unknown))
         elif isinstance(self.source, Run):
             ids = self.source.parts().validation
@@ -186,6 +188,13 @@ class Model:
     def _own(self) -> DataConfig:
         """How the run's own text was read."""
         return self.source.config.data if isinstance(self.source, Run) else DataConfig()
+
+    def _as_learned(self, text: Text) -> Text:
+        """Return a text with U+FFFD for what was too rare to be learned, with a warning."""
+        found = as_learned(text, self.language_model.vocabulary, self._own.min_count)
+        for note in found.notes[len(text.notes) :]:
+            warnings.warn(f"{text.name}: {note}", stacklevel=3)
+        return found
 
     def _check_known(self, text: Text, unknown: OnUnknown) -> Collection[str]:
         """Return the characters of a text to leave out, with a warning; raises CharloomError."""

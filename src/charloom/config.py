@@ -161,7 +161,8 @@ class DataConfig(_Config, frozen=True):
     is held out: the end of the text, or documents or lines drawn by `split_seed`, which are put
     behind the rest. So the text is always cut in order: training, then validation, then test.
     Files are in that `encoding`, and with `errors` "replace" what is not becomes U+FFFD. With
-    `normalize` the text is in that form of Unicode.
+    `normalize` the text is in that form of Unicode; characters that occur fewer than `min_count`
+    times become U+FFFD.
 
     Of folders and archives the files are read that match `include` and not `exclude`, as patterns
     of a .gitignore file. What a file is, its contents say, unless `plain` takes all that is text as
@@ -180,6 +181,7 @@ class DataConfig(_Config, frozen=True):
     encoding: str = "utf-8"
     errors: Errors = "strict"
     normalize: Normalize = "none"
+    min_count: Whole = 0
     include: tuple[str, ...] = ()
     exclude: tuple[str, ...] = ()
     columns: tuple[str, ...] = ()

@@ -79,7 +79,7 @@ def evaluate(
     texts: dict[str, Ids] = {}
     skipped: dict[str, dict[str, int]] = {}
     for name in files:
-        texts[name], skipped[name] = _read(name, reading, model.vocabulary, unknown)
+        texts[name], skipped[name] = _read(name, reading, model.vocabulary, unknown, own.min_count)
     if opened is not None:
         texts = texts or _held_out(opened)
     for name, ids in texts.items():
@@ -113,14 +113,19 @@ def _held_out(run: "Run") -> "dict[str, Ids]":
 
 
 def _read(
-    name: str, reading: "Reading", vocabulary: "Tokenizer", unknown: "OnUnknown"
+    name: str,
+    reading: "Reading",
+    vocabulary: "Tokenizer",
+    unknown: "OnUnknown",
+    min_count: int,
 ) -> "tuple[Ids, dict[str, int]]":
     """Return the ids of a text, and how often each character occurs that was skipped."""
+    from charloom.data.rare import as_learned
     from charloom.data.text import read_text
     from charloom.data.token_file import map_text
     from charloom.data.unknown import check_known
 
-    text = read_text([name], reading=reading)
+    text = as_learned(read_text([name], reading=reading), vocabulary, min_count)
     for note in text.notes:
         echo_note(f"{name}: {note}")
     found = check_known(text, vocabulary, name, unknown)

@@ -101,6 +101,7 @@ def sample(context: click.Context, /, run: str, prompt: str, as_json: bool, **va
     the others, and standard error says how often. A passage that begins in the prompt counts,
     too. If no other character is possible, the text ends early.
     """
+    from charloom.data.rare import as_learned
     from charloom.generation.sampling import generate, generate_many
     from charloom.runs.open import open_model, open_run
 
@@ -112,6 +113,9 @@ def sample(context: click.Context, /, run: str, prompt: str, as_json: bool, **va
     text = _prompt(prompt, values["prompt_file"], own)
     limit = None if most is None else _limit(run, most)
     model = open_model(opened or run)
+    text = as_learned(text, model.vocabulary, own.min_count)
+    for note in text.notes:
+        echo_note(f"{text.name}: {note}")
     prompt = _known(text, model.vocabulary, values["unknown"])
     if as_json or number != 1:
         texts = generate_many(model, config, prompt, length, number, limit, document=document)

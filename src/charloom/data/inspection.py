@@ -202,7 +202,7 @@ def _characters(found: Inspection, brief: bool) -> Iterator[str]:
         names = listed([f"{in_a_line(c)} {n}" for c, n in rare], 8)
         yield (
             f"{count(len(rare), 'character')} of {len(found.times):,} occur fewer than {RARE} "
-            f"times and are hardly learned ({names})"
+            f"times and are hardly learned ({names}): --min-count {RARE} makes one of them, U+FFFD"
         )
 
 

@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 from charloom.config import DataConfig
 from charloom.data.boundary import BOUNDARY, MARK
 from charloom.data.parts import Excerpts, Part
+from charloom.data.rare import Replaced, without_rare
 from charloom.data.spool import Kept
 from charloom.data.text import Layout, Text
 from charloom.formatting import count, percent
@@ -123,10 +124,14 @@ def held_out_words(config: DataConfig, layout: Layout | None) -> str:
 def arrange(text: Text, config: DataConfig, tell: Tell = say_nothing) -> Text:
     """Put what `config` holds out behind the rest of a text, if that is not its end already.
 
+    Characters that are too rare for it are replaced before.
+
     Whole documents, or lines, are drawn up to about the share. If they would be fewer than five,
     or too different in length for that share, the end of each document is held out; if these are
     too short for it, the end of the text is. Raises CharloomError if the text has changed.
     """
+    if text.layout is None:
+        text = without_rare(text, config.min_count, tell)
     if config.split == "tail" or text.layout is not None or not config.validation + config.test:
         return text
     tell("looking for the documents of the text")
@@ -226,7 +231,8 @@ def _units(part: Part, separator: str, least: int, seed: int) -> Iterator[tuple[
         length, rest = length + end - begin, text[end:]  # which may begin a separator
     said.update(rest.encode())
     if length + len(rest):
-        count += part.documents if isinstance(part, Kept) and not separator else 1
+        whole = part.part if isinstance(part, Replaced) else part
+        count += whole.documents if isinstance(whole, Kept) and not separator else 1
         yield length + len(rest), count, int.from_bytes(said.digest())
 
 
