@@ -27,7 +27,7 @@ from charloom.data.split import arrange
 from charloom.data.text import read_text
 from charloom.data.vocabulary import Vocabulary
 
-HIDDEN, BATCH, LENGTH, STEPS, RATE, CLIP = 128, 32, 64, 1000, 0.01, 1.0
+HIDDEN, BATCH, LENGTH, STEPS, RATE, CLIP = 96, 64, 32, 600, 0.01, 1.0
 WARM_UP = 50  # steps
 WAYS = ("no boundaries", "state carried", "state zeroed")
 

@@ -53,6 +53,8 @@ class CopyLimit:
             return drawn
         after = self._continuations.after(written[-self.most :])
         copied = [vocabulary.characters.index(c) for c in after if c in vocabulary.characters]
+        if vocabulary.boundary is not None and "\n" in after:  # as which it is seen
+            copied.append(vocabulary.boundary)
         left = np.array(log_probs, np.float64)
         left[copied] = -np.inf
         if left.max() == -np.inf:
