@@ -4,7 +4,6 @@ import signal
 import tempfile
 from pathlib import Path
 
-import numpy as np
 import pytest
 from hypothesis import settings
 
@@ -12,7 +11,8 @@ from hypothesis import settings
 settings.register_profile("test", deadline=None, max_examples=50, derandomize=True)
 settings.register_profile("full", deadline=None, max_examples=1000)
 
-# A thread of PyTorch that waits leaves its CPU to the tests beside: no spinning.
+# Read when NumPy and PyTorch are loaded: a thread that waits would spin on a CPU that others need.
+os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 os.environ.setdefault("GOMP_SPINCOUNT", "0")
 
 
@@ -75,6 +75,8 @@ def pytest_sessionstart(session):
 
 
 def _compile_kernels(dtype):
+    import numpy as np
+
     from charloom.config import ModelConfig, SampleConfig, TrainConfig
     from charloom.data.vocabulary import Vocabulary
     from charloom.generation.sampling import generate
