@@ -74,7 +74,7 @@ READ = {
     "errors": "replace", "include": ("*.md", "a b"), "exclude": ("drafts/",),
     "columns": ("text", "title"), "keep_front_matter": True, "pages": True, "labels": True,
     "plain": True, "allow_private": True, "normalize": "NFC",
-    "min_count": 10,
+    "min_count": 10, "fix_mojibake": True,
 }  # fmt: skip
 WATCHED = {
     "evaluate_every": 5, "checkpoint_every": 0, "sample_every": 9, "sample_at_best": True,

@@ -162,7 +162,7 @@ class DataConfig(_Config, frozen=True):
     behind the rest. So the text is always cut in order: training, then validation, then test.
     Files are in that `encoding`, and with `errors` "replace" what is not becomes U+FFFD. With
     `normalize` the text is in that form of Unicode; characters that occur fewer than `min_count`
-    times become U+FFFD.
+    times become U+FFFD. `fix_mojibake` mends UTF-8 that was once read as something else.
 
     Of folders and archives the files are read that match `include` and not `exclude`, as patterns
     of a .gitignore file. What a file is, its contents say, unless `plain` takes all that is text as
@@ -182,6 +182,7 @@ class DataConfig(_Config, frozen=True):
     errors: Errors = "strict"
     normalize: Normalize = "none"
     min_count: Whole = 0
+    fix_mojibake: bool = False
     include: tuple[str, ...] = ()
     exclude: tuple[str, ...] = ()
     columns: tuple[str, ...] = ()

@@ -148,6 +148,7 @@ def reading(heading: str) -> Callable[[F], F]:
                 "pages": "Of blogs: read pages, not posts alone.",
                 "labels": "Put title, author and date before each document.",
                 "allow_private": "Read sites of this machine and its network, too.",
+                "fix_mojibake": "Mend UTF-8 that was once read as something else: Ã¶ is ö.",
                 "plain": "Read HTML, tables, chats ... as they are, not the text in them.",
             },
         ),

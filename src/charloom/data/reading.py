@@ -36,6 +36,7 @@ class Reading(NamedTuple):
             config.labels,
             config.encoding,
             config.normalize,
+            config.fix_mojibake,
         )
         return cls(
             config.encoding,

@@ -3,6 +3,7 @@
 from collections import Counter
 from dataclasses import dataclass, field
 
+from charloom.data.mojibake import EXAMPLE
 from charloom.data.readers import Bundle, Kind, Report
 from charloom.data.utf8 import Changes
 from charloom.formatting import count, in_a_line, listed
@@ -74,6 +75,9 @@ class Tally:
             for form in ("NFC", "NFKC")
             if self.changes[form]
         ]
+        if lines := self.changes["mojibake"]:
+            example = next(key for key in self.changes if key.startswith(EXAMPLE))
+            notes.append(f"mended mojibake in {count(lines, 'line')}, as {example[len(EXAMPLE) :]}")
         return (*notes, *self.skips())
 
 

@@ -5,7 +5,7 @@ What a file is, its contents say. Archives and compressed files are opened, one 
 
 import re
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path, PurePosixPath
@@ -13,6 +13,7 @@ from typing import BinaryIO, NamedTuple, cast
 
 from charloom.data.boundary import BOUNDARY
 from charloom.data.folders import is_hidden, natural
+from charloom.data.mojibake import mended_pieces
 from charloom.data.normalization import normalized_pieces
 from charloom.data.packed import packing_of
 from charloom.data.parts import Bytes, Download, File, InMemory, Member, Packed, Piped, shown
@@ -261,7 +262,11 @@ def _clean(document: Document, job: Job) -> Document:
     if not _is_utf8(text):
         text, mended = _SURROGATE.subn(REPLACED, text)
         job.report.mended["lone surrogates"] += mended
-    text = "".join(normalized_pieces([text], job.options.normalize, job.report.changes))
+    options, changes = job.options, job.report.changes
+    pieces: Iterable[str] = [text]
+    if options.fix_mojibake:
+        pieces = mended_pieces(pieces, changes)
+    text = "".join(normalized_pieces(pieces, options.normalize, changes))
     return document if text is document.text else document._replace(text=text)
 
 

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from typing import BinaryIO
 
 from charloom.config import Normalize
+from charloom.data.mojibake import mended_pieces
 from charloom.data.normalization import normal, normalized_pieces
 from charloom.data.reading import UTF8, Reading
 from charloom.errors import CharloomError
@@ -17,7 +18,7 @@ CHUNK = 1 << 20  # bytes read at once
 STDIN = "standard input"
 
 # Counts of what was changed: "marks" that were removed, "CRLF" and "lone CR" that became LF, and
-# "replaced" for what became U+FFFD.
+# "replaced" for what became U+FFFD; and those of `normalized_pieces` and `mended_pieces`.
 Changes = Counter[str]
 
 
@@ -53,11 +54,13 @@ def decode(
     Counts in `changes`. Raises CharloomError that names `label` if it is not text; its fact `why`
     says in two words what it is.
     """
-    if reading.encoding == "utf-8" and reading.normalize == "none":
+    mends = reading.options.fix_mojibake
+    if reading.encoding == "utf-8" and reading.normalize == "none" and not mends:
         yield from _decoded(file, label, changes, place, reading)
         return
     sent = 0
-    pieces = (text for text, _ in _decoded(file, label, changes, 0, reading))
+    decoded = (text for text, _ in _decoded(file, label, changes, 0, reading))
+    pieces = mended_pieces(decoded, changes) if mends else decoded
     for text in normalized_pieces(pieces, reading.normalize, changes):
         known, sent = max(0, place - sent), sent + len(text)
         if text[known:]:

@@ -46,7 +46,7 @@ class Options(NamedTuple):
 
     `columns` are those with the text of a table, by name; `front_matter` keeps that of Markdown;
     `pages` reads the pages of a blog, too. With `labels` title, author and date come before each
-    text, which whoever calls the reader sees to, as to `normalize`. An `encoding` other than UTF-8
+    text, which whoever calls the reader sees to, as to the last two. An `encoding` other than UTF-8
     is that of files that do not name theirs.
     """
 
@@ -56,6 +56,7 @@ class Options(NamedTuple):
     labels: bool = False
     encoding: str = "utf-8"
     normalize: Normalize = "none"
+    fix_mojibake: bool = False
 
 
 @dataclass
