@@ -3,6 +3,7 @@
 What might be chosen (recipe.py says what) is timed first (speeds.py).
 """
 
+import dataclasses
 import math
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -26,6 +27,7 @@ from charloom.training.cadence import FEWEST_CHARACTERS
 from charloom.training.recipe import FEWEST_STEPS, Choice, Reasons, Size, choose, shown_epochs
 from charloom.training.settings import SHAPE, configure, default_folders
 from charloom.training.speeds import SIZES, STRIDE, Speeds, fewest_rows, smaller
+from charloom.training.suspects import suspects
 
 EPOCHS_IF_OPEN = 10  # of a run that nothing ends, within these bounds
 FEWEST_READ, MOST_READ = 4_000_000, 100_000_000  # characters
@@ -81,12 +83,15 @@ def prepare(
     _check_engine(config)
     if out is not None:
         check_free(Path(out))
+    is_new = text is None
     if text is None:
         tell("reading the text")
         text = read_text(sources, tell, reading=_reading(config))
     config = replace(config, data=replace(config.data, boundaries=text.has_boundaries))
     if "split" not in given:
         config = replace(config, data=_usual(config, text))
+    if is_new:
+        text = dataclasses.replace(text, notes=(*text.notes, *suspects(text, config, tell)))
     text = arrange(text, config.data, tell)
     kept = None if config.preset else {*given, *(SHAPE if config.start else ())}
     if kept and "context" in given:  # the length that it is trained on
