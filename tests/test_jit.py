@@ -32,9 +32,9 @@ def call(tmp_path, monkeypatch, forks):
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     monkeypatch.syspath_prepend(tmp_path)
 
-    def start():
+    def start(most_bytes=None):
         answers = forks.SimpleQueue()
-        process = forks.Process(target=_call, args=(answers,))
+        process = forks.Process(target=_call, args=(answers, most_bytes))
         process.start()
         process.join()
         assert process.exitcode == 0
@@ -43,9 +43,13 @@ def call(tmp_path, monkeypatch, forks):
     return start
 
 
-def _call(answers):
+def _call(answers, most_bytes):
+    """Files that become larger are an error: Python ignores SIGXFSZ."""
     import functions
 
+    if most_bytes is not None:
+        _, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+        resource.setrlimit(resource.RLIMIT_FSIZE, (most_bytes, hard))
     answers.put(functions.twice(3))
 
 
@@ -71,17 +75,8 @@ def test_what_cannot_be_read_is_compiled_anew(tmp_path, call, kind, content):
     assert file.read_bytes() != content
 
 
-@pytest.fixture
-def small_files():
-    """Let no file become larger than some bytes: Python ignores SIGXFSZ."""
-    before = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (100, before[1]))
-    yield
-    resource.setrlimit(resource.RLIMIT_FSIZE, before)
-
-
-def test_a_full_disk_keeps_nobody_from_compiling(tmp_path, call, small_files):
-    assert call() == 6
+def test_a_full_disk_keeps_nobody_from_compiling(tmp_path, call):
+    assert call(most_bytes=100) == 6
     assert not files(tmp_path, "nbc")
 
 
