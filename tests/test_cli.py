@@ -814,7 +814,7 @@ def test_what_a_model_wrote_is_exact_but_on_a_terminal(
     here: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     wrote = ["one\x1b[31m", "\ttwo\u202e\n"]
-    monkeypatch.setattr("charloom.generation.sampling.generate", lambda *_: iter(wrote))
+    monkeypatch.setattr("charloom.generation.sampling.generate", lambda *_, **__: iter(wrote))
     assert charloom("sample", "run").stdout == "".join(wrote) + "\n"
     monkeypatch.setattr("charloom.cli.text.is_terminal", lambda: True)
     assert charloom("sample", "run").stdout == "one·[31m\ttwo·\n\n"

@@ -82,3 +82,13 @@ def test_a_run_keeps_how_its_text_was_read_and_reads_others_so():
 def test_early_settings_of_a_run_are_read_as_before():
     config = RunConfig()
     assert Reading.of(config.data) == Reading()
+
+
+def test_copies_and_lines_of_many_documents_are_left_out():
+    for n in range(6):
+        Path(f"posts/{n}.txt").write_text(f"post {n % 5}\nAll rights reserved.\n")
+    result = run("text", "posts", "--include", "*.txt", "--dedupe", "--drop-boilerplate")
+    said = [*(f"post {n}\n" for n in range(5)), "third\n"]
+    assert result.stdout == "<|endoftext|>\n".join(said)
+    assert "5.txt of 0.txt" in result.stderr
+    assert "'All rights reserved.'" in result.stderr
