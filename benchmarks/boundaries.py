@@ -132,8 +132,8 @@ def main(shakespeare: Path, seeds: int) -> None:
             for way in WAYS:
                 found[way] += (held_out(train, held, way, seed),)
                 print(f"{name}, seed {seed}, {way}: {found[way][-1]:.4f}", flush=True)
-        lengths = [len(document) for document in documents]
-        print(f"\n{name}: {len(lengths):,} documents of {statistics.median(lengths):,} characters")
+        half = statistics.median(map(len, documents))
+        print(f"\n{name}: {len(documents):,} documents, half up to {half:,.0f} characters")
         for way, nats in found.items():
             gains = [a - b for a, b in zip(nats, found["state carried"], strict=True)]
             print(
