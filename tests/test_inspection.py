@@ -76,6 +76,13 @@ def test_boilerplate_is_what_stands_in_many_documents(tmp_path):
     ]
 
 
+def test_a_speaker_of_some_scenes_is_none(tmp_path):
+    rng = random.Random(4)
+    names = ("GLOUCESTER:", "MENENIUS:", "ROMEO:")
+    texts = [f"{names[n % 3]}\n{document(rng, 30)}\n{n}\n" for n in range(15)]
+    assert inspect(a_folder(tmp_path, texts)).boilerplate == []
+
+
 def test_few_documents_have_no_boilerplate(tmp_path):
     texts = [f"The same first line\n{n}" for n in range(boilerplate.DOCUMENTS - 1)]
     assert inspect(a_folder(tmp_path, texts)).boilerplate == []

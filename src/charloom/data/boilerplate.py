@@ -5,7 +5,7 @@ from collections.abc import Collection, Iterable, Iterator
 from typing import NamedTuple
 
 SHARE, DOCUMENTS = 0.2, 5  # of the documents that such a line is in, at least
-LENGTH = 12  # characters of such a line, unless it is near the ends of documents
+LENGTH, SHORT_SHARE = 12, 0.5  # characters; what is shorter is in half of them, near their ends
 EDGE, AT_ENDS = 5, 0.8  # lines at an end of a document; the share of times that a line is there
 KEPT = 2**20  # different lines that are counted
 LONGEST = 300  # characters of such a line
@@ -42,8 +42,9 @@ class Boilerplate:
             if documents < least:
                 break
             at_end = self._at_ends[line] >= AT_ENDS * documents
+            is_common = documents >= SHORT_SHARE * self._documents  # no speaker of some scenes
             words = any(c.isalnum() for c in line)
-            if words and (len(line) >= LENGTH or at_end):
+            if words and (len(line) >= LENGTH or (at_end and is_common)):
                 found.append(Line(line, documents))
         return found
 
