@@ -11,26 +11,20 @@ from hypothesis import strategies as st
 
 import blog_site
 from blog_site import Post
-from charloom.data.readers import (
-    Bundle,
-    Document,
-    Head,
-    Job,
-    Kind,
-    Options,
-    Report,
+from charloom.data.readers import Bundle, Document, Head, Job, Kind, Options, Report
+from charloom.data.readers.blogs import (
     feeds,
     ghost,
-    html,
     medium,
     microblogs,
     substack,
     wordpress,
     xml_items,
 )
+from charloom.data.readers.blogs.shortcodes import without_shortcodes
 from charloom.data.readers.kinds import recognise, recognise_bundle
 from charloom.data.readers.members import Zip
-from charloom.data.readers.shortcodes import without_shortcodes
+from charloom.data.readers.pages import html
 from charloom.errors import CharloomError
 
 pytest.importorskip("lxml")
@@ -134,7 +128,7 @@ def test_pages_are_read_on_request() -> None:
 
 
 def test_posts_wait_in_a_file_if_they_are_many(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("charloom.data.readers.posts.MEMORY", 100)
+    monkeypatch.setattr("charloom.data.readers.blogs.posts.MEMORY", 100)
     _, documents, _ = read(blog_site.wxr(SITE[:20], random.Random(2)))
     assert [document.text for document in documents] == [post.text for post in SITE[:20]]
 

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from charloom.data.readers import (
+from charloom.data.readers.books import (
     chess,
     docx,
     epub,

@@ -6,8 +6,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from charloom.data.readers import Head, discord, slack, telegram, whatsapp
-from charloom.data.readers.chats import Message, conversation
+from charloom.data.readers import Head
+from charloom.data.readers.chats import discord, slack, telegram, whatsapp
+from charloom.data.readers.chats.lines import Message, conversation
 from charloom.errors import CharloomError
 from expect import refused
 from readers import damaged, read_bundle, read_file, recognised, survive

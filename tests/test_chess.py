@@ -1,7 +1,7 @@
 import pytest
 
 from charloom.data.readers import Document
-from charloom.data.readers.chess import KINDS
+from charloom.data.readers.books.chess import KINDS
 from reading import damaged, matching, only_charloom_errors, read
 
 [CHESS] = KINDS

@@ -1,6 +1,6 @@
 import pytest
 
-from charloom.data.readers.docx import KINDS
+from charloom.data.readers.books.docx import KINDS
 from expect import refused
 from reading import damaged, matching, only_charloom_errors, packed, read
 

@@ -2,7 +2,7 @@ import sys
 
 import pytest
 
-from charloom.data.readers.epub import KINDS
+from charloom.data.readers.books.epub import KINDS
 from expect import refused
 from reading import damaged, matching, only_charloom_errors, packed, read
 

@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 import web_pages
 import web_posts
 from charloom.data.readers import Document, Head, Job, Options, Report
-from charloom.data.readers.html import KINDS
 from charloom.data.readers.kinds import recognise
+from charloom.data.readers.pages.html import KINDS
 from charloom.errors import CharloomError
 from expect import refused
 from web_posts import Post

@@ -8,10 +8,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from charloom.data.readers import Document, Report, mail
-from charloom.data.readers.letter import decoded
-from charloom.data.readers.mbox import messages
-from charloom.data.readers.replies import own_words, unwrapped
+from charloom.data.readers import Document, Report
+from charloom.data.readers.mail import kinds as mail
+from charloom.data.readers.mail.letter import decoded
+from charloom.data.readers.mail.mbox import messages
+from charloom.data.readers.mail.replies import own_words, unwrapped
 from expect import refused
 from readers import read_bundle, read_file, recognised, survive
 

@@ -1,7 +1,7 @@
 import pytest
 
 from charloom.data.readers import Document, Options
-from charloom.data.readers.markdown import KINDS
+from charloom.data.readers.books.markdown import KINDS
 from reading import damaged, matching, only_charloom_errors, read
 
 [MARKDOWN] = KINDS

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from charloom.data.readers.markup import fragment_text
+from charloom.data.readers.pages.markup import fragment_text
 
 
 @pytest.mark.parametrize(

@@ -3,7 +3,7 @@ from typing import Any
 
 import pytest
 
-from charloom.data.readers.notebook import KINDS
+from charloom.data.readers.books.notebook import KINDS
 from expect import refused
 from reading import damaged, matching, only_charloom_errors, read
 

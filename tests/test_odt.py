@@ -1,6 +1,6 @@
 import pytest
 
-from charloom.data.readers.odt import KINDS
+from charloom.data.readers.books.odt import KINDS
 from expect import refused
 from reading import damaged, matching, only_charloom_errors, packed, read
 

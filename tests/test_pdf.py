@@ -3,7 +3,7 @@ import sys
 import pytest
 
 from charloom.data.readers import Document
-from charloom.data.readers.pdf import KINDS
+from charloom.data.readers.books.pdf import KINDS
 from expect import refused
 from reading import damaged, matching, only_charloom_errors, read
 

@@ -2,7 +2,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from charloom.data.readers.rtf import KINDS
+from charloom.data.readers.books.rtf import KINDS
 from reading import damaged, matching, only_charloom_errors, read
 
 [RTF] = KINDS

@@ -3,7 +3,7 @@ from itertools import pairwise
 import pytest
 
 from charloom.data.readers import Options
-from charloom.data.readers.subtitles import KINDS
+from charloom.data.readers.books.subtitles import KINDS
 from reading import damaged, matching, only_charloom_errors, read
 
 SRT, VTT = KINDS

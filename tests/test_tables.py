@@ -8,8 +8,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from charloom.data.readers import Options, tables
-from charloom.data.readers.columns import called, is_prose, text_column
+from charloom.data.readers import Options
+from charloom.data.readers.tables import kinds as tables
+from charloom.data.readers.tables.columns import called, is_prose, text_column
 from expect import refused
 from readers import read_file, recognised, survive
 

@@ -1,4 +1,4 @@
-"""Files of other kinds in, documents out: one module a family of formats.
+"""Files of other kinds in, documents out: a package a family of formats, a module a format.
 
 A module has `KINDS`, tried in order. What a reader leaves out or mends it counts in its `Report`:
 nothing is changed without a word.

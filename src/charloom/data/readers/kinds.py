@@ -1,34 +1,24 @@
 """What kind a file is of, by how it begins and what is in it."""
 
-from charloom.data.readers import (
-    Bundle,
-    Head,
-    Kind,
+from charloom.data.readers import Bundle, Head, Kind
+from charloom.data.readers.blogs import feeds, ghost, medium, microblogs, substack, wordpress
+from charloom.data.readers.books import (
     chess,
-    discord,
     docx,
     epub,
-    feeds,
-    ghost,
     gutenberg,
-    html,
-    mail,
     markdown,
-    medium,
-    microblogs,
     notebook,
     odt,
     pdf,
     rtf,
-    slack,
-    substack,
     subtitles,
-    tables,
-    telegram,
     tunes,
-    whatsapp,
-    wordpress,
 )
+from charloom.data.readers.chats import discord, slack, telegram, whatsapp
+from charloom.data.readers.mail import kinds as mail
+from charloom.data.readers.pages import html
+from charloom.data.readers.tables import kinds as tables
 
 KINDS: tuple[Kind | Bundle, ...] = (  # the surest first
     *pdf.KINDS,

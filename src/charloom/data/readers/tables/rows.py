@@ -10,9 +10,9 @@ from typing import BinaryIO
 import msgspec
 
 from charloom.data.readers import Job
-from charloom.data.readers.columns import TEXTS, Row
 from charloom.data.readers.objects import parsed, whole
 from charloom.data.readers.plain import lines
+from charloom.data.readers.tables.columns import TEXTS, Row
 from charloom.errors import CharloomError, needs_extra
 
 CELL = 2**24  # characters of a cell, at most

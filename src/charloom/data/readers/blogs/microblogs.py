@@ -7,11 +7,11 @@ from datetime import datetime
 from typing import BinaryIO
 
 from charloom.data.readers import Bundle, Document, Head, Job, Kind
-from charloom.data.readers.markup import fragment_text
+from charloom.data.readers.blogs.posts import Posts, iso_date
+from charloom.data.readers.blogs.substack import rows
 from charloom.data.readers.members import Members
 from charloom.data.readers.objects import Object, begins, string, whole, whole_bytes
-from charloom.data.readers.posts import Posts, iso_date
-from charloom.data.readers.substack import rows
+from charloom.data.readers.pages.markup import fragment_text
 
 _OUTBOX = re.compile(rb'"(outbox\.json|https?://[^"]{1,200}/outbox(\.json)?)"')
 _PUBLIC = ("https://www.w3.org/ns/activitystreams#Public", "as:Public", "Public")

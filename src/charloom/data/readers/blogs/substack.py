@@ -5,9 +5,9 @@ import io
 from collections.abc import Iterator
 
 from charloom.data.readers import Bundle, Document, Head, Job
-from charloom.data.readers.markup import classes, element_text, parse
+from charloom.data.readers.blogs.posts import Posts, drop, iso_date, title_text
 from charloom.data.readers.members import Members
-from charloom.data.readers.posts import Posts, drop, iso_date, title_text
+from charloom.data.readers.pages.markup import classes, element_text, parse
 from charloom.errors import CharloomError
 
 _CHROME = frozenset(  # of the page, in the midst of a post: what readers shall do

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from typing import BinaryIO
 
 from charloom.data.readers import Bundle, Document, Head, Job, Kind, Report
-from charloom.data.readers.layout import row_lines, without_soft_hyphens
+from charloom.data.readers.books.layout import row_lines, without_soft_hyphens
 from charloom.data.readers.members import MEMBER_BYTES, Members, bounded
 from charloom.data.readers.xml_tree import (
     Element,

@@ -5,10 +5,17 @@ from collections.abc import Iterator
 from typing import BinaryIO
 
 from charloom.data.readers import Document, Head, Job, Kind
-from charloom.data.readers.markup import fragment_text
-from charloom.data.readers.posts import Posts, iso_date, title_text
-from charloom.data.readers.shortcodes import without_shortcodes
-from charloom.data.readers.xml_items import Element, fields, items, name_of, root_name, text_of
+from charloom.data.readers.blogs.posts import Posts, iso_date, title_text
+from charloom.data.readers.blogs.shortcodes import without_shortcodes
+from charloom.data.readers.blogs.xml_items import (
+    Element,
+    fields,
+    items,
+    name_of,
+    root_name,
+    text_of,
+)
+from charloom.data.readers.pages.markup import fragment_text
 
 _TYPES = {
     "page": "pages",

@@ -5,8 +5,8 @@ from collections.abc import Iterator
 from typing import BinaryIO
 
 from charloom.data.readers import Bundle, Document, Head, Job, Kind
-from charloom.data.readers.letter import document
-from charloom.data.readers.mbox import MESSAGE_BYTES, is_mbox, messages, sent
+from charloom.data.readers.mail.letter import document
+from charloom.data.readers.mail.mbox import MESSAGE_BYTES, is_mbox, messages, sent
 from charloom.data.readers.members import Members
 from charloom.errors import CharloomError
 

@@ -11,9 +11,9 @@ from email.utils import parseaddr
 
 from charloom.data.readers import Document, Report
 from charloom.data.readers.dates import mail_time
-from charloom.data.readers.markup import element_text, parse
+from charloom.data.readers.mail.replies import own_words, unwrapped
+from charloom.data.readers.pages.markup import element_text, parse
 from charloom.data.readers.plain import clean
-from charloom.data.readers.replies import own_words, unwrapped
 from charloom.errors import CharloomError
 
 _WIDER = {  # what mail in these is really in

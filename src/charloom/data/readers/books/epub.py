@@ -11,9 +11,9 @@ from typing import NamedTuple
 from urllib.parse import unquote
 
 from charloom.data.readers import Bundle, Document, Head, Job, Report
-from charloom.data.readers.layout import SOFT_HYPHEN
-from charloom.data.readers.markup import fragment_text
+from charloom.data.readers.books.layout import SOFT_HYPHEN
 from charloom.data.readers.members import Members
+from charloom.data.readers.pages.markup import fragment_text
 from charloom.data.readers.xml_tree import (
     Element,
     attribute,

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from datetime import UTC, datetime
 
 from charloom.data.readers import Bundle, Document, Head, Job
-from charloom.data.readers.chats import Message, conversation, first_date
+from charloom.data.readers.chats.lines import Message, conversation, first_date
 from charloom.data.readers.members import Members
 from charloom.data.readers.objects import Object, string, whole_bytes
 from charloom.data.readers.plain import clean

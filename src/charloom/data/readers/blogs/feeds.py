@@ -6,10 +6,8 @@ from collections.abc import Callable, Iterator
 from typing import BinaryIO
 
 from charloom.data.readers import Document, Head, Job, Kind, Report
-from charloom.data.readers.markup import fragment_text
-from charloom.data.readers.objects import Object, begins, string, whole
-from charloom.data.readers.posts import Posts, iso_date, title_text
-from charloom.data.readers.xml_items import (
+from charloom.data.readers.blogs.posts import Posts, iso_date, title_text
+from charloom.data.readers.blogs.xml_items import (
     Element,
     fields,
     inner_html,
@@ -18,6 +16,8 @@ from charloom.data.readers.xml_items import (
     root_name,
     text_of,
 )
+from charloom.data.readers.objects import Object, begins, string, whole
+from charloom.data.readers.pages.markup import fragment_text
 from charloom.errors import CharloomError
 
 _BODIES = (  # the whole of an entry first

@@ -7,7 +7,10 @@ from itertools import chain, islice
 from typing import BinaryIO
 
 from charloom.data.readers import Document, Head, Job, Kind
-from charloom.data.readers.columns import (
+from charloom.data.readers.dates import mail_time
+from charloom.data.readers.objects import begins
+from charloom.data.readers.plain import clean
+from charloom.data.readers.tables.columns import (
     AUTHORS,
     DATES,
     TITLES,
@@ -18,10 +21,7 @@ from charloom.data.readers.columns import (
     text_column,
     value_of,
 )
-from charloom.data.readers.dates import mail_time
-from charloom.data.readers.objects import begins
-from charloom.data.readers.plain import clean
-from charloom.data.readers.rows import (
+from charloom.data.readers.tables.rows import (
     array_rows,
     delimited_rows,
     first_objects,

@@ -11,7 +11,7 @@ from typing import Self
 
 from charloom.data.readers import Document, Job
 from charloom.data.readers.dates import mail_time
-from charloom.data.readers.markup import Element, fragment_text
+from charloom.data.readers.pages.markup import Element, fragment_text
 from charloom.errors import CharloomError
 
 MEMORY = 2**26  # bytes of text above which posts wait in a temporary file

@@ -9,7 +9,7 @@ from pathlib import PurePosixPath
 from typing import BinaryIO, NamedTuple
 
 from charloom.data.readers import Bundle, Document, Head, Job, Kind
-from charloom.data.readers.chats import Message, conversation, first_date
+from charloom.data.readers.chats.lines import Message, conversation, first_date
 from charloom.data.readers.members import Members
 from charloom.data.readers.plain import clean, lines
 from charloom.errors import CharloomError

@@ -7,7 +7,7 @@ from typing import Any, BinaryIO
 import msgspec
 
 from charloom.data.readers import Document, Head, Job, Kind
-from charloom.data.readers.chats import Message, conversation, first_date
+from charloom.data.readers.chats.lines import Message, conversation, first_date
 from charloom.data.readers.dates import iso_time
 from charloom.data.readers.objects import Object, begins, parsed, string, whole
 from charloom.data.readers.plain import clean

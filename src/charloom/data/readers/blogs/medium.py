@@ -4,9 +4,9 @@ import re
 from collections.abc import Iterator
 
 from charloom.data.readers import Bundle, Document, Head, Job
-from charloom.data.readers.markup import Element, classes, element_text, parse
+from charloom.data.readers.blogs.posts import Posts, drop, iso_date, one_line
 from charloom.data.readers.members import Members
-from charloom.data.readers.posts import Posts, drop, iso_date, one_line
+from charloom.data.readers.pages.markup import Element, classes, element_text, parse
 
 _STORY = re.compile(r"(.*/|)posts/[^/]+\.html")
 _USUAL = re.compile(r"(.*/|)posts/(draft|\d{4}-\d\d-\d\d)_[^/]*-[0-9a-f]{6,14}\.html")

@@ -5,9 +5,9 @@ from collections.abc import Iterator
 from html import unescape
 from typing import Any, NamedTuple
 
-from charloom.data.readers.markup import Element, classes, element_text
+from charloom.data.readers.blogs.posts import iso_date, one_line
 from charloom.data.readers.objects import Object, parsed, string
-from charloom.data.readers.posts import iso_date, one_line
+from charloom.data.readers.pages.markup import Element, classes, element_text
 
 _POSTS = ("BlogPosting", "Article", "NewsArticle", "SocialMediaPosting", "TechArticle", "Report")
 _TITLES = (

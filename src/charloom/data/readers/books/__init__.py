@@ -1,0 +1,1 @@
+"""Books, office documents and small formats of text in; chapters, pages, cues and games out."""

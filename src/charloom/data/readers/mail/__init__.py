@@ -1,0 +1,1 @@
+"""Mailboxes and letters in; what their senders wrote, without quotes and signatures, out."""

@@ -1,0 +1,1 @@
+"""Tables in; the text in their columns, a document a row, out."""
