@@ -23,7 +23,7 @@ from charloom.config import DataConfig
         "charloom text wordpress.xml -o posts.txt",
         "charloom text books/ -o books.jsonl",
         "charloom text notes.zip | less",
-        "charloom text posts/ --dedupe --drop-boilerplate -o posts.txt",
+        "charloom text posts/ --dedupe -o posts.txt",
     ),
 )
 @click.argument("sources", nargs=-1, required=True, metavar="SOURCE...")
