@@ -77,6 +77,15 @@ def test_a_run_keeps_what_it_read_of_a_site(site, tmp_path):
     assert charloom.load(run.path).sample(length=30, seed=1)
 
 
+def test_pages_of_a_site_are_named_by_their_paths(site):
+    site.pages |= {f"/a/{n}.txt": Answer(f"Page {n}", "text/plain") for n in range(3)}
+    site.pages["/sitemap.txt"] = Answer("".join(f"{site.url}/a/{n}.txt\n" for n in range(3)))
+    site.pages["/robots.txt"] = Answer(f"Sitemap: {site.url}/sitemap.txt", "text/plain")
+    site.pages["/"] = Answer("<html><p>Home")
+    text = read_text([site.url], reading=ALLOWED)
+    assert [part.label for part in text.parts] == ["/a/0.txt", "/a/1.txt", "/a/2.txt"]
+
+
 def test_the_name_of_a_file_is_the_end_of_its_address():
     names = {
         "https://example.com/a/book.epub?download=1": "book.epub",

@@ -224,7 +224,7 @@ class Download(Bytes):
     @property
     def name(self) -> str:
         """The name of the file that the address leads to, if there is one."""
-        return PurePosixPath(self.label.partition("://")[2].partition("?")[0]).name
+        return PurePosixPath(self.label.partition("?")[0]).name
 
     @contextmanager
     def opened(self) -> Iterator[BinaryIO]:

@@ -23,6 +23,7 @@ from charloom.data.readers.kinds import recognise, recognise_bundle
 from charloom.data.readers.members import MEMBER_BYTES, Folder, Members, Tar, Zip
 from charloom.data.sources import Found
 from charloom.data.utf8 import CHUNK, REPLACED, normalized, refuse_own
+from charloom.data.web.site import within_site
 from charloom.errors import CharloomError
 from charloom.files import unwritable
 
@@ -102,7 +103,8 @@ def units(found: Found) -> Iterator[Unit]:
     """
     if found.site is not None:
         for page in found.site.pages():
-            yield from _units(Download(page.url, page.content, found.reading), True)
+            label = within_site(page.url, found.site.url)
+            yield from _units(Download(label, page.content, found.reading), True)
         return
     if found.folder is None:
         (part,) = found.parts

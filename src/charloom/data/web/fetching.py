@@ -139,7 +139,12 @@ class Fetcher:
             except CharloomError:
                 raise
             except (requests.RequestException, OSError, ValueError) as error:
-                if wait is None or not isinstance(error, requests.ConnectionError):
+                is_passing = isinstance(error, requests.ConnectionError)
+                if (
+                    wait is None
+                    or not is_passing
+                    or isinstance(error, requests.exceptions.SSLError)
+                ):
                     raise no_answer(url, error) from None
                 self._sleep(wait)
                 continue

@@ -330,6 +330,14 @@ def _is_html(page: Page) -> bool:
     return not page.media_type and ("<html" in _head(page) or "<!doctype html" in _head(page))
 
 
+def within_site(url: str, top: str) -> str:
+    """Return the path of a page of a site, or the address of what is none, as one line."""
+    parts = urlsplit_safely(url)
+    if _key(url) == _key(top) or not _same_site(url, top):
+        return shown(url)
+    return shown(parts.path + (f"?{parts.query}" if parts.query else ""))
+
+
 def _is_below(url: str, top: str) -> bool:
     if not _same_site(url, top):
         return False
