@@ -4,6 +4,8 @@ import random
 import pytest
 from click.testing import CliRunner
 
+from charloom.analysis import check
+from charloom.analysis.baselines import Baseline
 from charloom.cli import charloom
 from test_duplicates import document, edited
 
@@ -95,3 +97,18 @@ def test_what_is_on_both_sides_of_the_split_is_what_a_run_holds_out(tmp_path):
     split = [n for n in range(20) if (texts[n] in held) != (near[n] in held)]
     assert split
     assert sorted(int(pair["first"].split()[0]) - 1 for pair in across) == split
+
+
+def test_of_many_different_characters_few_are_scored(posts, monkeypatch):
+    """Each costs V probabilities."""
+    asked = []
+
+    def count(train, held, vocabulary):
+        asked.append(len(held))
+        return [Baseline("n-gram", 1.0)]
+
+    monkeypatch.setattr(check, "ngrams", count)
+    for most in (2**28, 1000):
+        monkeypatch.setattr(check, "PREDICTED", most)
+        V = json.loads(run(posts, "--json"))["vocabulary"]
+    assert asked[0] > asked[1] == 1000 // (V + 1)  # and the boundary

@@ -23,6 +23,7 @@ from charloom.training.planning import plan
 from charloom.training.settings import configure
 
 COUNTED, SCORED = 1_000_000, 200_000  # characters of the training and the held-out part, at most
+PREDICTED = 2**28  # probabilities that are computed, at most: one for each of V at each character
 TOLD_BY = 2_000  # characters of a document that its language is told by
 DOCUMENTS_TOLD = 2_000  # at most, evenly spread
 SURE, NO_LANGUAGE = 0.9, "zxx"  # the least probability; the code of what is in none
@@ -108,7 +109,8 @@ def _counted(arranged: Text, split: Split) -> Baseline | None:
     if held is None or len(arranged.alphabet) < 2:
         return None
     learned, scored, place = list[str](), list[str](), 0
-    train, held = slice(0, min(split.train.stop, COUNTED)), slice(held.start, held.start + SCORED)
+    most = min(SCORED, max(2, PREDICTED // len(arranged.alphabet)))
+    train, held = slice(0, min(split.train.stop, COUNTED)), slice(held.start, held.start + most)
     for piece in arranged.pieces():
         for part, kept in ((train, learned), (held, scored)):
             kept.append(piece[max(0, part.start - place) : max(0, part.stop - place)])
