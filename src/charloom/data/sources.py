@@ -1,12 +1,13 @@
 """Where a text comes from: files, folders, sites, standard input and known texts."""
 
+import os
 import stat
 from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
 from charloom.data.folders import files_below
-from charloom.data.known_texts import load_corpus
+from charloom.data.known_texts import find_corpus
 from charloom.data.learned import refuse_learned
 from charloom.data.normalization import normal
 from charloom.data.parts import File, InMemory, Piped, shown, unreadable
@@ -50,12 +51,18 @@ def find_all(
 
 
 def find(source: str, tally: Tally, reading: Reading = UTF8, tell: Tell = say_nothing) -> Found:
-    """Find the files of a source; only standard input is read. Raises CharloomError."""
+    """Find the files of a source; `tell` hears of what has to be downloaded.
+
+    Of what is a file, nothing is read. Raises CharloomError.
+    """
     if source == "-":
         return Found([Piped(reading)])
     if source.startswith("corpus:"):
-        corpus = load_corpus(source.removeprefix("corpus:"))
-        return Found([InMemory(normal(corpus, reading.normalize))])
+        corpus = find_corpus(source.removeprefix("corpus:"), tell=tell)
+        if isinstance(corpus, str):
+            return Found([InMemory(normal(corpus, reading.normalize))])
+        as_it_is = Reading(normalize=reading.normalize, plain=True)
+        return Found([_file(corpus, source, corpus.stat(), as_it_is)])
     if not source:
         raise CharloomError("the name of a text is empty: name a file, a folder, or -", "no-text")
     if is_address(source):
@@ -76,4 +83,8 @@ def find(source: str, tally: Tally, reading: Reading = UTF8, tell: Tell = say_no
             "writes, pipe it in and name - as the text"
         )
         raise CharloomError(message, "unreadable", path=source)
-    return Found([File(path, shown(source), status.st_size, status.st_mtime_ns, reading)])
+    return Found([_file(path, shown(source), status, reading)])
+
+
+def _file(path: Path, label: str, status: os.stat_result, reading: Reading) -> File:
+    return File(path, label, status.st_size, status.st_mtime_ns, reading)

@@ -166,12 +166,13 @@ def read_text(sources: Sequence[str], tell: Tell = say_nothing, reading: Reading
     notes = tally.notes()
     if reading.encoding != UTF8.encoding:
         notes = (f"read as {reading.encoding}", *notes)
-    return Text(name, *scan.found(), notes, tuple(scan.parts), _states(found))
+    return Text(name, *scan.found(), notes, tuple(scan.parts), _states(sources, found))
 
 
 def file_states(sources: Sequence[str], reading: Reading = UTF8) -> States:
     """Return what `Text.files` of these sources is now; raises CharloomError if one is gone."""
-    return _states([find(source, Tally(), reading) for source in sources if not is_special(source)])
+    kept = [source for source in sources if not is_special(source)]
+    return _states(kept, [find(source, Tally(), reading) for source in kept])
 
 
 class _Reader:
@@ -282,8 +283,10 @@ def _changed(part: Part, error: CharloomError) -> CharloomError:
     return changed(part.label) if error.code in ("not-text", "no-text") else error
 
 
-def _states(found: Sequence[Found]) -> States:
-    return tuple(part.state() for group in found for part in group.parts if isinstance(part, File))
+def _states(sources: Sequence[str], found: Sequence[Found]) -> States:
+    pairs = zip(sources, found, strict=True)
+    parts = (part for s, group in pairs if not is_special(s) for part in group.parts)
+    return tuple(part.state() for part in parts if isinstance(part, File))
 
 
 def _different(text: str, data: bytes, known: set[str]) -> set[str]:

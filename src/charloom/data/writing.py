@@ -26,8 +26,8 @@ class Writing:
     As text they are separated by lines that are <|endoftext|>, which training takes for the ends
     of documents. With `as_json` each is an object in a line, with name, title, author and date as
     far as they are known, and text. A file `out` is no source, even in a folder that is one.
-    `dedupe` and `drop_boilerplate` leave out what `Selection` says; then what stands between such
-    lines in a file are documents, too.
+    `dedupe` and `drop_boilerplate` leave out what `Selection` says. What stands between such lines
+    in a file are documents, too.
     """
 
     def __init__(
@@ -107,8 +107,9 @@ class Writing:
         match unit:
             case Plain(part):
                 changes: Changes = Counter()
-                selects = self._selection is not None and self._reading.recognises
-                whole = Bounded(part, marks=True) if selects else part
+                parted = self._as_json or self._selection is not None
+                marks = parted and self._reading.recognises
+                whole = Bounded(part, marks=True) if marks else part
                 pieces = (piece for piece, _ in whole.pieces(changes))
                 for number, text in enumerate(documents(pieces), 1):
                     yield Document(f"{number} in {part.label}", {"source": part.label}, text)
