@@ -26,6 +26,7 @@ ScheduleName = Literal["constant", "step", "exponential", "cosine", "one-cycle",
 Errors = Literal["strict", "replace"]
 Normalize = Literal["none", "NFC", "NFKC"]
 Smoothing = Literal["kneser-ney", "witten-bell", "none"]
+Unit = Literal["character", "byte"]
 
 Size = Annotated[int, Meta(ge=1, le=65536)]
 Layers = Annotated[int, Meta(ge=1, le=256)]
@@ -171,6 +172,10 @@ class DataConfig(_Config, frozen=True):
     document. `allow_private` allows sites of this machine and its network. `boundaries` says that
     the text has some: it has several documents, each with U+0000 at its end, which nobody sees.
     That is found out when a run begins.
+
+    `unit` is what an id stands for. A file that is no text can be learned by the byte: then `raw`
+    says that each byte of all files counts as a character (see raw_bytes.py), which is found out,
+    too.
     """
 
     sources: tuple[FileName, ...] = ()
@@ -192,6 +197,8 @@ class DataConfig(_Config, frozen=True):
     plain: bool = False
     allow_private: bool = False
     boundaries: bool = False
+    unit: Unit = "character"
+    raw: bool = False
 
     def __post_init__(self) -> None:
         super().__post_init__()

@@ -12,7 +12,7 @@ after its mean there is taken from both (a partial correlation). It is 0 for suc
 """
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -133,14 +133,21 @@ def neurons(run: Run | LanguageModel, text: str, top: int = 10) -> Neurons:
 
     A model must be one of the reference engine, which also opens runs of the others. An LSTM's
     cell is tanh(c), as in the paper, any other's h. Raises CharloomError for a model that is not
-    recurrent or a text too short for any feature, UnknownCharacterError for a character that the
-    model does not know.
+    recurrent or reads tokens, or a text too short for any feature, UnknownCharacterError for a
+    character that the model does not know.
     """
     if isinstance(run, Run) and not is_recurrent(run.config.model):
         raise not_recurrent()
     model = open_model(run, "reference") if isinstance(run, Run) else run
     ids, text = model.vocabulary.whole(readable(text, model.vocabulary)), visible(text)
+    lengths = model.vocabulary.lengths[ids]
+    if lengths.max(initial=0) > 1:
+        message = "this model reads tokens, and a cell is looked at after each character"
+        raise CharloomError(message, "unsupported", field="model")
     states = read_states(model, ids)
+    if not lengths.all():  # of bytes, the one that completes a character
+        ends = np.append(np.flatnonzero(lengths)[1:] - 1, len(ids) - 1)
+        states, ids = replace(states, values=states.values[ends]), ids[ends]
     half = len(text) // 2
     halves = slice(0, half), slice(half, len(text))
     named = features(text)

@@ -1,5 +1,6 @@
 """`charloom sample`: generate text with a run."""
 
+import os
 import secrets
 from typing import TYPE_CHECKING, Any
 
@@ -9,7 +10,9 @@ from charloom.cli.options import SectionedCommand, examples, given, option, opti
 from charloom.cli.text import (
     echo_json,
     echo_note,
+    echo_raw,
     echo_written,
+    is_terminal,
 )
 from charloom.config import DataConfig, SampleConfig
 from charloom.errors import CharloomError
@@ -97,6 +100,9 @@ def sample(context: click.Context, /, run: str, prompt: str, as_json: bool, **va
     Without a prompt its texts begin where a document does, and with --document they end where one
     ends; else the next one follows after a blank line.
 
+    A RUN that learned the bytes of files that are no text writes bytes; on a terminal, each is
+    shown as a character.
+
     With --max-copy, a character that would make a copied passage too long is drawn again from
     the others, and standard error says how often. A passage that begins in the prompt counts,
     too. If no other character is possible, the text ends early.
@@ -111,6 +117,7 @@ def sample(context: click.Context, /, run: str, prompt: str, as_json: bool, **va
     opened = open_run(run)
     own = DataConfig() if opened is None else opened.config.data
     text = _prompt(prompt, values["prompt_file"], own)
+    echo = echo_raw if own.raw else echo_written
     limit = None if most is None else _limit(run, most)
     model = open_model(opened or run)
     text = as_learned(text, model.vocabulary, own.min_count)
@@ -130,18 +137,20 @@ def sample(context: click.Context, /, run: str, prompt: str, as_json: bool, **va
             told["max_copy"] = counts
         echo_json(told)
     elif number != 1:
-        echo_written(f"\n{SEPARATOR}\n".join(texts))
+        echo(f"\n{SEPARATOR}\n".join(texts))
     else:
-        echo_written(prompt, nl=False)
+        echo(prompt, nl=False)
         for piece in pieces:
-            echo_written(piece, nl=False)
-        echo_written("")
+            echo(piece, nl=False)
+        if not own.raw or is_terminal():
+            echo_written("")
     if limit is not None:
         _tell(limit)
 
 
 def _prompt(prompt: str, file: str | None, own: DataConfig) -> "Text":
     """Return the prompt, which a file or standard input may hold, as the run's own text is."""
+    from charloom.data.raw_bytes import raw_text
     from charloom.data.reading import Reading
     from charloom.data.text import Text, read_text
     from charloom.data.utf8 import normalized
@@ -149,9 +158,14 @@ def _prompt(prompt: str, file: str | None, own: DataConfig) -> "Text":
     if prompt and file is not None:
         message = "--prompt and --prompt-file both say what to continue: give one"
         raise CharloomError(message, "bad-setting", field="prompt_file")
+    if own.raw and file is None and prompt != "-":
+        return Text.from_string(raw_text(os.fsencode(prompt)), "--prompt")
     if file is None and prompt != "-":
         return Text.from_string(normalized(prompt, own.normalize), "--prompt")
-    text = read_text([file or "-"], reading=Reading(plain=True, normalize=own.normalize))
+    reading = Reading(plain=True, normalize=own.normalize, raw=own.raw)
+    text = read_text([file or "-"], reading=reading)
+    if own.raw:
+        return text
     return Text.from_string(text.content.removesuffix("\n"), text.name)
 
 
@@ -177,9 +191,9 @@ def _limit(run: str, most: int) -> "CopyLimit":
             f"--max-copy needs a training text, and {run} is a model without one: leave it out"
         )
         raise CharloomError(message, "bad-setting", field="max_copy")
-    if opened.vocabulary.unit == "tokens":
+    if (unit := opened.vocabulary.unit) != "characters":
         message = (
-            f"--max-copy is for models of characters, and {run} has one of tokens: leave it out"
+            f"--max-copy is for models of characters, and {run} has one of {unit}: leave it out"
         )
         raise CharloomError(message, "bad-setting", field="max_copy")
     return CopyLimit(training_text(opened), most)

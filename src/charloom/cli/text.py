@@ -16,6 +16,7 @@ import click
 import msgspec
 
 from charloom.config import NetworkConfig, NgramConfig, PretrainedConfig
+from charloom.data.raw_bytes import raw_bytes
 from charloom.files import is_stdout
 from charloom.formatting import count, harmless, in_a_line, model_name, nats_and_bits, printable
 from charloom.progress import Tell
@@ -63,6 +64,14 @@ def echo_note(text: object) -> None:
 def echo_written(text: str, nl: bool = True) -> None:
     """Print what a model wrote, as it is; on a terminal, it cannot command that."""
     click.echo(harmless(text) if is_terminal() else text, nl=nl, color=True)  # or it strips some
+
+
+def echo_raw(text: str, nl: bool = True) -> None:
+    """Print the bytes that a model wrote, or on a terminal a character for each."""
+    if is_terminal():
+        echo_written(text, nl)
+    else:
+        click.echo(raw_bytes(text) + b"\n" * nl, nl=False)
 
 
 def echo_json(document: Any) -> None:
@@ -278,7 +287,9 @@ def breaks(text: str, width: int) -> Iterator[tuple[int, int]]:
 
 
 def alphabet(vocabulary: "Tokenizer") -> str:
-    """Return in few words how many characters or tokens a vocabulary has."""
+    """Return in few words what a model reads: different characters, bytes or tokens."""
+    if vocabulary.unit == "bytes":
+        return "by the byte"
     different = "different" if vocabulary.unit == "characters" else "tokens in the vocabulary"
     return f"{len(vocabulary) - (vocabulary.boundary is not None):,} {different}"
 

@@ -48,9 +48,10 @@ class Replaced:
 def without_rare(text: Text, min_count: int, tell: Tell = say_nothing) -> Text:
     """Return a text with U+FFFD for characters that occur fewer than `min_count` times.
 
-    A note names them. Line ends are kept. Raises CharloomError if the text has changed.
+    A note names them. Line ends are kept, and so are raw bytes. Raises CharloomError if the text
+    has changed.
     """
-    if min_count < 2:
+    if min_count < 2 or text.raw:
         return text
     rare = {c: n for c, n in _times(text, {*text.alphabet}).items() if n < min_count}
     return _replaced(text, rare, f"that occur fewer than {min_count:,} times", tell)

@@ -23,6 +23,7 @@ class Reading(NamedTuple):
     plain: bool = False
     allow_private: bool = False
     boundaries: bool = False
+    raw: bool = False
     normalize: Normalize = "none"
     era: Era = "now"
 
@@ -47,6 +48,7 @@ class Reading(NamedTuple):
             config.plain,
             config.allow_private,
             config.boundaries,
+            config.raw,
             config.normalize,
         )
 
@@ -64,7 +66,7 @@ class Reading(NamedTuple):
     @property
     def recognises(self) -> bool:
         """Whether what is text is looked at for what kind of text it is."""
-        return self.era == "now" and not self.plain
+        return self.era == "now" and not self.plain and not self.raw
 
 
 UTF8 = Reading()

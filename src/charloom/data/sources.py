@@ -11,6 +11,7 @@ from charloom.data.known_texts import find_corpus
 from charloom.data.learned import refuse_learned
 from charloom.data.normalization import normal
 from charloom.data.parts import File, InMemory, Piped, shown, unreadable
+from charloom.data.raw_bytes import raw_text
 from charloom.data.reading import UTF8, Reading
 from charloom.data.tally import Tally
 from charloom.data.web.fetching import check_scheme, is_address
@@ -60,8 +61,9 @@ def find(source: str, tally: Tally, reading: Reading = UTF8, tell: Tell = say_no
     if source.startswith("corpus:"):
         corpus = find_corpus(source.removeprefix("corpus:"), tell=tell)
         if isinstance(corpus, str):
-            return Found([InMemory(normal(corpus, reading.normalize))])
-        as_it_is = Reading(normalize=reading.normalize, plain=True)
+            raw = raw_text(corpus.encode()) if reading.raw else None
+            return Found([InMemory(raw or normal(corpus, reading.normalize))])
+        as_it_is = Reading(normalize=reading.normalize, plain=True, raw=reading.raw)
         return Found([_file(corpus, source, corpus.stat(), as_it_is)])
     if not source:
         raise CharloomError("the name of a text is empty: name a file, a folder, or -", "no-text")

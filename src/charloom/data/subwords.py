@@ -15,7 +15,7 @@ from typing import Any, ClassVar, Literal, Self
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from charloom.data.tokenizer import Ids
+from charloom.data.tokenizer import Ids, find
 from charloom.data.vocabulary import UnknownCharacterError
 from charloom.errors import CharloomError, needs_extra
 from charloom.files import one_line
@@ -152,13 +152,7 @@ class Subwords:
 
         `begin` stands before the first character of each part of a text.
         """
-        found, before = list[int](), 0
-        for start in range(0, len(ids), _PIECE):
-            after = before + np.cumsum(self.lengths[ids[start : start + _PIECE]])
-            here = [cut for cut in cuts if before <= cut < after[-1]]
-            found += (start + np.searchsorted(after, here, "right") - len(self.begin)).tolist()
-            before = int(after[-1])
-        return tuple(found)
+        return tuple(place - len(self.begin) for place in find(ids, cuts, self.lengths))
 
     def unknown(self, alphabet: Collection[str]) -> tuple[str, ...]:
         """Return the characters of `alphabet` that cannot be encoded, sorted."""

@@ -16,7 +16,7 @@ import numpy as np
 from charloom.data.boundary import BOUNDARY
 from charloom.data.bounded import Bounded
 from charloom.data.gathering import Gathering
-from charloom.data.parts import File, InMemory, Part, changed, is_kept, shown
+from charloom.data.parts import File, InMemory, Part, Piped, changed, is_kept, shown
 from charloom.data.readers import Job, Report
 from charloom.data.reading import UTF8, Reading
 from charloom.data.sources import Found, find, find_all, is_special
@@ -69,7 +69,8 @@ class Text:
     sorted; `sha256` is that of the UTF-8 bytes, in hexadecimal; each of `notes` is a sentence
     about one thing that was done on the way. `parts` are joined to make the text; `files` are
     all that were found, skipped ones too. `layout` is that of a text that has been put in order.
-    A text with boundaries has one at the end of each of its documents: `visible` shows it.
+    A text with boundaries has one at the end of each of its documents: `visible` shows it. A `raw`
+    one is the bytes of files that are no text: see raw_bytes.py.
     """
 
     name: str
@@ -80,6 +81,7 @@ class Text:
     parts: tuple[Part, ...] = field(repr=False)
     files: States = field(default=(), repr=False)
     layout: Layout | None = None
+    raw: bool = False
 
     @classmethod
     def from_string(cls, content: str, name: str) -> Self:
@@ -102,7 +104,8 @@ class Text:
                     raise _changed(part, error) from None
             ends.append(scan.characters)
         parts, told = tuple(scan.parts), (*self.notes, *notes)
-        return type(self)(self.name, *scan.found(), told, parts, self.files), tuple(ends)
+        found = type(self)(self.name, *scan.found(), told, parts, self.files, raw=self.raw)
+        return found, tuple(ends)
 
     @property
     def has_boundaries(self) -> bool:
@@ -142,7 +145,12 @@ class Text:
                 raise _changed(part, error) from None
 
 
-def read_text(sources: Sequence[str], tell: Tell = say_nothing, reading: Reading = UTF8) -> Text:
+def read_text(
+    sources: Sequence[str],
+    tell: Tell = say_nothing,
+    reading: Reading = UTF8,
+    or_raw: bool = False,
+) -> Text:
     """Read and join `sources`: files, folders, sites, ``-`` for standard input, ``corpus:NAME``.
 
     What a file is, its contents say: documents of a known kind become text, each of them a part
@@ -153,10 +161,33 @@ def read_text(sources: Sequence[str], tell: Tell = say_nothing, reading: Reading
     a dot are left out, links to folders not followed. If a part does not end its last line, a
     newline comes between it and the next. With `reading.boundaries` each of several documents ends
     with a boundary, and so does what stands before a line <|endoftext|> of plain text. Standard
-    input may have 1 GiB. `tell` hears how far a long text has been read. Raises CharloomError.
+    input may have 1 GiB. `tell` hears how far a long text has been read. With `or_raw`, if a source
+    is a file that is no text, all files are read as raw bytes. Raises CharloomError.
     """
     tally = Tally()
     found = find_all(sources, tally, reading, tell)
+    try:
+        return _read(sources, found, tally, tell, reading)
+    except CharloomError as error:
+        if error.code != "not-text" or not or_raw or reading.raw:
+            raise
+        what = error.facts.get("path", sources[0])
+    reading = reading._replace(raw=True, boundaries=False)
+    piped = [part for group in found for part in group.parts if isinstance(part, Piped)]
+    for part in piped:
+        part.reading = reading
+    tally = Tally()
+    tally.folders.append(f"{what} is no text: each byte counts as a character")
+    others = [source for source in sources if source != "-"]
+    again = iter(find_all(others, tally, reading, tell) if others else ())
+    found = [Found(piped) if source == "-" else next(again) for source in sources]
+    return _read(sources, found, tally, tell, reading)
+
+
+def _read(
+    sources: Sequence[str], found: Sequence[Found], tally: Tally, tell: Tell, reading: Reading
+) -> Text:
+    """Read what was found in each of the sources."""
     size = sum(part.size for group in found for part in group.parts)
     scan = _Scan(Meter(tell, "reading the text", size), reading.boundaries)
     reader = _Reader(scan, tally, reading)
@@ -166,7 +197,9 @@ def read_text(sources: Sequence[str], tell: Tell = say_nothing, reading: Reading
     notes = tally.notes()
     if reading.encoding != UTF8.encoding:
         notes = (f"read as {reading.encoding}", *notes)
-    return Text(name, *scan.found(), notes, tuple(scan.parts), _states(sources, found))
+    facts = scan.found()  # which ends the last part
+    states = _states(sources, found)
+    return Text(name, *facts, notes, tuple(scan.parts), states, raw=reading.raw)
 
 
 def file_states(sources: Sequence[str], reading: Reading = UTF8) -> States:

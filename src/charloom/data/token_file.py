@@ -65,11 +65,12 @@ class Checksums(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class _Mark(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """How far `ids.npy` has come: so many ids, that reach to that place of that text."""
+    """How far `ids.npy` has come: so many ids, of so many characters, up to that place."""
 
     text: str
     files: States
-    written: int
+    ids: int
+    characters: int
     place: Place
 
 
@@ -220,7 +221,7 @@ def _dtype(vocabulary: Tokenizer) -> np.dtype[Any]:
 
 
 def _size(text: Text, vocabulary: Tokenizer) -> int:
-    """Return how many bytes the ids of a text take; those of subwords take fewer."""
+    """Return about how many bytes the ids of a text take, if each is a character."""
     return HEADER + text.characters * _dtype(vocabulary).itemsize
 
 
@@ -241,10 +242,11 @@ def _begun(new: Path, mark: Path, text: Text, vocabulary: Tokenizer) -> _Mark | 
     part, offset, _ = found.place
     fits = (
         (found.text, found.files) == (text.sha256, text.files)
-        and 0 <= found.written <= text.characters
+        and 0 <= found.characters <= text.characters
+        and 0 <= found.ids
         and 0 <= part < len(text.parts)
         and 0 < offset <= text.parts[part].size
-        and HEADER + found.written * _dtype(vocabulary).itemsize <= size
+        and HEADER + found.ids * _dtype(vocabulary).itemsize <= size
     )
     return found if fits else None
 
@@ -263,7 +265,8 @@ def _encode(
     dropped = dict.fromkeys(map(ord, leave_out))
     dtype = _dtype(vocabulary)
     meter = Meter(tell, "encoding the text", _size(text, vocabulary))
-    written, start = (begun.written, begun.place) if begun else (0, START)
+    start = begun.place if begun else START
+    read, written = (begun.characters, begun.ids) if begun else (0, 0)
     marked = written
     file.seek(HEADER + written * dtype.itemsize)
     file.truncate()
@@ -271,17 +274,17 @@ def _encode(
         try:
             ids = vocabulary.whole(piece.translate(dropped) if dropped else piece)
         except UnknownCharacterError as error:
-            raise UnknownCharacterError(error.character, written + error.position) from None
+            raise UnknownCharacterError(error.character, read + error.position) from None
         file.write(ids.astype(dtype, copy=False).data)
-        written += len(piece)
+        read, written = read + len(piece), written + len(ids)
         meter.move(file.tell())
         if mark is not None and written - marked >= MARK and place is not None:
             file.flush()
             os.fsync(file.fileno())
-            document = _Mark(text.sha256, text.files, written, place)
+            document = _Mark(text.sha256, text.files, written, read, place)
             replace_file(mark, msgspec.json.encode(document))
             marked = written
-    if written != text.characters:
+    if read != text.characters:
         raise changed(text.name)
     count = (file.tell() - HEADER) // dtype.itemsize
     file.seek(0)
@@ -294,7 +297,7 @@ def _pieces(
     text: Text, vocabulary: Tokenizer, cuts: Sequence[int], start: Place
 ) -> Iterator[tuple[str, Place | None]]:
     """Yield the text from `start` on with the place behind each piece; for subwords, its parts."""
-    if vocabulary.unit == "characters":
+    if vocabulary.unit != "tokens":
         yield from text.walk(start)
         return
     content = text.content

@@ -7,6 +7,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 Ids = NDArray[np.integer[Any]]
+_PIECE = 1 << 20  # ids that are counted at once
 
 
 class Decoder(Protocol):
@@ -21,15 +22,15 @@ class Decoder(Protocol):
 
 
 class Tokenizer(Protocol):
-    """V entries that ids stand for: single characters (Vocabulary) or subwords (Subwords)."""
+    """V entries that ids stand for: characters (Vocabulary), bytes (ByteVocabulary) or subwords."""
 
     @property
-    def unit(self) -> Literal["characters", "tokens"]:
+    def unit(self) -> Literal["characters", "bytes", "tokens"]:
         """What ids stand for."""
 
     @property
     def characters(self) -> tuple[str, ...]:
-        """The character of each id (V,); empty for subwords."""
+        """The character of each id (V,); empty if ids stand for others."""
 
     @property
     def boundary(self) -> int | None:
@@ -70,3 +71,17 @@ class Tokenizer(Protocol):
 
     def unknown(self, alphabet: Collection[str]) -> tuple[str, ...]:
         """Return the characters of `alphabet` that cannot be encoded, sorted."""
+
+
+def find(ids: Ids, cuts: Sequence[int], lengths: NDArray[np.integer]) -> tuple[int, ...]:
+    """Return the place in ids (N,) of the one in which character number `cut` begins, for each cut.
+
+    `lengths` (V,) is how many characters begin in each id; cuts are less than all of them.
+    """
+    found, before = list[int](), 0
+    for start in range(0, len(ids), _PIECE):
+        after = before + np.cumsum(lengths[ids[start : start + _PIECE]])
+        here = [cut for cut in cuts if before <= cut < after[-1]]
+        found += (start + np.searchsorted(after, here, "right")).tolist()
+        before = int(after[-1])
+    return tuple(found)

@@ -135,7 +135,7 @@ def _units(file: Bytes, within: bool, depth: int = 0) -> Iterator[Unit]:
 
 
 def _opened(file: Bytes, within: bool, depth: int) -> Iterator[Unit]:
-    if file.reading.era != "now":
+    if file.reading.era != "now" or file.reading.raw:
         yield Plain(file, within)
         return
     with file.opened() as opened:

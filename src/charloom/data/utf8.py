@@ -10,6 +10,7 @@ from typing import BinaryIO
 from charloom.config import Normalize
 from charloom.data.mojibake import mended_pieces
 from charloom.data.normalization import normal, normalized_pieces
+from charloom.data.raw_bytes import raw_text
 from charloom.data.reading import UTF8, Reading
 from charloom.errors import CharloomError
 
@@ -49,11 +50,14 @@ def decode(
 ) -> Iterator[tuple[str, int]]:
     """Yield the text from `place` on in pieces that are not empty, with the place behind each.
 
-    A place is 0 or one that was yielded: of UTF-8 as it is an offset in bytes, else a count of
-    characters.
+    A place is 0 or one that was yielded: of UTF-8 as it is, or of raw bytes, an offset in bytes,
+    else a count of characters.
     Counts in `changes`. Raises CharloomError that names `label` if it is not text; its fact `why`
     says in two words what it is.
     """
+    if reading.raw:
+        yield from _raw(file, label, place)
+        return
     mends = reading.options.fix_mojibake
     if reading.encoding == "utf-8" and reading.normalize == "none" and not mends:
         yield from _decoded(file, label, changes, place, reading)
@@ -137,8 +141,22 @@ def _decoded(
         if final:
             break
     if empty:
-        message = f"{label} is empty: give a file with text in it"
-        raise CharloomError(message, "no-text", why="empty", path=label)
+        raise _empty(label)
+
+
+def _raw(file: BinaryIO, label: str, place: int) -> Iterator[tuple[str, int]]:
+    """Yield a character for each byte from `place` on."""
+    file.seek(place)
+    while chunk := file.read(CHUNK):
+        place += len(chunk)
+        yield raw_text(chunk), place
+    if not place:
+        raise _empty(label)
+
+
+def _empty(label: str) -> CharloomError:
+    message = f"{label} is empty: give a file with text in it"
+    return CharloomError(message, "no-text", why="empty", path=label)
 
 
 def _line_of(file: BinaryIO, place: int, encoding: str) -> int:

@@ -1,7 +1,7 @@
 """The sampler: from a model's log-probabilities to text.
 
 The random numbers of text i are the doubles of ``default_rng(seed).spawn(count)[i]``, one for
-each character (or token). So the same seed gives the same text, however it is cut into pieces
+each character (byte, token). So the same seed gives the same text, however it is cut into pieces
 and however many others are written beside it (to within the rounding of a model whose arithmetic
 depends on the number of lanes).
 """
@@ -113,9 +113,10 @@ def _write(
     """Check and encode now, so that errors are raised before the first piece is asked for."""
     check_at_least(0, length=length)
     check_at_least(1, count=count)
-    if limit is not None and model.vocabulary.unit == "tokens":
+    unit = model.vocabulary.unit
+    if limit is not None and unit != "characters":
         message = (
-            "max-copy is for models of characters, and this one generates tokens: leave it out"
+            f"max-copy is for models of characters, and this one generates {unit}: leave it out"
         )
         raise CharloomError(message, "unsupported", field="max_copy")
     vocabulary, memory = model.vocabulary, limit.most if limit else 1
@@ -229,9 +230,10 @@ class _Text:
             return ""
         known = ids[ids >= 0]
         before = known[: _first(known, self._end)]
-        piece = self._decoder.add(before)[: self.left]
+        decoded = self._decoder.add(before)
+        piece = decoded[: self.left]
         ended = self._decoder.ended or len(before) < len(ids)
-        is_whole = len(before) < len(known) and len(piece) == len(before)
+        is_whole = len(before) < len(known) and len(piece) == len(decoded)
         self.left = 0 if ended else self.left - len(piece)
         self.written = (self.written + piece)[-self._memory :]
         text = self._held + piece

@@ -196,7 +196,8 @@ def create_learner(
 ) -> Learner:
     """Return a fresh learner; `seed`, by default `train.seed`, draws weights and dropout.
 
-    `characters` (V,) is how many each id stands for; None is one each. The weights of a pretrained
+    `characters` (V,) is how many each id stands for; None is one each. The losses that it returns
+    are per character, while the gradient is that of the mean per id. The weights of a pretrained
     model are 0 until they are loaded (with LoRA, what the adapters add is 0).
     Raises CharloomError if a setting is out of range, or if the engine is not installed or cannot
     do what is asked.
@@ -207,11 +208,11 @@ def create_learner(
         case "reference", ModelConfig():
             from charloom.models.reference import ReferenceLearner
 
-            return ReferenceLearner(model, train, vocabulary_size, dtype, seed)
+            return ReferenceLearner(model, train, vocabulary_size, dtype, seed, characters)
         case "compiled", ModelConfig():
             from charloom.models.compiled import CompiledLearner
 
-            return CompiledLearner(model, train, vocabulary_size, dtype, seed)
+            return CompiledLearner(model, train, vocabulary_size, dtype, seed, characters)
         case _:
             learner: Learner = load_torchnet().create_learner(
                 train,

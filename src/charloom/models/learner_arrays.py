@@ -2,6 +2,9 @@
 
 from collections.abc import Mapping
 
+import numpy as np
+from numpy.typing import NDArray
+
 from charloom.config import NetworkConfig, TrainConfig
 from charloom.data.tokenizer import Ids
 from charloom.errors import CharloomError
@@ -26,6 +29,21 @@ def state_array_shapes(
         shapes["optimizer.scale"] = (3,)
     carried = state_shapes(model, train.batch)
     return shapes | {f"state.{name}": s for name, s in carried.items()} | {"rng.seed": (1,)}
+
+
+class Characters:
+    """How many characters targets stand for, by which their loss is divided.
+
+    `lengths` (V,) are those of each id; None is one each.
+    """
+
+    def __init__(self, lengths: NDArray[np.integer] | None) -> None:
+        one_each = lengths is None or bool((lengths == 1).all())
+        self.lengths = None if one_each else lengths
+
+    def of(self, targets: Ids) -> int:
+        """Return how many (B, T) stand for; 1 if none begins in any of them."""
+        return targets.size if self.lengths is None else max(1, int(self.lengths[targets].sum()))
 
 
 def check_arrays(

@@ -30,6 +30,8 @@ def first_weights(config: RunConfig, vocabulary: Tokenizer) -> Mapping[str, Arra
         weights = start.load_weights()
         if isinstance(config.model, PretrainedConfig | NgramConfig):
             return weights
+        if vocabulary.unit != "characters":
+            return weights
         if gone := vocabulary.unknown(start.vocabulary.characters):
             message = (
                 f"{start.path} has {listed([*map(describe, gone)])}, and had not when this run "

@@ -1,7 +1,7 @@
 """A run is a folder of plain files.
 
     config.json      what was asked: a `RunConfig`
-    vocabulary.json  the characters; of a model of tokens, its tokenizer.json
+    vocabulary.json  the characters, or that bytes are read; of tokens, the tokenizer.json
     corpus.json      the text's name, sources, length and SHA-256: a `Corpus`
     ids.npy          the text as ids, made when it is first read, and ids.json: see token_file.py
     metrics.jsonl    one object a line, by step: see metrics.py
@@ -28,6 +28,7 @@ from typing import Literal, Self
 import msgspec
 
 from charloom.config import NgramConfig, PretrainedConfig, RunConfig
+from charloom.data.byte_vocabulary import ByteVocabulary
 from charloom.data.dataset import Corpus as Corpus
 from charloom.data.dataset import Dataset
 from charloom.data.learned import kind_of
@@ -171,9 +172,8 @@ class Run:
         config = read_json(path / "config.json", RunConfig)
         corpus = read_json(path / "corpus.json", Corpus)
         document = read_bytes(path / "vocabulary.json", LARGEST_JSON)
-        kind = Subwords if isinstance(config.model, PretrainedConfig) else Vocabulary
         try:
-            vocabulary = kind.from_json(document.decode("ascii"))
+            vocabulary = _kind(config).from_json(document.decode("ascii"))
         except (CharloomError, UnicodeDecodeError) as error:
             raise damaged(path / "vocabulary.json", one_line(error)) from None
         return cls(path, config, vocabulary, corpus)
@@ -332,6 +332,14 @@ class Run:
         for note in found.notes:
             warnings.warn(note, stacklevel=2)
         return found.weights
+
+
+def _kind(config: RunConfig) -> type[Vocabulary | ByteVocabulary | Subwords]:
+    """Return what is in vocabulary.json."""
+    if isinstance(config.model, PretrainedConfig):
+        return Subwords
+    is_bytes = config.data.unit == "byte" and not config.data.raw
+    return ByteVocabulary if is_bytes else Vocabulary
 
 
 def list_runs(folder: str | Path) -> list[Path]:

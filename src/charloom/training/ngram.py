@@ -31,7 +31,7 @@ def fit(run: Run, config: NgramConfig, saved: Checkpoint | None) -> Iterator[Eve
             score = evaluate(model, parts.validation)
             yield Evaluated(1, score, best=True)
         yield _sample(run, model)
-        yield _save(run, model, score, len(parts.train), began)
+        yield _save(run, model, score, vocabulary.count(parts.train), began)
     else:
         model = NgramModel.from_arrays(config, vocabulary, saved.weights)
         notes = parts.notes + saved.notes

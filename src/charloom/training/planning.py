@@ -12,7 +12,9 @@ from typing import Any, NamedTuple
 
 from charloom.config import DataConfig, NgramConfig, PretrainedConfig, RunConfig, replace
 from charloom.data.batches import check_fits
+from charloom.data.byte_vocabulary import ByteVocabulary
 from charloom.data.dataset import Corpus, fewest_characters
+from charloom.data.raw_bytes import CHARACTERS
 from charloom.data.reading import Reading
 from charloom.data.split import arrange, split_text, usual_split
 from charloom.data.text import Text, read_text
@@ -86,11 +88,13 @@ def prepare(
     is_new = text is None
     if text is None:
         tell("reading the text")
-        text = read_text(sources, tell, reading=_reading(config))
-    config = replace(config, data=replace(config.data, boundaries=text.has_boundaries))
+        or_raw = config.data.unit == "byte" and config.start is None
+        text = read_text(sources, tell, _reading(config), or_raw)
+    data = replace(config.data, boundaries=text.has_boundaries, raw=text.raw)
+    config = replace(config, data=data)
     if "split" not in given:
         config = replace(config, data=_usual(config, text))
-    if is_new:
+    if is_new and not text.raw:
         text = dataclasses.replace(text, notes=(*text.notes, *suspects(text, config, tell)))
     text = arrange(text, config.data, tell)
     kept = None if config.preset else {*given, *(SHAPE if config.start else ())}
@@ -227,10 +231,16 @@ def _check_fits(config: RunConfig, text: Text, vocabulary: Tokenizer) -> None:
 
 
 def _vocabulary(config: RunConfig, text: Text) -> Tokenizer:
-    """The characters of the text and of the weights that it begins with, or the tokens of these."""
+    """The characters of the text and of the weights that it begins with, or bytes, or tokens."""
     vocabulary: Tokenizer
     if config.start is not None:
         start, vocabulary = config.start, Run.open(config.start).vocabulary
+        if isinstance(vocabulary, ByteVocabulary):
+            return ByteVocabulary(vocabulary.has_boundary or text.has_boundaries)
+    elif config.data.raw:
+        return Vocabulary(CHARACTERS)
+    elif config.data.unit == "byte":
+        return ByteVocabulary(text.has_boundaries)
     elif isinstance(config.model, PretrainedConfig):
         start = config.model.source
         vocabulary = load_torchnet().read_tokens(start)
@@ -277,7 +287,9 @@ class _Planner:
     ) -> None:
         self.config, self.given, self.scored = config, given, scored
         ids, self.per_id = _ids(config, text, vocabulary, characters)
-        self.size = Size(characters, len(vocabulary), ids, fewest_rows(config.train))
+        unit = vocabulary.unit.removesuffix("s")
+        rows = fewest_rows(config.train)
+        self.size = Size(characters, len(vocabulary), ids, rows, self.per_id, unit)
         self.speeds = Speeds(
             _beginning(config, text, vocabulary, characters), vocabulary, self.per_id
         )

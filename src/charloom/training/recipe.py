@@ -69,14 +69,16 @@ class Choice(NamedTuple):
 class Size(NamedTuple):
     """Of a text: `characters` of its training part, of which so many are `different`.
 
-    `ids` is how many ids they are, or of a long text more than a step needs. A step has at least
-    `rows` sequences.
+    `ids` is how many ids they are, or of a long text more than a step needs, and `per_id` how many
+    characters one is. A step has at least `rows` sequences. The `unit` is what an id stands for.
     """
 
     characters: int
     different: int
     ids: int
     rows: int = 1
+    per_id: float = 1.0
+    unit: str = "character"
 
 
 def choose(
@@ -114,14 +116,14 @@ def choose(
     for n, (candidate, plan) in enumerate(candidates):
         parameters = parameter_count(candidate, size.different)
         reads = _read(plan, size, seconds, speed(parameters, measured or {}))
-        enough = parameters <= PARAMETERS_PER_STEP * _steps(plan, reads)
+        enough = parameters <= PARAMETERS_PER_STEP * _steps(plan, reads, size)
         if n == 0 or (enough and parameters <= PARAMETERS_PER_CHARACTER * size.characters):
             model, train, read = candidate, plan, reads
     if seconds is not None and not _is_asked(given):
-        train = _shorter(train, given, read, size.rows)
+        train = _shorter(train, given, read / size.per_id, size.rows)
         if isinstance(model, TransformerConfig):
             model = _looking_back(model, train.length)
-    steps = _steps(train, read)
+    steps = _steps(train, read, size)
     follows = {
         "dropout": dropout(read / size.characters),
         "warmup": min(WARMUP_STEPS, int(WARMUP_SHARE * steps)),
@@ -193,7 +195,7 @@ def _looking_back(model: TransformerConfig, length: int) -> TransformerConfig:
 
 
 def _shorter(train: TrainConfig, given: Collection[str], read: float, rows: int) -> TrainConfig:
-    """Return a batch and a length of which FEWEST_STEPS are read, if they are not given."""
+    """Return a batch and a length with FEWEST_STEPS in so many ids, if they are not given."""
     most, batch, length = read / FEWEST_STEPS, train.batch, train.length
     if "batch" not in given:
         batch = min(batch, max(rows, int(most / length)))
@@ -206,12 +208,13 @@ def _read(train: TrainConfig, size: Size, seconds: float | None, speed: float) -
     if seconds is not None:
         return min(seconds * speed, float(MOST_EPOCHS * size.characters))
     steps, epochs = train.iterations or math.inf, train.epochs or math.inf
-    return float(min(steps * train.batch * train.length, epochs * size.characters))
+    read = steps * train.batch * train.length * size.per_id
+    return float(min(read, epochs * size.characters))
 
 
-def _steps(train: TrainConfig, read: float) -> float:
+def _steps(train: TrainConfig, read: float, size: Size) -> float:
     """Return how many steps read so many characters."""
-    return read / (train.batch * train.length)
+    return read / (train.batch * train.length * size.per_id)
 
 
 def _reasons(
@@ -229,7 +232,7 @@ def _reasons(
                 f"the largest with a step for every {PARAMETERS_PER_STEP} of its {parameters:,} "
                 "parameters"
             )
-            if parameters > PARAMETERS_PER_STEP * _steps(train, read):
+            if parameters > PARAMETERS_PER_STEP * _steps(train, read, size):
                 why = "the smallest, because too little is read for a larger one"
             elif _is_largest_for(model, size):
                 why = (
@@ -244,7 +247,7 @@ def _reasons(
             why = f"{epochs} are too few to memorise the text"
         yield "drop", f"dropout {train.dropout:g}: {why}"
     if not {"batch", "length"} & {*given}:
-        rows, length = count(train.batch, "sequence"), count(train.length, "character")
+        rows, length = count(train.batch, "sequence"), count(train.length, size.unit)
         yield "batch", f"{rows} of {length} in each step"
     if not {"learning_rate", "schedule"} & {*given}:
         end = f"{train.final_rate:g} of that" if train.final_rate else "0"

@@ -20,7 +20,8 @@ from charloom.signals import Interrupted
 from charloom.training.cadence import FEWEST_CHARACTERS, counted_at_end, scored_at_end
 from charloom.training.events import Scoring, Warned
 
-HIGHEST_ORDER = 8  # of the model that only counts
+HIGHEST_ORDER = 8  # of the model that only counts, in characters
+MOST_ORDER = 16  # ... in bytes
 TELLING = 50_000  # characters, spread evenly, on which its orders are compared
 TEMPERATURE = 0.7  # at which as many words are words as in held-out text: see docs/LOG.md
 PARAGRAPH, HEAD = "\n\n", 100_000  # ids in which paragraphs show
@@ -165,15 +166,17 @@ class Counts:
                 return None
             vocabulary = Vocabulary.from_alphabet(both, sum(map(len, texts)))
             train, ids = map(vocabulary.encode, texts)
-        model = NgramModel.fit(train, vocabulary, NgramConfig(order=HIGHEST_ORDER))
+        per_character = len(train) / max(1, vocabulary.count(train))
+        highest = min(MOST_ORDER, round(HIGHEST_ORDER * per_character))
+        model = NgramModel.fit(train, vocabulary, NgramConfig(order=highest))
         counts, best = model.arrays(), evaluate_part(model, ids, TELLING).nats
-        for order in range(HIGHEST_ORDER - 1, 0, -1):
+        for order in range(highest - 1, 0, -1):
             config = NgramConfig(order=order)
             lower = NgramModel.from_arrays(config, vocabulary, shorter(counts, order))
             if (nats := evaluate_part(lower, ids, TELLING).nats) >= best:
                 break
             model, best = lower, nats
-        return cls(model, ids, len(train), whole, tokens)
+        return cls(model, ids, vocabulary.count(train), whole, tokens)
 
     def beside(self, other: Score, most: int) -> Counted | None:
         """Score what another model has been scored on: all of ids, or `most`, spread evenly.

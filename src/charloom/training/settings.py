@@ -45,7 +45,7 @@ NAMES = {
     *DataConfig.__struct_fields__,
     *TrainConfig.__struct_fields__,
     *WatchConfig.__struct_fields__,
-}.difference(("sources", "sample", "boundaries"))
+}.difference(("sources", "sample", "boundaries", "raw"))
 LORA_RATE = 10  # times the rate of full fine-tuning (Schulman et al. 2025, "LoRA Without Regret")
 
 C = TypeVar("C", bound=msgspec.Struct)
@@ -66,6 +66,11 @@ def configure(sources: Sequence[str], given: Mapping[str, Any]) -> RunConfig:
         base = find_preset(preset)
     if "start" in given:
         base = _begun(given)
+        if given.get("unit", base.data.unit) != base.data.unit:
+            message = (
+                f"the unit is that of {given['start']}, whose weights know no other: leave it out"
+            )
+            raise CharloomError(message, "bad-setting", field="unit")
     elif isinstance(base.model, PretrainedConfig):
         message = f"preset {preset} fine-tunes a model: name its folder with --from"
         raise CharloomError(message, "bad-setting", field="start")
@@ -196,8 +201,9 @@ def _begun(given: Mapping[str, Any]) -> RunConfig:
         raise CharloomError(message, "unsupported")
     run.checkpoint()  # raises if there is none
     base = find_preset("gpt2") if isinstance(model, PretrainedConfig) else BASE
-    start = str(run.path.absolute())
-    return replace(base, model=model, dtype=run.config.dtype, start=start)
+    start, data = str(run.path.absolute()), run.config.data
+    data = replace(base.data, unit=data.unit, raw=data.raw)
+    return replace(base, model=model, data=data, dtype=run.config.dtype, start=start)
 
 
 def _fine_tuned(folder: Path, lora: int) -> RunConfig:

@@ -82,6 +82,12 @@ def _exportable(run: Run) -> int:
             "folder in Hugging Face's format"
         )
         raise CharloomError(message, "unsupported", kind="pretrained")
+    if (unit := run.vocabulary.unit) != "characters":
+        message = (
+            f"{run.path} has a model of {unit}, and what reads the file knows characters: train "
+            "one with unit character"
+        )
+        raise CharloomError(message, "unsupported", unit=unit)
     parameters = parameter_count(model, len(run.vocabulary))
     if 4 * parameters > LARGEST:
         message = (

@@ -10,6 +10,7 @@ from functools import partial
 from typing import NamedTuple
 
 import numpy as np
+from numpy.typing import NDArray
 
 from charloom.config import ModelConfig, TrainConfig
 from charloom.data.tokenizer import Ids, Tokenizer
@@ -33,7 +34,7 @@ from charloom.models.compiled.products import aligned
 from charloom.models.compiled.threads import available_threads, share_out
 from charloom.models.dropout import dropout_mask
 from charloom.models.jit import entry
-from charloom.models.learner_arrays import check_arrays, check_batch_shape, check_ids
+from charloom.models.learner_arrays import Characters, check_arrays, check_batch_shape, check_ids
 from charloom.models.optimizers import SLOTS
 from charloom.models.weights import Array, initial_weights
 
@@ -56,7 +57,8 @@ class CompiledLearner:
 
     Losses and weights do not depend on the number of threads: lanes are always cut into
     shards of 16, and the shards' gradients are added in order. `seed`, by default
-    `train.seed`, draws the first weights and the dropout masks.
+    `train.seed`, draws the first weights and the dropout masks; `characters` (V,) is how many each
+    id stands for.
     """
 
     def __init__(
@@ -66,7 +68,9 @@ class CompiledLearner:
         vocabulary_size: int,
         dtype: str = "float32",
         seed: int | None = None,
+        characters: NDArray[np.integer] | None = None,
     ) -> None:
+        self._characters = Characters(characters)
         self._model, self._train, self._V, self._dtype = model, train, vocabulary_size, dtype
         self._seed = train.seed if seed is None else seed
         self._updates = 0
@@ -105,12 +109,13 @@ class CompiledLearner:
         if not self._move(*arguments):
             return math.nan
         self._updates += 1
-        return loss / inputs.size
+        return loss / self._characters.of(targets)
 
     def loss(self, inputs: Ids, targets: Ids) -> float:
         """Return the loss of (B, T) from the carried state, without dropout; nothing changes."""
         self._fill(inputs, targets)
-        return self._run_workers(inputs, targets, learns=False) / inputs.size
+        loss = self._run_workers(inputs, targets, learns=False)
+        return loss / self._characters.of(targets)
 
     @property
     def gradient_norm(self) -> float | None:

@@ -4,11 +4,12 @@ import math
 from collections.abc import Mapping
 
 import numpy as np
+from numpy.typing import NDArray
 
 from charloom.config import ModelConfig, TrainConfig
 from charloom.data.tokenizer import Ids, Tokenizer
 from charloom.models.dropout import dropout_mask
-from charloom.models.learner_arrays import check_arrays, check_batch
+from charloom.models.learner_arrays import Characters, check_arrays, check_batch
 from charloom.models.optimizers import Optimizer
 from charloom.models.reference import network
 from charloom.models.reference.language_model import ReferenceModel
@@ -20,7 +21,8 @@ class ReferenceLearner:
     """The `Learner` protocol in plain NumPy, which also lends its model.
 
     `dtype` is "float64" or "float32"; `seed`, by default `train.seed`, draws the initial
-    weights and the dropout masks. The state carried from step to step starts at zero.
+    weights and the dropout masks; `characters` (V,) is how many each id stands for. The state
+    carried from step to step starts at zero.
     """
 
     def __init__(
@@ -30,7 +32,9 @@ class ReferenceLearner:
         vocabulary_size: int,
         dtype: str = "float64",
         seed: int | None = None,
+        characters: NDArray[np.integer] | None = None,
     ) -> None:
+        self.characters = Characters(characters)
         self.config = config
         self.train = train
         self.vocabulary_size = vocabulary_size
@@ -58,13 +62,17 @@ class ReferenceLearner:
         if not self.optimizer.step(self.weights, gradients, learning_rate):
             return math.nan
         self.states = states
-        return loss
+        return self._per_character(loss, targets)
 
     def loss(self, inputs: Ids, targets: Ids) -> float:
         """Return the loss of (B, T) from the carried state, without dropout; nothing changes."""
         check_batch(inputs, targets, self.train.batch, self.vocabulary_size)
         logits, _, _ = network.forward(self.config, self.weights, inputs.T, self.states)
-        return cross_entropy(logits, targets.T)[0]
+        return self._per_character(cross_entropy(logits, targets.T)[0], targets)
+
+    def _per_character(self, loss: float, targets: Ids) -> float:
+        """From the mean per id to that per character."""
+        return loss * (targets.size / self.characters.of(targets))
 
     @property
     def gradient_norm(self) -> float | None:

@@ -22,6 +22,7 @@ from charloom.config import (
 from charloom.data.tokenizer import Tokenizer
 from charloom.distributed import place
 from charloom.errors import CharloomError
+from charloom.models.learner_arrays import Characters
 from charloom.models.torchnet import ranks
 from charloom.models.torchnet.devices import check_precision, pick_device, send, versions
 from charloom.models.torchnet.folders import read_tokens
@@ -86,11 +87,12 @@ def _own_learner(
     if isinstance(model, PretrainedConfig):
         check_length(train.length, model.context)
         network = PretrainedNetwork(model, vocabulary_size, dtype, train.dropout, seed)
-        if characters is not None:
-            network.characters = send(characters.astype(np.int64), network.device())
     else:
         network = new_network(model, vocabulary_size, dtype)
         network.put(initial_weights(model, vocabulary_size, seed))
+    lengths = Characters(characters).lengths
+    if lengths is not None:
+        network.characters = send(lengths.astype(np.int64), network.device())
     return TorchLearner(network, train, dtype, seed, share)
 
 

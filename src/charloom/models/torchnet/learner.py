@@ -136,7 +136,7 @@ class TorchLearner:
     @torch.no_grad()
     def _move(self, learning_rate: float) -> Tensor:
         """Move the weights by the gradients that are there, and return the loss to tell."""
-        loss = self.gradients.sums[0] / self.gradients.sums[1]
+        loss = self.gradients.sums[0] / self.gradients.sums[1].clamp(min=1)
         sound = loss.isfinite()
         if self.scale is not None:
             self.gradients.vector /= self.scale.scale
@@ -159,7 +159,7 @@ class TorchLearner:
             sums[1] += self._characters(goals[rows])
         if self.share.reduce:
             self.share.reduce(sums)
-        return float(sums[0] / sums[1])
+        return float(sums[0] / sums[1].clamp(min=1))
 
     def model(self, vocabulary: Tokenizer) -> Model:
         """Return the model as it is now, which shares the weights, as `LendsModel.model`."""
