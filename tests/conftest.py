@@ -1,6 +1,8 @@
 import fcntl
+import itertools
 import os
 import signal
+import sys
 import tempfile
 from pathlib import Path
 
@@ -45,6 +47,17 @@ def never_wait_for_the_disk():
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(os, "fsync", lambda descriptor: None)
         yield
+
+
+@pytest.fixture
+def ticking(monkeypatch):
+    """Plays charloom's clock: each look at it is 10 ms later, however slow the machine."""
+    from charloom.cli import resume, train  # noqa: F401
+
+    looks = itertools.count()
+    for name, module in list(sys.modules.items()):
+        if name.startswith("charloom.") and "perf_counter" in vars(module):
+            monkeypatch.setattr(module, "perf_counter", lambda: next(looks) * 0.01)
 
 
 @pytest.fixture(autouse=True, scope="session")

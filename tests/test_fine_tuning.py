@@ -431,7 +431,7 @@ def test_the_same_commands_do_it_all(home, charloom):
     assert "6 of 6" in charloom("resume", "run").stdout
 
 
-def test_for_some_minutes_the_speed_is_measured(home, charloom):
+def test_for_some_minutes_the_speed_is_measured(home, charloom, ticking):
     asked = ("--lora", "2", "--minutes", "0.03", "--batch", "2", "--length", "10", "--out", "run")
     made = charloom("train", "t.txt", "--from", str(home / "model"), *asked)
     run = Run.open("run")
