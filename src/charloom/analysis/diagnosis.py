@@ -35,5 +35,4 @@ def _rises(facts: Facts) -> Iterator[Finding]:
             f"Before its best, the validation loss rose in {len(rises)} of {len(pairs)} "
             f"evaluations, last at step {rises[-1].step:,}: the learning rate is too high.",
             f"Train again with a lower one: --learning-rate {facts.rate / 2:.2g}.",
-            {"rises": len(rises), "looks": len(pairs)},
         )

@@ -53,7 +53,7 @@ TEXTS: dict[str, tuple[Tone, str, str, str]] = {  # tone, title, what was observ
         "Stopped after its best",
         "The validation loss was lowest at step {best_step:,}, {best}, and training was stopped at "
         "{last}.",
-        "To resume would not help: sample and evaluate use the best checkpoint.",
+        "Resuming would not help: sample and evaluate use the best checkpoint.",
     ),
     "setbacks": (
         "warning",
@@ -71,7 +71,7 @@ TEXTS: dict[str, tuple[Tone, str, str, str]] = {  # tone, title, what was observ
     "too-little-text": (
         "warning",
         "No validation loss",
-        "Of {characters} none could be held out, so learning cannot be told from memorising.",
+        "Nothing could be held out of {characters}, so learning cannot be told from memorising.",
         "Give it more text of this kind.",
     ),
     "repeated": (
@@ -79,7 +79,7 @@ TEXTS: dict[str, tuple[Tone, str, str, str]] = {  # tone, title, what was observ
         "Validation part seen in training",
         "{Share} of the validation part is in the training part word for word, so its loss "
         "measures memory more than prediction.",
-        "Take out what is there twice, and train again.",
+        "Remove what is there twice, and train again.",
     ),
     "no-curve": (
         "advice",
@@ -92,7 +92,7 @@ TEXTS: dict[str, tuple[Tone, str, str, str]] = {  # tone, title, what was observ
         "good",
         "Nothing left to learn",
         "The validation part is predicted almost without error.",
-        "If that is a surprise, look whether it repeats the training text.",
+        "If that is a surprise, check whether it repeats the training text.",
     ),
     "unlike": (
         "warning",
@@ -111,7 +111,7 @@ TEXTS: dict[str, tuple[Tone, str, str, str]] = {  # tone, title, what was observ
         "warning",
         "Counting does better",
         "An n-gram model predicts this text better, and more time would not change that.",
-        "Take one (--model ngram), or give more text of this kind.",
+        "Use one (--model ngram), or give more text of this kind.",
     ),
     "turned": (
         "warning",
@@ -183,7 +183,7 @@ TEXTS: dict[str, tuple[Tone, str, str, str]] = {  # tone, title, what was observ
     "unknown": (
         "advice",
         "Too early to tell",
-        "The validation loss was measured too seldom to tell how it goes on: {evaluations}.",
+        "The validation loss was measured too rarely to tell how it will go on: {evaluations}.",
         "Give it more time: {more}.",
     ),
 }
@@ -252,24 +252,17 @@ class Facts:
         return 1 - self.seen[-1].validation / middle(self.seen).validation
 
     @property
-    def out_of_reach(self) -> bool:
-        """Whether an n-gram model is better by more than a second half like this one gains."""
-        if self.counted is None or self.loss is None:
-            return False
-        return self.counted < (1 - self.fallen) * self.loss
-
-    @property
-    def beaten(self) -> bool:
-        """Whether an n-gram model predicts the validation part better."""
-        return self.counted is not None and self.loss is not None and self.counted < self.loss
+    def behind(self) -> float:
+        """The share of the loss by which that of an n-gram model is lower; 0 without one."""
+        return 1 - self.counted / self.loss if self.counted is not None and self.loss else 0.0
 
 
 @dataclass(frozen=True)
 class Finding:
-    """One finding on a run: a title, what was observed with its `figures`, and what to do.
+    """One finding on a run: a title, what was observed, and what to do.
 
-    Losses in `figures` are nats per character. `advice` is empty if nothing is to be done.
-    `resume` are the minutes to resume the run for, if it asks for more of them; else None.
+    `advice` is empty if nothing is to be done. `resume` are the minutes to resume the run for, if
+    it asks for more of them; else None.
     """
 
     name: str
@@ -277,7 +270,6 @@ class Finding:
     title: str
     text: str
     advice: str
-    figures: dict[str, float]
     resume: float | None = None
 
     def __str__(self) -> str:
@@ -290,8 +282,7 @@ def advise(facts: Facts) -> Finding:
     tone, title, text, advice = TEXTS[name]
     words = _words(facts)
     resume = _missing(facts) if "{more}" in advice else None
-    text, advice = text.format(**words), advice.format(**words)
-    return Finding(name, tone, title, text, advice, _figures(facts), resume)
+    return Finding(name, tone, title, text.format(**words), advice.format(**words), resume)
 
 
 def _name(facts: Facts) -> str:
@@ -316,7 +307,7 @@ def _name(facts: Facts) -> str:
         return "no-curve"
     improving = state == "improving" and not facts.used_up
     if improving and facts.fallen >= SLOW:
-        return "improving-beaten" if facts.beaten else "improving"
+        return "improving-beaten" if facts.behind > 0 else "improving"
     if facts.otherwise:
         return "unlike"
     if improving:
@@ -327,7 +318,7 @@ def _name(facts: Facts) -> str:
         return "unread"
     if state == "risen" and facts.fine_tuned:
         return "tuned-too-far"
-    if facts.beaten:
+    if facts.behind > 0:
         return "beaten"
     if state == "risen":
         return "turned"
@@ -338,8 +329,8 @@ def _name(facts: Facts) -> str:
 
 def _slow(facts: Facts) -> str:
     """Tell whether a loss that still falls, but slowly, is worth more time."""
-    if facts.beaten:
-        return "beaten" if facts.out_of_reach else "improving-beaten"
+    if facts.behind > 0:  # by more than a second half like this one gains
+        return "beaten" if facts.behind > facts.fallen else "improving-beaten"
     return "exhausted" if ROOM * facts.read > MOST_EPOCHS else "slow"
 
 
@@ -372,37 +363,19 @@ def _words(facts: Facts) -> dict[str, Any]:
         "Share": share_words(facts.repeated).capitalize(),
         "larger": facts.larger,
         "otherwise": facts.otherwise[:1].upper() + facts.otherwise[1:],
-        "counted": _nats(facts.counted),
-        "loss": _nats(facts.loss),
         "evaluations": count(len(facts.seen), "evaluation"),
     }
     if facts.seen:
         best, half, last = best_evaluation(facts.seen), middle(facts.seen), facts.seen[-1]
         words |= {
             "best_step": best.step,
-            "best": _nats(best.validation),
-            "half": _nats(half.validation),
-            "last": _nats(last.validation),
+            "best": f"{best.validation:.3f} nats",
+            "last": f"{last.validation:.3f} nats",
             "fallen": facts.fallen,
             "late": duration(60 * (last.minutes - half.minutes)),
             "apart": last.validation / (last.training or math.nan) - 1,
         }
     return words
-
-
-def _figures(facts: Facts) -> dict[str, float]:
-    """Return the numbers that the sentences are about, those that there are."""
-    found: dict[str, float | None] = {"loss": facts.loss, "counted": facts.counted}
-    found |= {"epochs": facts.read, "setbacks": len(facts.setbacks)}
-    if facts.seen:
-        best, last = best_evaluation(facts.seen), facts.seen[-1]
-        found |= {
-            "best": best.validation,
-            "best_step": best.step,
-            "half": middle(facts.seen).validation,
-        }
-        found |= {"last": last.validation, "training": last.training}
-    return {name: value for name, value in found.items() if value is not None}
 
 
 def _more(facts: Facts) -> str:
@@ -431,10 +404,6 @@ def _anew(facts: Facts) -> str:
     if facts.iterations is None and facts.epochs is not None:
         return f"--epochs {2 * facts.epochs:g}"
     return f"--iterations {2 * max(facts.step, facts.iterations or 0)}"
-
-
-def _nats(loss: float | None) -> str:
-    return "" if loss is None else f"{loss:.3f} nats"
 
 
 def facts_of(run: Run, finished: bool | None = None) -> Facts:
