@@ -1,5 +1,6 @@
 """Run folders are renamed and deleted, and nothing else is."""
 
+import os
 from pathlib import Path
 
 import pytest
@@ -49,6 +50,13 @@ def test_a_folder_with_more_in_it_is_not_deleted(run: Run) -> None:
 def test_a_run_that_is_being_trained_stays(run: Run, act) -> None:  # type: ignore[no-untyped-def]
     with run.lock(), refused("busy", path=run.path):
         act(run.path)
+    assert Run.open(run.path)
+
+
+def test_a_pipe_in_place_of_the_lock_is_refused_and_not_waited_for(run: Run) -> None:
+    os.mkfifo(run.path / ".lock")
+    with refused("damaged", path=run.path / ".lock"):
+        folders.delete(run.path)
     assert Run.open(run.path)
 
 

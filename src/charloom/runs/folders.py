@@ -1,14 +1,15 @@
-"""Renaming and deleting run folders, of which nobody trains the run."""
+"""Holding a run folder for one process, and renaming and deleting it."""
 
 import fcntl
+import os
 import shutil
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from charloom.data.learned import OF_A_RUN
 from charloom.errors import CharloomError
-from charloom.files import unwritable
+from charloom.files import plain_size, unwritable
 
 _NEEDED = {"config.json", "corpus.json", "vocabulary.json"}
 
@@ -16,7 +17,8 @@ _NEEDED = {"config.json", "corpus.json", "vocabulary.json"}
 def move(run: str | Path, new: str | Path) -> None:
     """Give a run another name or place; raises CharloomError if there is something already."""
     run, new = Path(run), Path(new)
-    with _alone(run):
+    check_is_run(run)
+    with hold(run):
         if new.exists() or new.is_symlink():
             raise CharloomError(f"{new} exists: choose another name", "taken", path=str(new))
         try:
@@ -32,10 +34,13 @@ def delete(run: str | Path) -> None:
     Raises CharloomError if it is being trained, or if the folder holds a file that no run has.
     """
     run = Path(run)
-    with _alone(run):
+    check_is_run(run)
+    with hold(run):
         names = sorted(path.name for path in run.iterdir())
         if strange := [name for name in names if name not in OF_A_RUN and not name.startswith(".")]:
-            message = f"{run} holds {strange[0]} as well, which is not of a run: move that first"
+            message = (
+                f"{run} holds {strange[0]} as well, which does not belong to a run: move it first"
+            )
             raise CharloomError(message, "taken", path=str(run), found=strange[0])
         try:
             shutil.rmtree(run)
@@ -52,17 +57,28 @@ def check_is_run(run: str | Path) -> None:
 
 
 @contextmanager
-def _alone(run: Path) -> Iterator[None]:
-    """Hold the lock that a trainer holds; raises CharloomError if it cannot be had."""
-    check_is_run(run)
+def hold(run: Path) -> Iterator[None]:
+    """Hold a run folder for one process; raises CharloomError if another has it.
+
+    The kernel drops the lock with the process that holds it, however that ends.
+    """
+    path = run / ".lock"
+    if path.exists() or path.is_symlink():  # it may be a pipe or a device
+        plain_size(path)
     try:
-        file = (run / ".lock").open("ab")
+        file = path.open("ab+", buffering=0)
     except OSError as error:
-        raise unwritable(run, error) from error
+        raise unwritable(path, error) from error
     with file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            message = f"{run} is being trained: stop that first, or wait for it"
-            raise CharloomError(message, "busy", path=str(run)) from None
+            file.seek(0)
+            found = file.read(20).strip()
+            holder = found.decode() if found.isdigit() else "unknown"
+            message = f"{run} is being trained by process {holder}: wait for it or stop it"
+            raise CharloomError(message, "busy", path=str(run), process=holder) from None
+        with suppress(OSError):  # on a full disk: the lock is the kernel's
+            file.truncate(0)
+            file.write(f"{os.getpid()}\n".encode())
         yield

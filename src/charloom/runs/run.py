@@ -15,7 +15,6 @@ folder without it is no run.
 """
 
 import errno
-import fcntl
 import os
 import warnings
 from collections.abc import Iterator, Mapping
@@ -59,6 +58,7 @@ from charloom.progress import Tell, say_nothing
 from charloom.runs import checkpoint, final, metrics
 from charloom.runs.checkpoint import Checkpoint
 from charloom.runs.final import Final
+from charloom.runs.folders import hold
 from charloom.runs.meta import Meta
 from charloom.runs.metrics import Line
 from charloom.runs.tensors import Array, expected_arrays
@@ -180,32 +180,13 @@ class Run:
 
     @contextmanager
     def lock(self) -> Iterator[None]:
-        """Hold the folder for one trainer; raises CharloomError if another process has it.
-
-        The kernel drops the lock with the process that holds it, however that ends.
-        """
-        path = self.path / ".lock"
+        """Hold the folder for one trainer; raises CharloomError if another process has it."""
         for folder in self._samples, self.checkpoints:
             refuse_link(folder)
-        for file_path in path, self._metrics, self._samples / "generated.txt":
-            if file_path.exists() or file_path.is_symlink():  # it may be a pipe or a device
-                plain_size(file_path)
-        with _writing(path):
-            file = path.open("ab+", buffering=0)
-        with file:
-            try:
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                file.seek(0)
-                found = file.read(20).strip()
-                holder = found.decode() if found.isdigit() else "unknown"
-                message = (
-                    f"{self.path} is being trained by process {holder}: wait for it or stop it"
-                )
-                raise CharloomError(message, "busy", path=str(self.path), process=holder) from None
-            with suppress(OSError):  # on a full disk: the lock is the kernel's
-                file.truncate(0)
-                file.write(f"{os.getpid()}\n".encode())
+        for path in self._metrics, self._samples / "generated.txt":
+            if path.exists() or path.is_symlink():  # it may be a pipe or a device
+                plain_size(path)
+        with hold(self.path):
             yield
 
     def extend(self, config: RunConfig) -> None:
