@@ -1,9 +1,7 @@
 import errno
-import io
 import json
 import math
 import resource
-from pathlib import Path
 
 import pytest
 from hypothesis import given, settings
@@ -131,15 +129,15 @@ def test_a_file_that_is_not_there_has_no_lines(path):
     assert not path.exists()
 
 
-def test_a_write_that_ends_early_is_a_full_disk(path, monkeypatch):
-    class Full(io.RawIOBase):
-        def seek(self, *_):
-            return 0
-
-        def write(self, data):
-            return len(data) - 1
-
-    monkeypatch.setattr(Path, "open", lambda *_, **__: Full())
-    with pytest.raises(OSError) as caught:
-        metrics.append(path, Line(step=1))
+def test_a_write_that_ends_early_is_a_full_disk_and_leaves_nothing(path):
+    metrics.append(path, Line(step=1))
+    content = path.read_bytes()
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (len(content) + 5, before[1]))
+    try:
+        with pytest.raises(OSError) as caught:
+            metrics.append(path, Line(step=2))
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
     assert caught.value.errno == errno.ENOSPC
+    assert path.read_bytes() == content

@@ -9,7 +9,6 @@ import errno
 import math
 import os
 from collections.abc import Iterator, Sequence
-from io import FileIO
 from itertools import product, takewhile
 from pathlib import Path
 from typing import Any, Literal
@@ -26,7 +25,6 @@ NEWEST_LINES = 10_000  # that stay, if they have no more than half of those byte
 STRETCHES = 2_000  # of steps, of which extremes stay
 LOSSES: tuple[Literal["loss", "validation"], ...] = "loss", "validation"
 _READ_BYTES = 2**28  # at most: what older versions wrote was not thinned
-_CHUNK_BYTES = 2**12
 
 
 class Setback(msgspec.Struct, frozen=True):
@@ -68,16 +66,17 @@ _USUAL = {*Line.__struct_fields__} - {"setbacks"}
 
 
 def append(path: Path, line: Line) -> None:
-    """Add one line in one write; NaN and infinity become null. Raises OSError.
+    """Add one line in one write; NaN and infinity become null. Raises OSError, and adds nothing.
 
-    An end of the file that was cut short, by a crash or a full disk, is removed before.
+    What a crash has cut short is removed by `truncate`, with which every trainer begins.
     """
     content = msgspec.json.encode(line) + b"\n"
     if path.exists() and path.stat().st_size > LARGEST_BYTES:
         replace_file(path, b"".join(line + b"\n" for line in _thinned(path.read_bytes())))
-    with path.open("ab+", buffering=0) as file:
-        _cut_torn(file)
+    with path.open("ab", buffering=0) as file:
+        end = file.tell()
         if file.write(content) != len(content):
+            file.truncate(end)
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
 
@@ -113,19 +112,6 @@ def _read(path: Path) -> list[tuple[bytes, Line]]:
             message = f"{path} is damaged in line {number} ({one_line(error)}): delete that line"
             raise CharloomError(message, "damaged", path=str(path), line=number) from None
     return found
-
-
-def _cut_torn(file: FileIO) -> None:
-    """Remove what follows the last end of a line."""
-    end = file.seek(0, os.SEEK_END)
-    while end:
-        start = max(0, end - _CHUNK_BYTES)
-        file.seek(start)
-        found = file.read(end - start).rfind(b"\n")
-        if found >= 0 or start == 0:
-            file.truncate(start + found + 1)
-            return
-        end = start
 
 
 def _thinned(content: bytes) -> Iterator[bytes]:
