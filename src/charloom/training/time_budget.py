@@ -1,8 +1,11 @@
 """How many updates fit into the time that a run has. It is told the time, and has no clock."""
 
 import math
+import sys
+from bisect import bisect_right
 from collections import deque
 from collections.abc import Mapping
+from functools import partial
 from types import MappingProxyType
 from typing import NamedTuple
 
@@ -102,14 +105,9 @@ class TimeBudget:
             return total if left > 0 else step
         if abs(self._needed(step, total) / pace - left) <= self._slack:
             return total
-        least, most = step, step + max(0, math.ceil(left * pace))
-        while least < most:  # the last step that is reached in time
-            middle = (least + most + 1) // 2
-            if self._needed(step, middle) <= left * pace:
-                least = middle
-            else:
-                most = middle - 1
-        return least
+        most = min(sys.maxsize, max(0, math.ceil(left * pace)))
+        ends = range(step + 1, step + 1 + most)
+        return step + bisect_right(ends, left * pace, key=partial(self._needed, step))
 
     def _needed(self, step: int, total: int) -> float:
         """Updates that could be made from `step` until all that is due at `total` is done."""
