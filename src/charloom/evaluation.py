@@ -78,9 +78,7 @@ class Piece(NamedTuple):
     state: State
 
 
-def evaluate(
-    model: LanguageModel, ids: Ids, state: State = None, lanes: int | None = None
-) -> Score:
+def evaluate(model: LanguageModel, ids: Ids, lanes: int | None = None) -> Score:
     """Score every character of `ids` (N,) but the first.
 
     For a model of tokens the mean is over the characters that the tokens stand for, so that its
@@ -92,20 +90,16 @@ def evaluate(
     with at least 256 characters of the one before it, unscored. Every character is still scored
     once. The default is that of `windows_for`. With a trained LSTM and GRU of 128 units, on 111,540
     characters of Tiny Shakespeare, that changed the mean by less than 1e-7 nats; n-grams are exact;
-    random weights of standard deviation 0.3 (a chaotic state) were off by 0.004.
-
-    `state` is the state of a single lane after the text before `ids`; None starts a new text.
-    Raises CharloomError if N < 2.
+    random weights of standard deviation 0.3 (a chaotic state) were off by 0.004. Raises
+    CharloomError if N < 2.
     """
     N = len(ids)
     if N < 2:
         message = f"a text of {N} characters cannot be scored: give at least two"
         raise CharloomError(message, "no-text", characters=N)
-    if state is not None:
-        lanes = 1
     cut = windows_for(model, N) if lanes is None else windows(N - 1, lanes)
     total = 0.0
-    for piece in read_windows(model, ids, cut, state):
+    for piece in read_windows(model, ids, cut):
         total += float(_nats(piece, ids).sum(where=piece.places >= cut.own))
     predicted = model.vocabulary.count(ids[1:])
     if not predicted:
@@ -200,15 +194,12 @@ def stretches(count: int, most: int, warm_up: int = WARM_UP) -> Cut | None:
     return Cut(starts, warm_up + each, (starts + warm_up)[:, None])
 
 
-def read_windows(
-    model: LanguageModel, ids: Ids, cut: Cut | None = None, state: State = None
-) -> Iterator[Piece]:
+def read_windows(model: LanguageModel, ids: Ids, cut: Cut, state: State = None) -> Iterator[Piece]:
     """Read ids (N,) with one lane for each of B windows, a piece at a time.
 
-    By default there is one window: all but the last id, which has no next one. `state` is that of
-    the B lanes before the first place; None is the start of a text.
+    `state` is that of the B lanes before the first place; None is the start of a text.
     """
-    starts, length, _ = cut or windows(len(ids) - 1, 1)
+    starts, length, _ = cut
     B = len(starts)
     if state is None:
         state = model.start(B)
