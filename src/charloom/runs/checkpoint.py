@@ -18,7 +18,7 @@ import hashlib
 import os
 import re
 import shutil
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -172,11 +172,10 @@ def read_newest(
     """
     for _ in range(_LOOKS):
         there = _checkpoints(folder)
-        identities = _identities(there)
         found, passed = _first_complete(
             _best_first(there) if best else there, expected, weights_only
         )
-        if not passed or identities == _identities(_checkpoints(folder)):
+        if not passed or there == _checkpoints(folder):
             break
     if found is not None:
         notes = (f"{problem}; used {found.path.name} instead" for problem in passed.values())
@@ -258,7 +257,7 @@ def _meta(path: Path, file: BinaryIO) -> Meta:
     return meta
 
 
-def _best_first(paths: Sequence[Path]) -> Iterator[Path]:
+def _best_first(paths: dict[Path, int]) -> Iterator[Path]:
     """Yield the best checkpoint, as the newest says, as the one before says ...; then all."""
     of_step = {_step(path): path for path in reversed(paths)}
     for path in paths:
@@ -267,15 +266,6 @@ def _best_first(paths: Sequence[Path]) -> Iterator[Path]:
             best = _meta(path, files[META]).best
         yield path if best is None else of_step.get(best.step, path)
     yield from paths
-
-
-def _identities(paths: Sequence[Path]) -> list[tuple[Path, int]]:
-    """Return what tells a checkpoint from one that takes its place: its folder is another."""
-    found: list[tuple[Path, int]] = []
-    for path in paths:
-        with suppress(OSError):
-            found.append((path, path.lstat().st_ino))
-    return found
 
 
 def _read_back(path: Path, blocks: Iterable[Block]) -> None:
@@ -341,18 +331,22 @@ def _rotate(final: Path, meta: Meta, keep: int) -> None:
         raise unwritable(folder, error, cure) from error
 
 
-def _checkpoints(folder: Path) -> list[Path]:
-    """All folders with a checkpoint's name, newest first; one put aside after its successor."""
+def _checkpoints(folder: Path) -> dict[Path, int]:
+    """All folders with a checkpoint's name, newest first; one put aside after its successor.
+
+    Each with its inode, which tells it from one that takes its place.
+    """
     refuse_link(folder)
     try:
         with os.scandir(folder) as found:
-            paths = [Path(entry) for entry in found if entry.is_dir(follow_symlinks=False)]
+            folders = [entry for entry in found if entry.is_dir(follow_symlinks=False)]
     except (FileNotFoundError, NotADirectoryError):
-        return []
+        return {}
     except OSError as error:
         raise unreadable(folder, error) from None
-    named = [path for path in paths if _step(path) >= 0]
-    return sorted(named, key=lambda path: (-_step(path), path.name))
+    inodes = {Path(entry): entry.inode() for entry in folders}
+    named = [path for path in inodes if _step(path) >= 0]
+    return {path: inodes[path] for path in sorted(named, key=lambda p: (-_step(p), p.name))}
 
 
 def _step(path: Path) -> int:
