@@ -27,7 +27,7 @@ from charloom.evaluation import evaluate as score_ids
 from charloom.formatting import model_name
 from charloom.generation.sampling import generate
 from charloom.models.engines import LanguageModel
-from charloom.runs.open import is_pretrained, open_model
+from charloom.runs.open import open_model, open_run
 from charloom.runs.run import Run
 from charloom.training import loop
 from charloom.training.events import Event
@@ -89,10 +89,8 @@ def load(run: Source, engine: Engine = "auto") -> "Model":
     >>> charloom.load("runs/small")
     Model('runs/small', lstm 1 x 32)
     """
-    if is_pretrained(run):
-        return Model(open_model(run, engine), Path(run))
-    run = run if isinstance(run, Run) else Run.open(run)
-    return Model(open_model(run, engine), run)
+    source = open_run(run) or Path(run)
+    return Model(open_model(source, engine), source)
 
 
 class Model:

@@ -10,7 +10,7 @@ from charloom.data.boundary import BOUNDARY
 from charloom.data.tokenizer import Tokenizer
 from charloom.data.vocabulary import describe
 from charloom.errors import CharloomError
-from charloom.formatting import listed
+from charloom.formatting import count, listed
 from charloom.models.engines import LanguageModel, create_model, load_torchnet
 from charloom.models.weights import Array, with_characters
 from charloom.runs.run import Run
@@ -18,43 +18,38 @@ from charloom.runs.run import Run
 LARGEST_CONFIG = 2**24  # bytes
 
 
-def first_weights(config: RunConfig, vocabulary: Tokenizer) -> Mapping[str, Array] | None:
+def first_weights(
+    config: RunConfig, vocabulary: Tokenizer
+) -> tuple[Mapping[str, Array] | None, list[str]]:
     """Return the weights that a run begins with: another's, a folder's, or None for fresh ones.
 
-    They are made to fit a vocabulary with more characters (see `with_characters`). Raises
-    CharloomError if they cannot be read.
+    They are made to fit a vocabulary with more characters (see `with_characters`), and a note
+    names these. Raises CharloomError if they cannot be read.
     """
-    weights: Mapping[str, Array]
     if config.start is not None:
         start = Run.open(config.start)
         weights = start.load_weights()
         if isinstance(config.model, PretrainedConfig | NgramConfig):
-            return weights
+            return weights, []
         if vocabulary.unit != "characters":
-            return weights
-        if gone := vocabulary.unknown(start.vocabulary.characters):
+            return weights, []
+        known = start.vocabulary.characters
+        if gone := vocabulary.unknown(known):
             message = (
                 f"{start.path} has {listed([*map(describe, gone)])}, and had not when this run "
                 "was created: put that run back, or train anew"
             )
             raise CharloomError(message, "other-settings", path=str(start.path))
-        places = vocabulary.encode("".join(start.vocabulary.characters))
-        return with_characters(config.model, weights, places, len(vocabulary))
+        places = vocabulary.encode("".join(known))
+        weights = with_characters(config.model, weights, places, len(vocabulary))
+        old = {*known, BOUNDARY}
+        new = [describe(character) for character in vocabulary.characters if character not in old]
+        others = len(vocabulary) - len(new) - (vocabulary.boundary is not None)
+        added = f"{count(len(new), 'character')} added to the {count(others, 'character')} of"
+        return weights, [f"{added} {config.start}: {listed(new)}"] if new else []
     if isinstance(config.model, PretrainedConfig) and not config.model.lora:
-        weights = load_torchnet().source_weights(config.model)
-        return weights
-    return None
-
-
-def added(config: RunConfig, vocabulary: Tokenizer) -> tuple[str, ...]:
-    """Return the characters that the run did not know whose weights this one begins with.
-
-    A boundary between documents is none.
-    """
-    if config.start is None:
-        return ()
-    known = {*Run.open(config.start).vocabulary.characters, BOUNDARY}
-    return tuple(character for character in vocabulary.characters if character not in known)
+        return load_torchnet().source_weights(config.model), []
+    return None, []
 
 
 def is_pretrained(folder: str | PathLike[str]) -> bool:
@@ -69,9 +64,11 @@ def is_pretrained(folder: str | PathLike[str]) -> bool:
     return isinstance(document, dict) and "model_type" in document
 
 
-def open_run(folder: str | PathLike[str]) -> Run | None:
+def open_run(run: str | PathLike[str]) -> Run | None:
     """Open a run; None for a model in Hugging Face's format, which has no text and no settings."""
-    return None if is_pretrained(folder) else Run.open(folder)
+    if isinstance(run, Run):
+        return run
+    return None if is_pretrained(run) else Run.open(run)
 
 
 def open_model(run: str | PathLike[str], engine: Engine = "auto") -> LanguageModel:
@@ -79,9 +76,9 @@ def open_model(run: str | PathLike[str], engine: Engine = "auto") -> LanguageMod
 
     Raises CharloomError if there is no run, or no complete checkpoint in it.
     """
-    if is_pretrained(run):
+    opened = open_run(run)
+    if opened is None:
         model: LanguageModel = load_torchnet().open_folder(Path(run))
         return model
-    run = run if isinstance(run, Run) else Run.open(run)
-    config = run.config
-    return create_model(config.model, run.load_weights(), run.vocabulary, engine, config.dtype)
+    config, weights = opened.config, opened.load_weights()
+    return create_model(config.model, weights, opened.vocabulary, engine, config.dtype)

@@ -15,17 +15,15 @@ from typing import Any
 
 from charloom.config import NetworkConfig, NgramConfig
 from charloom.data.batches import check_fits
-from charloom.data.vocabulary import describe
 from charloom.errors import CharloomError
 from charloom.evaluation import Score
-from charloom.formatting import count, listed
 from charloom.models.engines import create_learner, pick_engine
 from charloom.models.weights import parameter_count
 from charloom.runs import checkpoint
 from charloom.runs.checkpoint import Checkpoint
 from charloom.runs.final import Final
 from charloom.runs.meta import Rollback
-from charloom.runs.open import added, first_weights
+from charloom.runs.open import first_weights
 from charloom.runs.run import Run
 from charloom.signals import Interrupted, Signals
 from charloom.training.advice import MOST_ROLLBACKS, advise, facts_of
@@ -75,7 +73,7 @@ def train(
             yield from fit(run, run.config.model, saved)
             return
         trainer = _Trainer(run, run.config.model, saved, began)
-        with Signals() as trainer.signals:
+        with trainer.signals:
             yield from trainer.events()
 
 
@@ -123,13 +121,11 @@ class _Trainer:
             notes += [*saved.notes, *state.restore(saved)]
             self.reporter.began -= saved.meta.seconds
             self.saved_step = state.step
-        elif (weights := first_weights(config, vocabulary)) is not None:
-            self.learner.load(weights)
-            if new := added(config, vocabulary):
-                others = size - len(new) - (vocabulary.boundary is not None)
-                known = f"the {count(others, 'character')} of {config.start}"
-                named = listed([*map(describe, new)])
-                notes.append(f"{count(len(new), 'character')} added to {known}: {named}")
+        else:
+            weights, added = first_weights(config, vocabulary)
+            if weights is not None:
+                self.learner.load(weights)
+            notes += added
         notes += self.monitor.notes
         engine = pick_engine(config.engine, model, config.train)
         parameters = parameter_count(model, size)
