@@ -3,15 +3,20 @@
 import shutil
 import signal
 from contextlib import contextmanager
+from time import perf_counter
 from unittest import mock
 
 import msgspec
 
 from charloom.config import DataConfig, ModelConfig, RunConfig, TrainConfig, WatchConfig, replace
 from charloom.data import batches
+from charloom.data.reading import Reading
+from charloom.data.split import arrange
+from charloom.data.text import read_text
+from charloom.progress import say_nothing
 from charloom.runs.run import Run
 from charloom.training.loop import train
-from charloom.training.planning import new_run
+from charloom.training.planning import plan, vocabulary_of
 
 TEXT = "Theirs not to make reply,\nTheirs not to reason why,\nTheirs but to do and die.\n" * 5
 STEPS = 24
@@ -50,6 +55,16 @@ def config_of(source, cell="lstm", engine="reference", train=TRAIN, watch=OFTEN,
         dtype="float64" if engine == "reference" else "float32",
         **more,
     )
+
+
+def new_run(path, config, text=None):
+    """Begin a run with these settings; only the iterations are chosen, if there are none."""
+    if text is None:
+        text = read_text(config.data.sources, reading=Reading.of(config.data))
+    text = arrange(text, config.data, say_nothing)
+    if config.train.minutes is None or config.train.iterations is None:
+        config = plan(config, None, text, perf_counter()).config
+    return Run.create(path, config, vocabulary_of(config, text), text)
 
 
 def play(run, resume=False):

@@ -14,7 +14,7 @@ from charloom.evaluation import evaluate
 from charloom.runs.open import open_model
 from charloom.runs.run import Run
 from charloom.training.loop import train
-from charloom.training.planning import new_run
+from small_runs import new_run
 
 ONCE = "".join(f"{n} to the power of {n} is {n**n}\n" for n in range(60))
 TEXTS = {"once": (ONCE, 0.1), "twice": (ONCE * 2, 0.1), "all": (ONCE, 0.0)}

@@ -4,10 +4,9 @@ from charloom.cli import several
 from charloom.cli.several import begun
 from charloom.distributed import Place
 from charloom.training import settings
-from charloom.training.planning import new_run
 from charloom.training.recipe import CHOSEN
 from expect import refused
-from small_runs import write_text
+from small_runs import new_run, write_text
 
 HERE = Place(0, 2, 0, "127.0.0.1", 29500)
 

@@ -17,9 +17,8 @@ from charloom.cli import charloom
 from charloom.config import DataConfig, ModelConfig, NgramConfig, RunConfig, replace
 from charloom.formatting import harmless
 from charloom.training.loop import train
-from charloom.training.planning import new_run
 from expect import check, error_of
-from small_runs import TRAIN, config_of, played
+from small_runs import TRAIN, config_of, new_run, played
 
 HOSTILE = (  # what must not leave the text: as HTML, as JSON in a script, on a terminal
     "<script>alert(1)</script> & \"Quoted 'text' of &lt;things\" -->\n"

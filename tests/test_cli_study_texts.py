@@ -13,8 +13,8 @@ from charloom.data.known_texts import load_corpus
 from charloom.data.text import Text
 from charloom.runs.run import Run
 from charloom.training.loop import train
-from charloom.training.planning import new_run
 from expect import check, error_of
+from small_runs import new_run
 
 
 @pytest.fixture(scope="module")

@@ -6,8 +6,7 @@ import pytest
 from charloom.analysis.contamination import training_texts
 from charloom.config import replace
 from charloom.runs.run import Run
-from charloom.training.planning import new_run
-from small_runs import TEXT, config_of, write_text
+from small_runs import TEXT, config_of, new_run, write_text
 
 
 @pytest.mark.parametrize("starts", [("one",), ("two", "one"), ("two", "three", "two")])

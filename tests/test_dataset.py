@@ -19,8 +19,9 @@ from charloom.data.split import split_text
 from charloom.data.text import read_text
 from charloom.data.token_file import alone
 from charloom.runs.run import Run
-from charloom.training.planning import new_run, prepare
+from charloom.training.planning import prepare
 from expect import refused
+from small_runs import new_run
 
 TEXT = "Half a league, half a league,\nhalf a league onward.\n" * 4
 SETTINGS = TrainConfig(batch=2, length=4, iterations=1)

@@ -9,9 +9,8 @@ from charloom.config import NgramConfig, replace
 from charloom.data.likeness import other_split
 from charloom.runs.metrics import Line
 from charloom.training.advice import Facts, advise, facts_of
-from charloom.training.planning import new_run
 from charloom.training.trend import Evaluation
-from small_runs import NEVER, OFTEN, STEPS, TRAIN, config_of, played, stopped, write_text
+from small_runs import NEVER, OFTEN, STEPS, TRAIN, config_of, new_run, played, stopped, write_text
 
 TIMED = replace(TRAIN, minutes=3.0, iterations=100, schedule="cosine", clip_norm=None)
 

@@ -19,7 +19,6 @@ from charloom.training.advice import facts_of
 from charloom.training.cadence import Intervals
 from charloom.training.events import Started
 from charloom.training.loop import train
-from charloom.training.planning import new_run
 from charloom.training.schedules import Schedule
 from charloom.training.time_budget import TimeBudget
 from checkpoints import forge
@@ -30,6 +29,7 @@ from small_runs import (
     TRAIN,
     config_of,
     copied,
+    new_run,
     outcome,
     played,
     signal_during_update,

@@ -36,11 +36,16 @@ from charloom.models.torchnet.pretrained import PretrainedNetwork  # noqa: E402
 from charloom.runs.open import open_model  # noqa: E402
 from charloom.runs.run import Run  # noqa: E402
 from charloom.training.loop import train  # noqa: E402
-from charloom.training.planning import new_run  # noqa: E402
 from charloom.training.time_budget import TimeBudget  # noqa: E402
 from expect import refused  # noqa: E402
 from pretrained_folders import CONTEXT, TEXT, write_gpt2, write_llama  # noqa: E402
-from small_runs import outcome, play, played, stopped  # noqa: E402
+from small_runs import (  # noqa: E402
+    new_run,
+    outcome,
+    play,
+    played,
+    stopped,
+)
 
 pytestmark = pytest.mark.torch
 torch.set_num_threads(1)

@@ -7,9 +7,8 @@ import pytest
 
 from charloom.runs import folders
 from charloom.runs.run import Run
-from charloom.training.planning import new_run
 from expect import refused
-from small_runs import config_of, write_text
+from small_runs import config_of, new_run, write_text
 
 
 @pytest.fixture

@@ -14,7 +14,8 @@ from charloom.data.known_texts import load_corpus
 from charloom.data.likeness import is_unlike, other_split, repeated
 from charloom.data.overlap import code_points
 from charloom.data.text import Layout, Text
-from charloom.training.planning import new_run, prepare
+from charloom.training.planning import prepare
+from small_runs import new_run
 
 CORPORA = Path(__file__).parents[2] / "shared" / "corpora"
 CONSTITUTION = load_corpus("us-constitution")

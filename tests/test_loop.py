@@ -31,7 +31,6 @@ from charloom.training import loop as training
 from charloom.training import state as training_state
 from charloom.training.events import Evaluated, Finished, Progress, Sampled, Saved, Started, Warned
 from charloom.training.loop import train
-from charloom.training.planning import new_run
 from checkpoints import forge
 from expect import refused
 from small_runs import (
@@ -42,6 +41,7 @@ from small_runs import (
     TRAIN,
     config_of,
     copied,
+    new_run,
     outcome,
     play,
     stopped,

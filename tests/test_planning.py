@@ -10,14 +10,14 @@ from typing import Any
 import numpy as np
 import pytest
 
-from charloom.config import DataConfig, ModelConfig, RunConfig, TrainConfig, replace
+from charloom.config import ModelConfig, RunConfig, TrainConfig, replace
 from charloom.data.text import Text
 from charloom.data.token_file import alone
 from charloom.errors import CharloomError, Code
 from charloom.models.weights import initial_weights, parameter_count
 from charloom.runs.run import Run
 from charloom.training import planning, speeds
-from charloom.training.planning import EVALUATING_SHARE, MODELS_TIMED, new_run, plan, prepare
+from charloom.training.planning import EVALUATING_SHARE, MODELS_TIMED, plan, prepare
 from charloom.training.recipe import (
     BASE,
     FEWEST_STEPS,
@@ -26,6 +26,7 @@ from charloom.training.recipe import (
     RATES,
 )
 from expect import refused
+from small_runs import new_run
 
 NIGHT = "It was a dark and stormy night; the rain fell.\n" * 20_000
 TEXT = Text.from_string(NIGHT, "night")
@@ -261,22 +262,6 @@ def test_a_small_text_can_be_learned(machine: Machine, characters: int, tmp_path
 def test_a_step_that_does_not_fit_is_refused(machine: Machine, tmp_path: Path) -> None:
     with pytest.raises(CharloomError):
         plan(asked(batch=80_000, length=64), {"batch", "length"}, TEXT, machine.now)
-
-
-def test_a_new_run_with_minutes_alone_is_given_its_iterations(
-    machine: Machine, tmp_path: Path
-) -> None:
-    source = tmp_path / "night.txt"
-    source.write_text(NIGHT)
-    config = replace(asked(minutes=1), data=DataConfig(sources=(str(source),)))
-    run = new_run(tmp_path / "run", config)
-    assert run.config.model == config.model
-    iterations = run.config.train.iterations
-    assert iterations is not None
-    assert iterations * machine.cost(ModelConfig(hidden=128, embedding=64)) < 60
-    again = new_run(tmp_path / "again", run.config)
-    assert again.config == run.config
-    assert len(machine.timed) == 1
 
 
 @pytest.mark.parametrize(("characters", "read"), [(40_000, 360_000), (900_000, 2_000_000)])

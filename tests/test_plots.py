@@ -21,9 +21,8 @@ from charloom.report.plots.smoothing import BUCKETS, Line, smooth, thin
 from charloom.report.plots.style import DARK, LIGHT, Level, Look
 from charloom.runs.run import Run
 from charloom.training.events import Sampled
-from charloom.training.planning import new_run
 from expect import refused
-from small_runs import OFTEN, STEPS, config_of, played, write_text
+from small_runs import OFTEN, STEPS, config_of, new_run, played, write_text
 
 SVG = "{http://www.w3.org/2000/svg}"
 

@@ -16,9 +16,9 @@ from charloom.models.ngram import NgramModel
 from charloom.models.weights import Array, Weights
 from charloom.presets import preset, presets
 from charloom.training.loop import train
-from charloom.training.planning import new_run
 from charloom.training.schedules import Schedule
 from expect import refused
+from small_runs import new_run
 
 NETWORKS = ["min-char-rnn", "min-char-lstm", "min-char-lstm-mod-2"]
 

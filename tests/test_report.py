@@ -50,13 +50,12 @@ from charloom.report.pages.report import (
 )
 from charloom.report.reproduction import command, flags, meta_of
 from charloom.runs.run import Run
-from charloom.training.planning import new_run
 from charloom.training.recipe import BASE, TRANSFORMER
 from charloom.training.scoring import TEMPERATURE
 from charloom.training.settings import configure
 from expect import refused
 from report_pages import EVIL, NAME, TEXT, report, runs
-from small_runs import TRAIN, config_of, played, write_text
+from small_runs import TRAIN, config_of, new_run, played, write_text
 
 SOURCE = DataConfig(sources=("a text.txt",))
 ENDED = replace(BASE, data=SOURCE, train=replace(BASE.train, iterations=7))

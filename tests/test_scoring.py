@@ -25,7 +25,6 @@ from charloom.runs.meta import Best
 from charloom.runs.run import Run
 from charloom.training import cadence, monitor, scoring
 from charloom.training.events import Evaluated, Finished, Scoring, Started, Warned
-from charloom.training.planning import new_run
 from charloom.training.scoring import Counts, Time, score_best, suggested
 from expect import refused
 from small_runs import (
@@ -35,6 +34,7 @@ from small_runs import (
     TEXT,
     config_of,
     copied,
+    new_run,
     play,
     stopped,
     write_text,

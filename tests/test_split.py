@@ -19,8 +19,8 @@ from charloom.data.parts import Excerpts, InMemory
 from charloom.data.split import arrange, split_text, usual_split
 from charloom.data.text import Layout, Text, read_text
 from charloom.runs.run import Run
-from charloom.training.planning import new_run, prepare
-from small_runs import play
+from charloom.training.planning import prepare
+from small_runs import new_run, play
 
 CORPUS = "Once more unto the breach, dear friends, once more;\nor close the wall up.\n"
 

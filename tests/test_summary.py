@@ -16,7 +16,7 @@ SAMPLE = "We the People of the United States, in Order to form a more perfect Un
 
 @pytest.fixture(scope="module")
 def ended(tmp_path_factory: pytest.TempPathFactory) -> tuple[Started, Finished]:
-    from charloom.training.planning import new_run
+    from small_runs import new_run
 
     folder = tmp_path_factory.mktemp("ended")
     events = play(new_run(folder / "run", config_of(write_text(folder))))

@@ -11,10 +11,9 @@ from charloom.cli.resume import recording
 from charloom.config import NgramConfig, replace
 from charloom.training.events import Finished, Saved, Started, Warned
 from charloom.training.loop import train
-from charloom.training.planning import new_run
 from charloom.training.tensorboard import LN2, recorded
 from expect import refused
-from small_runs import OFTEN, STEPS, config_of, copied, outcome, stopped, write_text
+from small_runs import OFTEN, STEPS, config_of, copied, new_run, outcome, stopped, write_text
 
 tensorboard_x = pytest.importorskip("tensorboardX")
 

@@ -17,10 +17,16 @@ from charloom.models.torchnet.recurrent import RecurrentNetwork  # noqa: E402
 from charloom.models.weights import initial_weights  # noqa: E402
 from charloom.runs.open import open_model  # noqa: E402
 from charloom.training import loop  # noqa: E402
-from charloom.training.planning import new_run  # noqa: E402
 from checkpoints import forge  # noqa: E402
 from expect import refused  # noqa: E402
-from small_runs import config_of, outcome, play, stopped, write_text  # noqa: E402
+from small_runs import (  # noqa: E402
+    config_of,
+    new_run,
+    outcome,
+    play,
+    stopped,
+    write_text,
+)
 
 pytestmark = pytest.mark.torch
 

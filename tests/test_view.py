@@ -11,8 +11,7 @@ from charloom.cli.plain import PlainView
 from charloom.evaluation import Score
 from charloom.runs.meta import Best
 from charloom.training.events import Evaluated, Finished, Progress, Scoring, Started
-from charloom.training.planning import new_run
-from small_runs import config_of, write_text
+from small_runs import config_of, new_run, write_text
 
 SCORE = Score(1.5, 2000, whole=9000, margin=0.02)
 

@@ -7,8 +7,8 @@ import pytest
 from charloom.config import DataConfig, ModelConfig, RunConfig, TrainConfig, WatchConfig, replace
 from charloom.training.events import Warned
 from charloom.training.loop import train
-from charloom.training.planning import new_run
 from charloom.training.schedules import Schedule
+from small_runs import new_run
 
 STEPS = 4000
 MODELS = {  # cell, optimiser and rate: as charloom chooses them, and those of the past

@@ -23,7 +23,6 @@ from charloom.training import loop as training
 from charloom.training import monitor
 from charloom.training import state as training_state
 from charloom.training.events import Evaluated, Sampled, Saved
-from charloom.training.planning import new_run
 from expect import refused
 from small_runs import (
     NEVER,
@@ -33,6 +32,7 @@ from small_runs import (
     TRAIN,
     config_of,
     copied,
+    new_run,
     outcome,
     play,
     played,

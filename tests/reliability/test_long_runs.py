@@ -19,10 +19,9 @@ from charloom.runs.run import Run
 from charloom.training import loop as training
 from charloom.training import reporter, writer
 from charloom.training.events import Evaluated, Progress, Saved, Warned
-from charloom.training.planning import new_run
 from charloom.training.trend import history
 from expect import refused
-from small_runs import NEVER, STEPS, TRAIN, config_of, outcome, play, played, write_text
+from small_runs import NEVER, STEPS, TRAIN, config_of, new_run, outcome, play, played, write_text
 
 # ---- G1: nothing grows
 

@@ -125,7 +125,7 @@ def _check_engine(config: RunConfig) -> None:
 
 def _create(config: RunConfig, text: Text, out: str | Path | None, tell: Tell) -> Run:
     """Create a run in `out`, or in the first folder that neither a run nor a process has."""
-    vocabulary = _vocabulary(config, text)
+    vocabulary = vocabulary_of(config, text)
     if out is not None:
         return Run.create(out, config, vocabulary, text, tell)
     for folder in default_folders(config):
@@ -150,24 +150,6 @@ def _write_ids(run: Run, tell: Tell) -> None:
     run.dataset(tell)
 
 
-def new_run(
-    path: str | Path, config: RunConfig, text: Text | None = None, tell: Tell = say_nothing
-) -> Run:
-    """Begin a run folder with these settings, for the text that they name.
-
-    Only the number of iterations is chosen, if there is none. Raises CharloomError, and then
-    makes no folder.
-    """
-    if text is None:
-        text = read_text(config.data.sources, tell, reading=Reading.of(config.data))
-    text = arrange(text, config.data, tell)
-    if config.train.iterations is None:
-        config = plan(config, None, text, perf_counter(), tell).config
-    vocabulary = _vocabulary(config, text)
-    _check_fits(config, text, vocabulary)
-    return Run.create(path, config, vocabulary, text, tell)
-
-
 def plan(
     config: RunConfig,
     given: Collection[str] | None,
@@ -186,7 +168,7 @@ def plan(
     """
     if isinstance(config.model, NgramConfig):
         return Plan(config, (), began)
-    vocabulary = _vocabulary(config, text)
+    vocabulary = vocabulary_of(config, text)
     if given is None:
         _check_fits(config, text, vocabulary)
     fewest = 3 if given is not None else fewest_characters(config)
@@ -230,8 +212,11 @@ def _check_fits(config: RunConfig, text: Text, vocabulary: Tokenizer) -> None:
         check_fits(ids, train.batch, train.length, vocabulary.unit)
 
 
-def _vocabulary(config: RunConfig, text: Text) -> Tokenizer:
-    """The characters of the text and of the weights that it begins with, or bytes, or tokens."""
+def vocabulary_of(config: RunConfig, text: Text) -> Tokenizer:
+    """Return the characters of a text and of the weights to begin with, or bytes, or tokens.
+
+    Raises CharloomError if one of the text's characters is not among the tokens.
+    """
     vocabulary: Tokenizer
     if config.start is not None:
         start, vocabulary = config.start, Run.open(config.start).vocabulary
