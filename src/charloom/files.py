@@ -76,6 +76,11 @@ def decode_json(path: Path, content: bytes, kind: type[T]) -> T:
         raise damaged(path, one_line(error)) from None
 
 
+def encode_json(document: object) -> bytes:
+    """Return a document as JSON that a person can read; infinity becomes null."""
+    return msgspec.json.format(msgspec.json.encode(document), indent=2) + b"\n"
+
+
 def fits(size: int) -> bool:
     """Return whether JSON of so many bytes can be read: what is written must be read again."""
     return size <= LARGEST_JSON
@@ -116,7 +121,7 @@ def unreadable(path: Path, error: OSError) -> CharloomError:
     return CharloomError(f"{path} cannot be read: {error.strerror}", "unreadable", path=str(path))
 
 
-def unwritable(path: Path, error: OSError, cure: str = "solve that") -> CharloomError:
+def unwritable(path: Path, error: OSError, cure: str = "fix that") -> CharloomError:
     """Return the error for a file or folder that cannot be written."""
     problem = f"cannot write {path} ({error.strerror or error}): {cure}"
     return CharloomError(problem, "unwritable", path=str(path))

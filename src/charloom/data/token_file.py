@@ -30,6 +30,7 @@ from charloom.data.vocabulary import UnknownCharacterError
 from charloom.errors import CharloomError
 from charloom.files import (
     damaged,
+    encode_json,
     fits,
     plain_size,
     read_json,
@@ -176,14 +177,10 @@ def read_checksums(folder: Path) -> Checksums:
 
 def write_checksums(folder: Path, checksums: Checksums) -> None:
     """Write `ids.json`; of too many files without their states, so that they are not compared."""
-    document = _pretty(checksums)
+    document = encode_json(checksums)
     if not fits(len(document)):
-        document = _pretty(msgspec.structs.replace(checksums, files=None))
+        document = encode_json(msgspec.structs.replace(checksums, files=None))
     replace_file(folder / "ids.json", document)
-
-
-def _pretty(checksums: Checksums) -> bytes:
-    return msgspec.json.format(msgspec.json.encode(checksums), indent=2) + b"\n"
 
 
 def map_text(

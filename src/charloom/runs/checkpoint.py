@@ -116,7 +116,7 @@ def save(folder: Path, arrays: Mapping[str, Array], meta: Meta, keep: int) -> Pa
         space = f"{needed:,} bytes are needed" + ("" if free is None else f" and {free:,} are free")
         raise CharloomError(
             f"cannot save {final} ({error.strerror or error}): {space}; earlier checkpoints are "
-            "still there: solve that",
+            "still there: fix that",
             "unwritable",
             path=str(final),
             needed=needed,
@@ -327,7 +327,7 @@ def _rotate(final: Path, meta: Meta, keep: int) -> None:
                 _verified.pop(path, None)
         sync_folder(folder)
     except OSError as error:
-        cure = f"solve that; {final.name} is saved, but older checkpoints are still there"
+        cure = f"fix that; {final.name} is saved, but older checkpoints are still there"
         raise unwritable(folder, error, cure) from error
 
 

@@ -8,7 +8,7 @@ from typing import Annotated
 import msgspec
 
 from charloom.evaluation import Score
-from charloom.files import read_json, replace_file
+from charloom.files import encode_json, read_json, replace_file
 from charloom.runs.meta import Count
 
 Nats = Annotated[float, msgspec.Meta(ge=0)]
@@ -73,8 +73,7 @@ class _Final(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 def write(path: Path, final: Final) -> None:
     """Put it in place of what is there, whole. Raises OSError."""
-    content = msgspec.json.encode(final)  # infinity becomes null
-    replace_file(path, msgspec.json.format(content, indent=2) + b"\n")
+    replace_file(path, encode_json(final))
 
 
 def read(path: Path) -> Final:

@@ -24,8 +24,6 @@ from os import PathLike
 from pathlib import Path
 from typing import Literal, Self
 
-import msgspec
-
 from charloom.config import NgramConfig, PretrainedConfig, RunConfig
 from charloom.data.byte_vocabulary import ByteVocabulary
 from charloom.data.dataset import Corpus as Corpus
@@ -40,6 +38,7 @@ from charloom.errors import CharloomError
 from charloom.files import (
     LARGEST_JSON,
     damaged,
+    encode_json,
     fits,
     one_line,
     plain_size,
@@ -143,8 +142,8 @@ class Run:
         run = cls(path, config, vocabulary, corpus)
         documents = {
             "vocabulary.json": vocabulary.to_json().encode(),
-            "corpus.json": _pretty(corpus),
-            "config.json": _pretty(config),
+            "corpus.json": encode_json(corpus),
+            "config.json": encode_json(config),
         }
         for name, document in documents.items():
             _check_size(name, document, config)
@@ -194,7 +193,7 @@ class Run:
 
         This one file is all that changes: a checkpoint with other minutes is from before.
         """
-        document = _pretty(config)
+        document = encode_json(config)
         _check_size("config.json", document, config)
         with _writing(self.path / "config.json"):
             replace_file(self.path / "config.json", document)
@@ -351,15 +350,11 @@ def _no_run(path: str | Path, message: str) -> CharloomError:
 
 
 @contextmanager
-def _writing(path: Path, cure: str = "solve that") -> Iterator[None]:
+def _writing(path: Path, cure: str = "fix that") -> Iterator[None]:
     try:
         yield
     except OSError as error:
         raise unwritable(path, error, cure) from error
-
-
-def _pretty(struct: msgspec.Struct) -> bytes:
-    return msgspec.json.format(msgspec.json.encode(struct), indent=2) + b"\n"
 
 
 def _check_size(name: str, document: bytes, config: RunConfig) -> None:
