@@ -103,7 +103,7 @@ def evaluate(model: LanguageModel, ids: Ids, lanes: int | None = None) -> Score:
         total += float(_nats(piece, ids).sum(where=piece.places >= cut.own))
     predicted = model.vocabulary.count(ids[1:])
     if not predicted:
-        message = "a text of no whole character cannot be scored: give a longer one"
+        message = "a text without a whole character cannot be scored: give a longer one"
         raise CharloomError(message, "no-text")
     return Score(total / predicted, model.vocabulary.count(ids))
 
@@ -127,7 +127,7 @@ def evaluate_part(model: LanguageModel, ids: Ids, most: int) -> Score:
         characters += lengths[ids[piece.places + 1]].sum(axis=1, where=own)
     scored, whole = int(characters.sum()), model.vocabulary.count(ids)
     if not scored:
-        message = "a part of no whole character cannot be scored: score the whole text"
+        message = "a part without a whole character cannot be scored: score the whole text"
         raise CharloomError(message, "no-text")
     mean = float(nats.sum() / scored)
     margin = None

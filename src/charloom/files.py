@@ -130,7 +130,7 @@ def unwritable(path: Path, error: OSError, cure: str = "fix that") -> CharloomEr
 def refuse_link(folder: Path) -> None:
     """Raise CharloomError for a link in place of a folder: it leads out of the run."""
     if folder.is_symlink():
-        problem = f"{folder} is a link: put the folder itself in its place"
+        problem = f"{folder} is a link: replace it with the folder itself"
         raise CharloomError(problem, "damaged", path=str(folder))
 
 

@@ -201,7 +201,9 @@ def _opened(path: Path, names: Iterable[str]) -> Iterator[dict[str, BinaryIO]]:
     another of the same step.
     """
     if path.is_symlink() or not path.is_dir():
-        raise CharloomError(f"{path} is no checkpoint folder: remove it", "damaged", path=str(path))
+        raise CharloomError(
+            f"{path} is not a checkpoint folder: remove it", "damaged", path=str(path)
+        )
     manifest = _manifest(path)
     with ExitStack() as stack:
         files = {name: stack.enter_context(open_plain(path / name)) for name in names}
@@ -327,7 +329,7 @@ def _rotate(final: Path, meta: Meta, keep: int) -> None:
                 _verified.pop(path, None)
         sync_folder(folder)
     except OSError as error:
-        cure = f"fix that; {final.name} is saved, but older checkpoints are still there"
+        cure = f"{final.name} is saved, but older checkpoints are still there: fix that"
         raise unwritable(folder, error, cure) from error
 
 

@@ -52,7 +52,7 @@ def check_is_run(run: str | Path) -> None:
     """Raise CharloomError for what is no run folder, whole or damaged."""
     run = Path(run)
     if run.is_symlink() or not all((run / name).is_file() for name in _NEEDED):
-        message = f"{run} is no run folder: `charloom runs` lists those below"
+        message = f"{run} is not a run folder: `charloom runs` lists those below"
         raise CharloomError(message, "not-found", path=str(run))
 
 

@@ -36,8 +36,8 @@ def first_weights(
         known = start.vocabulary.characters
         if gone := vocabulary.unknown(known):
             message = (
-                f"{start.path} has {listed([*map(describe, gone)])}, and had not when this run "
-                "was created: put that run back, or train anew"
+                f"{start.path} has {listed([*map(describe, gone)])}, which it did not have when "
+                "this run was created: restore that run, or train a new one"
             )
             raise CharloomError(message, "other-settings", path=str(start.path))
         places = vocabulary.encode("".join(known))

@@ -167,7 +167,7 @@ class Run:
         """Open a run; raises CharloomError that names a file that is missing or damaged."""
         path = Path(path)
         if "config.json" not in _names(path):
-            raise _no_run(path, f"{path} is no run folder: it has no config.json")
+            raise _no_run(path, f"{path} is not a run folder: it has no config.json")
         config = read_json(path / "config.json", RunConfig)
         corpus = read_json(path / "corpus.json", Corpus)
         document = read_bytes(path / "vocabulary.json", LARGEST_JSON)
@@ -365,7 +365,7 @@ def _check_size(name: str, document: bytes, config: RunConfig) -> None:
     sources = len(config.data.sources)
     cure = f"name a folder in place of {sources:,} texts"
     if name == "vocabulary.json":
-        cure = "take a model with a smaller vocabulary"
+        cure = "use a model with a smaller vocabulary"
     message = f"{name} would have {len(document):,} bytes, too many to be read again: {cure}"
     raise CharloomError(message, "unsupported", file=name, size=len(document))
 
@@ -379,7 +379,7 @@ def check_free(path: Path) -> None:
             what = "holds a run already" if "config.json" in names else what
         else:
             taken = path.exists() or path.is_symlink()
-            what = "is no folder, and a run is one" if taken else ""
+            what = "is not a folder" if taken else ""
             there = next(parent for parent in path.absolute().parents if parent.exists())
             if not there.is_dir():
                 raise OSError(errno.ENOTDIR, os.strerror(errno.ENOTDIR))

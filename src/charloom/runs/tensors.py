@@ -98,7 +98,7 @@ def read_arrays(path: Path, file: BinaryIO, expected: Mapping[str, Expected]) ->
                 _check_header(content.get_slice(name), wanted, path, name)
             arrays = {name: content.get_tensor(name) for name in expected}
     except MemoryError:
-        message = f"{path} is too large for the free memory: free some"
+        message = f"{path} does not fit into the free memory: free some"
         raise CharloomError(message, "unreadable", path=str(path)) from None
     except (SafetensorError, OSError, OverflowError) as error:
         raise damaged(path, one_line(error), CURE) from None

@@ -235,7 +235,7 @@ def vocabulary_of(config: RunConfig, text: Text) -> Tokenizer:
         return Vocabulary(tuple(sorted({*vocabulary.characters, *text.alphabet})))
     if unknown := vocabulary.unknown(text.alphabet):
         message = (
-            f"{start} does not know {listed([*map(describe, unknown)])}: take them out, or "
+            f"{start} does not know {listed([*map(describe, unknown)])}: remove them, or "
             "train without --from"
         )
         raise CharloomError(message, "unknown-character", path=start)
@@ -394,7 +394,7 @@ class _Planner:
         if starting > STARTING_SECONDS:
             notes.append(f"starting the engine took {starting:.0f} s, less the next time")
         if late >= 1:
-            notes.append(f"to leave half the time, the run ends {late:.0f} s later")
+            notes.append(f"the run ends {late:.0f} s later, so that half of its time is left")
         if notes:
             yield "note", "; ".join(notes)
 

@@ -87,7 +87,7 @@ def conclude(
         if found is not None:
             run.write_final(found)
     except CharloomError as error:
-        yield Warned(step, f"the loss at the end is not recorded: {error}, then resume")
+        yield Warned(step, f"the final loss was not recorded: {error}, then resume")
     return found
 
 

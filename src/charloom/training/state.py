@@ -181,7 +181,7 @@ class TrainState:
             then = saved["threads"]
             if then.isdigit() and 0 < int(then) <= THREADS_PER_PROCESSOR * (os.cpu_count() or 1):
                 self.learner.threads = int(then)
-                return [f"computing on {then} threads, as before, and not on {now['threads']}"]
+                return [f"computing with {then} threads, as before, not {now['threads']}"]
         return [
             f"saved with {name} {saved[name]}, now {now[name]}: last bits may differ"
             for name in now
