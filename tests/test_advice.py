@@ -6,7 +6,8 @@ from dataclasses import replace
 
 import pytest
 
-from charloom.training.advice import TEXTS, Facts, advise
+from charloom.training.advice import TEXTS, advise
+from charloom.training.facts import Facts
 from charloom.training.trend import Evaluation
 
 FALLING = (3.0, 2.5, 2.2, 2.0, 1.9, 1.8)

@@ -8,7 +8,8 @@ from charloom.analysis.diagnosis import diagnose
 from charloom.config import NgramConfig, replace
 from charloom.data.likeness import other_split
 from charloom.runs.metrics import Line
-from charloom.training.advice import Facts, advise, facts_of
+from charloom.training.advice import advise
+from charloom.training.facts import Facts, facts_of
 from charloom.training.trend import Evaluation
 from small_runs import NEVER, OFTEN, STEPS, TRAIN, config_of, new_run, played, stopped, write_text
 

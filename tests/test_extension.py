@@ -15,9 +15,9 @@ from charloom.runs.meta import Best
 from charloom.runs.run import Run
 from charloom.training import loop as training
 from charloom.training import monitor
-from charloom.training.advice import facts_of
 from charloom.training.cadence import Intervals
 from charloom.training.events import Started
+from charloom.training.facts import facts_of
 from charloom.training.loop import train
 from charloom.training.schedules import Schedule
 from charloom.training.time_budget import TimeBudget

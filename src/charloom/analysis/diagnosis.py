@@ -4,7 +4,8 @@ from collections.abc import Iterator
 from itertools import pairwise
 
 from charloom.runs.run import Run
-from charloom.training.advice import Facts, Finding, advise, facts_of
+from charloom.training.advice import Finding, advise
+from charloom.training.facts import Facts, facts_of
 from charloom.training.trend import RISEN, best_evaluation
 
 UNSTABLE_SHARE = 0.2  # of evaluations up to the best one with a higher loss than the one before

@@ -117,7 +117,8 @@ def show(run: str, as_json: bool) -> None:
     from charloom.files import read_bytes
     from charloom.runs.checkpoint import steps
     from charloom.runs.run import Run
-    from charloom.training.advice import advise, facts_of
+    from charloom.training.advice import advise
+    from charloom.training.facts import facts_of
 
     opened = Run.open(run)
     row = summarized(opened)

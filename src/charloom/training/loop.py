@@ -26,11 +26,12 @@ from charloom.runs.meta import Rollback
 from charloom.runs.open import first_weights
 from charloom.runs.run import Run
 from charloom.signals import Interrupted, Signals
-from charloom.training.advice import MOST_ROLLBACKS, advise, facts_of
+from charloom.training.advice import MOST_ROLLBACKS, advise
 from charloom.training.cadence import is_due, most_steps, next_due
 from charloom.training.divergence import Detector, Divergence
 from charloom.training.events import Evaluated, Event, Finished, Saved, Started, Warned
 from charloom.training.extension import extended
+from charloom.training.facts import facts_of
 from charloom.training.monitor import Monitor
 from charloom.training.ngram import fit
 from charloom.training.reporter import Reporter

@@ -15,8 +15,9 @@ from charloom.runs.checkpoint import Checkpoint
 from charloom.runs.meta import Best, Meta
 from charloom.runs.metrics import Line
 from charloom.runs.run import Run
-from charloom.training.advice import advise, facts_of
+from charloom.training.advice import advise
 from charloom.training.events import Evaluated, Event, Finished, Sampled, Saved, Started
+from charloom.training.facts import facts_of
 from charloom.training.scoring import conclude
 
 
