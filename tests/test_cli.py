@@ -144,7 +144,7 @@ def test_the_split_says_what_is_held_out(folder: Path, capfd: pytest.CaptureFixt
 def test_training_for_some_minutes_says_what_was_chosen(
     here: Path, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(planning._Planner, "_check_time", lambda *_: None)  # however slow it is
+    monkeypatch.setattr(planning.Planner, "check_time", lambda *_: None)  # however slow it is
     arguments = ("--minutes", "0.02", "--hidden", "24", "--engine", "reference", "--out", "timed")
     charloom("train", "novel.txt", *arguments)
     printed = capfd.readouterr().out

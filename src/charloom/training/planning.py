@@ -175,7 +175,7 @@ def plan(
     split = split_text(text.characters, config.data, fewest, text.layout)
     held_out, N = split.validation or split.train, split.train.stop
     scored = min(FEWEST_CHARACTERS, held_out.stop - held_out.start)
-    planner = _Planner(config, given, text, vocabulary, N, scored)
+    planner = Planner(config, given, text, vocabulary, N, scored)
     train = config.train
     if train.minutes is not None:
         found = planner.measured(60 * train.minutes, began, tell)
@@ -204,12 +204,10 @@ def _usual(config: RunConfig, text: Text) -> DataConfig:
 
 def _check_fits(config: RunConfig, text: Text, vocabulary: Tokenizer) -> None:
     """Raise CharloomError if the training text is too short for one step."""
-    if not isinstance(config.model, NgramConfig):
-        train = config.train
-        minimum = fewest_characters(config)
-        N = split_text(text.characters, config.data, minimum, text.layout).train.stop
-        ids, _ = _ids(config, text, vocabulary, N)
-        check_fits(ids, train.batch, train.length, vocabulary.unit)
+    train, fewest = config.train, fewest_characters(config)
+    N = split_text(text.characters, config.data, fewest, text.layout).train.stop
+    ids, _ = _ids(config, text, vocabulary, N)
+    check_fits(ids, train.batch, train.length, vocabulary.unit)
 
 
 def vocabulary_of(config: RunConfig, text: Text) -> Tokenizer:
@@ -258,7 +256,7 @@ def _ids(
     return len(ids), vocabulary.count(ids) / max(1, len(ids))
 
 
-class _Planner:
+class Planner:
     """Measured speeds, and what is chosen by them."""
 
     def __init__(
@@ -280,6 +278,7 @@ class _Planner:
         )
 
     def choose(self, seconds: float | None) -> Choice:
+        """Choose what is not given, for so many seconds of updates or without such an end."""
         if self.given is None:
             return Choice(self.config, 0.0, ())
         return choose(self.config, self.given, self.size, seconds, self.speeds.measured)
@@ -310,7 +309,7 @@ class _Planner:
             began = max(began, perf_counter() - budget / 2)
         choice = self.choose(left())
         choice = self.choose(max(0.0, left() - self._scoring(choice.config)))
-        self._check_time(choice.config, budget, left)
+        self.check_time(choice.config, budget, left)
         pace, train = self.speeds.of(choice.config), choice.config.train
         most = math.inf if train.epochs is None else train.epochs * self.size.characters
         read = min(left() * pace, most)
@@ -319,7 +318,7 @@ class _Planner:
         reasons = self._reasons(choice, pace, read, starting, late=began - asked)
         return Plan(config, tuple(reasons), began, pace)
 
-    def _check_time(self, config: RunConfig, budget: float, left: Callable[[], float]) -> None:
+    def check_time(self, config: RunConfig, budget: float, left: Callable[[], float]) -> None:
         """Raise CharloomError if FEWEST_STEPS do not fit; it names a size with which they do.
 
         A model whose size was given must have been timed.
