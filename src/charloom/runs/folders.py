@@ -7,11 +7,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from charloom.data.learned import OF_A_RUN
+from charloom.data.learned import OF_A_RUN, kind_of_folder
 from charloom.errors import CharloomError
 from charloom.files import plain_size, unwritable
-
-_NEEDED = {"config.json", "corpus.json", "vocabulary.json"}
 
 
 def move(run: str | Path, new: str | Path) -> None:
@@ -51,7 +49,7 @@ def delete(run: str | Path) -> None:
 def check_is_run(run: str | Path) -> None:
     """Raise CharloomError for what is no run folder, whole or damaged."""
     run = Path(run)
-    if run.is_symlink() or not all((run / name).is_file() for name in _NEEDED):
+    if run.is_symlink() or kind_of_folder(run) != "a run":
         message = f"{run} is not a run folder: `charloom runs` lists those below"
         raise CharloomError(message, "not-found", path=str(run))
 

@@ -72,8 +72,7 @@ def intervals(
         if asked is None:
             in_time = 60 * config.minutes / SECONDS_BETWEEN_EVALS
             most = int(min(in_time, read / min(validation, ENOUGH_CHARACTERS)))
-            times = max(FEWEST_EVALS, min(EVALS_PER_RUN, most))
-        evals = times if asked is None else math.ceil(total / asked)
+            times = evals = max(FEWEST_EVALS, min(EVALS_PER_RUN, most))
         scored = min(validation, max(FEWEST_CHARACTERS, int(read / evals)))
 
     def interval(asked: int | None, times: int) -> int:
