@@ -11,7 +11,7 @@ import os
 from collections.abc import Iterator, Sequence
 from itertools import product, takewhile
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import msgspec
 from msgspec import UNSET, UnsetType
@@ -23,7 +23,6 @@ from charloom.runs.meta import Count, Word
 LARGEST_BYTES = 2**23  # at which a file is thinned
 NEWEST_LINES = 10_000  # that stay, if they have no more than half of those bytes
 STRETCHES = 2_000  # of steps, of which extremes stay
-LOSSES: tuple[Literal["loss", "validation"], ...] = "loss", "validation"
 _READ_BYTES = 2**28  # at most: what older versions wrote was not thinned
 
 
@@ -137,8 +136,8 @@ def _extremes(older: Sequence[bytes]) -> Iterator[bytes]:
             rare.add(place)
             continue
         losses = {"loss": line.loss, "validation": line.validation_loss}
-        for name, sign in product(LOSSES, (1, -1)):
-            if (loss := losses[name]) is not None:
+        for (name, loss), sign in product(losses.items(), (1, -1)):
+            if loss is not None:
                 found, key = (sign * loss, place), (line.step // width, name, sign)
                 extremes[key] = min(extremes.get(key, found), found)
     yield from (older[place] for place in sorted(rare | {place for _, place in extremes.values()}))

@@ -147,7 +147,7 @@ def speed(parameters: int, measured: Mapping[int, float]) -> float:
         return measured[parameters]
     near = sorted(measured, key=lambda known: abs(math.log(known / parameters)))
     slope = -1.0
-    if len(near) > 1 and near[0] != near[1]:
+    if len(near) > 1:
         rise = math.log(measured[near[0]] / measured[near[1]])
         slope = min(0.0, max(-1.0, rise / math.log(near[0] / near[1])))
     return measured[near[0]] * math.pow(parameters / near[0], slope)
