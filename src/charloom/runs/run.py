@@ -151,7 +151,9 @@ class Run:
         with _writing(path, "choose another folder"):
             path.mkdir(parents=True, exist_ok=True)
             with alone(path):
-                _clear_folder(path)
+                check_free(path)
+                for left_over in path.iterdir():  # by a `create` that was interrupted
+                    left_over.rmdir() if left_over.is_dir() else left_over.unlink()
                 for folder in run.checkpoints, run._samples:
                     folder.mkdir()
                 settings = documents.pop("config.json")
@@ -387,10 +389,3 @@ def check_free(path: Path) -> None:
                 raise OSError(errno.EACCES, os.strerror(errno.EACCES))
     if what:
         raise CharloomError(f"{path} {what}: choose another folder", "taken", path=str(path))
-
-
-def _clear_folder(path: Path) -> None:
-    """Remove what an interrupted `create` left; raises CharloomError if there is anything else."""
-    check_free(path)
-    for name in _names(path):
-        (path / name).rmdir() if (path / name).is_dir() else (path / name).unlink()

@@ -67,7 +67,12 @@ def train(
     locked or written.
     """
     with run.lock():
-        saved = _newest_checkpoint(run, resume)
+        saved: Checkpoint | None = None
+        if checkpoint.steps(run.checkpoints):
+            if not resume:
+                message = f"{run.path} is trained already: resume it, or choose another folder"
+                raise CharloomError(message, "taken", path=str(run.path))
+            saved = run.checkpoint("latest")
         if minutes is not None:
             run.extend(extended(run, saved, minutes))
         if isinstance(run.config.model, NgramConfig):
@@ -76,16 +81,6 @@ def train(
         trainer = _Trainer(run, run.config.model, saved, began)
         with trainer.signals:
             yield from trainer.events()
-
-
-def _newest_checkpoint(run: Run, resume: bool) -> Checkpoint | None:
-    """Return the checkpoint to continue from; None if there is none."""
-    if not checkpoint.steps(run.checkpoints):
-        return None
-    if not resume:
-        message = f"{run.path} is trained already: resume it, or choose another folder"
-        raise CharloomError(message, "taken", path=str(run.path))
-    return run.checkpoint("latest")
 
 
 class _Trainer:
