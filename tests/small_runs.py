@@ -62,7 +62,7 @@ def new_run(path, config, text=None):
     if text is None:
         text = read_text(config.data.sources, reading=Reading.of(config.data))
     text = arrange(text, config.data, say_nothing)
-    if config.train.minutes is None or config.train.iterations is None:
+    if config.train.iterations is None:
         config = plan(config, None, text, perf_counter()).config
     return Run.create(path, config, vocabulary_of(config, text), text)
 

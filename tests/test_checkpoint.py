@@ -797,7 +797,7 @@ def test_a_checkpoint_that_is_rotated_away_gives_way_to_what_is_there_then(
         trainer.save(8, 8)
         trainer.save(9, 8)
 
-    once(monkeypatch, "_manifest", save_on)
+    once(monkeypatch, "read_bytes", save_on)
     found = read_one(trained)
     assert is_step(found, then)
     assert found.notes == ()
@@ -835,4 +835,4 @@ def test_a_folder_that_never_stands_still_is_looked_at_so_often_and_no_more(fold
     monkeypatch.setattr(checkpoint, "read", moving)
     found = read_newest(folder)
     assert is_step(found, 5)
-    assert len(looks) == len(found.notes) == checkpoint._LOOKS
+    assert len(looks) == len(found.notes) == checkpoint.LOOKS

@@ -36,6 +36,7 @@ from charloom.models.torchnet.pretrained import PretrainedNetwork  # noqa: E402
 from charloom.runs.open import open_model  # noqa: E402
 from charloom.runs.run import Run  # noqa: E402
 from charloom.training.loop import train  # noqa: E402
+from charloom.training.planning import plan  # noqa: E402
 from charloom.training.time_budget import TimeBudget  # noqa: E402
 from expect import refused  # noqa: E402
 from pretrained_folders import CONTEXT, TEXT, write_gpt2, write_llama  # noqa: E402
@@ -379,12 +380,11 @@ def test_settings_that_contradict_the_model_are_refused(home):
         create_learner(model, TRAIN, V, "compiled")
 
 
-def test_a_text_of_too_few_tokens_is_refused_before_a_folder_is_made(home, tmp_path):
+def test_a_text_of_too_few_tokens_is_refused_when_the_run_is_planned(home):
     text = Text.from_string(TEXT, "a verse")  # 130 characters, 37 tokens
     with refused("no-text") as caught:
-        new_run(tmp_path / "run", settings(home), text)
+        plan(settings(home), None, text, began=0.0)
     assert caught.value.facts["found"] < caught.value.facts["needed"] < len(TEXT)
-    assert not (tmp_path / "run").exists()
 
 
 def test_progress_counts_characters(tuned):

@@ -31,6 +31,7 @@ from charloom.training import loop as training
 from charloom.training import state as training_state
 from charloom.training.events import Evaluated, Finished, Progress, Sampled, Saved, Started, Warned
 from charloom.training.loop import train
+from charloom.training.planning import prepare
 from checkpoints import forge
 from expect import refused
 from small_runs import (
@@ -751,8 +752,9 @@ def test_a_run_ends_with_its_iterations_or_epochs_whichever_comes_first(
 )
 def test_a_text_that_cannot_be_learned_leaves_no_folder(tmp_path, source, content, code):
     source.write_bytes(content)
+    given = {"batch": TRAIN.batch, "length": TRAIN.length, "iterations": STEPS}
     with refused(code):
-        new_run(tmp_path / "run", config_of(source))
+        prepare([str(source)], given, tmp_path / "run")
     assert not (tmp_path / "run").exists()
 
 

@@ -48,10 +48,10 @@ from charloom.runs.tensors import CURE, Array, Expected, read_arrays, to_blocks
 FILES = MODEL, STATE, META = "model.safetensors", "state.safetensors", "meta.json"
 MANIFEST = "MANIFEST.json"
 FORMAT = 1
+LOOKS = 20  # at checkpoints that are rotated away before they are opened
 
 T = TypeVar("T")
 
-_LOOKS = 20  # at checkpoints that are rotated away before they are opened
 _TEMPORARY = ".saving-"
 _ASIDE = ".old"  # a checkpoint that gives way to one of the same step, until that is in place
 _NAME = re.compile(r"([0-9]{8,18})(?:\.old)?")
@@ -170,7 +170,7 @@ def read_newest(
     there is none, and if a newer charloom wrote a newer one: to go on from an older would in the
     end remove it.
     """
-    for _ in range(_LOOKS):
+    for _ in range(LOOKS):
         there = _checkpoints(folder)
         found, passed = _first_complete(
             _best_first(there) if best else there, expected, weights_only

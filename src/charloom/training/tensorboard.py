@@ -48,7 +48,7 @@ def recorded(events: Iterator[Event], folder: Path) -> Iterator[Event]:
             yield event
             if problem:
                 text = f"cannot write {folder / FOLDER} ({problem}): training goes on without it"
-                yield Warned(0 if isinstance(event, Started) else event.step, text)
+                yield Warned(event.step, text)
     finally:
         if recorder is not None:
             recorder.close()
