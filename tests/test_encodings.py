@@ -1,14 +1,22 @@
+import gzip
 import io
+import zipfile
 from pathlib import Path
 
 import pytest
+from click.testing import CliRunner
 from hypothesis import assume, example, given
 from hypothesis import strategies as st
 
+from charloom import train
+from charloom.cli import charloom
+from charloom.config import DETECT
 from charloom.data import utf8
-from charloom.data.reading import Reading
+from charloom.data.encodings import detect, guesses
+from charloom.data.reading import UTF8, Reading
 from charloom.data.text import read_text
 from charloom.data.utf8 import REPLACED, decode
+from charloom.data.writing import Writing
 from charloom.errors import CharloomError
 from expect import refused
 
@@ -78,10 +86,85 @@ def test_another_encoding_is_guessed_and_shows_how_it_reads(
     assert (text.content, text.notes) == (content, (f"read as {encoding}",))
 
 
-def test_of_two_encodings_that_read_differently_both_are_shown(tmp_path: Path) -> None:
-    error = refusal(tmp_path, ("Zażółć gęślą jaźń, być może jutro.\n" * 5).encode("cp1250"))
-    assert error.facts["encodings"] == ("cp1250", "cp1252")
-    assert all(reading in str(error) for reading in ("'Zażółć", "'Za¿ó³æ"))
+def test_of_two_encodings_that_are_as_likely_both_are_shown(tmp_path: Path) -> None:
+    error = refusal(tmp_path, "À bientôt\n".encode("mac-roman"))
+    assert error.facts["encodings"] == ("cp1252", "mac-roman")
+    assert all(reading in str(error) for reading in ("'Ë bient™t'", "'À bientôt'"))
+    assert refusal(tmp_path, POEM.encode("cp1252")).facts["encodings"] == ("cp1252",)
+
+
+def test_what_chardet_takes_for_no_text_has_no_encoding() -> None:
+    assert guesses(b"\0\xff\x81" * 99) == ()
+
+
+@pytest.mark.parametrize(
+    ("name", "data", "content", "encoding"),
+    [
+        ("utf-8", POEM.encode(), POEM, "utf-8"),
+        ("a mark", POEM.encode("utf-16"), POEM, "utf-16"),
+        ("no mark", CHINESE.encode("utf-16-le"), CHINESE, "utf-16-le"),
+        ("cp1252", POEM.encode("cp1252"), POEM, "cp1252"),
+        ("gb18030", CHINESE.encode("gb18030"), CHINESE, "gb18030"),
+    ],
+)
+def test_each_file_is_read_as_what_it_looks_like(
+    tmp_path: Path, name: str, data: bytes, content: str, encoding: str
+) -> None:
+    (tmp_path / "it.txt").write_bytes(data)
+    (tmp_path / "it.txt.gz").write_bytes(gzip.compress(data))
+    with zipfile.ZipFile(tmp_path / "it.zip", "w") as archive:
+        archive.writestr("within.txt", data)
+    text = read_text([str(tmp_path)], reading=Reading(DETECT))
+    assert text.content == content * 3
+    told = [note for note in text.notes if "looks like" in note]
+    is_guess = name not in ("utf-8", "a mark")
+    assert len(told) == is_guess
+    assert all(encoding in note and content[:5] in note for note in told)
+    begin = next(text.walk())[1]
+    assert "".join(piece for piece, _ in text.walk(begin)) == content * 2
+    writing = Writing([str(tmp_path)], Reading(DETECT))
+    assert "".join(writing.pieces()) == "<|endoftext|>\n".join([content] * 3)
+    assert [note for note in writing.notes if "looks like" in note] == told
+
+
+def test_damaged_utf8_is_not_taken_for_another_encoding(tmp_path: Path) -> None:
+    path = tmp_path / "it.txt"
+    path.write_bytes(POEM.encode() + b"caf\xe9\n")
+    with refused("not-text", looks="nearly"):
+        read_text([str(path)], reading=Reading(DETECT))
+    text = read_text([str(path)], reading=Reading(DETECT, "replace"))
+    assert text.content == POEM + f"caf{REPLACED}\n"
+
+
+def test_a_run_reads_its_text_again_as_what_it_looks_like(tmp_path: Path) -> None:
+    path, out = tmp_path / "it.txt", tmp_path / "run"
+    path.write_bytes((POEM * 9).encode("cp1252"))
+    run = train(path, out=out, model="ngram", order=2, encoding=DETECT)
+    (out / "ids.npy").unlink()
+    ids = run.parts().train
+    assert run.vocabulary.decode(ids) == (POEM * 9)[: len(ids)]
+    scores = [
+        CliRunner().invoke(charloom, ["evaluate", str(out), str(path), "--encoding", encoding])
+        for encoding in (DETECT, "cp1252")
+    ]
+    assert [score.exit_code for score in scores] == [0, 0]
+    assert scores[0].stdout == scores[1].stdout
+
+
+def test_what_looks_like_nothing_is_refused_and_skipped(tmp_path: Path) -> None:
+    (tmp_path / "it.txt").write_bytes(bytes(range(256)) * 9)
+    with refused("not-text"):
+        read_text([str(tmp_path / "it.txt")], reading=Reading(DETECT))
+    (tmp_path / "text.txt").write_text("text")
+    assert read_text([str(tmp_path)], reading=Reading(DETECT)).content == "text"
+
+
+@given(st.text(st.characters(codec="utf-8", exclude_characters="\0"), min_size=1, max_size=99))
+def test_utf8_is_never_taken_for_anything_else(content: str) -> None:
+    data = content.encode()
+    assume(not data.startswith((*utf8._MARKS, *utf8._PACKED)))
+    assume(not any(mark in data for mark in utf8._OWN) and content != "\ufeff")
+    assert detect(io.BytesIO(data), "it") == (UTF8, None)
 
 
 @pytest.mark.parametrize("order", ["utf-16-le", "utf-16-be"])
@@ -117,10 +200,11 @@ def test_what_a_skipped_file_looks_like_is_told_once(tmp_path: Path) -> None:
     (tmp_path / "3.txt").write_text("text")
     notes = read_text([str(tmp_path)]).notes
     assert "0.txt looks like gb18030" in notes[-1]
+    assert "--encoding detect" in notes[-1]
     (tmp_path / "3.txt").unlink()
     with refused("no-text") as caught:
         read_text([str(tmp_path)])
-    assert "--encoding gb18030" in str(caught.value)
+    assert "--encoding detect" in str(caught.value)
     assert read_text([str(tmp_path)], reading=Reading("gb18030")).content == CHINESE * 3
 
 

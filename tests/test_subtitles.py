@@ -67,7 +67,7 @@ def test_srt_in_another_encoding_is_read_with_a_note() -> None:
     said = ["Здравствуй, друг мой.", "Где ты был вчера вечером?", "Я был дома и читал книгу."]
     [found], report = read(SRT, srt(*said).decode().encode("cp1251"))
     assert found.text.split("\n") == said
-    assert len(report.notes) == 1
+    assert [guess.encodings for guess in report.guesses] == [("cp1251",)]
 
 
 def test_srt_in_the_encoding_that_is_asked_for() -> None:

@@ -40,6 +40,7 @@ Factor = Annotated[float, Meta(gt=0, le=1)]
 FileName = Annotated[str, Meta(pattern=r"\A[^\0]*\Z")]
 BelowOne = Annotated[float, Meta(ge=0, le=0.9999)]
 
+DETECT = "detect"  # in place of an encoding: UTF-8, or what each file looks like
 _NO_ENCODINGS = {"undefined", "idna", "punycode", "unicode-escape", "raw-unicode-escape"}
 
 
@@ -161,9 +162,10 @@ class DataConfig(_Config, frozen=True):
     ``corpus:NAME``. `split` says what
     is held out: the end of the text, or documents or lines drawn by `split_seed`, which are put
     behind the rest. So the text is always cut in order: training, then validation, then test.
-    Files are in that `encoding`, and with `errors` "replace" what is not becomes U+FFFD. With
-    `normalize` the text is in that form of Unicode; characters that occur fewer than `min_count`
-    times become U+FFFD. `fix_mojibake` mends UTF-8 that was once read as something else.
+    Files are in that `encoding`, or if it is "detect" in UTF-8 or what each looks like, and with
+    `errors` "replace" what is not becomes U+FFFD. With `normalize` the text is in that form of
+    Unicode; characters that occur fewer than `min_count` times become U+FFFD. `fix_mojibake` mends
+    UTF-8 that was once read as something else.
 
     Of folders and archives the files are read that match `include` and not `exclude`, as patterns
     of a .gitignore file. What a file is, its contents say, unless `plain` takes all that is text as
@@ -203,12 +205,14 @@ class DataConfig(_Config, frozen=True):
     def __post_init__(self) -> None:
         super().__post_init__()
         try:
-            name = codecs.lookup(self.encoding).name
-            "a".encode(name)  # raises if it is none of text, as base64
+            name = DETECT
+            if self.encoding != DETECT:
+                name = codecs.lookup(self.encoding).name
+                "a".encode(name)  # raises if it is none of text, as base64
         except (LookupError, ValueError):
             name = ""
         if not name or name in _NO_ENCODINGS:
-            self._refuse("encoding", "one that Python knows, such as cp1252, gb18030 or utf-16")
+            self._refuse("encoding", "one that Python knows, such as cp1252 or utf-16, or detect")
         msgspec.structs.force_setattr(self, "encoding", name.removesuffix("-sig"))
         if self.validation + self.test > 0.9:
             self._refuse("test", "at most 0.9 together with validation")

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from charloom.cli.options import OutputFile, SectionedCommand, examples, given, option, options
+from charloom.cli.options import OutputFile, SectionedCommand, examples, given, option
 from charloom.cli.options import reading as reading_options
 from charloom.cli.text import echo, echo_json, echo_wrote, fill, labelled, progress
 from charloom.config import DataConfig
@@ -35,15 +35,6 @@ LEAST_SHARE = 0.001  # of a script or language that is shown
     help="Write a page, with a map of the text. Needs the extra charloom[report].",
 )
 @option("Output", "--json", "as_json", is_flag=True, help="Print one JSON document.")
-@options(
-    "Text",
-    DataConfig(),
-    {
-        "encoding": "Encoding of the text: cp1252, gb18030, utf-16 or another.",
-        "errors": "strict, or replace: read U+FFFD where the text is not in that encoding.",
-        "normalize": "NFC or NFKC: put the text into that form of Unicode; none: as it is.",
-    },
-)
 @reading_options("Text")
 @click.pass_context
 def check(context: click.Context, /, html: Path | None, as_json: bool, **_options: Any) -> None:

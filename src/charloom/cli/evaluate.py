@@ -37,7 +37,11 @@ if TYPE_CHECKING:
     help="error or skip: what to do with characters that RUN has never seen.",
 )
 @click.option(
-    "--encoding", default="utf-8", show_default=True, metavar="NAME", help="Encoding of FILE."
+    "--encoding",
+    default="utf-8",
+    show_default=True,
+    metavar="NAME",
+    help="Encoding of FILE, or detect.",
 )
 @click.option(
     "--errors",

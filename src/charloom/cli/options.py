@@ -116,8 +116,18 @@ def options(
 
 
 def reading(heading: str) -> Callable[[F], F]:
-    """Return a decorator for the options that say which files are read, and as what."""
+    """Return a decorator for the options that say which files are read, how, and as what."""
     found = [
+        options(
+            heading,
+            DataConfig(),
+            {
+                "encoding": "Encoding of the text: cp1252, gb18030, utf-16 or another; detect: "
+                "UTF-8, or what each file looks like.",
+                "errors": "strict, or replace: read U+FFFD where the text is not in that encoding.",
+                "normalize": "NFC or NFKC: put the text into that form of Unicode; none: as it is.",
+            },
+        ),
         option(
             heading,
             "--include",

@@ -10,7 +10,6 @@ from charloom.cli.options import (
     examples,
     given,
     option,
-    options,
 )
 from charloom.cli.options import reading as reading_options
 from charloom.cli.text import echo_note, echo_written, echo_wrote, progress
@@ -36,15 +35,6 @@ from charloom.config import DataConfig
     help="Write to FILE, replaced if it exists; JSON Lines if it is named .jsonl.",
 )
 @option("Output", "--jsonl", is_flag=True, help="Write JSON Lines, whatever FILE is named.")
-@options(
-    "Text",
-    DataConfig(),
-    {
-        "encoding": "Encoding of the text: cp1252, gb18030, utf-16 or another.",
-        "errors": "strict, or replace: read U+FFFD where the text is not in that encoding.",
-        "normalize": "NFC or NFKC: put the text into that form of Unicode; none: as it is.",
-    },
-)
 @reading_options("Text")
 @option(
     "Text",

@@ -133,9 +133,6 @@ MONITORING = "Monitoring (no effect on learning; 0 is never)"
         "if they are few; lines: some, for a list. Documents are files, or pieces of one file "
         "between <|endoftext|>, ---, ***, % or blank lines.",
         "split_seed": "Draws those documents or lines.",
-        "encoding": "Encoding of the text: cp1252, gb18030, utf-16 or another.",
-        "errors": "strict, or replace: read U+FFFD where the text is not in that encoding.",
-        "normalize": "NFC or NFKC: put the text into that form of Unicode; none: as it is.",
         "min_count": "Characters that occur fewer than N times become U+FFFD.",
     },
     chosen=("split",),

@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+from charloom.config import DETECT
 from charloom.data.parts import Bytes, shown
 from charloom.data.sources import Found
 from charloom.data.tally import Tally
@@ -53,13 +54,19 @@ class Gathering:
             self._skip(unit, error)
         else:
             self._read.append(unit.label)
+            if isinstance(unit, Plain) and unit.guess is not None:
+                self._tally.guesses.append(unit.guess)
 
     def _skip(self, unit: Plain | Converted, error: CharloomError) -> None:
         why, clues = _why(error), self._tally.clues
         self._tally.skip(why, unit.label)
         if isinstance(unit, Plain) and error.facts.get("byte") and why not in clues:
             assert isinstance(unit.part, Bytes)
-            clues[why] = f"{unit.label} {unit.part.look(error)}"
+            clue = unit.part.look(error)
+            clues[why] = f"{unit.label} {clue}"
+            if clue.kind == "other" and clue.encodings not in ((), ("utf-8",)):
+                cure = f"--encoding {DETECT} reads each file as what it looks like"
+                clues[why] = f"{unit.label} {clue.looks}: {cure}"
 
     def _tell(self) -> None:
         read, kind = self._read, "archive" if self._found.folder is None else "folder"

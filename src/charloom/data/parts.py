@@ -9,9 +9,10 @@ import stat
 import sys
 import tempfile
 import weakref
+from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, closing, contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from io import BytesIO
 from pathlib import Path, PurePosixPath
 from typing import BinaryIO, Protocol
@@ -48,7 +49,7 @@ class Part(Protocol):
         """
 
 
-class Bytes:
+class Bytes(ABC):
     """A part that is bytes in some encoding; places are those of `decode`."""
 
     label: str
@@ -60,12 +61,17 @@ class Bytes:
         """The name of the file, which may say what kind it is of; it may be empty."""
         return ""
 
+    @abstractmethod
     def opened(self) -> AbstractContextManager[BinaryIO]:
         """Open it at its start, to be read and to seek. Raises CharloomError, and so does using it.
 
         Only one at a time may be open.
         """
-        raise NotImplementedError
+
+    def read_as(self, encoding: str) -> "Bytes":
+        """Return it as a part in that encoding."""
+        self.reading = self.reading._replace(encoding=encoding)
+        return self
 
     def position(self, opened: BinaryIO) -> int:
         """Return how many bytes of the file have been read that is open; 0 if it is unknown."""
@@ -98,6 +104,10 @@ class File(Bytes):
     size: int
     mtime_ns: int
     reading: Reading
+
+    def read_as(self, encoding: str) -> "File":
+        """Return it as a part in that encoding."""
+        return replace(self, reading=self.reading._replace(encoding=encoding))
 
     @property
     def name(self) -> str:

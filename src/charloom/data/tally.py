@@ -4,7 +4,7 @@ from collections import Counter
 from dataclasses import dataclass, field
 
 from charloom.data.mojibake import EXAMPLE
-from charloom.data.readers import Bundle, Kind, Report
+from charloom.data.readers import Bundle, Guess, Kind, Report
 from charloom.data.utf8 import Changes
 from charloom.formatting import count, in_a_line, listed
 
@@ -27,6 +27,7 @@ class Tally:
     skipped: dict[tuple[str, str], list[str]] = field(default_factory=dict)
     clues: dict[str, str] = field(default_factory=dict)
     kinds: dict[Kind | Bundle, _Read] = field(default_factory=dict)
+    guesses: list[Guess] = field(default_factory=list)
 
     def skip(self, why: str, name: str, is_folder: bool = False) -> None:
         """Count a file or a whole folder that is left out."""
@@ -41,6 +42,7 @@ class Tally:
         read.report.left_out += report.left_out
         read.report.mended += report.mended
         read.report.notes += report.notes
+        self.guesses += report.guesses
         self.changes += report.changes
 
     def left_out(self, report: Report) -> None:
@@ -60,6 +62,7 @@ class Tally:
         notes, marks = [*self.folders], self.changes["marks"]
         for kind, read in self.kinds.items():
             notes += _told(kind, read)
+        notes += _guessed(self.guesses)
         if marks:
             some = f"the byte-order marks of {marks:,} files"
             notes.append(f"removed {'a byte-order mark' if marks == 1 else some}")
@@ -79,6 +82,21 @@ class Tally:
             example = next(key for key in self.changes if key.startswith(EXAMPLE))
             notes.append(f"mended mojibake in {count(lines, 'line')}, as {example[len(EXAMPLE) :]}")
         return (*notes, *self.skips())
+
+
+def _guessed(guesses: list[Guess]) -> list[str]:
+    """Return a sentence for each encoding that files were read in because they look so."""
+    found: dict[tuple[str, ...], list[Guess]] = {}
+    for guess in guesses:
+        found.setdefault(guess.encodings, []).append(guess)
+    notes = []
+    for (encoding, *other), (first, *more) in found.items():
+        note = f"{first.label} {first.looks}, and was read as {'the first' if other else 'that'}"
+        if more:
+            labels = listed([guess.label for guess in (first, *more)])
+            note = f"read {labels} as {encoding}: {first.label} {first.looks}"
+        notes.append(f"{note}; --encoding {other[0]} reads the other" if other else note)
+    return notes
 
 
 def _told(kind: Kind | Bundle, read: _Read) -> list[str]:

@@ -13,6 +13,7 @@ from typing import Literal, NamedTuple, Self
 import msgspec
 import numpy as np
 
+from charloom.config import DETECT
 from charloom.data.boundary import BOUNDARY
 from charloom.data.bounded import Bounded
 from charloom.data.gathering import Gathering
@@ -195,7 +196,7 @@ def _read(
         reader.read(source, group)
     name = _name(sources[0]) + (f" and {len(sources) - 1:,} more" if len(sources) > 1 else "")
     notes = tally.notes()
-    if reading.encoding != UTF8.encoding:
+    if reading.encoding not in (UTF8.encoding, DETECT):
         notes = (f"read as {reading.encoding}", *notes)
     facts = scan.found()  # which ends the last part
     states = _states(sources, found)

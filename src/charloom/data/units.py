@@ -11,14 +11,16 @@ from functools import partial
 from pathlib import Path, PurePosixPath
 from typing import BinaryIO, NamedTuple, cast
 
+from charloom.config import DETECT
 from charloom.data.boundary import BOUNDARY
+from charloom.data.encodings import detect
 from charloom.data.folders import is_hidden, natural
 from charloom.data.mojibake import mended_pieces
 from charloom.data.normalization import normalized_pieces
 from charloom.data.packed import packing_of
 from charloom.data.parts import Bytes, Download, File, InMemory, Member, Packed, Piped, shown
 from charloom.data.patterns import Chosen
-from charloom.data.readers import HEAD_BYTES, Bundle, Document, Head, Job, Kind
+from charloom.data.readers import HEAD_BYTES, Bundle, Document, Guess, Head, Job, Kind
 from charloom.data.readers.kinds import recognise, recognise_bundle
 from charloom.data.readers.members import MEMBER_BYTES, Folder, Members, Tar, Zip
 from charloom.data.sources import Found
@@ -40,6 +42,7 @@ class Plain(NamedTuple):
 
     part: Bytes | InMemory
     within: bool
+    guess: Guess | None = None
 
     @property
     def label(self) -> str:
@@ -152,6 +155,10 @@ def _opened(file: Bytes, within: bool, depth: int) -> Iterator[Unit]:
     elif file.reading.recognises and (kind := recognise(Head(file.name, start))):
         refuse_own(start, file.label)
         yield _one(file, within, kind)
+    elif file.reading.encoding == DETECT:
+        with file.opened() as opened:
+            reading, guess = detect(opened, file.label)
+        yield Plain(file.read_as(reading.encoding), within, guess)
     else:
         yield Plain(file, within)
 

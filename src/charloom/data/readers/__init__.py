@@ -59,18 +59,28 @@ class Options(NamedTuple):
     fix_mojibake: bool = False
 
 
+class Guess(NamedTuple):
+    """The encoding that a file was read in, since it `looks` so; a second one is as likely."""
+
+    label: str
+    looks: str
+    encodings: tuple[str, ...]
+
+
 @dataclass
 class Report:
     """What was done to the files of one kind.
 
     `left_out` and `mended` count by a plural noun: "drafts", "comments"; "control characters".
-    `changes` are those of characters, as in plain text. Each of `notes` is a sentence.
+    `changes` are those of characters, as in plain text. Each of `notes` is a sentence, and of
+    `guesses` an encoding.
     """
 
     left_out: Counter[str] = field(default_factory=Counter)
     mended: Counter[str] = field(default_factory=Counter)
     changes: Counter[str] = field(default_factory=Counter)
     notes: list[str] = field(default_factory=list)
+    guesses: list[Guess] = field(default_factory=list)
 
 
 class Job(NamedTuple):

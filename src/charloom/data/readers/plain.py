@@ -5,7 +5,8 @@ from collections import Counter
 from collections.abc import Iterator
 from typing import BinaryIO
 
-from charloom.data.encodings import advised, look
+from charloom.config import DETECT
+from charloom.data.encodings import detect
 from charloom.data.readers import Job, Report
 from charloom.data.reading import UTF8, Reading
 from charloom.data.utf8 import Changes, decode
@@ -56,24 +57,9 @@ def clean(text: str, report: Report) -> str:
 
 
 def _reading(file: BinaryIO, job: Job, declared: str) -> Reading:
-    """Return how to read a file: it is read to its end, or to the first byte that is not UTF-8."""
-    if job.options.encoding != UTF8.encoding:
+    if job.options.encoding not in (UTF8.encoding, DETECT):
         return Reading(job.options.encoding, "replace")
-    try:
-        for _ in decode(file, job.label, Counter()):
-            pass
-    except CharloomError as error:
-        if isinstance(marked := error.facts.get("encoding"), str):  # by a byte-order mark
-            return Reading(marked, "replace")
-        if error.code != "not-text" or "byte" not in error.facts:
-            raise
-        if declared:
-            return Reading(declared, "replace")
-        clue = look(file, error)
-        if clue.kind in ("cut", "nearly"):
-            return Reading(errors="replace")
-        if clue.kind == "binary" or not clue.encodings:
-            raise advised(error, clue, job.label) from None
-        job.report.notes.append(f"{job.label} {str(clue).split(': ')[0]}, and was read as that")
-        return Reading(clue.encodings[0], "replace")
-    return UTF8
+    reading, guess = detect(file, job.label, declared)
+    if guess is not None:
+        job.report.guesses.append(guess)
+    return reading

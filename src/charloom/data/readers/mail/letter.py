@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from email.message import Message
 from email.utils import parseaddr
 
+from charloom.data.encodings import USUAL, guesses
 from charloom.data.readers import Document, Report
 from charloom.data.readers.dates import mail_time
 from charloom.data.readers.mail.replies import own_words, unwrapped
@@ -78,7 +79,9 @@ def decoded(data: bytes, charset: str, report: Report) -> str:
     try:
         return data.decode("utf-8")
     except ValueError:
-        return data.decode("cp1252", "replace")
+        likely = guesses(data)
+        name = likely[0] if likely and USUAL not in likely else USUAL
+        return data.decode(name, "replace")
 
 
 def _codec(name: str) -> str:
