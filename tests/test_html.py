@@ -85,6 +85,8 @@ def test_a_page_is_known_by_how_it_begins(name: str, start: bytes) -> None:
         ("a.txt", b"The tag <html> begins a page"),
         ("a.html", b"<3 you"),
         ("a", b""),
+        ("a.xml", b"<?xml version='1.0'?>" + b"<!-- a --> " * 50 + b"<web-app/>"),
+        ("a.html", b"<!-- a --> " * 50 + b"Once upon a time"),
     ],
 )
 def test_other_files_are_no_pages(name: str, start: bytes) -> None:

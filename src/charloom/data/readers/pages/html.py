@@ -15,10 +15,10 @@ from charloom.data.utf8 import REPLACED
 from charloom.errors import CharloomError
 
 _PAGE = re.compile(
-    r"\s*(?:<\?xml[^>]*>\s*)?(?:<!--.*?-->\s*)*<(?:!doctype\s+html|html|head|body)\b",
+    r"\s*(?:<\?xml[^>]*>\s*)?(?:<!--.*?-->\s*)*+<(?:!doctype\s+html|html|head|body)\b",
     re.IGNORECASE | re.DOTALL,
 )
-_PART = re.compile(r"\s*(?:<!--.*?-->\s*)*<[a-z][a-z0-9]*[\s/>]", re.IGNORECASE | re.DOTALL)
+_PART = re.compile(r"\s*(?:<!--.*?-->\s*)*+<[a-z][a-z0-9]*[\s/>]", re.IGNORECASE | re.DOTALL)
 _SUFFIXES = (".html", ".htm", ".xhtml", ".shtml")
 _DECLARED = re.compile(
     rb"""<(?:\?xml[^>]*?\bencoding|meta\b[^>]*?\bcharset)\s*=\s*["']?\s*([\w.:-]+)""", re.IGNORECASE
