@@ -12,6 +12,7 @@ from urllib.parse import unquote
 
 from charloom.data.readers import Bundle, Document, Head, Job, Report
 from charloom.data.readers.books.layout import SOFT_HYPHEN
+from charloom.data.readers.declared import xml_encoding
 from charloom.data.readers.members import Members
 from charloom.data.readers.pages.markup import fragment_text
 from charloom.data.readers.xml_tree import (
@@ -43,7 +44,6 @@ _LEFT_OUT = {  # by type, role or class
     "pg-boilerplate": "licences of Project Gutenberg",
 }
 _ENTITY = re.compile(rb"&(?!(?:lt|gt|amp|quot|apos);)([A-Za-z][A-Za-z0-9]{1,40};)")
-_DECLARED = re.compile(rb"<\?xml[^>]{0,80}encoding\s*=\s*[\"']([\w.-]{1,40})[\"']")
 
 
 class _Package(NamedTuple):
@@ -193,7 +193,7 @@ def _chapter(data: bytes, label: str, report: Report) -> str:
         root = parse(_with_known_entities(data), label)
     except CharloomError:
         report.mended["ill-formed parts"] += 1
-        html = _decoded(data)
+        html = data.decode(xml_encoding(data), "replace")
     else:
         html = _html(root, report)
     if found := html.count(SOFT_HYPHEN) + html.count("&shy;"):
@@ -227,19 +227,6 @@ def _with_known_entities(data: bytes) -> bytes:
 def _numbered(found: re.Match[bytes]) -> bytes:
     characters = html5.get(found[1].decode("ascii"), "")
     return "".join(f"&#{ord(c)};" for c in characters).encode() if characters else found[0]
-
-
-def _decoded(data: bytes) -> str:
-    """Return a page as text, without its declaration of encoding."""
-    declared = _DECLARED.match(data)
-    encoding = declared[1].decode("ascii") if declared else "utf-8"
-    if data.startswith((b"\xff\xfe", b"\xfe\xff")):
-        encoding = "utf-16"
-    try:
-        text = data.decode(encoding, "replace")
-    except LookupError:
-        text = data.decode("utf-8", "replace")
-    return re.sub(r"\A\ufeff?\s*<\?xml[^>]*>", "", text)
 
 
 KINDS = (Bundle("an EPUB book", _is_epub, _read, "text", "chapters"),)

@@ -1,7 +1,6 @@
 """A message of mail to a document: what a person wrote and would read, from MIME."""
 
 import binascii
-import codecs
 import email
 import quopri
 import re
@@ -12,26 +11,12 @@ from email.utils import parseaddr
 from charloom.data.encodings import USUAL, guesses
 from charloom.data.readers import Document, Report
 from charloom.data.readers.dates import mail_time
+from charloom.data.readers.declared import codec
 from charloom.data.readers.mail.replies import own_words, unwrapped
 from charloom.data.readers.pages.markup import element_text, parse
 from charloom.data.readers.plain import clean
 from charloom.errors import CharloomError
 
-_WIDER = {  # what mail in these is really in
-    "us-ascii": "cp1252",
-    "ascii": "cp1252",
-    "iso-8859-1": "cp1252",
-    "latin-1": "cp1252",
-    "iso-8859-9": "cp1254",
-    "gb2312": "gb18030",
-    "gbk": "gb18030",
-    "ks_c_5601-1987": "cp949",
-    "euc-kr": "cp949",
-    "shift_jis": "cp932",
-    "iso-8859-8-i": "iso-8859-8",
-    "windows-874": "cp874",
-    "utf8mb4": "utf-8",
-}
 _WORD = re.compile(r"=\?([\w.:+-]+)(?:\*[\w-]*)?\?([bBqQ])\?([^?]*)\?=")
 _BETWEEN_WORDS = re.compile(r"(?<=\?=)\s+(?==\?[\w.:+-]+(?:\*[\w-]*)?\?[bBqQ]\?)")
 _CITED = "//blockquote[@type='cite' or contains(@class, 'cite') or contains(@class, 'gmail_quote')]"
@@ -70,9 +55,8 @@ def document(data: bytes, name: str, report: Report) -> Document | None:
 
 def decoded(data: bytes, charset: str, report: Report) -> str:
     """Return bytes as text, in what they are in if that is not what is said."""
-    name = charset.strip("\"' \t").lower()
     try:
-        return data.decode(_codec(name))
+        return data.decode(codec(charset))
     except (LookupError, ValueError):
         if not data.isascii():
             report.mended["parts that are not in the encoding they name"] += 1
@@ -82,18 +66,6 @@ def decoded(data: bytes, charset: str, report: Report) -> str:
         likely = guesses(data)
         name = likely[0] if likely and USUAL not in likely else USUAL
         return data.decode(name, "replace")
-
-
-def _codec(name: str) -> str:
-    """Return what Python calls an encoding; raises LookupError if it has none such."""
-    bare = name.removeprefix("x-")
-    for known in (name, bare, bare.replace("cp-", "cp"), bare.replace("windows-", "cp")):
-        wider = _WIDER.get(known, known)
-        try:
-            return wider if codecs.lookup(wider).name not in ("punycode", "idna") else "ascii"
-        except (LookupError, ValueError):
-            continue
-    raise LookupError(name)
 
 
 def _headers(message: Message) -> dict[str, str]:

@@ -7,6 +7,7 @@ from typing import BinaryIO
 
 from charloom.data.readers import HEAD_BYTES, Document, Head, Job, Kind
 from charloom.data.readers.blogs.posts import one_line
+from charloom.data.readers.declared import codec
 from charloom.data.readers.pages.article import Body, Page, bodies, is_excerpt, left_out, measured
 from charloom.data.readers.pages.markup import element_text, parse
 from charloom.data.readers.pages.page_facts import Facts, facts_near, facts_of_page
@@ -24,19 +25,6 @@ _DECLARED = re.compile(
     rb"""<(?:\?xml[^>]*?\bencoding|meta\b[^>]*?\bcharset)\s*=\s*["']?\s*([\w.:-]+)""", re.IGNORECASE
 )
 _MARKS = (codecs.BOM_UTF8, codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
-_MEANT = {  # what browsers read some encodings as, each of which has all characters of the other
-    "ascii": "cp1252",
-    "iso8859-1": "cp1252",
-    "iso8859-9": "cp1254",
-    "iso8859-11": "cp874",
-    "tis-620": "cp874",
-    "gb2312": "gb18030",
-    "gbk": "gb18030",
-    "shift_jis": "cp932",
-    "euc_kr": "cp949",
-    "big5": "big5hkscs",
-}
-_OF_PAGES = re.compile(r"(?:iso8859|cp\d|koi8|mac|gb|big5|euc|shift|iso2022|hz|kz|johab)")
 
 
 def _is_page(head: Head) -> bool:
@@ -125,13 +113,8 @@ def declared_encoding(start: bytes) -> str:
     found = _DECLARED.search(start)
     if found is None or start.startswith(_MARKS):
         return ""
-    label = found[1].decode("ascii", "replace").lower()
-    try:
-        name = codecs.lookup(label.removeprefix("x-")).name
-    except LookupError:
-        return ""
-    name = _MEANT.get(name, name)
-    return name if _OF_PAGES.match(name) else ""
+    name = codec(found[1].decode("ascii", "replace"))
+    return "" if name.startswith("utf") else name
 
 
 KINDS = (Kind("a web page", _is_page, _read, "text", "texts"),)
