@@ -5,7 +5,7 @@ import re
 from collections.abc import Callable, Iterator
 from typing import BinaryIO
 
-from charloom.data.readers import Document, Head, Job, Kind, Report
+from charloom.data.readers import Document, Head, Job, Kind
 from charloom.data.readers.blogs.posts import Posts, iso_date, title_text
 from charloom.data.readers.blogs.xml_items import (
     Element,
@@ -75,40 +75,22 @@ def _is_feed(head: Head) -> bool:
 
 def _read_xml(file: BinaryIO, job: Job) -> Iterator[Document]:
     """Yield the entries of a feed, and of one that is not well-formed as far as it goes."""
-    for recover in (False, True):
-        file.seek(0)
-        attempt = job._replace(report=Report())
-        with Posts(attempt) as posts:
-            try:
-                _collect(items(file, attempt, "item", "entry", recover=recover), posts, attempt)
-            except CharloomError as error:
-                if recover or error.code != "damaged":
-                    raise
-                continue
-            _merge(attempt.report, job.report)
-            yield from posts.oldest_first()
-            return
-
-
-def _merge(attempt: Report, report: Report) -> None:
-    report.left_out.update(attempt.left_out)
-    report.mended.update(attempt.mended)
-    report.notes += attempt.notes
-
-
-def _collect(found: Iterator[Element], posts: Posts, job: Job) -> None:
     read = cut = 0
-    for item in found:
-        if noun := _unwanted(item, job.options.pages):
-            job.report.left_out[noun] += 1
-            continue
-        post, identity = _entry(item)
-        posts.add(post, identity)
-        read += 1
-        cut += post.text.endswith(_CUT)
-    if cut > read // 2:
-        note = f"{cut:,} of {read:,} entries end in dots: this feed has only how its posts begin"
-        job.report.notes.append(f"{note}; `charloom text URL` reads the pages themselves")
+    with Posts(job) as posts:
+        for item in items(file, job, "item", "entry", recover=True):
+            if noun := _unwanted(item, job.options.pages):
+                job.report.left_out[noun] += 1
+                continue
+            post, identity = _entry(item)
+            posts.add(post, identity)
+            read += 1
+            cut += post.text.endswith(_CUT)
+        if cut > read // 2:
+            note = (
+                f"{cut:,} of {read:,} entries end in dots: this feed has only how its posts begin"
+            )
+            job.report.notes.append(f"{note}; `charloom text URL` reads the pages themselves")
+        yield from posts.oldest_first()
 
 
 def _unwanted(entry: Element, pages: bool) -> str:

@@ -116,7 +116,7 @@ def _is_export(head: Head) -> bool:
 def _read(file: BinaryIO, job: Job) -> Iterator[Document]:
     authors: dict[str, str] = {}
     with Posts(job) as posts:
-        for item in items(file, job, "item", "author"):
+        for item in items(file, job, "item", "author", "wp:author"):
             known = fields(item)
             if name_of(item) == "wp:author":
                 login = text_of(known.get("wp:author_login"))
