@@ -255,6 +255,14 @@ def test_feeds_are_read_in_their_encodings(encoding: str) -> None:
     assert not report.mended
 
 
+def test_an_encoding_is_read_as_browsers_read_it() -> None:
+    head = "<?xml version='1.0' encoding='euc-kr'?>"
+    text = rss("<item><description>녿ㅌ허</description></item>", head=head).decode()
+    _, [document], report = read(text.encode("cp949"))
+    assert document.text == "녿ㅌ허"
+    assert not report.mended
+
+
 def test_bytes_that_are_not_utf8_are_counted() -> None:
     data = rss("<item><description>Gr\xfc\xdfe</description></item>").decode().encode("latin-1")
     _, [document], report = read(data)

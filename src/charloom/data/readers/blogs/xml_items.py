@@ -101,7 +101,8 @@ def items(file: BinaryIO, job: Job, *names: str, recover: bool = False) -> Itera
             raise CharloomError(message, "unsupported", why="too large", path=job.label)
     if errors := parser.feed_error_log.filter_from_fatals():
         if not recover:
-            reason = f"{errors[0].message}, line {errors[0].line}"
+            first = errors[0]
+            reason = f"{first.message}, line {first.line}, column {first.column}"
             message = f"{job.label} is damaged ({reason}): export it again"
             raise CharloomError(message, "damaged", why="damaged", path=job.label)
         job.report.mended["XML errors"] += len(errors)
