@@ -2,12 +2,16 @@
 
 import zlib
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import closing
-from typing import Any, NamedTuple
+from typing import Any
 from urllib.parse import urljoin
 
-from charloom.data.readers import Report
+from charloom.data.readers import HEAD_BYTES, Head, Report
+from charloom.data.readers.blogs.feeds import is_feed, is_sitemap
+from charloom.data.readers.pages.html import is_page
+from charloom.data.readers.pages.markup import parse
+from charloom.data.readers.xml_tree import name_of
 from charloom.data.web.fetching import (
     PAGE_BYTES,
     Fetcher,
@@ -28,14 +32,19 @@ MOST_BYTES = 2**30  # of all pages together
 LONGEST_PAUSE = 30.0  # seconds that a robots.txt may ask for
 SITEMAPS = ("/sitemap.xml", "/sitemap_index.xml", "/wp-sitemap.xml")
 FEED_PAGES = 1000
-_XML = ("<?xml", "<rss", "<feed", "<urlset", "<sitemapindex")
 
 
-class _Listed(NamedTuple):
-    """What a sitemap or feed says of a page."""
+class Site:
+    """The pages of a site, to be read once; `report` says what of it was left out."""
 
-    url: str
-    whole: bool = False  # its text is in the feed
+    def __init__(self, url: str, private: bool, tell: Tell) -> None:
+        self.url, self.report = url, Report()
+        self._private, self._tell = private, tell
+
+    def pages(self) -> Iterator[Page]:
+        """Yield them as `read_site` does."""
+        with closing(Fetcher(self._private)) as fetcher:
+            yield from read_site(self.url, fetcher, self.report, self._tell)
 
 
 def read_site(url: str, fetcher: Fetcher, report: Report, tell: Tell) -> Iterator[Page]:
@@ -48,96 +57,130 @@ def read_site(url: str, fetcher: Fetcher, report: Report, tell: Tell) -> Iterato
     address itself cannot be read, or if nothing can.
     """
     check(url, fetcher.private)
-    robots = _Robots(fetcher)
-    if not robots.allow(url):
-        message = f"{shown(url)} is not for programs, says the site's robots.txt: save it yourself"
-        raise CharloomError(message, "unreadable", why="robots.txt", url=url)
-    tell(f"reading {shown(url)}")
-    page = fetcher.get(url)
+    visit = _Visit(fetcher, report, tell)
+    page = visit.first(url)
     if _is_sitemap(page):
-        listed = _sitemap_pages([page.url], fetcher, robots, "")
-        yield from _read_all(listed, None, fetcher, robots, report, tell)
+        yield from visit.pages(visit.in_sitemaps([page.url], ""))
     elif _is_feed(page):
-        yield from _feed(page, fetcher, robots, report, tell)
+        yield from visit.of_feed(page)
     elif _is_html(page):
-        yield from _site(page, fetcher, robots, report, tell)
+        yield from visit.of_page(page)
     else:
         yield page
 
 
-def _site(
-    first: Page, fetcher: Fetcher, robots: "_Robots", report: Report, tell: Tell
-) -> Iterator[Page]:
-    parts = urlsplit_safely(first.url)
-    listed = _sitemap_pages(robots.sitemaps(first.url), fetcher, robots, first.url)
-    for path in SITEMAPS:
-        listed = listed or _sitemap_pages([urljoin(first.url, path)], fetcher, robots, first.url)
-    if any(_key(url) != _key(first.url) for url in listed):
-        yield from _read_all(listed, first, fetcher, robots, report, tell)
-        return
-    address = _linked_feed(first) if parts.path in ("", "/") else ""
-    if address and robots.allow(address):
-        try:
-            feed = fetcher.get(address)
-        except CharloomError:
-            feed = None
-        if feed is not None and _is_feed(feed):
-            yield from _feed(feed, fetcher, robots, report, tell)
+class _Visit:
+    """What is read of a site, as its robots.txt allows."""
+
+    def __init__(self, fetcher: Fetcher, report: Report, tell: Tell) -> None:
+        self._fetcher, self._robots = fetcher, _Robots(fetcher)
+        self._report, self._tell = report, tell
+
+    def first(self, url: str) -> Page:
+        """Return the page that the user named; raises CharloomError if it may not be read."""
+        if not self._robots.allow(url):
+            message = (
+                f"{shown(url)} is not for programs, says the site's robots.txt: save it yourself"
+            )
+            raise CharloomError(message, "unreadable", why="robots.txt", url=url)
+        self._tell(f"reading {shown(url)}")
+        return self._fetcher.get(url)
+
+    def of_page(self, first: Page) -> Iterator[Page]:
+        """Yield the pages that the sitemap or feed of a page's site has, or only that page."""
+        listed = self.in_sitemaps(self._robots.sitemaps(first.url), first.url)
+        for path in SITEMAPS:
+            listed = listed or self.in_sitemaps([urljoin(first.url, path)], first.url)
+        if any(_key(url) != _key(first.url) for url in listed):
+            yield from self.pages(listed, first)
             return
-    if parts.path in ("", "/"):
-        report.notes.append(
-            f"{shown(first.url)} has no sitemap and no feed that can be found: only that page is "
-            "read; name its other pages, too"
-        )
-    yield first
+        if urlsplit_safely(first.url).path in ("", "/"):
+            address = _linked_feed(first)
+            feed = self._get(address) if address else None
+            if feed is not None and _is_feed(feed):
+                yield from self.of_feed(feed)
+                return
+            self._report.notes.append(
+                f"{shown(first.url)} has no sitemap and no feed that can be found: only that page "
+                "is read; name its other pages, too"
+            )
+        yield first
 
+    def of_feed(self, feed: Page) -> Iterator[Page]:
+        """Yield the pages of a feed, its last first, or those of its entries."""
+        pages = [*self._feed_pages(feed)]
+        entries = [entry for page in pages for entry in _entries(page)]
+        if 2 * sum(is_whole for _, is_whole in entries) >= len(entries):
+            yield from reversed(pages)
+            return
+        urls = [url for url, _ in reversed(entries) if _same_site(url, feed.url)]
+        if elsewhere := len(entries) - len(urls):
+            self._report.left_out["entries that lead to other sites"] += elsewhere
+        yield from self.pages(dict.fromkeys(urls))
 
-def _feed(
-    page: Page, fetcher: Fetcher, robots: "_Robots", report: Report, tell: Tell
-) -> Iterator[Page]:
-    """Yield the pages of a feed, its last first, or those of its entries."""
-    pages, listed = [], list[_Listed]()
-    for page in _feed_pages(page, fetcher, robots, tell):  # noqa: B020
-        pages.append(page)
-        listed += _entries(page)
-    if 2 * sum(entry.whole for entry in listed) >= len(listed):
-        yield from reversed(pages)
-        return
-    urls = [entry.url for entry in reversed(listed) if _same_site(entry.url, page.url)]
-    if len(urls) < len(listed):
-        report.left_out["entries that lead to other sites"] += len(listed) - len(urls)
-    yield from _read_all(dict.fromkeys(urls), None, fetcher, robots, report, tell)
-
-
-def _read_all(
-    urls: dict[str, None],
-    first: Page | None,
-    fetcher: Fetcher,
-    robots: "_Robots",
-    report: Report,
-    tell: Tell,
-) -> Iterator[Page]:
-    size, read = 0, 0
-    for number, url in enumerate(urls):
-        if number == MOST_PAGES or size > MOST_BYTES:
-            limit = f"{number:,} pages" if number == MOST_PAGES else f"{size:,} bytes"
-            report.notes.append(f"left out what comes after {limit}: {len(urls) - number:,} pages")
-            break
-        tell(f"reading page {number + 1:,} of {len(urls):,}: {shown(url)}")
-        try:
-            if not robots.allow(url):
-                report.left_out["pages that robots.txt forbids"] += 1
+    def pages(self, urls: dict[str, None], first: Page | None = None) -> Iterator[Page]:
+        """Yield the pages of some addresses, of which the first page is known already."""
+        size, read = 0, 0
+        for number, url in enumerate(urls):
+            if number == MOST_PAGES or size > MOST_BYTES:
+                limit = f"{number:,} pages" if number == MOST_PAGES else f"{size:,} bytes"
+                rest = f"{len(urls) - number:,} pages"
+                self._report.notes.append(f"left out what comes after {limit}: {rest}")
+                break
+            self._tell(f"reading page {number + 1:,} of {len(urls):,}: {shown(url)}")
+            try:
+                if not self._robots.allow(url):
+                    self._report.left_out["pages that robots.txt forbids"] += 1
+                    continue
+                page = first if first and _key(url) == _key(first.url) else self._fetcher.get(url)
+            except CharloomError as error:
+                why = error.facts.get("why")
+                self._report.left_out[f"pages that cannot be read ({why})"] += 1
                 continue
-            page = first if first and _key(url) == _key(first.url) else fetcher.get(url)
-        except CharloomError as error:
-            report.left_out[f"pages that cannot be read ({error.facts.get('why')})"] += 1
-            continue
-        size, read = size + len(page.content), read + 1
-        yield page
-    if not read:
-        found = count(len(urls), "page")
-        message = f"none of the {found} that the site lists can be read: try again later"
-        raise CharloomError(message, "no-text", pages=len(urls))
+            size, read = size + len(page.content), read + 1
+            yield page
+        if not read:
+            found = count(len(urls), "page")
+            message = f"none of the {found} that the site lists can be read: try again later"
+            raise CharloomError(message, "no-text", pages=len(urls))
+
+    def in_sitemaps(self, maps: list[str], below: str) -> dict[str, None]:
+        """Return the pages in sitemaps, and in those that they name, at and below an address."""
+        found, left, seen = dict[str, None](), deque(maps), set[str]()
+        while left and len(seen) < MOST_SITEMAPS:
+            address = left.popleft()
+            if address in seen or not _same_site(address, maps[0]):
+                continue
+            seen.add(address)
+            page = self._get(address)
+            for is_map, url in [] if page is None else _locations(page):
+                if is_map:
+                    left.append(url)
+                elif not below or _is_below(url, below):
+                    found[without_fragment(url)] = None
+        return found
+
+    def _feed_pages(self, feed: Page) -> Iterator[Page]:
+        """Yield a feed and the pages that go on with it (RFC 5005; WordPress numbers them)."""
+        page, seen = feed, set[str]()
+        for number in range(2, FEED_PAGES + 2):
+            yield page
+            seen.add(page.url)
+            address = _next_feed(page, number)
+            if not address or address in seen:
+                return
+            self._tell(f"reading page {number} of the feed")
+            following = self._get(address)
+            if following is None or not _is_feed(following) or following.content == page.content:
+                return
+            page = following
+
+    def _get(self, url: str) -> Page | None:
+        """Return a page of many; None if it may not or cannot be read."""
+        try:
+            return self._fetcher.get(url) if self._robots.allow(url) else None
+        except CharloomError:
+            return None
 
 
 class _Robots:
@@ -176,28 +219,6 @@ class _Robots:
         return self._rules[site]
 
 
-def _sitemap_pages(
-    maps: list[str], fetcher: Fetcher, robots: _Robots, below: str
-) -> dict[str, None]:
-    """Return the pages in sitemaps, and in those that they name, at and below an address."""
-    found, left, seen = dict[str, None](), deque(maps), set[str]()
-    while left and len(seen) < MOST_SITEMAPS:
-        address = left.popleft()
-        if address in seen or not _same_site(address, maps[0]) or not robots.allow(address):
-            continue
-        seen.add(address)
-        try:
-            page = fetcher.get(address)
-        except CharloomError:
-            continue
-        for is_map, url in _locations(page):
-            if is_map:
-                left.append(url)
-            elif not below or _is_below(url, below):
-                found[without_fragment(url)] = None
-    return found
-
-
 def _locations(page: Page) -> Iterator[tuple[bool, str]]:
     """Yield each address in a sitemap, and whether it is that of another sitemap."""
     content = _unpacked(page.content)
@@ -206,62 +227,36 @@ def _locations(page: Page) -> Iterator[tuple[bool, str]]:
             if line.startswith(("http://", "https://")):
                 yield False, line
         return
-    root = _xml(content)
-    if root is None:
-        return
-    for entry in root:
-        for child in entry if _name(entry) in ("url", "sitemap") else ():
-            if _name(child) == "loc" and child.text:
-                yield _name(entry) == "sitemap", urljoin(page.url, child.text.strip())
-
-
-def _feed_pages(page: Page, fetcher: Fetcher, robots: _Robots, tell: Tell) -> Iterator[Page]:
-    """Yield a feed and the pages that go on with it (RFC 5005; WordPress numbers them)."""
-    seen = set[str]()
-    for number in range(2, FEED_PAGES + 2):
-        yield page
-        seen.add(page.url)
-        address = _next_feed(page, number)
-        if not address or address in seen or not robots.allow(address):
-            return
-        tell(f"reading page {number} of the feed")
-        try:
-            following = fetcher.get(address)
-        except CharloomError:
-            return
-        if not _is_feed(following) or following.content == page.content:
-            return
-        page = following
+    for entry in _elements(content):
+        for child in entry if name_of(entry) in ("url", "sitemap") else ():
+            if name_of(child) == "loc" and child.text:
+                yield name_of(entry) == "sitemap", urljoin(page.url, child.text.strip())
 
 
 def _next_feed(page: Page, number: int) -> str:
-    root = _xml(page.content)
-    for element in [] if root is None else root.iter():
-        if _name(element) in ("item", "entry"):
+    for element in _elements(page.content):
+        if name_of(element) in ("item", "entry"):
             break  # what follows is about entries
-        if _name(element) == "link" and element.get("rel") == "next":
+        if name_of(element) == "link" and element.get("rel") == "next":
             return urljoin(page.url, str(element.get("href", "")))
-        if _name(element) == "generator" and "wordpress.org" in (element.text or ""):
+        if name_of(element) == "generator" and "wordpress.org" in (element.text or ""):
             return urljoin(page.url, f"?paged={number}")
     return ""
 
 
-def _entries(page: Page) -> Iterator[_Listed]:
-    """Yield the entries of a feed: RSS has their text in content:encoded, Atom in content."""
-    root = _xml(page.content)
-    for element in [] if root is None else root.iter():
-        if _name(element) in ("item", "entry"):
+def _entries(page: Page) -> Iterator[tuple[str, bool]]:
+    """Yield the address of each entry of a feed, and whether the whole of its text is there.
+
+    RSS has that in content:encoded, Atom in content.
+    """
+    for entry in _elements(page.content):
+        if name_of(entry) in ("item", "entry"):
             link, whole = "", False
-            for child in element:
-                if _name(child) == "link" and child.get("rel", "alternate") == "alternate":
+            for child in entry:
+                if name_of(child) == "link" and child.get("rel", "alternate") == "alternate":
                     link = link or (child.get("href") or child.text or "").strip()
-                whole = whole or (_name(child) in ("encoded", "content") and _is_full(child))
-            yield _Listed(urljoin(page.url, link), whole)
-
-
-def _name(element: Any) -> str:
-    """Return the name of an element without its namespace; nothing for a comment."""
-    return element.tag.rpartition("}")[2] if isinstance(element.tag, str) else ""
+                whole = whole or (name_of(child) in ("encoded", "content") and _is_full(child))
+            yield urljoin(page.url, link), whole
 
 
 def _is_full(element: Any) -> bool:
@@ -270,29 +265,25 @@ def _is_full(element: Any) -> bool:
 
 def _linked_feed(page: Page) -> str:
     """Return the address of the feed that a page names, or nothing."""
-    from lxml import etree, html
-
-    try:
-        root = html.fromstring(page.content)
-    except (etree.LxmlError, ValueError):
-        return ""
-    for link in root.iter("link"):
+    for link in parse(page.content.decode("utf-8", "replace")).iter("link"):
         kind, rel = link.get("type", "").lower(), link.get("rel", "").lower().split()
         address = str(link.get("href", "")).strip()
-        is_feed = "alternate" in rel and kind in ("application/rss+xml", "application/atom+xml")
-        if is_feed and address and "comments" not in address:
+        is_of_posts = "alternate" in rel and kind in ("application/rss+xml", "application/atom+xml")
+        if is_of_posts and address and "comments" not in address:
             return urljoin(page.url, address)
     return ""
 
 
-def _xml(content: bytes) -> Any:
+def _elements(content: bytes) -> Iterable[Any]:
+    """Return the elements of XML in their order, as far as it is well-formed."""
     from lxml import etree
 
     parser = etree.XMLParser(resolve_entities=False, no_network=True, recover=True)
     try:
-        return etree.fromstring(content, parser)
+        root = etree.fromstring(content, parser)
     except (etree.LxmlError, ValueError):
-        return None
+        return ()
+    return () if root is None else root.iter()
 
 
 def _unpacked(content: bytes) -> bytes:
@@ -305,29 +296,23 @@ def _unpacked(content: bytes) -> bytes:
         return b""
 
 
-def _head(page: Page) -> str:
-    return page.content[:2048].decode("utf-8", "ignore").lstrip("\ufeff \t\r\n").lower()
+def _head(page: Page) -> Head:
+    return Head("", page.content[:HEAD_BYTES])
 
 
 def _is_sitemap(page: Page) -> bool:
-    if page.content.startswith(b"\x1f\x8b") and "sitemap" in page.url.lower():
-        return True
-    return _is_xml(page) and ("<urlset" in _head(page) or "<sitemapindex" in _head(page))
+    is_packed = page.content.startswith(b"\x1f\x8b") and "sitemap" in page.url.lower()
+    return is_packed or is_sitemap(_head(page))
 
 
 def _is_feed(page: Page) -> bool:
-    head = _head(page)
-    return _is_xml(page) and any(mark in head for mark in ("<rss", "<feed", "<rdf:rdf"))
-
-
-def _is_xml(page: Page) -> bool:
-    return _head(page).startswith(_XML)
+    return is_feed(_head(page))
 
 
 def _is_html(page: Page) -> bool:
-    if page.media_type in ("text/html", "application/xhtml+xml"):
-        return True
-    return not page.media_type and ("<html" in _head(page) or "<!doctype html" in _head(page))
+    if page.media_type:
+        return page.media_type in ("text/html", "application/xhtml+xml")
+    return is_page(_head(page))
 
 
 def within_site(url: str, top: str) -> str:
@@ -353,16 +338,3 @@ def _same_site(url: str, other: str) -> bool:
 def _key(url: str) -> tuple[str, str, str]:
     parts = urlsplit_safely(url)
     return parts.netloc.lower().removeprefix("www."), parts.path.rstrip("/"), parts.query
-
-
-class Site:
-    """The pages of a site, to be read once; `report` says what of it was left out."""
-
-    def __init__(self, url: str, private: bool, tell: Tell) -> None:
-        self.url, self.report = url, Report()
-        self._private, self._tell = private, tell
-
-    def pages(self) -> Iterator[Page]:
-        """Yield them as `read_site` does."""
-        with closing(Fetcher(self._private)) as fetcher:
-            yield from read_site(self.url, fetcher, self.report, self._tell)

@@ -48,7 +48,8 @@ _OF_KIND = "schemas.google.com/g/2005#kind"
 _CUT = ("[\u2026]", "[...]", "\u2026", "...", "[&hellip;]")
 
 
-def _is_sitemap(head: Head) -> bool:
+def is_sitemap(head: Head) -> bool:
+    """Whether a file is a sitemap."""
     return root_name(head.start).rpartition(":")[2] in ("urlset", "sitemapindex")
 
 
@@ -66,7 +67,8 @@ def _is_blogger(head: Head) -> bool:
     return is_known and root_name(head.start) == "feed"
 
 
-def _is_feed(head: Head) -> bool:
+def is_feed(head: Head) -> bool:
+    """Whether a file is RSS or Atom."""
     name = root_name(head.start).lower().rpartition(":")[2]
     if name == "rdf":
         return b"purl.org/rss/1.0" in head.start or b"netscape.com/rdf" in head.start
@@ -200,8 +202,8 @@ def _json_entry(entry: Object, identity: str) -> Document:
 
 
 KINDS = (
-    Kind("a sitemap", _is_sitemap, _refuse_sitemap, "text", "pages"),
+    Kind("a sitemap", is_sitemap, _refuse_sitemap, "text", "pages"),
     Kind("a Blogger export", _is_blogger, _read_xml, "text", "posts"),
-    Kind("a feed", _is_feed, _read_xml, "text", "posts"),
+    Kind("a feed", is_feed, _read_xml, "text", "posts"),
     Kind("a JSON feed", _is_json_feed, _read_json, "text", "posts"),
 )

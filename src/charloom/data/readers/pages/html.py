@@ -27,7 +27,8 @@ _DECLARED = re.compile(
 _MARKS = (codecs.BOM_UTF8, codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
 
 
-def _is_page(head: Head) -> bool:
+def is_page(head: Head) -> bool:
+    """Whether a file is a web page, or is named as one and begins with a tag."""
     text = _declared_text(head) or head_text(head)
     return bool(_PAGE.match(text)) or (
         head.name.lower().endswith(_SUFFIXES) and bool(_PART.match(text))
@@ -117,4 +118,4 @@ def declared_encoding(start: bytes) -> str:
     return "" if name.startswith("utf") else name
 
 
-KINDS = (Kind("a web page", _is_page, _read, "text", "texts"),)
+KINDS = (Kind("a web page", is_page, _read, "text", "texts"),)
