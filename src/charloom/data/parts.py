@@ -23,7 +23,7 @@ from numpy.typing import NDArray
 from charloom.data.encodings import Clue, advised, look
 from charloom.data.known_texts import KNOWN_TEXTS
 from charloom.data.packed import Packing, unpack, unpacked_name
-from charloom.data.readers.members import Members, member
+from charloom.data.readers.members import Archive, member
 from charloom.data.reading import Reading
 from charloom.data.utf8 import CHUNK, STDIN, Changes, decode
 from charloom.errors import CharloomError
@@ -208,7 +208,7 @@ class Packed(Bytes):
 class Member(Bytes):
     """A file in an archive, which is open only while the text is read for the first time."""
 
-    def __init__(self, members: Members, name: str, reading: Reading) -> None:
+    def __init__(self, members: Archive, name: str, reading: Reading) -> None:
         self.label, self.reading = member(name, members.label), reading
         self._members, self._name, self.size = members, name, members.size(name)
 

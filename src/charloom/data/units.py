@@ -22,7 +22,7 @@ from charloom.data.parts import Bytes, Download, File, InMemory, Member, Packed,
 from charloom.data.patterns import Chosen
 from charloom.data.readers import HEAD_BYTES, Bundle, Document, Guess, Head, Job, Kind
 from charloom.data.readers.kinds import recognise, recognise_bundle
-from charloom.data.readers.members import MEMBER_BYTES, Folder, Members, Tar, Zip
+from charloom.data.readers.members import MEMBER_BYTES, Archive, Folder, Tar, Zip
 from charloom.data.sources import Found
 from charloom.data.utf8 import CHUNK, REPLACED, normalized, refuse_own
 from charloom.data.web.site import within_site
@@ -178,7 +178,7 @@ def _one(file: Bytes, within: bool, kind: Kind) -> Converted:
 
 
 def _in_archive(
-    file: Bytes, members: Members, start: bytes, within: bool, depth: int
+    file: Bytes, members: Archive, start: bytes, within: bool, depth: int
 ) -> Iterator[Unit]:
     """Yield what is in an archive that is open."""
     names = members.names()
@@ -194,7 +194,7 @@ def _in_archive(
             raise CharloomError(message, "no-text", why="empty", path=file.label)
 
 
-def _members(file: Bytes, members: Members, depth: int) -> Iterator[Unit]:
+def _members(file: Bytes, members: Archive, depth: int) -> Iterator[Unit]:
     """Yield the files in an archive as those of a folder."""
     chosen = Chosen(file.reading.include, file.reading.exclude)
     paths = {name: PurePosixPath(name) for name in members.names()}

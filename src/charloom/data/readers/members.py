@@ -3,11 +3,12 @@
 import io
 import tarfile
 import zipfile
-from collections.abc import Callable, Iterator
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
-from typing import IO, BinaryIO, Protocol
+from typing import IO, BinaryIO
 
 from charloom.errors import CharloomError
 from charloom.formatting import count, in_a_line
@@ -18,22 +19,28 @@ SMALL = 2**24  # bytes up to which no ratio is too much
 MEMBERS = 1_000_000  # files in an archive
 
 
-class Members(Protocol):
+class Members(ABC):
     """Files by name, in the order in which they are stored; nothing is written to disk."""
 
-    label: str
+    def __init__(self, label: str, names: Iterable[str]) -> None:
+        self.label, self._names = label, tuple(names)
 
     def names(self) -> tuple[str, ...]:
         """Return the names of the regular files, with / between folders."""
+        return self._names
 
-    def size(self, name: str) -> int:
-        """Return how many bytes a file has, unpacked."""
+    @abstractmethod
+    def open(self, name: str) -> BinaryIO:
+        """Return a file that can seek; it, and reading it, raise as `read` does."""
 
     def read(self, name: str) -> bytes:
         """Return a file; raises CharloomError if it is damaged, encrypted or too large."""
-
-    def open(self, name: str) -> BinaryIO:
-        """Return a file that can seek; it, and reading it, raise as `read` does."""
+        label = member(name, self.label)
+        try:
+            with self.open(name) as file:
+                return bounded(file, label, MEMBER_BYTES)
+        except OSError as error:
+            raise _unreadable(label, error) from None
 
 
 class Unpacked(io.RawIOBase):
@@ -91,11 +98,10 @@ class Unpacked(io.RawIOBase):
         super().close()
 
 
-class Zip:
+class Zip(Members):
     """The files in a ZIP archive. Raises CharloomError if it is damaged, or a bomb."""
 
     def __init__(self, file: BinaryIO, label: str) -> None:
-        self.label = label
         with unpacking(label):
             size = file.seek(0, io.SEEK_END)
             self._archive = zipfile.ZipFile(file)
@@ -104,19 +110,11 @@ class Zip:
         # Its files may overlap: then they are small, and all of them together are not.
         _check_size(sum(info.file_size for info in infos), size, label, RATIO * MEMBER_BYTES)
         self._infos = {info.filename: info for info in infos if info.filename[-1:] not in ("", "/")}
-
-    def names(self) -> tuple[str, ...]:
-        """Return the names of the files."""
-        return tuple(self._infos)
+        super().__init__(label, self._infos)
 
     def size(self, name: str) -> int:
         """Return how many bytes a file has, as the archive says."""
         return self._infos[name].file_size
-
-    def read(self, name: str) -> bytes:
-        """Return a file; raises CharloomError if it is damaged, encrypted or too large."""
-        with self.open(name) as file:
-            return bounded(file, member(name, self.label), MEMBER_BYTES)
 
     def open(self, name: str) -> BinaryIO:
         """Return a file that can seek; it, and reading it, raise as `read` does."""
@@ -124,17 +122,15 @@ class Zip:
         if info.flag_bits & 1:
             message = f"{label} is encrypted: unpack it with its password, and give the files"
             raise CharloomError(message, "unreadable", why="encrypted", path=label)
-        _check_size(info.file_size, info.compress_size, label, MEMBER_BYTES)
-        packed = info.compress_size
-        begin = partial(self._archive.open, info)
+        packed, begin = info.compress_size, partial(self._archive.open, info)
+        _check_size(info.file_size, packed, label, MEMBER_BYTES)
         return io.BufferedReader(Unpacked(begin, label, packed, MEMBER_BYTES))
 
 
-class Tar:
+class Tar(Members):
     """The regular files in a TAR archive that is not packed. Raises CharloomError if damaged."""
 
     def __init__(self, file: BinaryIO, label: str) -> None:
-        self.label = label
         self._infos: dict[str, tarfile.TarInfo] = {}
         with unpacking(label):
             self._archive = tarfile.open(fileobj=file, mode="r:")  # noqa: SIM115
@@ -142,19 +138,11 @@ class Tar:
                 _check_count(number, label)
                 if info.isreg():
                     self._infos[info.name.removeprefix("./")] = info
-
-    def names(self) -> tuple[str, ...]:
-        """Return the names of the files."""
-        return tuple(self._infos)
+        super().__init__(label, self._infos)
 
     def size(self, name: str) -> int:
         """Return how many bytes a file has."""
         return self._infos[name].size
-
-    def read(self, name: str) -> bytes:
-        """Return a file; raises CharloomError if it is damaged or too large."""
-        with self.open(name) as file:
-            return bounded(file, member(name, self.label), MEMBER_BYTES)
 
     def open(self, name: str) -> BinaryIO:
         """Return a file that can seek; it, and reading it, raise as `read` does."""
@@ -169,31 +157,15 @@ class Tar:
         return io.BufferedReader(Unpacked(begin, label, info.size, MEMBER_BYTES))
 
 
-class Folder:
+Archive = Zip | Tar
+
+
+class Folder(Members):
     """The files of a folder on disk that is an unpacked archive."""
 
     def __init__(self, path: Path, names: tuple[str, ...]) -> None:
-        self.label, self._path, self._names = in_a_line(str(path)), path, names
-
-    def names(self) -> tuple[str, ...]:
-        """Return the names of the files."""
-        return self._names
-
-    def size(self, name: str) -> int:
-        """Return how many bytes a file has; raises CharloomError if it is gone."""
-        try:
-            return (self._path / name).stat().st_size
-        except OSError as error:
-            raise _unreadable(in_a_line(str(self._path / name)), error) from None
-
-    def read(self, name: str) -> bytes:
-        """Return a file; raises CharloomError if it cannot be read or is too large."""
-        label = in_a_line(str(self._path / name))
-        try:
-            with self.open(name) as file:
-                return bounded(file, label, MEMBER_BYTES)
-        except OSError as error:
-            raise _unreadable(label, error) from None
+        super().__init__(in_a_line(str(path)), names)
+        self._path = path
 
     def open(self, name: str) -> BinaryIO:
         """Return a file that can seek; raises as `read` does."""
@@ -219,14 +191,10 @@ def unpacking(label: str) -> Iterator[None]:
         message = f"{label} cannot be unpacked here ({error}): unpack it, and give the files"
         raise CharloomError(message, "unreadable", why="cannot be read", path=label) from None
     except Exception as error:
-        raise broken(label, error) from None
-
-
-def broken(label: str, error: Exception) -> CharloomError:
-    """Return the error for an archive that cannot be unpacked."""
-    reason = in_a_line(str(error)) or type(error).__name__
-    message = f"{label} is damaged ({reason}): get another copy, or unpack it and give the files"
-    return CharloomError(message, "damaged", why="damaged", path=label)
+        reason = in_a_line(str(error)) or type(error).__name__
+        cure = "get another copy, or unpack it and give the files"
+        message = f"{label} is damaged ({reason}): {cure}"
+        raise CharloomError(message, "damaged", why="damaged", path=label) from None
 
 
 def bounded(file: IO[bytes], label: str, packed: int) -> bytes:
