@@ -54,6 +54,16 @@ def string(value: object) -> str:
     return value if isinstance(value, str) else ""
 
 
+def mapping(value: object) -> Object:
+    """Return a value if it is an object, else an empty one."""
+    return value if isinstance(value, dict) else {}
+
+
+def objects(value: object) -> list[Object]:
+    """Return the objects in a value if it is a list, else none."""
+    return [one for one in value if isinstance(one, dict)] if isinstance(value, list) else []
+
+
 def begins(head: Head) -> bytes:
     """Return the beginning of a file without a byte-order mark and white space."""
     return head.start.removeprefix(b"\xef\xbb\xbf").lstrip()

@@ -16,7 +16,7 @@ from charloom.data.readers.blogs.xml_items import (
     root_name,
     text_of,
 )
-from charloom.data.readers.objects import Object, begins, string, whole
+from charloom.data.readers.objects import Object, begins, objects, string, whole
 from charloom.data.readers.pages.markup import fragment_text
 from charloom.errors import CharloomError
 
@@ -178,19 +178,17 @@ def _is_json_feed(head: Head) -> bool:
 def _read_json(file: BinaryIO, job: Job) -> Iterator[Document]:
     feed: Object = whole(file, job.label, dict)
     with Posts(job) as posts:
-        entries = feed.get("items")
-        for entry in entries if isinstance(entries, list) else []:
-            if isinstance(entry, dict):
-                identity = string(entry.get("id")) or string(entry.get("url"))
-                posts.add(_json_entry(entry, identity), identity)
+        for entry in objects(feed.get("items")):
+            identity = string(entry.get("id")) or string(entry.get("url"))
+            posts.add(_json_entry(entry, identity), identity)
         yield from posts.oldest_first()
 
 
 def _json_entry(entry: Object, identity: str) -> Document:
     marked_up = string(entry.get("content_html"))
     plain = string(entry.get("content_text")) or string(entry.get("summary"))
-    authors = entry.get("authors") or [entry.get("author")]
-    names = [string(author.get("name")) for author in authors if isinstance(author, dict)]
+    authors = objects(entry.get("authors") or [entry.get("author")])
+    names = [string(author.get("name")) for author in authors]
     dates = (iso_date(string(entry.get(name))) for name in ("date_published", "date_modified"))
     return Document(
         text=fragment_text(marked_up) if marked_up else _plain(plain),

@@ -6,7 +6,7 @@ from typing import Any, BinaryIO
 
 from charloom.data.readers import Document, Head, Job, Kind
 from charloom.data.readers.blogs.posts import Posts, date_of_seconds, iso_date, one_line
-from charloom.data.readers.objects import Object, begins, parsed, string, whole
+from charloom.data.readers.objects import Object, begins, mapping, objects, parsed, string, whole
 from charloom.data.readers.pages.markup import fragment_text
 
 _EXPORT = re.compile(
@@ -27,12 +27,13 @@ def _is_export(head: Head) -> bool:
 def _read(file: BinaryIO, job: Job) -> Iterator[Document]:
     export: Object = whole(file, job.label, dict)
     data = _data(export)
-    names = {_id(user): string(user.get("name")) for user in _rows(data, "users")}
+    names = {_id(user): string(user.get("name")) for user in objects(data.get("users"))}
     authors: dict[str, list[str]] = {}
-    for row in sorted(_rows(data, "posts_authors"), key=lambda row: str(row.get("sort_order"))):
+    rows = objects(data.get("posts_authors"))
+    for row in sorted(rows, key=lambda row: str(row.get("sort_order"))):
         authors.setdefault(_id(row, "post_id"), []).append(names.get(_id(row, "author_id"), ""))
     with Posts(job) as posts:
-        for post in _rows(data, "posts"):
+        for post in objects(data.get("posts")):
             if noun := _unwanted(post, job.options.pages):
                 job.report.left_out[noun] += 1
                 continue
@@ -43,15 +44,8 @@ def _read(file: BinaryIO, job: Job) -> Iterator[Document]:
 
 def _data(export: Object) -> Object:
     """Return the tables, which are wrapped in more or less around them."""
-    databases = export.get("db")
-    first = databases[0] if isinstance(databases, list) and databases else export
-    data = first.get("data") if isinstance(first, dict) else None
-    return data if isinstance(data, dict) else {}
-
-
-def _rows(data: Object, table: str) -> list[Object]:
-    rows = data.get(table)
-    return [row for row in rows if isinstance(row, dict)] if isinstance(rows, list) else []
+    first, *_ = *objects(export.get("db")), export
+    return mapping(first.get("data"))
 
 
 def _id(row: Object, name: str = "id") -> str:
@@ -108,7 +102,7 @@ def _lexical(document: Object) -> Iterator[str]:
 
 
 def _children(node: object) -> list[Object]:
-    return _rows(node, "children") if isinstance(node, dict) else []
+    return objects(mapping(node).get("children"))
 
 
 def _inline(node: Object, depth: int) -> str:
@@ -121,7 +115,7 @@ def _inline(node: Object, depth: int) -> str:
 def _card(card: object) -> str:
     """Return the words of a card, a part of a post that is not a paragraph."""
     for name, is_html in _CARDS.items():
-        if isinstance(card, dict) and (words := string(card.get(name))):
+        if words := string(mapping(card).get(name)):
             return fragment_text(words) if is_html else words
     return ""
 

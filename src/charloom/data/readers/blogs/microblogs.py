@@ -10,7 +10,15 @@ from charloom.data.readers import Bundle, Document, Head, Job, Kind
 from charloom.data.readers.blogs.posts import Posts, iso_date
 from charloom.data.readers.blogs.substack import rows
 from charloom.data.readers.members import Members
-from charloom.data.readers.objects import Object, begins, string, whole, whole_bytes
+from charloom.data.readers.objects import (
+    Object,
+    begins,
+    mapping,
+    objects,
+    string,
+    whole,
+    whole_bytes,
+)
 from charloom.data.readers.pages.markup import fragment_text
 
 _OUTBOX = re.compile(rb'"(outbox\.json|https?://[^"]{1,200}/outbox(\.json)?)"')
@@ -29,10 +37,9 @@ def _is_outbox(head: Head) -> bool:
 
 def _read_outbox(file: BinaryIO, job: Job) -> Iterator[Document]:
     outbox: Object = whole(file, job.label, dict)
-    activities = outbox.get("orderedItems")
     with Posts(job) as posts:
-        for activity in activities if isinstance(activities, list) else []:
-            note = activity.get("object") if isinstance(activity, dict) else None
+        for activity in objects(outbox.get("orderedItems")):
+            note = activity.get("object")
             if not isinstance(note, dict):  # an Announce has an address
                 job.report.left_out["boosts"] += 1
             elif not _is_public(note):
@@ -67,10 +74,8 @@ def _read_twitter(members: Members, job: Job) -> Iterator[Document]:
         for name in filter(_TWEETS.fullmatch, members.names()):
             data = members.read(name)
             script = data[data.find(b"[") :].rstrip(b"; \r\n")
-            for entry in whole_bytes(script, f"{name} in {members.label}", list):
-                tweet = entry.get("tweet", entry) if isinstance(entry, dict) else {}
-                if not isinstance(tweet, dict):
-                    continue
+            for entry in objects(whole_bytes(script, f"{name} in {members.label}", list)):
+                tweet = mapping(entry.get("tweet", entry))
                 if string(tweet.get("full_text")).startswith("RT @"):
                     job.report.left_out["retweets"] += 1
                 else:
@@ -80,13 +85,8 @@ def _read_twitter(members: Members, job: Job) -> Iterator[Document]:
 
 def _tweet(tweet: Object) -> Document:
     """Return a tweet with its addresses in full, and without those of its pictures."""
-    entities = tweet.get("entities")
-    links = entities.get("urls") if isinstance(entities, dict) else None
-    full = {
-        string(link.get("url")): string(link.get("expanded_url"))
-        for link in (links if isinstance(links, list) else [])
-        if isinstance(link, dict)
-    }
+    links = objects(mapping(tweet.get("entities")).get("urls"))
+    full = {string(link.get("url")): string(link.get("expanded_url")) for link in links}
     text = html.unescape(string(tweet.get("full_text")) or string(tweet.get("text")))
     return Document(
         text=_ADDRESS.sub(lambda found: full.get(found[0], ""), text).strip(),

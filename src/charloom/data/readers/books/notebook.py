@@ -2,10 +2,10 @@
 
 import re
 from collections.abc import Iterator
-from typing import Any, BinaryIO
+from typing import BinaryIO
 
 from charloom.data.readers import Document, Head, Job, Kind
-from charloom.data.readers.objects import Object, begins, string, whole
+from charloom.data.readers.objects import Object, begins, mapping, objects, string, whole
 from charloom.errors import CharloomError
 
 _CELLS = re.compile(rb'"(?:cells|worksheets)"\s*:\s*\[')
@@ -21,20 +21,19 @@ def _read(file: BinaryIO, job: Job) -> Iterator[Document]:
     notebook = whole(file, job.label, Object)
     cells = notebook.get("cells")
     if cells is None:  # format 3
-        sheets = _objects(notebook.get("worksheets"))
-        cells = [cell for sheet in sheets for cell in _objects(sheet.get("cells"))]
+        sheets = objects(notebook.get("worksheets"))
+        cells = [cell for sheet in sheets for cell in objects(sheet.get("cells"))]
     elif not isinstance(cells, list):
         message = f"{job.label} is damaged (it has no list of cells): save it again"
         raise CharloomError(message, "damaged", why="damaged", path=job.label)
     texts = []
-    for cell in _objects(cells):
+    for cell in objects(cells):
         texts.append(_source(cell))
-        if outputs := _objects(cell.get("outputs")):
+        if outputs := objects(cell.get("outputs")):
             job.report.left_out["outputs of code"] += len(outputs)
     text = "\n\n".join(text for text in texts if text.strip())
     if text:
-        about = notebook.get("metadata")
-        yield Document(text, "", string(about.get("title")) if isinstance(about, dict) else "")
+        yield Document(text, "", string(mapping(notebook.get("metadata")).get("title")))
 
 
 def _source(cell: Object) -> str:
@@ -47,11 +46,6 @@ def _source(cell: Object) -> str:
     if text and cell.get("cell_type") == "heading" and isinstance(level, int):  # of format 3
         return f"{'#' * min(max(1, level), 6)} {text}"
     return text
-
-
-def _objects(value: Any) -> list[Object]:
-    """Return the objects in a list, if it is one."""
-    return [one for one in value if isinstance(one, dict)] if isinstance(value, list) else []
 
 
 KINDS = (Kind("a Jupyter notebook", _is_notebook, _read),)

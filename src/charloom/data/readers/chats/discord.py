@@ -4,7 +4,7 @@ import csv
 import re
 from collections.abc import Iterable, Iterator
 from io import StringIO
-from typing import Any, BinaryIO
+from typing import BinaryIO
 
 import msgspec
 
@@ -12,7 +12,15 @@ from charloom.data.readers import Bundle, Document, Head, Job, Kind
 from charloom.data.readers.chats.lines import Message, conversation, first_date
 from charloom.data.readers.dates import iso_time
 from charloom.data.readers.members import Members
-from charloom.data.readers.objects import Object, begins, parsed, string, whole, whole_bytes
+from charloom.data.readers.objects import (
+    Object,
+    begins,
+    mapping,
+    parsed,
+    string,
+    whole,
+    whole_bytes,
+)
 from charloom.data.readers.plain import clean
 from charloom.errors import CharloomError
 
@@ -80,8 +88,7 @@ def _messages(found: Iterable[msgspec.Raw], job: Job) -> Iterator[Message]:
         except ValueError:
             left_out["damaged messages"] += 1
             continue
-        author: Any = message.get("author")
-        author = author if isinstance(author, dict) else {}
+        author = mapping(message.get("author"))
         text = clean(string(message.get("content")), job.report)
         if str(message.get("type", "Default")) not in _SAID:
             left_out["notices"] += 1

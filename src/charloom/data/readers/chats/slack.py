@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 from charloom.data.readers import Bundle, Document, Head, Job
 from charloom.data.readers.chats.lines import Message, conversation, first_date
 from charloom.data.readers.members import Members
-from charloom.data.readers.objects import Object, string, whole_bytes
+from charloom.data.readers.objects import Object, mapping, objects, string, whole_bytes
 from charloom.data.readers.plain import clean
 
 _DAY = re.compile(r"(?:^|/)([^/]+)/\d{4}-\d\d-\d\d\.json$")
@@ -46,8 +46,7 @@ def _names(members: Members) -> Names:
     found: Names = {}
     for name in filter(_USERS.search, members.names()):
         for user in _objects(members, name):
-            profile = user.get("profile")
-            known = [profile if isinstance(profile, dict) else {}, user]
+            known = [mapping(user.get("profile")), user]
             fields = ("display_name", "real_name", "name")
             said = (string(about.get(field)) for about in known for field in fields)
             found[string(user.get("id"))] = next(filter(None, said), "")
@@ -55,8 +54,7 @@ def _names(members: Members) -> Names:
 
 
 def _objects(members: Members, name: str) -> list[Object]:
-    values = whole_bytes(members.read(name), f"{name} in {members.label}", list[object])
-    return [value for value in values if isinstance(value, dict)]
+    return objects(whole_bytes(members.read(name), f"{name} in {members.label}", list))
 
 
 def _place(message: Object) -> tuple[float, float]:

@@ -6,7 +6,7 @@ from html import unescape
 from typing import Any, NamedTuple
 
 from charloom.data.readers.blogs.posts import iso_date, one_line
-from charloom.data.readers.objects import Object, parsed, string
+from charloom.data.readers.objects import Object, objects, parsed, string
 from charloom.data.readers.pages.markup import Element, classes, element_text
 
 _POSTS = ("BlogPosting", "Article", "NewsArticle", "SocialMediaPosting", "TechArticle", "Report")
@@ -140,10 +140,6 @@ def _posting(tree: Element) -> Object:
 
 
 def _things(data: object) -> Iterator[Object]:
-    things = data if isinstance(data, list) else [data]
-    for thing in things:
-        if isinstance(thing, dict):
-            yield thing
-            graph = thing.get("@graph")
-            if isinstance(graph, list):
-                yield from (node for node in graph if isinstance(node, dict))
+    for thing in objects(data if isinstance(data, list) else [data]):
+        yield thing
+        yield from objects(thing.get("@graph"))
