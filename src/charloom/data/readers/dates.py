@@ -16,6 +16,32 @@ def iso_time(text: object) -> datetime | None:
         return None
 
 
+def iso_date(text: str) -> str:
+    """Return a date, in ISO 8601 or as in mail, in ISO 8601; in UTC if its zone is known.
+
+    It is "" if it is none.
+    """
+    text = text.strip()[:64]
+    try:
+        date: datetime | None = datetime.fromisoformat(text)
+    except ValueError:
+        date = mail_time(text)
+    try:
+        date = date.astimezone(UTC) if date and date.tzinfo else date
+    except OverflowError:
+        return ""
+    iso = date.isoformat(timespec="seconds").replace("+00:00", "Z") if date else ""
+    return iso[:10] if len(text) == 10 else iso
+
+
+def date_of_seconds(seconds: float) -> str:
+    """Return the ISO 8601 date of a time since 1970; "" if it is none of our calendar."""
+    try:
+        return iso_date(datetime.fromtimestamp(seconds, UTC).isoformat())
+    except (ValueError, OverflowError, OSError):
+        return ""
+
+
 def mail_time(text: str) -> datetime | None:
     """Return a time as in mail, in UTC if it has no zone; None if it is no time."""
     try:

@@ -56,6 +56,11 @@ def clean(text: str, report: Report) -> str:
     return text[blank.end() if blank else 0 :].rstrip()
 
 
+def one_line(text: str) -> str:
+    """Return a text without line ends, and with no more than one space at a place."""
+    return " ".join(text.split())
+
+
 def _reading(file: BinaryIO, job: Job, declared: str) -> Reading:
     if job.options.encoding not in (UTF8.encoding, DETECT):
         return Reading(job.options.encoding, "replace")

@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 from typing import Any
 
+from charloom.data.readers.plain import one_line
 from charloom.errors import CharloomError, needs_extra
 
 PARTS = 2**22  # elements and attributes in a tree, at most: some hundred MiB
@@ -63,7 +64,7 @@ def named(root: Element, *names: str) -> Iterator[Element]:
 
 def first_text(root: Element, *names: str) -> str:
     """Return what stands in the first element of some names that has a text, on one line."""
-    texts = (" ".join("".join(found.itertext()).split()) for found in named(root, *names))
+    texts = (one_line("".join(found.itertext())) for found in named(root, *names))
     return next(filter(None, texts), "")
 
 

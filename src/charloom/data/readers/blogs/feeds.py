@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator
 from typing import BinaryIO
 
 from charloom.data.readers import Document, Head, Job, Kind
-from charloom.data.readers.blogs.posts import Posts, iso_date, title_text
+from charloom.data.readers.blogs.posts import Posts, title_text
 from charloom.data.readers.blogs.xml_items import (
     Element,
     fields,
@@ -16,6 +16,7 @@ from charloom.data.readers.blogs.xml_items import (
     root_name,
     text_of,
 )
+from charloom.data.readers.dates import iso_date
 from charloom.data.readers.objects import Object, begins, objects, string, whole
 from charloom.data.readers.pages.markup import fragment_text
 from charloom.errors import CharloomError

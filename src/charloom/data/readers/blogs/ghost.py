@@ -5,9 +5,11 @@ from collections.abc import Iterator
 from typing import Any, BinaryIO
 
 from charloom.data.readers import Document, Head, Job, Kind
-from charloom.data.readers.blogs.posts import Posts, date_of_seconds, iso_date, one_line
+from charloom.data.readers.blogs.posts import Posts
+from charloom.data.readers.dates import date_of_seconds, iso_date
 from charloom.data.readers.objects import Object, begins, mapping, objects, parsed, string, whole
 from charloom.data.readers.pages.markup import fragment_text
+from charloom.data.readers.plain import one_line
 
 _EXPORT = re.compile(
     rb'\{\s*("db"\s*:\s*\[\s*\{\s*)?("meta"\s*:\s*\{\s*"(exported_on|version)"'

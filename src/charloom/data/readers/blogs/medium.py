@@ -4,9 +4,11 @@ import re
 from collections.abc import Iterator
 
 from charloom.data.readers import Bundle, Document, Head, Job
-from charloom.data.readers.blogs.posts import Posts, drop, iso_date, one_line
+from charloom.data.readers.blogs.posts import Posts
+from charloom.data.readers.dates import iso_date
 from charloom.data.readers.members import Members
 from charloom.data.readers.pages.markup import Element, classes, element_text, parse
+from charloom.data.readers.plain import one_line
 
 _STORY = re.compile(r"(.*/|)posts/[^/]+\.html")
 _USUAL = re.compile(r"(.*/|)posts/(draft|\d{4}-\d\d-\d\d)_[^/]*-[0-9a-f]{6,14}\.html")
@@ -57,11 +59,13 @@ def _title(page: Element) -> str:
 def _story(page: Element, body: Element, name: str) -> Document:
     title, time = _title(page), page.find(".//time[@class='dt-published']")
     date = iso_date(str(time.get("datetime") or "")) if time is not None else ""
-    for heading in [*body.iter("h1", "h2", "h3", "h4")]:
-        if "graf--title" in classes(heading) and one_line("".join(heading.itertext())) == title:
-            drop(heading)  # Document has it
+    again = {
+        heading
+        for heading in body.iter("h1", "h2", "h3", "h4")
+        if "graf--title" in classes(heading) and one_line("".join(heading.itertext())) == title
+    }
     file = name.rpartition("/")[2].removesuffix(".html")
-    return Document(element_text(body), file, title, _author(page), date)
+    return Document(element_text(body, left_out=again), file, title, _author(page), date)
 
 
 def _author(page: Element) -> str:

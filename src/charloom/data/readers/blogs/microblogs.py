@@ -3,12 +3,12 @@
 import html
 import re
 from collections.abc import Iterator
-from datetime import datetime
 from typing import BinaryIO
 
 from charloom.data.readers import Bundle, Document, Head, Job, Kind
-from charloom.data.readers.blogs.posts import Posts, iso_date
+from charloom.data.readers.blogs.posts import Posts
 from charloom.data.readers.blogs.substack import rows
+from charloom.data.readers.dates import iso_date
 from charloom.data.readers.members import Members
 from charloom.data.readers.objects import (
     Object,
@@ -91,15 +91,8 @@ def _tweet(tweet: Object) -> Document:
     return Document(
         text=_ADDRESS.sub(lambda found: full.get(found[0], ""), text).strip(),
         name=string(tweet.get("id_str")),
-        date=_tweet_date(string(tweet.get("created_at"))),
+        date=iso_date(string(tweet.get("created_at"))),
     )
-
-
-def _tweet_date(text: str) -> str:
-    try:
-        return iso_date(datetime.strptime(text, "%a %b %d %H:%M:%S %z %Y").isoformat())
-    except ValueError:
-        return iso_date(text)
 
 
 def _is_reddit(head: Head) -> bool:

@@ -3,20 +3,18 @@
 import re
 from collections.abc import Iterator
 from contextlib import AbstractContextManager
-from datetime import UTC, datetime
 from html import unescape
 from tempfile import SpooledTemporaryFile
 from types import TracebackType
 from typing import Self
 
 from charloom.data.readers import Document, Job
-from charloom.data.readers.dates import mail_time
-from charloom.data.readers.pages.markup import Element, fragment_text
+from charloom.data.readers.pages.markup import fragment_text
+from charloom.data.readers.plain import one_line
 from charloom.errors import CharloomError
 
 MEMORY = 2**26  # bytes of text above which posts wait in a temporary file
 _TAG = re.compile("</?[a-zA-Z][^<>]*>")
-_SURROGATE = re.compile("[\ud800-\udfff]")
 
 
 class Posts(AbstractContextManager["Posts"]):
@@ -48,7 +46,7 @@ class Posts(AbstractContextManager["Posts"]):
             left_out["repeated posts"] += 1
         else:
             self._known.add(identity)
-            self._keep(Document(*(self._mended(field) for field in post)))
+            self._keep(post)
 
     def oldest_first(self) -> Iterator[Document]:
         """Yield the posts by their dates, those without one first; raises if there are none."""
@@ -71,55 +69,7 @@ class Posts(AbstractContextManager["Posts"]):
             raise CharloomError(message, "unwritable", path=self._job.label) from None
         self._waiting.append((post.date, place, len(data), post._replace(text="")))
 
-    def _mended(self, text: str) -> str:
-        mended, number = _SURROGATE.subn("\ufffd", text)
-        if number:
-            self._job.report.mended["broken characters"] += number
-        return mended
-
-
-def iso_date(text: str) -> str:
-    """Return a date as ISO 8601, in UTC if its zone is known; "" if it is none."""
-    text = text.strip()[:64]
-    if text.startswith("0000"):  # what WordPress has for none
-        return ""
-    try:
-        date: datetime | None = datetime.fromisoformat(text)
-    except ValueError:
-        date = mail_time(text)
-    try:
-        date = date.astimezone(UTC) if date and date.tzinfo else date
-    except OverflowError:
-        return ""
-    iso = date.isoformat(timespec="seconds").replace("+00:00", "Z") if date else ""
-    return iso[:10] if len(text) == 10 else iso
-
-
-def date_of_seconds(seconds: float) -> str:
-    """Return the ISO 8601 date of a time since 1970; "" if it is none of our calendar."""
-    try:
-        return iso_date(datetime.fromtimestamp(seconds, UTC).isoformat())
-    except (ValueError, OverflowError, OSError):
-        return ""
-
 
 def title_text(html: str) -> str:
     """Return a title, which may have markup or only look like it, on one line."""
     return one_line(fragment_text(html) if _TAG.search(html) else unescape(html))
-
-
-def one_line(text: str) -> str:
-    """Return a text without line ends, and with no more than one space at a place."""
-    return " ".join(text.split())
-
-
-def drop(element: Element) -> None:
-    """Take an element out of its tree, but not the text behind it."""
-    parent, before = element.getparent(), element.getprevious()
-    if parent is None:
-        return
-    if before is not None:
-        before.tail = (before.tail or "") + (element.tail or "")
-    else:
-        parent.text = (parent.text or "") + (element.tail or "")
-    parent.remove(element)

@@ -5,7 +5,8 @@ import io
 from collections.abc import Iterator
 
 from charloom.data.readers import Bundle, Document, Head, Job
-from charloom.data.readers.blogs.posts import Posts, drop, iso_date, title_text
+from charloom.data.readers.blogs.posts import Posts, title_text
+from charloom.data.readers.dates import iso_date
 from charloom.data.readers.members import Members
 from charloom.data.readers.pages.markup import classes, element_text, parse
 from charloom.errors import CharloomError
@@ -84,14 +85,12 @@ def _unwanted(row: dict[str, str], name: str | None, pages: bool) -> str:
 
 def _post(row: dict[str, str], page: bytes) -> Document:
     body = parse(page.decode("utf-8-sig", "replace"))
-    for element in [*body.iter("{*}*")]:
-        if _CHROME.intersection(classes(element)):
-            drop(element)
+    chrome = {e for e in body.iter("*") if _CHROME.intersection(classes(e))}
     for item in body.iter("li"):
         if len(paragraphs := item.findall("p")) == 1:
             paragraphs[0].tag = "span"  # each item is in a paragraph, but none is shown as one
     return Document(
-        text=element_text(body),
+        text=element_text(body, left_out=chrome),
         name=row["post_id"],
         title=title_text(row.get("title", "")),
         date=iso_date(row.get("post_date", "")),

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from typing import BinaryIO
 
 from charloom.data.readers import Document, Head, Job, Kind
-from charloom.data.readers.blogs.posts import Posts, iso_date, title_text
+from charloom.data.readers.blogs.posts import Posts, title_text
 from charloom.data.readers.blogs.shortcodes import without_shortcodes
 from charloom.data.readers.blogs.xml_items import (
     Element,
@@ -15,6 +15,7 @@ from charloom.data.readers.blogs.xml_items import (
     root_name,
     text_of,
 )
+from charloom.data.readers.dates import iso_date
 from charloom.data.readers.pages.markup import fragment_text
 
 _TYPES = {

@@ -15,6 +15,7 @@ from charloom.data.readers.books.layout import SOFT_HYPHEN
 from charloom.data.readers.declared import xml_encoding
 from charloom.data.readers.members import Members
 from charloom.data.readers.pages.markup import fragment_text
+from charloom.data.readers.plain import one_line
 from charloom.data.readers.xml_tree import (
     Element,
     attribute,
@@ -161,7 +162,7 @@ def _titles(package: _Package, contents: list[tuple[str, Element]]) -> dict[str,
         for nav in named(tree, "nav"):
             if attribute(nav, "type") in ("toc", ""):
                 for link in named(nav, "a"):
-                    label = " ".join("".join(link.itertext()).split())
+                    label = one_line("".join(link.itertext()))
                     titles.setdefault(package.find(attribute(link, "href"), base), label)
         for point in named(tree, "navPoint"):
             target = next(named(point, "content"), None)

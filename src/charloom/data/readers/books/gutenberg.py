@@ -6,6 +6,7 @@ from itertools import zip_longest
 from typing import BinaryIO
 
 from charloom.data.readers import HEAD_BYTES, Document, Head, Job, Kind, Report
+from charloom.data.readers.plain import one_line
 from charloom.data.readers.texts import head_text, whole_text
 
 CREDITS_WITHIN = 3  # paragraphs from the beginning
@@ -83,7 +84,7 @@ def _title_and_author(header: str) -> tuple[str, str]:
     titles, authors = _TITLE.findall(header), _AUTHOR.findall(header)
     if titles:
         author = authors[-1].strip() if authors else ""
-        return " ".join(titles[-1].split()), author
+        return one_line(titles[-1]), author
     old = _OLD_TITLE.findall(header)
     title, _, author = old[-1].strip(" *").partition(", by ") if old else ("", "", "")
     return title, author

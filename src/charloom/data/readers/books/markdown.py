@@ -12,6 +12,7 @@ from datetime import date, datetime
 from typing import Any, BinaryIO
 
 from charloom.data.readers import Document, Head, Job, Kind
+from charloom.data.readers.plain import one_line
 from charloom.data.readers.texts import head_text, whole_text
 
 _SUFFIXES = (".md", ".markdown", ".mdown", ".mkd", ".mdx", ".qmd", ".rmd")
@@ -96,7 +97,7 @@ def _text(value: object) -> str:
     """Return a value on one line, if it is a plain one."""
     if isinstance(value, bool):
         return str(value)
-    return " ".join(value.split()) if isinstance(value, str) else ""
+    return one_line(value) if isinstance(value, str) else ""
 
 
 def _date(value: object) -> str:

@@ -13,6 +13,7 @@ from typing import Any, BinaryIO
 
 from charloom.data.readers import Document, Head, Job, Kind, Report
 from charloom.data.readers.members import MEMBER_BYTES, bounded
+from charloom.data.readers.plain import one_line
 from charloom.errors import CharloomError, needs_extra
 
 FURTHER = 1.4  # times the usual distance of lines, from which on there is a blank line between
@@ -71,7 +72,7 @@ def _read(file: BinaryIO, job: Job) -> Iterator[Document]:
             "them first, for instance with: ocrmypdf --force-ocr IN.pdf OUT.pdf"
         )
     if text:
-        title, author = (" ".join(about.get(key, "").split()) for key in ("Title", "Author"))
+        title, author = (one_line(about.get(key, "")) for key in ("Title", "Author"))
         yield Document(text, "", title, author, _date(about.get("CreationDate", "")))
 
 

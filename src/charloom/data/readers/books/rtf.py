@@ -11,6 +11,7 @@ from typing import BinaryIO, NamedTuple
 
 from charloom.data.readers import Document, Head, Job, Kind, Report
 from charloom.data.readers.members import bounded
+from charloom.data.readers.plain import one_line
 from charloom.data.readers.texts import LONGEST
 from charloom.errors import CharloomError
 
@@ -111,7 +112,7 @@ def _read(file: BinaryIO, job: Job) -> Iterator[Document]:
     rows = reader.text("text").replace(f"\n{_CELL}", _CELL).split(_ROW)
     text = "\n".join(row.rstrip(_CELL) for row in rows).replace(_CELL, "\t").strip("\n")
     if text.strip():
-        title, author = (" ".join(reader.text(name).split()) for name in ("title", "author"))
+        title, author = (one_line(reader.text(name)) for name in ("title", "author"))
         yield Document(text, "", title, author)
 
 

@@ -7,7 +7,7 @@ from itertools import pairwise
 from typing import BinaryIO
 
 from charloom.data.readers import Document, Head, Job, Kind, Report
-from charloom.data.readers.plain import lines
+from charloom.data.readers.plain import lines, one_line
 from charloom.data.readers.texts import head_text
 
 ROLLING = 0.4  # of the cues that begin with the last line of the one before: captions that roll up
@@ -93,7 +93,7 @@ def _plain(line: str) -> str:
     """Return a line without tags, and with the characters that entities stand for."""
     line = _STYLE.sub("", _TAG.sub("", _RUBY.sub("", line)))
     line = unescape(line) if "&" in line else line
-    return " ".join(line.replace("\u200e", "").replace("\u200f", "").replace("\u200b", "").split())
+    return one_line(re.sub("[\u200b\u200e\u200f]", "", line))
 
 
 def _joined(cue: Cue) -> str:

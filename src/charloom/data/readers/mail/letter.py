@@ -14,7 +14,7 @@ from charloom.data.readers.dates import mail_time
 from charloom.data.readers.declared import codec
 from charloom.data.readers.mail.replies import own_words, unwrapped
 from charloom.data.readers.pages.markup import element_text, parse
-from charloom.data.readers.plain import clean
+from charloom.data.readers.plain import clean, one_line
 from charloom.errors import CharloomError
 
 _WORD = re.compile(r"=\?([\w.:+-]+)(?:\*[\w-]*)?\?([bBqQ])\?([^?]*)\?=")
@@ -165,7 +165,7 @@ def _in_a_line(header: str) -> str:
     data = header.encode("utf-8", "surrogateescape")
     text = decoded(data, "utf-8", Report())
     text = _WORD.sub(_word, _BETWEEN_WORDS.sub("", text))
-    return " ".join(clean(text, Report()).split())
+    return one_line(clean(text, Report()))
 
 
 def _word(match: re.Match[str]) -> str:

@@ -6,11 +6,11 @@ from collections.abc import Iterator
 from typing import BinaryIO
 
 from charloom.data.readers import HEAD_BYTES, Document, Head, Job, Kind
-from charloom.data.readers.blogs.posts import one_line
 from charloom.data.readers.declared import codec
 from charloom.data.readers.pages.article import Body, Page, bodies, is_excerpt, left_out, measured
 from charloom.data.readers.pages.markup import element_text, parse
 from charloom.data.readers.pages.page_facts import Facts, facts_near, facts_of_page
+from charloom.data.readers.plain import one_line
 from charloom.data.readers.texts import LONGEST, head_text, whole_text
 from charloom.data.utf8 import REPLACED
 from charloom.errors import CharloomError

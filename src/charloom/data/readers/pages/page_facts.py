@@ -5,9 +5,10 @@ from collections.abc import Iterator
 from html import unescape
 from typing import Any, NamedTuple
 
-from charloom.data.readers.blogs.posts import iso_date, one_line
+from charloom.data.readers.dates import iso_date
 from charloom.data.readers.objects import Object, objects, parsed, string
 from charloom.data.readers.pages.markup import Element, classes, element_text
+from charloom.data.readers.plain import one_line
 
 _POSTS = ("BlogPosting", "Article", "NewsArticle", "SocialMediaPosting", "TechArticle", "Report")
 _TITLES = (

@@ -9,7 +9,7 @@ from typing import BinaryIO
 from charloom.data.readers import Document, Head, Job, Kind
 from charloom.data.readers.dates import mail_time
 from charloom.data.readers.objects import begins
-from charloom.data.readers.plain import clean
+from charloom.data.readers.plain import clean, one_line
 from charloom.data.readers.tables.columns import (
     AUTHORS,
     DATES,
@@ -116,8 +116,8 @@ def _documents(rows: Iterator[Row], job: Job) -> Iterator[Document]:
             yield Document(
                 text,
                 f"row {number}",
-                " ".join(_text(value_of(row, title)).split()),
-                " ".join(_text(value_of(row, author)).split()),
+                one_line(_text(value_of(row, title))),
+                one_line(_text(value_of(row, author))),
                 _iso(value_of(row, day)),
             )
         else:
