@@ -2,6 +2,8 @@
 
 import json
 import re
+from collections import Counter
+from collections.abc import Iterable, Iterator
 from typing import Any, BinaryIO, TypeVar
 
 import msgspec
@@ -29,6 +31,17 @@ def parsed(data: bytes | msgspec.Raw, kind: type[T]) -> T:
             return msgspec.json.decode(_mended(bytes(data)), type=kind)
         except RecursionError:
             raise ValueError("it is nested too deeply") from None
+
+
+def each(
+    found: Iterable[bytes | msgspec.Raw], left_out: Counter[str], noun: str
+) -> Iterator[Object]:
+    """Yield the objects that JSON says one by one; those that are damaged are counted."""
+    for data in found:
+        try:
+            yield parsed(data, Object)
+        except ValueError:
+            left_out[noun] += 1
 
 
 def whole(file: BinaryIO, label: str, kind: type[T]) -> T:

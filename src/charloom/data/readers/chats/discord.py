@@ -9,14 +9,14 @@ from typing import BinaryIO
 import msgspec
 
 from charloom.data.readers import Bundle, Document, Head, Job, Kind
-from charloom.data.readers.chats.lines import Message, conversation, first_date
+from charloom.data.readers.chats.lines import Message, chat
 from charloom.data.readers.dates import iso_time
 from charloom.data.readers.members import Members
 from charloom.data.readers.objects import (
     Object,
     begins,
+    each,
     mapping,
-    parsed,
     string,
     whole,
     whole_bytes,
@@ -48,9 +48,7 @@ def read_channel(file: BinaryIO, job: Job) -> Iterator[Document]:
     """Yield a channel as a chat."""
     found = whole(file, job.label, Channel)
     messages = list(_messages(found.messages, job))
-    if messages:
-        title = string(found.channel.get("name"))
-        yield Document(conversation(messages), "", title, date=first_date(messages))
+    yield from chat(messages, "", string(found.channel.get("name")))
 
 
 def is_package(head: Head) -> bool:
@@ -69,9 +67,7 @@ def read_package(members: Members, job: Job) -> Iterator[Document]:
         rows = sorted(_rows(members.read(name), f"{name} in {members.label}"), key=_timestamp)
         messages = list(_own_messages(rows, job))
         channel = name.rsplit("/", 2)[1].lstrip("cC")
-        if messages:
-            title = string(titles.get(channel))
-            yield Document(conversation(messages), channel, title, date=first_date(messages))
+        yield from chat(messages, channel, string(titles.get(channel)))
 
 
 KINDS = (
@@ -82,12 +78,7 @@ KINDS = (
 
 def _messages(found: Iterable[msgspec.Raw], job: Job) -> Iterator[Message]:
     left_out = job.report.left_out
-    for raw in found:
-        try:
-            message = parsed(raw, Object)
-        except ValueError:
-            left_out["damaged messages"] += 1
-            continue
+    for message in each(found, left_out, "damaged messages"):
         author = mapping(message.get("author"))
         text = clean(string(message.get("content")), job.report)
         if str(message.get("type", "Default")) not in _SAID:

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from datetime import UTC, datetime
 
 from charloom.data.readers import Bundle, Document, Head, Job
-from charloom.data.readers.chats.lines import Message, conversation, first_date
+from charloom.data.readers.chats.lines import Message, chat
 from charloom.data.readers.members import Members
 from charloom.data.readers.objects import Object, mapping, objects, string, whole_bytes
 from charloom.data.readers.plain import clean
@@ -34,8 +34,7 @@ def read(members: Members, job: Job) -> Iterator[Document]:
     for channel, names in days.items():
         found = [m for name in sorted(names) for m in _objects(members, name)]
         messages = list(_messages(sorted(found, key=_place), people, job))
-        if messages:
-            yield Document(conversation(messages), channel, channel, date=first_date(messages))
+        yield from chat(messages, channel, channel)
 
 
 KINDS = (Bundle("a Slack export", is_export, read, noun="channels"),)

@@ -7,9 +7,9 @@ from typing import Any, BinaryIO
 import msgspec
 
 from charloom.data.readers import Document, Head, Job, Kind
-from charloom.data.readers.chats.lines import Message, conversation, first_date
+from charloom.data.readers.chats.lines import Message, chat
 from charloom.data.readers.dates import iso_time
-from charloom.data.readers.objects import Object, begins, parsed, string, whole
+from charloom.data.readers.objects import begins, each, string, whole
 from charloom.data.readers.plain import clean
 
 _CHAT = re.compile(rb'"type":\s*"(?:personal_chat|saved_messages|bot_chat|p(?:rivate|ublic)_\w+)"')
@@ -54,28 +54,23 @@ def read(file: BinaryIO, job: Job) -> Iterator[Document]:
     """Yield each chat; of a channel, and of what one saved for oneself, each message."""
     export = whole(file, job.label, Export)
     chats = [*export.chats.chats, *export.left_chats.chats]
-    for number, chat in enumerate([export] if export.messages else chats, 1):
-        title = string(chat.name) or ("Saved messages" if chat.type == "saved_messages" else "")
+    for number, found in enumerate([export] if export.messages else chats, 1):
+        title = string(found.name) or ("Saved messages" if found.type == "saved_messages" else "")
         name = "" if export.messages else title or f"chat {number}"
-        messages = list(_messages(chat, job))
-        if chat.type in _POSTS:
+        messages = list(_messages(found, job))
+        if found.type in _POSTS:
             for place, post in enumerate(messages, 1):
-                yield Document(post.text, f"{name} {place}".strip(), title, date=first_date([post]))
-        elif messages:
-            yield Document(conversation(messages), name, title, date=first_date(messages))
+                yield from chat([post._replace(author="")], f"{name} {place}".strip(), title)
+        else:
+            yield from chat(messages, name, title)
 
 
 KINDS = (Kind("a Telegram export", is_export, read, noun="chats"),)
 
 
-def _messages(chat: Chat, job: Job) -> Iterator[Message]:
+def _messages(found: Chat, job: Job) -> Iterator[Message]:
     left_out = job.report.left_out
-    for raw in chat.messages:
-        try:
-            message = parsed(raw, Object)
-        except ValueError:
-            left_out["damaged messages"] += 1
-            continue
+    for message in each(found.messages, left_out, "damaged messages"):
         said = message.get("text") or message.get("text_entities")
         text = clean(_text(said), job.report)
         if message.get("type") != "message":

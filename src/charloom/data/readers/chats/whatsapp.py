@@ -9,7 +9,7 @@ from pathlib import PurePosixPath
 from typing import BinaryIO, NamedTuple
 
 from charloom.data.readers import Bundle, Document, Head, Job, Kind
-from charloom.data.readers.chats.lines import Message, conversation, first_date
+from charloom.data.readers.chats.lines import Message, chat
 from charloom.data.readers.members import Members
 from charloom.data.readers.plain import clean, lines
 from charloom.errors import CharloomError
@@ -135,9 +135,7 @@ def _documents(file: BinaryIO, job: Job, name: str, stem: str) -> Iterator[Docum
         message = f"{job.label} has no messages in it: export the chat again"
         raise CharloomError(message, "not-text", why="no messages", path=job.label)
     title = _TITLE.sub("", stem).strip() if _TITLE.match(stem) else stem
-    yield Document(
-        clean(conversation(messages), job.report), name, title, date=first_date(messages)
-    )
+    yield from chat(messages, name, title)
 
 
 def _form(line: str) -> re.Pattern[str] | None:
@@ -178,7 +176,7 @@ def _said(text: str, job: Job, is_first: bool) -> Iterator[tuple[str, str]]:
     if not text or _OMITTED.fullmatch(text) or text.rstrip(".") in _DELETED:
         job.report.left_out["messages without text"] += 1
         return
-    yield _unmarked(author).strip(), _unmarked(text)
+    yield _unmarked(author).strip(), clean(_unmarked(text), job.report)
 
 
 def _unmarked(text: str) -> str:

@@ -1,8 +1,9 @@
 """Rows of a table as documents: CSV, TSV, JSON Lines, JSON and Parquet."""
 
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from datetime import UTC, date, datetime
+from functools import partial
 from itertools import chain, islice
 from typing import BinaryIO
 
@@ -72,35 +73,10 @@ def is_parquet(head: Head) -> bool:
     return head.start.startswith(b"PAR1")
 
 
-def read_delimited(file: BinaryIO, job: Job) -> Iterator[Document]:
-    """Yield the rows of CSV or TSV."""
-    return _documents(delimited_rows(file, job), job)
-
-
-def read_lines(file: BinaryIO, job: Job) -> Iterator[Document]:
-    """Yield the rows of JSON Lines."""
-    return _documents(line_rows(file, job), job)
-
-
-def read_array(file: BinaryIO, job: Job) -> Iterator[Document]:
-    """Yield the objects of an array in JSON."""
-    return _documents(array_rows(file, job), job)
-
-
-def read_parquet(file: BinaryIO, job: Job) -> Iterator[Document]:
-    """Yield the rows of Parquet."""
-    return _documents(parquet_rows(file, job), job)
-
-
-KINDS = (
-    Kind("a Parquet table", is_parquet, read_parquet, "parquet", "rows", in_any_order=True),
-    Kind("a table", is_delimited, read_delimited, noun="rows"),
-    Kind("a table in JSON Lines", is_lines, read_lines, noun="rows"),
-    Kind("a table in JSON", is_array, read_array, noun="rows"),
-)
-
-
-def _documents(rows: Iterator[Row], job: Job) -> Iterator[Document]:
+def _read(
+    rows_of: Callable[[BinaryIO, Job], Iterator[Row]], file: BinaryIO, job: Job
+) -> Iterator[Document]:
+    rows = rows_of(file, job)
     sample = list(islice(rows, SAMPLE))
     if not sample:
         message = f"{job.label} has no rows: give a table with text in it"
@@ -173,3 +149,18 @@ def _iso(value: object) -> str:
         return datetime.fromtimestamp(float(text), UTC).isoformat()
     time = mail_time(text) if re.search(r"\d:\d", text) else None
     return time.isoformat() if time else ""
+
+
+KINDS = (
+    Kind(
+        "a Parquet table",
+        is_parquet,
+        partial(_read, parquet_rows),
+        "parquet",
+        "rows",
+        in_any_order=True,
+    ),
+    Kind("a table", is_delimited, partial(_read, delimited_rows), noun="rows"),
+    Kind("a table in JSON Lines", is_lines, partial(_read, line_rows), noun="rows"),
+    Kind("a table in JSON", is_array, partial(_read, array_rows), noun="rows"),
+)

@@ -10,7 +10,7 @@ from typing import BinaryIO
 import msgspec
 
 from charloom.data.readers import Job
-from charloom.data.readers.objects import parsed, whole
+from charloom.data.readers.objects import each, whole
 from charloom.data.readers.plain import lines
 from charloom.data.readers.tables.columns import TEXTS, Row
 from charloom.errors import CharloomError, needs_extra
@@ -50,21 +50,14 @@ def delimited_rows(file: BinaryIO, job: Job) -> Iterator[Row]:
 
 def line_rows(file: BinaryIO, job: Job) -> Iterator[Row]:
     """Yield the objects of JSON Lines."""
-    for line in lines(file, job):
-        if line.strip():
-            try:
-                yield parsed(line.encode(), Row)
-            except ValueError:
-                job.report.left_out["damaged rows"] += 1
+    rows = (line.encode() for line in lines(file, job) if line.strip())
+    return each(rows, job.report.left_out, "damaged rows")
 
 
 def array_rows(file: BinaryIO, job: Job) -> Iterator[Row]:
     """Yield the objects of an array in JSON, which is read as a whole."""
-    for raw in whole(file, job.label, list[msgspec.Raw]):
-        try:
-            yield parsed(raw, Row)
-        except ValueError:
-            job.report.left_out["damaged rows"] += 1
+    rows = whole(file, job.label, list[msgspec.Raw])
+    return each(rows, job.report.left_out, "damaged rows")
 
 
 def parquet_rows(file: BinaryIO, job: Job) -> Iterator[Row]:
