@@ -9,6 +9,7 @@ from typing import Any, BinaryIO, TypeVar
 import msgspec
 
 from charloom.data.readers import Head
+from charloom.data.readers.plain import read_whole
 from charloom.errors import CharloomError
 
 FILE_BYTES = 2**30  # of a file that is read as a whole
@@ -46,10 +47,7 @@ def each(
 
 def whole(file: BinaryIO, label: str, kind: type[T]) -> T:
     """Return what a JSON file says, as that type; raises CharloomError."""
-    data = file.read(FILE_BYTES + 1)
-    if len(data) > FILE_BYTES:
-        message = f"{label} has more than {FILE_BYTES:,} bytes of JSON: split it, or export less"
-        raise CharloomError(message, "unsupported", why="too large", path=label)
+    data = read_whole(file, label, FILE_BYTES, "split it, or export less")
     return whole_bytes(data, label, kind)
 
 

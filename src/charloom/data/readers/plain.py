@@ -56,6 +56,15 @@ def clean(text: str, report: Report) -> str:
     return text[blank.end() if blank else 0 :].rstrip()
 
 
+def read_whole(file: BinaryIO, label: str, most: int, cure: str) -> bytes:
+    """Return all bytes of a file; raises CharloomError with a cure if they are too many."""
+    data = file.read(most + 1)
+    if len(data) > most:
+        message = f"{label} has more than {most:,} bytes: {cure}"
+        raise CharloomError(message, "unsupported", why="too large", path=label)
+    return data
+
+
 def one_line(text: str) -> str:
     """Return a text without line ends, and with no more than one space at a place."""
     return " ".join(text.split())

@@ -7,7 +7,6 @@ from typing import BinaryIO
 
 from charloom.data.readers import Bundle, Document, Head, Job, Kind
 from charloom.data.readers.blogs.posts import Posts
-from charloom.data.readers.blogs.substack import rows
 from charloom.data.readers.dates import iso_date
 from charloom.data.readers.members import Members
 from charloom.data.readers.objects import (
@@ -20,6 +19,7 @@ from charloom.data.readers.objects import (
     whole_bytes,
 )
 from charloom.data.readers.pages.markup import fragment_text
+from charloom.data.readers.tables.rows import rows
 
 _OUTBOX = re.compile(rb'"(outbox\.json|https?://[^"]{1,200}/outbox(\.json)?)"')
 _PUBLIC = ("https://www.w3.org/ns/activitystreams#Public", "as:Public", "Public")

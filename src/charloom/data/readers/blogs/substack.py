@@ -1,7 +1,5 @@
 """Substack's exports in, their published posts out: posts.csv, and the HTML of each post."""
 
-import csv
-import io
 from collections.abc import Iterator
 
 from charloom.data.readers import Bundle, Document, Head, Job
@@ -9,7 +7,7 @@ from charloom.data.readers.blogs.posts import Posts, title_text
 from charloom.data.readers.dates import iso_date
 from charloom.data.readers.members import Members
 from charloom.data.readers.pages.markup import classes, element_text, parse
-from charloom.errors import CharloomError
+from charloom.data.readers.tables.rows import rows
 
 _CHROME = frozenset(  # of the page, in the midst of a post: what readers shall do
     [
@@ -52,17 +50,6 @@ def _read(members: Members, job: Job) -> Iterator[Document]:
             elif name:
                 posts.add(_post(row, members.read(name)), key)
         yield from posts.oldest_first()
-
-
-def rows(data: bytes, label: str) -> Iterator[dict[str, str]]:
-    """Yield the rows of a table by the names of its columns; raises CharloomError."""
-    lines = io.StringIO(data.decode("utf-8-sig", "replace"), newline="")
-    try:
-        for row in csv.DictReader(lines, restval=""):
-            yield {name: value for name, value in row.items() if isinstance(name, str)}
-    except csv.Error as error:
-        message = f"{label} is damaged ({error}): export it again"
-        raise CharloomError(message, "damaged", why="damaged", path=label) from None
 
 
 def _files(members: Members, folder: str) -> dict[str, str]:

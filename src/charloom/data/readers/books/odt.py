@@ -9,7 +9,8 @@ from typing import BinaryIO
 
 from charloom.data.readers import Bundle, Document, Head, Job, Kind, Report
 from charloom.data.readers.books.layout import row_lines, without_soft_hyphens
-from charloom.data.readers.members import MEMBER_BYTES, Members, bounded
+from charloom.data.readers.members import MEMBER_BYTES, Members
+from charloom.data.readers.plain import read_whole
 from charloom.data.readers.xml_tree import (
     Element,
     attribute,
@@ -73,7 +74,7 @@ def _read_bundle(members: Members, job: Job) -> Iterator[Document]:
 
 
 def _read_flat(file: BinaryIO, job: Job) -> Iterator[Document]:
-    root = parse(bounded(file, job.label, MEMBER_BYTES), job.label)
+    root = parse(read_whole(file, job.label, MEMBER_BYTES, "split it"), job.label)
     yield from _documents(root, next(named(root, "meta"), None), job)
 
 

@@ -12,8 +12,8 @@ from statistics import median
 from typing import Any, BinaryIO
 
 from charloom.data.readers import Document, Head, Job, Kind, Report
-from charloom.data.readers.members import MEMBER_BYTES, bounded
-from charloom.data.readers.plain import one_line
+from charloom.data.readers.members import MEMBER_BYTES
+from charloom.data.readers.plain import one_line, read_whole
 from charloom.errors import CharloomError, needs_extra
 
 FURTHER = 1.4  # times the usual distance of lines, from which on there is a blank line between
@@ -44,7 +44,7 @@ def _is_pdf(head: Head) -> bool:
 def _read(file: BinaryIO, job: Job) -> Iterator[Document]:
     with needs_extra("pdf", "reading PDF"):
         import pypdfium2
-    data = bounded(file, job.label, MEMBER_BYTES)
+    data = read_whole(file, job.label, MEMBER_BYTES, "split it")
     try:
         pdf = pypdfium2.PdfDocument(data)
     except pypdfium2.PdfiumError as error:

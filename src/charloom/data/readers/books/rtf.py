@@ -10,10 +10,8 @@ from collections.abc import Iterator
 from typing import BinaryIO, NamedTuple
 
 from charloom.data.readers import Document, Head, Job, Kind, Report
-from charloom.data.readers.members import bounded
-from charloom.data.readers.plain import one_line
+from charloom.data.readers.plain import one_line, read_whole
 from charloom.data.readers.texts import LONGEST
-from charloom.errors import CharloomError
 
 _TOKEN = re.compile(
     r"\\([a-zA-Z]{1,32})(-?[0-9]{1,10})? ?|\\'([0-9a-fA-F]{2})|\\(.)|([{}])|([^\\{}]+)",
@@ -103,10 +101,7 @@ def _is_rtf(head: Head) -> bool:
 
 
 def _read(file: BinaryIO, job: Job) -> Iterator[Document]:
-    source = bounded(file, job.label, LONGEST)
-    if len(source) > LONGEST:
-        message = f"{job.label} has more than {LONGEST:,} bytes: save it as plain text"
-        raise CharloomError(message, "unsupported", why="too large", path=job.label)
+    source = read_whole(file, job.label, LONGEST, "save it as plain text")
     reader = _Reader(job.report)
     reader.read(source.decode("latin-1"))
     rows = reader.text("text").replace(f"\n{_CELL}", _CELL).split(_ROW)

@@ -1,9 +1,7 @@
 """Discord: channels that DiscordChatExporter saved, and the package of one's own data."""
 
-import csv
 import re
 from collections.abc import Iterable, Iterator
-from io import StringIO
 from typing import BinaryIO
 
 import msgspec
@@ -22,7 +20,7 @@ from charloom.data.readers.objects import (
     whole_bytes,
 )
 from charloom.data.readers.plain import clean
-from charloom.errors import CharloomError
+from charloom.data.readers.tables.rows import rows
 
 _SAID = ("Default", "Reply", "0", "19")
 _CHANNEL = re.compile(rb'\{\s*"guild":\s*\{.*?"channel":\s*\{.*?"messages":\s*\[', re.DOTALL)
@@ -64,8 +62,8 @@ def read_package(members: Members, job: Job) -> Iterator[Document]:
     for name in names:
         if not _OWN.search(name):
             continue
-        rows = sorted(_rows(members.read(name), f"{name} in {members.label}"), key=_timestamp)
-        messages = list(_own_messages(rows, job))
+        found = sorted(_rows(members.read(name), f"{name} in {members.label}"), key=_timestamp)
+        messages = list(_own_messages(found, job))
         channel = name.rsplit("/", 2)[1].lstrip("cC")
         yield from chat(messages, channel, string(titles.get(channel)))
 
@@ -94,21 +92,16 @@ def _messages(found: Iterable[msgspec.Raw], job: Job) -> Iterator[Message]:
 
 def _rows(data: bytes, label: str) -> list[Object]:
     """Return the messages of a channel of a package; raises CharloomError."""
-    if not label.partition(" in ")[0].lower().endswith(".csv"):
-        return whole_bytes(data, label, list[Object])
-    try:
-        return list(csv.DictReader(StringIO(data.decode("utf-8-sig", "replace"), newline="")))
-    except csv.Error as error:
-        message = f"{label} is damaged ({error}): ask Discord for the package again"
-        raise CharloomError(message, "damaged", why="damaged", path=label) from None
+    is_csv = label.partition(" in ")[0].lower().endswith(".csv")
+    return list(rows(data, label)) if is_csv else whole_bytes(data, label, list[Object])
 
 
 def _timestamp(row: Object) -> str:
     return string(row.get("Timestamp"))
 
 
-def _own_messages(rows: Iterable[Object], job: Job) -> Iterator[Message]:
-    for row in rows:
+def _own_messages(found: Iterable[Object], job: Job) -> Iterator[Message]:
+    for row in found:
         text, mentions = _MENTION.subn("", _EMOJI.sub(r"\1", string(row.get("Contents"))))
         text = clean(text, job.report)
         if mentions:

@@ -10,7 +10,7 @@ from charloom.data.readers.declared import codec
 from charloom.data.readers.pages.article import Body, Page, bodies, is_excerpt, left_out, measured
 from charloom.data.readers.pages.markup import element_text, parse
 from charloom.data.readers.pages.page_facts import Facts, facts_near, facts_of_page
-from charloom.data.readers.plain import one_line
+from charloom.data.readers.plain import one_line, read_whole
 from charloom.data.readers.texts import LONGEST, head_text, whole_text
 from charloom.data.utf8 import REPLACED
 from charloom.errors import CharloomError
@@ -91,10 +91,7 @@ def _decoded(file: BinaryIO, job: Job) -> str:
     file.seek(0)
     if not encoding:
         return whole_text(file, job)
-    data = file.read(LONGEST + 1)
-    if len(data) > LONGEST:
-        message = f"{job.label} is longer than {LONGEST:,} bytes: split it"
-        raise CharloomError(message, "unsupported", why="too large", path=job.label)
+    data = read_whole(file, job.label, LONGEST, "split it")
     if not data.isascii():
         try:
             return data.decode()

@@ -4,6 +4,7 @@ import csv
 import json
 import re
 from collections.abc import Iterable, Iterator, Sequence
+from io import StringIO
 from itertools import chain, islice
 from typing import BinaryIO
 
@@ -46,6 +47,17 @@ def delimited_rows(file: BinaryIO, job: Job) -> Iterator[Row]:
             cells[end:] = [delimiter.join(cells[end:])]
         if cells:
             yield dict(zip(columns, cells, strict=False))
+
+
+def rows(data: bytes, label: str) -> Iterator[dict[str, str]]:
+    """Yield the rows of CSV that an export has in UTF-8, by its columns; raises CharloomError."""
+    lines = StringIO(data.decode("utf-8-sig", "replace"), newline="")
+    try:
+        for row in csv.DictReader(lines, restval=""):
+            yield {name: value for name, value in row.items() if isinstance(name, str)}
+    except csv.Error as error:
+        message = f"{label} is damaged ({error}): export it again"
+        raise CharloomError(message, "damaged", why="damaged", path=label) from None
 
 
 def line_rows(file: BinaryIO, job: Job) -> Iterator[Row]:
