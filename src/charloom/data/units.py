@@ -287,6 +287,8 @@ def _labelled(document: Document) -> Document:
 
 
 def _is_utf8(text: str) -> bool:
+    if text.isascii():
+        return True
     try:
         text.encode()
     except UnicodeEncodeError:

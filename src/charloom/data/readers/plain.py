@@ -14,7 +14,8 @@ from charloom.errors import CharloomError
 
 LINE = 2**28  # characters of a line, at most
 
-_CONTROL = re.compile("[\x00-\x08\x0b-\x1f\x7f]")
+_CONTROL = bytes(byte for byte in range(128) if byte in (*range(9), *range(11, 32), 127))
+_CONTROLS = dict.fromkeys(_CONTROL)
 _BLANK_LINES = re.compile(r"(?:[^\S\n]*\n)+")
 
 
@@ -48,10 +49,10 @@ def clean(text: str, report: Report) -> str:
     """Return a text with LF line ends, without control characters and blank lines at its ends."""
     if "\r" in text:
         text = text.replace("\r\n", "\n").replace("\r", "\n")
-    if not text.isprintable():
-        text, found = _CONTROL.subn("", text)
-        if found:
-            report.mended["control characters"] += found
+    data = text.encode("utf-8", "surrogatepass")  # it is faster to search
+    if found := len(data) - len(data.translate(None, _CONTROL)):
+        text = text.translate(_CONTROLS)
+        report.mended["control characters"] += found
     blank = _BLANK_LINES.match(text)
     return text[blank.end() if blank else 0 :].rstrip()
 

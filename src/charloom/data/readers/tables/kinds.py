@@ -92,9 +92,9 @@ def _read(
             yield Document(
                 text,
                 f"row {number}",
-                one_line(_text(value_of(row, title))),
-                one_line(_text(value_of(row, author))),
-                _iso(value_of(row, day)),
+                one_line(_text(value_of(row, title))) if title else "",
+                one_line(_text(value_of(row, author))) if author else "",
+                _iso(value_of(row, day)) if day else "",
             )
         else:
             job.report.left_out["rows without text"] += 1

@@ -62,7 +62,8 @@ def rows(data: bytes, label: str) -> Iterator[dict[str, str]]:
 
 def line_rows(file: BinaryIO, job: Job) -> Iterator[Row]:
     """Yield the objects of JSON Lines."""
-    rows = (line.encode() for line in lines(file, job) if line.strip())
+    found = lines(file, job)
+    rows = (line.encode() for line in found if line and not line.isspace())
     return each(rows, job.report.left_out, "damaged rows")
 
 
