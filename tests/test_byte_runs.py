@@ -26,6 +26,7 @@ from charloom.evaluation import evaluate
 from charloom.formats.onnx.export import export_onnx
 from charloom.generation.sampling import generate
 from charloom.models.engines import create_learner
+from charloom.report.reproduction import command
 from charloom.runs.open import open_model
 from charloom.runs.run import Run
 from charloom.training.loop import train
@@ -169,8 +170,8 @@ def test_the_command_line_trains_on_any_file(place: Path, tmp_path: Path) -> Non
     scores = json.loads(invoke("evaluate", out, "--json").output)["scores"]
     assert scores[0]["characters"] == len(BINARY) // 10
     assert json.loads(invoke("evaluate", out, source, "--json").output)["scores"][0]["nats"] > 0
-    for command in (["runs", "show", out], ["study", "surprise", out], ["compare", out]):
-        invoke(*command)
+    for words in (["runs", "show", out], ["study", "surprise", out], ["compare", out]):
+        invoke(*words)
 
 
 def test_a_file_that_is_no_text_is_refused_by_the_character(place: Path, tmp_path: Path) -> None:
@@ -266,6 +267,20 @@ def test_an_n_gram_model_counts_bytes(place: Path, tmp_path: Path) -> None:
     final = run.final()
     assert final is not None
     assert final.score.nats < 1
+
+
+def test_a_report_tells_the_command_of_the_run(poem: Run, picture: Run) -> None:
+    for run in (poem, picture):
+        words = command(run).split()
+        assert words[words.index("--unit") + 1] == "byte"
+        values = parsed(words[2:])
+        assert values["unit"] == "byte"
+
+
+def parsed(words: list[str]) -> dict[str, Any]:
+    """Return what the options of a command line give; raises if there is none of that name."""
+    with cli.train.train.make_context("train", words) as context:
+        return context.params
 
 
 def test_from_python(place: Path, tmp_path: Path) -> None:

@@ -112,6 +112,16 @@ def test_one_sequence_of_one_character_is_said_so() -> None:
     assert dict(tiny.reasons)["batch"] == "1 sequence of 1 character in each step"
 
 
+def test_of_tokens_fewer_steps_read_as_much() -> None:
+    tokens = Size(1_000_000, 80, 250_000, per_id=4.0, unit="token")
+    asked = replace(BASE, train=replace(BASE.train, iterations=1000))
+    read = [choose(asked, ("batch", "length"), size).characters for size in (NOVEL, tokens)]
+    assert read == [1000 * 32 * 64, 4 * 1000 * 32 * 64]
+    told = dict(choose(BASE, (), tokens, 60).reasons)["batch"]
+    assert "64 tokens" in told
+    assert "256 characters" in told
+
+
 @pytest.mark.parametrize(("epochs", "share"), [(0.1, 0.0), *DROPOUT, (10_000, DROPOUT[-1][1])])
 def test_dropout_is_that_of_the_table(epochs: float, share: float) -> None:
     assert dropout(epochs) == share

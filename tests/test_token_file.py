@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from charloom.data import token_file
+from charloom.data.byte_vocabulary import ByteVocabulary
 from charloom.data.text import Text, read_text
 from charloom.data.token_file import (
     Checksums,
@@ -162,6 +163,25 @@ def test_what_was_begun_is_gone_on_with(begun, monkeypatch):
     assert sorted(path.name for path in begun.iterdir()) == ["ids.json", "ids.npy"]
 
 
+@pytest.mark.parametrize("pieces", range(2, 40, 6))
+def test_bytes_that_were_begun_are_gone_on_with(tmp_path, pieces, monkeypatch):
+    monkeypatch.setattr("charloom.data.parts.CHUNK", 10)
+    monkeypatch.setattr(token_file, "MARK", 30)
+    whole, left = ByteVocabulary.whole, iter(range(pieces))
+
+    def failing(vocabulary: ByteVocabulary, piece: str) -> object:
+        if next(left, None) is None:
+            raise KeyboardInterrupt
+        return whole(vocabulary, piece)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(ByteVocabulary, "whole", failing)
+        with pytest.raises(KeyboardInterrupt):
+            write_ids(tmp_path, POEM, ByteVocabulary(), ())
+    ids = write_ids(tmp_path, POEM, ByteVocabulary(), ())
+    assert bytes(ids.astype(np.uint8)) == CONTENT.encode()
+
+
 @pytest.mark.parametrize(
     "how", ["cut", "an id", "no id", "link", "pipe", "gone", "another text", "shorter text"]
 )
@@ -185,14 +205,12 @@ def test_what_was_begun_and_is_damaged_is_begun_anew(begun, how, monkeypatch):
     assert "".join(pieces).endswith(text.content)
 
 
-@pytest.mark.parametrize(
-    "document", [b"", b"{", b'{"written": -1}', b"[" * 10**5, bytes(200), None]
-)
+@pytest.mark.parametrize("document", [b"", b"{", b'{"ids": -1}', b"[" * 10**5, bytes(200), None])
 def test_a_damaged_mark_is_passed_over(begun, document):
     mark = begun / ".ids.mark"
     if document is None:
         known = msgspec.json.decode(mark.read_bytes())
-        document = msgspec.json.encode(known | {"written": -(2**40), "place": [9, 9, "x"]})
+        document = msgspec.json.encode(known | {"ids": -(2**40), "place": [9, 9, "x"]})
     mark.write_bytes(document)
     assert LETTERS.decode(write(begun)) == CONTENT
 

@@ -26,7 +26,7 @@ ScheduleName = Literal["constant", "step", "exponential", "cosine", "one-cycle",
 Errors = Literal["strict", "replace"]
 Normalize = Literal["none", "NFC", "NFKC"]
 Smoothing = Literal["kneser-ney", "witten-bell", "none"]
-Unit = Literal["character", "byte"]
+Unit = Literal["character", "byte", "bpe", "word"]
 
 Size = Annotated[int, Meta(ge=1, le=65536)]
 Layers = Annotated[int, Meta(ge=1, le=256)]

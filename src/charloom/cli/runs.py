@@ -313,8 +313,9 @@ def _facts(run: "Run", row: dict[str, Any], checkpoints: list[int]) -> list[tupl
     ]
     if row["parameters"]:
         rate = f"learning rate {train.learning_rate:g}, {train.schedule} schedule"
+        unit = "" if run.vocabulary.unit == "characters" else f" {run.vocabulary.unit}"
         facts += [
-            ("batches", f"batch size {train.batch}, sequence length {train.length}"),
+            ("batches", f"batch size {train.batch}, sequence length {train.length}{unit}"),
             ("optimizer", f"{train.optimizer}, {rate}"),
         ]
     if row["score"] is not None:

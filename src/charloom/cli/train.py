@@ -125,8 +125,8 @@ MONITORING = "Monitoring (no effect on learning; 0 is never)"
     "Text",
     BASE.data,
     {
-        "unit": "What the model reads and writes one by one: character, or byte, for files of any "
-        "kind. Losses are per character in any case.",
+        "unit": "What a model reads and writes one by one: character; byte, of any file; bpe, "
+        "parts of words, learned from the text; word. Losses are per character.",
         "validation": "Share of the text for the validation loss.",
         "test": "Share of it for the test loss.",
         "split": "What is held out. tail: the end of the text; documents: some, or the end of each "

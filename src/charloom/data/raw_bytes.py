@@ -1,9 +1,9 @@
 """A file that is no text, as a text of 256 different characters: each byte is one.
 
-It is that of Latin-1, but for byte 0 U+0100, because U+0000 is the boundary between documents.
+It is that of Latin-1, but ␀ (U+2400) for byte 0, because U+0000 is the boundary between documents.
 """
 
-ZERO = "\u0100"  # byte 0
+ZERO = "\u2400"  # byte 0: the symbol for null
 CHARACTERS = (*map(chr, range(1, 256)), ZERO)
 
 

@@ -1,4 +1,4 @@
-"""Subwords to ids and back: the alphabet of a model that somebody else trained.
+"""Subwords to ids and back: the alphabet of a pretrained model, or one that a run has learned.
 
 A token is a string of bytes; those of a text's tokens, one after another, are its UTF-8. A token
 stands for the characters that begin in it, so that a loss over tokens has a mean per character.
@@ -9,12 +9,14 @@ import json
 import math
 import re
 from collections.abc import Collection, Iterator, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from typing import Any, ClassVar, Literal, Self
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from charloom.data.boundary import BOUNDARY, visible
 from charloom.data.tokenizer import Ids, find
 from charloom.data.vocabulary import UnknownCharacterError
 from charloom.errors import CharloomError, needs_extra
@@ -36,13 +38,13 @@ class Subwords:
     """A Tokenizer of V tokens, as a tokenizer.json of Hugging Face's `tokenizers` has them.
 
     `special` (V,) marks tokens that stand for no bytes and end a text; `begin` (0,) or (1,) is
-    the one that is read before a text. Raises CharloomError if `document` is not that, or
+    the one that is read before a text. A token that is added for the boundary between documents
+    is that. Raises CharloomError if `document` is not that, or
     `tokenizers` is not installed.
     """
 
     unit: ClassVar[Literal["tokens"]] = "tokens"
     characters: ClassVar[tuple[str, ...]] = ()
-    boundary: ClassVar[None] = None
 
     document: str = field(repr=False)
 
@@ -74,6 +76,8 @@ class Subwords:
         self.begin = np.array(begin, np.int32)
         tokenizer.encode_special_tokens = True  # a text that spells <|endoftext|> means the letters
         self._bytes, self._tokenizer, self._cuts = contents, tokenizer, cuts
+        ends = (place for place, token in added.items() if token["content"] == BOUNDARY)
+        self.boundary: int | None = next(ends, None)  # its id
 
     @classmethod
     def adapt(cls, document: str, begin: Sequence[str | int | None] = ()) -> Self:
@@ -106,14 +110,15 @@ class Subwords:
 
     def encode(self, text: str) -> NDArray[np.int32]:
         """Text -> ids (N,), which decode to it; raises UnknownCharacterError."""
-        ids: list[int] = []
+        ids = [np.empty(0, np.int32)]
         try:
             content = text.encode()
             for piece in _pieces(text) if self._cuts else [text]:
-                ids += self._tokenizer.encode(piece, add_special_tokens=False).ids
+                encoding = self._tokenizer.encode(piece, add_special_tokens=False)
+                ids.append(np.array(encoding.ids, np.int32))
         except UnicodeEncodeError as error:
             raise UnknownCharacterError(text[error.start], error.start) from None
-        found = np.array(ids, np.int32)
+        found = np.concatenate(ids)
         if self.utf8(found) != content:
             raise self._unknown(text, found)
         return found
@@ -123,9 +128,14 @@ class Subwords:
         return np.concatenate([self.begin, self.encode(text)])
 
     def prompt(self, text: str) -> NDArray[np.int32]:
-        """Return the ids (N,), at least one, of a prompt; an empty one becomes a line break."""
+        """Return the ids (N,), at least one, of a prompt.
+
+        An empty one becomes a boundary, or a line break if there is none.
+        """
         ids = self.whole(text)
-        return ids if len(ids) else self.encode("\n")
+        if len(ids):
+            return ids
+        return self.encode("\n" if self.boundary is None else BOUNDARY)
 
     def utf8(self, ids: ArrayLike) -> bytes:
         """Ids (N,) -> the text in UTF-8; raises IndexError if one is not in [0, V)."""
@@ -136,7 +146,8 @@ class Subwords:
 
     def decode(self, ids: ArrayLike) -> str:
         """Ids (N,) -> text; bytes that are no UTF-8 become U+FFFD. Raises as `utf8` does."""
-        return self.utf8(ids).decode(errors="replace")
+        text = self.utf8(ids).decode(errors="replace")
+        return text if self.boundary is None else visible(text)
 
     def decoder(self) -> "SubwordDecoder":
         """Return a decoder for a text that comes a piece at a time."""
@@ -192,11 +203,17 @@ class SubwordDecoder:
         ends = np.flatnonzero(self._tokens.special[ids])
         self.ended = len(ends) > 0
         before = ids[: ends[0]] if self.ended else ids
-        return self._utf8.decode(self._tokens.utf8(before), self.ended)
+        text = self._utf8.decode(self._tokens.utf8(before), self.ended)
+        return text if self._tokens.boundary is None else visible(text)
+
+
+def needs_tokenizers() -> AbstractContextManager[None]:
+    """Raise CharloomError within, if the library is not installed that cuts a text into tokens."""
+    return needs_extra("subwords", "a model of tokens")
 
 
 def _load(document: str) -> Any:
-    with needs_extra("gpt2", "a model of tokens"):
+    with needs_tokenizers():
         from tokenizers import Tokenizer
     try:
         return Tokenizer.from_str(document)

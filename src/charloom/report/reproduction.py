@@ -83,7 +83,9 @@ def flags(config: RunConfig) -> list[str]:
     model = config.model
     if not isinstance(model, PretrainedConfig) and config.start is None:
         words += _changed(_known(base.model, model), model, unset="auto")
-    words += _changed(base.data, config.data, skip=("sources", "boundaries"), always=("split",))
+    words += _changed(
+        base.data, config.data, skip=("sources", "boundaries", "raw"), always=("split",)
+    )
     if not isinstance(model, NgramConfig):
         words += _length(config, base)
         chosen = () if config.preset else CHOSEN

@@ -318,10 +318,10 @@ class Run:
 
 def _kind(config: RunConfig) -> type[Vocabulary | ByteVocabulary | Subwords]:
     """Return what is in vocabulary.json."""
-    if isinstance(config.model, PretrainedConfig):
+    unit = config.data.unit
+    if isinstance(config.model, PretrainedConfig) or unit in ("bpe", "word"):
         return Subwords
-    is_bytes = config.data.unit == "byte" and not config.data.raw
-    return ByteVocabulary if is_bytes else Vocabulary
+    return ByteVocabulary if unit == "byte" and not config.data.raw else Vocabulary
 
 
 def list_runs(folder: str | Path) -> list[Path]:

@@ -14,6 +14,7 @@ from charloom.config import DataConfig, NgramConfig, PretrainedConfig, RunConfig
 from charloom.data.batches import check_fits
 from charloom.data.byte_vocabulary import ByteVocabulary
 from charloom.data.dataset import Corpus, fewest_characters
+from charloom.data.learned_subwords import learn_subwords
 from charloom.data.raw_bytes import CHARACTERS
 from charloom.data.reading import Reading
 from charloom.data.split import arrange, split_text, usual_split
@@ -100,8 +101,9 @@ def prepare(
     kept = None if config.preset else {*given, *(SHAPE if config.start else ())}
     if kept and "context" in given:  # the length that it is trained on
         kept |= {"length"}
-    config, reasons, began, _ = plan(config, kept, text, began, tell)
-    run = _create(config, text, out, tell)
+    vocabulary = vocabulary_of(config, text, tell)
+    config, reasons, began, _ = plan(config, kept, text, began, tell, vocabulary)
+    run = _create(config, vocabulary, text, out, tell)
     _write_ids(run, tell)
     return Prepared(run, reasons, began)
 
@@ -109,9 +111,12 @@ def prepare(
 def _reading(config: RunConfig) -> Reading:
     """Return how the text of a new run is read: with boundaries, unless it is a list of lines.
 
-    Tokens have a way of their own to end a text.
+    Tokens of a pretrained model have a way of their own to end a text, and those of a run know the
+    boundary or will never.
     """
     bounded = config.data.split != "lines" and not isinstance(config.model, PretrainedConfig)
+    if config.start is not None and config.data.unit in ("bpe", "word"):
+        bounded = bounded and Run.open(config.start).vocabulary.boundary is not None
     return Reading.of(config.data)._replace(boundaries=bounded)
 
 
@@ -123,9 +128,10 @@ def _check_engine(config: RunConfig) -> None:
         load_torchnet()  # raises
 
 
-def _create(config: RunConfig, text: Text, out: str | Path | None, tell: Tell) -> Run:
+def _create(
+    config: RunConfig, vocabulary: Tokenizer, text: Text, out: str | Path | None, tell: Tell
+) -> Run:
     """Create a run in `out`, or in the first folder that neither a run nor a process has."""
-    vocabulary = vocabulary_of(config, text)
     if out is not None:
         return Run.create(out, config, vocabulary, text, tell)
     for folder in default_folders(config):
@@ -156,6 +162,7 @@ def plan(
     text: Text,
     began: float,
     tell: Tell = say_nothing,
+    vocabulary: Tokenizer | None = None,
 ) -> Plan:
     """Resolve "auto": choose what is not `given` for this text, and when the run ends.
 
@@ -168,7 +175,8 @@ def plan(
     """
     if isinstance(config.model, NgramConfig):
         return Plan(config, (), began)
-    vocabulary = vocabulary_of(config, text)
+    if vocabulary is None:
+        vocabulary = vocabulary_of(config, text, tell)
     if given is None:
         _check_fits(config, text, vocabulary)
     fewest = 3 if given is not None else fewest_characters(config)
@@ -210,10 +218,11 @@ def _check_fits(config: RunConfig, text: Text, vocabulary: Tokenizer) -> None:
     check_fits(ids, train.batch, train.length, vocabulary.unit)
 
 
-def vocabulary_of(config: RunConfig, text: Text) -> Tokenizer:
+def vocabulary_of(config: RunConfig, text: Text, tell: Tell = say_nothing) -> Tokenizer:
     """Return the characters of a text and of the weights to begin with, or bytes, or tokens.
 
-    Raises CharloomError if one of the text's characters is not among the tokens.
+    Tokens are those of the weights, or are learned from the training part. Raises CharloomError if
+    one of the text's characters is not among those of a pretrained model.
     """
     vocabulary: Tokenizer
     if config.start is not None:
@@ -222,8 +231,12 @@ def vocabulary_of(config: RunConfig, text: Text) -> Tokenizer:
             return ByteVocabulary(vocabulary.has_boundary or text.has_boundaries)
     elif config.data.raw:
         return Vocabulary(CHARACTERS)
-    elif config.data.unit == "byte":
+    elif (unit := config.data.unit) == "byte":
         return ByteVocabulary(text.has_boundaries)
+    elif unit in ("bpe", "word"):
+        tell("learning the subwords of the text")
+        end = split_text(text.characters, config.data, 1, text.layout).train.stop
+        return learn_subwords(text.pieces(), end, unit, text.has_boundaries)
     elif isinstance(config.model, PretrainedConfig):
         start = config.model.source
         vocabulary = load_torchnet().read_tokens(start)

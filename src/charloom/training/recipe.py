@@ -248,7 +248,9 @@ def _reasons(
         yield "drop", f"dropout {train.dropout:g}: {why}"
     if not {"batch", "length"} & {*given}:
         rows, length = count(train.batch, "sequence"), count(train.length, size.unit)
-        yield "batch", f"{rows} of {length} in each step"
+        about = f", about {train.length * size.per_id:.0f} characters,"
+        about = "" if size.unit == "character" else about
+        yield "batch", f"{rows} of {length}{about} in each step"
     if not {"learning_rate", "schedule"} & {*given}:
         end = f"{train.final_rate:g} of that" if train.final_rate else "0"
         yield "rate", f"learning rate {train.learning_rate:g} at most, falling to {end} by a cosine"
