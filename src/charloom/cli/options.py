@@ -14,8 +14,7 @@ from charloom.config import DataConfig
 F = TypeVar("F", bound=Callable[..., Any])
 
 _LETTER = {int: "N", float: "X", str: "NAME"}  # for a value of that type, in the help
-
-
+_LISTED = {"include": "GLOB", "exclude": "GLOB", "columns": "NAME"}  # for one of several values
 _SHORT = {"learning_rate": ("--lr",), "temperature": ("--temp", "-t")}
 
 
@@ -102,14 +101,17 @@ def options(
     def decorate(function: F) -> F:
         for field, text in reversed(texts.items()):
             name, default, hint = field.replace("_", "-"), getattr(defaults, field), hints[field]
-            flags = [f"--{name}", *_SHORT.get(field, ())]
-            kind, metavar = _parameter_type(hint, unset)
-            if hint is bool:
-                flags, default = [f"--{name}/--no-{name}"], "yes" if default else "no"
             shown = "chosen" if field in chosen else _shown(default, unset)
-            function = option(
-                heading, *flags, default=None, type=kind, metavar=metavar, help=f"{text}  [{shown}]"
-            )(function)
+            attributes: dict[str, Any] = {"default": None, "help": f"{text}  [{shown}]"}
+            flags = [f"--{name}", *_SHORT.get(field, ())]
+            if hint is bool:
+                flags = [f"--{name}/--no-{name}"]
+            elif get_origin(hint) is tuple:  # each is given by itself: --column for columns
+                flags = [f"--{name.removesuffix('s')}", field]
+                attributes |= {"multiple": True, "metavar": _LISTED[field], "help": text}
+            else:
+                attributes["type"], attributes["metavar"] = _parameter_type(hint, unset)
+            function = option(heading, *flags, **attributes)(function)
         return function
 
     return decorate
@@ -117,71 +119,38 @@ def options(
 
 def reading(heading: str) -> Callable[[F], F]:
     """Return a decorator for the options that say which files are read, how, and as what."""
-    found = [
-        options(
-            heading,
-            DataConfig(),
-            {
-                "encoding": "Encoding of the text: cp1252, gb18030, utf-16 or another; detect: "
-                "UTF-8, or what each file looks like.",
-                "errors": "strict, or replace: read U+FFFD where the text is not in that encoding.",
-                "normalize": "NFC or NFKC: put the text into that form of Unicode; none: as it is.",
-            },
-        ),
-        option(
-            heading,
-            "--include",
-            multiple=True,
-            metavar="GLOB",
-            help="Read only such files of folders and archives, as in .gitignore; repeatable.",
-        ),
-        option(
-            heading,
-            "--exclude",
-            multiple=True,
-            metavar="GLOB",
-            help="Leave out such files or folders; repeatable.",
-        ),
-        option(
-            heading,
-            "--column",
-            "columns",
-            multiple=True,
-            metavar="NAME",
-            help="Of tables: a column that has the text; repeatable.",
-        ),
-        options(
-            heading,
-            DataConfig(),
-            {
-                "keep_front_matter": "Of Markdown: keep what is above the text.",
-                "pages": "Of blogs: read pages, not posts alone.",
-                "labels": "Put title, author and date before each document.",
-                "allow_private": "Read sites of this machine and its network, too.",
-                "fix_mojibake": "Mend UTF-8 that was once read as something else: Ã¶ is ö.",
-                "plain": "Read HTML, tables, chats ... as they are, not the text in them.",
-            },
-        ),
-    ]
-
-    def decorate(function: F) -> F:
-        for one in reversed(found):
-            function = one(function)
-        return function
-
-    return decorate
+    return options(
+        heading,
+        DataConfig(),
+        {
+            "encoding": "Encoding of the text: cp1252, gb18030, utf-16 or another; detect: "
+            "UTF-8, or what each file looks like.",
+            "errors": "strict, or replace: read U+FFFD where the text is not in that encoding.",
+            "normalize": "NFC or NFKC: put the text into that form of Unicode; none: as it is.",
+            "include": "Read only such files of folders and archives, as in .gitignore; "
+            "repeatable.",
+            "exclude": "Leave out such files or folders; repeatable.",
+            "columns": "Of tables: a column that has the text; repeatable.",
+            "keep_front_matter": "Of Markdown: keep what is above the text.",
+            "pages": "Of blogs: read pages, not posts alone.",
+            "labels": "Put title, author and date before each document.",
+            "allow_private": "Read sites of this machine and its network, too.",
+            "fix_mojibake": "Mend UTF-8 that was once read as something else: Ã¶ is ö.",
+            "plain": "Read HTML, tables, chats ... as they are, not the text in them.",
+        },
+    )
 
 
 def _shown(default: Any, unset: str) -> str:
     if default is None:
         return unset
+    if isinstance(default, bool):
+        return "yes" if default else "no"
     return f"{default:g}" if isinstance(default, float) else f"{default}"
 
 
-def _parameter_type(hint: Any, unset: str) -> tuple[Any, str | None]:
+def _parameter_type(hint: Any, unset: str) -> tuple[Any, str]:
     """Return what reads the value of an option, and what stands for it in the help."""
-    if hint is bool:
-        return None, None
     if get_origin(hint) is Literal:
         return click.Choice(get_args(hint)), "NAME"
     if get_origin(hint) in (types.UnionType, Union):
