@@ -169,6 +169,17 @@ def test_no_shorter_word_is_cut_where_a_line_ends(said, place, monkeypatch):
         assert {*" ".join(lines).split()} <= {*sentence.split(), "↵"}
 
 
+def test_a_passage_of_several_lines_is_shown_in_one(said, place, monkeypatch):
+    (place / "lines.txt").write_text("A line\nthat is\nlonger\nthan\nthe others\n" * 20)
+    monkeypatch.setattr("charloom.cli.study.surprise.is_plain", lambda: False)
+    monkeypatch.setenv("COLUMNS", "80")
+    monkeypatch.setenv("NO_COLOR", "1")
+    out = said("study", "surprise", "counts", "lines.txt", "--top", "3")
+    rows = out.partition("  nats   bits    line\n")[2].partition("\n\n")[0].splitlines()
+    assert len(rows) == 3
+    assert all(re.match(r" *\d+\.\d\d +\d+\.\d\d +\d+  .*↵.*↵", row) for row in rows)
+
+
 @pytest.mark.parametrize("command", ["surprise", "neurons"])
 def test_mistakes_are_refused(refused, place, command):
     (place / "odd.txt").write_text("A line\nthat is µ\n", "utf-8")

@@ -205,6 +205,15 @@ def echo_styled(text: "Text") -> None:
     Console(highlight=False, emoji=False, markup=False).print(text, soft_wrap=True)
 
 
+def echo_wrapped(text: "Text", head: "Text | str" = "") -> None:
+    """Print a styled text behind `head`; what there is no room for is below its beginning."""
+    from rich.text import Text
+
+    room = max(1, get_terminal_size().columns - len(head))
+    for start, end in breaks(text.plain, room):
+        echo_styled(Text.assemble(head if start == 0 else " " * len(head), text[start:end]))
+
+
 def labelled(rows: Sequence[tuple[str, str]], indent: int = 0) -> list[str]:
     """Return a line for each label and its text, the texts one below the other.
 

@@ -2,7 +2,6 @@
 
 from collections.abc import Sequence
 from pathlib import Path
-from shutil import get_terminal_size
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -10,20 +9,21 @@ import click
 from charloom.cli.options import examples, output
 from charloom.cli.study import reading, write_page
 from charloom.cli.text import (
-    breaks,
     echo,
     echo_json,
-    echo_styled,
+    echo_wrapped,
     echo_wrote,
     fill,
     is_plain,
     labelled,
     table,
 )
-from charloom.formatting import count, model_name, percent, printable
+from charloom.formatting import count, in_a_line, model_name, percent
 
 if TYPE_CHECKING:
-    from charloom.analysis.neurons import Cell, Drive, Neurons
+    from rich.text import Text
+
+    from charloom.analysis.neurons import Cell, Neurons
 
 READ_LENGTH = 100_000  # characters; more hardly change a correlation
 HOT = (224, 217, 210, 203)  # of a terminal's 256 colours, from pale to strong
@@ -154,26 +154,26 @@ def _show_drives(cell: "Cell") -> None:
     """
     for drive in (*cell.high[:1], *cell.low[:1]):
         at = drive.place - drive.start
-        shown = printable(drive.text.replace("\t", " ")).replace("\n", "↵")
+        shown = in_a_line(drive.text.replace("\t", " "))  # of the same length
         head = f" {drive.value:+.2f} {drive.line:7,}  "
         if is_plain():
             echo(f"{head}{shown[: at + 1]}‹{shown[at + 1 :]}".rstrip())
         else:
-            _print_coloured(head, shown, drive, at)
+            from rich.text import Text
+
+            echo_wrapped(_coloured(shown, drive.values, at), Text(head, "dim"))
 
 
-def _print_coloured(head: str, shown: str, drive: "Drive", at: int) -> None:
+def _coloured(shown: str, values: Sequence[float], at: int) -> "Text":
+    """Return a text in the colours of a cell's values, underlined where it is highest or lowest."""
     from rich.text import Text
 
-    line = Text()
-    most = max(1.0, *(abs(value) for value in drive.values))
-    for place, (character, value) in enumerate(zip(shown, drive.values, strict=True)):
+    coloured = Text()
+    most = max(1.0, *map(abs, values))
+    for place, (character, value) in enumerate(zip(shown, values, strict=True)):
         style = _style(value / most)
-        line.append(character, f"{style} underline bold" if place == at else style or None)
-    for begin, end in breaks(shown, max(1, get_terminal_size().columns - len(head))):
-        echo_styled(
-            Text.assemble((head if begin == 0 else " " * len(head), "dim"), line[begin:end])
-        )
+        coloured.append(character, f"{style} underline bold" if place == at else style or None)
+    return coloured
 
 
 def _style(share: float) -> str:

@@ -10,11 +10,11 @@ from charloom.cli.options import examples, output
 from charloom.cli.study import reading, write_page
 from charloom.cli.text import (
     breaks,
-    columns,
     echo,
     echo_json,
     echo_note,
     echo_styled,
+    echo_wrapped,
     echo_wrote,
     fill,
     is_plain,
@@ -22,7 +22,7 @@ from charloom.cli.text import (
     score_fields,
     table,
 )
-from charloom.formatting import LN2, count, nats_and_bits, printable
+from charloom.formatting import LN2, count, in_a_line, nats_and_bits, printable
 
 if TYPE_CHECKING:
     from rich.text import Text
@@ -156,10 +156,10 @@ def _row(p: "Passage") -> dict[str, Any]:
 
 
 def _show(found: "Surprise") -> None:
-    nats, start = found.by_character().tolist(), int(found.starts[0])
+    nats = [0.0] * int(found.starts[0]) + found.by_character().tolist()
     keys = [("expected", ""), *((f"{least:g} nats", style) for least, style in reversed(LEVELS))]
     digits = [" " if n < 1 else f"{int(min(n, 9))}" for n in nats]
-    _show_text(found.text, start, nats, (LEVELS, LEVELS), keys, digits, "digits: nats")
+    _show_text(found.text, nats, (LEVELS, LEVELS), keys, digits, "digits: nats")
     _show_passages("Most surprising passages, per character", found.passages)
     over = f"over {count(found.score.characters, 'character')}"
     echo("\n" + fill(f"{nats_and_bits(found.score.nats)}, {over}."))
@@ -169,11 +169,11 @@ def _show_difference(named: "Sequence[tuple[str, Surprise]]", against: "Differen
     from charloom.analysis.surprise import verdict
 
     (first, one), (second, _) = named
-    nats = (-against.nats).tolist()
+    nats = [0.0] * against.start + (-against.nats).tolist()
     keys = [(f"{first} better", COLD[0][1]), (f"{second} better", WARM[0][1])]
     signs = ["-" if n >= 1 else "+" if n <= -1 else " " for n in nats]
     explained = f"by a nat or more: + {first} is better, - {second} is better"
-    _show_text(one.text, against.start, nats, (WARM, COLD), keys, signs, explained)
+    _show_text(one.text, nats, (WARM, COLD), keys, signs, explained)
     _show_passages(f"Where {first} is better, by how much per character", against.better)
     _show_passages(f"Where {second} is better, by how much per character", against.worse)
     scores = [(name, s.score) for name, s in named]
@@ -184,48 +184,39 @@ def _show_difference(named: "Sequence[tuple[str, Surprise]]", against: "Differen
 
 def _show_text(
     text: str,
-    start: int,
     nats: list[float],
     levels: tuple[Levels, Levels],
     keys: list[tuple[str, str]],
     marks: list[str],
     explained: str,
 ) -> None:
-    """Print a text, coloured by nats from `start` on; without colours, with marks below it."""
+    """Print a text, coloured by the nats of its characters; without colours, with marks below."""
     # Of the same length as the text: a tab is one space.
     shown = printable(text[:SHOWN_LENGTH].replace("\t", " "))
     if is_plain():
-        _show_marks(shown, [" "] * start + marks)
+        for start, end in breaks(shown, COLUMNS):
+            echo(shown[start:end].rstrip())
+            if below := "".join(marks[start:end]).rstrip():
+                echo(below)
         echo(f"\n({explained})")
     else:
         from rich.text import Text
 
-        coloured = _coloured(shown, start, nats, levels)
-        width = max(1, get_terminal_size().columns)
-        for begin, end in breaks(coloured.plain, width):
-            echo_styled(coloured[begin:end])
+        echo_wrapped(_coloured(shown, nats, levels))
         legend = [Text(f" {key} ", style or "dim") for key, style in keys]
-        fits = sum(key.cell_len + 1 for key in legend) <= width
+        fits = sum(key.cell_len + 1 for key in legend) <= get_terminal_size().columns
         echo_styled(Text("\n") + Text(" " if fits else "\n").join(legend))
     if len(text) > SHOWN_LENGTH:
         echo(fill(f"({len(text) - SHOWN_LENGTH:,} more characters: --html FILE shows more)"))
 
 
-def _show_marks(shown: str, marks: list[str]) -> None:
-    for start, end in breaks(shown, COLUMNS):
-        echo(shown[start:end].rstrip())
-        if below := "".join(marks[start:end]).rstrip():
-            echo(below)
-
-
-def _coloured(shown: str, start: int, nats: list[float], levels: tuple[Levels, Levels]) -> "Text":
+def _coloured(shown: str, nats: list[float], levels: tuple[Levels, Levels]) -> "Text":
     """Return a text with the background of `levels` for nats above 0, and for nats below."""
     from rich.text import Text
 
     above, below = levels
     coloured = Text()
-    for place, character in enumerate(shown):
-        value = nats[place - start] if place >= start else 0.0
+    for character, value in zip(shown, nats, strict=False):  # the text may be cut off
         chosen = above if value > 0 else below
         style = next((style for least, style in chosen if abs(value) >= least), "")
         if character == "\n" and style:
@@ -233,14 +224,6 @@ def _coloured(shown: str, start: int, nats: list[float], levels: tuple[Levels, L
             style = ""
         coloured.append(character, style or None)
     return coloured
-
-
-def _context(inner: int) -> int:
-    """Return how many characters before and after a passage of that width there is room for."""
-    width = columns()
-    if width is None:
-        return CONTEXT_LENGTH
-    return max(1, min(CONTEXT_LENGTH, (width - FIGURES_LENGTH - inner) // 2))
 
 
 def _show_passages(title: str, passages: "Sequence[Passage]") -> None:
@@ -252,24 +235,14 @@ def _show_passages(title: str, passages: "Sequence[Passage]") -> None:
         return
     echo("\n" + fill(title))
     echo("  nats   bits    line")
-    around = _context(max(cell_len(p.text) for p in passages))
+    widest = max(cell_len(in_a_line(p.text)) for p in passages)
+    room = (get_terminal_size().columns - FIGURES_LENGTH - widest) // 2
+    around = CONTEXT_LENGTH if is_plain() else max(1, min(CONTEXT_LENGTH, room))
     for p in passages:
         figures = f"{p.nats:6.2f} {p.nats / LN2:6.2f} {p.line:7,}  "
-        before, inner, after = (
-            printable(part).replace("\n", "↵") for part in (p.before[-around:], p.text, p.after)
-        )
+        before, inner, after = map(in_a_line, (p.before[-around:], p.text, p.after))
         before, after = f"{before:>{around}}", after[:around]
         if is_plain():
             echo(f"{figures}{before}[{inner}]{after}".rstrip())
         else:
-            _show_passage(figures, Text.assemble((before, "dim"), (inner, "bold"), (after, "dim")))
-
-
-def _show_passage(figures: str, passage: "Text") -> None:
-    """Print a passage behind its figures; what there is no room for is below its beginning."""
-    from rich.text import Text
-
-    room = max(1, get_terminal_size().columns - len(figures))
-    for start, end in breaks(passage.plain, room):
-        head = figures if start == 0 else " " * len(figures)
-        echo_styled(Text.assemble(head, passage[start:end]))
+            echo_wrapped(Text.assemble((before, "dim"), (inner, "bold"), (after, "dim")), figures)
