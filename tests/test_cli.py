@@ -546,12 +546,9 @@ def test_the_list_tells_the_steps_that_are_saved(here: Path, folder: Path) -> No
     assert row["steps"] == 30
 
 
-def test_a_dry_run_shows_the_plan_and_leaves_nothing(
-    folder: Path, capfd: pytest.CaptureFixture[str]
-) -> None:
+def test_a_dry_run_shows_the_plan_and_leaves_nothing(folder: Path) -> None:
     (folder / "novel.txt").write_text(TEXT)
-    charloom("train", "novel.txt", "--iterations", "20", "--dry-run", *TINY)
-    printed = capfd.readouterr().out
+    printed = charloom("train", "novel.txt", "--iterations", "20", "--dry-run", *TINY).stdout
     assert label(printed, "text").startswith("novel.txt: 1,920 characters, 18 different")
     assert "3,650 parameters" in label(printed, "model")
     assert [path.name for path in folder.iterdir()] == ["novel.txt"]

@@ -80,11 +80,6 @@ class LiveView(View):
             first, *rest = summary(self.started, event, min(self._console.width, MAX_COLUMNS))
             self._print(Text(first, "bold"), *map(Text, rest))
 
-    def show_plan(self, started: Started) -> None:
-        """Write the header alone."""
-        self._draw(Group())
-        self._print(*map(Text, header(started, self.reasons, is_plan=True)))
-
     def _first_status(self, started: Started) -> str:
         if started.step == started.total:
             return ""

@@ -56,11 +56,6 @@ class JsonView(View):
             document |= {"ended": event.reason, "advice": event.advice, "reasons": self.reasons}
             echo_json(document)
 
-    def show_plan(self, started: Started) -> None:
-        """Write the settings and why they were chosen."""
-        config = {"config": started.run.config, "parameters": started.parameters}
-        echo_json(config | {"notes": started.notes, "reasons": self.reasons})
-
 
 class PlainView(View):
     """A line for each evaluation, or every 10 seconds, and each sample below its line."""
@@ -97,10 +92,6 @@ class PlainView(View):
                 self._write_sample()
                 gap = "\n" if self.progress or self.sampled else ""
                 self.reader.write(gap + "\n".join(summary(self.started, event)) + "\n")
-
-    def show_plan(self, started: Started) -> None:
-        """Write the header alone."""
-        self.reader.write("\n".join(header(started, self.reasons, is_plan=True)) + "\n")
 
     def _line(self, progress: Progress) -> str:
         nats, steps = self.training_loss()

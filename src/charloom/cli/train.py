@@ -1,23 +1,28 @@
 """`charloom train`: train a model on a text."""
 
+from collections.abc import Generator
+from contextlib import closing
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from time import perf_counter
-from typing import TYPE_CHECKING, Any
+from typing import Any, cast
 
 import click
 
 from charloom.cli.options import SectionedCommand, examples, given, option, options, reading
+from charloom.cli.plain import open_view
 from charloom.cli.several import begun
+from charloom.cli.summary import header
+from charloom.cli.text import echo, echo_json
 from charloom.config import NgramConfig, TransformerConfig
 from charloom.distributed import place
+from charloom.runs.run import check_free
+from charloom.training import loop
+from charloom.training.events import Event, Started
+from charloom.training.planning import prepare
 from charloom.training.recipe import BASE, CHOSEN
 from charloom.training.settings import KINDS, MINUTES, configure
-
-if TYPE_CHECKING:
-    from collections.abc import Generator
-
-    from charloom.cli.view import View
-    from charloom.training.events import Event
+from charloom.training.tensorboard import check, recorded
 
 MONITORING = "Monitoring (no effect on learning; 0 is never)"
 
@@ -234,21 +239,14 @@ def train(context: click.Context, /, **_: Any) -> None:
     began, values = perf_counter(), given(context)
     sources, out = values.pop("sources"), values.pop("out", None)
     as_json, dry = values.pop("as_json", False), values.pop("dry_run", False)
-    from charloom.cli.plain import open_view
-    from charloom.training.tensorboard import check, recorded
-
     record = values.pop("tensorboard", False)
     if record:
         check()
 
     if dry:
-        with open_view(as_json) as view:
-            _try_out(sources, values, out, view)
+        _try_out(sources, values, out, as_json)
         return
     with open_view(as_json) as view:
-        from charloom.training import loop
-        from charloom.training.planning import prepare
-
         restarted = begun(out, configure(sources, values), values) if place() else None
         if restarted:
             view.status("resuming from the last checkpoint")
@@ -260,21 +258,17 @@ def train(context: click.Context, /, **_: Any) -> None:
         context.exit(view.follow(recorded(events, run.path) if record else events))
 
 
-def _try_out(sources: list[str], values: dict[str, Any], out: Path | None, view: "View") -> None:
+def _try_out(sources: list[str], values: dict[str, Any], out: Path | None, as_json: bool) -> None:
     """Plan a run in a temporary folder, and show how it would begin."""
-    from contextlib import closing
-    from tempfile import TemporaryDirectory
-    from typing import cast
-
-    from charloom.runs.run import check_free
-    from charloom.training import loop
-    from charloom.training.events import Started
-    from charloom.training.planning import prepare
-
     if out is not None:
         check_free(out)
     with TemporaryDirectory(prefix="charloom-") as folder:
-        run, view.reasons, began = prepare(sources, values, Path(folder, "run"), tell=view.status)
-        with closing(cast("Generator[Event]", loop.train(run, began=began))) as events:
-            started = next(event for event in events if isinstance(event, Started))
-        view.show_plan(started)
+        with open_view(as_json) as view:
+            run, reasons, began = prepare(sources, values, Path(folder, "run"), tell=view.status)
+            with closing(cast(Generator[Event], loop.train(run, began=began))) as events:
+                started = next(event for event in events if isinstance(event, Started))
+        if as_json:
+            config = {"config": run.config, "parameters": started.parameters}
+            echo_json(config | {"notes": started.notes, "reasons": reasons})
+        else:
+            echo("\n".join(header(started, reasons, is_plan=True)))

@@ -45,10 +45,6 @@ class View(ABC):
     def show(self, event: Event) -> None:
         """Show what is new with an event."""
 
-    @abstractmethod
-    def show_plan(self, started: Started) -> None:
-        """Show how a run would begin that is not trained."""
-
     def follow(self, events: Iterator[Event]) -> int:
         """Show a run to its end; return the exit status."""
         for event in events:
