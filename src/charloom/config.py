@@ -294,6 +294,7 @@ class WatchConfig(_Config, frozen=True):
     keep: Positive = 2  # newest checkpoints that stay on disk, beside the best
 
 
+AUTO = ("init_std", "evaluate_every", "checkpoint_every", "sample_every")  # None: to be chosen
 NetworkConfig = ModelConfig | TransformerConfig | PretrainedConfig  # what a Learner trains
 
 

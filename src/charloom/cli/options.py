@@ -9,7 +9,7 @@ import click
 import msgspec
 from click.core import ParameterSource
 
-from charloom.config import DataConfig
+from charloom.config import AUTO, DataConfig
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -87,20 +87,19 @@ def options(
     heading: str,
     defaults: msgspec.Struct,
     texts: dict[str, str],
-    unset: str = "none",
     chosen: Collection[str] = (),
 ) -> Callable[[F], F]:
     """Return a decorator that adds an option for each field of the settings `defaults` in `texts`.
 
-    `texts` are their lines of help, `unset` is the word for None, and the fields in `chosen` are
-    chosen for each text, so that the help shows no default. What is not on the command line is
-    left to the settings.
+    `texts` are their lines of help, and the fields in `chosen` are chosen for each text, so that
+    the help shows no default. What is not on the command line is left to the settings.
     """
     hints = get_type_hints(type(defaults))
 
     def decorate(function: F) -> F:
         for field, text in reversed(texts.items()):
             name, default, hint = field.replace("_", "-"), getattr(defaults, field), hints[field]
+            unset = "auto" if field in AUTO else "none"
             shown = "chosen" if field in chosen else _shown(default, unset)
             attributes: dict[str, Any] = {"default": None, "help": f"{text}  [{shown}]"}
             flags = [f"--{name}", *_SHORT.get(field, ())]

@@ -54,9 +54,11 @@ def summary(started: Started, finished: Finished, width: int | None = None) -> l
 
     The lines of the sample are broken where a terminal of that `width` would break them.
     """
-    path = shlex.quote(str(finished.path))
+    path, advice = shlex.quote(str(finished.path)), finished.advice
+    if advice is not None and advice.name == "stopped":  # the commands below say it
+        advice = None
     lines = [_outcome(started, finished), *_losses(finished)]
-    lines += _advice(finished)
+    lines += [str(advice)] if advice is not None else []
     temperature = suggested(started.run.config.watch.sample).temperature
     if finished.sample is not None:
         lines += ["", f"The best checkpoint writes, at temperature {temperature:g}:", ""]
@@ -64,12 +66,12 @@ def summary(started: Started, finished: Finished, width: int | None = None) -> l
         lines += [*wrapped(finished.sample.strip("\n"), INDENT, room).split("\n"), ""]
     commands = {f"charloom sample {path} --temperature {temperature:g}": "generates text"}
     if finished.reason == "interrupted":
-        if finished.advice is None or finished.advice.name == "stopped":
+        if advice is None:
             commands = {f"charloom resume {path}": "continues from here"} | commands
     else:
-        minutes = finished.advice and finished.advice.resume
-        if minutes is not None:
-            commands[f"charloom resume {path} --minutes {minutes:g}"] = "trains it for longer"
+        if advice is not None and advice.resume is not None:
+            more = f"charloom resume {path} --minutes {advice.resume:g}"
+            commands[more] = "trains it for longer"
         commands[f"charloom runs show {path}"] = "shows how it learned"
     lines += [f"Saved to {finished.path}", "", *labelled([*commands.items()], indent=2)]
     return [printable(line) for line in lines]
@@ -85,14 +87,6 @@ def _outcome(started: Started, finished: Finished) -> str:
     if finished.reason == "turned":
         return f"Stopped early, since the validation loss was rising: {done}."
     return f"Done: {done}."
-
-
-def _advice(finished: Finished) -> list[str]:
-    """Return what the run has come to; of one that was interrupted, the commands below say it."""
-    found = finished.advice
-    if found is None or found.name == "stopped":
-        return []
-    return [str(found)]
 
 
 def _losses(finished: Finished) -> list[str]:

@@ -82,7 +82,6 @@ MONITORING = "Monitoring (no effect on learning; 0 is never)"
         "init_std": "Initial weights are N(0, X^2); auto is N(0, 1/fan-in).",
         "forget_bias": "lstm: initial bias of the forget gate.",
     },
-    unset="auto",
     chosen=CHOSEN,
 )
 @options(
@@ -184,13 +183,8 @@ MONITORING = "Monitoring (no effect on learning; 0 is never)"
         "sample_length": "Characters in a sample.",
         "sample_at_best": "Sample only at each new lowest smoothed loss,",
         "sample_below": "... once that is below this share of the initial loss.",
+        "write_below": "Below this share, append samples to samples/generated.txt, too.",
     },
-    unset="auto",
-)
-@options(
-    MONITORING,
-    BASE.watch,
-    {"write_below": "Below this share, append samples to samples/generated.txt, too."},
 )
 @options(
     MONITORING,

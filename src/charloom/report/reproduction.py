@@ -8,12 +8,11 @@ from typing import Any
 import msgspec
 
 from charloom.config import (
-    ModelConfig,
+    AUTO,
     NgramConfig,
     PretrainedConfig,
     RunConfig,
     TransformerConfig,
-    WatchConfig,
     replace,
 )
 from charloom.errors import CharloomError
@@ -24,6 +23,7 @@ from charloom.runs.checkpoint import find, steps
 from charloom.runs.meta import Meta
 from charloom.runs.run import Run
 from charloom.training.recipe import BASE, CHOSEN, TRANSFORMER
+from charloom.training.settings import KINDS
 
 DURATIONS = ("iterations", "epochs")
 
@@ -82,16 +82,18 @@ def flags(config: RunConfig) -> list[str]:
     base, words = _base(config)
     model = config.model
     if not isinstance(model, PretrainedConfig) and config.start is None:
-        words += _changed(_known(base.model, model), model, unset="auto")
-    words += _changed(
-        base.data, config.data, skip=("sources", "boundaries", "raw"), always=("split",)
-    )
+        start = base.model if type(base.model) is type(model) else KINDS[model_kind(model)][0]
+        words += _changed(start, model)
+    found_out = ("sources", "boundaries", "raw")  # by what is read
+    words += _changed(base.data, config.data, skip=found_out, always=("split",))
     if not isinstance(model, NgramConfig):
         words += _length(config, base)
         chosen = () if config.preset else CHOSEN
         skip = ("minutes", *DURATIONS)
         words += _changed(base.train, config.train, skip=skip, always=chosen)
-    words += _watch(base.watch, config.watch)
+    words += _changed(base.watch, config.watch, skip=("sample",))
+    if config.watch.sample.temperature != base.watch.sample.temperature:
+        words += ["--temperature", str(config.watch.sample.temperature)]
     for name in ("engine", "dtype"):
         if getattr(config, name) != getattr(base, name):
             words += [f"--{name}", getattr(config, name)]
@@ -126,37 +128,31 @@ def _base(config: RunConfig) -> tuple[RunConfig, list[str]]:
     return replace(BASE, train=train), ["--model", model_kind(model)]
 
 
-def _known(base: msgspec.Struct, model: msgspec.Struct) -> msgspec.Struct:
-    """Return the settings that --model starts from, of the type of `model`."""
-    if type(base) is type(model):
-        return base
-    return BASE.model if isinstance(model, ModelConfig) else type(model)()
-
-
 def _changed(
     base: msgspec.Struct,
     now: msgspec.Struct,
     skip: tuple[str, ...] = (),
     always: tuple[str, ...] = (),
-    unset: str = "none",
 ) -> list[str]:
     words = []
     for name in now.__struct_fields__:
         value = getattr(now, name)
         told = name in always or value != getattr(base, name)
         if told and name not in (*skip, "cell", "mixer"):
-            words += _flag(name, value, unset)
+            words += _flag(name, value)
     return words
 
 
-def _flag(name: str, value: Any, unset: str) -> list[str]:
+def _flag(name: str, value: Any) -> list[str]:
     flag = name.replace("_", "-")
     if isinstance(value, tuple):
         flag = flag.removesuffix("s")  # columns are given one by one, with --column
         return [word for one in value for word in (f"--{flag}", str(one))]
     if isinstance(value, bool):
         return [f"--{flag}" if value else f"--no-{flag}"]
-    return [f"--{flag}", unset if value is None else str(value)]
+    if value is None:
+        return [f"--{flag}", "auto" if name in AUTO else "none"]
+    return [f"--{flag}", str(value)]
 
 
 def _length(config: RunConfig, base: RunConfig) -> list[str]:
@@ -167,12 +163,4 @@ def _length(config: RunConfig, base: RunConfig) -> list[str]:
     given = [name for name in DURATIONS if getattr(train, name) is not None]
     if config.preset and all(getattr(train, n) == getattr(base.train, n) for n in given):
         return []
-    return [word for name in given for word in _flag(name, getattr(train, name), "none")]
-
-
-def _watch(base: WatchConfig, watch: WatchConfig) -> list[str]:
-    words = _changed(base, watch, skip=("sample", "write_below"), unset="auto")
-    words += _changed(base, watch, skip=tuple({*watch.__struct_fields__} - {"write_below"}))
-    if watch.sample.temperature != base.sample.temperature:
-        words += ["--temperature", str(watch.sample.temperature)]
-    return words
+    return [word for name in given for word in _flag(name, getattr(train, name))]
