@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from os.path import commonpath
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 import click
 
@@ -20,22 +20,15 @@ from charloom.errors import CharloomError, install
 from charloom.formatting import duration, nats_and_bits, printable
 
 if TYPE_CHECKING:
-    from charloom.analysis.comparison import Comparison, Entry
+    from charloom.analysis.comparison import Comparison, Entry, Unread
     from charloom.progress import Tell
-    from charloom.training.each_kind import LeftOut, Series
+    from charloom.training.each_kind import Series
 
 LEGEND = (
     "gzip looks back over 32 KB only; all three compressors keep learning while they read",
     "chars/s: characters generated per second on this machine, the median of five turns",
 )
 HEADER = ("run", "model", "nats", "bits", "perplexity", "parameters", "trained", "chars/s")
-
-
-class Trained(NamedTuple):
-    """What has come of training one of each kind: folders of runs, and kinds without one."""
-
-    paths: list[Path]
-    left_out: "dict[str, LeftOut]"
 
 
 @click.command(
@@ -73,19 +66,19 @@ def compare(
     frequency of each (unigram), counts of 1 to 8 characters in a row (n-gram), and how much the
     text adds to the training text when both are compressed (gzip, bz2, xz).
     """
-    trained = Trained([], {})
+    left_out: list[Unread] = []
     with progress() as (write, tell):
         if budget is not None:
-            trained, status = _train_all(_plan(names, budget, write, tell), write, tell)
+            series = _plan(names, budget, write, tell)
+            names, left_out, status = _train_all(series, write, tell)
             if status:
                 context.exit(status)
-            names = tuple(map(str, trained.paths))
             write("")
         comparison = _compare(names, text, tell)
     if as_json:
-        _echo_json(comparison, trained)
+        _echo_json(comparison, left_out)
     else:
-        _show(comparison, trained)
+        _show(comparison, left_out)
 
 
 def _compare(names: Sequence[str], text: str | None, tell: "Tell") -> "Comparison":
@@ -123,15 +116,21 @@ def _plan(sources: Sequence[str], minutes: float, write: "Tell", tell: "Tell") -
     return series
 
 
-def _train_all(series: "Series", write: "Tell", tell: "Tell") -> "tuple[Trained, int]":
-    """Train one of each kind; return what has come of it, and the exit status if a signal came.
+def _train_all(
+    series: "Series", write: "Tell", tell: "Tell"
+) -> "tuple[tuple[str, ...], list[Unread], int]":
+    """Train one of each kind.
 
+    Return the folders of the runs, the kinds without one, and the exit status if a signal came.
     Raises CharloomError if none of them can be trained.
     """
+    from charloom.analysis.comparison import Unread
     from charloom.training.each_kind import LeftOut, train_each_kind
     from charloom.training.events import Evaluated, Finished, Progress, Warned
 
-    found = Trained([], {})
+    paths: list[str] = []
+    left_out: list[Unread] = []
+    errors: list[CharloomError] = []
     spent = loss = ""
     ready = f"`charloom compare {series.home}/*` compares what is there"
     try:
@@ -145,28 +144,29 @@ def _train_all(series: "Series", write: "Tell", tell: "Tell") -> "tuple[Trained,
                     write(f"{kind:12} note: {event.text}")
                 case LeftOut():
                     write(f"{kind:12} left out: {event.error}")
-                    found.left_out[kind] = event
+                    left_out.append(Unread(str(event.path), kind, str(event.error)))
+                    errors.append(event.error)
                 case Finished():
-                    found.paths.append(event.path)
+                    paths.append(str(event.path))
                     if event.final is not None:
                         loss = nats_and_bits(event.final.score.nats)
                     loss = f", validation loss {loss}" if loss else ""
                     write(f"{kind:12} {duration(event.seconds)}{loss}")
                     if event.signal is not None:
                         write(f"interrupted: `charloom resume {event.path}` continues it; {ready}")
-                        return found, 128 + event.signal
+                        return tuple(paths), left_out, 128 + event.signal
                     spent = loss = ""
             tell(f"{kind}: " + ", ".join(filter(None, (spent, loss))))
     except (KeyboardInterrupt, SystemExit):  # between two runs: in training, an event says it
-        write(f"interrupted: {ready}" if found.paths else "interrupted before anything was trained")
+        write(f"interrupted: {ready}" if paths else "interrupted before anything was trained")
         raise
-    if not found.paths:
-        raise next(iter(found.left_out.values())).error
-    return found, 0
+    if not paths:
+        raise errors[0]
+    return tuple(paths), left_out, 0
 
 
-def _echo_json(comparison: "Comparison", trained: Trained) -> None:
-    from charloom.analysis.comparison import Unread, verdict
+def _echo_json(comparison: "Comparison", left_out: "list[Unread]") -> None:
+    from charloom.analysis.comparison import verdict
 
     names = "name kind model nats bits perplexity parameters seconds speed seen"
     rows = [{name: getattr(e, name) for name in names.split()} for e in comparison.entries]
@@ -176,27 +176,22 @@ def _echo_json(comparison: "Comparison", trained: Trained) -> None:
             "part": comparison.part,
             "characters": comparison.characters,
             "entries": rows,
-            "unread": [unread._asdict() for unread in comparison.unread]
-            + [
-                Unread(str(out.path), kind, str(out.error))._asdict()
-                for kind, out in trained.left_out.items()
-            ],
+            "unread": [unread._asdict() for unread in (*comparison.unread, *left_out)],
             "notes": comparison.notes,
             "verdict": verdict(comparison),
         }
     )
 
 
-def _show(comparison: "Comparison", trained: Trained) -> None:
+def _show(comparison: "Comparison", left_out: "list[Unread]") -> None:
     from rich.text import Text
 
     from charloom.analysis.comparison import verdict
 
     home = _home(comparison)
     rows = [_row(entry, home) for entry in comparison.entries]
-    without = [(u.name, u.model) for u in comparison.unread]
-    without += [(str(out.path), kind) for kind, out in trained.left_out.items()]
-    rows += [(_short(name, home), model, *[""] * 6) for name, model in without]
+    without = (*comparison.unread, *left_out)
+    rows += [(_short(unread.name, home), unread.model, *[""] * 6) for unread in without]
     dim = [i for i, entry in enumerate(comparison.entries) if entry.kind == "baseline"]
     part = f", the {comparison.part} part" if comparison.part else ""
     about = [f"text  {printable(comparison.text)}: {comparison.characters:,} characters{part}"]
@@ -207,7 +202,7 @@ def _show(comparison: "Comparison", trained: Trained) -> None:
     echo()
     echo(fill(verdict(comparison)))
     notes = [f"{u.name} cannot read the text: {u.why}" for u in comparison.unread]
-    notes += [f"{x.path} could not be trained: {x.error}" for x in trained.left_out.values()]
+    notes += [f"{u.name} could not be trained: {u.why}" for u in left_out]
     if any(entry.nats == float("inf") for entry in comparison.entries):
         notes.append("inf: the model rules out a character that occurs in the text")
     for note in (*notes, *comparison.notes, *LEGEND):
