@@ -17,7 +17,7 @@ from charloom.config import DataConfig, Errors, replace
 from charloom.errors import CharloomError
 
 if TYPE_CHECKING:
-    from charloom.data.reading import Reading
+    from charloom.data.text import Text
     from charloom.data.tokenizer import Ids, Tokenizer
     from charloom.data.unknown import OnUnknown
     from charloom.runs.run import Run
@@ -71,6 +71,8 @@ def evaluate(
     never seen; standard error says which and how many.
     """
     from charloom.data.reading import Reading
+    from charloom.data.text import read_text
+    from charloom.data.token_file import map_text
     from charloom.evaluation import evaluate as library
     from charloom.runs.open import open_model, open_run
 
@@ -83,7 +85,9 @@ def evaluate(
     texts: dict[str, Ids] = {}
     skipped: dict[str, dict[str, int]] = {}
     for name in files:
-        texts[name], skipped[name] = _read(name, reading, model.vocabulary, unknown, own.min_count)
+        text = read_text([name], reading=reading)
+        text, skipped[name] = known(text, name, model.vocabulary, own.min_count, unknown)
+        texts[name] = map_text(text, model.vocabulary, leave_out=skipped[name])
     if opened is not None:
         texts = texts or _held_out(opened)
     for name, ids in texts.items():
@@ -116,24 +120,21 @@ def _held_out(run: "Run") -> "dict[str, Ids]":
     return texts
 
 
-def _read(
-    name: str,
-    reading: "Reading",
-    vocabulary: "Tokenizer",
-    unknown: "OnUnknown",
-    min_count: int,
-) -> "tuple[Ids, dict[str, int]]":
-    """Return the ids of a text, and how often each character occurs that was skipped."""
+def known(
+    text: "Text", name: str, vocabulary: "Tokenizer", min_count: int, unknown: "OnUnknown"
+) -> "tuple[Text, dict[str, int]]":
+    """Return a text as a run has learned it, and how often each character occurs that is skipped.
+
+    Notes tell both; `name` is what they call the text.
+    """
     from charloom.data.rare import as_learned
-    from charloom.data.text import read_text
-    from charloom.data.token_file import map_text
     from charloom.data.unknown import check_known
 
-    text = as_learned(read_text([name], reading=reading), vocabulary, min_count)
+    text = as_learned(text, vocabulary, min_count)
     for note in text.notes:
         echo_note(f"{name}: {note}")
     found = check_known(text, vocabulary, name, unknown)
-    if found is not None:
-        echo_note(f"{name}: skipped {found}")
-    skipped = found.counts if found else {}
-    return map_text(text, vocabulary, leave_out=skipped), skipped
+    if found is None:
+        return text, {}
+    echo_note(f"{name}: skipped {found}")
+    return text, found.counts

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from charloom.cli.evaluate import known
 from charloom.cli.options import SectionedCommand, examples, given, option, options
 from charloom.cli.text import (
     echo_json,
@@ -20,9 +21,8 @@ from charloom.formatting import count
 
 if TYPE_CHECKING:
     from charloom.data.text import Text
-    from charloom.data.tokenizer import Tokenizer
-    from charloom.data.unknown import OnUnknown
     from charloom.generation.copy_limit import CopyLimit
+    from charloom.runs.run import Run
 
 SEPARATOR = "----"
 SAMPLING = "Sampling"
@@ -107,45 +107,44 @@ def sample(context: click.Context, /, run: str, prompt: str, as_json: bool, **va
     the others, and standard error says how often. A passage that begins in the prompt counts,
     too. If no other character is possible, the text ends early.
     """
-    from charloom.data.rare import as_learned
+    from charloom.data.unknown import without
     from charloom.generation.sampling import generate, generate_many
     from charloom.runs.open import open_model, open_run
 
-    length, number, most = values["length"], values["count"], values["max_copy"]
-    document = values["document"]
+    length, number, document = values["length"], values["count"], values["document"]
     config = _settings(context, number)
     opened = open_run(run)
     own = DataConfig() if opened is None else opened.config.data
     text = _prompt(prompt, values["prompt_file"], own)
     echo = echo_raw if own.raw else echo_written
-    limit = None if most is None else _limit(run, most)
+    limit = None if values["max_copy"] is None else _limit(opened, run, values["max_copy"])
     model = open_model(opened or run)
-    text = as_learned(text, model.vocabulary, own.min_count)
-    for note in text.notes:
-        echo_note(f"{text.name}: {note}")
-    prompt = _known(text, model.vocabulary, values["unknown"])
-    if as_json or number != 1:
-        texts = generate_many(model, config, prompt, length, number, limit, document=document)
-        texts = [prompt + text for text in texts]
-    else:
+    text, skipped = known(text, text.name, model.vocabulary, own.min_count, values["unknown"])
+    prompt = without(text.content, skipped)
+    if number == 1 and not as_json:
         pieces = generate(model, config, prompt, length, limit, document=document)
-    if as_json:
-        told: dict[str, Any] = {"run": run, "prompt": prompt, "length": length}
-        told |= {"document": document, "settings": config, "texts": texts}
-        if limit is not None:
-            counts = {"characters": limit.most, "redrawn": limit.redrawn, "ended": limit.ended}
-            told["max_copy"] = counts
-        echo_json(told)
-    elif number != 1:
-        echo(f"\n{SEPARATOR}\n".join(texts))
-    else:
         echo(prompt, nl=False)
         for piece in pieces:
             echo(piece, nl=False)
         if not own.raw or is_terminal():
             echo_written("")
+    else:
+        texts = generate_many(model, config, prompt, length, number, limit, document=document)
+        texts = [prompt + text for text in texts]
+        if not as_json:
+            echo(f"\n{SEPARATOR}\n".join(texts))
+        else:
+            told: dict[str, Any] = {"run": run, "prompt": prompt, "length": length}
+            told |= {"document": document, "settings": config, "texts": texts}
+            if limit is not None:
+                counts = {"characters": limit.most, "redrawn": limit.redrawn, "ended": limit.ended}
+                told["max_copy"] = counts
+            echo_json(told)
     if limit is not None:
-        _tell(limit)
+        note = f"--max-copy {limit.most}: {count(limit.redrawn, 'character')} drawn again"
+        if limit.ended:
+            note += f", {count(limit.ended, 'text')} ended early: try a larger N"
+        echo_note(note)
 
 
 def _prompt(prompt: str, file: str | None, own: DataConfig) -> "Text":
@@ -169,41 +168,17 @@ def _prompt(prompt: str, file: str | None, own: DataConfig) -> "Text":
     return Text.from_string(text.content.removesuffix("\n"), text.name)
 
 
-def _known(text: "Text", vocabulary: "Tokenizer", unknown: "OnUnknown") -> str:
-    """Return the prompt, without characters that are to be skipped."""
-    from charloom.data.unknown import check_known, without
-
-    found = check_known(text, vocabulary, text.name, unknown)
-    if found is None:
-        return text.content
-    echo_note(f"{text.name}: skipped {found}")
-    return without(text.content, found.counts)
-
-
-def _limit(run: str, most: int) -> "CopyLimit":
+def _limit(opened: "Run | None", name: str, most: int) -> "CopyLimit":
     from charloom.analysis.inputs import training_text
     from charloom.generation.copy_limit import CopyLimit
-    from charloom.runs.open import open_run
 
-    opened = open_run(run)
     if opened is None:
-        message = (
-            f"--max-copy needs a training text, and {run} is a model without one: leave it out"
-        )
+        message = f"--max-copy needs a training text, and {name} has none: leave it out"
         raise CharloomError(message, "bad-setting", field="max_copy")
     if (unit := opened.vocabulary.unit) != "characters":
-        message = (
-            f"--max-copy is for models of characters, and {run} has one of {unit}: leave it out"
-        )
+        message = f"--max-copy is for models of characters, and {name} has {unit}: leave it out"
         raise CharloomError(message, "bad-setting", field="max_copy")
     return CopyLimit(training_text(opened), most)
-
-
-def _tell(limit: "CopyLimit") -> None:
-    text = f"--max-copy {limit.most}: {count(limit.redrawn, 'character')} drawn again"
-    if limit.ended:
-        text += f", {count(limit.ended, 'text')} ended early: try a larger N"
-    echo_note(text)
 
 
 def _settings(context: click.Context, number: int) -> SampleConfig:
@@ -214,15 +189,11 @@ def _settings(context: click.Context, number: int) -> SampleConfig:
             message = "greedy is temperature 0: give one of them"
             raise CharloomError(message, "bad-setting", field="greedy")
         values["temperature"] = 0.0
-    idle = [
-        f"--{name}"
-        for name in ("top-k", "top-p", "min-p", "seed")
-        if name.replace("-", "_") in values
-    ]
+    drawing = ("top_k", "top_p", "min_p", "seed")
+    idle = [f"--{name.replace('_', '-')}" for name in drawing if name in values]
     idle += ["--count"] if number > 1 else []
     if values.get("temperature") == 0 and idle:
-        told = f"at temperature 0 nothing is drawn, so {', '.join(idle)} makes no difference"
-        echo_note(told)
+        echo_note(f"without effect at temperature 0, where nothing is drawn: {', '.join(idle)}")
     values = {"seed": secrets.randbits(32)} | values
     return SampleConfig(
         **{name: values[name] for name in SampleConfig.__struct_fields__ if name in values}
