@@ -64,7 +64,7 @@ class _Commands(LazyGroup):
 
     def invoke(self, ctx: click.Context) -> Any:
         """Run the command; end it without a traceback if it is the user who can act."""
-        warnings.showwarning = _show_warning  # type: ignore[assignment]
+        warnings.showwarning = lambda message, *_: _note(message)
         try:
             result = super().invoke(ctx)
             if sys.stdout is not None:
@@ -94,10 +94,6 @@ def _note(text: object) -> None:
     echo_note(text)
 
 
-def _show_warning(message: Warning | str, *_: Any) -> None:
-    _note(message)
-
-
 @click.group(cls=_Commands, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(__version__, "-V", "--version", message="%(prog)s %(version)s")
 def charloom() -> None:
@@ -115,11 +111,6 @@ def charloom() -> None:
     """  # noqa: D301 -- a real backspace: click leaves the lines after it as they are
 
 
-def _leave(number: int, _frame: Any) -> None:
-    """Exit with the status of the signal, closing first what is open."""
-    sys.exit(128 + number)
-
-
 def main() -> None:
     """Run the `charloom` command; its output is UTF-8 in any locale.
 
@@ -130,7 +121,7 @@ def main() -> None:
     os.environ.setdefault("GOMP_SPINCOUNT", "10000")
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         if signal.getsignal(number) in (signal.SIG_DFL, signal.default_int_handler):
-            signal.signal(number, _leave)
+            signal.signal(number, lambda number, _: sys.exit(128 + number))  # closes what is open
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(encoding="utf-8", errors="backslashreplace")

@@ -276,12 +276,8 @@ def breaks(text: str, width: int) -> Iterator[tuple[int, int]]:
 
     start = word = used = 0  # where the line and its last word begin, and the cells of the line
     for place, character in enumerate(text):
-        if character == "\n":
-            yield start, place
-            start, word, used = place + 1, place + 1, 0
-            continue
         cells = get_character_cell_size(character)
-        if character == " " and used + cells > width:
+        if character == "\n" or (character == " " and used + cells > width):
             yield start, place
             start, word, used = place + 1, place + 1, 0
             continue

@@ -6,7 +6,6 @@ from typing import NamedTuple
 
 from charloom.analysis.check import Check, advice
 from charloom.report.pages import page
-from charloom.report.plots.style import DARK, LIGHT
 
 CELLS = 800  # of the map, each as many characters
 LISTED = 50  # pairs, lines and passages in a table
@@ -26,8 +25,6 @@ def check_page(check: Check, rows: list[tuple[str, str]]) -> str:
     return page(
         "check.html",
         title=f"Check of {check.text.name}",
-        light=LIGHT,
-        dark=DARK,
         rows=rows,
         advice=advice(check),
         cells=text_map(check),
