@@ -135,6 +135,15 @@ def test_unknown_characters_can_be_left_out_and_it_is_told(model):
     assert written == model.sample("It", 9, seed=1)
 
 
+def test_what_reading_a_text_changed_is_told(model):
+    Path("windows.txt").write_bytes(b"It was\r\n" * 9)
+    Path("unix.txt").write_bytes(b"It was\n" * 9)
+    with pytest.warns(UserWarning, match=r"windows\.txt: .*\b9\b"):
+        score = model.evaluate("windows.txt", unknown="skip")
+    with pytest.warns(UserWarning, match=r"skipped"):  # the line ends alone
+        assert score == model.evaluate("unix.txt", unknown="skip")
+
+
 def test_a_text_in_another_encoding_is_read_if_that_is_named(model):
     Path("plain.txt").write_text(TEXT[:300])
     Path("wide.txt").write_text(TEXT[:300], "utf-16")

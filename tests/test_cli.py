@@ -352,8 +352,11 @@ def test_a_prompt_comes_from_a_file_or_standard_input_too(here: Path, tmp_path: 
         assert charloom(*options, "--prompt-file", str(file)).stdout == plain
         with file.open() as piped:
             assert alone(*options, "--prompt", "-", stdin=piped).stdout.decode() == plain
-    document = json.loads(charloom(*options, "--prompt", "It was\r\na", "--json").stdout)
+    asked = charloom(*options, "--prompt", "It was\r\na", "--json")
+    document = json.loads(asked.stdout)
     assert (document["prompt"], document["texts"][0] + "\n") == ("It was\na", plain)
+    for said in (asked, charloom(*options, "--prompt-file", str(file))):  # what was changed
+        assert "CRLF" in said.stderr
     file.write_bytes(b"")
     check(error_of(charloom(*options, "--prompt-file", str(file), status=2)), "no-text")
     both = charloom(*options, "--prompt-file", str(file), "--prompt", "It", status=2)

@@ -167,6 +167,8 @@ def test_a_text_that_was_learned_is_noticed_and_said(home: Path) -> None:
     new = compare([run], Text.from_string(OTHER, "new"), sampling_seconds=0)
     assert new.notes == ()
     assert entry(new, "ngram").is_fair
+    told = changed(Text.from_string(OTHER, "new"), notes=("removed a byte-order mark",))
+    assert compare([run], told, sampling_seconds=0).notes == told.notes
 
 
 def test_what_the_run_before_learned_counts_too(home: Path, tmp_path: Path) -> None:

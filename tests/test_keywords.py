@@ -173,8 +173,9 @@ def test_without_yake_it_says_how_to_install_it(monkeypatch):
 
 @pytest.mark.parametrize(("text", "source", "which"), [("1 2", "a", "text"), ("a", ".", "source")])
 def test_a_text_without_words_is_refused(text, source, which):
-    with refused("no-text", field=which):
-        keywords(text, source)
+    with refused("no-text", field=which) as caught:
+        keywords(text, source, names=("text.txt", "source.txt"))
+    assert f"{which}.txt" in str(caught.value)
 
 
 @given(st.text("ab 'é\n.", min_size=1, max_size=60), st.text("ab c\n", min_size=1, max_size=60))

@@ -10,7 +10,7 @@ import pytest
 
 from archives import ARCHIVES, PACKERS, tarred, zipped
 from charloom.data import units
-from charloom.data.readers import Bundle, Document, Kind, kinds
+from charloom.data.readers import Bundle, Document, Job, Kind, Options, Report, kinds
 from charloom.data.text import read_text
 from charloom.errors import CharloomError, install, needs_extra
 from expect import refused
@@ -164,6 +164,22 @@ def test_a_file_that_cannot_be_read_leaves_nothing_behind(line, code, why):
     text = read_text(["texts"])
     assert text.content == "one"
     assert f"skipped 1 file ({why}): bad" in text.notes
+
+
+def test_an_archive_of_hidden_files_is_refused():
+    with refused("no-text", why="empty"):
+        read_text([write("it.zip", zipped({".a": b"text", "b/.c/d": b"text"}))])
+
+
+def test_what_a_reader_says_is_printable():
+    def read(job):
+        raise CharloomError("in \x1b[31m\na.txt", "damaged")
+
+    job = Job("it", Options(), Report())
+    unit = units.Converted("it", False, LINES, read)
+    with pytest.raises(CharloomError) as caught:
+        list(unit.documents(job))
+    assert str(caught.value).isprintable()
 
 
 def test_an_archive_without_text_is_refused():

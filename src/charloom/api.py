@@ -9,18 +9,19 @@
 
 import warnings
 from collections.abc import Callable, Collection, Iterator, Sequence
+from dataclasses import replace
 from itertools import chain
 from os import PathLike, fspath
 from pathlib import Path
 from typing import Any
 
-from charloom.config import DataConfig, Engine, Errors, SampleConfig, replace
+from charloom.config import DataConfig, Engine, Errors, SampleConfig
+from charloom.config import replace as with_settings
 from charloom.data.rare import as_learned
 from charloom.data.reading import Reading
 from charloom.data.text import Text, read_text
 from charloom.data.token_file import map_text
 from charloom.data.unknown import OnUnknown, check_known, without
-from charloom.data.utf8 import normalized
 from charloom.errors import CharloomError
 from charloom.evaluation import Score
 from charloom.evaluation import evaluate as score_ids
@@ -147,8 +148,8 @@ class Model:
         It was...
         """
         config = SampleConfig(**settings)
-        text = Text.from_string(normalized(prompt, self._own.normalize), "the prompt")
-        text = self._as_learned(text)
+        text = Text.prompt(prompt, "the prompt", self._own.normalize)
+        text = self._as_learned(replace(text, notes=()))
         prompt = without(text.content, self._check_known(text, unknown))
         pieces = generate(self.language_model, config, prompt, length, document=document)
         return chain([prompt], pieces)
@@ -164,8 +165,9 @@ class Model:
         """Score a text, by default the validation part of the run's own.
 
         `source` is a file, a folder or corpus:NAME, in that encoding; errors="replace" reads U+FFFD
-        where it is not. Raises CharloomError if the model has never seen one of its characters;
-        with unknown="skip" they are left out, with a warning.
+        where it is not. What else is changed or left out as it is read is told in warnings. Raises
+        CharloomError if the model has never seen one of its characters; with unknown="skip" they
+        are left out, with a warning, too.
 
         >>> model.evaluate("other.txt")
         Score(nats=..., bits=..., characters=...)
@@ -173,8 +175,11 @@ class Model:
         vocabulary = self.language_model.vocabulary
         ids = None
         if source is not None:
-            reading = Reading.of(replace(self._own, encoding=encoding, errors=errors))
-            text = self._as_learned(read_text([fspath(source)], reading=reading))
+            reading = Reading.of(with_settings(self._own, encoding=encoding, errors=errors))
+            text = read_text([fspath(source)], reading=reading)
+            asked = f"read as {encoding}"
+            text = replace(text, notes=tuple(note for note in text.notes if note != asked))
+            text = self._as_learned(text)
             ids = map_text(text, vocabulary, leave_out=self._check_known(text, unknown))
         elif isinstance(self.source, Run):
             ids = self.source.parts().validation
@@ -188,9 +193,9 @@ class Model:
         return self.source.config.data if isinstance(self.source, Run) else DataConfig()
 
     def _as_learned(self, text: Text) -> Text:
-        """Return a text with U+FFFD for what was too rare to be learned, with a warning."""
+        """Return a text with U+FFFD for what was too rare to be learned; warn of all its notes."""
         found = as_learned(text, self.language_model.vocabulary, self._own.min_count)
-        for note in found.notes[len(text.notes) :]:
+        for note in found.notes:
             warnings.warn(f"{text.name}: {note}", stacklevel=3)
         return found
 

@@ -11,6 +11,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
+from shell import LSTM, open_folder, warm_shell
 
 _ROWS = pytest.StashKey[list[tuple[str, str, str, str]]]()
 
@@ -38,6 +39,18 @@ def trials(request, record_property):
     mark = request.node.get_closest_marker("reliability")
     record_property("reliability", mark.args)
     return Trials(request, record_property)
+
+
+@pytest.fixture(scope="module")
+def lstm(request):
+    """Settings of a small network; `make torture` has it compiled, and waits for that."""
+    return LSTM if request.config.getoption("--full") else [*LSTM, "--engine", "reference"]
+
+
+@pytest.fixture(scope="module")
+def shell(lstm):
+    with open_folder() as folder, warm_shell(folder, lstm) as shell:
+        yield shell
 
 
 def pytest_configure(config):

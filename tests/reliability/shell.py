@@ -1,6 +1,7 @@
 """`charloom` commands as a shell starts them, each a fork of one process that is warm.
 
 A command has descriptors of its own, and may have another user, but starts in milliseconds.
+"python" in the place of a command is what a program of one's own does with charloom.
 """
 
 import json
@@ -9,9 +10,11 @@ import resource
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 import traceback
-from contextlib import suppress
+import warnings
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -19,6 +22,35 @@ from warm import run
 
 NOBODY = 65534
 MOST_MEMORY = 4 << 30  # bytes of addresses
+
+NGRAM = ["--model", "ngram", "--order", "2", "--sample-length", "20"]
+LSTM = ["--hidden", "8", "--batch", "2", "--length", "16", "--iterations", "2"]
+LSTM += ["--sample-length", "20"]
+PROSE = "It was the best of times, it was the worst of times.\n" * 40
+ASCII = "".join(map(chr, range(32, 127))) + "\n\té\n"
+
+
+@contextmanager
+def open_folder(mode=0o755):
+    """A folder that anybody may enter: those of `tmp_path` are their owner's alone."""
+    with tempfile.TemporaryDirectory() as name:
+        Path(name).chmod(mode)
+        yield Path(name)
+
+
+def warm_shell(folder, lstm):
+    """A shell in a folder with a text, and runs that learned from it: `run`, `lstm`, `bytes`."""
+    (folder / "text").write_text((PROSE + ASCII) * 3)
+    return Shell(
+        folder,
+        ["train", folder / "text", "--out", folder / "run", *NGRAM],
+        ["train", folder / "text", "--out", folder / "lstm", *lstm],
+        ["train", folder / "text", "--out", folder / "bytes", *NGRAM, "--unit", "byte"],
+        ["evaluate", folder / "run", folder / "text"],
+        ["study", "surprise", folder / "run", folder / "text", "--json"],
+        ["check", folder / "text", "--encoding", "cp1252", "--json"],
+        ["sample", folder / "run", "--length", "5", "--seed", "0"],
+    )
 
 
 @dataclass(frozen=True)
@@ -99,7 +131,8 @@ def _child(what):
     status = 70
     try:
         _become(what)
-        status = run(what["command"])
+        name, *arguments = what["command"]
+        status = _python(*arguments) if name == "python" else run(what["command"])
     except BaseException:  # what the interpreter would do
         traceback.print_exc()
         status = 1
@@ -107,6 +140,36 @@ def _child(what):
         for stream in (sys.stdout, sys.stderr):
             stream.flush()
         os._exit(status)
+
+
+def _python(door, *arguments):
+    """`charloom.train` or `charloom.Model.evaluate`, with what they raise as a command shows it."""
+    import charloom
+
+    warnings.showwarning = lambda message, *_: print(f"charloom: {message}", file=sys.stderr)
+    try:
+        if door == "train":
+            text, out, *flags = arguments
+            pairs = zip(flags[::2], flags[1::2], strict=True)
+            given = {name[2:].replace("-", "_"): _value(value) for name, value in pairs}
+            charloom.train(text, out=out, on_event=_told, **given)
+        else:
+            run, text = arguments
+            print(charloom.load(run).evaluate(text, unknown="skip"))
+    except charloom.CharloomError as error:
+        print(f"charloom: {error}", file=sys.stderr)
+        return error.status
+    return 0
+
+
+def _told(event):
+    print(getattr(event, "notes", ""))
+
+
+def _value(text):
+    with suppress(ValueError):
+        return json.loads(text)
+    return text
 
 
 def _serve(answers):

@@ -96,7 +96,7 @@ class Comparison:
     """Entries from the lowest loss up, on a text of so many `characters`.
 
     `text` is its name; `part` says which part of the runs' own text it is, None for another text.
-    `notes` are sentences on how to read the figures.
+    `notes` are sentences on how the text was read, and on how to read the figures.
     """
 
     text: str
@@ -128,6 +128,7 @@ def compare(
         raise CharloomError(message, field="runs")
     own = [run for run in runs if isinstance(run, Run)]
     held = shared_held_out(own) if text is None else HeldOut(text.content, text.name, None)
+    told = () if text is None else text.notes
     tell("looking for the text in the training text")
     called = dict(zip(runs, names or map(_path, runs), strict=True))
     texts, notes = training_texts(called, held.content)
@@ -139,7 +140,7 @@ def compare(
         characters=len(held.content),
         entries=tuple(sorted(entries + beside, key=lambda entry: entry.nats)),
         unread=tuple(unread),
-        notes=(*filter(None, (warning(text, len(runs)) for text in texts)), *notes, *more),
+        notes=(*told, *filter(None, (warning(text, len(runs)) for text in texts)), *notes, *more),
     )
 
 

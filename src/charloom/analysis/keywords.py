@@ -17,6 +17,7 @@ from charloom.analysis.word_counts import (
 from charloom.data.likeness import REPEATED, repeated
 from charloom.data.overlap import code_points
 from charloom.errors import CharloomError, needs_extra
+from charloom.formatting import printable
 
 LOST_G2 = 6.63  # p < 0.01
 KEY_G2 = 15.13  # p < 0.0001
@@ -98,6 +99,7 @@ def keywords(
     top: int = 20,
     human: str | None = None,
     yake: bool = False,
+    names: tuple[str, str] = ("the text", "the source"),
 ) -> Keywords:
     """Compare the words of `text` with those of `source`; each list has `top` rows at most.
 
@@ -105,16 +107,16 @@ def keywords(
     (`common_english`), with G2 >= 15.13 (p < 0.0001). It is lost if it is less frequent in the
     text than in the source with G2 >= 6.63 (p < 0.01); kept if the text has it and it is not
     lost. Key phrases have two or three words; with `yake` they are those that YAKE finds (Campos
-    et al. 2020), which knows English. Raises CharloomError if a text has no words, or YAKE is
-    not installed.
+    et al. 2020), which knows English. Raises CharloomError if a text, of these `names`, has no
+    words, or YAKE is not installed.
     """
     against = against or common_english()
     here, there = phrases(text), phrases(source)
     own, origin = Counter(words(text)), Counter(words(source))
-    for name, counts in (("text", own), ("source", origin)):
+    for field, name, counts in zip(("text", "source"), names, (own, origin), strict=True):
         if not counts:
-            message = f"the {name} has no words: there is nothing to compare"
-            raise CharloomError(message, "no-text", field=name)
+            message = f"{printable(name)} has no words to compare: give a text that has some"
+            raise CharloomError(message, "no-text", field=field)
     sizes = n, N = own.total(), origin.total()
     stop_words = {*sorted(against.counts, key=lambda w: -against.counts[w])[:STOP_WORDS]}
     of_source = _key_words(origin, own, origin, sizes, against)

@@ -73,7 +73,9 @@ class _Commands(LazyGroup):
             _note(error)
             raise SystemExit(error.status) from error
         except MemoryError:
-            _note("out of memory: use a smaller --hidden or --batch")
+            trains = ctx.invoked_subcommand in ("train", "resume")
+            cure = "use a smaller --hidden or --batch" if trains else "give a shorter text"
+            _note(f"out of memory: {cure}")
             ctx.exit(CharloomError.status)
         except KeyboardInterrupt:
             ctx.exit(INTERRUPTED_STATUS)

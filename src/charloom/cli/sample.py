@@ -2,6 +2,7 @@
 
 import os
 import secrets
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -152,7 +153,6 @@ def _prompt(prompt: str, file: str | None, own: DataConfig) -> "Text":
     from charloom.data.raw_bytes import raw_text
     from charloom.data.reading import Reading
     from charloom.data.text import Text, read_text
-    from charloom.data.utf8 import normalized
 
     if prompt and file is not None:
         message = "--prompt and --prompt-file both say what to continue: give one"
@@ -160,12 +160,12 @@ def _prompt(prompt: str, file: str | None, own: DataConfig) -> "Text":
     if own.raw and file is None and prompt != "-":
         return Text.from_string(raw_text(os.fsencode(prompt)), "--prompt")
     if file is None and prompt != "-":
-        return Text.from_string(normalized(prompt, own.normalize), "--prompt")
+        return Text.prompt(prompt, "--prompt", own.normalize)
     reading = Reading(plain=True, normalize=own.normalize, raw=own.raw)
     text = read_text([file or "-"], reading=reading)
     if own.raw:
         return text
-    return Text.from_string(text.content.removesuffix("\n"), text.name)
+    return replace(Text.from_string(text.content.removesuffix("\n"), text.name), notes=text.notes)
 
 
 def _limit(opened: "Run | None", name: str, most: int) -> "CopyLimit":

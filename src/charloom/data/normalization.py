@@ -35,9 +35,9 @@ def normalized_pieces(
         yield _normalized(held, form, changes)
 
 
-def normal(text: str, form: Normalize) -> str:
-    """Return a whole text in a normal form."""
-    return "".join(normalized_pieces([text], form, Counter()))
+def normal(text: str, form: Normalize, changes: Counter[str]) -> str:
+    """Return a whole text in a normal form; counts in `changes` as `normalized_pieces` does."""
+    return "".join(normalized_pieces([text], form, changes))
 
 
 def _normalized(text: str, form: Form, changes: Counter[str]) -> str:

@@ -62,7 +62,7 @@ def find(source: str, tally: Tally, reading: Reading = UTF8, tell: Tell = say_no
         corpus = find_corpus(source.removeprefix("corpus:"), tell=tell)
         if isinstance(corpus, str):
             raw = raw_text(corpus.encode()) if reading.raw else None
-            return Found([InMemory(raw or normal(corpus, reading.normalize))])
+            return Found([InMemory(raw or normal(corpus, reading.normalize, tally.changes))])
         as_it_is = Reading(normalize=reading.normalize, plain=True, raw=reading.raw)
         return Found([_file(corpus, source, corpus.stat(), as_it_is)])
     if not source:

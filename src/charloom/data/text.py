@@ -13,7 +13,7 @@ from typing import Literal, NamedTuple, Self
 import msgspec
 import numpy as np
 
-from charloom.config import DETECT
+from charloom.config import DETECT, Normalize
 from charloom.data.boundary import BOUNDARY
 from charloom.data.bounded import Bounded
 from charloom.data.gathering import Gathering
@@ -24,7 +24,7 @@ from charloom.data.sources import Found, find, find_all, is_special
 from charloom.data.spool import Shelf
 from charloom.data.tally import Tally
 from charloom.data.units import Converted, Plain
-from charloom.data.utf8 import STDIN, Changes
+from charloom.data.utf8 import STDIN, Changes, normalized
 from charloom.data.web.fetching import is_address
 from charloom.errors import CharloomError
 from charloom.progress import Meter, Tell, say_nothing
@@ -90,6 +90,13 @@ class Text:
         scan = _Scan(Meter(say_nothing, "", 0))
         scan.add(InMemory(content), Counter())
         return cls(name, *scan.found(), (), tuple(scan.parts))
+
+    @classmethod
+    def prompt(cls, content: str, name: str, form: Normalize) -> Self:
+        """Return what was typed, as if it had been read from a file."""
+        changes: Changes = Counter()
+        text = cls.from_string(normalized(content, form, changes), name)
+        return replace(text, notes=Tally(changes=changes).notes())
 
     def arranged(
         self, groups: Sequence[Sequence[Part]], notes: Sequence[str], tell: Tell

@@ -28,6 +28,7 @@ from charloom.data.utf8 import CHUNK, REPLACED, normalized, refuse_own
 from charloom.data.web.site import within_site
 from charloom.errors import CharloomError
 from charloom.files import unwritable
+from charloom.formatting import in_a_line
 
 DEPTH = 3  # archives and compressed files that are in one another, at most
 IN_MEMORY = 2**24  # bytes of what is unpacked to be read in any order, above which it is on disk
@@ -77,10 +78,14 @@ class Converted(NamedTuple):
                 if job.options.labels:
                     document = _labelled(document)
                 yield f"{document.name or number} in {self.label}", document
-        except (CharloomError, MemoryError):
+        except CharloomError as error:  # it may have names and words from within the file
+            error.args = (in_a_line(str(error)),)
+            raise
+        except MemoryError:
             raise
         except Exception as error:  # of a library that met a file that its authors had not
-            what = f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
+            reason, kind = in_a_line(str(error)), type(error).__name__
+            what = f"{kind}: {reason}" if reason else kind
             message = f"{self.label} cannot be read as {self.kind.name} ({what}): give it as text"
             raise CharloomError(message, "damaged", why="damaged", path=self.label) from error
         if not number:
@@ -188,10 +193,11 @@ def _in_archive(
         message = f"{file.label} is a file of a program, not text: save it as text, or as HTML"
         raise CharloomError(message, "not-text", why="not text", path=file.label)
     else:
-        yield from _members(file, members, depth)
-        if not names:
-            message = f"{file.label} is an archive without files: give one with text in it"
+        if all(is_hidden(PurePosixPath(name)) for name in names):
+            what = "only hidden files, which are left out" if names else "no files in it"
+            message = f"{file.label} is an archive with {what}: give one with text in it"
             raise CharloomError(message, "no-text", why="empty", path=file.label)
+        yield from _members(file, members, depth)
 
 
 def _members(file: Bytes, members: Archive, depth: int) -> Iterator[Unit]:

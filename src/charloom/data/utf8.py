@@ -71,9 +71,11 @@ def decode(
             yield text[known:], sent
 
 
-def normalized(text: str, form: Normalize = "none") -> str:
+def normalized(text: str, form: Normalize = "none", changes: Changes | None = None) -> str:
     """Return a text as it would be read from a file: without its mark, and with LF line ends."""
-    return normal(_with_lf(text.removeprefix("\ufeff"), Counter()), form)
+    changes = Counter() if changes is None else changes
+    changes["marks"] += text.startswith("\ufeff")
+    return normal(_with_lf(text.removeprefix("\ufeff"), changes), form, changes)
 
 
 def convert(encoding: str, label: str) -> str:

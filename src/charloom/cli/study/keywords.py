@@ -62,7 +62,8 @@ def keywords(
     text = candidate(name, **options)
     general = None if against is None else read_text([against])
     counts = None if general is None else frequencies(general.content, general.name)
-    found = study(text.text, text.source, counts, top, text.human, yake)
+    names = text.name, text.source_name
+    found = study(text.text, text.source, counts, top, text.human, yake, names)
     for note in text.notes:
         echo_note(note)
     if general is None and not found.is_english:

@@ -13,6 +13,7 @@ from charloom.data.utf8 import Changes, decode
 from charloom.errors import CharloomError
 
 LINE = 2**28  # characters of a line, at most
+_PIECE = 2**20  # bytes that are read at once
 
 _CONTROL = bytes(byte for byte in range(128) if byte in (*range(9), *range(11, 32), 127))
 _CONTROLS = dict.fromkeys(_CONTROL)
@@ -59,11 +60,14 @@ def clean(text: str, report: Report) -> str:
 
 def read_whole(file: BinaryIO, label: str, most: int, cure: str) -> bytes:
     """Return all bytes of a file; raises CharloomError with a cure if they are too many."""
-    data = file.read(most + 1)
-    if len(data) > most:
-        message = f"{label} has more than {most:,} bytes: {cure}"
-        raise CharloomError(message, "unsupported", why="too large", path=label)
-    return data
+    pieces, size = list[bytes](), 0
+    while piece := file.read(_PIECE):  # asked for a gigabyte at once, Python would reserve one
+        pieces.append(piece)
+        size += len(piece)
+        if size > most:
+            message = f"{label} has more than {most:,} bytes: {cure}"
+            raise CharloomError(message, "unsupported", why="too large", path=label)
+    return b"".join(pieces)
 
 
 def one_line(text: str) -> str:
