@@ -35,8 +35,7 @@ def test_fifty_planted_pairs_among_a_thousand_documents_are_found(unit, seed):
         planted.add((original, len(texts)))
         texts.append(edited(rng, texts[original], 0.05, unit))
     documents = Documents()
-    for text in texts:
-        assert documents.add(text) is None
+    assert len({documents.add(text) for text in texts}) == len(texts)
     found = {(first, second) for first, second, _ in documents.near()}
     assert planted <= found
     assert len(found - planted) <= 1
@@ -44,8 +43,8 @@ def test_fifty_planted_pairs_among_a_thousand_documents_are_found(unit, seed):
 
 def test_equal_documents_are_named_once_each():
     documents = Documents()
-    found = [documents.add(text) for text in ("one", "two", "one\n", "", "two", "one")]
-    assert found == [None, None, 0, None, 1, 0]
+    said = [documents.add(text) for text in ("one", "two", "one\n", "", "two", "one")]
+    assert [said.index(number) for number in said] == [0, 1, 0, 3, 1, 0]
     assert documents.equal() == [Pair(0, 2, 1.0), Pair(1, 4, 1.0), Pair(0, 5, 1.0)]
     assert documents.near() == []
 
@@ -55,6 +54,26 @@ def test_short_documents_are_only_compared_exactly():
     for text in ("yes, that is so", "yes, that is so!"):
         documents.add(text)
     assert documents.near() == []
+
+
+def test_documents_behind_the_first_are_only_compared_exactly(monkeypatch):
+    monkeypatch.setattr(duplicates, "MOST_DOCUMENTS", 2)
+    rng = random.Random(4)
+    one, documents = document(rng), Documents()
+    for text in (one, one, document(rng), one + "!", one + "!"):
+        documents.add(text)
+    assert documents.equal() == [Pair(0, 1, 1.0), Pair(3, 4, 1.0)]
+    assert documents.near() == []
+    assert documents.passed_over == 2
+
+
+def test_a_sketch_has_the_smallest_hashes_however_the_text_is_cut(monkeypatch):
+    text = document(random.Random(5), 1000)
+    whole = sketch(text)
+    assert len(whole) == duplicates.SKETCH
+    for size in (1, 12, 100, 999):
+        monkeypatch.setattr(duplicates, "SKETCHED_AT_ONCE", size)
+        assert sketch(text).tolist() == whole.tolist()
 
 
 def test_many_versions_of_one_document_are_all_found():

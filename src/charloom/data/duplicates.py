@@ -15,13 +15,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from charloom.data.overlap import code_points, rolling_hashes
+from charloom.data.spool import Spool
 
 SHINGLE = 12  # characters: fewer are common, and of more an edit spoils too many
 SKETCH = 256  # hashes of a document
 LIKE = 0.25  # from which on two documents are much alike: 5% of the characters changed give 0.37
 NEARLY = 0.5  # from which on they are nearly the same: 5% of the words changed give 0.78
 SHORT = 64  # characters: documents that are shorter are not compared, except exactly
-MOST_DOCUMENTS = 2**17  # that are compared nearly: 256 MiB of hashes
+SKETCHED_AT_ONCE = 2**18  # characters
+MOST_DOCUMENTS = 2**17  # that are compared nearly; a power of 2
 LOOKED_UP = 64  # of a document's hashes, by which others like it are found
 CROWD = 20  # documents that share a hash, above which each is compared only with the first
 TRIES = 10  # documents, at most, that one is compared with: those that share most hashes
@@ -30,6 +32,8 @@ ANCHOR = 64  # characters
 ANCHORS = 6  # bits: one of 64 windows is looked for, chosen by what it says
 
 Hashes = NDArray[np.uint64]
+_HASH_BYTES = 8
+_OWNER = np.uint64(MOST_DOCUMENTS - 1)  # the bits of a hash that say whose it is
 
 
 class Pair(NamedTuple):
@@ -41,33 +45,52 @@ class Pair(NamedTuple):
 
 
 class Documents:
-    """Compares documents that are added one by one; their texts are not kept."""
+    """Compares documents that are added one by one; their texts are not kept.
+
+    All are compared exactly, and the first 131,072 different ones nearly, by 64 MiB of hashes in
+    memory and 256 MiB on disk; `passed_over` counts the others.
+    """
 
     def __init__(self) -> None:
-        self.count = 0
-        self._exact: dict[bytes, int] = {}
-        self._copies = list[Pair]()
-        self._numbers, self._sketches = array("q"), list[Hashes]()
+        self.passed_over = 0
+        self._digests = array("Q")  # of every document
+        self._sketched = set[int]()
+        self._numbers, self._ends = array("q"), array("q", [0])  # of those with a sketch
+        self._first = array("Q")  # hashes of each, by which others like it are found
+        self._sketches = Spool()
 
-    def add(self, text: str) -> int | None:
-        """Add a document; return the number of an equal one before it, if there is one.
+    def add(self, text: str) -> int:
+        """Add a document; return a number that equal ones share.
 
         White space at the ends does not matter.
         """
-        number, text = self.count, text.strip()
-        self.count += 1
-        original = self._exact.setdefault(digest(text), number)
-        if original != number:
-            self._copies.append(Pair(original, number, 1.0))
-            return original
-        if len(text) >= SHORT and len(self._sketches) < MOST_DOCUMENTS:
+        number, text = len(self._digests), text.strip()
+        said = digest(text)
+        self._digests.append(said)
+        if len(text) < SHORT or said in self._sketched:
+            return said
+        if len(self._numbers) == MOST_DOCUMENTS:
+            self.passed_over += 1
+        else:
+            hashes = sketch(text)
+            self._sketched.add(said)
             self._numbers.append(number)
-            self._sketches.append(sketch(text))
-        return None
+            self._first.frombytes(hashes[:LOOKED_UP].tobytes())
+            self._sketches.write(hashes.tobytes())
+            self._ends.append(self._sketches.size // _HASH_BYTES)
+        return said
+
+    def originals(self) -> NDArray[np.int64]:
+        """Return for each document (N,) the number of the first one that it is equal to."""
+        digests = np.frombuffer(self._digests, np.uint64)
+        _, first, which = np.unique(digests, return_index=True, return_inverse=True)
+        return first[which]
 
     def equal(self) -> list[Pair]:
         """Return each copy with the first document that it is equal to."""
-        return self._copies
+        first = self.originals()
+        copies = np.flatnonzero(first < np.arange(len(first))).tolist()
+        return [Pair(int(first[copy]), copy, 1.0) for copy in copies]
 
     def near(self) -> list[Pair]:
         """Return each document that is much like one before it, with that one.
@@ -75,19 +98,26 @@ class Documents:
         The most alike come first.
         """
         found, tried = dict[int, Pair](), Counter[int]()
-        for one, two in _candidates(self._sketches):
+        sizes = np.minimum(np.diff(np.frombuffer(self._ends, np.int64)), LOOKED_UP)
+        for one, two in _candidates(np.frombuffer(self._first, np.uint64), sizes):
             if two in found or tried[two] == TRIES:
                 continue
             tried[two] += 1
-            alike = likeness(self._sketches[one], self._sketches[two])
+            alike = likeness(self._sketch(one), self._sketch(two))
             if alike >= LIKE:
                 found[two] = Pair(self._numbers[one], self._numbers[two], alike)
         return sorted(found.values(), key=lambda pair: (-pair.likeness, pair.first, pair.second))
 
+    def _sketch(self, place: int) -> Hashes:
+        start, end = self._ends[place] * _HASH_BYTES, self._ends[place + 1] * _HASH_BYTES
+        data = self._sketches.read_all(start, end - start)
+        return np.frombuffer(data, np.uint64)
 
-def digest(text: str) -> bytes:
-    """Return 16 bytes that texts share if they are equal but for white space at the ends."""
-    return blake2b(text.strip().encode("utf-8", "surrogatepass"), digest_size=16).digest()
+
+def digest(text: str) -> int:
+    """Return 64 bits that texts share if they are equal but for white space at the ends."""
+    data = text.strip().encode("utf-8", "surrogatepass")
+    return int.from_bytes(blake2b(data, digest_size=_HASH_BYTES).digest())
 
 
 def sketch(text: str) -> Hashes:
@@ -95,10 +125,14 @@ def sketch(text: str) -> Hashes:
 
     They are all of them if it has no more, and none if it is shorter than 12.
     """
-    if len(text) < SHINGLE:
-        return np.empty(0, np.uint64)
-    hashes = np.unique(_mixed(rolling_hashes(code_points(text), SHINGLE)))
-    return hashes[:SKETCH]
+    smallest = np.empty(0, np.uint64)
+    for start in range(0, len(text) - SHINGLE + 1, SKETCHED_AT_ONCE):
+        piece = text[start : start + SKETCHED_AT_ONCE + SHINGLE - 1]
+        hashes = _mixed(rolling_hashes(code_points(piece), SHINGLE))
+        if len(smallest) == SKETCH:
+            hashes = hashes[hashes < smallest[-1]]
+        smallest = np.union1d(smallest, hashes)[:SKETCH]
+    return smallest
 
 
 def likeness(one: Hashes, two: Hashes) -> float:
@@ -159,32 +193,35 @@ def _same(points: NDArray[np.uint32], place: int, again: int, step: int, most: i
     return length
 
 
-def _candidates(sketches: list[Hashes]) -> Iterator[tuple[int, int]]:
+def _candidates(hashes: Hashes, sizes: NDArray[np.int64]) -> Iterator[tuple[int, int]]:
     """Yield the pairs that share a fifth of the hashes that they would if much alike.
 
-    Those of one document with others before it come with the one that shares most hashes first.
+    `sizes` (N,) say how many of the hashes each of N documents has, which is in their low bits
+    now, so that they are sorted in place. Those of one document with others before it come with
+    the one that shares most hashes first.
     """
-    if len(sketches) < 2:
+    N = len(sizes)
+    if N < 2:
         return
-    sketches = [hashes[:LOOKED_UP] for hashes in sketches]
-    sizes = np.array([len(hashes) for hashes in sketches])
-    owners = np.repeat(np.arange(len(sketches)), sizes)
-    hashes = np.concatenate(sketches)
-    order = np.argsort(hashes, kind="stable")
-    hashes, owners = hashes[order], owners[order]
-    ends = np.flatnonzero(np.append(hashes[1:] != hashes[:-1], True)) + 1
+    keys = hashes & ~_OWNER
+    keys |= np.repeat(np.arange(N, dtype=np.uint64), sizes)
+    keys.sort()
+    owners = (keys & _OWNER).astype(np.int64)
+    keys &= ~_OWNER
+    ends = np.flatnonzero(np.append(keys[1:] != keys[:-1], True)) + 1
+    del keys
     starts = np.append(0, ends[:-1])
     crowded = ends - starts > CROWD
-    keys = [_with_first(owners, starts[crowded], ends[crowded], len(sketches))]
+    pairs = [_with_first(owners, starts[crowded], ends[crowded], N)]
     starts, ends = starts[~crowded], ends[~crowded]
     for place in range(CROWD - 1):
         for other in range(place + 1, CROWD):
             here = starts[starts + other < ends]
             if not len(here):
                 break
-            keys.append(owners[here + place] * len(sketches) + owners[here + other])
-    pairs, times = np.unique(np.concatenate(keys), return_counts=True)
-    ones, twos = np.divmod(pairs, len(sketches))
+            pairs.append(owners[here + place] * N + owners[here + other])
+    different, times = np.unique(np.concatenate(pairs), return_counts=True)
+    ones, twos = np.divmod(different, N)
     enough = times >= LIKE / 5 * np.minimum(sizes[ones], sizes[twos])
     ones, twos, times = ones[enough], twos[enough], times[enough]
     order = np.lexsort((ones, -times, twos))

@@ -95,7 +95,7 @@ class Inspection:
 
 def inspect(text: Text) -> Inspection:
     """Read a text once and return what it is like. Raises CharloomError if it has changed."""
-    found, compared, boilerplate = Inspection(), Documents(), Boilerplate()
+    found, compared, boilerplate, known = Inspection(), Documents(), Boilerplate(), set[int]()
     times = np.zeros(_CODES, np.int64)
     beginning, room = list[str](), PASSAGES_READ
     for number, part in enumerate(text.parts):
@@ -117,7 +117,8 @@ def inspect(text: Text) -> Inspection:
             found.lengths.append(length)
             found.places.append((number, start))
             start += length + 1  # and the boundary
-            if compared.add(document) is None:
+            if (said := compared.add(document)) not in known:
+                known.add(said)
                 boilerplate.add(document)
         if len(found.labels) - first > 1:
             numbers = range(1, len(found.labels) - first + 1)

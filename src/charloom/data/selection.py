@@ -3,16 +3,23 @@
 Which they are, the last document may show, so that all are read first, into a spool.
 """
 
+from array import array
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from itertools import chain
 from typing import NamedTuple
 
+import msgspec
+import numpy as np
+
 from charloom.data.boilerplate import Boilerplate, without
-from charloom.data.duplicates import NEARLY, Documents, digest
+from charloom.data.duplicates import MOST_DOCUMENTS, NEARLY, Documents, digest
 from charloom.data.inspection import DOCUMENT_READ
 from charloom.data.spool import Kept, Spool
 from charloom.formatting import count, in_a_line
+
+NONE = -1
+MOST_KNOWN = 2**20  # documents that are known again when lines are counted
 
 Known = dict[str, str]  # source, name, title, author and date, as far as they are known
 
@@ -25,12 +32,6 @@ class Document(NamedTuple):
     pieces: Iterable[str]
 
 
-class _Stored(NamedTuple):
-    label: str
-    known: Known
-    part: Kept
-
-
 class Selection:
     """Documents that are all added, then chosen from.
 
@@ -40,54 +41,68 @@ class Selection:
 
     def __init__(self, dedupe: bool, drop_boilerplate: bool) -> None:
         self._dedupe, self._drop = dedupe, drop_boilerplate
-        self._spool, self._stored = Spool(), list[_Stored]()
-        self._copies, self._lines = dict[int, int](), set[str]()
-        self._empty, self._dropped = 0, Counter[str]()
+        self._spool, self._ends = Spool(), array("q", [0])  # texts
+        self._about, self._about_ends = Spool(), array("q", [0])  # label and what is known of each
+        self._copy_of = np.empty(0, np.int64)  # the number of another document, or none
+        self._lines, self._dropped, self._empty = set[str](), Counter[str](), 0
+        self._passed_over = 0
 
     def add(self, documents: Iterable[Document]) -> None:
         """Add documents, or if reading them raises, none of them."""
-        before, begin = len(self._stored), self._spool.size
+        before = len(self._ends)
+        label, known = "", None
         try:
-            for label, known, pieces in documents:
-                start = self._spool.size
-                for piece in pieces:
+            for document in documents:
+                if known is not None:
+                    self._end(label, known)
+                label, known = document.label, document.known
+                for piece in document.pieces:
                     self._spool.write(piece.encode())
-                size = self._spool.size - start
-                part = Kept(self._spool, label, start, size, 1, False)
-                self._stored.append(_Stored(label, known, part))
+            if known is not None:  # the source says which the only one is
+                self._end(label if len(self._ends) > before else known["source"], known)
         except BaseException:
-            del self._stored[before:]
-            self._spool.cut(begin)
+            del self._ends[before:], self._about_ends[before:]
+            self._spool.cut(self._ends[-1])
+            self._about.cut(self._about_ends[-1])
             raise
-        if len(self._stored) == before + 1:  # the source says which it is
-            self._stored[-1] = self._stored[-1]._replace(label=self._stored[-1].known["source"])
+
+    def _end(self, label: str, known: Known) -> None:
+        """End the document that has just been written."""
+        self._about.write(msgspec.msgpack.encode((label, known)))
+        self._ends.append(self._spool.size)
+        self._about_ends.append(self._about.size)
 
     def chosen(self) -> Iterator[Document]:
         """Yield what is left of the documents, in order; then `notes` say what was left out."""
+        self._copy_of = np.full(len(self._ends) - 1, NONE)
         self._choose()
         self._dropped.clear()
-        for number, (label, known, part) in enumerate(self._stored):
-            if number in self._copies:
-                continue
-            pieces, head = self._pieces(part), ""
+        for number in np.flatnonzero(self._copy_of == NONE).tolist():
+            pieces, head = self._pieces(number), ""
             while not head.strip() and (piece := next(pieces, "")):
                 head += piece
             if head.strip():
-                yield Document(label, known, chain([head], pieces))
+                yield Document(*self._told(number), chain([head], pieces))
             else:
                 self._empty += 1
 
     def notes(self) -> list[str]:
         """Return a sentence for each thing that was left out."""
         notes = list[str]()
-        if self._copies:
-            copy, original = min(self._copies.items())
-            labels = [self._stored[number].label for number in (copy, original)]
-            some, verb = count(len(self._copies), "document"), "are copies"
-            if len(self._copies) == 1:
+        copies = np.flatnonzero(self._copy_of != NONE)
+        if len(copies):
+            first = int(copies[0]), int(self._copy_of[copies[0]])
+            labels = [self._told(number)[0] for number in first]
+            some, verb = count(len(copies), "document"), "are copies"
+            if len(copies) == 1:
                 verb = "is a copy"
             notes.append(
                 f"left out {some} that {verb} or nearly, as {' of '.join(map(in_a_line, labels))}"
+            )
+        if self._passed_over:
+            notes.append(
+                f"{count(self._passed_over, 'document')} behind the first {MOST_DOCUMENTS:,} were "
+                "compared with all others, but not looked at for being nearly a copy"
             )
         if self._dropped:
             some = count(self._dropped.total(), "line")
@@ -109,11 +124,12 @@ class Selection:
         """Find lines until there are no more, and return whether there were any."""
         before = len(self._lines)
         while True:
-            boilerplate, known = Boilerplate(), set[bytes]()
+            boilerplate, known = Boilerplate(), set[int]()
             for _, text in self._texts():
                 said = digest(text)
                 if said not in known:
-                    known.add(said)
+                    if len(known) < MOST_KNOWN:
+                        known.add(said)
                     boilerplate.add(text)
             found = {line.text for line in boilerplate.lines()}
             if not found:
@@ -122,28 +138,40 @@ class Selection:
 
     def _find_copies(self) -> bool:
         """Find documents that are copies, and return whether there were any."""
-        documents, numbers = Documents(), list[int]()
+        documents, numbers = Documents(), array("q")
         for number, text in self._texts():
             documents.add(text)
             numbers.append(number)
-        near = [pair for pair in documents.near() if pair.likeness >= NEARLY]
-        found = {numbers[p.second]: numbers[p.first] for p in (*documents.equal(), *near)}
-        self._copies |= found
-        return bool(found)
+        self._passed_over = documents.passed_over
+        pairs = [pair for pair in documents.near() if pair.likeness >= NEARLY]
+        place, first = np.frombuffer(numbers, np.int64), documents.originals()
+        copies = first < np.arange(len(first))
+        self._copy_of[place[copies]] = place[first[copies]]
+        for original, copy, _ in pairs:
+            self._copy_of[place[copy]] = place[original]
+        return bool(pairs) or bool(copies.any())
 
     def _texts(self) -> Iterator[tuple[int, str]]:
         """Yield the number and the beginning of each document that is left, without the lines."""
-        for number, (*_, part) in enumerate(self._stored):
-            if number not in self._copies:
-                text, room = list[str](), DOCUMENT_READ
-                for piece in self._pieces(part):
-                    text.append(piece[:room])
-                    room -= len(piece)
-                    if room <= 0:
-                        break
-                if (said := "".join(text)) and not said.isspace():
-                    yield number, said
+        for number in np.flatnonzero(self._copy_of == NONE).tolist():
+            text, room = list[str](), DOCUMENT_READ
+            for piece in self._pieces(number):
+                text.append(piece[:room])
+                room -= len(piece)
+                if room <= 0:
+                    break
+            if (said := "".join(text)) and not said.isspace():
+                yield number, said
 
-    def _pieces(self, part: Kept) -> Iterator[str]:
+    def _pieces(self, number: int) -> Iterator[str]:
+        start, end = self._ends[number : number + 2]
+        part = Kept(self._spool, "", start, end - start, 1, False)
         pieces = (piece for piece, _ in part.pieces(Counter()))
         return without(pieces, self._lines, self._dropped)
+
+    def _told(self, number: int) -> tuple[str, Known]:
+        """Return the label of a document, and what is known of it."""
+        start, end = self._about_ends[number : number + 2]
+        return msgspec.msgpack.decode(
+            self._about.read_all(start, end - start), type=tuple[str, Known]
+        )

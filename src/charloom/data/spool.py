@@ -56,6 +56,13 @@ class Spool:
             raise CharloomError(message, "unreadable", path=folder)
         return data
 
+    def read_all(self, place: int, count: int) -> bytes:
+        """Return `count` bytes from a place on."""
+        data = b""
+        while len(data) < count:
+            data += self.read(place + len(data), count - len(data))
+        return data
+
     def cut(self, size: int) -> None:
         """Keep so many of the bytes."""
         if size < self._on_disk:
