@@ -189,7 +189,7 @@ def plan(
         found = planner.measured(60 * train.minutes, began, tell)
     elif train.iterations is None and train.epochs is None:
         characters = min(max(EPOCHS_IF_OPEN * N, FEWEST_READ), MOST_READ)
-        steps = math.ceil(characters / (train.batch * train.length * planner.per_id))
+        steps = math.ceil(characters / (train.batch * train.length * planner.size.per_id))
         found = Plan(replace(config, train=replace(train, iterations=steps)), (), began)
     else:
         choice = planner.choose(None)
@@ -282,13 +282,11 @@ class Planner:
         scored: int,
     ) -> None:
         self.config, self.given, self.scored = config, given, scored
-        ids, self.per_id = _ids(config, text, vocabulary, characters)
-        unit = vocabulary.unit.removesuffix("s")
-        rows = fewest_rows(config.train)
-        self.size = Size(characters, len(vocabulary), ids, rows, self.per_id, unit)
-        self.speeds = Speeds(
-            _beginning(config, text, vocabulary, characters), vocabulary, self.per_id
-        )
+        ids, per_id = _ids(config, text, vocabulary, characters)
+        unit, rows = vocabulary.unit.removesuffix("s"), fewest_rows(config.train)
+        self.size = Size(characters, len(vocabulary), ids, rows, per_id, unit)
+        beginning = _beginning(config, text, vocabulary, characters)
+        self.speeds = Speeds(beginning, vocabulary, per_id)
 
     def choose(self, seconds: float | None) -> Choice:
         """Choose what is not given, for so many seconds of updates or without such an end."""
@@ -326,7 +324,7 @@ class Planner:
         pace, train = self.speeds.of(choice.config), choice.config.train
         most = math.inf if train.epochs is None else train.epochs * self.size.characters
         read = min(left() * pace, most)
-        iterations = max(1, int(read / (train.batch * train.length * self.per_id)))
+        iterations = max(1, int(read / (train.batch * train.length * self.size.per_id)))
         config = replace(choice.config, train=replace(train, iterations=iterations))
         reasons = self._reasons(choice, pace, read, starting, late=began - asked)
         return Plan(config, tuple(reasons), began, pace)

@@ -45,6 +45,7 @@ BATCHES = {
     200_000: (32, 32),
     600_000: (32, 64),
 }
+SIZES = {"hidden", "layers", "width", "context"}  # of the model
 SHORTEST = 16  # sequence length, to save time
 DROPOUT = ((1, 0.0), (4, 0.1), (10, 0.2), (25, 0.5))  # epochs, dropout
 FEWEST_STEPS = 10  # of a run with minutes: fewer teach nothing, and an evaluation takes as long
@@ -119,7 +120,7 @@ def choose(
         enough = parameters <= PARAMETERS_PER_STEP * _steps(plan, reads, size)
         if n == 0 or (enough and parameters <= PARAMETERS_PER_CHARACTER * size.characters):
             model, train, read = candidate, plan, reads
-    if seconds is not None and not _is_asked(given):
+    if seconds is not None and SIZES.isdisjoint(given):
         train = _shorter(train, given, read / size.per_id, size.rows)
         if isinstance(model, TransformerConfig):
             model = _looking_back(model, train.length)
@@ -182,11 +183,6 @@ def _batch(train: TrainConfig, given: Collection[str], recurrent: bool, size: Si
     if "length" not in given:
         length = max(1, min(length, size.ids // batch - 2))
     return replace(train, batch=batch, length=length)
-
-
-def _is_asked(given: Collection[str]) -> bool:
-    """Whether the size of the model is given."""
-    return not {"hidden", "layers", "width", "context"}.isdisjoint(given)
 
 
 def _looking_back(model: TransformerConfig, length: int) -> TransformerConfig:
