@@ -288,8 +288,8 @@ def test_a_loss_says_what_was_scored_to_know_it():
     assert _loss(subject, found).of == f"all {characters} characters"
     elsewhere = changed(found, comparison=Section(changed(found.comparison.found, part=None)))
     assert _loss(subject, elsewhere) == _loss(subject, found)  # the run's own, at its end
-    score = changed(subject.curve.final.score, nats=1.5, characters=20, whole=90, margin=0.1)
-    part = changed(subject.curve.final, score=score)
+    score = replace(subject.curve.final.score, nats=1.5, characters=20, whole=90, margin=0.1)
+    part = replace(subject.curve.final, score=score)
     partly = changed(subject, curve=changed(subject.curve, final=part))
     assert _loss(partly, elsewhere) == (1.5, "20 of 90 characters")
     stopped = changed(subject, curve=changed(subject.curve, final=None))

@@ -2,7 +2,6 @@
 
 import math
 import signal
-from dataclasses import replace as replace_counted
 from pathlib import Path
 
 import numpy as np
@@ -220,7 +219,7 @@ def test_a_loss_on_a_part_is_shown_with_its_margin(ended, tmp_path, capfd):
     run = copied(ended[0], tmp_path / "run")
     found = run.final()
     score = Score(1.25, 2000, whole=39_000, margin=0.0125)
-    counted = replace_counted(found.counted, score=Score(1.5, 2000, 39_000, 0.01), whole=10**6)
+    counted = replace(found.counted, score=Score(1.5, 2000, 39_000, 0.01), whole=10**6)
     run.write_final(Final(found.step, found.best, True, score, counted))
     (row,) = (line for line in said("runs", str(run.path)).splitlines()[1:])
     assert " 1.2500 ±0.0125 " in row

@@ -5,6 +5,7 @@ import re
 from dataclasses import replace
 
 import pytest
+from msgspec import structs
 
 from charloom.cli.live import LiveView
 from charloom.cli.plain import PlainView
@@ -55,7 +56,7 @@ def test_the_training_loss_is_the_mean_over_the_steps_that_are_named(run, view):
 @pytest.mark.parametrize("columns", [40, 50, 80])
 def test_a_narrow_terminal_shows_fewer_words_but_whole_figures(run, monkeypatch, columns):
     monkeypatch.setenv("COLUMNS", str(columns))
-    first, last = replace(SCORE, nats=1.25), Evaluated(90_000, SCORE, False)
+    first, last = structs.replace(SCORE, nats=1.25), Evaluated(90_000, SCORE, False)
     now = replace(progress(90_000, 3.0), total=100_000, speed=102_000.0, rate=0.00403)
     events = [progress(10, 9.0), Evaluated(80_000, first, True), last, now, finished(run)]
     said = told(LiveView, run, *events)

@@ -2,9 +2,9 @@
 
 import math
 from collections.abc import Iterator
-from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Annotated, NamedTuple
 
+import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
@@ -19,9 +19,11 @@ WARM_UP = 256  # ids that a lane reads, unscored, before its own
 STRETCH_LENGTH = 256  # ids, at least, in each of the stretches that a part is scored in
 FEWEST_STRETCHES = 5  # that tell how far a part may be off
 
+Nats = Annotated[float, msgspec.Meta(ge=0)]
+Some = Annotated[int, msgspec.Meta(ge=1, lt=10**18)]
 
-@dataclass(frozen=True)
-class Score:
+
+class Score(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """The mean loss per character, `nats`, on a text of so many `characters`.
 
     The first character has none before it: it is read, and not in the mean. `nats` is infinite if
@@ -31,10 +33,10 @@ class Score:
     too few stretches to tell.
     """
 
-    nats: float
-    characters: int
-    whole: int | None = None
-    margin: float | None = None
+    nats: Nats
+    characters: Some
+    whole: Some | None = None
+    margin: Nats | None = None
 
     def __repr__(self) -> str:
         of = "" if self.whole is None else f", whole={self.whole}"

@@ -1,6 +1,5 @@
 """What is measured and shown during training; nothing of the learner changes."""
 
-import dataclasses
 from time import perf_counter
 
 from msgspec import UNSET
@@ -119,7 +118,7 @@ class Monitor:
             score = evaluate_part(model, ids, most)
         else:
             whole = self._run.vocabulary.count(ids)
-            score = dataclasses.replace(evaluate(model, ids[:most]), whole=whole)
+            score = replace(evaluate(model, ids[:most]), whole=whole)
         if self._scores_alike:
             self.pace = most / max(perf_counter() - began, 1e-9)
         return score
