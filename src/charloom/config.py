@@ -346,10 +346,8 @@ def differences(then: RunConfig, now: RunConfig) -> list[str]:
 
 def unextended(then: RunConfig, now: RunConfig) -> RunConfig | None:
     """Return `then` with the minutes that `now` was given since; None if it was given none."""
-    if (
-        len(now.extended) <= len(then.extended)
-        or then.extended != now.extended[: len(then.extended)]
-    ):
+    n = len(then.extended)
+    if not now.extended[n:] or now.extended[:n] != then.extended:
         return None
     end = {name: getattr(now.train, name) for name in ("minutes", "iterations", "epochs")}
     return replace(then, extended=now.extended, train=replace(then.train, **end))

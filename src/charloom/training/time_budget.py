@@ -6,6 +6,7 @@ from bisect import bisect_right
 from collections import deque
 from collections.abc import Mapping
 from functools import partial
+from statistics import median_low
 from types import MappingProxyType
 from typing import NamedTuple
 
@@ -115,7 +116,6 @@ class TimeBudget:
         more = {"evaluate": self._end.evaluations, "sample": self._end.samples}
         for pause, every in self._every.items():
             if every:
-                costs = sorted(self._costs[pause])
                 times = math.ceil(total / every) - (step - 1) // every + more.get(pause, 0.0)
-                needed += times * costs[(len(costs) - 1) // 2]
+                needed += times * median_low(self._costs[pause])
         return needed
