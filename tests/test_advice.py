@@ -114,6 +114,11 @@ SITUATIONS = {
         "improving",
         "charloom resume RUN --minutes 0.35",
     ),
+    "falling after a resume, minutes edited out of its settings": (
+        untimed(FALLING, resumed=True),
+        "improving",
+        "--iterations 120",
+    ),
     "falling slowly after a resume": (
         facts(SLOWLY, **RESUMED),
         "slow",

@@ -300,7 +300,9 @@ def _words(facts: Facts) -> dict[str, Any]:
 
 def _more(facts: Facts) -> str:
     """Return how to train for longer: the option of a new run, or if it was resumed, that again."""
-    return f"charloom resume RUN --minutes {_missing(facts):g}" if facts.resumed else _anew(facts)
+    if facts.resumed and facts.minutes is not None:  # a config.json may have been edited
+        return f"charloom resume RUN --minutes {_missing(facts):g}"
+    return _anew(facts)
 
 
 def _missing(facts: Facts) -> float | None:
