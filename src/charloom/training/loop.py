@@ -70,7 +70,7 @@ def train(
         saved: Checkpoint | None = None
         if checkpoint.steps(run.checkpoints):
             if not resume:
-                message = f"{run.path} is trained already: resume it, or choose another folder"
+                message = f"{run.path} has been trained: resume it, or choose another folder"
                 raise CharloomError(message, "taken", path=str(run.path))
             saved = run.checkpoint("latest")
         if minutes is not None:

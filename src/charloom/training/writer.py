@@ -87,9 +87,9 @@ class RunWriter:
                 raise self.error from error
             if self._since is None:
                 self._since = self._tried = perf_counter()
+                minutes = PATIENCE_SECONDS / 60
                 self.news.append(
-                    f"{error}; training goes on, and tries again for "
-                    f"{PATIENCE_SECONDS / 60:g} minutes"
+                    f"{error}; training continues, and retries for {minutes:g} minutes"
                 )
             elif perf_counter() - self._since > PATIENCE_SECONDS:
                 raise self.error from error
