@@ -51,22 +51,16 @@ class Monitor:
         self.end = self._end(parts)
 
     def _end(self, parts: Dataset) -> End:
-        train, total = self._run.config.train, self._state.total
-        if parts.validation is None:
-            scored, counted = scored_at_end(train, total, len(parts.train)), 0
-        else:
-            scored = scored_at_end(train, total, len(parts.validation))
+        train, held_out, seconds = self._run.config.train, parts.validation, 0.0
+        if held_out is not None:
             counted = min(len(parts.train), counted_at_end(train))
-        evaluations = updates = 0.0
-        if self.validation is not None:
-            evaluations = ROOM * scored / self._most
-        else:
+            seconds = counted / COUNTING_PACE + min(TELLING, len(held_out)) / TELLING_PACE
+        ids = parts.train if held_out is None else held_out
+        scored = scored_at_end(train, self._state.total, len(ids))
+        if self.validation is None:
             updates = SCORING_SHARE * scored / (train.batch * train.length)
-        seconds = counted / COUNTING_PACE
-        if counted:
-            assert parts.validation is not None
-            seconds += min(TELLING, len(parts.validation)) / TELLING_PACE
-        return End(evaluations, SAMPLE_TIMES, updates, seconds)
+            return End(0.0, SAMPLE_TIMES, updates, seconds)
+        return End(ROOM * scored / self._most, SAMPLE_TIMES, 0.0, seconds)
 
     @property
     def least(self) -> dict[str, float]:

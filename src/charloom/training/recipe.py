@@ -178,8 +178,8 @@ def _batch(train: TrainConfig, given: Collection[str], recurrent: bool, size: Si
         batch, length = next(row for least, row in rows if size.characters >= least)
     if "length" in given:
         length = train.length
-    batch = train.batch if "batch" in given else min(batch, size.ids // (length + 2))
-    batch = max(size.rows if "batch" not in given else 1, batch)
+    most = size.ids // (length + 2)
+    batch = train.batch if "batch" in given else max(size.rows, min(batch, most))
     if "length" not in given:
         length = max(1, min(length, size.ids // batch - 2))
     return replace(train, batch=batch, length=length)
