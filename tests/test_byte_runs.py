@@ -32,7 +32,7 @@ from charloom.runs.run import Run
 from charloom.training.loop import train
 from charloom.training.planning import prepare
 from expect import refused
-from small_runs import STEPS, config_of, outcome, play, played, stopped
+from small_runs import STEPS, config_of, copied, outcome, play, played, stopped
 
 POEM = "Grün, €5 a line,\nсоловей, 東京 and 😀.\n" * 40
 BINARY = random.Random(0).randbytes(2000)
@@ -289,6 +289,16 @@ def test_from_python(place: Path, tmp_path: Path) -> None:
     model = charloom.load(run)
     assert model.sample("\U0001f9a4", length=5, seed=0).startswith("\U0001f9a4")
     assert model.evaluate(place / "poem.txt").characters == len(POEM)
+
+
+@pytest.mark.parametrize("document", ['["a", "b"]', '{"unit": "byte", "boundary": false}'])
+def test_a_vocabulary_of_something_else_is_damaged(
+    picture: Run, tmp_path: Path, document: str
+) -> None:
+    run = copied(picture, tmp_path / "run")
+    (run.path / "vocabulary.json").write_text(document)
+    with refused("damaged"):
+        Run.open(run.path)
 
 
 def test_settings_say_what_was_learned(poem: Run, picture: Run) -> None:

@@ -70,11 +70,17 @@ def test_nothing_is_learned_of_what_is_held_out(unit):
     assert learn_subwords([TEXT + held_out[0], held_out[1]], len(TEXT), unit, False) == PLAIN[unit]
 
 
-@pytest.mark.parametrize("unit", UNITS)
-def test_a_longer_text_has_more_of_them_within_bounds(unit):
-    sizes = [vocabulary_size(unit, 10**power) for power in range(10)]
+def test_a_longer_text_has_more_of_them_within_bounds():
+    sizes = [vocabulary_size(10**power) for power in range(10)]
     assert sizes == sorted(sizes)
     assert (sizes[0], sizes[-1]) == (FEWEST, MOST)
+
+
+@pytest.mark.parametrize("unit", UNITS)
+def test_what_is_rare_in_the_training_text_is_spelled_so_that_bytes_are_learned(unit):
+    tokens = learn_subwords(["a league and Ozymandias ", TEXT], len(TEXT), unit, False)
+    assert len(tokens.encode(" Ozymandias")) >= 6
+    assert len(tokens.encode(" league")) == 1
 
 
 @pytest.mark.parametrize("unit", UNITS)

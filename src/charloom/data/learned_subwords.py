@@ -4,21 +4,25 @@ Both know the 256 bytes, so that any text can be written in them. They are a tok
 """
 
 import json
+import math
 from collections.abc import Iterable, Iterator
+from itertools import islice
 from typing import Any, Literal
 
 from charloom.data.boundary import BOUNDARY
 from charloom.data.subwords import Subwords, needs_tokenizers
 
 LEARNED = 10_000_000  # characters that they are learned from, at most: ten seconds
-# Characters of training text for each entry, and bounds of the vocabulary.
-PER_ENTRY = {"bpe": 500, "word": 250}
-FEWEST, MOST = 512, 8192
+FEWEST, MOST = 512, 8192  # entries of the vocabulary; fewer if the text has not that many
+TIMES = 4  # that an entry must be seen, or else too little can be learned of it
 
 
-def vocabulary_size(unit: Literal["bpe", "word"], characters: int) -> int:
-    """Return how many subwords to learn of a training text of so many characters."""
-    return max(FEWEST, min(MOST, characters // PER_ENTRY[unit]))
+def vocabulary_size(characters: int) -> int:
+    """Return how many subwords to learn of a training text of so many characters: the root.
+
+    docs/LOG.md has what was measured.
+    """
+    return max(FEWEST, min(MOST, math.isqrt(characters)))
 
 
 def learn_subwords(
@@ -42,21 +46,19 @@ def learn_subwords(
         return made
 
     texts = _first(pieces, min(characters, LEARNED))
-    size, alphabet = vocabulary_size(unit, characters), sorted(ByteLevel.alphabet())
+    alphabet = sorted(ByteLevel.alphabet())
+    size = vocabulary_size(characters)
+    settings: dict[str, Any] = {"vocab_size": size, "min_frequency": TIMES, "show_progress": False}
     if unit == "bpe":
         found = tokenizer(models.BPE())
-        found.train_from_iterator(
-            texts,
-            trainers.BpeTrainer(vocab_size=size, initial_alphabet=alphabet, show_progress=False),
-        )
+        trainer = trainers.BpeTrainer(initial_alphabet=alphabet, **settings)
+        found.train_from_iterator(texts, trainer)
     else:
         counted = tokenizer(models.WordLevel({}, unk_token=""))
-        counted.train_from_iterator(
-            texts, trainers.WordLevelTrainer(vocab_size=size, show_progress=False)
-        )
+        counted.train_from_iterator(texts, trainers.WordLevelTrainer(**settings))
         words = counted.get_vocab()
-        entries = [*dict.fromkeys([*alphabet, *sorted(words, key=words.__getitem__)])][:size]
-        numbered = {entry: place for place, entry in enumerate(entries)}
+        entries = dict.fromkeys([*alphabet, *sorted(words, key=words.__getitem__)])
+        numbered = {word: place for place, word in enumerate(islice(entries, size))}
         found = tokenizer(models.BPE(vocab=numbered, merges=[], ignore_merges=True))
     if has_boundary:
         found.add_tokens([AddedToken(BOUNDARY, normalized=False)])

@@ -29,6 +29,7 @@ from charloom.data.byte_vocabulary import ByteVocabulary
 from charloom.data.dataset import Corpus as Corpus
 from charloom.data.dataset import Dataset
 from charloom.data.learned import kind_of
+from charloom.data.raw_bytes import CHARACTERS
 from charloom.data.subwords import Subwords
 from charloom.data.text import Text
 from charloom.data.token_file import alone, read_checksums
@@ -174,7 +175,7 @@ class Run:
         corpus = read_json(path / "corpus.json", Corpus)
         document = read_bytes(path / "vocabulary.json", LARGEST_JSON)
         try:
-            vocabulary = _kind(config).from_json(document.decode("ascii"))
+            vocabulary = _vocabulary(config, document.decode("ascii"))
         except (CharloomError, UnicodeDecodeError) as error:
             raise damaged(path / "vocabulary.json", one_line(error)) from None
         return cls(path, config, vocabulary, corpus)
@@ -316,12 +317,17 @@ class Run:
         return found.weights
 
 
-def _kind(config: RunConfig) -> type[Vocabulary | ByteVocabulary | Subwords]:
-    """Return what is in vocabulary.json."""
+def _vocabulary(config: RunConfig, document: str) -> Tokenizer:
+    """Read what is in vocabulary.json; raises CharloomError if it is something else."""
     unit = config.data.unit
     if isinstance(config.model, PretrainedConfig) or unit in ("bpe", "word"):
-        return Subwords
-    return ByteVocabulary if unit == "byte" and not config.data.raw else Vocabulary
+        return Subwords.from_json(document)
+    if unit == "byte" and not config.data.raw:
+        return ByteVocabulary.from_json(document)
+    vocabulary = Vocabulary.from_json(document)
+    if config.data.raw and vocabulary.characters != CHARACTERS:
+        raise CharloomError("the vocabulary is not that of a file that is no text", "damaged")
+    return vocabulary
 
 
 def list_runs(folder: str | Path) -> list[Path]:
