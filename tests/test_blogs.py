@@ -128,7 +128,7 @@ def test_pages_are_read_on_request() -> None:
 
 
 def test_posts_wait_in_a_file_if_they_are_many(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("charloom.data.readers.blogs.posts.MEMORY", 100)
+    monkeypatch.setattr("charloom.data.spool.IN_MEMORY", 100)
     _, documents, _ = read(blog_site.wxr(SITE[:20], random.Random(2)))
     assert [document.text for document in documents] == [post.text for post in SITE[:20]]
 

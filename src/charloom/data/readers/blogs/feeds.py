@@ -79,21 +79,19 @@ def is_feed(head: Head) -> bool:
 def _read_xml(file: BinaryIO, job: Job) -> Iterator[Document]:
     """Yield the entries of a feed, and of one that is not well-formed as far as it goes."""
     read = cut = 0
-    with Posts(job) as posts:
-        for item in items(file, job, "item", "entry", recover=True):
-            if noun := _unwanted(item, job.options.pages):
-                job.report.left_out[noun] += 1
-                continue
-            post, identity = _entry(item)
-            posts.add(post, identity)
-            read += 1
-            cut += post.text.endswith(_CUT)
-        if cut > read // 2:
-            note = (
-                f"{cut:,} of {read:,} entries end in dots: this feed has only how its posts begin"
-            )
-            job.report.notes.append(f"{note}; `charloom text URL` reads the pages themselves")
-        yield from posts.oldest_first()
+    posts = Posts(job)
+    for item in items(file, job, "item", "entry", recover=True):
+        if noun := _unwanted(item, job.options.pages):
+            job.report.left_out[noun] += 1
+            continue
+        post, identity = _entry(item)
+        posts.add(post, identity)
+        read += 1
+        cut += post.text.endswith(_CUT)
+    if cut > read // 2:
+        note = f"{cut:,} of {read:,} entries end in dots: this feed has only how its posts begin"
+        job.report.notes.append(f"{note}; `charloom text URL` reads the pages themselves")
+    yield from posts.oldest_first()
 
 
 def _unwanted(entry: Element, pages: bool) -> str:
@@ -178,11 +176,11 @@ def _is_json_feed(head: Head) -> bool:
 
 def _read_json(file: BinaryIO, job: Job) -> Iterator[Document]:
     feed: Object = whole(file, job.label, dict)
-    with Posts(job) as posts:
-        for entry in objects(feed.get("items")):
-            identity = string(entry.get("id")) or string(entry.get("url"))
-            posts.add(_json_entry(entry, identity), identity)
-        yield from posts.oldest_first()
+    posts = Posts(job)
+    for entry in objects(feed.get("items")):
+        identity = string(entry.get("id")) or string(entry.get("url"))
+        posts.add(_json_entry(entry, identity), identity)
+    yield from posts.oldest_first()
 
 
 def _json_entry(entry: Object, identity: str) -> Document:

@@ -34,14 +34,14 @@ def _read(file: BinaryIO, job: Job) -> Iterator[Document]:
     rows = objects(data.get("posts_authors"))
     for row in sorted(rows, key=lambda row: str(row.get("sort_order"))):
         authors.setdefault(_id(row, "post_id"), []).append(names.get(_id(row, "author_id"), ""))
-    with Posts(job) as posts:
-        for post in objects(data.get("posts")):
-            if noun := _unwanted(post, job.options.pages):
-                job.report.left_out[noun] += 1
-                continue
-            writers = authors.get(_id(post)) or [names.get(_id(post, "author_id"), "")]
-            posts.add(_post(post, ", ".join(filter(None, writers))), _id(post))
-        yield from posts.oldest_first()
+    posts = Posts(job)
+    for post in objects(data.get("posts")):
+        if noun := _unwanted(post, job.options.pages):
+            job.report.left_out[noun] += 1
+            continue
+        writers = authors.get(_id(post)) or [names.get(_id(post, "author_id"), "")]
+        posts.add(_post(post, ", ".join(filter(None, writers))), _id(post))
+    yield from posts.oldest_first()
 
 
 def _data(export: Object) -> Object:

@@ -23,20 +23,20 @@ def _is_export(head: Head) -> bool:
 
 def _read(members: Members, job: Job) -> Iterator[Document]:
     left_out = job.report.left_out
-    with Posts(job) as posts:
-        for name in filter(_STORY.fullmatch, members.names()):
-            if name.rpartition("/")[2].startswith("draft"):
-                left_out["drafts"] += 1
-                continue
-            page = parse(members.read(name).decode("utf-8-sig", "replace"))
-            body = page.find(".//section[@data-field='body']")
-            if body is None:
-                left_out["other pages"] += 1
-            elif _is_response(page, body):
-                left_out["responses"] += 1
-            else:
-                posts.add(_story(page, body, name))
-        yield from posts.oldest_first()
+    posts = Posts(job)
+    for name in filter(_STORY.fullmatch, members.names()):
+        if name.rpartition("/")[2].startswith("draft"):
+            left_out["drafts"] += 1
+            continue
+        page = parse(members.read(name).decode("utf-8-sig", "replace"))
+        body = page.find(".//section[@data-field='body']")
+        if body is None:
+            left_out["other pages"] += 1
+        elif _is_response(page, body):
+            left_out["responses"] += 1
+        else:
+            posts.add(_story(page, body, name))
+    yield from posts.oldest_first()
 
 
 def _is_response(page: Element, body: Element) -> bool:

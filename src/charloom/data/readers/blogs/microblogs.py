@@ -37,16 +37,16 @@ def _is_outbox(head: Head) -> bool:
 
 def _read_outbox(file: BinaryIO, job: Job) -> Iterator[Document]:
     outbox: Object = whole(file, job.label, dict)
-    with Posts(job) as posts:
-        for activity in objects(outbox.get("orderedItems")):
-            note = activity.get("object")
-            if not isinstance(note, dict):  # an Announce has an address
-                job.report.left_out["boosts"] += 1
-            elif not _is_public(note):
-                job.report.left_out["private posts"] += 1
-            else:
-                posts.add(_note(note), string(note.get("id")))
-        yield from posts.oldest_first()
+    posts = Posts(job)
+    for activity in objects(outbox.get("orderedItems")):
+        note = activity.get("object")
+        if not isinstance(note, dict):  # an Announce has an address
+            job.report.left_out["boosts"] += 1
+        elif not _is_public(note):
+            job.report.left_out["private posts"] += 1
+        else:
+            posts.add(_note(note), string(note.get("id")))
+    yield from posts.oldest_first()
 
 
 def _is_public(note: Object) -> bool:
@@ -70,17 +70,17 @@ def _is_twitter(head: Head) -> bool:
 
 
 def _read_twitter(members: Members, job: Job) -> Iterator[Document]:
-    with Posts(job) as posts:
-        for name in filter(_TWEETS.fullmatch, members.names()):
-            data = members.read(name)
-            script = data[data.find(b"[") :].rstrip(b"; \r\n")
-            for entry in objects(whole_bytes(script, f"{name} in {members.label}", list)):
-                tweet = mapping(entry.get("tweet", entry))
-                if string(tweet.get("full_text")).startswith("RT @"):
-                    job.report.left_out["retweets"] += 1
-                else:
-                    posts.add(_tweet(tweet), string(tweet.get("id_str")))
-        yield from posts.oldest_first()
+    posts = Posts(job)
+    for name in filter(_TWEETS.fullmatch, members.names()):
+        data = members.read(name)
+        script = data[data.find(b"[") :].rstrip(b"; \r\n")
+        for entry in objects(whole_bytes(script, f"{name} in {members.label}", list)):
+            tweet = mapping(entry.get("tweet", entry))
+            if string(tweet.get("full_text")).startswith("RT @"):
+                job.report.left_out["retweets"] += 1
+            else:
+                posts.add(_tweet(tweet), string(tweet.get("id_str")))
+    yield from posts.oldest_first()
 
 
 def _tweet(tweet: Object) -> Document:
@@ -101,21 +101,21 @@ def _is_reddit(head: Head) -> bool:
 
 
 def _read_reddit(members: Members, job: Job) -> Iterator[Document]:
-    with Posts(job) as posts:
-        for name in members.names():
-            table = name.rpartition("/")[2]
-            if table not in _TABLES:
+    posts = Posts(job)
+    for name in members.names():
+        table = name.rpartition("/")[2]
+        if table not in _TABLES:
+            continue
+        for row in rows(members.read(name), f"{name} in {members.label}"):
+            if (text := row.get("body", "").strip()) in _GONE:
+                job.report.left_out["deleted posts"] += 1
                 continue
-            for row in rows(members.read(name), f"{name} in {members.label}"):
-                if (text := row.get("body", "").strip()) in _GONE:
-                    job.report.left_out["deleted posts"] += 1
-                    continue
-                title, date = row.get(_TABLES[table], ""), row.get("date", "")
-                post = Document(
-                    text, row.get("id", ""), title, "", iso_date(date.replace(" UTC", "+00:00"))
-                )
-                posts.add(post, f"{table} {post.name}" if post.name else "")
-        yield from posts.oldest_first()
+            title, date = row.get(_TABLES[table], ""), row.get("date", "")
+            post = Document(
+                text, row.get("id", ""), title, "", iso_date(date.replace(" UTC", "+00:00"))
+            )
+            posts.add(post, f"{table} {post.name}" if post.name else "")
+    yield from posts.oldest_first()
 
 
 KINDS = (

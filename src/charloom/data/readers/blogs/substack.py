@@ -41,15 +41,15 @@ def _is_export(head: Head) -> bool:
 def _read(members: Members, job: Job) -> Iterator[Document]:
     folder = _folder(members.names()) or ""
     files = _files(members, f"{folder}posts/")
-    with Posts(job) as posts:
-        for row in rows(members.read(f"{folder}posts.csv"), f"posts.csv in {members.label}"):
-            key = row.get("post_id", "")
-            name = files.get(key) or files.get(key.partition(".")[0])
-            if noun := _unwanted(row, name, job.options.pages):
-                job.report.left_out[noun] += 1
-            elif name:
-                posts.add(_post(row, members.read(name)), key)
-        yield from posts.oldest_first()
+    posts = Posts(job)
+    for row in rows(members.read(f"{folder}posts.csv"), f"posts.csv in {members.label}"):
+        key = row.get("post_id", "")
+        name = files.get(key) or files.get(key.partition(".")[0])
+        if noun := _unwanted(row, name, job.options.pages):
+            job.report.left_out[noun] += 1
+        elif name:
+            posts.add(_post(row, members.read(name)), key)
+    yield from posts.oldest_first()
 
 
 def _files(members: Members, folder: str) -> dict[str, str]:

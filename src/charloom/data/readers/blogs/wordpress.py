@@ -116,15 +116,15 @@ def _is_export(head: Head) -> bool:
 
 def _read(file: BinaryIO, job: Job) -> Iterator[Document]:
     authors: dict[str, str] = {}
-    with Posts(job) as posts:
-        for item in items(file, job, "item", "author", "wp:author"):
-            known = fields(item)
-            if name_of(item) == "wp:author":
-                login = text_of(known.get("wp:author_login"))
-                authors[login] = text_of(known.get("wp:author_display_name"))
-            elif name_of(item) == "item" and _is_wanted(known, item, job):
-                posts.add(_post(known, authors), _identity(known))
-        yield from posts.oldest_first()
+    posts = Posts(job)
+    for item in items(file, job, "item", "author", "wp:author"):
+        known = fields(item)
+        if name_of(item) == "wp:author":
+            login = text_of(known.get("wp:author_login"))
+            authors[login] = text_of(known.get("wp:author_display_name"))
+        elif name_of(item) == "item" and _is_wanted(known, item, job):
+            posts.add(_post(known, authors), _identity(known))
+    yield from posts.oldest_first()
 
 
 def _is_wanted(known: dict[str, Element], item: Element, job: Job) -> bool:
