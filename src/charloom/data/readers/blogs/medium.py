@@ -5,9 +5,9 @@ from collections.abc import Iterator
 
 from charloom.data.readers import Bundle, Document, Head, Job
 from charloom.data.readers.blogs.posts import Posts
-from charloom.data.readers.dates import iso_date
 from charloom.data.readers.members import Members
 from charloom.data.readers.pages.markup import Element, classes, element_text, parse
+from charloom.data.readers.pages.page_facts import Facts, facts_near
 from charloom.data.readers.plain import one_line
 
 _STORY = re.compile(r"(.*/|)posts/[^/]+\.html")
@@ -32,45 +32,30 @@ def _read(members: Members, job: Job) -> Iterator[Document]:
         body = page.find(".//section[@data-field='body']")
         if body is None:
             left_out["other pages"] += 1
-        elif _is_response(page, body):
+            continue
+        facts = facts_near(page, body, Facts())
+        if _is_response(page, body, facts.title):
             left_out["responses"] += 1
         else:
-            posts.add(_story(page, body, name))
+            file = name.rpartition("/")[2].removesuffix(".html")
+            text = _without_title(body, facts.title)
+            posts.add(Document(text, file, facts.title, facts.author, facts.date))
     yield from posts.oldest_first()
 
 
-def _is_response(page: Element, body: Element) -> bool:
+def _is_response(page: Element, body: Element, title: str) -> bool:
     """Whether a story answers another: it has no heading, and its title is how it begins."""
-    if any(True for _ in body.iter("h1", "h2", "h3", "h4")) or _subtitle(page) is not None:
+    has_subtitle = page.find(".//section[@data-field='subtitle']") is not None
+    if has_subtitle or any(True for _ in body.iter("h1", "h2", "h3", "h4")):
         return False
-    title = _title(page).rstrip("\u2026. ")
-    return bool(title) and one_line(element_text(body)).startswith(title)
+    beginning = title.rstrip("\u2026. ")
+    return bool(beginning) and one_line(element_text(body)).startswith(beginning)
 
 
-def _subtitle(page: Element) -> Element | None:
-    return page.find(".//section[@data-field='subtitle']")
-
-
-def _title(page: Element) -> str:
-    heading = page.find(".//h1[@class='p-name']")
-    return "" if heading is None else one_line("".join(heading.itertext()))
-
-
-def _story(page: Element, body: Element, name: str) -> Document:
-    title, time = _title(page), page.find(".//time[@class='dt-published']")
-    date = iso_date(str(time.get("datetime") or "")) if time is not None else ""
-    again = {
-        heading
-        for heading in body.iter("h1", "h2", "h3", "h4")
-        if "graf--title" in classes(heading) and one_line("".join(heading.itertext())) == title
-    }
-    file = name.rpartition("/")[2].removesuffix(".html")
-    return Document(element_text(body, left_out=again), file, title, _author(page), date)
-
-
-def _author(page: Element) -> str:
-    links = (link for link in page.iter("a") if "p-author" in classes(link))
-    return next((one_line("".join(link.itertext())) for link in links), "")
+def _without_title(body: Element, title: str) -> str:
+    headings = [e for e in body.iter("h1", "h2", "h3", "h4") if "graf--title" in classes(e)]
+    again = {heading for heading in headings if one_line(element_text(heading)) == title}
+    return element_text(body, left_out=again)
 
 
 KINDS = (Bundle("a Medium export", _is_export, _read, "text", "stories"),)
