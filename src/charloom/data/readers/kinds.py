@@ -20,32 +20,12 @@ from charloom.data.readers.mail import kinds as mail
 from charloom.data.readers.pages import html
 from charloom.data.readers.tables import kinds as tables
 
-KINDS: tuple[Kind | Bundle, ...] = (  # the surest first
-    *pdf.KINDS,
-    *rtf.KINDS,
-    *epub.KINDS,
-    *docx.KINDS,
-    *odt.KINDS,
-    *wordpress.KINDS,
-    *feeds.KINDS,
-    *ghost.KINDS,
-    *substack.KINDS,
-    *medium.KINDS,
-    *microblogs.KINDS,
-    *html.KINDS,
-    *telegram.KINDS,
-    *discord.KINDS,
-    *whatsapp.KINDS,
-    *slack.KINDS,
-    *mail.KINDS,
-    *notebook.KINDS,
-    *gutenberg.KINDS,
-    *subtitles.KINDS,
-    *chess.KINDS,
-    *tunes.KINDS,
-    *markdown.KINDS,
-    *tables.KINDS,
+_SUREST_FIRST = (
+    *(pdf, rtf, epub, docx, odt, wordpress, feeds, ghost, substack, medium, microblogs, html),
+    *(telegram, discord, whatsapp, slack, mail, notebook, gutenberg, subtitles, chess, tunes),
+    *(markdown, tables),
 )
+KINDS: tuple[Kind | Bundle, ...] = tuple(kind for form in _SUREST_FIRST for kind in form.KINDS)
 
 
 def recognise(head: Head) -> Kind | None:
