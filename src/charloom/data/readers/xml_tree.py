@@ -62,8 +62,10 @@ def named(root: Element, *names: str) -> Iterator[Element]:
     return (element for element in root.iter() if name_of(element) in names)
 
 
-def first_text(root: Element, *names: str) -> str:
+def first_text(root: Element | None, *names: str) -> str:
     """Return what stands in the first element of some names that has a text, on one line."""
+    if root is None:
+        return ""
     texts = (one_line("".join(found.itertext())) for found in named(root, *names))
     return next(filter(None, texts), "")
 

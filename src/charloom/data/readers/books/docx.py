@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from typing import BinaryIO, NoReturn
 
 from charloom.data.readers import Bundle, Document, Head, Job, Kind, Report
-from charloom.data.readers.books.layout import row_lines, without_soft_hyphens
+from charloom.data.readers.books.layout import properties, row_lines, without_soft_hyphens
 from charloom.data.readers.members import Members
 from charloom.data.readers.xml_tree import (
     Element,
@@ -59,8 +59,9 @@ def _read(members: Members, job: Job) -> Iterator[Document]:
     text = without_soft_hyphens("\n".join(lines).strip("\n"), job.report)
     _count_running_heads(members, job)
     if text.strip():
-        title, author, date = _properties(members, job)
-        yield Document(text, "", title, author, date)
+        core = properties(members, "docProps/core.xml", job)
+        title, author = first_text(core, "title"), first_text(core, "creator")
+        yield Document(text, "", title, author, first_text(core, "created"))
 
 
 def _main_part(members: Members, label: str) -> str:
@@ -92,18 +93,6 @@ def _contents_styles(members: Members, part: str, label: str) -> set[str]:
         for style in named(styles, "style")
         if _CONTENTS.fullmatch(attribute(style.find("{*}name"), "val"))
     }
-
-
-def _properties(members: Members, job: Job) -> tuple[str, str, str]:
-    """Return title, author and date, each "" if it is not there."""
-    if "docProps/core.xml" not in members.names():
-        return "", "", ""
-    try:
-        core = parse(members.read("docProps/core.xml"), job.label)
-    except CharloomError:
-        job.report.mended["damaged properties"] += 1
-        return "", "", ""
-    return first_text(core, "title"), first_text(core, "creator"), first_text(core, "created")
 
 
 def _count_running_heads(members: Members, job: Job) -> None:

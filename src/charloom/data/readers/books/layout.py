@@ -1,8 +1,11 @@
-"""What office documents and books have in common: rows of a table, and soft hyphens."""
+"""What office documents and books have in common: rows of a table, properties, soft hyphens."""
 
 from collections.abc import Iterator
 
-from charloom.data.readers import Report
+from charloom.data.readers import Job, Report
+from charloom.data.readers.members import Members
+from charloom.data.readers.xml_tree import Element, parse
+from charloom.errors import CharloomError
 
 SOFT_HYPHEN = "\u00ad"
 
@@ -13,6 +16,15 @@ def row_lines(cells: list[list[str]]) -> Iterator[str]:
         yield "\t".join("".join(cell) for cell in cells)
     else:
         yield from (line for cell in cells for line in cell)
+
+
+def properties(members: Members, name: str, job: Job) -> Element | None:
+    """Return what a document says of itself in a file; None, counted, if that is damaged."""
+    try:
+        return parse(members.read(name), job.label) if name in members.names() else None
+    except CharloomError:
+        job.report.mended["damaged properties"] += 1
+        return None
 
 
 def without_soft_hyphens(text: str, report: Report) -> str:

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from typing import BinaryIO
 
 from charloom.data.readers import Bundle, Document, Head, Job, Kind, Report
-from charloom.data.readers.books.layout import row_lines, without_soft_hyphens
+from charloom.data.readers.books.layout import properties, row_lines, without_soft_hyphens
 from charloom.data.readers.members import MEMBER_BYTES, Members
 from charloom.data.readers.plain import read_whole
 from charloom.data.readers.xml_tree import (
@@ -59,18 +59,11 @@ def _is_flat(head: Head) -> bool:
 
 
 def _read_bundle(members: Members, job: Job) -> Iterator[Document]:
-    names = members.names()
-    if "content.xml" not in names or b"encryption-data" in members.read(_MANIFEST):
+    if "content.xml" not in members.names() or b"encryption-data" in members.read(_MANIFEST):
         message = f"{job.label} has a password: save it without one"
         raise CharloomError(message, "unreadable", why="encrypted", path=job.label)
     content = parse(members.read("content.xml"), job.label)
-    meta = None
-    if "meta.xml" in names:
-        try:
-            meta = parse(members.read("meta.xml"), job.label)
-        except CharloomError:
-            job.report.mended["damaged properties"] += 1
-    yield from _documents(content, meta, job)
+    yield from _documents(content, properties(members, "meta.xml", job), job)
 
 
 def _read_flat(file: BinaryIO, job: Job) -> Iterator[Document]:
@@ -85,11 +78,7 @@ def _documents(root: Element, meta: Element | None, job: Job) -> Iterator[Docume
         raise CharloomError(message, "not-text", why="no text", path=job.label)
     lines = _Body(_hiding_styles(root), job.report).lines(body)
     text = without_soft_hyphens("\n".join(lines).strip("\n"), job.report)
-    if not text.strip():
-        return
-    if meta is None:
-        yield Document(text)
-    else:
+    if text.strip():
         author = first_text(meta, "initial-creator") or first_text(meta, "creator")
         date = first_text(meta, "creation-date") or first_text(meta, "date")
         yield Document(text, "", first_text(meta, "title"), author, date)

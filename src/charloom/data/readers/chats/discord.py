@@ -32,7 +32,6 @@ _MENTION = re.compile(r"<(?:@[!&]?|#)\d+>")
 class Channel(msgspec.Struct):
     """A channel as DiscordChatExporter saves it."""
 
-    guild: Object = {}
     channel: Object = {}
     messages: list[msgspec.Raw] = []
 
