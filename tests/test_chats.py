@@ -235,7 +235,7 @@ def test_a_channel_of_discord() -> None:
     assert report.left_out == {
         "notices": 1,
         "messages without text": 1,
-        "messages of bots": 1,
+        "messages from bots": 1,
     }
 
 
@@ -345,7 +345,7 @@ def test_an_export_of_slack() -> None:
     assert (chat.title, chat.date) == ("general", "2023-05-17T12:00:00.000100")
     assert report.left_out == {
         "notices": 1,
-        "messages of programs": 1,
+        "messages from bots": 1,
         "messages without text": 1,
     }
 

@@ -157,7 +157,7 @@ def test_lists_and_contents_and_heads_are_counted() -> None:
     head = document(p(run("Page 1")))
     [found], report = read(WORD, word(body, word__header1=head, word__header2=document(p())))
     assert found.text == "item"
-    assert report.left_out == {"tables of contents": 1, "list marks": 1, "running heads": 1}
+    assert report.left_out == {"tables of contents": 1, "list markers": 1, "running heads": 1}
 
 
 def test_title_author_and_date() -> None:
@@ -169,7 +169,7 @@ def test_title_author_and_date() -> None:
     assert found[2:] == ("A Title", "Ann Example", "2020-01-02T03:04:05Z")
     [found], report = read(WORD, word(p(run("x")), docProps__core="<c"))
     assert found.title == ""
-    assert report.mended == {"damaged properties": 1}
+    assert report.left_out == {"damaged properties": 1}
 
 
 def test_the_main_part_has_any_name_and_either_namespace() -> None:

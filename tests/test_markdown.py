@@ -49,7 +49,7 @@ def test_front_matter_is_left_out(matter: str, about: tuple[str, str, str]) -> N
     assert matching(KINDS, data, "a.md") == [MARKDOWN.name]
     [found], report = read(MARKDOWN, data)
     assert found == Document(BODY, "", *about)
-    assert report.left_out == {"front matters": 1}
+    assert report.left_out == {"blocks of front matter": 1}
     [found], report = read(MARKDOWN, data, Options(front_matter=True))
     assert (found.text, found[2:]) == ((matter + BODY), about)
     assert not report.left_out

@@ -29,7 +29,7 @@ def test_cells_are_joined_and_outputs_counted() -> None:
     assert matching(KINDS, data) == [NOTEBOOK.name]
     [found], report = read(NOTEBOOK, data)
     assert found.text == "# Head\n\nText\n\na = 1\nprint(a)\n\nraw"
-    assert report.left_out == {"outputs of code": 2}
+    assert report.left_out == {"code outputs": 2}
 
 
 def test_the_title_is_that_of_the_metadata() -> None:

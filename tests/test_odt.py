@@ -112,7 +112,7 @@ def test_blocks_that_are_left_out_and_counted() -> None:
         "deletions": 2,
         "tables of contents": 1,
         "hidden passages": 2,
-        "list marks": 1,
+        "list markers": 1,
     }
 
 
@@ -139,7 +139,7 @@ def test_title_author_and_date() -> None:
     [found], _ = read(ODT, odt(p("x"), meta=meta))
     assert found[2:] == ("A Title", "Ann Example", "2020-01-02")
     [found], report = read(ODT, odt(p("x"), meta="<m"))
-    assert (found.title, report.mended) == ("", {"damaged properties": 1})
+    assert (found.title, report.left_out) == ("", {"damaged properties": 1})
 
 
 def test_a_flat_file() -> None:

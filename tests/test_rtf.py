@@ -58,8 +58,8 @@ def test_files_of_macs_and_of_other_places() -> None:
     [
         (r"{\footnote gone}", "footnotes"),
         (r"{\*\annotation gone}", "comments"),
-        (r"{\listtext 1.\tab}", "list marks"),
-        (r"{\pntext \'b7}", "list marks"),
+        (r"{\listtext 1.\tab}", "list markers"),
+        (r"{\pntext \'b7}", "list markers"),
         (r"{\header gone}", "running heads"),
         (r"{\v gone}", "hidden passages"),
         (r"\v gone\v0 ", "hidden passages"),

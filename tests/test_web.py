@@ -307,7 +307,7 @@ def test_a_feed_of_summaries_stands_for_its_pages(site, fetch):
     site.pages |= {"/new": Answer("<p>new"), "/old": Answer("<p>old")}
     report = Report()
     assert paths(site, fetch, "/feed", report) == ["/old", "/new"]
-    assert report.left_out == {"entries that lead to other sites": 1}
+    assert report.left_out == {"entries on other sites": 1}
 
 
 def test_a_home_page_without_a_sitemap_has_its_feed_read(site, fetch):

@@ -1,5 +1,6 @@
 """What was changed, left out and skipped while a text was read, in sentences for the user."""
 
+import re
 from collections import Counter
 from dataclasses import dataclass, field
 
@@ -116,12 +117,15 @@ def _changes(report: Report) -> list[str]:
 
 
 def _counted(number: int, plural: str) -> str:
-    """Return a number and what it counts, of which the plural is given: "1 draft"."""
+    """Return a number and what it counts, of which the plural is given: "1 page without text".
+
+    Its noun is the first word that ends as a plural does.
+    """
     if number != 1:
         return f"{number:,} {plural}"
-    noun, *rest = plural.partition(" of ")
-    if noun.endswith("ies"):
-        noun = noun[:-3] + "y"
-    elif noun.endswith(("xes", "ches", "shes", "sses")):
-        noun = noun[:-2]
-    return f"1 {noun.removesuffix('s')}{''.join(rest)}"
+    one = re.sub(r"ies\b|(?<=x|h)es\b|(?<=ss)es\b|s\b", _singular, plural, count=1)
+    return f"1 {one}"
+
+
+def _singular(ending: re.Match[str]) -> str:
+    return "y" if ending[0] == "ies" else ""

@@ -115,7 +115,7 @@ class _Visit:
             return
         urls = [url for url, _ in reversed(entries) if _same_site(url, feed.url)]
         if elsewhere := len(entries) - len(urls):
-            self._report.left_out["entries that lead to other sites"] += elsewhere
+            self._report.left_out["entries on other sites"] += elsewhere
         yield from self.pages(dict.fromkeys(urls))
 
     def pages(self, urls: dict[str, None], first: Page | None = None) -> Iterator[Page]:

@@ -182,7 +182,7 @@ def _headless(head: str, job: Job) -> str:
     """Return the beginning of a file without what comes before its first element."""
     begin = _begin(head)
     if head[:begin].strip():
-        job.report.mended["lines of server messages"] += head.count("\n", 0, begin) + 1
+        job.report.left_out["lines of server messages"] += head.count("\n", 0, begin) + 1
     prolog = _prolog(head, begin)
     if "<!entity" in (prolog["type"] or "").lower() or head.startswith("<!", prolog.end()):
         message = (
@@ -211,7 +211,7 @@ def _decoded(file: BinaryIO, job: Job) -> Iterator[str]:
     while data:
         text = decoder.decode(data)
         if bad := max(0, text.count("\ufffd") - data.count(b"\xef\xbf\xbd")):
-            job.report.mended["undecodable places"] += bad
+            job.report.mended["bytes that could not be decoded"] += bad
         yield text
         data = file.read(HEAD_BYTES)
     yield decoder.decode(b"", final=True)

@@ -174,7 +174,7 @@ class _Body:
             elif name in _PICTURES:
                 self._take_boxes(element)
             elif name == "pPr" and element.find("{*}numPr") is not None:
-                self._left_out["list marks"] += 1
+                self._left_out["list markers"] += 1
             elif name and name not in _SILENT:
                 pieces.append(self._inline(element))
         return "".join(pieces)

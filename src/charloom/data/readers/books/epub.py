@@ -33,7 +33,7 @@ _MIME = b"mimetypeapplication/epub+zip"
 _FONTS = {"http://www.idpf.org/2008/embedding", "http://ns.adobe.com/pdf/enc#RC"}  # no secrets
 _PAGES = {"application/xhtml+xml", "text/html", "text/x-oeb1-document", "application/xml"}
 _LEFT_OUT = {  # by type, role or class
-    "noteref": "marks of footnotes",
+    "noteref": "footnote marks",
     "footnote": "footnotes",
     "endnote": "footnotes",
     "rearnote": "footnotes",
@@ -152,7 +152,7 @@ def _contents(members: Members, package: _Package, job: Job) -> Iterator[tuple[s
                 if path:
                     yield path, parse(_with_known_entities(members.read(path)), job.label)
             except CharloomError:  # the book can be read without
-                job.report.mended["damaged tables of contents"] += 1
+                job.report.left_out["damaged tables of contents"] += 1
 
 
 def _titles(package: _Package, contents: list[tuple[str, Element]]) -> dict[str, str]:

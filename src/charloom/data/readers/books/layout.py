@@ -23,7 +23,7 @@ def properties(members: Members, name: str, job: Job) -> Element | None:
     try:
         return parse(members.read(name), job.label) if name in members.names() else None
     except CharloomError:
-        job.report.mended["damaged properties"] += 1
+        job.report.left_out["damaged properties"] += 1
         return None
 
 

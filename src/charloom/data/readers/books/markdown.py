@@ -53,7 +53,7 @@ def _read(file: BinaryIO, job: Job) -> Iterator[Document]:
         return
     kept = job.options.front_matter
     if not kept and len(body) < len(whole):
-        job.report.left_out["front matters"] += 1
+        job.report.left_out["blocks of front matter"] += 1
     text = whole if kept else body.strip("\n")
     if text.strip():
         author = _text(matter.get("author"))

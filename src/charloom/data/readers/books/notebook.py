@@ -30,7 +30,7 @@ def _read(file: BinaryIO, job: Job) -> Iterator[Document]:
     for cell in objects(cells):
         texts.append(_source(cell))
         if outputs := objects(cell.get("outputs")):
-            job.report.left_out["outputs of code"] += len(outputs)
+            job.report.left_out["code outputs"] += len(outputs)
     text = "\n\n".join(text for text in texts if text.strip())
     if text:
         yield Document(text, "", string(mapping(notebook.get("metadata")).get("title")))

@@ -119,7 +119,7 @@ class _Body:
             elif name == "table":
                 yield from self._table(element)
             elif name == "list-item":
-                self._left_out["list marks"] += 1
+                self._left_out["list markers"] += 1
                 yield from self.lines(element)
             elif name and name not in _SILENT:
                 yield from self.lines(element)

@@ -52,8 +52,8 @@ _CHARACTERS = {
 _LEFT_OUT = {  # destinations, by what is said of them
     "footnote": "footnotes",
     "annotation": "comments",
-    "listtext": "list marks",
-    "pntext": "list marks",
+    "listtext": "list markers",
+    "pntext": "list markers",
     **dict.fromkeys(("header", "headerl", "headerr", "headerf"), "running heads"),
     **dict.fromkeys(("footer", "footerl", "footerr", "footerf"), "running heads"),
 }

@@ -81,7 +81,7 @@ def _messages(found: Iterable[msgspec.Raw], job: Job) -> Iterator[Message]:
         if str(message.get("type", "Default")) not in _SAID:
             left_out["notices"] += 1
         elif author.get("isBot") is True:
-            left_out["messages of bots"] += 1
+            left_out["messages from bots"] += 1
         elif not text:
             left_out["messages without text"] += 1
         else:

@@ -73,7 +73,7 @@ def _messages(found: list[Object], people: Names, job: Job) -> Iterator[Message]
     for message in found:
         text = clean(_text(string(message.get("text")), people), job.report)
         if message.get("type") != "message" or message.get("bot_id"):
-            left_out["messages of programs"] += 1
+            left_out["messages from bots"] += 1
         elif string(message.get("subtype")) not in _SAID:
             left_out["notices"] += 1
         elif not text:

@@ -50,7 +50,7 @@ def messages(file: BinaryIO, report: Report) -> Iterator[tuple[int, bytes]]:
     for number in sorted(range(len(places)), key=dates.__getitem__):
         length = ends[number] - places[number]
         if length > MESSAGE_BYTES:
-            report.mended["messages cut after 32 MiB"] += 1
+            report.left_out["ends of messages longer than 32 MiB"] += 1
         data = _read(file, places[number], min(length, MESSAGE_BYTES)).partition(b"\n")[2]
         while data.startswith((b">From ", b"From ")):
             data = data.partition(b"\n")[2]
