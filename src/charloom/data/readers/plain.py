@@ -1,5 +1,6 @@
-"""Lines of text files in the encoding they are in, and strings without what no text has."""
+"""Text files in the encoding they are in, and strings without what no text has."""
 
+import codecs
 import re
 from collections import Counter
 from collections.abc import Iterator
@@ -7,17 +8,26 @@ from typing import BinaryIO
 
 from charloom.config import DETECT
 from charloom.data.encodings import detect
-from charloom.data.readers import Job, Report
+from charloom.data.readers import Head, Job, Report
 from charloom.data.reading import UTF8, Reading
-from charloom.data.utf8 import Changes, decode
+from charloom.data.utf8 import Changes, decode, normalized
 from charloom.errors import CharloomError
 
-LINE = 2**28  # characters of a line, at most
+LINE = LONGEST = 2**28  # characters of a line, and of a file that is read whole, at most
 _PIECE = 2**20  # bytes that are read at once
 
 _CONTROL = bytes(byte for byte in range(128) if byte in (*range(9), *range(11, 32), 127))
 _CONTROLS = dict.fromkeys(_CONTROL)
+_WIDE = {codecs.BOM_UTF16_LE: "utf-16-le", codecs.BOM_UTF16_BE: "utf-16-be"}
 _BLANK_LINES = re.compile(r"(?:[^\S\n]*\n)+")
+
+
+def head_text(head: Head) -> str:
+    """Return how a file begins, if it is text, with LF line ends; "" if it cannot be text."""
+    encoding = _WIDE.get(head.start[:2], "utf-8")
+    if head.members or (encoding == "utf-8" and b"\0" in head.start):
+        return ""
+    return normalized(head.start.decode(encoding, "replace"))
 
 
 def lines(file: BinaryIO, job: Job, declared: str = "") -> Iterator[str]:
@@ -46,10 +56,25 @@ def lines(file: BinaryIO, job: Job, declared: str = "") -> Iterator[str]:
         job.report.mended["bytes that could not be decoded"] += bad
 
 
+def whole_text(file: BinaryIO, job: Job, declared: str = "") -> str:
+    """Return all of a text with LF line ends; raises CharloomError as `lines` does, or if too long.
+
+    If it is not UTF-8, it is in the encoding that it is `declared` to be, if that is known.
+    """
+    found, length = list[str](), 0
+    for line in lines(file, job, declared):
+        found.append(line)
+        length += len(line) + 1
+        if length > LONGEST:
+            message = f"{job.label} is longer than {LONGEST:,} characters: split it"
+            raise CharloomError(message, "unsupported", why="too large", path=job.label)
+    return "\n".join(found)
+
+
 def clean(text: str, report: Report) -> str:
     """Return a text with LF line ends, without control characters and blank lines at its ends."""
     if "\r" in text:
-        text = text.replace("\r\n", "\n").replace("\r", "\n")
+        text = normalized(text)
     data = text.encode("utf-8", "surrogatepass")  # it is faster to search
     if found := len(data) - len(data.translate(None, _CONTROL)):
         text = text.translate(_CONTROLS)

@@ -17,6 +17,7 @@ from charloom.data.readers.blogs.xml_items import (
 )
 from charloom.data.readers.dates import iso_date
 from charloom.data.readers.pages.markup import fragment_text
+from charloom.data.utf8 import normalized
 
 _TYPES = {
     "page": "pages",
@@ -52,7 +53,7 @@ def post_html(content: str) -> str:
     Posts are stored as blocks, or as text whose blank lines are paragraphs and whose line ends are
     line breaks; both with shortcodes.
     """
-    content = content.replace("\r\n", "\n").replace("\r", "\n")
+    content = normalized(content)
     is_blocks = "<!-- wp:" in content
     content = without_shortcodes(_BUTTON.sub("", _without_comments(content)))
     return content if is_blocks else _with_paragraphs(content)

@@ -5,8 +5,7 @@ from collections.abc import Iterator
 from typing import BinaryIO
 
 from charloom.data.readers import Document, Head, Job, Kind
-from charloom.data.readers.plain import lines
-from charloom.data.readers.texts import head_text
+from charloom.data.readers.plain import head_text, lines
 
 _TAG = re.compile(r'\[(\w{1,255})\s+"(.*)"\s*\]\s*')
 _ROSTER = ("Event", "White", "Black", "Result")  # of which a game has two at least

@@ -6,8 +6,7 @@ from itertools import zip_longest
 from typing import BinaryIO
 
 from charloom.data.readers import HEAD_BYTES, Document, Head, Job, Kind, Report
-from charloom.data.readers.plain import one_line
-from charloom.data.readers.texts import head_text, whole_text
+from charloom.data.readers.plain import head_text, one_line, whole_text
 
 CREDITS_WITHIN = 3  # paragraphs from the beginning
 

@@ -12,8 +12,7 @@ from datetime import date, datetime
 from typing import Any, BinaryIO
 
 from charloom.data.readers import Document, Head, Job, Kind
-from charloom.data.readers.plain import one_line
-from charloom.data.readers.texts import head_text, whole_text
+from charloom.data.readers.plain import head_text, one_line, whole_text
 
 _SUFFIXES = (".md", ".markdown", ".mdown", ".mkd", ".mdx", ".qmd", ".rmd")
 _YAML = re.compile(r"---[ \t]*\n((?:.*\n)*?)(?:---|\.\.\.)[ \t]*(?:\n|\Z)")

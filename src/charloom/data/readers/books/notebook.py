@@ -6,6 +6,7 @@ from typing import BinaryIO
 
 from charloom.data.readers import Document, Head, Job, Kind
 from charloom.data.readers.objects import Object, begins, mapping, objects, string, whole
+from charloom.data.utf8 import normalized
 from charloom.errors import CharloomError
 
 _CELLS = re.compile(rb'"(?:cells|worksheets)"\s*:\s*\[')
@@ -41,7 +42,7 @@ def _source(cell: Object) -> str:
     source = cell.get("source", cell.get("input"))
     if isinstance(source, list):
         source = "".join(map(string, source))
-    text = string(source).replace("\r\n", "\n").replace("\r", "\n").strip("\n")
+    text = normalized(string(source)).strip("\n")
     level = cell.get("level")
     if text and cell.get("cell_type") == "heading" and isinstance(level, int):  # of format 3
         return f"{'#' * min(max(1, level), 6)} {text}"

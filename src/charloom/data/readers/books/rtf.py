@@ -10,8 +10,7 @@ from collections.abc import Iterator
 from typing import BinaryIO, NamedTuple
 
 from charloom.data.readers import Document, Head, Job, Kind, Report
-from charloom.data.readers.plain import one_line, read_whole
-from charloom.data.readers.texts import LONGEST
+from charloom.data.readers.plain import LONGEST, one_line, read_whole
 
 _TOKEN = re.compile(
     r"\\([a-zA-Z]{1,32})(-?[0-9]{1,10})? ?|\\'([0-9a-fA-F]{2})|\\(.)|([{}])|([^\\{}]+)",

@@ -7,8 +7,7 @@ from itertools import pairwise
 from typing import BinaryIO
 
 from charloom.data.readers import Document, Head, Job, Kind, Report
-from charloom.data.readers.plain import lines, one_line
-from charloom.data.readers.texts import head_text
+from charloom.data.readers.plain import head_text, lines, one_line
 
 ROLLING = 0.4  # of the cues that begin with the last line of the one before: captions that roll up
 FEW = 8  # cues, below which that says nothing

@@ -6,8 +6,7 @@ from itertools import takewhile
 from typing import BinaryIO
 
 from charloom.data.readers import Document, Head, Job, Kind
-from charloom.data.readers.plain import lines
-from charloom.data.readers.texts import head_text
+from charloom.data.readers.plain import head_text, lines
 
 _NUMBER = re.compile(r"X:[ \t]*\d*[ \t]*(?:%.*)?$")
 _FIELD = re.compile(r"[A-Za-z+]:|%|\\|[ \t]*$")

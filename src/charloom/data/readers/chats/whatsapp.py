@@ -11,7 +11,7 @@ from typing import BinaryIO, NamedTuple
 from charloom.data.readers import Bundle, Document, Head, Job, Kind
 from charloom.data.readers.chats.lines import Message, chat
 from charloom.data.readers.members import Members
-from charloom.data.readers.plain import clean, lines
+from charloom.data.readers.plain import clean, head_text, lines
 from charloom.errors import CharloomError
 
 SHARE = 1 / 3  # of a chat's lines, at least, that begin a message
@@ -79,8 +79,7 @@ class Stamped(NamedTuple):
 
 def is_chat(head: Head) -> bool:
     """Whether a file is a chat: it begins with a stamped line, and so do many of its lines."""
-    text = head.start.decode("utf-8", "replace").removeprefix("\ufeff")
-    found = [line for line in text.replace("\r", "\n").split("\n") if line.strip()]
+    found = [line for line in head_text(head).split("\n") if line.strip()]
     form = _form(found[0]) if found else None
     if form is None:
         return False

@@ -19,11 +19,6 @@ _SURE = {b"message-id", b"received", b"mime-version", b"return-path", b"newsgrou
 _USUAL = {b"date", b"subject", b"to"}
 
 
-def is_file(head: Head) -> bool:
-    """Whether a file is an mbox."""
-    return is_mbox(head.start)
-
-
 def is_message(head: Head) -> bool:
     """Whether a file is a message: headers, among them who wrote it, and an empty line."""
     start = _LENGTH.sub(b"", head.start, count=1) if _LENGTH.match(head.start) else head.start
@@ -86,6 +81,13 @@ def read_maildir(members: Members, job: Job) -> Iterator[Document]:
 
 KINDS = (
     Bundle("a Maildir", is_maildir, read_maildir, "text", "messages"),
-    Kind("an mbox", is_file, read_file, "text", "messages", in_any_order=True),
+    Kind(
+        "an mbox",
+        lambda head: is_mbox(head.start),
+        read_file,
+        "text",
+        "messages",
+        in_any_order=True,
+    ),
     Kind("a message of mail", is_message, read_message, "text", "messages"),
 )

@@ -15,6 +15,7 @@ from charloom.data.readers.declared import codec
 from charloom.data.readers.mail.replies import own_words, unwrapped
 from charloom.data.readers.pages.markup import element_text, parse
 from charloom.data.readers.plain import clean, one_line
+from charloom.data.utf8 import normalized
 from charloom.errors import CharloomError
 
 _WORD = re.compile(r"=\?([\w.:+-]+)(?:\*[\w-]*)?\?([bBqQ])\?([^?]*)\?=")
@@ -135,8 +136,7 @@ def _plain(part: Message, report: Report) -> str:
 def _content(part: Message, report: Report) -> str:
     payload = part.get_payload(decode=True)
     data = payload if isinstance(payload, bytes) else b""
-    text = decoded(data, _parameter(part, "charset") or "us-ascii", report)
-    return text.replace("\r\n", "\n").replace("\r", "\n")
+    return normalized(decoded(data, _parameter(part, "charset") or "us-ascii", report))
 
 
 def _parameter(part: Message, name: str) -> str:

@@ -10,8 +10,7 @@ from charloom.data.readers.declared import codec
 from charloom.data.readers.pages.article import Body, Page, bodies, is_excerpt, left_out, measured
 from charloom.data.readers.pages.markup import element_text, parse
 from charloom.data.readers.pages.page_facts import Facts, facts_near, facts_of_page
-from charloom.data.readers.plain import one_line, read_whole
-from charloom.data.readers.texts import LONGEST, head_text, whole_text
+from charloom.data.readers.plain import LONGEST, head_text, one_line, read_whole, whole_text
 from charloom.data.utf8 import REPLACED
 from charloom.errors import CharloomError
 

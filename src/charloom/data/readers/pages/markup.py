@@ -10,6 +10,7 @@ import re
 from collections.abc import Container
 from typing import Any, Literal
 
+from charloom.data.utf8 import normalized
 from charloom.errors import needs_extra
 
 Element = Any  # of lxml, which is loaded on demand
@@ -68,7 +69,7 @@ def parse(html: str) -> Element:
     """Return the tree of a page or of a part of one, whatever it is."""
     with needs_extra("text", "reading HTML"):
         from lxml import etree
-    source = html.replace("\r\n", "\n").replace("\r", "\n").translate(_CONTROLS)
+    source = normalized(html).translate(_CONTROLS)
     if not _PAGE.match(source):
         source = f"<html><body>{source}"  # else text at the start is taken for a paragraph
     parser = etree.HTMLParser(encoding="utf-8", huge_tree=True)
