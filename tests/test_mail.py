@@ -196,7 +196,7 @@ def test_an_encoding_that_is_not_what_is_said_is_counted() -> None:
     report = Report()
     assert decoded(b"caf\xe9", "utf-8", report) == "café"
     assert decoded(b"plain", "no-such", report) == "plain"
-    assert report.mended == {"parts in another encoding than they say": 1}
+    assert report.mended == {"parts in an encoding other than declared": 1}
 
 
 @pytest.mark.parametrize(

@@ -60,7 +60,7 @@ def decoded(data: bytes, charset: str, report: Report) -> str:
         return data.decode(codec(charset))
     except (LookupError, ValueError):
         if not data.isascii():
-            report.mended["parts in another encoding than they say"] += 1
+            report.mended["parts in an encoding other than declared"] += 1
     try:
         return data.decode("utf-8")
     except ValueError:
