@@ -1,3 +1,4 @@
+import fcntl
 import os
 import stat
 import subprocess
@@ -167,3 +168,17 @@ def test_several_that_write_at_once_without_a_name_get_one_each(tmp_path: Path) 
         for path in writer.communicate()[0].splitlines():
             assert Path(path).read_text() == str(number)
     assert len(kept_apart(tmp_path)) == 60
+
+
+def test_what_a_killed_process_began_to_write_is_removed_and_nothing_else(tmp_path):
+    names = (".charloom-1.new", ".charloom-2.new", ".charloom-3.new", ".charloom.new")
+    killed, written, new, other = (tmp_path / name for name in names)
+    for path in (killed, written, new, other):
+        path.write_bytes(b"half")
+        os.utime(path, (0, 0))
+    os.utime(new)
+    with written.open("rb") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        write_output(tmp_path / "page.html", b"page")
+    found = {path.name for path in tmp_path.iterdir()}
+    assert found == {"page.html", written.name, new.name, other.name}

@@ -1,12 +1,15 @@
 """Plain files, written through to the disk, and read without trusting what they are."""
 
 import errno
+import fcntl
 import hashlib
 import itertools
 import os
 import stat
 import sys
+import time
 from collections.abc import Iterable, Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import BinaryIO, TypeVar
 
@@ -15,6 +18,7 @@ import msgspec
 from charloom.errors import CharloomError
 
 LARGEST_JSON = 2**26  # bytes: it may name half a million files, or hold a vocabulary of tokens
+LEFT_SECONDS = 60  # since when nobody has written to a file: a new one is not locked at once
 _MOST_LINKS = 40  # one after another, as the system follows
 
 Block = bytes | memoryview
@@ -138,6 +142,7 @@ def write_file(path: Path, blocks: Iterable[Block]) -> tuple[int, str]:
     """Write a new file through to the disk, block by block; returns its size and SHA-256."""
     size, digest = 0, hashlib.sha256()
     with path.open("xb") as file:
+        _lock(file)
         for block in blocks:
             file.write(block)
             digest.update(block)
@@ -145,6 +150,17 @@ def write_file(path: Path, blocks: Iterable[Block]) -> tuple[int, str]:
         file.flush()
         os.fsync(file.fileno())
     return size, digest.hexdigest()
+
+
+def _lock(file: BinaryIO) -> bool:
+    """Say that a file is being written, while it is open; False if another process says so."""
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    except OSError:  # some network disks lock no file
+        pass
+    return True
 
 
 def replace_file(path: Path, content: bytes) -> None:
@@ -247,6 +263,7 @@ def _claimed(path: Path) -> Path:
 def _replace_output(target: Path, blocks: Iterable[bytes]) -> None:
     """Put a whole file in the place of one, which several processes may do at once."""
     temporary = target.with_name(f".charloom-{os.getpid()}.new")
+    _remove_left(target.parent)
     try:
         temporary.unlink(missing_ok=True)
         write_file(temporary, blocks)
@@ -256,6 +273,14 @@ def _replace_output(target: Path, blocks: Iterable[bytes]) -> None:
         sync_folder(target.parent)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def _remove_left(folder: Path) -> None:
+    """Remove what processes that were killed had begun to write; it may be large."""
+    for path in folder.glob(".charloom-*.new"):
+        with suppress(OSError, CharloomError), open_plain(path) as file:
+            if time.time() - path.stat().st_mtime > LEFT_SECONDS and _lock(file):
+                path.unlink()
 
 
 def _descriptor(path: Path) -> int | None:

@@ -16,6 +16,7 @@ folder without it is no run.
 
 import errno
 import os
+import shlex
 import warnings
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
@@ -380,11 +381,14 @@ def _check_size(name: str, document: bytes, config: RunConfig) -> None:
 
 def check_free(path: Path) -> None:
     """Raise CharloomError unless a run can be created there: in a new folder, or an empty one."""
-    with _writing(path, "choose another folder"):
+    cure = "choose another folder"
+    with _writing(path, cure):
         if path.is_dir():
             names = {*_names(path)} - _CREATED_FIRST
             what = "is not empty" if names else ""
-            what = "holds a run already" if "config.json" in names else what
+            if "config.json" in names:
+                what = "holds a run already"
+                cure = f"charloom resume {shlex.quote(str(path))} goes on with it, or {cure}"
         else:
             taken = path.exists() or path.is_symlink()
             what = "is not a folder" if taken else ""
@@ -394,4 +398,4 @@ def check_free(path: Path) -> None:
             if not os.access(there, os.W_OK | os.X_OK):
                 raise OSError(errno.EACCES, os.strerror(errno.EACCES))
     if what:
-        raise CharloomError(f"{path} {what}: choose another folder", "taken", path=str(path))
+        raise CharloomError(f"{path} {what}: {cure}", "taken", path=str(path))
