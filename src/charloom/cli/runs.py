@@ -1,6 +1,7 @@
 """`charloom runs`: what has been trained."""
 
 import hashlib
+import math
 from collections.abc import Callable
 from datetime import datetime
 from pathlib import Path
@@ -47,13 +48,11 @@ OF_MEMORY = (
 )
 
 
-SORTED: dict[
-    str, Callable[[dict[str, Any]], tuple[float, ...]]
-] = {  # by what, and how a row is compared; what has no such figure comes last
-    "name": lambda row: (),
-    "loss": lambda row: (_kind_of_loss(row), _loss(row) or 0.0),
-    "steps": lambda row: (-row.get("steps", -1),),
-    "time": lambda row: ("error" in row, -_seconds(row)),
+SORTED: dict[str, Callable[[dict[str, Any]], Any]] = {  # what has no such figure comes last
+    "name": lambda row: 0,
+    "loss": lambda row: _loss(row),
+    "steps": lambda row: -row.get("steps", -1),
+    "time": lambda row: -row["last_trained"].timestamp() if "last_trained" in row else math.inf,
 }
 
 
@@ -94,7 +93,9 @@ def list_(folder: str | None, sort: str, match: str | None, as_json: bool) -> No
     paths = [] if folder is None and not Path(HOME).is_dir() else list_runs(folder or HOME)
     rows = sorted(map(_describe, paths), key=SORTED[sort])
     if match is not None:
-        rows = [row for row in rows if _matches(row, match)]
+        text = match.lower()
+        names = ("run", "model", "preset", "text")
+        rows = [row for row in rows if any(text in (row.get(n) or "").lower() for n in names)]
     if as_json:
         echo_json(rows)
     elif rows:
@@ -125,9 +126,8 @@ def show(run: str, as_json: bool) -> None:
     checkpoints = steps(opened.checkpoints)
     metrics, advice = opened.metrics(), advise(facts_of(opened))
     if as_json:
-        files = {"corpus": opened.corpus, "config": opened.config}
-        found = {"checkpoints": checkpoints, "metrics": metrics, "advice": advice}
-        echo_json(row | files | found)
+        files = {"corpus": opened.corpus, "config": opened.config, "checkpoints": checkpoints}
+        echo_json(row | files | {"metrics": metrics, "advice": advice})
         return
     echo("\n".join(labelled(_facts(opened, row, checkpoints))))
     echo("\n" + _losses(metrics))
@@ -167,26 +167,16 @@ def rm(paths: tuple[str, ...], yes: bool) -> None:
         delete(path)
 
 
-def _matches(row: dict[str, Any], text: str) -> bool:
-    names = (row["run"], row.get("model"), row.get("preset"), row.get("text"))
-    return any(text.lower() in name.lower() for name in names if name)
+def _loss(row: dict[str, Any]) -> tuple[int, float | None]:
+    """Return the kind of loss that the list shows, PREDICTS to NONE, and its nats.
 
-
-def _seconds(row: dict[str, Any]) -> float:
-    return 0.0 if "error" in row else float(row["last_trained"].timestamp())
-
-
-def _loss(row: dict[str, Any]) -> float | None:
-    """Return the loss that the list shows: on the validation part, or else on the training part."""
-    score, nats = row.get("training"), row.get("validation")
-    return nats if score is None else float(score.nats)
-
-
-def _kind_of_loss(row: dict[str, Any]) -> int:
-    """Return PREDICTS, REMEMBERS, TRAINED or NONE; losses of two kinds do not compare."""
-    if row.get("validation") is None:
-        return NONE if row.get("training") is None else TRAINED
-    return REMEMBERS if row["repeated"] else PREDICTS
+    It is that on the validation part, or else on the training part; two kinds do not compare.
+    """
+    if row.get("validation") is not None:
+        return (REMEMBERS if row["repeated"] else PREDICTS), row["validation"]
+    if row.get("training") is not None:
+        return TRAINED, row["training"].nats
+    return NONE, None
 
 
 def _describe(path: Path) -> dict[str, Any]:
@@ -240,8 +230,8 @@ def summarized(run: "Run") -> dict[str, Any]:
 
 def _list(rows: list[dict[str, Any]]) -> str:
     """Return a table of runs; if they held out several texts, it says which, and so does a line."""
-    texts = _texts(rows)
-    scored = {text for text, row in zip(texts, rows, strict=True) if _kind_of_loss(row) < TRAINED}
+    texts, kinds = _texts(rows), [_loss(row)[0] for row in rows]
+    scored = {text for text, kind in zip(texts, kinds, strict=True) if kind < TRAINED}
     several = len(scored) > 1
 
     def line(run: str, text: str, *cells: str) -> tuple[str, ...]:
@@ -249,7 +239,6 @@ def _list(rows: list[dict[str, Any]]) -> str:
 
     header = line("run", "text", "model", "steps", "validation nats", "bits", "last trained")
     lines = [line(row["run"], text, *_cells(row)) for row, text in zip(rows, texts, strict=True)]
-    kinds = {*map(_kind_of_loss, rows)}
     notes = [PROVISIONAL] * any(map(_is_provisional, rows)) + [SEVERAL_TEXTS] * several
     notes += [OF_MEMORY] * (REMEMBERS in kinds) + [ON_TRAINING] * (TRAINED in kinds)
     return "\n".join(
@@ -262,16 +251,15 @@ def _texts(rows: list[dict[str, Any]]) -> list[str]:
 
     If what is held out is not the same, it has a number.
     """
-    known: dict[str, list[str]] = {}
+    known: dict[str, dict[str, int]] = {}  # of each name, what is held out, by its number
     found = []
     for row in rows:
-        kind = _kind_of_loss(row)
+        kind, _ = _loss(row)
         name = "" if kind == NONE else printable(row["text"])
         if kind < TRAINED:
-            same = known.setdefault(name, [])
-            same += [] if row["held_out"] in same else [row["held_out"]]
-            number = same.index(row["held_out"]) + 1
-            name = f"{name} ({number})" if number > 1 else name
+            numbers = known.setdefault(name, {})
+            number = numbers.setdefault(row["held_out"], len(numbers) + 1)
+            name += f" ({number})" if number > 1 else ""
         found.append(name)
     return found
 
@@ -280,13 +268,14 @@ def _cells(row: dict[str, Any]) -> tuple[str, ...]:
     """Return the cells of a run behind its name and its text."""
     if "error" in row:
         return row["code"], "", "", "", ""
-    nats, bits = _both(_loss(row))
+    kind, loss = _loss(row)
+    nats, bits = _both(loss)
     score = row["score"] or row["training"]
     if _is_provisional(row):
         nats = f"{nats} *"
     elif score is not None and score.margin is not None:
         nats = f"{nats} ±{score.margin:.4f}"
-    nats += ("", f" {MEMORY}", f" {TRAINING}", "")[_kind_of_loss(row)]
+    nats += ("", f" {MEMORY}", f" {TRAINING}", "")[kind]
     return row["model"], f"{row['steps']:,}", nats, bits, _when(row["last_trained"])
 
 
