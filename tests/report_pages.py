@@ -9,7 +9,8 @@ from unittest import mock
 
 from charloom.analysis.comparison import compare
 from charloom.config import NgramConfig, replace
-from charloom.report import gather, report_page
+from charloom.report.contents import gather
+from charloom.report.pages.report import report_page
 from charloom.runs.run import Run
 from small_runs import OFTEN, config_of, played
 

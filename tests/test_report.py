@@ -36,8 +36,8 @@ from charloom.errors import CharloomError
 from charloom.generation.sampling import generate
 from charloom.models.engines import create_model
 from charloom.presets import preset
-from charloom.report import contents, gather, report_page
-from charloom.report.contents import Section, Writing
+from charloom.report import contents
+from charloom.report.contents import Section, Writing, gather
 from charloom.report.pages.report import (
     TITLES,
     _curves,
@@ -47,6 +47,7 @@ from charloom.report.pages.report import (
     _marked,
     _surprises,
     _tiles,
+    report_page,
 )
 from charloom.report.reproduction import command, flags, meta_of
 from charloom.runs.run import Run

@@ -26,8 +26,8 @@ def report(runs: tuple[str, ...], out: Path | None, text: str | None, as_json: b
     from charloom.data.reading import Reading
     from charloom.data.text import read_text
     from charloom.files import write_output
-    from charloom.report import check_report, gather, report_page
-    from charloom.report.contents import document
+    from charloom.report.contents import document, gather
+    from charloom.report.pages.report import check_report, report_page
     from charloom.runs.run import Run
 
     if out is not None or not as_json:
