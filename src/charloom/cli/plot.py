@@ -5,9 +5,12 @@ from typing import get_args
 
 import click
 
-from charloom.analysis.curves import Axis, Value
+from charloom.analysis.curves import Axis, Value, curve, names
 from charloom.cli.options import examples, output
 from charloom.cli.text import echo_json, echo_wrote
+from charloom.report.plots.images import write_plot
+from charloom.report.plots.style import Look, check
+from charloom.runs.run import Run
 
 AXES, VALUES = get_args(Axis), get_args(Value)
 
@@ -50,11 +53,6 @@ def plot(
     plot of one run ends with samples from its training. Needs the extra charloom[report], but not
     for --json without --out.
     """
-    from charloom.analysis.curves import curve, names
-    from charloom.report.plots.images import write_plot
-    from charloom.report.plots.style import Look, check
-    from charloom.runs.run import Run
-
     if out is not None or not as_json:
         check()
     opened = [Run.open(path) for path in dict.fromkeys(runs)]

@@ -1,7 +1,5 @@
 """`charloom presets`: the historic programs."""
 
-from typing import Any
-
 import click
 import msgspec
 
@@ -42,18 +40,16 @@ def presets(name: str | None, as_json: bool) -> None:
             echo(fill(line, 2, 2))
         if name is not None:
             echo()
-            parts = msgspec.to_builtins(one.config)
-            rows = [(part, _settings(parts[part])) for part in ("model", "data", "train", "watch")]
+            parts = ("model", "data", "train", "watch")
+            rows = [(part, _settings(getattr(one.config, part))) for part in parts]
             echo("\n".join(labelled(rows, indent=2)))
         echo()
 
 
-def _settings(values: dict[str, Any]) -> str:
+def _settings(config: msgspec.Struct) -> str:
     """Return settings in a line; those that are off are left out."""
     return ", ".join(
-        f"{name.replace('_', '-')} {value:g}"
-        if isinstance(value, float)
-        else f"{name.replace('_', '-')} {value}"
-        for name, value in values.items()
-        if isinstance(value, int | float | str) and value is not False and name != "type"
+        f"{name.replace('_', '-')} {f'{value:g}' if isinstance(value, float) else value}"
+        for name, value in msgspec.structs.asdict(config).items()
+        if isinstance(value, int | float | str) and value is not False
     )
