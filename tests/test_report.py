@@ -467,13 +467,13 @@ def test_runs_that_read_the_same_share_a_view_and_two_are_set_against_one_anothe
     marks = [{"colour": name} for name in ("red", "blue", "green")]
     first, second = found[0], found[2]
     assert first.surprise.found.text == second.surprise.found.text
-    (one,) = _surprises([first, second], [marks[0], marks[2]])
+    (one,) = _surprises([(first, marks[0]), (second, marks[2])])
     assert [run.name for run, _ in one["runs"]] == [NAME, "ngram"]
     assert one["view"]["difference"].mean < 0
     assert one["view"]["verdict"].startswith("ngram ")
-    assert len(_surprises(found, marks)) == 2
+    assert len(_surprises(zip(found, marks, strict=True))) == 2
     third = changed(second, name="third")
-    (three,) = _surprises([first, second, third], marks)
+    (three,) = _surprises(zip((first, second, third), marks, strict=True))
     assert [run["name"] for run in three["view"]["data"]["runs"]] == [NAME, "ngram", "third"]
     assert three["view"]["difference"] is None
 

@@ -11,7 +11,6 @@ import numpy as np
 from charloom import __version__
 from charloom.analysis.comparison import Comparison, Entry, verdict
 from charloom.analysis.curves import Axis, Curve, Point, Value
-from charloom.analysis.neurons import Neurons
 from charloom.analysis.novelty import MARKED_LENGTH, SHOWN_LENGTHS, Copy
 from charloom.analysis.novelty import verdict as novelty_verdict
 from charloom.analysis.surprise import difference
@@ -33,6 +32,7 @@ WIDE, NARROW = (9.0, 4.0), (3.9, 3.2)  # inches: the figures of a page, and thos
 POINTS = 400  # of a curve, at most, whose values are shown
 AROUND = 60  # characters of the source, before a copied passage and after it
 NEURONS_LENGTH = 6_000  # characters that the page has with every cell's value
+Marked = tuple[Subject, Mapping[str, Any]]  # a run and its colour
 TITLES = {  # of the sections, in their order
     "verdict": "Verdict",
     "comparison": "Comparison",
@@ -55,9 +55,9 @@ def check_report() -> None:
 
 def report_page(report: Report, tell: Tell = say_nothing) -> str:
     """Return the page; raises CharloomError as `check_report` does."""
-    subjects = report.subjects
+    subjects, compared = report.subjects, report.comparison.found
     losses = {subject.name: _loss(subject, report) for subject in subjects}
-    marks = [_mark(k) for k in range(len(subjects))]
+    runs = [(subject, _mark(k)) for k, subject in enumerate(subjects)]
     tell("plotting the curves")
     curves = _curves([subject.curve for subject in subjects], _levels(report), losses)
     left_out = set() if curves else {"curves"}
@@ -69,31 +69,31 @@ def report_page(report: Report, tell: Tell = say_nothing) -> str:
         made=f"{report.made:%d %B %Y, %H:%M}".lstrip("0"),
         version=__version__,
         sections={name: title for name, title in TITLES.items() if name not in left_out},
-        runs=list(zip(subjects, marks, strict=True)),
+        runs=runs,
         tiles=_tiles(subjects[0], losses[subjects[0].name]) if len(subjects) == 1 else [],
         losses=losses,
         drawn_of_part=any(_is_other(s.curve.best, losses[s.name]) for s in subjects),
         texts=dict.fromkeys(
             f"{s.curve.text} ({count(s.origin.characters, 'character')})" for s in subjects
         ),
-        judged=report.comparison.then(verdict).found,
+        judged=verdict(compared) if compared else None,
         best=report.best,
         next=_next(report),
         nats_at=_nats_at,
         curves=curves,
         comparison=report.comparison,
         apart=report.apart,
-        marks={s.name: mark for s, mark in zip(subjects, marks, strict=True)},
-        notes=report.comparison.then(_notes).found or [],
-        worst=report.comparison.then(_worst).found,
+        marks={subject.name: mark for subject, mark in runs},
+        notes=_notes(compared) if compared else [],
+        worst=_worst(compared) if compared else None,
         lengths=SHOWN_LENGTHS,
         novelty_verdict=novelty_verdict,
         marked=_marked,
         least=MARKED_LENGTH,
-        surprises=_surprises(subjects, marks),
+        surprises=_surprises(runs),
         neurons_views=[
-            (s, mark, s.neurons.then(partial(_neurons, s)))
-            for s, mark in zip(subjects, marks, strict=True)
+            (s, mark, s.neurons.then(partial(neurons_view, _label(s), length=NEURONS_LENGTH)))
+            for s, mark in runs
             if s.neurons.found or s.neurons.why
         ],
     )
@@ -228,36 +228,24 @@ def _from(copy: Copy, source: str) -> dict[str, Any]:
     return {"found": copy, "before": source[low:start], "after": source[end:high]}
 
 
-def _surprises(
-    subjects: Sequence[Subject], marks: Sequence[Mapping[str, Any]]
-) -> list[dict[str, Any]]:
+def _surprises(runs: Sequence[Marked]) -> list[dict[str, Any]]:
     """Return a view for the runs that have read the same text, of two with their difference."""
-    groups: dict[str, list[tuple[Subject, Mapping[str, Any]]]] = {}
-    for subject, mark in zip(subjects, marks, strict=True):
-        read = subject.surprise.found
-        groups.setdefault(subject.surprise.why if read is None else read.text, []).append(
-            (subject, mark)
-        )
-    return [_surprise(group) for group in groups.values()]
-
-
-def _surprise(group: Sequence[tuple[Subject, Mapping[str, Any]]]) -> dict[str, Any]:
-    found = [(s.name, s.surprise.found) for s, _ in group if s.surprise.found is not None]
-    apart = difference(found[0][1], found[1][1]) if len(found) == 2 else None
-    return {
-        "runs": group,
-        "why": group[0][0].surprise.why,
-        "view": surprise_view(_label(group[0][0]), found, apart) if found else None,
-    }
-
-
-def _neurons(subject: Subject, found: Neurons) -> dict[str, Any]:
-    return neurons_view(_label(subject), found, NEURONS_LENGTH)
+    groups: dict[str, list[Marked]] = {}
+    for subject, mark in runs:
+        read = subject.surprise
+        groups.setdefault(read.found.text if read.found else read.why, []).append((subject, mark))
+    views = []
+    for group in groups.values():
+        found = [(s.name, s.surprise.found) for s, _ in group if s.surprise.found]
+        apart = difference(found[0][1], found[1][1]) if len(found) == 2 else None
+        first, _ = group[0]
+        view = surprise_view(_label(first), found, apart) if found else None
+        views.append({"runs": group, "why": first.surprise.why, "view": view})
+    return views
 
 
 def _label(subject: Subject) -> str:
-    assert subject.read.found is not None
-    return subject.read.found.label
+    return subject.read.found.label if subject.read.found else ""
 
 
 def _curves(
@@ -315,19 +303,15 @@ def _points(curve: Curve) -> Iterator[dict[str, float | None]]:
     best = curve.best
     for number, point in enumerate(shown):
         if number % (1 + len(shown) // POINTS) == 0 or point in (best, shown[-1]):
-            yield _point(point, training.get(point.step))
-
-
-def _point(point: Point, training: float | None) -> dict[str, float | None]:
-    return {
-        "steps": point.step,
-        "characters": point.characters,
-        "seconds": point.seconds,
-        "validation": point.held_out,
-        "training": training,
-        "rate": point.rate,
-        "gradient-norm": point.gradient_norm,
-    }
+            yield {
+                "steps": point.step,
+                "characters": point.characters,
+                "seconds": point.seconds,
+                "validation": point.held_out,
+                "training": training.get(point.step),
+                "rate": point.rate,
+                "gradient-norm": point.gradient_norm,
+            }
 
 
 def _pictures(
