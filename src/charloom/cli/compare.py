@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
+from rich.text import Text
 
 from charloom.cli.options import examples
 from charloom.cli.text import (
@@ -184,8 +185,6 @@ def _echo_json(comparison: "Comparison", left_out: "list[Unread]") -> None:
 
 
 def _show(comparison: "Comparison", left_out: "list[Unread]") -> None:
-    from rich.text import Text
-
     from charloom.analysis.comparison import verdict
 
     home = _home(comparison)

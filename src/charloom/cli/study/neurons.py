@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
+from rich.text import Text
 
 from charloom.cli.options import examples, output
 from charloom.cli.study import reading, write_page
@@ -21,8 +22,6 @@ from charloom.cli.text import (
 from charloom.formatting import count, in_a_line, model_name, percent
 
 if TYPE_CHECKING:
-    from rich.text import Text
-
     from charloom.analysis.neurons import Cell, Neurons
 
 READ_LENGTH = 100_000  # characters; more hardly change a correlation
@@ -159,15 +158,11 @@ def _show_drives(cell: "Cell") -> None:
         if is_plain():
             echo(f"{head}{shown[: at + 1]}‹{shown[at + 1 :]}".rstrip())
         else:
-            from rich.text import Text
-
             echo_wrapped(_coloured(shown, drive.values, at), Text(head, "dim"))
 
 
-def _coloured(shown: str, values: Sequence[float], at: int) -> "Text":
+def _coloured(shown: str, values: Sequence[float], at: int) -> Text:
     """Return a text in the colours of a cell's values, underlined where it is highest or lowest."""
-    from rich.text import Text
-
     coloured = Text()
     most = max(1.0, *map(abs, values))
     for place, (character, value) in enumerate(zip(shown, values, strict=True)):

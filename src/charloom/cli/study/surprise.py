@@ -5,6 +5,8 @@ from shutil import get_terminal_size
 from typing import TYPE_CHECKING, Any
 
 import click
+from rich.cells import cell_len
+from rich.text import Text
 
 from charloom.cli.options import examples, output
 from charloom.cli.study import reading, write_page
@@ -25,8 +27,6 @@ from charloom.cli.text import (
 from charloom.formatting import LN2, count, in_a_line, nats_and_bits, printable
 
 if TYPE_CHECKING:
-    from rich.text import Text
-
     from charloom.analysis.surprise import Difference, Passage, Surprise
 
 HELD_OUT_LENGTH = 4000  # characters read of a run's held-out text
@@ -200,8 +200,6 @@ def _show_text(
                 echo(below)
         echo(f"\n({explained})")
     else:
-        from rich.text import Text
-
         echo_wrapped(_coloured(shown, nats, levels))
         legend = [Text(f" {key} ", style or "dim") for key, style in keys]
         fits = sum(key.cell_len + 1 for key in legend) <= get_terminal_size().columns
@@ -210,10 +208,8 @@ def _show_text(
         echo(fill(f"({len(text) - SHOWN_LENGTH:,} more characters: --html FILE shows more)"))
 
 
-def _coloured(shown: str, nats: list[float], levels: tuple[Levels, Levels]) -> "Text":
+def _coloured(shown: str, nats: list[float], levels: tuple[Levels, Levels]) -> Text:
     """Return a text with the background of `levels` for nats above 0, and for nats below."""
-    from rich.text import Text
-
     above, below = levels
     coloured = Text()
     for character, value in zip(shown, nats, strict=False):  # the text may be cut off
@@ -228,9 +224,6 @@ def _coloured(shown: str, nats: list[float], levels: tuple[Levels, Levels]) -> "
 
 def _show_passages(title: str, passages: "Sequence[Passage]") -> None:
     """Print a line for each passage; without colours, brackets are around it."""
-    from rich.cells import cell_len
-    from rich.text import Text
-
     if not passages:
         return
     echo("\n" + fill(title))
