@@ -202,6 +202,11 @@ def test_the_same_rows_make_the_same_png_and_a_large_one(folder, tmp_path):
     assert first != drawn(tmp_path / "c.png", found, samples=False)
 
 
+def test_the_same_rows_make_the_same_svg(folder, tmp_path):
+    found = curve(Run.open(folder / "lstm"))
+    assert drawn(tmp_path / "a.svg", found) == drawn(tmp_path / "b.svg", found)
+
+
 def test_a_plot_is_no_text_to_learn(folder, tmp_path):
     assert b"<svg" in drawn(tmp_path / "plot.svg", curve(Run.open(folder / "lstm")))
     with refused("not-text", why="by charloom"):

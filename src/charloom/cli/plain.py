@@ -46,7 +46,7 @@ class JsonView(View):
     def show(self, event: Event) -> None:
         """Write the document when the run has ended; warnings go to standard error."""
         if isinstance(event, Warned):
-            echo_note(f"{printable(event.text)}")
+            echo_note(event.text)
         if isinstance(event, Finished):
             assert self.started is not None
             from charloom.cli.runs import summarized

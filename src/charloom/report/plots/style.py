@@ -97,6 +97,7 @@ def plain_style(palette: Palette) -> Iterator[None]:
         "ytick.major.size": 0,
         "legend.frameon": False,
         "svg.fonttype": "none",
+        "svg.hashsalt": "charloom",  # so that the same rows make the same ids
     }
     with matplotlib.rc_context(style):
         yield
