@@ -18,7 +18,7 @@ from charloom.models.engines import DependsOnThreads, Learner, create_learner  #
 from charloom.models.optimizers import SLOTS  # noqa: E402
 from charloom.models.reference import ReferenceLearner  # noqa: E402
 from charloom.models.torchnet import learner as learner_module  # noqa: E402
-from charloom.models.torchnet.learner import Share, TorchLearner  # noqa: E402
+from charloom.models.torchnet.learner import TorchLearner  # noqa: E402
 from charloom.models.torchnet.network import Dropout, Layout, Network  # noqa: E402
 from charloom.models.torchnet.recurrent import RecurrentNetwork  # noqa: E402
 from charloom.models.weights import initial_weights  # noqa: E402
@@ -264,14 +264,12 @@ class Ring:
 def test_two_processes_compute_what_one_does(optimizer: str) -> None:
     train = settings(optimizer=optimizer, dropout=0.3, clip_norm=0.5)
     whole, ring, found = fresh(network(), train, "float64"), Ring(), {}
-    shares = [Share(0, 2, ring.of(0)), Share(2, 1, ring.of(1))]
 
     def run(rank: int) -> None:
-        share = shares[rank]
+        rows = (slice(0, 2), slice(2, 3))[rank]
         net = fresh(network(), train, "float64").network
-        learner = TorchLearner(net, train, "float64", share=share)
+        learner = TorchLearner(net, train, "float64", rows=rows, reduce=ring.of(rank))
         learner.load(start)
-        rows = slice(share.first, share.first + share.count)
         losses = []
         try:
             for seed in range(3, 8):

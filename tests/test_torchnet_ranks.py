@@ -279,7 +279,7 @@ def test_a_rank_has_the_gpu_of_its_own_number(monkeypatch):
 def test_only_rank_0_is_asked_to_learn(monkeypatch):
     monkeypatch.setattr(torchnet, "place", lambda: Place(1, 2, 1, "node7", 29500))
     with refused("unsupported"):
-        torchnet.create_learner(TrainConfig(), model=ModelConfig(), vocabulary_size=5)
+        torchnet.create_learner(TrainConfig(), ModelConfig(), 5)
 
 
 def test_n_grams_are_counted_by_rank_0(nest, tmp_path):

@@ -214,14 +214,8 @@ def create_learner(
 
             return CompiledLearner(model, train, vocabulary_size, dtype, seed, characters)
         case _:
-            learner: Learner = load_torchnet().create_learner(
-                train,
-                model=model,
-                vocabulary_size=vocabulary_size,
-                dtype=dtype,
-                seed=seed,
-                characters=characters,
-            )
+            settings = train, model, vocabulary_size, dtype, seed, characters
+            learner: Learner = load_torchnet().create_learner(*settings)
             return learner
 
 

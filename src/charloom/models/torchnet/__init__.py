@@ -5,11 +5,12 @@ when it is asked for.
 """
 
 from collections.abc import Callable, Mapping
-from typing import Any, NoReturn
+from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
 from charloom.config import (
     Dtype,
@@ -27,7 +28,7 @@ from charloom.models.torchnet import ranks
 from charloom.models.torchnet.devices import check_precision, pick_device, send, versions
 from charloom.models.torchnet.folders import read_tokens
 from charloom.models.torchnet.language_model import Model, as_model
-from charloom.models.torchnet.learner import Share, TorchLearner
+from charloom.models.torchnet.learner import TorchLearner
 from charloom.models.torchnet.network import Network, check_length
 from charloom.models.torchnet.pretrained import (
     PretrainedNetwork,
@@ -35,6 +36,7 @@ from charloom.models.torchnet.pretrained import (
     open_folder,
     source_weights,
 )
+from charloom.models.torchnet.ranks import run_on_ranks
 from charloom.models.torchnet.recurrent import RecurrentNetwork
 from charloom.models.torchnet.transformer import TransformerNetwork
 from charloom.models.weights import Array, check_weights, initial_weights
@@ -52,24 +54,19 @@ __all__ = [
 ]
 
 
-def create_learner(train: TrainConfig, **settings: Any) -> TorchLearner | ranks.Leader:
+def create_learner(train: TrainConfig, *settings: Any) -> TorchLearner | ranks.Leader:
     """Return a fresh learner; of several ranks, the leader.
 
     `settings` are the other arguments of `engines.create_learner`, all but the engine.
     """
     here = place()
     if here is None:
-        return _own_learner(train, **settings)
+        return _own_learner(train, *settings)
     if here.rank:
         raise CharloomError(
             "several processes train by `charloom train` alone: let that be started", "unsupported"
         )
     return ranks.Leader(ranks.team(), _own_learner, train, settings)
-
-
-def run_on_ranks(command: Callable[[], object], rank: int) -> NoReturn:
-    """Run a command that trains on rank 0, help it on the others, and end with its status."""
-    ranks.run(command, _own_learner, rank)
 
 
 def _own_learner(
@@ -79,7 +76,8 @@ def _own_learner(
     dtype: Dtype,
     seed: int | None,
     characters: NDArray[np.integer] | None,
-    share: Share | None = None,
+    rows: slice | None = None,
+    reduce: Callable[[Tensor], None] | None = None,
 ) -> TorchLearner:
     check_precision(train, dtype, pick_device())
     seed = train.seed if seed is None else seed
@@ -93,7 +91,7 @@ def _own_learner(
     lengths = Characters(characters).lengths
     if lengths is not None:
         network.characters = send(lengths.astype(np.int64), network.device())
-    return TorchLearner(network, train, dtype, seed, share)
+    return TorchLearner(network, train, dtype, seed, rows, reduce)
 
 
 def create_model(

@@ -3,7 +3,6 @@
 import math
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any
 
@@ -23,18 +22,6 @@ from charloom.models.torchnet.network import Dropout, Masks, Network, State
 from charloom.models.torchnet.optimizers import Gradients, Optimizer
 from charloom.models.torchnet.scaling import LossScale
 from charloom.models.weights import Array, state_shapes
-
-
-@dataclass(frozen=True)
-class Share:
-    """Those of a step's B rows that this process computes.
-
-    `reduce` sums a flat vector over all processes, in place; None if there is only one.
-    """
-
-    first: int
-    count: int
-    reduce: Callable[[Tensor], None] | None = None
 
 
 def parts(rows: int, count: int) -> list[slice]:
@@ -62,8 +49,9 @@ class TorchLearner:
     `threads` is how many compute on a CPU, at first as many as PyTorch has then; after each call
     PyTorch has as many as before it.
 
-    Of the rows of a step only those of its `share` are given to it. `update`, `loss` and
-    `arrays` must then be called by all processes alike.
+    `rows` are those of a step's B that this process computes, all if that is None: only they are
+    given to it. `reduce` sums a flat vector over all processes, in place; None if there is only
+    one. `update`, `loss` and `arrays` must be called by all processes alike.
     """
 
     def __init__(
@@ -72,13 +60,14 @@ class TorchLearner:
         train: TrainConfig,
         dtype: str = "float32",
         seed: int | None = None,
-        share: Share | None = None,
+        rows: slice | None = None,
+        reduce: Callable[[Tensor], None] | None = None,
     ) -> None:
         self.network, self.train, self.dtype = network, train, dtype
         self.seed = train.seed if seed is None else seed
-        self.share = share or Share(0, train.batch)
-        self.parts = parts(self.share.count, train.accumulate)
-        self.rows = slice(self.share.first, self.share.first + self.share.count)
+        self.rows, self.reduce = rows or slice(0, train.batch), reduce
+        self.count = self.rows.stop - self.rows.start
+        self.parts = parts(self.count, train.accumulate)
         self.state_shapes = state_shapes(network.config, train.batch)
         self.device = network.device()
         self.lazy = self.device.type != "cpu"
@@ -100,8 +89,8 @@ class TorchLearner:
         self.gradients.flat.zero_()
         states = [self._add_gradients(ids, goals, rows) for rows in self.parts]
         self.state = tuple(torch.cat(arrays) for arrays in zip(*states, strict=True))
-        if self.share.reduce:
-            self.share.reduce(self.gradients.flat)
+        if self.reduce:
+            self.reduce(self.gradients.flat)
         told = self._move(float(learning_rate))
         loss: float | Any = told if self.lazy else float(told)
         self.updates += self.lazy or math.isfinite(loss)
@@ -157,8 +146,8 @@ class TorchLearner:
                 logits, _ = self.network(ids[rows], tuple(array[rows] for array in self.state))
             sums[0] += self._nats(logits, goals[rows])
             sums[1] += self._characters(goals[rows])
-        if self.share.reduce:
-            self.share.reduce(sums)
+        if self.reduce:
+            self.reduce(sums)
         return float(sums[0] / sums[1].clamp(min=1))
 
     def model(self, vocabulary: Tokenizer) -> Model:
@@ -172,7 +161,7 @@ class TorchLearner:
 
     def reset(self) -> None:
         """Forget the carried state."""
-        self.state = self.network.start(self.share.count)
+        self.state = self.network.start(self.count)
 
     def arrays(self) -> dict[str, Array]:
         """Return copies, named as in `learner_arrays.state_array_shapes`; the state of all rows."""
@@ -217,19 +206,19 @@ class TorchLearner:
 
     def _whole_state(self) -> State:
         """Return the carried state of all rows: each process adds its own to zeros."""
-        if self.share.reduce is None:
+        if self.reduce is None:
             return self.state
         whole = tuple(array.new_zeros(self.train.batch, *array.shape[1:]) for array in self.state)
         for array, own in zip(whole, self.state, strict=True):
             array[self.rows] = own
-            self.share.reduce(array.view(-1))
+            self.reduce(array.view(-1))
         return whole
 
     def _dropping(self, rows: slice) -> AbstractContextManager[Masks]:
         """Enter to get the masks of the next update, for some of this process's rows."""
         if not self.train.dropout:
             return nullcontext(())
-        rows = slice(self.share.first + rows.start, self.share.first + rows.stop)
+        rows = slice(self.rows.start + rows.start, self.rows.start + rows.stop)
         rate, batch = self.train.dropout, self.train.batch
         return self.network.dropping(Dropout(rate, self.seed, self.updates, batch, rows))
 
@@ -247,6 +236,6 @@ class TorchLearner:
 
     def _send(self, inputs: Ids, targets: Ids) -> tuple[Tensor, Tensor]:
         """Check ids (B, T) while they are in the host's memory, and send them."""
-        check_batch(inputs, targets, self.share.count, self.network.vocabulary_size)
+        check_batch(inputs, targets, self.count, self.network.vocabulary_size)
         ids, goals = send(np.stack([inputs, targets]).astype(np.int64), self.device)
         return ids, goals

@@ -11,7 +11,7 @@ import os
 import signal
 import sys
 import traceback
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from functools import cache
 from typing import Any, NoReturn, TypeVar
@@ -25,7 +25,7 @@ from charloom.distributed import place, say
 from charloom.errors import CharloomError
 from charloom.models.torchnet.devices import pick_device
 from charloom.models.torchnet.language_model import Model
-from charloom.models.torchnet.learner import Share, TorchLearner
+from charloom.models.torchnet.learner import TorchLearner
 from charloom.models.torchnet.team import Team
 from charloom.models.weights import Array
 from charloom.signals import STOPPING
@@ -42,10 +42,10 @@ class Replica:
 
     learner: TorchLearner
 
-    def __init__(self, team: Team, build: Build) -> None:
-        self._team, self._build = team, build
+    def __init__(self, team: Team) -> None:
+        self._team = team
 
-    def create(self, train: TrainConfig, settings: Mapping[str, Any]) -> None:
+    def create(self, build: Build, train: TrainConfig, settings: Sequence[Any]) -> None:
         """Make a fresh learner. Raises CharloomError if there are more ranks than sequences."""
         (rank, ranks, *_), B = self._team.place, train.batch
         if ranks > B:
@@ -57,8 +57,7 @@ class Replica:
                 found=B,
             )
         self._rows, self._updates = rows_of(rank, ranks, B), 0
-        share = Share(self._rows.start, self._rows.stop - self._rows.start, self._team.sum)
-        self.learner = self._build(train=train, share=share, **settings)
+        self.learner = build(train, *settings, rows=self._rows, reduce=self._team.sum)
 
     def update(self, inputs: Ids, targets: Ids, rate: float) -> float:
         """Take a step on this rank's rows of (B, T); now and then, compare the replicas."""
@@ -118,12 +117,12 @@ class Leader:
     """The `Learner` protocol on rank 0: what it is asked, every rank does. One at a time."""
 
     def __init__(
-        self, team: Team, build: Build, train: TrainConfig, settings: Mapping[str, Any]
+        self, team: Team, build: Build, train: TrainConfig, settings: Sequence[Any]
     ) -> None:
-        self._team, self._replica = team, Replica(team, build)
-        self._replica.create(train, settings)  # raises before the others have heard of it
+        self._team, self._replica = team, Replica(team)
+        self._replica.create(build, train, settings)  # raises before the others have heard of it
         with _in_step(team):
-            team.tell((Replica.create, (train, settings)))
+            team.tell((Replica.create, (build, train, settings)))
 
     def update(self, inputs: Ids, targets: Ids, learning_rate: float) -> float:
         """Take one step on inputs and targets (B, T), as `Learner.update`."""
@@ -207,7 +206,7 @@ def team() -> Team:
     return Team(here, pick_device())
 
 
-def run(command: Callable[[], object], build: Build, rank: int) -> NoReturn:
+def run_on_ranks(command: Callable[[], object], rank: int) -> NoReturn:
     """Run on rank 0 a command that may train, and help it on the others; ends the process.
 
     All end with the command's exit status, unless one of them is lost.
@@ -215,7 +214,7 @@ def run(command: Callable[[], object], build: Build, rank: int) -> NoReturn:
     status, together = 0, None
     try:
         together = team()
-        command() if rank == 0 else _follow(together, build)
+        command() if rank == 0 else _follow(together)
     except SystemExit as end:
         status = end.code if isinstance(end.code, int) else 0
     except BaseException as error:
@@ -241,13 +240,13 @@ def run(command: Callable[[], object], build: Build, rank: int) -> NoReturn:
     os._exit(status)  # threads within PyTorch do not bear the interpreter's own end
 
 
-def _follow(team: Team, build: Build) -> NoReturn:
+def _follow(team: Team) -> NoReturn:
     """Do as rank 0 says until it says stop; signals that end a run are passed on to it."""
     for number in STOPPING:
         if signal.getsignal(number) is not signal.SIG_IGN:
             signal.signal(number, lambda caught, _: team.pass_on(caught))
     signal.signal(signal.SIGUSR1, signal.SIG_IGN)
-    replica = Replica(team, build)
+    replica = Replica(team)
     while True:
         method, arguments = team.tell()
         method(replica, *arguments)
