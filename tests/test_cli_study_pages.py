@@ -505,7 +505,7 @@ def test_the_dots_of_gates_say_whose_they_are(opened, place):
     page = opened("neurons")
     dot = page.locator(".gates svg").first.locator("circle").nth(4)
     dot.dispatch_event("pointerover")
-    gate = neurons(Run.open(place / "run"), HOSTILE, top=3).gates[0]
+    gate = neurons(Run.open(place / "run"), HOSTILE, top=3).states.gates[0]
     said = page.locator(".neurons .card").text_content()
     assert said.startswith(f"{gate.layer}:4: ")
     figures = [int(x) for x in re.findall(r"(\d+)%", said)]

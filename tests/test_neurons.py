@@ -1,4 +1,5 @@
 import math
+from itertools import product
 
 import numpy as np
 import pytest
@@ -140,12 +141,11 @@ def test_states_read_in_lanes_are_those_of_a_pass_through_the_whole(cell, monkey
     assert found.name == ("tanh(c)" if cell == "lstm" else "h")
     np.testing.assert_allclose(found.values, np.concatenate(shown, axis=1), atol=2e-3)
     kept = {"rnn": {}, "lstm": {"i": 3, "f": 4, "o": 5}, "gru": {"r": 2, "z": 3}}[cell]
-    assert found.left.keys() == found.right.keys() == kept.keys()
-    for name, place in kept.items():
-        for layer in range(2):
-            gate = cache.cells[layer][place][:, 0]
-            np.testing.assert_allclose(found.left[name][layer], (gate < 0.1).mean(0), atol=2e-3)
-            np.testing.assert_allclose(found.right[name][layer], (gate > 0.9).mean(0), atol=2e-3)
+    assert [(g.layer, g.name) for g in found.gates] == [*product(range(2), kept)]
+    for gate in found.gates:
+        values = cache.cells[gate.layer][kept[gate.name]][:, 0]
+        np.testing.assert_allclose(gate.left, (values < 0.1).mean(0), atol=2e-3)
+        np.testing.assert_allclose(gate.right, (values > 0.9).mean(0), atol=2e-3)
 
 
 def test_gates_that_are_always_open_or_closed_are_said_to_be():
@@ -158,7 +158,7 @@ def test_gates_that_are_always_open_or_closed_are_said_to_be():
     states = activations.read_states(
         ReferenceModel(config, weights, VOCABULARY), VOCABULARY.encode(prose())
     )
-    shares = {name: (states.left[name].mean(), states.right[name].mean()) for name in "ifo"}
+    shares = {gate.name: (gate.left.mean(), gate.right.mean()) for gate in states.gates}
     assert shares == {"i": (1, 0), "f": (0, 1), "o": (0, 0)}
 
 
@@ -173,7 +173,7 @@ def test_scanned_cells_are_their_states(mixer):
         _, state = model.step(np.array([i]), state)
         steps.append(np.concatenate(state, axis=1)[0])
     np.testing.assert_allclose(found.states.values, steps, rtol=2e-3, atol=1e-5)
-    assert (found.count, found.states.bounded, found.gates) == (16, False, ())
+    assert (found.count, found.states.bounded, found.states.gates) == (16, False, ())
 
 
 def test_a_model_that_carries_no_state_is_refused():

@@ -26,8 +26,25 @@ GATES: dict[str, dict[str, int]] = {  # with their places in what `forward` keep
     "lstm": {"i": 3, "f": 4, "o": 5},
     "gru": {"r": 2, "z": 3},
 }
+GATE_NAMES = {"i": "input", "f": "forget", "o": "output", "r": "reset", "z": "update"}
 
-Saturation = dict[str, NDArray[np.float64]]
+
+@dataclass(frozen=True)
+class Gate:
+    """The share of the text, for each cell (H,), for which a gate of a layer is saturated.
+
+    `left` is the share below 0.1 (nearly closed), `right` that above 0.9 (nearly open).
+    """
+
+    layer: int
+    name: str
+    left: NDArray[np.float64]
+    right: NDArray[np.float64]
+
+    @property
+    def full_name(self) -> str:
+        """What the letter of the gate stands for."""
+        return GATE_NAMES[self.name]
 
 
 @dataclass(frozen=True)
@@ -35,15 +52,13 @@ class States:
     """The states of C cells after each of the N characters of a text: `values` (N, C), by layers.
 
     `name` says what they are: tanh(c) of an LSTM, h of all others; `bounded` says that a tanh
-    keeps them between -1 and 1. For each gate (i, f, o; r, z), `left` and `right` are the share of
-    the text (L, H) for which each cell's gate was below 0.1 and above 0.9; empty without gates.
+    keeps them between -1 and 1. `gates` are those of each layer (i, f, o; r, z), by layers.
     """
 
     name: str
     layers: int
     values: NDArray[np.float16]
-    left: Saturation
-    right: Saturation
+    gates: tuple[Gate, ...] = ()
     bounded: bool = True
 
 
@@ -81,7 +96,7 @@ def _read_network(model: ReferenceModel, ids: Ids) -> States:
     weights = {name: w.astype(np.float32) for name, w in model.weights.items()}
     gates, L, H, N = GATES[config.cell], config.layers, config.hidden, len(ids)
     values = np.empty((N, L * H), np.float16)
-    left, right = ({name: np.zeros((L, H)) for name in gates} for _ in range(2))
+    left, right = np.zeros((2, L, len(gates), H))
     starts, length, own = _windows(N)
     state = network.zero_states(config, len(starts), "float32")
     step = max(1, HELD_NUMBERS // (len(starts) * H))
@@ -92,12 +107,16 @@ def _read_network(model: ReferenceModel, ids: Ids) -> States:
         for layer, cell in enumerate(cache.cells):
             states = cell[2 if lstm else 1][: len(new)][new]
             values[places.T[new], layer * H : (layer + 1) * H] = np.tanh(states) if lstm else states
-            for name, place in gates.items():
+            for k, place in enumerate(gates.values()):
                 gate = cell[place][new]
-                left[name][layer] += (gate < LEFT).sum(axis=0)
-                right[name][layer] += (gate > RIGHT).sum(axis=0)
-    left, right = ({name: counts[name] / N for name in gates} for counts in (left, right))
-    return States("tanh(c)" if lstm else "h", L, values, left, right)
+                left[layer, k] += (gate < LEFT).sum(axis=0)
+                right[layer, k] += (gate > RIGHT).sum(axis=0)
+    saturated = (
+        Gate(layer, name, left[layer, k] / N, right[layer, k] / N)
+        for layer in range(L)
+        for k, name in enumerate(gates)
+    )
+    return States("tanh(c)" if lstm else "h", L, values, tuple(saturated))
 
 
 def _read_scanned(model: ReferenceTransformer, ids: Ids) -> States:
@@ -110,7 +129,7 @@ def _read_scanned(model: ReferenceTransformer, ids: Ids) -> States:
         _, state = model.step(ids[starts + t], state)
         new = starts + t >= own[:, 0]
         values[(starts + t)[new]] = np.concatenate(state, axis=1)[new]
-    return States("h", L, values, {}, {}, bounded=False)
+    return States("h", L, values, bounded=False)
 
 
 def _windows(N: int) -> Cut:

@@ -32,7 +32,6 @@ DRIVES = 3  # passages of a cell for its highest values, and as many for its low
 MIN_DISTANCE = 100  # characters between two passages of a cell
 MEAN_LENGTH, MEAN_WEIGHT = 20, 0.01  # a mean over so many characters breaks ties of values
 RESPONDING_CORRELATION = 0.5
-GATE_NAMES = {"i": "input", "f": "forget", "o": "output", "r": "reset", "z": "update"}
 CHUNK_LENGTH = 2**14  # characters correlated at once
 
 Floats = NDArray[np.float64]
@@ -85,24 +84,6 @@ class Cell:
 
 
 @dataclass(frozen=True)
-class Gate:
-    """The share of the text, for each cell (H,), for which a gate of a layer is saturated.
-
-    `left` is the share below 0.1 (nearly closed), `right` that above 0.9 (nearly open).
-    """
-
-    layer: int
-    name: str
-    left: Floats
-    right: Floats
-
-    @property
-    def full_name(self) -> str:
-        """What the letter of the gate stands for."""
-        return GATE_NAMES[self.name]
-
-
-@dataclass(frozen=True)
 class Neurons:
     """The cells of a model on one text: those of most memory, and the best one for each feature.
 
@@ -121,7 +102,6 @@ class Neurons:
     by_feature: tuple[Cell, ...]
     count: int
     responding: int
-    gates: tuple[Gate, ...]
 
     def values(self, cell: Cell) -> Values:
         """Return (N,): the cell after each character of the text."""
@@ -196,11 +176,6 @@ def neurons(run: Run | LanguageModel, text: str, top: int = 10) -> Neurons:
         tuple(cell(place, feature) for feature, place in enumerate(best.tolist())),
         len(choice),
         int((np.abs(second[each, follows]) >= RESPONDING_CORRELATION).sum()),
-        tuple(
-            Gate(layer, name, left[layer], states.right[name][layer])
-            for layer in range(states.layers)
-            for name, left in states.left.items()
-        ),
     )
 
 

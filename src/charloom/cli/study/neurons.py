@@ -96,7 +96,7 @@ def _document(run: str, label: str, found: "Neurons") -> dict[str, Any]:
             "right": float(gate.right.mean()),
             "cells": list(zip(gate.left.tolist(), gate.right.tolist(), strict=True)),
         }
-        for gate in found.gates
+        for gate in found.states.gates
     ]
     return {
         "run": run,
@@ -136,12 +136,12 @@ def _show(found: "Neurons") -> None:
     for cell in found.top:
         echo(f"\n{cell.name}  {cell.feature}")
         _show_drives(cell)
-    if found.gates:
+    if found.states.gates:
         shares = "Share of the text for which gates are nearly closed (< 0.1) or open (> 0.9)"
         echo("\n" + fill(shares))
         gates = [
             (str(g.layer), g.full_name, percent(g.left.mean(), 0), percent(g.right.mean(), 0))
-            for g in found.gates
+            for g in found.states.gates
         ]
         echo(table(("layer", "gate", "closed", "open"), gates, left=2))
 
