@@ -6,7 +6,7 @@ import pytest
 
 from charloom.config import ModelConfig, TrainConfig
 from charloom.data.vocabulary import Vocabulary
-from charloom.models.dropout import dropout_mask
+from charloom.models.dropout import dropout_masks
 from charloom.models.engines import LanguageModel, Learner, LendsModel, ReportsGradientNorm
 from charloom.models.optimizers import SLOTS
 from charloom.models.reference import ReferenceLearner, ReferenceModel
@@ -113,7 +113,7 @@ def test_loss_has_no_dropout_and_update_has_the_masks_of_its_number() -> None:
     plain.load(copies(learner))
     inputs, targets = batch(9)
     assert learner.loss(inputs, targets) == plain.loss(inputs, targets)
-    masks = [dropout_mask(11, 4, layer, (B, 6), 0.5, "float64") for layer in (0, 1, 2)]
+    masks = [*dropout_masks(11, 4, 3, (B, 6), 0.5, "float64")]
     logits, _, _ = forward(model, learner.weights, inputs.T, learner.states, masks)
     loss = learner.update(inputs, targets, 0.1)
     assert loss == cross_entropy(logits, targets.T)[0]

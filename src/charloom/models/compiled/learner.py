@@ -32,7 +32,7 @@ from charloom.models.compiled.network import add_gradient, loss_and_gradient
 from charloom.models.compiled.optimizers import move, rule
 from charloom.models.compiled.products import aligned
 from charloom.models.compiled.threads import available_threads, share_out
-from charloom.models.dropout import dropout_mask
+from charloom.models.dropout import dropout_masks
 from charloom.models.jit import entry
 from charloom.models.learner_arrays import Characters, check_arrays, check_batch_shape, check_ids
 from charloom.models.optimizers import SLOTS
@@ -186,13 +186,11 @@ class CompiledLearner:
             worker.shard.targets[...] = targets[worker.lanes].T
 
     def _draw_masks(self) -> None:
-        shape = (self._train.batch, self._model.hidden)
-        for layer in range(self._model.layers):
-            mask = dropout_mask(
-                self._seed, self._updates, layer, shape, self._train.dropout, self._dtype
-            )
-            for worker in self._workers:
-                worker.shard.mask[layer] = mask[worker.lanes]
+        L, shape = self._model.layers, (self._train.batch, self._model.hidden)
+        rate, dtype = self._train.dropout, self._dtype
+        masks = dropout_masks(self._seed, self._updates, L, shape, rate, dtype)
+        for worker in self._workers:
+            worker.shard.mask[...] = masks[:, worker.lanes]
 
     def _run_workers(self, inputs: Ids, targets: Ids, learns: bool) -> float:
         """Run every worker on what `_fill` copied; return the summed loss (nats) of all characters.

@@ -14,7 +14,7 @@ from typing import get_args
 import numpy as np
 
 from charloom.config import Cell, ModelConfig
-from charloom.models.dropout import dropout_mask
+from charloom.models.dropout import dropout_masks
 from charloom.models.reference import network
 from charloom.models.reference.operations import cross_entropy
 from charloom.models.weights import Array, Weights, weight_shapes
@@ -74,9 +74,7 @@ def check_gradients(
         array[...] = rng.normal(0, 0.5, array.shape)
     ids, targets = rng.integers(0, vocabulary_size, (2, length, batch))
     shape = (batch, config.hidden)
-    masks = [
-        dropout_mask(seed, 0, layer, shape, dropout, "float64") for layer in range(config.layers)
-    ]
+    masks = [*dropout_masks(seed, 0, config.layers, shape, dropout, "float64")]
 
     def loss() -> float:
         logits, _, _ = network.forward(config, weights, ids, states, masks)

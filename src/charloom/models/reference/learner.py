@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 
 from charloom.config import ModelConfig, TrainConfig
 from charloom.data.tokenizer import Ids, Tokenizer
-from charloom.models.dropout import dropout_mask
+from charloom.models.dropout import dropout_masks
 from charloom.models.learner_arrays import Characters, check_arrays, check_batch
 from charloom.models.optimizers import Optimizer
 from charloom.models.reference import network
@@ -114,9 +114,6 @@ class ReferenceLearner:
         """Draw the dropout masks of the next update, (B, H) for each layer."""
         if not self.train.dropout:
             return []
-        shape = (self.train.batch, self.config.hidden)
+        L, shape = self.config.layers, (self.train.batch, self.config.hidden)
         update, rate = self.optimizer.updates, self.train.dropout
-        return [
-            dropout_mask(self.seed, update, layer, shape, rate, self.dtype)
-            for layer in range(self.config.layers)
-        ]
+        return [*dropout_masks(self.seed, update, L, shape, rate, self.dtype)]

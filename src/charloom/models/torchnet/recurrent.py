@@ -12,7 +12,7 @@ import torch.nn.functional as F  # noqa: N812
 from torch import Tensor, nn
 
 from charloom.config import ModelConfig
-from charloom.models.dropout import dropout_mask
+from charloom.models.dropout import dropout_masks
 from charloom.models.torchnet.devices import numpy_name, send
 from charloom.models.torchnet.network import Dropout, Layout, Masks, Network, State
 from charloom.models.weights import weight_shapes
@@ -86,13 +86,10 @@ class RecurrentNetwork(Network):
 
     def dropping(self, dropout: Dropout) -> AbstractContextManager[Masks]:
         """Draw masks (B, H) for each layer: those of the other engines."""
-        seed, update, rate, rows = dropout.seed, dropout.update, dropout.rate, dropout.rows
-        shape, dtype = (dropout.batch, self.config.hidden), numpy_name(self.head_W)
-        drawn = [
-            dropout_mask(seed, update, layer, shape, rate, dtype)[rows]
-            for layer in range(self.config.layers)
-        ]
-        return nullcontext(tuple(send(mask, self.device()) for mask in drawn))
+        L, shape = self.config.layers, (dropout.batch, self.config.hidden)
+        dtype = numpy_name(self.head_W)
+        masks = dropout_masks(dropout.seed, dropout.update, L, shape, dropout.rate, dtype)
+        return nullcontext(tuple(send(masks[:, dropout.rows], self.device())))
 
     def layout(self) -> dict[str, Layout]:
         """Return, by its name in the contract, where each weight is."""
