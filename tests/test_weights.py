@@ -107,7 +107,7 @@ def test_weights_that_do_not_fit_are_refused_by_name() -> None:
     with refused("bad-array", missing=[], unknown=["extra"]):
         check_weights(weights | {"extra": weights["head.b"]}, config, 6)
     with refused("bad-array", name="head.b", found=(5,), needed=(6,)):
-        check_weights(weights | {"head.b": np.zeros(5)}, config, 6, "there")
+        check_weights(weights | {"head.b": np.zeros(5)}, config, 6)
     for value in (np.nan, np.inf):
         with refused("bad-array", name="layer0.Wh"):
             check_weights(weights | {"layer0.Wh": np.full((4, 16), value)}, config, 6)

@@ -159,7 +159,7 @@ def advice(check: Check) -> list[str]:
 def document(check: Check) -> dict[str, Any]:
     """Return a check as plain values for JSON."""
     found, counted = check.found, check.counted
-    labels = found.labels
+    labels, longest = found.labels, found.longest
     pairs = {"equal": found.equal, "near": found.near, "across": check.across}
     return {
         "text": check.text.name,
@@ -172,7 +172,8 @@ def document(check: Check) -> dict[str, Any]:
         "scripts": dict(found.scripts.most_common()),
         "languages": None if check.languages is None else dict(check.languages.most_common()),
         "long_lines": found.long_lines,
-        "longest_line": found.longest._asdict() | {"document": _label(found)},
+        "longest_line": longest._asdict()
+        | {"document": labels[longest.document] if labels else None},
         "boilerplate": [line._asdict() for line in found.boilerplate],
         "passages": [passage._asdict() for passage in found.passages],
         "repeated": found.repeated,
@@ -183,10 +184,6 @@ def document(check: Check) -> dict[str, Any]:
         "notes": list(check.text.notes),
         "advice": advice(check),
     }
-
-
-def _label(found: Inspection) -> str | None:
-    return found.labels[found.longest.document] if found.labels else None
 
 
 def _named(pair: Pair, labels: Sequence[str]) -> dict[str, Any]:

@@ -4,6 +4,7 @@ import json
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from os import fspath
 from pathlib import Path
 from statistics import median
 from time import perf_counter
@@ -130,7 +131,7 @@ def compare(
     held = shared_held_out(own) if text is None else HeldOut(text.content, text.name, None)
     told = () if text is None else text.notes
     tell("looking for the text in the training text")
-    called = dict(zip(runs, names or map(_path, runs), strict=True))
+    called = dict(zip(runs, names or map(fspath, runs), strict=True))
     texts, notes = training_texts(called, held.content)
     entries, unread = _score(called, held, texts, tell, sampling_seconds)
     beside, more = _baselines(own, held, texts, tell)
@@ -225,9 +226,8 @@ def sampling_speed(model: LanguageModel, seconds: float = SAMPLING_SECONDS) -> f
     """
     for _ in generate(model, SampleConfig(seed=0), length=2):
         pass  # compiles what has to be compiled
-    return median(_speed(model, seed, seconds / SPEED_TRIALS) for seed in range(SPEED_TRIALS)) or (
-        None
-    )
+    speeds = (_speed(model, seed, seconds / SPEED_TRIALS) for seed in range(SPEED_TRIALS))
+    return median(speeds) or None
 
 
 def _speed(model: LanguageModel, seed: int, seconds: float) -> float:
@@ -316,10 +316,6 @@ def _baselines(
         for row in baselines(train, held.content, vocabulary, tell)
     ]
     return rows, notes
-
-
-def _path(run: Run | Path) -> str:
-    return str(run.path if isinstance(run, Run) else run)
 
 
 def _kind(run: Run | Path) -> str:

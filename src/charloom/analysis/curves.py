@@ -108,18 +108,13 @@ def curve(run: Run, name: str | None = None) -> Curve:
         model=model_name(run.config.model),
         text=printable(run.corpus.name),
         points=tuple(_point(line) for line in lines),
-        samples=tuple(read_samples(run)),
+        samples=tuple(
+            Sampled(step, read_bytes(path, MAX_SAMPLE_BYTES).decode(errors="replace"))
+            for step, path in run.samples()
+        ),
         setbacks=tuple(setbacks),
         final=run.final(),
     )
-
-
-def read_samples(run: Run) -> list[Sampled]:
-    """Return the samples that a run generated during training, in the order of steps."""
-    return [
-        Sampled(step, read_bytes(path, MAX_SAMPLE_BYTES).decode(errors="replace"))
-        for step, path in run.samples()
-    ]
 
 
 def names(runs: Sequence[Run]) -> list[str]:

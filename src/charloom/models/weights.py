@@ -164,16 +164,13 @@ def _initial_std(config: ModelConfig | TransformerConfig, name: str, fan_in: int
 
 
 def check_weights(
-    weights: Mapping[str, Array],
-    config: NetworkConfig,
-    vocabulary_size: int,
-    where: str = "weights",
+    weights: Mapping[str, Array], config: NetworkConfig, vocabulary_size: int
 ) -> None:
     """Raise CharloomError unless names, shapes and values are what the config asks for."""
-    check_shapes(weights, weight_shapes(config, vocabulary_size), where)
+    check_shapes(weights, weight_shapes(config, vocabulary_size), "weights")
     for name, weight in weights.items():
         if not np.isfinite(weight).all():
-            raise CharloomError(f"{where}: {name} has NaN or infinity", "bad-array", name=name)
+            raise CharloomError(f"weights: {name} has NaN or infinity", "bad-array", name=name)
 
 
 def check_shapes(

@@ -11,13 +11,6 @@ import torch.nn.functional as F  # noqa: N812
 from torch import Tensor
 
 
-def split_heads(columns: Tensor, heads: int) -> tuple[Tensor, Tensor, Tensor]:
-    """x Wx (B, T, 3D) -> queries, keys and values, each (B, N, T, d)."""
-    B, T, _ = columns.shape
-    q, k, v = columns.view(B, T, 3, heads, -1).permute(2, 0, 3, 1, 4).unbind()
-    return q, k, v
-
-
 def attend(q: Tensor, k: Tensor, v: Tensor, causal: bool, dropout: float = 0.0) -> Tensor:
     """q (B, N, T, d), k and v (B, N, S, d) -> what the heads take, side by side (B, T, D).
 

@@ -35,18 +35,14 @@ GRACE_SECONDS = 2.0  # for the main thread to say itself that another process ha
 A_YEAR = timedelta(days=365)  # rank 0 may read text and save for long: the barrier looks after it
 
 
-def silence() -> float:
-    """Return SILENCE_SECONDS, or the fewer seconds that tests ask for in CHARLOOM_SILENCE."""
-    return float(os.environ.get("CHARLOOM_SILENCE", SILENCE_SECONDS))
-
-
 class Team:
     """One process among the others; `place` says which, `broken` whether they are out of step."""
 
     def __init__(self, place: Place, device: torch.device) -> None:
         """Meet the others. Raises CharloomError if they do not come, or leave again."""
         self.place, self.broken = place, False
-        limit = timedelta(seconds=silence())
+        # Tests ask for fewer seconds.
+        limit = timedelta(seconds=float(os.environ.get("CHARLOOM_SILENCE", SILENCE_SECONDS)))
         with self._talking():
             store = _connect(place)
             self._store = PrefixStore(_agree(store, place), store)

@@ -17,7 +17,7 @@ import torch.nn.functional as F  # noqa: N812
 from torch import Tensor, nn
 
 from charloom.config import TransformerConfig
-from charloom.models.torchnet.attention import attend, rotary_table, rotate, split_heads
+from charloom.models.torchnet.attention import attend, rotary_table, rotate
 from charloom.models.torchnet.devices import seeded
 from charloom.models.torchnet.network import Dropout, Layout, Masks, Network, State, check_length
 from charloom.models.torchnet.scan import gates, scan
@@ -128,9 +128,10 @@ class TransformerNetwork(Network):
 
     def queries_keys_values(self, columns: Tensor, at: int) -> tuple[Tensor, Tensor, Tensor]:
         """x Wx (B, T, 3D) at positions `at` and on -> each (B, N, T, d)."""
-        q, k, v = split_heads(columns, self.config.heads)
+        B, T, _ = columns.shape
+        q, k, v = columns.view(B, T, 3, self.config.heads, -1).permute(2, 0, 3, 1, 4)
         if not self.learned:
-            table = self._turns(at + columns.shape[1])[:, at:]
+            table = self._turns(at + T)[:, at:]
             q, k = rotate(q, table), rotate(k, table)
         return q, k, v
 
