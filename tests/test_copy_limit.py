@@ -185,6 +185,17 @@ def test_what_is_drawn_anew_has_the_probabilities_of_the_others():
     assert limit.redrawn == pytest.approx(n * share, abs=3)
 
 
+def test_an_id_that_the_filters_leave_out_here_is_redrawn_too():
+    """A model that draws by itself may round otherwise than its log-probabilities do."""
+    model, limit = History(), CopyLimit("abc abd abf", 2)
+    log_probs = np.zeros(len(model.vocabulary))
+    likeliest, drawn = model.vocabulary.encode("bc").tolist()
+    log_probs[likeliest] = 1.0
+    for u in (0.0, 0.5, 0.999):
+        found = limit.redraw(model.vocabulary, "ab", log_probs, SampleConfig(top_k=1), u, drawn)
+        assert found == likeliest
+
+
 def test_characters_of_the_source_that_the_model_does_not_know_do_not_matter():
     limit = CopyLimit("aé" * 5 + "aa", 1)
     [text] = generate_many(History("ab\n"), SampleConfig(seed=0), "a", 40, 1, limit)

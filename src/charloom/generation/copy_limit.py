@@ -67,9 +67,11 @@ class CopyLimit:
 def _rest(log_probs: Array, config: SampleConfig, u: float, drawn: int) -> float:
     """Return where u is within the share of the id that was drawn with it, from 0 to 1.
 
-    All that is known of u is that it led to this id, so this is uniform, too.
+    All that is known of u is that it led to this id, so this is uniform, too. A model that drew
+    it may have rounded otherwise, so that here the filters leave the id no share: then it is u.
     """
     sums = np.cumsum(filter_weights(log_probs, config))
     below = sums[drawn - 1] if drawn else 0.0
-    rest = (u * sums[-1] - below) / (sums[drawn] - below)
+    share = sums[drawn] - below
+    rest = (u * sums[-1] - below) / share if share else u
     return float(min(max(rest, 0.0), 1 - 2**-53))
