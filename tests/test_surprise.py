@@ -1,4 +1,5 @@
 import math
+import re
 from itertools import pairwise
 
 import numpy as np
@@ -13,6 +14,7 @@ from charloom.analysis.surprise import (
     difference,
     find_passages,
     surprise,
+    verdict,
 )
 from charloom.config import ModelConfig, NgramConfig
 from charloom.data.vocabulary import Vocabulary
@@ -206,6 +208,17 @@ def test_what_both_hold_to_be_impossible_makes_no_difference():
     model = counting("aabb")
     found = difference(surprise(model, "abba"), surprise(model, "abba"))
     assert (found.mean, found.nats.tolist()) == (0, [0, 0, 0])
+
+
+def test_what_is_impossible_to_one_model_is_told_in_words():
+    text, only_ab, only_aab = "abba", counting("ababab"), counting("aaabbb")
+    neither = difference(surprise(only_ab, text), surprise(only_aab, text))
+    assert (neither.first, neither.second) == (math.inf, math.inf)
+    one = difference(surprise(uniform(), text), surprise(only_ab, text))
+    assert one.mean == math.inf
+    said = verdict(neither, "one", "other"), verdict(one, "one", "other")
+    assert said[0] != said[1]
+    assert not any(re.search(r"\b(inf|nan)\b", sentence) for sentence in said)
 
 
 def test_two_models_on_two_texts_are_refused():

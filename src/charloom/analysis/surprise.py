@@ -6,6 +6,7 @@ loss that `charloom.evaluation` measures. The unit here is a span: one character
 characters of one token.
 """
 
+import math
 import re
 from dataclasses import dataclass
 
@@ -166,13 +167,18 @@ def difference(first: Surprise, second: Surprise, passages: int = 5) -> Differen
 
 def verdict(found: Difference, first: str, second: str) -> str:
     """Say in a sentence which of two models, by name, predicts the text better."""
+    if math.isinf(found.first) and math.isinf(found.second):
+        return "Both give some of this text probability 0."
     if found.mean == 0:
         return "Both predict this text equally well."
     better, other = (first, second) if found.mean > 0 else (second, first)
     share = found.ahead if found.mean > 0 else float((found.nats < 0).mean())
+    gap = f"by {nats_and_bits(abs(found.mean))}"
+    if math.isinf(found.mean):
+        gap = "which gives some of it probability 0"
     return (
-        f"{better} predicts this text better than {other}, by {nats_and_bits(abs(found.mean))}; it "
-        f"is better for {percent(share, 0)} of the characters."
+        f"{better} predicts this text better than {other}, {gap}; it is better for "
+        f"{percent(share, 0)} of the characters."
     )
 
 
@@ -191,8 +197,10 @@ def find_passages(text: str, nats: Floats, first: int, count: int) -> tuple[Pass
         if not sums[place] > 1e-9 * width:
             break
         start, end = _whole_words(text, first + place, first + place + width, first)
-        passage = _passage(text, nats[start - first : end - first], start, end)
-        found += [passage] if passage.nats > 0 else []  # what it was widened by counts, too
+        with np.errstate(invalid="ignore"):  # each of two models may rule out another character
+            mean = float(nats[start - first : end - first].mean())
+        if mean > 0:  # what it was widened by counts, too
+            found.append(_passage(text, start, end, mean))
         apart = width + 2 * MAX_WIDENING
         sums[max(0, place - apart + 1) : place + apart] = -np.inf
     return tuple(sorted(found, key=lambda passage: -passage.nats))
@@ -230,12 +238,9 @@ def _whole_words(text: str, start: int, end: int, first: int) -> tuple[int, int]
     return start, end
 
 
-def _passage(text: str, nats: Floats, start: int, end: int) -> Passage:
+def _passage(text: str, start: int, end: int, nats: float) -> Passage:
     """Return the stretch [start, end) of a text with some whole words around it."""
-    low, high = max(0, start - CONTEXT_LENGTH), min(len(text), end + CONTEXT_LENGTH)
-    before, after = (
-        text[whole_words(text, low, start)[0] : start],
-        text[end : whole_words(text, end, high)[1]],
-    )
-    mean = float(nats.mean())
-    return Passage(start, end, line_of(text, start), before, text[start:end], after, mean)
+    first, _ = whole_words(text, max(0, start - CONTEXT_LENGTH), start)
+    _, last = whole_words(text, end, min(len(text), end + CONTEXT_LENGTH))
+    before, own, after = text[first:start], text[start:end], text[end:last]
+    return Passage(start, end, line_of(text, start), before, own, after, nats)
