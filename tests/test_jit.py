@@ -3,6 +3,7 @@ import multiprocessing
 import os
 import resource
 import shutil
+from pathlib import Path
 
 import numba
 import pytest
@@ -78,6 +79,20 @@ def test_what_cannot_be_read_is_compiled_anew(tmp_path, call, kind, content):
 def test_a_full_disk_keeps_nobody_from_compiling(tmp_path, call):
     assert call(most_bytes=100) == 6
     assert not files(tmp_path, "nbc")
+
+
+def test_a_cache_that_cannot_be_made_is_done_without(tmp_path, call, monkeypatch):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "functions.py"))  # a file
+    assert call() == 6
+    monkeypatch.delenv("XDG_CACHE_HOME")
+    monkeypatch.setattr(Path, "home", homeless)
+    assert call() == 6
+    assert not [*tmp_path.rglob("*.nbi")]
+
+
+def homeless():
+    """What Path.home does for a user whom the system does not know."""
+    raise RuntimeError
 
 
 def test_a_cache_that_is_removed_on_the_way_is_done_without(tmp_path, call, monkeypatch):

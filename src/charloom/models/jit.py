@@ -71,7 +71,11 @@ def entry(function: F, arguments: tuple[Any, ...]) -> F:
 
 def _compile(function: F, **options: Any) -> F:
     before = numba.config.CACHE_DIR
-    numba.config.CACHE_DIR = before or _cache_folder(Path(function.__code__.co_filename).parent)
+    folder = before or _cache_folder(Path(function.__code__.co_filename).parent)
+    if folder is None:
+        uncached: F = numba.njit(function, nogil=True, **options)
+        return uncached
+    numba.config.CACHE_DIR = folder
     try:
         compiled: F = numba.njit(function, cache=True, nogil=True, **options)
     finally:
@@ -129,8 +133,8 @@ class _SharedFile(IndexDataCacheFile):  # type: ignore[misc]
 
 
 @cache
-def _cache_folder(source: Path) -> str:
-    """Return a folder named by the hash of a package's source.
+def _cache_folder(source: Path) -> str | None:
+    """Return a folder named by the hash of a package's source; None if it cannot be written.
 
     numba itself looks only at the file that holds the compiled function: machine code that
     has another file's function inlined would survive a change there.
@@ -139,13 +143,16 @@ def _cache_folder(source: Path) -> str:
     shared = (Path(__file__).parent / name for name in _SHARED)
     for path in (*sorted(source.glob("*.py")), *shared):
         digest.update(path.read_bytes())
-    base = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache", "charloom")
+    try:
+        base = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache", "charloom")
+    except RuntimeError:  # this user has no home
+        return None
     folder = base / f"kernels-{digest.hexdigest()[:16]}"
     with suppress(OSError):
         folder.mkdir(parents=True, exist_ok=True)
         os.utime(folder)
         _prune(base)
-    return str(folder)
+    return str(folder) if os.access(folder, os.W_OK) else None
 
 
 def _prune(base: Path) -> None:

@@ -12,7 +12,7 @@ R = TypeVar("R")
 def available_threads() -> int:
     """Return OMP_NUM_THREADS if it is set, else how many processors this process may use."""
     asked = os.environ.get("OMP_NUM_THREADS", "")
-    if asked.isdigit() and int(asked) > 0:
+    if asked.isdecimal() and int(asked) > 0:
         return int(asked)
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
