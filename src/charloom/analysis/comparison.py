@@ -211,7 +211,7 @@ def _beside(name: str, gap: float, what: str = "") -> str:
     """Return how a loss that is higher by `gap` nats stands to the lowest one."""
     name = f"{name}, {what}," if what else name
     if math.isinf(gap):
-        return f"{name} rules out a character of it."
+        return f"{name} gives one of its characters probability 0."
     return f"{name} has {_difference(gap)} more." if gap >= LEVEL else f"{name} is level with it."
 
 

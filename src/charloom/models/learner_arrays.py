@@ -78,7 +78,7 @@ def check_ids(ids: Ids, vocabulary_size: int) -> None:
     """Raise CharloomError if an id is not in [0, V)."""
     if ids.size and (ids.min() < 0 or ids.max() >= vocabulary_size):
         raise CharloomError(
-            f"an id is not from 0 to {vocabulary_size - 1}: encode with this vocabulary",
+            f"an id is not between 0 and {vocabulary_size - 1}: encode with this vocabulary",
             "bad-array",
             vocabulary_size=vocabulary_size,
         )

@@ -64,7 +64,8 @@ def create_learner(train: TrainConfig, *settings: Any) -> TorchLearner | ranks.L
         return _own_learner(train, *settings)
     if here.rank:
         raise CharloomError(
-            "several processes train by `charloom train` alone: let that be started", "unsupported"
+            "only `charloom train` trains on several processes: start that with torchrun",
+            "unsupported",
         )
     return ranks.Leader(ranks.team(), _own_learner, train, settings)
 

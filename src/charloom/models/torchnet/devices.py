@@ -34,7 +34,7 @@ def pick_device() -> torch.device:
     if here := place():
         if here.local >= (count := torch.cuda.device_count()):
             raise CharloomError(
-                f"here are {count} GPUs, but more processes: start one for each",
+                f"more processes than the {count} GPUs of this machine: start one for each GPU",
                 "unsupported",
                 found=count,
             )
@@ -115,7 +115,7 @@ def check_precision(train: TrainConfig, dtype: str, device: torch.device) -> Non
     what = f"--precision {train.precision}"
     if dtype == "float64":
         raise CharloomError(
-            f"{what} goes with float32, not with float64: leave one of them out", field="precision"
+            f"{what} works with float32, not with float64: leave one of them out", field="precision"
         )
     if device.type != "cpu":
         return
@@ -144,8 +144,8 @@ def compiled(network: Network) -> Callable[..., Any]:
     """
     if not network.compiles:
         raise CharloomError(
-            f"--compile gains nothing for a {type(network).__name__}, whose layers are kernels of "
-            "PyTorch's own: leave it out",
+            "--compile gains nothing for this network, whose layers are kernels of PyTorch's own: "
+            "leave it out",
             "unsupported",
             field="compile",
         )

@@ -148,7 +148,7 @@ def shapes(folder: Path) -> dict[str, tuple[int, ...]]:
                 tensors = torch.load(path, map_location="meta", weights_only=True)
                 here = {name: (*tensor.shape,) for name, tensor in tensors.items()}
         if sum(map(math.prod, here.values())) > path.stat().st_size:  # one number, told often
-            raise damaged(path, "its tensors are larger than the file", ADVICE)
+            raise damaged(path, "its tensors would be larger than the file", ADVICE)
         found |= here
     return found
 
@@ -236,7 +236,7 @@ def load(folder: Path, dtype: str = "float32") -> nn.Module:
     """
     config = json.dumps(_read(_there(folder, "config.json"), dict[str, Any]))
     if (folder / "adapter_config.json").exists():  # the library would look for its model elsewhere
-        message = f"{folder} holds an adapter of a model: merge it into that, and save the whole"
+        message = f"{folder} holds an adapter, not a whole model: merge it into its model first"
         raise CharloomError(message, "unsupported", path=str(folder))
     folder = folder.absolute()
     return _load(folder, _states(folder), config, dtype)
@@ -277,7 +277,7 @@ def _check_causal(model: nn.Module, folder: Path) -> None:
     """Raise CharloomError if a prediction depends on what comes after."""
     first, other = model(torch.tensor([[0, 0], [0, 1]])).logits[:, 0]
     if not torch.allclose(first, other, rtol=1e-3, atol=1e-4, equal_nan=True):
-        message = f"{folder}: its model looks ahead, so it cannot predict a text"
+        message = f"{folder}: its model looks at later tokens, so it cannot predict a text"
         raise CharloomError(message, "unsupported", path=str(folder))
 
 
@@ -295,14 +295,14 @@ def _there(folder: Path, name: str = "") -> Path:
 
 
 def _lacks(folder: Path, *names: str) -> CharloomError:
-    message = f"{folder} has no {' nor '.join(names)}: {ADVICE}"
+    message = f"{folder} has no {' or '.join(names)}: {ADVICE}"
     return CharloomError(message, "not-found", path=str(folder), missing=names)
 
 
 def _text(path: Path) -> str:
     try:
         if not path.is_file() or path.stat().st_size > LARGEST_JSON:
-            raise OSError(f"it is no file of at most {LARGEST_JSON:,} bytes")
+            raise OSError(f"it is not a file of at most {LARGEST_JSON:,} bytes")
         return path.read_text("utf-8")
     except (OSError, UnicodeDecodeError) as error:
         message = f"{path} cannot be read ({one_line(error)})"

@@ -92,7 +92,7 @@ def config_of(folder: str | Path, lora: int = 0) -> PretrainedConfig:
     weights = dict(model.named_parameters(remove_duplicate=False))
     if not lora and (others := [name for name in model.state_dict() if name not in weights]):
         raise CharloomError(
-            f"{folder}: {others[0]} of its model is not a weight, and would be lost: give --lora",
+            f"{folder}: {others[0]} of its model is not a weight and would be lost: use --lora",
             "unsupported",
             path=str(folder),
             name=others[0],
@@ -131,7 +131,7 @@ def _described(config: PretrainedConfig) -> nn.Module:
         weights = folders.shapes(where)
     model = folders.describe(config.architecture, weights, where)
     if config.context > (most := _context(model.config)):
-        message = f"{where}: the context is {config.context:,}, but that of its model {most:,}"
+        message = f"{where}: the context is {config.context:,}, but its model has only {most:,}"
         raise CharloomError(message, "damaged", path=str(where), needed=config.context, found=most)
     if config.lora:
         with torch.device("meta"):
@@ -157,8 +157,8 @@ def _source(config: PretrainedConfig) -> Path:
     folder = Path(config.source)
     if not folder.is_dir():
         raise CharloomError(
-            f"there is no folder {folder}, whose model this run trains: put it back, or write into "
-            "the run's config.json where it is",
+            f"{folder}, the folder with the model that this run trains, is missing: put it back, "
+            "or write its new place into the run's config.json",
             "not-found",
             path=str(folder),
         )
@@ -171,8 +171,8 @@ def _base(config: PretrainedConfig, dtype: str) -> nn.Module:
     model = folders.load(folder, dtype).to(pick_device())
     if folders.digest(folder) != config.sha256:
         raise CharloomError(
-            f"{folder} holds other weights than this run began with: put those back, of SHA-256 "
-            f"{config.sha256[:8]}, or train anew",
+            f"the weights in {folder} are not those that this run began with (SHA-256 "
+            f"{config.sha256[:8]}): put those back, or start a new run",
             "other-settings",
             path=str(folder),
         )

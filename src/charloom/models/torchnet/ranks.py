@@ -106,9 +106,8 @@ class Replica:
         sums = [weight.view(torch.int32).sum(dtype=torch.int64) for weight in weights]
         if not self._team.agrees(torch.stack(sums)):
             raise CharloomError(
-                "the replicas of the weights on the processes of this run differ, as they do if "
-                "memory is faulty or the processes have different versions of PyTorch: mend that, "
-                "then resume",
+                "the processes of this run no longer have the same weights, as happens if memory "
+                "is faulty or they run different versions of PyTorch: fix that, then resume",
                 "damaged",
             )
 

@@ -110,8 +110,8 @@ class Team:
             self.broken = True
             line = str(error).partition("\n")[0].partition(". ")[0]
             raise CharloomError(
-                f"another process of this run has gone, or does not answer ({line}): start them "
-                "all again, and they go on from the last checkpoint",
+                f"another process of this run is gone or does not answer ({line}): start all of "
+                "them again, and they continue from the last checkpoint",
                 "process-lost",
             ) from None
 
@@ -186,5 +186,5 @@ def _poll(done: Callable[[], bool]) -> None:
     end = monotonic() + MEETING_SECONDS
     while not done():
         if monotonic() > end:
-            raise RuntimeError(f"after {MEETING_SECONDS:g} s some have not come")
+            raise RuntimeError(f"some are still missing after {MEETING_SECONDS:g} s")
         sleep(POLL_SECONDS)
