@@ -228,12 +228,12 @@ class _Text:
         """Take the next ids, -1 if it ends, and return the characters that are sure to stay."""
         if not self.left:
             return ""
-        known = ids[ids >= 0]
-        before = known[: _first(known, self._end)]
+        ends = np.flatnonzero((ids < 0) | (ids == self._end))
+        before = ids[: ends[0]] if ends.size else ids
         decoded = self._decoder.add(before)
         piece = decoded[: self.left]
-        ended = self._decoder.ended or len(before) < len(ids)
-        is_whole = len(before) < len(known) and len(piece) == len(decoded)
+        ended = self._decoder.ended or ends.size > 0
+        is_whole = ends.size > 0 and ids[ends[0]] == self._end and len(piece) == len(decoded)
         self.left = 0 if ended else self.left - len(piece)
         self.written = (self.written + piece)[-self._memory :]
         text = self._held + piece
@@ -251,12 +251,6 @@ class _Text:
         sure = len(text) - max(held, default=0)
         self._held = text[sure:]
         return text[:sure]
-
-
-def _first(ids: Ids, end: int | None) -> int:
-    """Return where in ids (N,) the first `end` is; N if it is not there."""
-    places = [] if end is None else np.flatnonzero(ids == end).tolist()
-    return places[0] if places else len(ids)
 
 
 def _overlap(text: str, stop: str) -> int:
