@@ -25,11 +25,11 @@ Predicts the next character. B texts are read side by side, T characters of each
 Inputs: ids (B, T), places in the vocabulary, and the states before them; before any character,
 {{start}}.
 Outputs: log_probs (B, T, V), entry t the log-probabilities, in nats, of what comes after
-ids[:, : t + 1]; and the states after, with {AFTER} behind their names: the next call's inputs.
+ids[:, : t + 1]; and the states after, whose names end in {AFTER}: inputs of the next call.
 
-metadata_props: vocabulary, a JSON list of the V characters, of which U+0000 is none of the text but
-ends a document; config, the settings of the training run as JSON; charloom, the version that wrote
-this{{more}}.
+metadata_props: vocabulary, a JSON list of the V characters (if U+0000 is one of them, it ends a
+document and is not part of the text); config, the settings of the training run as JSON; charloom,
+the version that wrote this{{more}}.
 """
 _ABOUT_ATTENTION = {
     "start": "they have the length P = 0",
