@@ -83,7 +83,8 @@ def test_a_file_of_several_documents_is_checked_as_a_folder_of_them(posts, check
     assert "\\u0000" not in run(path, "--json")
 
 
-def test_what_is_on_both_sides_of_the_split_is_what_a_run_holds_out(tmp_path):
+@pytest.mark.parametrize("options", [(), ("--min-count", 2)])
+def test_what_is_on_both_sides_of_the_split_is_what_a_run_holds_out(tmp_path, options):
     from charloom.training.planning import prepare
 
     rng = random.Random(1)
@@ -91,12 +92,21 @@ def test_what_is_on_both_sides_of_the_split_is_what_a_run_holds_out(tmp_path):
     near = [edited(rng, text, 0.02, "words") for text in texts[:20]]
     path = tmp_path / "all.txt"
     path.write_text("<|endoftext|>\n".join([*texts, *near]), "utf-8")
-    across = json.loads(run(path, "--json"))["across"]
+    across = json.loads(run(path, "--json", *options))["across"]
     learned = prepare([str(path)], {"model": "ngram"}, tmp_path / "run").run
     held = learned.vocabulary.utf8(learned.dataset().validation).decode()
     split = [n for n in range(20) if (texts[n] in held) != (near[n] in held)]
     assert split
     assert sorted(int(pair["first"].split()[0]) - 1 for pair in across) == split
+
+
+def test_what_is_left_out_is_not_checked(checked, posts):
+    found = json.loads(run(posts, "--json", "--dedupe", "--drop-boilerplate", "--min-count", 50))
+    assert (found["equal"], found["boilerplate"], found["documents"]) == ([], [], 30)
+    assert [pair for pair in found["near"] if pair["likeness"] >= 0.5] == []
+    assert found["vocabulary"] < checked["vocabulary"]
+    assert [rare["character"] for rare in found["rare"]] == []
+    assert len(found["notes"]) > len(checked["notes"])
 
 
 def test_of_many_different_characters_few_are_scored(posts, monkeypatch):

@@ -147,7 +147,9 @@ def timed(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
     """Networks of 4 units and 5 updates, whatever the minutes; returns what was to be planned."""
     asked: list[Any] = []
 
-    def plan(config: Any, given: Any, text: Any, began: float, tell: Any) -> planning.Plan:
+    def plan(
+        config: Any, given: Any, text: Any, began: float, tell: Any, _vocabulary: Any
+    ) -> planning.Plan:
         if isinstance(config.model, NgramConfig):
             return planning.Plan(config, (), began)
         asked.append((config, given))
@@ -284,3 +286,23 @@ def test_sizes_fit_a_short_text_so_that_every_kind_holds_out_the_same(
         assert validation is not None
         parts.add((len(run.dataset().train), len(validation)))
     assert len(parts) == 1
+
+
+def test_runs_on_a_budget_read_their_text_as_is_asked_for(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(each_kind, "KINDS", ("ngram",))
+    monkeypatch.setattr(each_kind, "WITH_TORCH", ())
+    Path("posts").mkdir()
+    for number in range(0, len(CONTENT), 200):
+        post = CONTENT[number : number + 200]
+        Path(f"posts/{number}.txt").write_bytes(f"{post}\nGrüße".encode("cp1252"))
+    check(error_of(charloom("posts", "--drop-boilerplate")), "bad-setting")
+    result = charloom(
+        *("posts", "--budget", "1", "--drop-boilerplate", "--dedupe", "--encoding", "cp1252")
+    )
+    assert result.exit_code == 0, result.output
+    run = Run.open("runs/compare-posts/ngram")
+    assert (run.config.data.dedupe, run.config.data.encoding) == (True, "cp1252")
+    assert "Grüße" not in run.read_text().content

@@ -165,7 +165,8 @@ class DataConfig(_Config, frozen=True):
     Files are in that `encoding`, or if it is "detect" in UTF-8 or what each looks like, and with
     `errors` "replace" what is not becomes U+FFFD. With `normalize` the text is in that form of
     Unicode; characters that occur fewer than `min_count` times become U+FFFD. `fix_mojibake` mends
-    UTF-8 that was once read as something else.
+    UTF-8 that was once read as something else. `dedupe` leaves out documents that equal one before
+    them or nearly do, `drop_boilerplate` lines that stand in many documents.
 
     Of folders and archives the files are read that match `include` and not `exclude`, as patterns
     of a .gitignore file. What a file is, its contents say, unless `plain` takes all that is text as
@@ -190,6 +191,8 @@ class DataConfig(_Config, frozen=True):
     normalize: Normalize = "none"
     min_count: Whole = 0
     fix_mojibake: bool = False
+    dedupe: bool = False
+    drop_boilerplate: bool = False
     include: tuple[str, ...] = ()
     exclude: tuple[str, ...] = ()
     columns: tuple[str, ...] = ()

@@ -10,14 +10,13 @@ from charloom.analysis.baselines import Baseline, ngrams
 from charloom.config import DataConfig, replace
 from charloom.data.boundary import visible
 from charloom.data.duplicates import Pair
-from charloom.data.inspection import Inspection, inspect, sentences
-from charloom.data.parts import Excerpts, Part
+from charloom.data.inspection import Inspection, across, inspect, sentences
+from charloom.data.rare import without_rare
 from charloom.data.reading import Reading
 from charloom.data.split import Split, arrange, held_out_words, split_text, usual_split
 from charloom.data.text import Text, read_text
 from charloom.data.vocabulary import Vocabulary
 from charloom.errors import CharloomError
-from charloom.formatting import count, percent
 from charloom.progress import Tell, say_nothing
 from charloom.training.planning import plan
 from charloom.training.settings import configure
@@ -52,10 +51,12 @@ class Check(NamedTuple):
 def check(data: DataConfig, tell: Tell = say_nothing) -> Check:
     """Read the text that `data` names and check it; raises CharloomError if it cannot be read.
 
-    It is checked as it is learned: what stands between lines <|endoftext|> is a document.
+    It is checked as it is learned, without what `data` leaves out: what stands between lines
+    <|endoftext|> is a document.
     """
     tell("reading the text")
     text = read_text(data.sources, tell, Reading.of(data)._replace(boundaries=True))
+    text = without_rare(text, data.min_count, tell)
     tell("looking for what is there twice")
     found = inspect(text)
     data = replace(data, boundaries=text.has_boundaries, split=usual_split(text))
@@ -71,37 +72,12 @@ def check(data: DataConfig, tell: Tell = say_nothing) -> Check:
         text,
         found,
         held_out_words(config.data, arranged.layout),
-        _across(text, arranged, split, found),
+        across(found, text, arranged, arranged.characters - split.train.stop),
         _counted(arranged, split),
         _languages(text),
         pace,
         too_small,
     )
-
-
-def _across(text: Text, arranged: Text, split: Split, found: Inspection) -> list[Pair]:
-    """Return the pairs that are alike, one of them held out as a whole and the other not."""
-    if arranged.layout is None or arranged.layout.drawn is None:
-        return []
-    parts, before = dict[int, list[Part]](), 0
-    for part in arranged.parts:
-        if before >= split.train.stop:
-            parts.setdefault(id(part.part if isinstance(part, Excerpts) else part), []).append(part)
-        before += sum(len(piece) for piece, _ in part.pieces(Counter()))
-    held = {
-        document
-        for document, (number, start) in enumerate(found.places)
-        if any(_holds(part, start) for part in parts.get(id(text.parts[number]), ()))
-    }
-    return [p for p in (*found.equal, *found.near) if (p.first in held) != (p.second in held)]
-
-
-def _holds(part: Part, place: int) -> bool:
-    """Whether a place of a part is in these excerpts of it, or they are all of it."""
-    if not isinstance(part, Excerpts):
-        return True
-    nearest = int(part.starts.searchsorted(place, "right")) - 1
-    return nearest >= 0 and place < int(part.stops[nearest])
 
 
 def _counted(arranged: Text, split: Split) -> Baseline | None:
@@ -142,15 +118,7 @@ def _languages(text: Text) -> Counter[str] | None:
 
 def advice(check: Check) -> list[str]:
     """Return what to do about a text before training on it, in a sentence each."""
-    said = sentences(check.found)
-    if check.across:
-        labels, (one, two, alike) = check.found.labels, check.across[0]
-        pair = f"{labels[one]} and {labels[two]} ({percent(alike, 0)})"
-        said.insert(
-            0,
-            f"{count(len(check.across), 'pair')} of documents that are alike would be on both "
-            f"sides of the split, as {pair}: the validation loss would measure memory",
-        )
+    said = sentences(check.found, check.across)
     if check.too_small:
         said.append(check.too_small)
     return said

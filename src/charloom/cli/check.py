@@ -6,7 +6,15 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from charloom.cli.options import OutputFile, SectionedCommand, examples, given, option
+from charloom.cli.options import (
+    MIN_COUNT,
+    OutputFile,
+    SectionedCommand,
+    examples,
+    given,
+    option,
+    options,
+)
 from charloom.cli.options import reading as reading_options
 from charloom.cli.text import echo, echo_json, echo_wrote, fill, labelled, progress
 from charloom.config import DataConfig
@@ -36,6 +44,7 @@ LEAST_SHARE = 0.001  # of a script or language that is shown
 )
 @option("Output", "--json", "as_json", is_flag=True, help="Print one JSON document.")
 @reading_options("Text")
+@options("Text", DataConfig(), MIN_COUNT)
 @click.pass_context
 def check(context: click.Context, /, html: Path | None, as_json: bool, **_options: Any) -> None:
     """Check a text before training on it.

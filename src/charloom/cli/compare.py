@@ -1,14 +1,14 @@
 """`charloom compare`: runs of any kind and simple baselines on one text."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from os.path import commonpath
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 from rich.text import Text
 
-from charloom.cli.options import examples
+from charloom.cli.options import SectionedCommand, examples, given, option, reading
 from charloom.cli.text import (
     echo,
     echo_json,
@@ -33,29 +33,37 @@ HEADER = ("run", "model", "nats", "bits", "perplexity", "parameters", "trained",
 
 
 @click.command(
-    epilog=examples("charloom compare runs/gru runs/ngram", "charloom compare novel.txt --budget 1")
+    cls=SectionedCommand,
+    epilog=examples(
+        "charloom compare runs/gru runs/ngram", "charloom compare novel.txt --budget 1"
+    ),
 )
 @click.argument("names", nargs=-1, required=True, metavar="RUN... | FILE...")
-@click.option(
+@option(
+    "Comparison",
     "--text",
     metavar="FILE",
     help="Compare on this text, not on the runs' own.",
 )
-@click.option(
+@option(
+    "Comparison",
     "--budget",
     type=click.FloatRange(0, min_open=True),
     metavar="MINUTES",
     help="First train one model of each kind on FILE: an n-gram model, and for so many minutes "
     "EACH an rnn, lstm, gru and, with PyTorch, transformer.",
 )
-@click.option("--json", "as_json", is_flag=True, help="Print one JSON document.")
+@option("Comparison", "--json", "as_json", is_flag=True, help="Print one JSON document.")
+@reading("FILE, with --budget")
 @click.pass_context
 def compare(
     context: click.Context,
+    /,
     names: tuple[str, ...],
     text: str | None,
     budget: float | None,
     as_json: bool,
+    **_options: Any,
 ) -> None:
     """Compare runs and simple baselines on one text.
 
@@ -67,10 +75,14 @@ def compare(
     frequency of each (unigram), counts of 1 to 8 characters in a row (n-gram), and how much the
     text adds to the training text when both are compressed (gzip, bz2, xz).
     """
+    read_so = {name: value for name, value in given(context).items() if name in _options}
+    if read_so and budget is None:
+        message = "how a text is read can be chosen only with --budget: leave those options out"
+        raise CharloomError(message, "bad-setting", field=min(read_so))
     left_out: list[Unread] = []
     with progress() as (write, tell):
         if budget is not None:
-            series = _plan(names, budget, write, tell)
+            series = _plan(names, budget, read_so, write, tell)
             names, left_out, status = _train_all(series, write, tell)
             if status:
                 context.exit(status)
@@ -102,11 +114,13 @@ def _compare(names: Sequence[str], text: str | None, tell: "Tell") -> "Compariso
     return library(opened, None if text is None else read_text([text], tell, reading), tell)
 
 
-def _plan(sources: Sequence[str], minutes: float, write: "Tell", tell: "Tell") -> "Series":
+def _plan(
+    sources: Sequence[str], minutes: float, given: Mapping[str, Any], write: "Tell", tell: "Tell"
+) -> "Series":
     """Plan to train one of each kind, and say what that will take."""
     from charloom.training.each_kind import plan_each_kind
 
-    series = plan_each_kind(sources, minutes, tell)
+    series = plan_each_kind(sources, minutes, given, tell)
     if "transformer" not in series.kinds:
         write(f"no transformer: it needs PyTorch, {install('torch')}")
     write(

@@ -15,6 +15,7 @@ F = TypeVar("F", bound=Callable[..., Any])
 
 _LETTER = {int: "N", float: "X", str: "NAME"}  # for a value of that type, in the help
 _LISTED = {"include": "GLOB", "exclude": "GLOB", "columns": "NAME"}  # for one of several values
+MIN_COUNT = {"min_count": "Characters that occur fewer than N times become U+FFFD."}
 _SHORT = {"learning_rate": ("--lr",), "temperature": ("--temp", "-t")}
 
 
@@ -134,6 +135,8 @@ def reading(heading: str) -> Callable[[F], F]:
             "pages": "Of blogs: read pages, not posts alone.",
             "labels": "Put title, author and date before each document.",
             "allow_private": "Read sites of this machine and its network, too.",
+            "dedupe": "Leave out documents that equal one before them, or nearly do.",
+            "drop_boilerplate": "Leave out lines that stand in many documents.",
             "fix_mojibake": "Mend UTF-8 that was once read as something else: Ã¶ is ö.",
             "plain": "Read HTML, tables, chats ... as they are, not the text in them.",
         },

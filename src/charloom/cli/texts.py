@@ -36,18 +36,6 @@ from charloom.config import DataConfig
 )
 @option("Output", "--jsonl", is_flag=True, help="Write JSON Lines, whatever FILE is named.")
 @reading_options("Text")
-@option(
-    "Text",
-    "--dedupe",
-    is_flag=True,
-    help="Leave out documents that equal one before them, or nearly do.",
-)
-@option(
-    "Text",
-    "--drop-boilerplate",
-    is_flag=True,
-    help="Leave out lines that stand in many documents.",
-)
 @click.pass_context
 def text(context: click.Context, /, **_options: Any) -> None:
     """Write out what `charloom train SOURCE...` would be trained on.
@@ -64,15 +52,14 @@ def text(context: click.Context, /, **_options: Any) -> None:
     values = given(context)
     sources, out = values.pop("sources"), values.pop("out", None)
     as_json = values.pop("jsonl", False) or (out is not None and out.suffix.lower() == ".jsonl")
-    more = {name: values.pop(name, False) for name in ("dedupe", "drop_boilerplate")}
     reading = Reading.of(DataConfig(**values))
     if out is None:
-        writing = Writing(sources, reading, as_json=as_json, **more)
+        writing = Writing(sources, reading, as_json=as_json)
         for piece in writing.pieces():
             echo_written(piece, nl=False)
     else:
         with progress() as (_, tell):
-            writing = Writing(sources, reading, as_json=as_json, out=out, tell=tell, **more)
+            writing = Writing(sources, reading, as_json=as_json, out=out, tell=tell)
             write_output(out, (piece.encode() for piece in writing.pieces()))
         echo_wrote(out)
     for note in writing.notes:

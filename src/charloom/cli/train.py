@@ -9,7 +9,15 @@ from typing import Any, cast
 
 import click
 
-from charloom.cli.options import SectionedCommand, examples, given, option, options, reading
+from charloom.cli.options import (
+    MIN_COUNT,
+    SectionedCommand,
+    examples,
+    given,
+    option,
+    options,
+    reading,
+)
 from charloom.cli.plain import open_view
 from charloom.cli.several import begun
 from charloom.cli.summary import header
@@ -137,7 +145,7 @@ MONITORING = "Monitoring (no effect on learning; 0 is never)"
         "if they are few; lines: some, for a list. Documents are files, or pieces of one file "
         "between <|endoftext|>, ---, ***, % or blank lines.",
         "split_seed": "Draws those documents or lines.",
-        "min_count": "Characters that occur fewer than N times become U+FFFD.",
+        **MIN_COUNT,
     },
     chosen=("split",),
 )

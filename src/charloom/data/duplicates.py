@@ -27,6 +27,7 @@ MOST_DOCUMENTS = 2**17  # that are compared nearly; a power of 2
 LOOKED_UP = 64  # of a document's hashes, by which others like it are found
 CROWD = 20  # documents that share a hash, above which each is compared only with the first
 TRIES = 10  # documents, at most, that one is compared with: those that share most hashes
+DOCUMENT_READ = 2**24  # characters of one document that it is compared by
 PASSAGE = 500  # characters, from which on a repeated passage is long
 ANCHOR = 64  # characters
 ANCHORS = 6  # bits: one of 64 windows is looked for, chosen by what it says

@@ -1,13 +1,19 @@
 """A source as units that are read one by one, with an account of what was read and skipped."""
 
+from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 
 from charloom.config import DETECT
+from charloom.data.bounded import Bounded, documents
 from charloom.data.parts import Bytes, shown
+from charloom.data.readers import Job, Report
+from charloom.data.reading import Reading
+from charloom.data.selection import Document
 from charloom.data.sources import Found
 from charloom.data.tally import Tally
 from charloom.data.units import Converted, Plain, Refused, units
+from charloom.data.utf8 import Changes
 from charloom.errors import CharloomError
 from charloom.formatting import count
 
@@ -56,6 +62,28 @@ class Gathering:
             self._read.append(unit.label)
             if isinstance(unit, Plain) and unit.guess is not None:
                 self._tally.guesses.append(unit.guess)
+
+    def documents(self, unit: Plain | Converted, reading: Reading) -> Iterator[Document]:
+        """Yield the documents of a unit, each to be read before the next one.
+
+        With `reading.boundaries` what stands between lines <|endoftext|> in a file are documents.
+        """
+        match unit:
+            case Plain(part):
+                changes: Changes = Counter()
+                marks = reading.boundaries and reading.recognises
+                whole = Bounded(part, marks=True) if marks else part
+                pieces = (piece for piece, _ in whole.pieces(changes))
+                for number, text in enumerate(documents(pieces), 1):
+                    yield Document(f"{number} in {part.label}", {"source": part.label}, text)
+                self._tally.changes.update(changes)
+            case Converted(label, _, kind):
+                job, count = Job(label, reading.options, Report()), 0
+                for name, found in unit.documents(job):
+                    known = {"source": label, **found._asdict()}
+                    yield Document(name, known, [known.pop("text")])
+                    count += 1
+                self._tally.read(kind, label, count, job.report)
 
     def _skip(self, unit: Plain | Converted, error: CharloomError) -> None:
         why, clues = _why(error), self._tally.clues

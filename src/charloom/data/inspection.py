@@ -5,7 +5,7 @@ Nothing here is an error: it is what a person would want to know before hours of
 
 import unicodedata
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
@@ -13,8 +13,17 @@ import numpy as np
 
 from charloom.data.boilerplate import Boilerplate, Line
 from charloom.data.bounded import documents
-from charloom.data.duplicates import NEARLY, Documents, Pair, Passage, repeated_passages
+from charloom.data.duplicates import (
+    DOCUMENT_READ,
+    NEARLY,
+    Documents,
+    Pair,
+    Passage,
+    repeated_passages,
+)
 from charloom.data.overlap import code_points
+from charloom.data.parts import Excerpts, Part
+from charloom.data.rare import Replaced
 from charloom.data.text import Text
 from charloom.data.vocabulary import describe
 from charloom.formatting import count, in_a_line, listed, percent
@@ -22,7 +31,6 @@ from charloom.formatting import count, in_a_line, listed, percent
 LONG_LINE = 5_000  # characters, above which a line is no line of prose or verse
 RARE = 10  # times; a character that occurs less often is hardly learned
 PASSAGES_READ = 2**25  # characters at the beginning of a text, in which passages are compared
-DOCUMENT_READ = 2**24  # characters of one document that it is compared by
 _CODES = 0x110000
 REPEATED = 0.02  # of a text, from which on repeated passages are told
 _KEPT_CONTROLS = "\n\t"
@@ -152,12 +160,66 @@ def _script(letter: str) -> str:
     return "Chinese" if name == "Cjk" else name
 
 
-def sentences(found: Inspection, brief: bool = False) -> list[str]:
+def across(found: Inspection, text: Text, arranged: Text, held_out: int) -> list[Pair]:
+    """Return the pairs that are alike, one of them held out as a whole and the other not.
+
+    `arranged` is the text in the order in which it is learned, with as many characters held out at
+    its end.
+    """
+    if arranged.layout is None or arranged.layout.drawn is None:
+        return []
+    parts = dict[int, list[Part]]()
+    for part in reversed(arranged.parts):
+        if held_out <= 0:
+            break
+        parts.setdefault(id(_whole(part)), []).append(part)
+        held_out -= sum(len(piece) for piece, _ in part.pieces(Counter()))
+    held = {
+        document
+        for document, (number, start) in enumerate(found.places)
+        if any(_holds(part, start) for part in parts.get(id(_whole(text.parts[number])), ()))
+    }
+    return [p for p in (*found.equal, *found.near) if (p.first in held) != (p.second in held)]
+
+
+def _holds(part: Part, place: int) -> bool:
+    """Whether a place of a part is in these excerpts of it, or they are all of it."""
+    if not isinstance(part, Excerpts):
+        return True
+    nearest = int(part.starts.searchsorted(place, "right")) - 1
+    return nearest >= 0 and place < int(part.stops[nearest])
+
+
+def _whole(part: Part) -> Part:
+    """Return what excerpts are of, with all its characters."""
+    while isinstance(part, Excerpts | Replaced):
+        part = part.part
+    return part
+
+
+def sentences(found: Inspection, apart: Sequence[Pair] = (), brief: bool = False) -> list[str]:
     """Return what a person should know of a text, each in a sentence, the worst first.
 
-    If `brief`, only what may spoil a training.
+    `apart` are pairs that are alike, on both sides of the split. If `brief`, only what may spoil a
+    training.
     """
-    return [*_repetitions(found), *_characters(found, brief), *_lines(found)]
+    return [
+        *_apart(found, apart),
+        *_repetitions(found),
+        *_characters(found, brief),
+        *_lines(found),
+    ]
+
+
+def _apart(found: Inspection, pairs: Sequence[Pair]) -> Iterator[str]:
+    if pairs:
+        one, two, alike = pairs[0]
+        pair = f"{found.labels[one]} and {found.labels[two]} ({percent(alike, 0)})"
+        some = f"{count(len(pairs), 'pair')} of documents that are alike"
+        yield (
+            f"{some} would be on both sides of the split, as {pair}, and the validation loss would "
+            f"measure memory: --dedupe leaves out those that share {percent(NEARLY, 0)} or more"
+        )
 
 
 def _repetitions(found: Inspection) -> Iterator[str]:
@@ -165,23 +227,21 @@ def _repetitions(found: Inspection) -> Iterator[str]:
         one, two, _ = found.equal[0]
         yield (
             f"{count(len(found.equal), 'document')} of {len(found.labels):,} are copies of others, "
-            f"as {found.labels[two]} of {found.labels[one]}: `charloom text --dedupe` leaves "
-            "them out"
+            f"as {found.labels[two]} of {found.labels[one]}: --dedupe leaves them out"
         )
     if found.near:
         one, two, alike = found.near[0]
         yield (
             f"{count(len(found.near), 'document')} of {len(found.labels):,} are much like others, "
             f"as {found.labels[two]} and {found.labels[one]} ({percent(alike, 0)} of their "
-            f"passages): `charloom text --dedupe` leaves out those that share "
-            f"{percent(NEARLY, 0)} or more"
+            f"passages): --dedupe leaves out those that share {percent(NEARLY, 0)} or more"
         )
     if found.boilerplate:
         line = found.boilerplate[0]
         yield (
             f"{count(len(found.boilerplate), 'line')} stand in many documents, as "
             f"'{line.text[:60]}' in {line.documents:,} of {len(found.labels):,}: "
-            "`charloom text --drop-boilerplate` leaves them out"
+            "--drop-boilerplate leaves them out"
         )
     if found.repeated >= REPEATED:
         longest = max(found.passages, key=lambda passage: passage.length)

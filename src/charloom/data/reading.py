@@ -25,6 +25,8 @@ class Reading(NamedTuple):
     boundaries: bool = False
     raw: bool = False
     normalize: Normalize = "none"
+    dedupe: bool = False
+    drop_boilerplate: bool = False
     era: Era = "now"
 
     @classmethod
@@ -50,6 +52,8 @@ class Reading(NamedTuple):
             config.boundaries,
             config.raw,
             config.normalize,
+            config.dedupe,
+            config.drop_boilerplate,
         )
 
     @classmethod
@@ -67,6 +71,11 @@ class Reading(NamedTuple):
     def recognises(self) -> bool:
         """Whether what is text is looked at for what kind of text it is."""
         return self.era == "now" and not self.plain and not self.raw
+
+    @property
+    def selects(self) -> bool:
+        """Whether some documents, or lines of them, are left out for what others say."""
+        return (self.dedupe or self.drop_boilerplate) and not self.raw
 
 
 UTF8 = Reading()

@@ -1,4 +1,4 @@
-"""Which documents, and which of their lines, are left out of a text that is written.
+"""Which documents, and which of their lines, are left out of a text.
 
 Which they are, the last document may show, so that all are read first, into a spool.
 """
@@ -13,8 +13,8 @@ import msgspec
 import numpy as np
 
 from charloom.data.boilerplate import Boilerplate, without
-from charloom.data.duplicates import MOST_DOCUMENTS, NEARLY, Documents, digest
-from charloom.data.inspection import DOCUMENT_READ
+from charloom.data.duplicates import DOCUMENT_READ, MOST_DOCUMENTS, NEARLY, Documents, digest
+from charloom.data.reading import Reading
 from charloom.data.spool import Kept, Spool
 from charloom.formatting import count, in_a_line
 
@@ -25,7 +25,7 @@ Known = dict[str, str]  # source, name, title, author and date, as far as they a
 
 
 class Document(NamedTuple):
-    """A document to be written, with a label and what else is known of it."""
+    """A document with a label and what else is known of it."""
 
     label: str
     known: Known
@@ -35,12 +35,12 @@ class Document(NamedTuple):
 class Selection:
     """Documents that are all added, then chosen from.
 
-    `dedupe` leaves out those that equal one before them or nearly do; `drop_boilerplate` the lines
-    that stand in many of them, and what has no other.
+    `reading.dedupe` leaves out those that equal one before them or nearly do, and
+    `reading.drop_boilerplate` the lines that stand in many of them, and what has no other.
     """
 
-    def __init__(self, dedupe: bool, drop_boilerplate: bool) -> None:
-        self._dedupe, self._drop = dedupe, drop_boilerplate
+    def __init__(self, reading: Reading) -> None:
+        self._dedupe, self._drop = reading.dedupe, reading.drop_boilerplate
         self._spool, self._ends = Spool(), array("q", [0])  # texts
         self._about, self._about_ends = Spool(), array("q", [0])  # label and what is known of each
         self._copy_of = np.empty(0, np.int64)  # the number of another document, or none

@@ -20,6 +20,7 @@ from charloom.data.gathering import Gathering
 from charloom.data.parts import File, InMemory, Part, Piped, changed, is_kept, shown
 from charloom.data.readers import Job, Report
 from charloom.data.reading import UTF8, Reading
+from charloom.data.selection import Selection
 from charloom.data.sources import Found, find, find_all, is_special
 from charloom.data.spool import Shelf
 from charloom.data.tally import Tally
@@ -170,7 +171,8 @@ def read_text(
     newline comes between it and the next. With `reading.boundaries` each of several documents ends
     with a boundary, and so does what stands before a line <|endoftext|> of plain text. Standard
     input may have 1 GiB. `tell` hears how far a long text has been read. With `or_raw`, if a source
-    is a file that is no text, all files are read as raw bytes. Raises CharloomError.
+    is a file that is no text, all files are read as raw bytes. What `reading` leaves out is told.
+    Raises CharloomError.
     """
     tally = Tally()
     found = find_all(sources, tally, reading, tell)
@@ -202,7 +204,8 @@ def _read(
     for source, group in zip(sources, found, strict=True):
         reader.read(source, group)
     name = _name(sources[0]) + (f" and {len(sources) - 1:,} more" if len(sources) > 1 else "")
-    notes = tally.notes()
+    left_out = reader.choose(tell)
+    notes = (*tally.notes(), *left_out)
     if reading.encoding not in (UTF8.encoding, DETECT):
         notes = (f"read as {reading.encoding}", *notes)
     facts = scan.found()  # which ends the last part
@@ -222,14 +225,29 @@ class _Reader:
     def __init__(self, scan: "_Scan", tally: Tally, reading: Reading) -> None:
         self._scan, self._tally, self._options = scan, tally, reading.options
         self._marks = reading.boundaries and reading.recognises
-        self._shelf = Shelf(reading.boundaries)
+        self._shelf, self._reading = Shelf(reading.boundaries), reading
+        self._selection = Selection(reading) if reading.selects else None
 
     def read(self, source: str, found: Found) -> None:
         """Read a source, which is a file, or a folder or archive of some that may be skipped."""
         gathering = Gathering(source, found, self._tally)
         for unit in gathering:
             with gathering.reading(unit):
-                self._add(unit)
+                if self._selection is None:
+                    self._add(unit)
+                else:
+                    self._selection.add(gathering.documents(unit, self._reading))
+
+    def choose(self, tell: Tell) -> list[str]:
+        """Add what is chosen of documents, if some are left out; return sentences on these."""
+        if self._selection is None:
+            return []
+        tell("looking for what is there twice")
+        self._keep((label, pieces) for label, _, pieces in self._selection.chosen())
+        if not self._scan.parts:
+            message = "nothing is left of the text: leave out --drop-boilerplate"
+            raise CharloomError(message, "no-text")
+        return self._selection.notes()
 
     def _add(self, unit: Plain | Converted) -> None:
         """Add all of a unit to the text, or nothing of it and raise CharloomError."""

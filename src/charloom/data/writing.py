@@ -2,21 +2,17 @@
 
 import json
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
 from charloom.data.boundary import MARK
-from charloom.data.bounded import Bounded, documents
 from charloom.data.gathering import Gathering
 from charloom.data.parts import File
-from charloom.data.readers import Job, Report
 from charloom.data.reading import UTF8, Reading
 from charloom.data.selection import Document, Selection
 from charloom.data.sources import Found, find_all
 from charloom.data.spool import Shelf
 from charloom.data.tally import Tally
-from charloom.data.units import Converted, Plain
-from charloom.data.utf8 import Changes
 from charloom.progress import Meter, Tell, say_nothing
 
 
@@ -26,8 +22,8 @@ class Writing:
     As text they are separated by lines that are <|endoftext|>, which training takes for the ends
     of documents. With `as_json` each is an object in a line, with name, title, author and date as
     far as they are known, and text. A file `out` is no source, even in a folder that is one.
-    `dedupe` and `drop_boilerplate` leave out what `Selection` says. What stands between such lines
-    in a file are documents, too.
+    What `reading` asks to leave out, `Selection` says. What stands between such lines in a file are
+    documents, too, if anything is left out, or with `as_json`.
     """
 
     def __init__(
@@ -36,16 +32,14 @@ class Writing:
         reading: Reading = UTF8,
         *,
         as_json: bool = False,
-        dedupe: bool = False,
-        drop_boilerplate: bool = False,
         out: Path | None = None,
         tell: Tell = say_nothing,
     ) -> None:
-        self._sources, self._reading, self._as_json = sources, reading, as_json
+        self._sources, self._as_json = sources, as_json
+        self._reading = reading._replace(boundaries=as_json or reading.selects)
         self._out, self._tell = out, tell
         self._tally = Tally()
-        selects = dedupe or drop_boilerplate
-        self._selection = Selection(dedupe, drop_boilerplate) if selects else None
+        self._selection = Selection(reading) if reading.selects else None
         self._last = ""  # character that was written
         self.documents = 0
 
@@ -61,16 +55,18 @@ class Writing:
             gathering = Gathering(source, group, self._tally)
             for unit in gathering:
                 with gathering.reading(unit):
+                    documents = gathering.documents(unit, self._reading)
                     if self._selection is not None:
-                        self._selection.add(self._documents(unit))
+                        self._selection.add(documents)
+                    elif unit.within:
+                        yield from self._whole(unit.label, documents)
                     else:
-                        yield from self._whole(unit) if unit.within else self._unit(unit)
+                        yield from self._all(documents)
             done += size
             meter.move(done)
         if self._selection is not None:
             self._tell("looking for what is there twice")
-            for document in self._selection.chosen():
-                yield from self._written(document)
+            yield from self._all(self._selection.chosen())
         if self._last not in ("", "\n"):
             yield "\n"
 
@@ -87,40 +83,20 @@ class Writing:
         files = [p for p in found.parts if isinstance(p, File) and p.path.resolve() != out]
         return Found(files, found.folder)
 
-    def _whole(self, unit: Plain | Converted) -> Iterator[str]:
-        """Yield what is to be written of a unit, or, if it cannot be read, nothing."""
+    def _whole(self, label: str, documents: Iterable[Document]) -> Iterator[str]:
+        """Yield what is to be written of documents, or, if they cannot be read, nothing."""
         before = self.documents, self._last
         try:
-            parts = Shelf().put([(unit.label, self._unit(unit))])
+            parts = Shelf().put([(label, self._all(documents))])
         except BaseException:
             self.documents, self._last = before
             raise
         for part in parts:
             yield from (piece for piece, _ in part.pieces(Counter()))
 
-    def _unit(self, unit: Plain | Converted) -> Iterator[str]:
-        for document in self._documents(unit):
+    def _all(self, documents: Iterable[Document]) -> Iterator[str]:
+        for document in documents:
             yield from self._written(document)
-
-    def _documents(self, unit: Plain | Converted) -> Iterator[Document]:
-        """Yield the documents of a unit, each to be read before the next one."""
-        match unit:
-            case Plain(part):
-                changes: Changes = Counter()
-                parted = self._as_json or self._selection is not None
-                marks = parted and self._reading.recognises
-                whole = Bounded(part, marks=True) if marks else part
-                pieces = (piece for piece, _ in whole.pieces(changes))
-                for number, text in enumerate(documents(pieces), 1):
-                    yield Document(f"{number} in {part.label}", {"source": part.label}, text)
-                self._tally.changes.update(changes)
-            case Converted(label, _, kind):
-                job, count = Job(label, self._reading.options, Report()), 0
-                for name, found in unit.documents(job):
-                    known = {"source": label, **found._asdict()}
-                    yield Document(name, known, [known.pop("text")])
-                    count += 1
-                self._tally.read(kind, label, count, job.report)
 
     def _written(self, document: Document) -> Iterator[str]:
         if self._as_json:

@@ -1,11 +1,12 @@
 """One run of each kind of model on one text, for `compare --budget` to put side by side."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
+from charloom.config import replace
 from charloom.data.learned import kind_of_folder
-from charloom.data.reading import UTF8
+from charloom.data.reading import Reading
 from charloom.data.split import arrange, split_text, usual_split
 from charloom.data.text import Text, read_text
 from charloom.errors import CharloomError
@@ -23,13 +24,17 @@ WITH_TORCH = ("transformer",)
 
 
 class Series(NamedTuple):
-    """Runs to train, in folders of `home` named after their `kinds`; minutes are for each."""
+    """Runs to train, in folders of `home` named after their `kinds`; minutes are for each.
+
+    `given` are settings of all of them.
+    """
 
     sources: tuple[str, ...]
     text: Text
     kinds: tuple[str, ...]
     minutes: float
     home: Path
+    given: Mapping[str, Any]
 
 
 class LeftOut(NamedTuple):
@@ -39,14 +44,20 @@ class LeftOut(NamedTuple):
     error: CharloomError
 
 
-def plan_each_kind(sources: Sequence[str], minutes: float, tell: Tell = say_nothing) -> Series:
-    """Return the runs to train on a text; raises CharloomError if it is too short to compare on."""
+def plan_each_kind(
+    sources: Sequence[str], minutes: float, given: Mapping[str, Any], tell: Tell = say_nothing
+) -> Series:
+    """Return the runs to train on a text; raises CharloomError if it is too short to compare on.
+
+    `given` are settings of how the text is read.
+    """
     for name in sources:
         if kind := kind_of_folder(Path(name)):
             message = f"{name} is {kind}, and --budget is for a text: leave it out"
             raise CharloomError(message, "bad-setting", path=name)
-    text = read_text(sources, tell, UTF8._replace(boundaries=True))
-    data = configure(sources, {"model": "ngram", "split": usual_split(text)}).data
+    data = configure(sources, given).data
+    text = read_text(sources, tell, Reading.of(data)._replace(boundaries=True))
+    data = replace(data, split=usual_split(text))
     text = arrange(text, data, tell)
     if split_text(text.characters, data, 1, text.layout).validation is None:
         message = (
@@ -55,7 +66,7 @@ def plan_each_kind(sources: Sequence[str], minutes: float, tell: Tell = say_noth
         )
         raise CharloomError(message, "no-text", found=text.characters)
     kinds = KINDS + (WITH_TORCH if has_torch() else ())
-    return Series(tuple(sources), text, kinds, minutes, _new_home(sources))
+    return Series(tuple(sources), text, kinds, minutes, _new_home(sources), given)
 
 
 def _new_home(sources: Sequence[str]) -> Path:
@@ -90,7 +101,9 @@ def _train(series: Series, kind: str, tell: Tell) -> Iterator[Event | LeftOut]:
     def tell_of_kind(text: str) -> None:
         tell(f"{kind}: {text}")
 
-    given = {"model": kind} | ({} if kind == "ngram" else {"minutes": series.minutes})
+    given = {**series.given, "model": kind} | (
+        {} if kind == "ngram" else {"minutes": series.minutes}
+    )
     folder, text = series.home / kind, series.text
     try:
         run, _, began = prepare(series.sources, given, folder, text=text, tell=tell_of_kind)

@@ -95,9 +95,10 @@ def prepare(
     config = replace(config, data=data)
     if "split" not in given:
         config = replace(config, data=_usual(config, text))
+    found, text = text, arrange(text, config.data, tell)
     if is_new and not text.raw:
-        text = dataclasses.replace(text, notes=(*text.notes, *suspects(text, config, tell)))
-    text = arrange(text, config.data, tell)
+        told = suspects(found, text, config, tell)
+        text = dataclasses.replace(text, notes=(*text.notes, *told))
     kept = None if config.preset else {*given, *(SHAPE if config.start else ())}
     if kept and "context" in given:  # the length that it is trained on
         kept |= {"length"}

@@ -6,8 +6,9 @@ from dataclasses import replace
 import numpy as np
 
 from charloom.config import RunConfig
-from charloom.data.inspection import inspect, sentences
+from charloom.data.inspection import across, inspect, sentences
 from charloom.data.parts import Excerpts, Part
+from charloom.data.split import split_text
 from charloom.data.text import Text
 from charloom.progress import Tell, say_nothing
 
@@ -17,10 +18,13 @@ MOST = 3_000_000  # which take 170 MB of memory
 TOLD = 2  # sentences
 
 
-def suspects(text: Text, config: RunConfig, tell: Tell = say_nothing) -> tuple[str, ...]:
+def suspects(
+    text: Text, arranged: Text, config: RunConfig, tell: Tell = say_nothing
+) -> tuple[str, ...]:
     """Return what a person should know before a training of minutes on a text, if anything.
 
-    Of a long text only the beginning is looked at. Of copies of documents the split tells.
+    `arranged` is the text in the order in which it is learned. Of a long text only the beginning is
+    looked at. Of copies of documents the split tells.
     """
     minutes = config.train.minutes
     if minutes is None or minutes < SHORTEST:
@@ -29,7 +33,9 @@ def suspects(text: Text, config: RunConfig, tell: Tell = say_nothing) -> tuple[s
     found = inspect(_beginning(text, min(MOST, int(PER_MINUTE * minutes))))
     if config.data.split == "documents":
         found.equal.clear()
-    told = sentences(found, brief=True)[:TOLD]
+    split = split_text(arranged.characters, config.data, 1, arranged.layout)
+    apart = across(found, text, arranged, arranged.characters - split.train.stop)
+    told = sentences(found, apart, brief=True)[:TOLD]
     sources = shlex.join(config.data.sources)
     return (*told, f"charloom check {sources} tells more of what may spoil it") if told else ()
 
