@@ -16,6 +16,7 @@ temperature = float(rest[0]) if rest else 0.8
 session = onnxruntime.InferenceSession(path)
 facts = session.get_modelmeta().custom_metadata_map
 characters = json.loads(facts["vocabulary"])
+shown = [c.replace("\0", "\n") for c in characters]  # U+0000 ends a document, and nobody sees it
 context = int(facts.get("context", 0))  # of a transformer with attention only
 rng = np.random.default_rng()
 
@@ -46,5 +47,5 @@ for n in range(len(ids) - 1 + LENGTH):
         weights = np.exp((log_probs - log_probs.max()) / temperature)
         drawn = int(rng.choice(len(weights), p=weights / weights.sum()))
     ids.append(drawn)
-    print(characters[drawn], end="", flush=True)
+    print(shown[drawn], end="", flush=True)
 print()

@@ -24,7 +24,18 @@ COMMANDS = [
     "study novelty RUN --json",
     "study keywords RUN --json",
     "compare RUN --json",
+    "compare RUN --text FOLDER --json",
+    "study keywords RUN --source FOLDER --human FOLDER",
     "check FOLDER --json",
+    "text FOLDER",
+    "text FOLDER --jsonl",
+]
+PAGES = [
+    "study surprise RUN --html PAGE",
+    "study neurons RUN --html PAGE",
+    "report RUN --out PAGE",
+    "check FOLDER --html PAGE",
+    "plot RUN --out PAGE.svg",
 ]
 
 
@@ -52,6 +63,18 @@ def test_nobody_sees_a_boundary(line, run, folder):
     assert result.exit_code == 0, result.output
     for sign in (BOUNDARY, "\\u0000", "x00", "U+0000", "\u00b7"):
         assert sign not in result.output
+
+
+@pytest.mark.parametrize("line", PAGES)
+def test_nor_has_a_page_one(line, run, folder, tmp_path):
+    pytest.importorskip("matplotlib")
+    pytest.importorskip("jinja2")
+    words = line.replace("RUN", str(run)).replace("FOLDER", str(folder))
+    result = CliRunner().invoke(command, words.replace("PAGE", str(tmp_path / "it")).split())
+    assert result.exit_code == 0, result.output
+    [page] = tmp_path.iterdir()
+    for sign in (BOUNDARY, "\\u0000", "x00;", "U+0000", "&#0;"):
+        assert sign not in page.read_text("utf-8") + result.output
 
 
 def test_nor_does_the_run_write_one_for_people(run):

@@ -29,7 +29,7 @@ from charloom.formats.onnx import DifferenceError, export_onnx
 from charloom.formats.onnx.comparison import Comparison, compare
 from charloom.generation.sampling import generate_ids
 from charloom.models.engines import LanguageModel, create_model
-from charloom.models.weights import Weights, initial_weights
+from charloom.models.weights import Weights, initial_weights, weight_shapes
 from charloom.runs.open import open_model
 from charloom.runs.run import Run
 from expect import refused
@@ -282,3 +282,17 @@ def test_the_example_writes_what_charloom_writes(network: NetworkConfig, tmp_pat
     log_p = model.log_probs(ids[None, :-1], model.start(1))[0][0, start - 1 :]
     # The likeliest each time, or one as likely within twice the 1e-5 that float32 costs.
     assert (log_p[np.arange(300), ids[start:]] >= log_p.max(-1) - 2e-5).all()
+
+
+def test_the_example_shows_no_boundary(tmp_path: Path) -> None:
+    network, vocabulary = NETWORKS[0], Vocabulary.from_text("\0\nab")
+    weights = {
+        name: np.zeros(shape, np.float32)
+        for name, shape in weight_shapes(network, len(vocabulary)).items()
+    }
+    weights["head.b"][vocabulary.boundary] = 1
+    path = tmp_path / "a.onnx"
+    path.write_bytes(contents(RunConfig(model=network), weights, vocabulary))
+    command = [sys.executable, EXAMPLE, path, "ab", "0"]
+    written = subprocess.run(command, capture_output=True, check=True).stdout.decode()
+    assert written == "ab" + "\n" * 301

@@ -6,6 +6,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from charloom import load, train
+from charloom.analysis.comparison import compare
+from charloom.analysis.inputs import candidate, excerpt
 from charloom.data.rare import Replaced, without_rare
 from charloom.data.text import Text, read_text
 from charloom.data.utf8 import REPLACED
@@ -55,4 +57,10 @@ def test_a_run_learns_the_replacement_and_reads_other_texts_so(tmp_path: Path, s
         assert model.sample("aéñ", length=0) == f"a{REPLACED}{REPLACED}"
     (tmp_path / "other.txt").write_text("abc ö", "utf-8")
     with pytest.warns(UserWarning, match="U\\+FFFD"):
-        model.evaluate(tmp_path / "other.txt")
+        score = model.evaluate(tmp_path / "other.txt")
+    read = read_text([str(tmp_path / "other.txt")])
+    [own, *_] = [e for e in compare([run], read, sampling_seconds=0).entries if e.kind == "run"]
+    assert own.nats == score.nats
+    assert excerpt(run, read).content == f"abc {REPLACED}"
+    (tmp_path / "known.txt").write_text("abc ñ", "utf-8")
+    assert candidate(str(out), str(tmp_path / "known.txt")).source == f"abc {REPLACED}"

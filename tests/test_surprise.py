@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 
 from charloom.analysis.surprise import (
     CONTEXT_LENGTH,
+    END,
     MAX_WIDENING,
     PASSAGE_LENGTH,
     difference,
@@ -111,6 +112,15 @@ def test_guesses_are_the_likeliest_with_their_probabilities(seed):
 def test_nothing_to_predict_is_refused(text):
     with refused("no-text", characters=len(text)):
         surprise(uniform(), text)
+
+
+def test_the_end_of_a_document_is_a_prediction_of_its_own():
+    text = "a\n\0b\n\n\0"
+    found = surprise(uniform(Vocabulary.from_text(text)), text)
+    assert found.text == "a\n\nb\n\n\n"
+    assert found.ends == (1, 5)
+    assert [name for name, _ in found.top(0)] == [END, "\n", "a", "b"]
+    assert surprise(uniform(), "ab\n\n").ends == ()
 
 
 def test_a_character_that_the_model_does_not_know_is_named():

@@ -20,6 +20,7 @@ from charloom.analysis.contamination import (
 from charloom.analysis.inputs import HeldOut, Part, decode, shared_held_out
 from charloom.config import NgramConfig, SampleConfig
 from charloom.data.boundary import readable
+from charloom.data.rare import as_learned
 from charloom.data.text import Text
 from charloom.data.token_file import map_text
 from charloom.data.tokenizer import Ids
@@ -133,15 +134,16 @@ def compare(
     tell("looking for the text in the training text")
     called = dict(zip(runs, names or map(fspath, runs), strict=True))
     texts, notes = training_texts(called, held.content)
-    entries, unread = _score(called, held, texts, tell, sampling_seconds)
+    entries, unread, rare = _score(called, held, texts, tell, sampling_seconds)
     beside, more = _baselines(own, held, texts, tell)
+    seen = (warning(text, len(runs)) for text in texts)
     return Comparison(
         text=held.name,
         part=held.part,
         characters=len(held.content),
         entries=tuple(sorted(entries + beside, key=lambda entry: entry.nats)),
         unread=tuple(unread),
-        notes=(*told, *filter(None, (warning(text, len(runs)) for text in texts)), *notes, *more),
+        notes=(*told, *rare, *filter(None, seen), *notes, *more),
     )
 
 
@@ -245,8 +247,9 @@ def _score(
     texts: Sequence[TrainingText],
     tell: Tell,
     sampling_seconds: float,
-) -> tuple[list[Entry], list[Unread]]:
+) -> tuple[list[Entry], list[Unread], list[str]]:
     entries: list[Entry] = []
+    notes: list[str] = []
     unread: list[Unread] = []
     errors: list[CharloomError] = []
     for run, name in called.items():
@@ -255,7 +258,8 @@ def _score(
         try:
             lines = run.metrics() if isinstance(run, Run) else []
             model = open_model(run)
-            ids = _ids(run, held, model)
+            ids, rare = _ids(run, held, model)
+            notes += [f"{name}: {note}" for note in rare]
             entries.append(
                 Entry(
                     name=name,
@@ -277,19 +281,24 @@ def _score(
     if not entries:
         message = f"no run can score {held.name}: {unread[0].name}: {unread[0].why}"
         raise CharloomError(message, errors[0].code, **errors[0].facts)
-    return entries, unread
+    return entries, unread, notes
 
 
-def _ids(run: Run | Path, held: HeldOut, model: LanguageModel) -> Ids:
-    """Return the text for a model to score; what a run held out as it was cut into tokens then."""
+def _ids(run: Run | Path, held: HeldOut, model: LanguageModel) -> tuple[Ids, tuple[str, ...]]:
+    """Return the text for a model to score, and notes on characters too rare to be learned.
+
+    What a run held out is as it was cut into tokens then.
+    """
     if isinstance(run, Run) and held.part is not None:
         parts = run.parts()
         ids = parts.validation if held.part == "validation" else parts.test
         assert ids is not None
-        return ids
+        return ids, ()
     text = Text.from_string(readable(held.content, model.vocabulary), held.name)
+    if isinstance(run, Run):
+        text = as_learned(text, model.vocabulary, run.config.data.min_count)
     check_known(text, model.vocabulary, held.name)
-    return map_text(text, model.vocabulary)
+    return map_text(text, model.vocabulary), text.notes
 
 
 def _baselines(

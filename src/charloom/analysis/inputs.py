@@ -6,9 +6,11 @@ from pathlib import Path
 from typing import Literal, NamedTuple
 
 from charloom.config import SampleConfig
-from charloom.data.boundary import readable
+from charloom.data.boundary import readable, visible
 from charloom.data.dataset import split_of
 from charloom.data.learned import kind_of_folder
+from charloom.data.rare import as_learned
+from charloom.data.reading import Reading
 from charloom.data.sources import is_special
 from charloom.data.split import held_out_words
 from charloom.data.suffix_array import LARGEST
@@ -121,6 +123,8 @@ def excerpt(
     validation part, or its test part if it has no other. Raises CharloomError if there is neither.
     """
     if text is not None:
+        if run is not None:
+            text = as_learned(text, run.vocabulary, run.config.data.min_count)
         content = text.content if length is None else text.head(length + 1)
         content = _first(content, length, about)
         label = extent(printable(text.name), len(content), text.characters)
@@ -188,9 +192,12 @@ def candidate(
     notes: list[str] = []
 
     def content(name: str) -> str:
-        text = read_text([name])
+        data = [] if run is None else [run.config.data]
+        text = read_text([name], reading=Reading.like(data))
+        if run is not None:
+            text = as_learned(text, run.vocabulary, run.config.data.min_count)
         notes.extend(text.notes)
-        return text.content
+        return visible(text.content)
 
     own = content(name) if is_text else None
     if source is not None:

@@ -8,7 +8,7 @@ characters of one token.
 
 import math
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -24,6 +24,7 @@ PREDICTIONS = 5  # the likeliest, kept for each span
 PASSAGE_LENGTH = 24  # characters, before a passage is widened to whole words
 MAX_WIDENING = 20  # characters, at each end
 CONTEXT_LENGTH = 48  # characters before and after a passage
+END = "<end>"  # how the end of a document is called as a prediction, which no character shows
 _WORD = re.compile(r"\S+\s*|\s+")
 MAX_NATS = 100.0  # of a character when passages are ranked; an impossible one has infinitely many
 
@@ -53,7 +54,8 @@ class Surprise:
     `starts` (S + 1,) is where in `text` each begins, and the end; what is before the first was
     not predicted. `nats` (S,) is the surprise of the whole span. `guesses` (S, K) are the ids of
     the predictions, the likeliest first, with their `probabilities` (S, K) and their text,
-    `symbols`. `passages` are the most surprising, the first most.
+    `symbols`, which for the end of a document is END; the spans that are one are `ends`, line ends
+    in the text. `passages` are the most surprising, the first most.
     """
 
     text: str
@@ -62,6 +64,7 @@ class Surprise:
     guesses: NDArray[np.int32]
     probabilities: Floats
     symbols: dict[int, str]
+    ends: tuple[int, ...]
     passages: tuple[Passage, ...]
 
     @property
@@ -143,9 +146,13 @@ def surprise(model: LanguageModel, text: str | Ids, passages: int = 8) -> Surpri
     starts = np.append(np.cumsum(lengths)[begins], len(whole)).astype(np.intp)
     guesses, probabilities = guesses[begins], probabilities[begins]
     symbols = {i: vocabulary.decode([i]) for i in np.unique(guesses).tolist()}
-    found = Surprise(whole, starts, nats, guesses, probabilities, symbols, ())
+    ends: tuple[int, ...] = ()
+    if vocabulary.boundary is not None:
+        symbols[vocabulary.boundary] = END
+        ends = tuple(np.flatnonzero(np.asarray(ids)[1:][begins] == vocabulary.boundary).tolist())
+    found = Surprise(whole, starts, nats, guesses, probabilities, symbols, ends, ())
     best = find_passages(whole, found.by_character(), int(starts[0]), passages)
-    return Surprise(whole, starts, nats, guesses, probabilities, symbols, best)
+    return replace(found, passages=best)
 
 
 def difference(first: Surprise, second: Surprise, passages: int = 5) -> Difference:

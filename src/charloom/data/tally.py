@@ -82,7 +82,7 @@ class Tally:
         if lines := self.changes["mojibake"]:
             example = next(key for key in self.changes if key.startswith(EXAMPLE))
             notes.append(f"mended mojibake in {count(lines, 'line')}, as {example[len(EXAMPLE) :]}")
-        return (*notes, *self.skips())
+        return (*map(in_a_line, notes), *self.skips())
 
 
 def _guessed(guesses: list[Guess]) -> list[str]:

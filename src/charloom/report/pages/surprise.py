@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from charloom.analysis.surprise import Difference, Surprise, verdict
+from charloom.analysis.surprise import END, Difference, Surprise, verdict
 from charloom.report.pages import packed
 
 SHOWN_LENGTH = 100_000  # characters of a text that a page has
@@ -73,6 +73,8 @@ def _data(name: str, s: Surprise, shown: int) -> dict[str, Any]:
         "lengths": None if (lengths == 1).all() else lengths.tolist(),
         "nats": packed(s.nats[:spans].astype(np.float32)),
         "symbols": [s.symbols[i] for i in symbols.tolist()],
+        "end": END,
+        "ends": [span for span in s.ends if span < spans],
         "guesses": packed(places.astype(np.uint32 if len(symbols) > 2**16 else np.uint16)),
         "p": packed(np.rint(s.probabilities[:spans] * PROBABILITY_STEPS).astype(np.uint16)),
     }
