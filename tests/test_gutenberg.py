@@ -1,7 +1,10 @@
+import io
+
 import pytest
 
-from charloom.data.readers import Document
+from charloom.data.readers import Document, Head, Job, Options, Report
 from charloom.data.readers.books.gutenberg import KINDS
+from charloom.data.readers.kinds import recognise
 from reading import damaged, matching, only_charloom_errors, read
 
 [BOOK] = KINDS
@@ -144,3 +147,47 @@ def test_what_only_speaks_of_it_is_not_recognised(text: str) -> None:
 
 def test_damaged_files() -> None:
     assert only_charloom_errors(BOOK, damaged(book() + book(), 100)) > 0
+
+
+PAGE = """<!DOCTYPE html><html><head><title>Kelp | Project Gutenberg</title></head><body>{}
+<h1>Kelp</h1><h2>CONTENTS</h2><ul><li><a href="#a">I</a></li></ul>
+<p><span class="pagenum" id="p7">[Pg 7]</span>It grew.<a class="fnanchor" href="#n">[1]</a></p>
+<p class="poem">Row on,<br>row on.</p>{}</body></html>"""
+NEW_HEADER = """<section class="pg-boilerplate pgheader" id="pg-header"><div>You may copy it.</div>
+<p><strong>Title</strong>: Kelp, a novel</p><p><strong>Author</strong>: Ada Byrne</p>
+<div id="pg-start-separator"><span>*** START OF THE PROJECT GUTENBERG EBOOK KELP ***</span></div>
+</section>"""
+NEW_LICENCE = """<section class="pg-boilerplate" id="pg-footer"><div id="pg-end-separator">
+<span>*** END OF THE PROJECT GUTENBERG EBOOK KELP ***</span></div>No one owns it.</section>"""
+OLD_HEADER = """<pre>
+The Project Gutenberg EBook of Kelp, by Ada Byrne
+
+Title: Kelp,
+       a novel
+
+Author: Ada Byrne
+
+*** START OF THIS PROJECT GUTENBERG EBOOK KELP ***
+
+Produced by A. Reader.
+</pre>"""
+OLD_LICENCE = "<pre>\nEnd of the Project Gutenberg EBook of Kelp, by Ada Byrne\n\nLicence.</pre>"
+
+
+@pytest.mark.parametrize(
+    ("header", "licence"), [(NEW_HEADER, NEW_LICENCE), (OLD_HEADER, OLD_LICENCE)]
+)
+def test_a_web_page_of_a_book_is_read_without_header_licence_and_page_numbers(
+    header: str, licence: str
+) -> None:
+    pytest.importorskip("lxml")
+    page = PAGE.format(header, licence).encode()
+    kind = recognise(Head("kelp-h.htm", page))
+    assert kind is not None
+    job = Job("kelp-h.htm", Options(), Report())
+    text = "Kelp\n\nCONTENTS\n\n- I\n\nIt grew.\n\nRow on,\nrow on."
+    assert list(kind.read(io.BytesIO(page), job)) == [
+        Document(text, "", "Kelp, a novel", "Ada Byrne")
+    ]
+    assert job.report.left_out["licences of Project Gutenberg"] == 1
+    assert job.report.left_out["page numbers"] == job.report.left_out["footnote marks"] == 1

@@ -7,6 +7,7 @@ from charloom.data.readers.books import (
     docx,
     epub,
     gutenberg,
+    gutenberg_html,
     markdown,
     notebook,
     odt,
@@ -21,9 +22,9 @@ from charloom.data.readers.pages import html
 from charloom.data.readers.tables import kinds as tables
 
 _SUREST_FIRST = (
-    *(pdf, rtf, epub, docx, odt, wordpress, feeds, ghost, substack, medium, microblogs, html),
-    *(telegram, discord, whatsapp, slack, mail, notebook, gutenberg, subtitles, chess, tunes),
-    *(markdown, tables),
+    *(pdf, rtf, epub, docx, odt, wordpress, feeds, ghost, substack, medium, microblogs),
+    *(gutenberg_html, html, telegram, discord, whatsapp, slack, mail, notebook, gutenberg),
+    *(subtitles, chess, tunes, markdown, tables),
 )
 KINDS: tuple[Kind | Bundle, ...] = tuple(kind for form in _SUREST_FIRST for kind in form.KINDS)
 

@@ -32,8 +32,9 @@ _ENCRYPTION = "META-INF/encryption.xml"
 _MIME = b"mimetypeapplication/epub+zip"
 _FONTS = {"http://www.idpf.org/2008/embedding", "http://ns.adobe.com/pdf/enc#RC"}  # no secrets
 _PAGES = {"application/xhtml+xml", "text/html", "text/x-oeb1-document", "application/xml"}
-_LEFT_OUT = {  # by type, role or class
+BESIDE = {  # the text, by type, role or class
     "noteref": "footnote marks",
+    "fnanchor": "footnote marks",
     "footnote": "footnotes",
     "endnote": "footnotes",
     "rearnote": "footnotes",
@@ -42,8 +43,9 @@ _LEFT_OUT = {  # by type, role or class
     "rearnotes": "footnotes",
     "pagebreak": "page numbers",
     "pagenum": "page numbers",
-    "pg-boilerplate": "licences of Project Gutenberg",
+    "pageno": "page numbers",
 }
+_LEFT_OUT = {**BESIDE, "pg-boilerplate": "licences of Project Gutenberg"}
 _ENTITY = re.compile(rb"&(?!(?:lt|gt|amp|quot|apos);)([A-Za-z][A-Za-z0-9]{1,40};)")
 
 

@@ -42,9 +42,12 @@ def _is_gutenberg(head: Head) -> bool:
 
 
 def _read(file: BinaryIO, job: Job) -> Iterator[Document]:
-    """Yield the books in a file: people join several."""
     declared = _ENCODING.search(file.read(HEAD_BYTES))
-    whole = whole_text(file, job, "cp1252" if declared else "")
+    yield from books(whole_text(file, job, "cp1252" if declared else ""), job)
+
+
+def books(whole: str, job: Job) -> Iterator[Document]:
+    """Yield the books in a text: people join several."""
     starts = list((_START if _START.search(whole) else _SMALL_PRINT).finditer(whole))
     begin = 0  # of what is before a book: the end of the last, and the header
     for start, following in zip_longest(starts, starts[1:]):

@@ -40,7 +40,7 @@ def _declared_text(head: Head) -> str:
 
 
 def _read(file: BinaryIO, job: Job) -> Iterator[Document]:
-    tree = parse(_decoded(file, job))
+    tree = parse(decoded_page(file, job))
     facts = facts_of_page(tree)
     for unseen in [*tree.iter("script", "style", "noscript", "template")]:
         unseen.clear(keep_tail=True)
@@ -84,7 +84,7 @@ def _document(text: str, facts: Facts) -> Document:
     return Document(text, "", facts.title, facts.author, facts.date)
 
 
-def _decoded(file: BinaryIO, job: Job) -> str:
+def decoded_page(file: BinaryIO, job: Job) -> str:
     """Return a page as it says that it is encoded, unless it is UTF-8 whatever it says."""
     encoding = declared_encoding(file.read(HEAD_BYTES))
     file.seek(0)
