@@ -69,6 +69,7 @@ def test_the_library_alone_is_no_better() -> None:
         ("page", b"<?xml version='1.0'?>\n<!DOCTYPE html PUBLIC '-//W3C//DTD XHTML 1.0//EN' 'x'>"),
         ("page", "<!doctype html>".encode("utf-16")),
         ("part.HTM", b"<p>One</p>"),
+        ("app.html", b"<!doctype html><script>let a = {{}}</script><body><pre>{% raw %}</pre>"),
     ],
 )
 def test_a_page_is_known_by_how_it_begins(name: str, start: bytes) -> None:
@@ -87,6 +88,8 @@ def test_a_page_is_known_by_how_it_begins(name: str, start: bytes) -> None:
         ("a", b""),
         ("a.xml", b"<?xml version='1.0'?>" + b"<!-- a --> " * 50 + b"<web-app/>"),
         ("a.html", b"<!-- a --> " * 50 + b"Once upon a time"),
+        ("base.html", b"<!DOCTYPE html><html><head><title>{% block title %}A{% endblock %}"),
+        ("a.php", b"<!DOCTYPE html><html lang='<?= $lang ?>'><body><?php echo $text; ?>"),
     ],
 )
 def test_other_files_are_no_pages(name: str, start: bytes) -> None:

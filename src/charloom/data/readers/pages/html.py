@@ -19,6 +19,9 @@ _PAGE = re.compile(
     re.IGNORECASE | re.DOTALL,
 )
 _PART = re.compile(r"\s*(?:<!--.*?-->\s*)*+<[a-z][a-z0-9]*[\s/>]", re.IGNORECASE | re.DOTALL)
+_CONTENT = re.compile(r"<(?:body|main|article|h1|p)\b", re.IGNORECASE)
+_SCRIPT = re.compile(r"<(script|style)\b.*?</\1>", re.IGNORECASE | re.DOTALL)
+_TEMPLATE = re.compile(r"\{\{|\{%|<%|<\?(?:php|=)")  # source code from which pages are made
 _SUFFIXES = (".html", ".htm", ".xhtml", ".shtml")
 _DECLARED = re.compile(
     rb"""<(?:\?xml[^>]*?\bencoding|meta\b[^>]*?\bcharset)\s*=\s*["']?\s*([\w.:-]+)""", re.IGNORECASE
@@ -27,11 +30,11 @@ _MARKS = (codecs.BOM_UTF8, codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
 
 
 def is_page(head: Head) -> bool:
-    """Whether a file is a web page, or is named as one and begins with a tag."""
+    """Whether a file is a web page and no template of one, or is named so and begins with a tag."""
     text = _declared_text(head) or head_text(head)
-    return bool(_PAGE.match(text)) or (
-        head.name.lower().endswith(_SUFFIXES) and bool(_PART.match(text))
-    )
+    if _PAGE.match(text):
+        return not _TEMPLATE.search(_SCRIPT.sub("", _CONTENT.split(text, maxsplit=1)[0]))
+    return head.name.lower().endswith(_SUFFIXES) and _PART.match(text) is not None
 
 
 def _declared_text(head: Head) -> str:
