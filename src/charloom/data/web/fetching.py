@@ -17,6 +17,7 @@ from urllib.parse import SplitResult, urljoin, urlsplit, urlunsplit
 
 import msgspec
 
+from charloom.data.parts import shown
 from charloom.errors import CharloomError, needs_extra
 from charloom.files import read_bytes, replace_file
 
@@ -84,7 +85,8 @@ class Fetcher:
         is not answered, "unsupported" for one that is refused, or too large a page.
         """
         self._is_public = check(url, self.private)
-        place = self._folder / _hash(f"{self.private} {url}")
+        name = f"{self.private} {url}".encode("utf-8", "backslashreplace")
+        place = self._folder / hashlib.sha256(name).hexdigest()[:32]
         kept = self._kept(place)
         if kept is not None and 0 <= time.time() - kept[0].seconds < FRESH_SECONDS:
             return Page(kept[0].url, kept[1], kept[0].media_type)
@@ -98,7 +100,8 @@ class Fetcher:
                 tag, modified = kept[0].tag, kept[0].modified
             else:
                 content = b"".join(_bounded(answer, url))
-                page = Page(answer.url, content, _media_type(answer))
+                kind, _, _ = answer.headers.get("Content-Type", "").partition(";")
+                page = Page(answer.url, content, kind.strip().lower())
                 tag = answer.headers.get("ETag", "")
                 modified = answer.headers.get("Last-Modified", "")
         self._keep(place, page, tag, modified)
@@ -230,11 +233,6 @@ def without_fragment(url: str) -> str:
     return urlunsplit(urlsplit_safely(url)._replace(fragment=""))
 
 
-def shown(url: str) -> str:
-    """Return an address as one printable line."""
-    return url if url.isprintable() else repr(url)
-
-
 def no_answer(url: str, error: Exception) -> CharloomError:
     """Return the error for a site that cannot be reached."""
     import requests
@@ -334,10 +332,6 @@ def _bounded(answer: "requests.Response", url: str) -> Iterator[bytes]:
         raise no_answer(url, error) from None
 
 
-def _media_type(answer: "requests.Response") -> str:
-    return answer.headers.get("Content-Type", "").split(";")[0].strip().lower()
-
-
 def _asked_wait(answer: "requests.Response", usual: float) -> float:
     """Return how many seconds to wait: what the server says, if that is not too long."""
     try:
@@ -353,7 +347,3 @@ def _refused(url: str, status: int) -> CharloomError:
     cure = "it may want a password, or no programs" if status in (401, 403) else "try again later"
     message = f"{shown(url)} is not given (the server says {status}): {cure}"
     return CharloomError(message, "unreadable", why=f"status {status}", url=url, status=status)
-
-
-def _hash(url: str) -> str:
-    return hashlib.sha256(url.encode("utf-8", "backslashreplace")).hexdigest()[:32]

@@ -7,6 +7,7 @@ from contextlib import closing
 from typing import Any
 from urllib.parse import urljoin
 
+from charloom.data.parts import shown
 from charloom.data.readers import HEAD_BYTES, Head, Report
 from charloom.data.readers.blogs.feeds import is_feed, is_sitemap
 from charloom.data.readers.pages.html import is_page
@@ -17,7 +18,6 @@ from charloom.data.web.fetching import (
     Fetcher,
     Page,
     check,
-    shown,
     urlsplit_safely,
     without_fragment,
 )
@@ -255,12 +255,9 @@ def _entries(page: Page) -> Iterator[tuple[str, bool]]:
             for child in entry:
                 if name_of(child) == "link" and child.get("rel", "alternate") == "alternate":
                     link = link or (child.get("href") or child.text or "").strip()
-                whole = whole or (name_of(child) in ("encoded", "content") and _is_full(child))
+                is_full = len(child) or (child.text or "").strip()
+                whole = whole or (name_of(child) in ("encoded", "content") and bool(is_full))
             yield urljoin(page.url, link), whole
-
-
-def _is_full(element: Any) -> bool:
-    return bool(len(element) or (element.text or "").strip())
 
 
 def _linked_feed(page: Page) -> str:

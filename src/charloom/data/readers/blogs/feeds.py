@@ -8,7 +8,6 @@ from typing import BinaryIO
 from charloom.data.readers import Document, Head, Job, Kind
 from charloom.data.readers.blogs.posts import Posts, title_text
 from charloom.data.readers.blogs.xml_items import (
-    Element,
     fields,
     inner_html,
     items,
@@ -19,6 +18,7 @@ from charloom.data.readers.blogs.xml_items import (
 from charloom.data.readers.dates import iso_date
 from charloom.data.readers.objects import Object, begins, objects, string, whole
 from charloom.data.readers.pages.markup import fragment_text
+from charloom.data.readers.xml_tree import Element
 from charloom.errors import CharloomError
 
 _BODIES = (  # the whole of an entry first

@@ -6,9 +6,10 @@ from collections.abc import Iterator
 from charloom.data.readers import Bundle, Document, Head, Job
 from charloom.data.readers.blogs.posts import Posts
 from charloom.data.readers.members import Members
-from charloom.data.readers.pages.markup import Element, classes, element_text, parse
+from charloom.data.readers.pages.markup import classes, element_text, parse
 from charloom.data.readers.pages.page_facts import Facts, facts_near
 from charloom.data.readers.plain import one_line
+from charloom.data.readers.xml_tree import Element
 
 _STORY = re.compile(r"(.*/|)posts/[^/]+\.html")
 _USUAL = re.compile(r"(.*/|)posts/(draft|\d{4}-\d\d-\d\d)_[^/]*-[0-9a-f]{6,14}\.html")

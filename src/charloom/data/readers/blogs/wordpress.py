@@ -7,16 +7,10 @@ from typing import BinaryIO
 from charloom.data.readers import Document, Head, Job, Kind
 from charloom.data.readers.blogs.posts import Posts, title_text
 from charloom.data.readers.blogs.shortcodes import without_shortcodes
-from charloom.data.readers.blogs.xml_items import (
-    Element,
-    fields,
-    items,
-    name_of,
-    root_name,
-    text_of,
-)
+from charloom.data.readers.blogs.xml_items import fields, items, name_of, root_name, text_of
 from charloom.data.readers.dates import iso_date
 from charloom.data.readers.pages.markup import fragment_text
+from charloom.data.readers.xml_tree import Element
 from charloom.data.utf8 import normalized
 
 _TYPES = {

@@ -11,16 +11,16 @@ from contextlib import suppress
 from html import escape, unescape
 from html.entities import html5
 from itertools import chain
-from typing import Any, BinaryIO
+from typing import BinaryIO
 
 from charloom.data.readers import HEAD_BYTES, Job, Report
 from charloom.data.readers.declared import xml_encoding
+from charloom.data.readers.xml_tree import Element
+from charloom.data.readers.xml_tree import name_of as local_name
 from charloom.errors import CharloomError, needs_extra
 
 ITEM = 2**26  # characters of one item, or between two, at most
 _LONGEST = 40  # characters of a reference: &CounterClockwiseContourIntegral;
-
-Element = Any  # of lxml, which is loaded on demand
 
 _FORBIDDEN = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\ufffe\uffff\ud800-\udfff]")
 _PAIR = re.compile("[\ud800-\udbff][\udc00-\udfff]")
@@ -91,7 +91,7 @@ def items(file: BinaryIO, job: Job, *names: str, recover: bool = False) -> Itera
                 parser.close()
         size += len(text)
         for _, element in parser.read_events():
-            if any(_local(around) in names for around in element.iterancestors()):
+            if any(local_name(around) in names for around in element.iterancestors()):
                 continue  # <author>, or an item in an item, which belongs to that
             yield element
             _forget(element)
@@ -127,10 +127,6 @@ def name_of(element: Element) -> str:
     return name if is_own else f"other:{name}"
 
 
-def _local(element: Element) -> str:
-    return _split(element.tag)[1]
-
-
 def _split(tag: str) -> tuple[str, str]:
     space, _, name = tag.removeprefix("{").rpartition("}")
     return space, name
@@ -158,7 +154,7 @@ def inner_html(element: Element) -> str:
     if not len(element):
         return text_of(element)
     for node in element.iter(etree.Element):
-        name = _local(node).rpartition(":")[2]
+        name = local_name(node)
         node.tag = name if _TAG_NAME.fullmatch(name) else "span"
     parts = (etree.tostring(child, encoding="unicode", method="html") for child in element)
     return (element.text or "") + "".join(parts)

@@ -36,24 +36,21 @@ class Channel(msgspec.Struct):
     messages: list[msgspec.Raw] = []
 
 
-def is_channel(head: Head) -> bool:
-    """Whether a file is a channel."""
+def _is_channel(head: Head) -> bool:
     return _CHANNEL.match(begins(head)) is not None
 
 
-def read_channel(file: BinaryIO, job: Job) -> Iterator[Document]:
-    """Yield a channel as a chat."""
+def _read_channel(file: BinaryIO, job: Job) -> Iterator[Document]:
     found = whole(file, job.label, Channel)
     messages = list(_messages(found.messages, job))
     yield from chat(messages, "", string(found.channel.get("name")))
 
 
-def is_package(head: Head) -> bool:
-    """Whether an archive is a package of one's own data."""
+def _is_package(head: Head) -> bool:
     return any(map(_OWN.search, head.members))
 
 
-def read_package(members: Members, job: Job) -> Iterator[Document]:
+def _read_package(members: Members, job: Job) -> Iterator[Document]:
     """Yield what one wrote in each channel."""
     names = members.names()
     index = next((name for name in names if name.lower().endswith("messages/index.json")), None)
@@ -65,12 +62,6 @@ def read_package(members: Members, job: Job) -> Iterator[Document]:
         messages = list(_own_messages(found, job))
         channel = name.rsplit("/", 2)[1].lstrip("cC")
         yield from chat(messages, channel, string(titles.get(channel)))
-
-
-KINDS = (
-    Bundle("a package of Discord data", is_package, read_package, noun="channels"),
-    Kind("a Discord channel", is_channel, read_channel, noun="channels"),
-)
 
 
 def _messages(found: Iterable[msgspec.Raw], job: Job) -> Iterator[Message]:
@@ -109,3 +100,9 @@ def _own_messages(found: Iterable[Object], job: Job) -> Iterator[Message]:
             yield Message("", text, iso_time(row.get("Timestamp")))
         else:
             job.report.left_out["messages without text"] += 1
+
+
+KINDS = (
+    Bundle("a package of Discord data", _is_package, _read_package, noun="channels"),
+    Kind("a Discord channel", _is_channel, _read_channel, noun="channels"),
+)

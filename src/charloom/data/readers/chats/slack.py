@@ -19,12 +19,12 @@ _LINK = re.compile(r"<([@#!]?)([^<>|\n]+)(?:\|([^<>\n]*))?>")
 Names = dict[str, str]
 
 
-def is_export(head: Head) -> bool:
+def _is_export(head: Head) -> bool:
     """Whether an archive is an export: it says who is in it, and has days of a channel."""
     return any(map(_USERS.search, head.members)) and any(map(_DAY.search, head.members))
 
 
-def read(members: Members, job: Job) -> Iterator[Document]:
+def _read(members: Members, job: Job) -> Iterator[Document]:
     """Yield each channel as a chat, in which the answers to a message come behind it."""
     days: dict[str, list[str]] = {}
     for name in members.names():
@@ -35,9 +35,6 @@ def read(members: Members, job: Job) -> Iterator[Document]:
         found = [m for name in sorted(names) for m in _objects(members, name)]
         messages = list(_messages(sorted(found, key=_place), people, job))
         yield from chat(messages, channel, channel)
-
-
-KINDS = (Bundle("a Slack export", is_export, read, noun="channels"),)
 
 
 def _names(members: Members) -> Names:
@@ -97,3 +94,6 @@ def _text(text: str, people: Names) -> str:
         return sign + (label or target)
 
     return html.unescape(_LINK.sub(shown, text))
+
+
+KINDS = (Bundle("a Slack export", _is_export, _read, noun="channels"),)

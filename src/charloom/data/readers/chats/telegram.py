@@ -42,15 +42,14 @@ class Export(Chat):
     left_chats: Chats = msgspec.field(default_factory=Chats)
 
 
-def is_export(head: Head) -> bool:
-    """Whether a file is an export."""
+def _is_export(head: Head) -> bool:
     start = begins(head)
     if not start.startswith(b"{"):
         return False
     return bool(_ACCOUNT.match(start) or (_CHAT.search(start) and b'"messages"' in start))
 
 
-def read(file: BinaryIO, job: Job) -> Iterator[Document]:
+def _read(file: BinaryIO, job: Job) -> Iterator[Document]:
     """Yield each chat; of a channel, and of what one saved for oneself, each message."""
     export = whole(file, job.label, Export)
     chats = [*export.chats.chats, *export.left_chats.chats]
@@ -63,9 +62,6 @@ def read(file: BinaryIO, job: Job) -> Iterator[Document]:
                 yield from chat([post._replace(author="")], f"{name} {place}".strip(), title)
         else:
             yield from chat(messages, name, title)
-
-
-KINDS = (Kind("a Telegram export", is_export, read, noun="chats"),)
 
 
 def _messages(found: Chat, job: Job) -> Iterator[Message]:
@@ -89,3 +85,6 @@ def _text(value: object) -> str:
     if isinstance(value, list):
         return "".join(string(p.get("text")) if isinstance(p, dict) else string(p) for p in value)
     return string(value)
+
+
+KINDS = (Kind("a Telegram export", _is_export, _read, noun="chats"),)

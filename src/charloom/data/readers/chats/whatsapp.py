@@ -77,7 +77,7 @@ class Stamped(NamedTuple):
     text: str
 
 
-def is_chat(head: Head) -> bool:
+def _is_chat(head: Head) -> bool:
     """Whether a file is a chat: it begins with a stamped line, and so do many of its lines."""
     found = [line for line in head_text(head).split("\n") if line.strip()]
     form = _form(found[0]) if found else None
@@ -89,21 +89,19 @@ def is_chat(head: Head) -> bool:
     return len(stamped) >= SHARE * len(found) and 2 * levels < len(names)
 
 
-def read_file(file: BinaryIO, job: Job) -> Iterator[Document]:
-    """Yield a chat."""
+def _read_file(file: BinaryIO, job: Job) -> Iterator[Document]:
     stem = PurePosixPath(job.label.replace("\\", "/")).stem
     yield from _documents(file, job, "", stem)
 
 
-def is_export(head: Head) -> bool:
+def _is_export(head: Head) -> bool:
     """Whether an archive is a chat with its media."""
     chats = [name for name in head.members if _MEMBER.search(name)]
     texts = [name for name in head.members if name.lower().endswith(_TEXT)]
     return bool(chats) and chats == texts
 
 
-def read_export(members: Members, job: Job) -> Iterator[Document]:
-    """Yield the chats of an archive."""
+def _read_export(members: Members, job: Job) -> Iterator[Document]:
     for name in members.names():
         if not _MEMBER.search(name):
             job.report.left_out["media files"] += 1
@@ -114,12 +112,6 @@ def read_export(members: Members, job: Job) -> Iterator[Document]:
         file = BytesIO(members.read(name))
         label = f"{name} in {members.label}"
         yield from _documents(file, job._replace(label=label), name, stem)
-
-
-KINDS = (
-    Bundle("a WhatsApp export", is_export, read_export, noun="chats"),
-    Kind("a WhatsApp chat", is_chat, read_file, noun="chats"),
-)
 
 
 def _documents(file: BinaryIO, job: Job, name: str, stem: str) -> Iterator[Document]:
@@ -230,3 +222,9 @@ def _date(numbers: Triple, order: str) -> date | None:
 def _datetime(stamped: Stamped, order: str) -> datetime | None:
     day = _date(stamped.numbers, order)
     return datetime.combine(day, stamped.time or time()) if day else None
+
+
+KINDS = (
+    Bundle("a WhatsApp export", _is_export, _read_export, noun="chats"),
+    Kind("a WhatsApp chat", _is_chat, _read_file, noun="chats"),
+)

@@ -19,7 +19,7 @@ _SURE = {b"message-id", b"received", b"mime-version", b"return-path", b"newsgrou
 _USUAL = {b"date", b"subject", b"to"}
 
 
-def is_message(head: Head) -> bool:
+def _is_message(head: Head) -> bool:
     """Whether a file is a message: headers, among them who wrote it, and an empty line."""
     start = _LENGTH.sub(b"", head.start, count=1) if _LENGTH.match(head.start) else head.start
     if head.name.lower().endswith((".eml", ".emlx")):
@@ -35,21 +35,19 @@ def is_message(head: Head) -> bool:
     return b"from" in known and bool(known & _SURE or (known & _USUAL and b"@" in sender))
 
 
-def is_maildir(head: Head) -> bool:
+def _is_maildir(head: Head) -> bool:
     """Whether a folder is a Maildir: it has files named as those delivered are, and no others."""
     others = [name for name in head.members if not _DELIVERED.search(name)]
     return len(others) < len(head.members) and all(map(_MAILDIR.search, others))
 
 
-def read_file(file: BinaryIO, job: Job) -> Iterator[Document]:
-    """Yield the messages of an mbox."""
+def _read_file(file: BinaryIO, job: Job) -> Iterator[Document]:
     for number, data in messages(file, job.report):
         if found := document(data, f"message {number}", job.report):
             yield found
 
 
-def read_message(file: BinaryIO, job: Job) -> Iterator[Document]:
-    """Yield a message."""
+def _read_message(file: BinaryIO, job: Job) -> Iterator[Document]:
     data = file.read(MESSAGE_BYTES)
     if length := _LENGTH.match(data):
         data = data[length.end() :][: int(length[1])]
@@ -60,7 +58,7 @@ def read_message(file: BinaryIO, job: Job) -> Iterator[Document]:
     yield found
 
 
-def read_maildir(members: Members, job: Job) -> Iterator[Document]:
+def _read_maildir(members: Members, job: Job) -> Iterator[Document]:
     """Yield the messages of a Maildir but for drafts and those in the trash."""
     dates, last = dict[str, float](), float("-inf")
     for name in members.names():
@@ -80,14 +78,14 @@ def read_maildir(members: Members, job: Job) -> Iterator[Document]:
 
 
 KINDS = (
-    Bundle("a Maildir", is_maildir, read_maildir, "text", "messages"),
+    Bundle("a Maildir", _is_maildir, _read_maildir, "text", "messages"),
     Kind(
         "an mbox",
         lambda head: is_mbox(head.start),
-        read_file,
+        _read_file,
         "text",
         "messages",
         in_any_order=True,
     ),
-    Kind("a message of mail", is_message, read_message, "text", "messages"),
+    Kind("a message of mail", _is_message, _read_message, "text", "messages"),
 )

@@ -8,7 +8,8 @@ from collections.abc import Iterable
 from typing import Literal, NamedTuple
 
 from charloom.data.readers.pages.asides import HEADINGS, is_aside, says_aside
-from charloom.data.readers.pages.markup import Element, classes, is_unseen
+from charloom.data.readers.pages.markup import classes, is_unseen
+from charloom.data.readers.xml_tree import Element
 
 LINKS = 0.5  # of a text in links, at least: then it is a list of them
 REST = 0.25  # of the characters in links, that are none: less is no text beside a list

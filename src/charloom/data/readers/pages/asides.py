@@ -1,6 +1,7 @@
 """What is on a page beside its text: menus, buttons, comments, known by tag, role and class."""
 
-from charloom.data.readers.pages.markup import Element, classes
+from charloom.data.readers.pages.markup import classes
+from charloom.data.readers.xml_tree import Element
 
 HEADINGS = ("h1", "h2", "h3", "h4", "h5", "h6")
 _TAGS = frozenset({"nav", "form", "dialog", "footer", "aside"})

@@ -8,12 +8,12 @@ elements, soft hyphens, spaces at the ends of lines.
 
 import re
 from collections.abc import Container
-from typing import Any, Literal
+from typing import Literal
 
+from charloom.data.readers.xml_tree import Element
 from charloom.data.utf8 import normalized
 from charloom.errors import needs_extra
 
-Element = Any  # of lxml, which is loaded on demand
 Spaces = Literal["collapse", "lines", "verbatim"]  # "lines" collapses all but line ends
 
 
@@ -137,7 +137,7 @@ class _Lines:
         self.done: list[str] = []
         self.blank = 0  # lines before the next
         self._line: list[str] = []
-        self._items: list[list[str]] = []  # for each item around: what its next line begins with
+        self.items: list[list[str]] = []  # for each item around: what its next line begins with
 
     def put(self, text: str) -> None:
         """Add to the line."""
@@ -164,8 +164,8 @@ class _Lines:
         if self.done:
             self.done += [""] * self.blank
         self.blank = 0
-        self.done.append("".join(item[0] for item in self._items) + line)
-        for item in self._items:
+        self.done.append("".join(item[0] for item in self.items) + line)
+        for item in self.items:
             item[0] = " " * len(item[0])
         return True
 
@@ -173,12 +173,6 @@ class _Lines:
         """End the line, and have one blank line at least before the next."""
         self.end()
         self.blank = max(self.blank, 1)
-
-    def begin_item(self, mark: str) -> None:
-        self._items.append([mark])
-
-    def end_item(self) -> None:
-        self._items.pop()
 
 
 class _Text:
@@ -205,7 +199,7 @@ class _Text:
         elif tag in _LISTS:
             self._counts.append(_number(element, "start", 1) if tag == "ol" else 0)
         elif tag == "li":
-            self._lines.begin_item(self._mark(element))
+            self._lines.items.append([self._mark(element)])
         elif tag == "table":
             self._in_grid = _is_grid(element)
         elif tag == "tr":
@@ -232,7 +226,7 @@ class _Text:
         if tag in _VERBATIM:
             self._lines.blank = 1
         elif tag == "li":
-            self._lines.end_item()
+            self._lines.items.pop()
         elif tag == "table":
             self._in_grid = False
 

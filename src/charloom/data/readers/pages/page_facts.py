@@ -7,8 +7,9 @@ from typing import Any, NamedTuple
 
 from charloom.data.readers.dates import iso_date
 from charloom.data.readers.objects import Object, objects, parsed, string
-from charloom.data.readers.pages.markup import Element, classes, element_text
+from charloom.data.readers.pages.markup import classes, element_text
 from charloom.data.readers.plain import one_line
+from charloom.data.readers.xml_tree import Element
 
 _POSTS = ("BlogPosting", "Article", "NewsArticle", "SocialMediaPosting", "TechArticle", "Report")
 _TITLES = (

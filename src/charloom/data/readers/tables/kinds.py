@@ -2,13 +2,13 @@
 
 import re
 from collections.abc import Callable, Iterable, Iterator
-from datetime import UTC, date, datetime
+from datetime import date
 from functools import partial
 from itertools import chain, islice
 from typing import BinaryIO
 
 from charloom.data.readers import Document, Head, Job, Kind
-from charloom.data.readers.dates import mail_time
+from charloom.data.readers.dates import date_of_seconds, mail_time
 from charloom.data.readers.objects import begins
 from charloom.data.readers.plain import clean, one_line
 from charloom.data.readers.tables.columns import (
@@ -38,14 +38,14 @@ NAMED = 12  # columns, at most, that a message names
 _PROSE = re.compile(rb'"(?:text|content|body|message|story|lyrics)"\s*:\s*"[^"]{100}')
 
 
-def is_delimited(head: Head) -> bool:
+def _is_delimited(head: Head) -> bool:
     """Whether a file is CSV or TSV: by its name, since prose has commas, too."""
     wide = head.start.startswith((b"\xff\xfe", b"\xfe\xff"))
     named = head.name.lower().endswith((".csv", ".tsv", ".tab"))
     return named and (wide or b"\0" not in head.start)
 
 
-def is_lines(head: Head) -> bool:
+def _is_lines(head: Head) -> bool:
     """Whether a file is JSON Lines: by the objects that its first lines are, or by its name."""
     found = [line for line in begins(head).split(b"\n") if line.strip()]
     if not found or not found[0].startswith(b"{"):
@@ -56,7 +56,7 @@ def is_lines(head: Head) -> bool:
     return len(found) > 2 and all(len(row) == 1 for row in objects[: len(found) - 1])
 
 
-def is_array(head: Head) -> bool:
+def _is_array(head: Head) -> bool:
     """Whether a file is an array of objects in JSON with a text in them, which settings have not.
 
     If the first of them is longer than the head, the name of a column has to do.
@@ -68,8 +68,7 @@ def is_array(head: Head) -> bool:
     return is_prose(sample) if sample else _PROSE.search(start) is not None
 
 
-def is_parquet(head: Head) -> bool:
-    """Whether a file is Parquet."""
+def _is_parquet(head: Head) -> bool:
     return head.start.startswith(b"PAR1")
 
 
@@ -146,7 +145,7 @@ def _iso(value: object) -> str:
     if re.match(r"\d{4}(-\d\d(-\d\d)?)?($|[T ])", text):
         return text.replace(" ", "T", 1) if len(text) < 40 else ""
     if re.fullmatch(r"\d{9,10}(\.\d+)?", text):
-        return datetime.fromtimestamp(float(text), UTC).isoformat()
+        return date_of_seconds(float(text))
     time = mail_time(text) if re.search(r"\d:\d", text) else None
     return time.isoformat() if time else ""
 
@@ -154,13 +153,13 @@ def _iso(value: object) -> str:
 KINDS = (
     Kind(
         "a Parquet table",
-        is_parquet,
+        _is_parquet,
         partial(_read, parquet_rows),
         "parquet",
         "rows",
         in_any_order=True,
     ),
-    Kind("a table", is_delimited, partial(_read, delimited_rows), noun="rows"),
-    Kind("a table in JSON Lines", is_lines, partial(_read, line_rows), noun="rows"),
-    Kind("a table in JSON", is_array, partial(_read, array_rows), noun="rows"),
+    Kind("a table", _is_delimited, partial(_read, delimited_rows), noun="rows"),
+    Kind("a table in JSON Lines", _is_lines, partial(_read, line_rows), noun="rows"),
+    Kind("a table in JSON", _is_array, partial(_read, array_rows), noun="rows"),
 )
