@@ -102,7 +102,8 @@ def items(file: BinaryIO, job: Job, *names: str, recover: bool = False) -> Itera
     if errors := parser.feed_error_log.filter_from_fatals():
         if not recover:
             first = errors[0]
-            reason = f"{first.message}, line {first.line}, column {first.column}"
+            reason, _, _ = first.message.partition("\n")
+            reason = f"{reason}, line {first.line}, column {first.column}"
             message = f"{job.label} is damaged ({reason}): export it again"
             raise CharloomError(message, "damaged", why="damaged", path=job.label)
         job.report.mended["XML errors"] += len(errors)
