@@ -32,24 +32,21 @@ if TYPE_CHECKING:
     "--unknown",
     type=click.Choice(["error", "skip"]),
     default="error",
-    show_default=True,
     metavar="NAME",
-    help="error or skip: what to do with characters that RUN has never seen.",
+    help="error or skip: what to do with characters that RUN has never seen.  [error]",
 )
 @click.option(
     "--encoding",
     default="utf-8",
-    show_default=True,
     metavar="NAME",
-    help="Encoding of FILE, or detect.",
+    help="Encoding of FILE, or detect.  [utf-8]",
 )
 @click.option(
     "--errors",
     type=click.Choice(["strict", "replace"]),
     default="strict",
-    show_default=True,
     metavar="NAME",
-    help="strict, or replace: read U+FFFD where FILE is not in that encoding.",
+    help="strict, or replace: read U+FFFD where FILE is not in that encoding.  [strict]",
 )
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON document.")
 def evaluate(

@@ -41,7 +41,7 @@ def resume(
     """
     began = perf_counter()
     if minutes is not None and place():
-        message = "torchrun may start this again, with its minutes: resume with them as one process"
+        message = "a restart by torchrun would train those minutes again: resume in one process"
         raise CharloomError(message, "unsupported", field="minutes")
     from charloom.cli.plain import open_view
 

@@ -34,8 +34,8 @@ HOME = "runs"  # the folder for a run that was given no --out
 LOSS_ROWS = 20  # of the table of losses, at most
 MAX_SAMPLE_BYTES = 2**24
 PROVISIONAL = (
-    "* the lowest on the way, which may be of a part of the validation text; `charloom resume RUN` "
-    "ends such a run and scores all"
+    "* the lowest so far, which may be that of a part of the validation text; `charloom resume "
+    "RUN` finishes such a run and scores all of it"
 )
 SEVERAL_TEXTS = "validation losses compare only where the text is the same"
 PREDICTS, REMEMBERS, TRAINED, NONE = range(4)  # what a loss says of a run, the best first
@@ -81,10 +81,11 @@ def runs() -> None:
     "--sort",
     type=click.Choice([*SORTED]),
     default="name",
-    show_default=True,
-    help="name, loss (lowest first), steps (most first) or time (newest first).",
+    help="name, loss (lowest first), steps (most first) or time (newest first).  [name]",
 )
-@click.option("--match", metavar="TEXT", help="Only runs with TEXT in name, model, preset or text.")
+@click.option(
+    "--match", metavar="TEXT", help="Only runs with TEXT in their name, model, preset or text."
+)
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON document.")
 def list_(folder: str | None, sort: str, match: str | None, as_json: bool) -> None:
     """List the runs in and below FOLDER, or below runs/."""
@@ -104,7 +105,7 @@ def list_(folder: str | None, sort: str, match: str | None, as_json: bool) -> No
             if "error" in row:
                 echo_note(row["error"])
     elif match is not None and paths:
-        echo(f"none of {count(len(paths), 'run')} has {match!r} in it", err=True)
+        echo(f"none of {count(len(paths), 'run')} matches {match!r}", err=True)
     else:
         where = folder or f"{HOME}/"
         echo(f"no runs in {where}: `charloom train SOURCE` makes one", err=True)

@@ -67,7 +67,7 @@ SAMPLING = "Sampling"
     help="Begin a document, and end where RUN ends it, after N characters at most.",
 )
 @option("Text", "--stop", multiple=True, metavar="TEXT", help="End before this; repeatable.")
-@option("Text", "--count", default=1, metavar="N", help="Texts, separated by ----.  [1]")
+@option("Text", "--count", default=1, metavar="N", help="Number of texts, separated by ----.  [1]")
 @option("Text", "--seed", type=int, metavar="N", help="Same seed, same text.  [random]")
 @options(
     SAMPLING,

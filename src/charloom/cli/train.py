@@ -130,7 +130,7 @@ MONITORING = "Monitoring (no effect on learning; 0 is never)"
     {
         "iterations": "Stop after N steps. Nothing is measured: the same command repeats the "
         "same run.",
-        "epochs": "Stop after X passes through the training text; repeatable, too.",
+        "epochs": "Stop after X passes through the training text; nothing is measured.",
     },
 )
 @options(
@@ -197,9 +197,9 @@ MONITORING = "Monitoring (no effect on learning; 0 is never)"
 @options(
     MONITORING,
     BASE.watch.sample,
-    {"temperature": "Of samples: below 1 is safer, above 1 is wilder."},
+    {"temperature": "For samples: below 1 is safer, above 1 is wilder."},
 )
-@option(MONITORING, "--greedy", is_flag=True, help="Of samples: the same as --temperature 0.")
+@option(MONITORING, "--greedy", is_flag=True, help="For samples: the same as --temperature 0.")
 @option(
     MONITORING,
     "--tensorboard",

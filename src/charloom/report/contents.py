@@ -3,7 +3,6 @@
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from functools import partial
 from typing import Any, Generic, TypeVar
 
 from charloom import __version__
@@ -166,11 +165,11 @@ def _comparable(called: Mapping[Run, str]) -> tuple[dict[Run, str], dict[str, st
     alike: dict[Run, str] = {}
     apart: dict[str, str] = {}
     for run, name in called.items():
-        found = attempt(partial(shared_held_out, [run]))
-        if found.found is not None and alike:
-            found = attempt(partial(shared_held_out, [next(iter(alike)), run]))
-        if found.found is None:
-            apart[name] = found.why
+        try:
+            shared_held_out([run])
+            shared_held_out([*alike, run])
+        except CharloomError as error:
+            apart[name] = str(error)
         else:
             alike[run] = name
     return alike, apart

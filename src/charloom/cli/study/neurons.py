@@ -36,9 +36,7 @@ COLD = (189, 153, 117, 75)
 @click.option(
     "--length", type=click.IntRange(2), metavar="N", help="Read N characters, not 100,000."
 )
-@click.option(
-    "--top", type=click.IntRange(1), metavar="N", default=10, show_default=True, help="Cells shown."
-)
+@click.option("--top", type=click.IntRange(1), metavar="N", default=10, help="Cells to show.  [10]")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON document.")
 def neurons(
     run: str, text: str | None, html: Path | None, length: int | None, top: int, as_json: bool

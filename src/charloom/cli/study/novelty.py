@@ -67,7 +67,7 @@ def novelty(name: str, as_json: bool, **options: Any) -> None:
         )
         return
     copies = "\n\n".join(map(_copy, found.copies)) or (
-        f"No copy is longer than could be chance: {count(found.chance, 'character')}."
+        f"No copy is longer than chance explains: {count(found.chance, 'character')}."
     )
     echo("\n\n".join([_heading(found, text), _shares(found), copies, fill(verdict(found))]))
 

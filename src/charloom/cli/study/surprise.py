@@ -63,12 +63,7 @@ Levels = Sequence[tuple[float, str]]
 @output("--html", "Write a page where pointing at a character shows predictions")
 @click.option("--length", type=click.IntRange(2), metavar="N", help="Read only N characters.")
 @click.option(
-    "--top",
-    type=click.IntRange(0),
-    metavar="N",
-    default=8,
-    show_default=True,
-    help="Passages shown.",
+    "--top", type=click.IntRange(0), metavar="N", default=8, help="Passages to show.  [8]"
 )
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON document.")
 def surprise(run: str, text: str | None, as_json: bool, **options: Any) -> None:
