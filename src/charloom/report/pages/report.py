@@ -9,7 +9,7 @@ from typing import Any, NamedTuple, get_args
 import numpy as np
 
 from charloom import __version__
-from charloom.analysis.comparison import Comparison, Entry, verdict
+from charloom.analysis.comparison import Comparison, verdict
 from charloom.analysis.curves import Axis, Curve, Point, Value
 from charloom.analysis.novelty import MARKED_LENGTH, SHOWN_LENGTHS, Copy
 from charloom.analysis.novelty import verdict as novelty_verdict
@@ -188,7 +188,8 @@ def _levels(report: Report) -> list[Level]:
     if not {curve.name for curve in curves} <= compared:
         return []
     beside = [entry for entry in found.entries if entry.kind == "baseline"]
-    chosen = [None if counted else _first(beside, "n-gram"), _first(beside, "bz2")]
+    wanted = ("bz2",) if counted else ("n-gram", "bz2")
+    chosen = [next((e for e in beside if e.name.startswith(name)), None) for name in wanted]
     return [Level(entry.name, entry.nats) for entry in chosen if entry is not None]
 
 
@@ -197,10 +198,6 @@ def _is_other(best: Point | None, loss: Loss | None) -> bool:
     if best is None or best.held_out is None or loss is None:
         return False
     return f"{best.held_out:.3f}" != f"{loss.nats:.3f}"
-
-
-def _first(entries: Sequence[Entry], name: str) -> Entry | None:
-    return next((entry for entry in entries if entry.name.startswith(name)), None)
 
 
 def _marked(writing: Writing, source: str) -> dict[str, Any]:
