@@ -415,3 +415,10 @@ def test_a_page_of_version_0_1_0_is_known(here):
     own = head.replace("data:", "*")
     text = read_text([write("own.html", own)], reading=Reading(plain=True))
     assert text.content == own
+
+
+@pytest.mark.parametrize("fill", ["", "a" * 200_000, "я" * 200_000, "aя" * 100_000, "a😀" * 99_999])
+def test_every_different_character_is_found_among_any_others(here, fill):
+    rare = "\t é\u2028\U0010ffff~"
+    text = read_text([write("text", fill + rare + fill + "\n")])
+    assert text.alphabet == tuple(sorted({*fill, *rare, "\n"}))

@@ -30,6 +30,8 @@ from charloom.data.web.fetching import is_address
 from charloom.errors import CharloomError
 from charloom.progress import Meter, Tell, say_nothing
 
+MOSTLY = 1.25  # bytes a character in UTF-8, below which these are sorted out by byte
+_ASCII = frozenset(map(chr, range(128)))
 _SMALL = 2**16  # characters below which a Python set is faster than a table of all of Unicode
 
 States = tuple[tuple[str, int, int], ...]  # of files: path, size, time of change in nanoseconds
@@ -350,9 +352,9 @@ def _states(sources: Sequence[str], found: Sequence[Found]) -> States:
 
 def _different(text: str, data: bytes, known: set[str]) -> set[str]:
     """Return the characters of `text`, `data` in UTF-8, that are not known, perhaps with others."""
-    if len(data) == len(text):  # ASCII, as most texts are
-        rest = data.translate(None, "".join(known).encode("utf-8", "ignore"))
-        return set(rest.decode())
+    if len(data) < MOSTLY * len(text):  # by far the most of it is ASCII
+        rest = data.translate(None, "".join(_ASCII & known).encode())
+        text = rest.decode("utf-8", "surrogatepass")
     if len(text) < _SMALL:
         return set(text)
     seen = np.zeros(0x110000, np.bool_)
