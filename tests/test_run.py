@@ -19,9 +19,10 @@ from charloom.config import DataConfig, ModelConfig, NgramConfig, RunConfig, Tra
 from charloom.data.text import read_text
 from charloom.data.vocabulary import Vocabulary
 from charloom.errors import CharloomError
+from charloom.runs.folders import list_runs
 from charloom.runs.meta import Best, Meta
 from charloom.runs.metrics import Line
-from charloom.runs.run import Corpus, Run, list_runs
+from charloom.runs.run import Corpus, Run
 from charloom.runs.tensors import expected_arrays
 from expect import refused
 

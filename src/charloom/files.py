@@ -9,7 +9,7 @@ import stat
 import sys
 import time
 from collections.abc import Iterable, Iterator
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import BinaryIO, TypeVar
 
@@ -131,6 +131,15 @@ def unwritable(path: Path, error: OSError, cure: str = "fix that") -> CharloomEr
     return CharloomError(problem, "unwritable", path=str(path))
 
 
+@contextmanager
+def writing(path: Path, cure: str = "fix that") -> Iterator[None]:
+    """Raise CharloomError for what the system does not let one write within."""
+    try:
+        yield
+    except OSError as error:
+        raise unwritable(path, error, cure) from error
+
+
 def refuse_link(folder: Path) -> None:
     """Raise CharloomError for a link in place of a folder: it leads out of the run."""
     if folder.is_symlink():
@@ -217,7 +226,7 @@ def write_output(path: Path, content: bytes | Iterable[bytes], free: bool = Fals
 
 def _write_output(path: Path, blocks: Iterable[bytes]) -> None:
     check_output(path)
-    try:
+    with writing(path, "name another file"):
         descriptor = _descriptor(path)
         if descriptor is not None:
             if sys.stdout is not None:
@@ -229,8 +238,6 @@ def _write_output(path: Path, blocks: Iterable[bytes]) -> None:
                 file.writelines(blocks)
         else:
             _replace_output(path.resolve(), blocks)
-    except OSError as error:
-        raise unwritable(path, error, "name another file") from None
 
 
 def _written(path: Path) -> Iterator[Path]:

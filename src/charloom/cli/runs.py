@@ -89,7 +89,7 @@ def runs() -> None:
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON document.")
 def list_(folder: str | None, sort: str, match: str | None, as_json: bool) -> None:
     """List the runs in and below FOLDER, or below runs/."""
-    from charloom.runs.run import list_runs
+    from charloom.runs.folders import list_runs
 
     paths = [] if folder is None and not Path(HOME).is_dir() else list_runs(folder or HOME)
     rows = sorted(map(_describe, paths), key=SORTED[sort])

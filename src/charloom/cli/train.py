@@ -24,7 +24,7 @@ from charloom.cli.summary import header
 from charloom.cli.text import echo, echo_json
 from charloom.config import NgramConfig, TransformerConfig
 from charloom.distributed import place
-from charloom.runs.run import check_free
+from charloom.runs.folders import check_free
 from charloom.training import loop
 from charloom.training.events import Event, Started
 from charloom.training.planning import prepare

@@ -38,8 +38,8 @@ from charloom.files import (
     refuse_link,
     sync_folder,
     unreadable,
-    unwritable,
     write_file,
+    writing,
 )
 from charloom.models.weights import STATE_PREFIXES
 from charloom.runs.meta import Count, Meta
@@ -318,7 +318,8 @@ def _rotate(final: Path, meta: Meta, keep: int) -> None:
     """
     folder, best = final.parent, meta.best.step if meta.best else -1
     kept = {meta.step}  # it has been read back
-    try:
+    cure = f"{final.name} is saved, but older checkpoints are still there: fix that"
+    with writing(folder, cure):
         for path in _checkpoints(folder):
             step = _step(path)
             wanted = step < meta.step and (len(kept) < keep or step == best)
@@ -328,9 +329,6 @@ def _rotate(final: Path, meta: Meta, keep: int) -> None:
                 shutil.rmtree(path)
                 _verified.pop(path, None)
         sync_folder(folder)
-    except OSError as error:
-        cure = f"{final.name} is saved, but older checkpoints are still there: fix that"
-        raise unwritable(folder, error, cure) from error
 
 
 def _checkpoints(folder: Path) -> dict[Path, int]:

@@ -1,15 +1,20 @@
-"""Holding a run folder for one process, and renaming and deleting it."""
+"""Run folders as folders: found, free to be made, held by one process, renamed and deleted."""
 
+import errno
 import fcntl
 import os
+import shlex
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from charloom.data.learned import OF_A_RUN, kind_of_folder
+from charloom.data.learned import OF_A_RUN, kind_of, kind_of_folder
 from charloom.errors import CharloomError
-from charloom.files import plain_size, unwritable
+from charloom.files import plain_size, unreadable, writing
+
+_CREATED_FIRST = {"vocabulary.json", "corpus.json", ".config.json.new", "checkpoints", "samples"}
+_CREATED_FIRST |= {"ids.npy", "ids.json", ".ids.npy.new", ".ids.json.new", ".ids.mark"}
 
 
 def move(run: str | Path, new: str | Path) -> None:
@@ -19,11 +24,9 @@ def move(run: str | Path, new: str | Path) -> None:
     with hold(run):
         if new.exists() or new.is_symlink():
             raise CharloomError(f"{new} exists: choose another name", "taken", path=str(new))
-        try:
+        with writing(new, "choose another name"):
             new.parent.mkdir(parents=True, exist_ok=True)
             run.rename(new)
-        except OSError as error:
-            raise unwritable(new, error, "choose another name") from error
 
 
 def delete(run: str | Path) -> None:
@@ -36,22 +39,17 @@ def delete(run: str | Path) -> None:
     with hold(run):
         names = sorted(path.name for path in run.iterdir())
         if strange := [name for name in names if name not in OF_A_RUN and not name.startswith(".")]:
-            message = (
-                f"{run} holds {strange[0]} as well, which does not belong to a run: move it first"
-            )
+            message = f"{run} holds {strange[0]}, which does not belong to a run: move it first"
             raise CharloomError(message, "taken", path=str(run), found=strange[0])
-        try:
+        with writing(run):
             shutil.rmtree(run)
-        except OSError as error:
-            raise unwritable(run, error) from error
 
 
 def check_is_run(run: str | Path) -> None:
     """Raise CharloomError for what is no run folder, whole or damaged."""
     run = Path(run)
     if run.is_symlink() or kind_of_folder(run) != "a run":
-        message = f"{run} is not a run folder: `charloom runs` lists those below"
-        raise CharloomError(message, "not-found", path=str(run))
+        raise no_run(run, f"{run} is not a run folder: `charloom runs` lists those below")
 
 
 @contextmanager
@@ -63,10 +61,8 @@ def hold(run: Path) -> Iterator[None]:
     path = run / ".lock"
     if path.exists() or path.is_symlink():  # it may be a pipe or a device
         plain_size(path)
-    try:
+    with writing(path):
         file = path.open("ab+", buffering=0)
-    except OSError as error:
-        raise unwritable(path, error) from error
     with file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -80,3 +76,55 @@ def hold(run: Path) -> Iterator[None]:
             file.truncate(0)
             file.write(f"{os.getpid()}\n".encode())
         yield
+
+
+def list_runs(folder: str | Path) -> list[Path]:
+    """Return the run folders in and below `folder`, complete or damaged, in the order of names."""
+    if not Path(folder).is_dir():
+        raise no_run(folder, f"there is no folder {folder}: check the name")
+    found: list[Path] = []
+    for parent, folders, files in os.walk(folder):
+        folders[:] = sorted(name for name in folders if not name.startswith("."))
+        if "config.json" in files and kind_of([*files, *folders]) == "a run":
+            found.append(Path(parent))
+            folders.clear()
+    return found
+
+
+def names_in(folder: Path) -> list[str]:
+    """Return the names in a run folder; raises CharloomError if there is none."""
+    try:
+        return [entry.name for entry in folder.iterdir()]
+    except (FileNotFoundError, NotADirectoryError):
+        message = f"there is no run folder {folder}: `charloom runs` lists those below"
+        raise no_run(folder, message) from None
+    except OSError as error:
+        raise unreadable(folder, error) from None
+
+
+def no_run(path: str | Path, message: str) -> CharloomError:
+    """Return the error for what is no run folder."""
+    return CharloomError(message, "not-found", path=str(path))
+
+
+def check_free(path: Path) -> None:
+    """Raise CharloomError unless a run can be created there: in a new folder, or an empty one."""
+    what, cure = "", "choose another folder"
+    with writing(path, cure):
+        if path.is_dir():
+            names = {*names_in(path)} - _CREATED_FIRST
+            if "config.json" in names:
+                what = "holds a run already"
+                cure = f"charloom resume {shlex.quote(str(path))} goes on with it, or {cure}"
+            elif names:
+                what = "is not empty"
+        elif path.exists() or path.is_symlink():
+            what = "is not a folder"
+        else:
+            there = next(parent for parent in path.absolute().parents if parent.exists())
+            if not there.is_dir():
+                raise OSError(errno.ENOTDIR, os.strerror(errno.ENOTDIR))
+            if not os.access(there, os.W_OK | os.X_OK):
+                raise OSError(errno.EACCES, os.strerror(errno.EACCES))
+    if what:
+        raise CharloomError(f"{path} {what}: {cure}", "taken", path=str(path))

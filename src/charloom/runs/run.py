@@ -14,9 +14,7 @@
 folder without it is no run.
 """
 
-import errno
 import os
-import shlex
 import warnings
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
@@ -29,7 +27,6 @@ from charloom.config import NgramConfig, PretrainedConfig, RunConfig
 from charloom.data.byte_vocabulary import ByteVocabulary
 from charloom.data.dataset import Corpus as Corpus
 from charloom.data.dataset import Dataset
-from charloom.data.learned import kind_of
 from charloom.data.raw_bytes import CHARACTERS
 from charloom.data.subwords import Subwords
 from charloom.data.text import Text
@@ -49,9 +46,8 @@ from charloom.files import (
     refuse_link,
     replace_file,
     sync_folder,
-    unreadable,
-    unwritable,
     write_file,
+    writing,
 )
 from charloom.formatting import model_name, printable
 from charloom.models.weights import parameter_count
@@ -59,15 +55,12 @@ from charloom.progress import Tell, say_nothing
 from charloom.runs import checkpoint, final, metrics
 from charloom.runs.checkpoint import Checkpoint
 from charloom.runs.final import Final
-from charloom.runs.folders import hold
+from charloom.runs.folders import check_free, hold, names_in, no_run
 from charloom.runs.meta import Meta
 from charloom.runs.metrics import Line
 from charloom.runs.tensors import Array, expected_arrays
 
 LARGEST_SAMPLE = 2**24  # bytes
-
-_CREATED_FIRST = {"vocabulary.json", "corpus.json", ".config.json.new", "checkpoints", "samples"}
-_CREATED_FIRST |= {"ids.npy", "ids.json", ".ids.npy.new", ".ids.json.new", ".ids.mark"}
 
 Which = Literal["best", "latest"] | int
 
@@ -150,7 +143,7 @@ class Run:
         for name, document in documents.items():
             _check_size(name, document, config)
         check_free(path)
-        with _writing(path, "choose another folder"):
+        with writing(path, "choose another folder"):
             path.mkdir(parents=True, exist_ok=True)
             with alone(path):
                 check_free(path)
@@ -170,8 +163,8 @@ class Run:
     def open(cls, path: str | PathLike[str]) -> Self:
         """Open a run; raises CharloomError that names a file that is missing or damaged."""
         path = Path(path)
-        if "config.json" not in _names(path):
-            raise _no_run(path, f"{path} is not a run folder: it has no config.json")
+        if "config.json" not in names_in(path):
+            raise no_run(path, f"{path} is not a run folder: it has no config.json")
         config = read_json(path / "config.json", RunConfig)
         corpus = read_json(path / "corpus.json", Corpus)
         document = read_bytes(path / "vocabulary.json", LARGEST_JSON)
@@ -199,7 +192,7 @@ class Run:
         """
         document = encode_json(config)
         _check_size("config.json", document, config)
-        with _writing(self.path / "config.json"):
+        with writing(self.path / "config.json"):
             replace_file(self.path / "config.json", document)
         self.config = config
 
@@ -225,7 +218,7 @@ class Run:
 
     def append_metrics(self, line: Line) -> None:
         """Add one line; NaN and infinities, which JSON does not have, become null."""
-        with _writing(self._metrics):
+        with writing(self._metrics):
             metrics.append(self._metrics, line)
 
     def metrics(self) -> list[Line]:
@@ -237,7 +230,7 @@ class Run:
 
     def truncate_metrics(self, step: int) -> None:
         """Remove the lines after `step`: training is about to repeat those steps."""
-        with _writing(self._metrics):
+        with writing(self._metrics):
             metrics.truncate(self._metrics, step)
 
     def final(self) -> Final | None:
@@ -254,7 +247,7 @@ class Run:
 
     def write_final(self, found: Final) -> None:
         """Record how the run ended. Raises CharloomError."""
-        with _writing(self._final):
+        with writing(self._final):
             final.write(self._final, found)
 
     def best_sample(self) -> str | None:
@@ -270,7 +263,7 @@ class Run:
     def write_sample(self, step: int | Literal["best"], text: str) -> Path:
         """Write a sample that was generated at `step`; return the path of its file."""
         path = self._samples / (f"{step}.txt" if step == "best" else f"{step:08d}.txt")
-        with _writing(path):
+        with writing(path):
             self._samples.mkdir(exist_ok=True)
             replace_file(path, text.encode())
         return path
@@ -285,13 +278,13 @@ class Run:
         """Add a text to generated.txt, with the time, the step and the smoothed loss in nats."""
         now = datetime.now().astimezone().isoformat(" ", "seconds")
         path = self._samples / "generated.txt"
-        with _writing(path), path.open("ab") as file:
+        with writing(path), path.open("ab") as file:
             file.write(f"---- {now}, step {step}, loss {loss:.6f} ----\n{text}\n\n".encode())
 
     def save(self, arrays: Mapping[str, Array], meta: Meta) -> Path:
         """Write the metrics through to the disk, then a checkpoint; raises CharloomError."""
         if self._metrics.exists():
-            with _writing(self._metrics), self._metrics.open("rb") as file:
+            with writing(self._metrics), self._metrics.open("rb") as file:
                 os.fsync(file.fileno())
         return checkpoint.save(self.checkpoints, arrays, meta, self.config.watch.keep)
 
@@ -331,41 +324,6 @@ def _vocabulary(config: RunConfig, document: str) -> Tokenizer:
     return vocabulary
 
 
-def list_runs(folder: str | Path) -> list[Path]:
-    """Return the run folders in and below `folder`, complete or damaged, in the order of names."""
-    if not Path(folder).is_dir():
-        raise _no_run(folder, f"there is no folder {folder}: check the name")
-    found: list[Path] = []
-    for parent, folders, files in os.walk(folder):
-        folders[:] = sorted(name for name in folders if not name.startswith("."))
-        if "config.json" in files and kind_of([*files, *folders]) == "a run":
-            found.append(Path(parent))
-            folders.clear()
-    return found
-
-
-def _names(folder: Path) -> list[str]:
-    try:
-        return [entry.name for entry in folder.iterdir()]
-    except (FileNotFoundError, NotADirectoryError):
-        message = f"there is no run folder {folder}: `charloom runs` lists those below"
-        raise _no_run(folder, message) from None
-    except OSError as error:
-        raise unreadable(folder, error) from None
-
-
-def _no_run(path: str | Path, message: str) -> CharloomError:
-    return CharloomError(message, "not-found", path=str(path))
-
-
-@contextmanager
-def _writing(path: Path, cure: str = "fix that") -> Iterator[None]:
-    try:
-        yield
-    except OSError as error:
-        raise unwritable(path, error, cure) from error
-
-
 def _check_size(name: str, document: bytes, config: RunConfig) -> None:
     """Raise CharloomError for a document of a new run that could not be read again."""
     size = len(document)
@@ -377,25 +335,3 @@ def _check_size(name: str, document: bytes, config: RunConfig) -> None:
         cure = "use a model with a smaller vocabulary"
     message = f"{name} would have {len(document):,} bytes, too many to be read again: {cure}"
     raise CharloomError(message, "unsupported", file=name, size=len(document))
-
-
-def check_free(path: Path) -> None:
-    """Raise CharloomError unless a run can be created there: in a new folder, or an empty one."""
-    cure = "choose another folder"
-    with _writing(path, cure):
-        if path.is_dir():
-            names = {*_names(path)} - _CREATED_FIRST
-            what = "is not empty" if names else ""
-            if "config.json" in names:
-                what = "holds a run already"
-                cure = f"charloom resume {shlex.quote(str(path))} goes on with it, or {cure}"
-        else:
-            taken = path.exists() or path.is_symlink()
-            what = "is not a folder" if taken else ""
-            there = next(parent for parent in path.absolute().parents if parent.exists())
-            if not there.is_dir():
-                raise OSError(errno.ENOTDIR, os.strerror(errno.ENOTDIR))
-            if not os.access(there, os.W_OK | os.X_OK):
-                raise OSError(errno.EACCES, os.strerror(errno.EACCES))
-    if what:
-        raise CharloomError(f"{path} {what}: {cure}", "taken", path=str(path))

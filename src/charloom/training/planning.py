@@ -25,7 +25,8 @@ from charloom.errors import CharloomError
 from charloom.formatting import listed
 from charloom.models.engines import has_torch, load_torchnet, pick_engine
 from charloom.progress import Tell, say_nothing
-from charloom.runs.run import Run, check_free
+from charloom.runs.folders import check_free
+from charloom.runs.run import Run
 from charloom.training.cadence import FEWEST_CHARACTERS
 from charloom.training.recipe import FEWEST_STEPS, Choice, Reasons, Size, choose, shown_epochs
 from charloom.training.settings import SHAPE, configure, default_folders
