@@ -173,8 +173,8 @@ def test_an_interruption_before_training_is_not_silent(
     capfd: pytest.CaptureFixture[str],
     kind: type[BaseException],
 ) -> None:
-    def interrupted(*rest: Any) -> None:
-        rest[-1]("measuring")
+    def interrupted(config: Any, given: Any, text: Any, began: float, tell: Any, *_: Any) -> None:
+        tell("measuring")
         raise kind(130)
 
     monkeypatch.setattr(planning, "plan", interrupted)
