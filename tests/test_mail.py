@@ -3,6 +3,7 @@ from datetime import UTC, datetime, timedelta
 from email.message import EmailMessage
 from email.utils import format_datetime
 from io import BytesIO
+from pathlib import Path
 
 import pytest
 from hypothesis import given
@@ -13,6 +14,7 @@ from charloom.data.readers.mail import kinds as mail
 from charloom.data.readers.mail.letter import decoded
 from charloom.data.readers.mail.mbox import messages
 from charloom.data.readers.mail.replies import own_words, unwrapped
+from charloom.data.text import read_text
 from expect import refused
 from readers import read_bundle, read_file, recognised, survive
 
@@ -335,6 +337,32 @@ def test_a_maildir() -> None:
     documents, report = read_bundle(mail.KINDS, files, "Maildir")
     assert [d.text for d in documents] == ["first", "second"]
     assert report.left_out == {"deleted messages": 1, "drafts": 1, "other files": 2}
+
+
+def test_folders_of_a_maildir_that_begin_with_a_dot_are_part_of_it(tmp_path: Path) -> None:
+    files = {
+        "Maildir/cur/1684324801.M1P2.host:2,S": letter("second", 2),
+        "Maildir/.Sent.2023/new/1684324800.M1P2.host": letter("first", 1),
+        "Maildir/.Trash/cur/1684324802.M1P2.host:2,S": letter("trash"),
+        "Maildir/.Drafts/cur/1684324803.M1P2.host:2,S": letter("draft"),
+        "Maildir/.Junk/cur/1684324804.M1P2.host:2,S": letter("spam"),
+        "Maildir/.Sent.2023/maildirfolder": b"",
+        "Maildir/.cache/cur/1684324809.M1P2.host": letter("no mail folder"),
+    }
+    for name, data in files.items():
+        path = tmp_path / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(data)
+        if ".cache" not in name:
+            for folder in ("cur", "new", "tmp"):
+                (path.parent if "folder" in name else path.parent.parent).joinpath(folder).mkdir(
+                    exist_ok=True
+                )
+    for source in ("Maildir", "."):
+        text = read_text([str(tmp_path / source)])
+        assert text.content == "first\nsecond"
+        (note,) = [note for note in text.notes if note.startswith("left out")]
+        assert all(what in note for what in ("1 deleted message", "1 draft", "1 message of spam"))
 
 
 def test_parts_without_end_are_damaged_not_endless() -> None:

@@ -12,6 +12,8 @@ from charloom.data.patterns import Chosen, Ignored
 from charloom.data.reading import Reading
 from charloom.data.tally import Tally
 
+_OF_MAIL = ("cur", "new", "tmp")  # what each folder of a Maildir has, .Sent too
+
 
 def natural(path: PurePath) -> tuple[list[list[str | int]], tuple[str, ...]]:
     """Return what sorts paths as people do: by the numbers in their names, not the digits."""
@@ -69,7 +71,7 @@ def _walk(folder: Path, tally: Tally, reading: Reading) -> Iterator[Path]:
             continue
         for name in [*folders]:
             path = Path(parent, name)
-            if name.startswith("."):
+            if name.startswith(".") and not all((path / one).is_dir() for one in _OF_MAIL):
                 folders.remove(name)
             elif path.is_symlink():
                 skip(path, "a link to a folder")

@@ -12,6 +12,9 @@ from charloom.errors import CharloomError
 
 _DELIVERED = re.compile(r"(?:^|/)(?:cur|new)/\d+[._][^/]*$")
 _MAILDIR = re.compile(r"(?:^|/)(?:(?:cur|new|tmp)/[^/]+|(?:dovecot|courier|maildir|subscri)[^/]*)$")
+_LEFT_OUT = re.compile(
+    r"(?:^|[/.])(?:(trash|deleted[^/]*)|(drafts?)|(junk|spam))/[^/]+/[^/]+$", re.I
+)
 _FLAGS = re.compile(r"[:;!]2,([A-Za-z]*)$")
 _LENGTH = re.compile(rb"(\d{1,9}) *\n")  # before each of Apple's files, behind which is a list
 _HEADER = re.compile(rb"([!-9;-~]+)[ \t]*:")
@@ -59,16 +62,19 @@ def _read_message(file: BinaryIO, job: Job) -> Iterator[Document]:
 
 
 def _read_maildir(members: Members, job: Job) -> Iterator[Document]:
-    """Yield the messages of a Maildir but for drafts and those in the trash."""
+    """Yield the messages of a Maildir but for drafts, spam and those in the trash."""
     dates, last = dict[str, float](), float("-inf")
     for name in members.names():
-        flags = _FLAGS.search(name)
+        flags = match[1] if (match := _FLAGS.search(name)) else ""
+        trash, drafts, spam = match.groups() if (match := _LEFT_OUT.search(name)) else 3 * (None,)
         if not _DELIVERED.search(name):
             job.report.left_out["other files"] += 1
-        elif flags and "T" in flags[1]:
+        elif trash or "T" in flags:
             job.report.left_out["deleted messages"] += 1
-        elif flags and "D" in flags[1]:
+        elif drafts or "D" in flags:
             job.report.left_out["drafts"] += 1
+        elif spam:
+            job.report.left_out["messages of spam"] += 1
         else:
             last = sent(members.read(name), last)
             dates[name] = last
