@@ -3,6 +3,7 @@ import io
 import os
 import subprocess
 import sys
+from dataclasses import replace
 from types import SimpleNamespace
 
 import msgspec
@@ -94,6 +95,17 @@ def test_a_file_that_was_touched_is_read_again_once(run, source, reads):
     assert reads == ["poem.txt"]
     reopened(run)
     assert reads == ["poem.txt"]
+
+
+def test_notes_on_a_text_stay_when_its_files_were_touched(tmp_path, source):
+    text = read_text([str(source)])
+    text = replace(text, notes=(*text.notes, "told before the training"))
+    config = RunConfig(data=DataConfig(sources=(str(source),)), train=SETTINGS)
+    made = new_run(tmp_path / "run", config, text)
+    before = made.dataset().notes
+    assert "told before the training" in before
+    os.utime(source)
+    assert reopened(made).notes == before
 
 
 EDITS = {

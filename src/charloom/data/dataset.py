@@ -268,8 +268,9 @@ class Dataset:
                 if old.files != new.files or not old.vocabulary:
                     text = self._read_again(tell)
                     if text.sha256 == self._corpus.sha256:
-                        new = structs.replace(new, notes=text.notes, changed="")
-                        new = self._judged(ids, new)
+                        new = structs.replace(new, changed="")
+                        if not old.vocabulary:  # of an early version, which kept fewer notes
+                            new = self._judged(ids, structs.replace(new, notes=text.notes))
                     else:
                         changed = f"{self._difference(text)}; the run goes on with what it learned"
                         new = structs.replace(new, changed=changed)
