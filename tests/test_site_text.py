@@ -86,6 +86,21 @@ def test_pages_of_a_site_are_named_by_their_paths(site):
     assert [part.label for part in text.parts] == ["/a/0.txt", "/a/1.txt", "/a/2.txt"]
 
 
+def test_what_is_of_one_kind_is_told_once(site, tmp_path):
+    (note,) = read_text([f"{site.url}/feed"], reading=ALLOWED).notes
+    assert site.url in note
+    assert "3 posts" in note
+    folder = tmp_path / "tables"
+    folder.mkdir()
+    for number in range(5):
+        (folder / f"{number}.csv").write_text(f"text\nrow {number}\n")
+    (note,) = read_text([str(folder)]).notes
+    assert all(name in note for name in (str(folder), "0.csv", "4.csv", "5 rows"))
+    (folder / "plain.txt").write_text("plain")
+    one, two = read_text([str(folder)]).notes
+    assert ("6 files" in one, "5 rows" in two) == (True, True)
+
+
 def test_the_name_of_a_file_is_the_end_of_its_address():
     names = {
         "https://example.com/a/book.epub?download=1": "book.epub",

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from itertools import groupby
 
 from charloom.data.boundary import BOUNDARY, MARK
-from charloom.data.parts import Part
+from charloom.data.parts import Wrapped
 from charloom.data.utf8 import Changes
 
 _LINE = f"{MARK}\n"
@@ -14,25 +14,14 @@ _LINES = re.compile(rf"(?<=[\n{BOUNDARY}])(?:{re.escape(_LINE)})+")
 
 
 @dataclass(frozen=True, eq=False)
-class Bounded:
+class Bounded(Wrapped):
     """A part with a boundary at its `end`, and, if they are `marks`, for the lines MARK in it.
 
     A mark before the first document, or behind the last, separates nothing and is left out.
     """
 
-    part: Part
     marks: bool = False
     end: bool = False
-
-    @property
-    def label(self) -> str:
-        """The name of the part."""
-        return self.part.label
-
-    @property
-    def size(self) -> int:
-        """How many bytes or characters it has, about."""
-        return self.part.size
 
     def pieces(self, changes: Changes, place: int = 0) -> Iterator[tuple[str, int]]:
         """Yield the text from `place` on in pieces, with the place behind each: that of the part.

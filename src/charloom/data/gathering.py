@@ -105,9 +105,8 @@ class Gathering:
             skips = "".join(f", {note}" for note in self._tally.skips())
             message = f"no text in {name}{skips}: name one with text files, or name the files"
             raise CharloomError(message, "no-text", path=self._source)
-        order = ", ".join(read if len(read) < 5 else [*read[:2], "...", read[-1]])
         noun = "page" if kind == "site" else "file"
-        self._tally.folders.append(f"read {count(len(read), noun)} of {name}: {order}")
+        self._tally.gathered.append((f"{count(len(read), noun)} of {name}", read))
 
 
 def _why(error: CharloomError) -> str:

@@ -262,20 +262,31 @@ class InMemory:
 
 
 @dataclass(frozen=True, eq=False)
-class Excerpts:
-    """Ranges of a part, one after another; places are counts of their characters.
-
-    `starts` and `stops` (n,) are places between characters of the part, ascending.
-    """
+class Wrapped:
+    """What another part is read through: it is called as that is, and about as large."""
 
     part: Part
-    starts: NDArray[np.int64]
-    stops: NDArray[np.int64]
 
     @property
     def label(self) -> str:
         """The name of the part."""
         return self.part.label
+
+    @property
+    def size(self) -> int:
+        """How many bytes or characters it has, about."""
+        return self.part.size
+
+
+@dataclass(frozen=True, eq=False)
+class Excerpts(Wrapped):
+    """Ranges of a part, one after another; places are counts of their characters.
+
+    `starts` and `stops` (n,) are places between characters of the part, ascending.
+    """
+
+    starts: NDArray[np.int64]
+    stops: NDArray[np.int64]
 
     @property
     def size(self) -> int:

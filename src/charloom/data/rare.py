@@ -8,7 +8,7 @@ import numpy as np
 
 from charloom.data.boundary import BOUNDARY
 from charloom.data.overlap import code_points
-from charloom.data.parts import Part
+from charloom.data.parts import Wrapped
 from charloom.data.text import Text
 from charloom.data.tokenizer import Tokenizer
 from charloom.data.utf8 import REPLACED, Changes
@@ -20,21 +20,10 @@ _KEPT = {BOUNDARY, "\n", REPLACED}  # what lines and documents end with is no ma
 
 
 @dataclass(frozen=True, eq=False)
-class Replaced:
+class Replaced(Wrapped):
     """A part in which characters that match `rare` are U+FFFD."""
 
-    part: Part
     rare: re.Pattern[str]
-
-    @property
-    def label(self) -> str:
-        """The name of the part."""
-        return self.part.label
-
-    @property
-    def size(self) -> int:
-        """How many bytes or characters it has, about."""
-        return self.part.size
 
     def pieces(self, changes: Changes, place: int = 0) -> Iterator[tuple[str, int]]:
         """Yield the text from `place` on in pieces, with the place behind each: that of the part.

@@ -21,8 +21,12 @@ class _Read:
 
 @dataclass
 class Tally:
-    """What was done while a text was read."""
+    """What was done while a text was read.
 
+    `gathered` are folders, archives and sites, each with the labels of what was read of it.
+    """
+
+    gathered: list[tuple[str, list[str]]] = field(default_factory=list)
     folders: list[str] = field(default_factory=list)
     changes: Changes = field(default_factory=Counter)
     skipped: dict[tuple[str, str], list[str]] = field(default_factory=dict)
@@ -60,9 +64,15 @@ class Tally:
 
     def notes(self) -> tuple[str, ...]:
         """Return a sentence for each thing that was done."""
-        notes, marks = [*self.folders], self.changes["marks"]
-        for kind, read in self.kinds.items():
-            notes += _told(kind, read)
+        notes, marks, kinds = list[str](), self.changes["marks"], {**self.kinds}
+        for what, labels in self.gathered:
+            order = labels if len(labels) < 5 else [*labels[:2], "...", labels[-1]]
+            what = f"{what}: {', '.join(order)}"
+            kind = next((kind for kind, read in kinds.items() if read.labels == labels), None)
+            notes += [f"read {what}"] if kind is None else _told(kind, kinds.pop(kind), what)
+        notes += self.folders
+        for kind, read in kinds.items():
+            notes += _told(kind, read, listed(read.labels))
         notes += _guessed(self.guesses)
         if marks:
             some = f"the byte-order marks of {marks:,} files"
@@ -100,10 +110,10 @@ def _guessed(guesses: list[Guess]) -> list[str]:
     return notes
 
 
-def _told(kind: Kind | Bundle, read: _Read) -> list[str]:
+def _told(kind: Kind | Bundle, read: _Read, what: str) -> list[str]:
     each = ", each" if len(read.labels) > 1 else ""
     found = _counted(read.documents, kind.noun)
-    notes = [f"read {listed(read.labels)}{each} as {kind.name}: {found}"]
+    notes = [f"read {what}{each} as {kind.name}: {found}"]
     return [*notes, *_changes(read.report), *read.report.notes]
 
 
