@@ -84,3 +84,12 @@ def test_a_prompt_is_put_into_the_form_of_the_runs_text(tmp_path: Path) -> None:
     path = tmp_path / "run"
     train(tmp_path / "it.txt", out=path, model="ngram", order=2, normalize="NFC")
     assert load(path).sample("Cafe\u0301", length=0) == "Café"
+
+
+def test_a_run_that_begins_from_another_has_its_form(tmp_path: Path) -> None:
+    (tmp_path / "it.txt").write_text("Caf\u00e9\n" * 50, "utf-8")
+    (tmp_path / "new.txt").write_text("Cafe\u0301\n" * 50, "utf-8")
+    settings = {"iterations": 1, "engine": "reference"}
+    old = train(tmp_path / "it.txt", out=tmp_path / "a", hidden=4, normalize="NFC", **settings)
+    new = train(tmp_path / "new.txt", out=tmp_path / "b", start=old.path, **settings)
+    assert new.vocabulary.characters == old.vocabulary.characters

@@ -202,7 +202,7 @@ def _begun(given: Mapping[str, Any]) -> RunConfig:
     run.checkpoint()  # raises if there is none
     base = find_preset("gpt2") if isinstance(model, PretrainedConfig) else BASE
     start, data = str(run.path.absolute()), run.config.data
-    data = replace(base.data, unit=data.unit, raw=data.raw)
+    data = replace(base.data, unit=data.unit, raw=data.raw, normalize=data.normalize)
     return replace(base, model=model, data=data, dtype=run.config.dtype, start=start)
 
 
