@@ -110,3 +110,18 @@ def test_any_text_can_be_inspected(content):
     assert sum(found.scripts.values()) <= len(content)
     for sentence in sentences(found):
         assert "\n" not in sentence
+
+
+@given(
+    st.text("äßéñ—’„пи漢😀 ab\n", min_size=3, max_size=9), st.sampled_from(["latin-1", "cp1252"])
+)
+def test_mojibake_is_noticed_and_what_is_right_is_not(text, encoding):
+    assert not of(text).mojibake
+    letters = [c for c in text if c in "äßéñпи—’„"]
+    read_wrongly = text.encode().decode(encoding, "replace")
+    assert of(read_wrongly).mojibake.total() >= len(letters) - read_wrongly.count("\ufffd")
+
+
+def test_mojibake_is_told_if_there_is_more_than_a_word_of_it():
+    assert not any("mojibake" in line for line in sentences(of("Ã¼ is what it looks like\n")))
+    assert any("--fix-mojibake" in line for line in sentences(of("schÃ¶ne GrÃ¼ÃŸe\n"), brief=True))

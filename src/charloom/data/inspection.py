@@ -21,14 +21,16 @@ from charloom.data.duplicates import (
     Passage,
     repeated_passages,
 )
+from charloom.data.mojibake import LOOKS_SO
 from charloom.data.overlap import code_points
 from charloom.data.parts import Excerpts, Part
 from charloom.data.rare import Replaced
 from charloom.data.text import Text
 from charloom.data.vocabulary import describe
-from charloom.formatting import count, in_a_line, listed, percent
+from charloom.formatting import count, in_a_line, listed, percent, printable
 
 LONG_LINE = 5_000  # characters, above which a line is no line of prose or verse
+FEWEST_MOJIBAKE = 3  # places; fewer may be words about it
 RARE = 10  # times; a character that occurs less often is hardly learned
 PASSAGES_READ = 2**25  # characters at the beginning of a text, in which passages are compared
 _CODES = 0x110000
@@ -52,9 +54,9 @@ class Inspection:
     """What a text is like.
 
     `labels` and `lengths` are of its documents, without boundaries; `places` are the number of the
-    part that each is in, and where in characters of it, boundaries too. `times` counts characters;
-    lines are those of the first 16,777,216 characters of each document, passages of the first
-    33,554,432 of the text.
+    part that each is in, and where in characters of it, boundaries too. `times` counts characters,
+    `mojibake` what looks like UTF-8 that was read as something else. That and lines are of the
+    first 16,777,216 characters of each document, passages of the first 33,554,432 of the text.
     """
 
     labels: list[str] = field(default_factory=list)
@@ -66,6 +68,7 @@ class Inspection:
     longest: LongLine = NO_LINE
     equal: list[Pair] = field(default_factory=list)
     near: list[Pair] = field(default_factory=list)
+    mojibake: Counter[str] = field(default_factory=Counter)
     boilerplate: list[Line] = field(default_factory=list)
     passages: list[Passage] = field(default_factory=list)
     passages_read: int = 0
@@ -121,6 +124,8 @@ def inspect(text: Text) -> Inspection:
                 length += len(piece)
             document = "".join(kept)
             _measure_lines(document, len(found.labels), found)
+            if not document.isascii():
+                found.mojibake.update(LOOKS_SO.findall(document))
             found.labels.append(part.label)
             found.lengths.append(length)
             found.places.append((number, start))
@@ -252,6 +257,12 @@ def _repetitions(found: Inspection) -> Iterator[str]:
 
 
 def _characters(found: Inspection, brief: bool) -> Iterator[str]:
+    if (places := found.mojibake.total()) >= FEWEST_MOJIBAKE:
+        names = listed([f"'{printable(pair)}'" for pair, _ in found.mojibake.most_common()])
+        yield (
+            f"{count(places, 'place')} look like UTF-8 that was once read as something else "
+            f"({names}): --fix-mojibake mends them"
+        )
     if controls := found.controls:
         names = listed([describe(c) for c, _ in controls.most_common()])
         yield (

@@ -1,5 +1,6 @@
 """Mojibake, which is UTF-8 that was once read as something else, is read as what it was."""
 
+import re
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 
@@ -8,6 +9,12 @@ from charloom.errors import needs_extra
 LONGEST = 2**16  # characters of a line that are looked at together
 EXCERPT = 40  # characters of the first line that is mended, which are shown
 EXAMPLE = "mojibake, as "  # what the key of that begins with
+# The bytes 0x80 to 0xBF of UTF-8, read as Latin-1 or Windows-1252, behind what comes before them in
+# Latin and Cyrillic letters ("Ã¼", "Ð¿") and in quotation marks and dashes ("â€™").
+_AFTER = "".join(
+    {*map(chr, range(0x80, 0xC0)), *bytes(range(0x80, 0xC0)).decode("cp1252", "ignore")}
+)
+LOOKS_SO = re.compile(f"[ÂÃÐÑ][{_AFTER}]|â[\x80€][{_AFTER}]")
 
 
 def mended_pieces(pieces: Iterable[str], changes: Counter[str]) -> Iterator[str]:
