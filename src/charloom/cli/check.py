@@ -56,7 +56,7 @@ def check(context: click.Context, /, html: Path | None, as_json: bool, **_option
     """
     from charloom.analysis.check import advice, document
     from charloom.analysis.check import check as library
-    from charloom.files import write_output
+    from charloom.files import is_stdout, write_output
     from charloom.report.pages import check as check_jinja
 
     if html is not None:
@@ -66,19 +66,20 @@ def check(context: click.Context, /, html: Path | None, as_json: bool, **_option
     with progress() as (_, tell):
         found = library(data, tell)
     rows = [*_rows(found)]
-    if as_json:
+    page_alone = html is not None and is_stdout(html)
+    if as_json and not page_alone:
         echo_json(document(found))
-    else:
+    elif not page_alone:
         echo("\n".join(labelled(rows)))
         said = advice(found) or ["Nothing in it needs mending before a training."]
         echo("\n" + "\n".join(fill(f"- {line}", hanging=2) for line in said))
     if html is not None:
         from charloom.report.pages.text_check import check_page
 
-        path = write_output(html, check_page(found, rows).encode())
-        if not as_json:
+        write_output(html, check_page(found, rows).encode())
+        if not (as_json or page_alone):
             echo()
-            echo_wrote(path)
+            echo_wrote(html)
 
 
 def _rows(check: "Check") -> Iterator[tuple[str, str]]:
