@@ -134,15 +134,13 @@ def spread(samples: Sequence[Sampled], most: int) -> list[Sampled]:
     """
     if len(samples) <= most:
         return [*samples]
-    first, last = math.log(samples[0].step + 1), math.log(samples[-1].step + 1)
+    logs = [math.log(sample.step + 1) for sample in samples]
     kept: list[int] = []
     for k in range(most):
-        wanted = first + (last - first) * k / (most - 1)
+        wanted = logs[0] + (logs[-1] - logs[0]) * k / (most - 1)
         low = kept[-1] + 1 if kept else 0
         high = len(samples) - (most - k)  # as many are left for those to come
-        kept.append(
-            min(range(low, high + 1), key=lambda i: abs(math.log(samples[i].step + 1) - wanted))
-        )
+        kept.append(min(range(low, high + 1), key=lambda i: abs(logs[i] - wanted)))
     return [samples[i] for i in kept]
 
 

@@ -12,7 +12,7 @@ width d.
 from collections.abc import Callable
 
 import numpy as np
-from onnx import GraphProto, TensorProto, helper
+from onnx.parser import parse_graph
 
 from charloom.config import Mixer, TransformerConfig
 from charloom.formats.onnx.graph import AFTER, Graph
@@ -20,6 +20,15 @@ from charloom.models.weights import Weights
 
 EPSILON = 1e-5  # of the norms
 PLACES = "places"  # of the T characters: P, P + 1, ...
+
+# What Scan does at each t: h[t] = a[t] h[t-1] + b[t], carried on and returned.
+STEP = """
+step (float[B, D] before, float[B, D] a, float[B, D] b) => (float[B, D] carried, float[B, D] out) {
+    kept = Mul(a, before)
+    carried = Add(kept, b)
+    out = Identity(carried)
+}
+"""
 
 Mix = Callable[[str, str], str]  # layer, x Wx (B, T, G*D) -> (B, T, D)
 
@@ -138,7 +147,7 @@ class _Recurrence:
             "Scan",
             [f"{layer}.h", rest, add("Mul", weight, n)],
             outputs,
-            body=_step(),
+            body=parse_graph(STEP),
             num_scan_inputs=2,
             scan_input_axes=[1, 1],
             scan_output_axes=[1],
@@ -150,17 +159,3 @@ class _Recurrence:
         add = self._graph.add
         costs = (add("Softplus", add("Neg", gate)) for gate in (f, i))  # -log sigmoid
         return add("Sub", *costs)
-
-
-def _step() -> GraphProto:
-    """Return what Scan does at each t: h[t] = a[t] h[t-1] + b[t], carried on and returned."""
-    before, a, b, carried, out = (
-        helper.make_tensor_value_info(name, TensorProto.FLOAT, ("B", "D"))
-        for name in ("before", "a", "b", "carried", "out")
-    )
-    nodes = [
-        helper.make_node("Mul", ["a", "before"], ["kept"]),
-        helper.make_node("Add", ["kept", "b"], ["carried"]),
-        helper.make_node("Identity", ["carried"], ["out"]),
-    ]
-    return helper.make_graph(nodes, "step", [before, a, b], [carried, out])
