@@ -170,7 +170,7 @@ def _above(entry: Entry, best: Entry) -> str:
     """Return that a baseline is first, and how far the best run is behind it."""
     how = "a compression program, which goes on learning while it reads"
     if entry.name not in COMPRESSORS:
-        how = "for which all characters are alike" if entry.name == UNIFORM else "which only counts"
+        how = "to which all characters are alike" if entry.name == UNIFORM else "which only counts"
     gap = _gap(best, entry)
     if gap < LEVEL:
         return f"{entry.name}, {how}, is level with {best.name}."
