@@ -357,6 +357,17 @@ def test_the_context_is_the_model_s_and_1024_at_most(gpt2, tmp_path):
     assert isinstance(open_model(tmp_path), PretrainedModel)
 
 
+@pytest.mark.parametrize("context", [1, -3])
+def test_a_context_of_less_than_two_tokens_is_refused(context, tmp_path):
+    write_llama(tmp_path)
+    config = json.loads((tmp_path / "config.json").read_text())
+    config["max_position_embeddings"] = context
+    (tmp_path / "config.json").write_text(json.dumps(config))
+    for read in (open_model, config_of):
+        with refused("damaged"):
+            read(tmp_path)
+
+
 def harm(name):
     return lambda folder: (folder / name).unlink()
 

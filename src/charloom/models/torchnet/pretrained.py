@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from charloom.config import PretrainedConfig, replace
 from charloom.data.tokenizer import Ids, Tokenizer
 from charloom.errors import CharloomError, needs_extra
+from charloom.files import damaged
 from charloom.models.torchnet import folders
 from charloom.models.torchnet.devices import on_own_threads, pick_device, seeded, send_ids
 from charloom.models.torchnet.network import Dropout, Layout, Masks, Network, State
@@ -105,15 +106,18 @@ def config_of(folder: str | Path, lora: int = 0) -> PretrainedConfig:
         architecture=architecture,
         shapes={},
         sha256=folders.digest(folder),
-        context=_context(hf),
+        context=_context(hf, folder),
         lora=lora,
     )
     trained = _trained(_described(config), lora)
     return replace(config, shapes={name: tuple(p.shape) for name, p in trained.items()})
 
 
-def _context(hf: Any) -> int:
-    return min(getattr(hf, "max_position_embeddings", None) or CONTEXT, CONTEXT)
+def _context(hf: Any, where: Path) -> int:
+    most: int = getattr(hf, "max_position_embeddings", None) or CONTEXT
+    if most < 2:  # half of a window must be something
+        raise damaged(where, f"max_position_embeddings is {most:,}", folders.ADVICE)
+    return min(most, CONTEXT)
 
 
 def source_weights(config: PretrainedConfig) -> dict[str, Array]:
@@ -130,7 +134,7 @@ def _described(config: PretrainedConfig) -> nn.Module:
         where = _source(config)
         weights = folders.shapes(where)
     model = folders.describe(config.architecture, weights, where)
-    if config.context > (most := _context(model.config)):
+    if config.context > (most := _context(model.config, where)):
         message = f"{where}: the context is {config.context:,}, but its model has only {most:,}"
         raise CharloomError(message, "damaged", path=str(where), needed=config.context, found=most)
     if config.lora:
@@ -268,4 +272,4 @@ def _copied(cache: Any) -> Any:
 def open_folder(folder: Path) -> PretrainedModel:
     """Open the model in a folder of Hugging Face's format; raises CharloomError."""
     tokens, model = folders.read_tokens(folder), folders.load(folder)
-    return PretrainedModel(model.to(pick_device()), tokens, _context(model.config))
+    return PretrainedModel(model.to(pick_device()), tokens, _context(model.config, folder))
