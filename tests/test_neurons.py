@@ -83,12 +83,12 @@ def partial(values, feature, text):
 def test_the_feature_is_chosen_on_the_first_half_and_the_figures_are_of_the_second():
     model, text = ReferenceModel(*network("lstm"), VOCABULARY), prose(3)
     found = neurons(model, text, top=12)
-    told = features(text)
+    told, usable = features(text), [cell.feature for cell in found.by_feature]
     half = len(text) // 2
     for cell in found.top:
         values = found.values(cell).astype(float)
-        first = {n: partial(values[:half], told[n][:half], text[:half]) for n in found.features}
-        second = {n: np.corrcoef(values[half:], told[n][half:])[0, 1] for n in found.features}
+        first = {n: partial(values[:half], told[n][:half], text[:half]) for n in usable}
+        second = {n: np.corrcoef(values[half:], told[n][half:])[0, 1] for n in usable}
         assert cell.feature == max(first, key=lambda name: abs(first[name]))
         assert cell.chosen == pytest.approx(first[cell.feature], abs=1e-6)
         memory = partial(values[half:], told[cell.feature][half:], text[half:])

@@ -88,15 +88,14 @@ class Neurons:
     """The cells of a model on one text: those of most memory, and the best one for each feature.
 
     `top` are ranked by their memory on the first half of the text, each with the feature that it
-    remembers best; `by_feature` has the cell that was chosen for each feature. `features` are
-    those that vary enough in this text, `absent` the others. Of `count` cells, `responding` have a
+    remembers best; `by_feature` has the cell that was chosen for each feature that varies enough
+    in this text, and `absent` names the other features. Of `count` cells, `responding` have a
     correlation of at least 0.5, or at most -0.5, with some feature, chosen on the first half of
     the text and measured on the second. `states` are those of every cell.
     """
 
     text: str
     states: States
-    features: tuple[str, ...]
     absent: tuple[str, ...]
     top: tuple[Cell, ...]
     by_feature: tuple[Cell, ...]
@@ -170,7 +169,6 @@ def neurons(run: Run | LanguageModel, text: str, top: int = 10) -> Neurons:
     return Neurons(
         text,
         states,
-        tuple(usable),
         tuple(name for name in named if name not in usable),
         tuple(cell(place, int(choice[place])) for place in order[:top].tolist()),
         tuple(cell(place, feature) for feature, place in enumerate(best.tolist())),

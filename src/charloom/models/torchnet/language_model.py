@@ -35,7 +35,6 @@ class TorchModel:
 
     def __init__(self, network: Network, vocabulary: Tokenizer) -> None:
         self.network, self.vocabulary = network, vocabulary
-        self.config = network.config
 
     def start(self, lanes: int) -> State:
         """Return the state before any character, for `lanes` independent texts."""
