@@ -120,6 +120,13 @@ def test_a_step_in_which_no_character_begins_has_a_finite_loss() -> None:
         assert math.isfinite(learner.update(ids[:, :1], ids[:, 1:], 0.1))
 
 
+def test_a_run_begins_with_how_often_each_byte_is_there(place: Path, tmp_path: Path) -> None:
+    run = run_of(tmp_path / "run", place / "poem.txt", iterations=1, learning_rate=0.0)
+    shares = np.exp(run.load_weights()["head.b"])
+    counts = np.bincount(run.parts().train, minlength=256) + 1
+    np.testing.assert_allclose(shares, counts / counts.sum(), rtol=1e-5)
+
+
 @pytest.mark.parametrize("at", [0, 7, STEPS - 1])
 def test_a_stopped_run_goes_on_to_the_same_bits(place: Path, tmp_path: Path, at: int) -> None:
     config = config_of(place / "poem.txt")

@@ -8,6 +8,7 @@ from charloom.data.vocabulary import Vocabulary
 from charloom.models.engines import create_model
 from charloom.models.weights import (
     check_weights,
+    from_frequencies,
     initial_weights,
     parameter_count,
     state_shapes,
@@ -202,3 +203,19 @@ def test_new_characters_change_no_odds_between_old_ones(config):
     np.testing.assert_allclose(old, then + np.log1p(-share)[..., None], rtol=0, atol=1e-9)
     np.testing.assert_allclose(new, np.repeat(old.mean(-1, keepdims=True), 3, -1), atol=1e-9)
     assert {n: w.dtype for n, w in more.items()} == {n: w.dtype for n, w in few.items()}
+
+
+def test_a_head_begins_with_how_often_each_id_is_there(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("charloom.models.weights._COUNTED", 2)
+    arrays = initial_weights(ModelConfig(hidden=3), 4, 0)
+    found = from_frequencies(arrays | {"optimizer.updates": np.zeros(1)}, np.array([0, 2, 2, 3, 2]))
+    assert found is not None
+    assert found.keys() == arrays.keys()
+    np.testing.assert_allclose(np.exp(found.pop("head.b")), np.array([2, 1, 4, 2]) / 9)
+    for name, array in found.items():
+        assert np.array_equal(array, arrays[name])
+
+
+def test_a_head_without_a_bias_begins_as_it_is() -> None:
+    arrays = initial_weights(TransformerConfig(layers=1, width=4, heads=1), 4, 0)
+    assert from_frequencies(arrays, np.array([0, 1])) is None

@@ -37,6 +37,7 @@ OPTIONS = {  # of char-rnn, torch-rnn, nanoGPT, textgenrnn, Hugging Face and oth
     **dict.fromkeys(("save-dir", "output", "output-dir", "out-dir", "checkpoint-dir"), "out"),
     **dict.fromkeys(("device", "gpu", "gpuid", "gpu-backend", "backend"), "engine"),
     **dict.fromkeys(("model-type", "cell", "rnn-type", "arch"), "model"),
+    **dict.fromkeys(("tokenizer", "word-level", "level"), "unit"),
     **dict.fromkeys(("warmup-iters", "warmup-steps"), "warmup"),
     **dict.fromkeys(("eval-interval", "eval-every", "eval-val-every"), "evaluate-every"),
     **dict.fromkeys(("random-seed", "manual-seed"), "seed"),

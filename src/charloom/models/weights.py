@@ -35,6 +35,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from charloom.config import ModelConfig, NetworkConfig, PretrainedConfig, TransformerConfig
+from charloom.data.tokenizer import Ids
 from charloom.errors import CharloomError
 
 Array = NDArray[np.floating]
@@ -43,6 +44,7 @@ Weights = dict[str, Array]
 GATES = {"rnn": 1, "lstm": 4, "gru": 3}
 MIXER_COLUMNS = {"attention": 3, "mingru": 2, "minlstm": 3}  # of Wx, each D wide
 STATE_PREFIXES = ("optimizer.", "state.", "rng.")  # of what a learner saves besides its weights
+_COUNTED = 1 << 20  # ids at once
 
 
 def weight_shapes(config: NetworkConfig, vocabulary_size: int) -> dict[str, tuple[int, ...]]:
@@ -130,6 +132,22 @@ def with_characters(
                 grown[name] = np.repeat(mean, vocabulary_size, axis)
                 np.moveaxis(grown[name], axis, 0)[places] = np.moveaxis(array, axis, 0)
     return grown
+
+
+def from_frequencies(arrays: Mapping[str, Array], ids: Ids) -> Weights | None:
+    """Return a learner's weights, but predicting each id as often as it is in ids (N,).
+
+    That is head.b = ln((n_v + 1) / (N + V)), so that the first steps do not have to learn which of
+    many ids are rare, at rates at which that saturates the cells: docs/LOG.md has what it is worth.
+    None for a network whose head has no bias.
+    """
+    if "head.b" not in arrays:
+        return None
+    weights = {name: arrays[name] for name in arrays if not name.startswith(STATE_PREFIXES)}
+    counts = np.ones(len(weights["head.b"]))
+    for start in range(0, len(ids), _COUNTED):
+        counts += np.bincount(ids[start : start + _COUNTED], minlength=len(counts))
+    return weights | {"head.b": np.log(counts / counts.sum()).astype(weights["head.b"].dtype)}
 
 
 def initial_weights(

@@ -18,7 +18,7 @@ from charloom.data.batches import check_fits
 from charloom.errors import CharloomError
 from charloom.evaluation import Score
 from charloom.models.engines import create_learner, pick_engine
-from charloom.models.weights import parameter_count
+from charloom.models.weights import from_frequencies, parameter_count
 from charloom.runs import checkpoint
 from charloom.runs.checkpoint import Checkpoint
 from charloom.runs.final import Final
@@ -119,6 +119,8 @@ class _Trainer:
             self.saved_step = state.step
         else:
             weights, added = first_weights(config, vocabulary)
+            if weights is None and config.data.unit != "character":
+                weights = from_frequencies(self.learner.arrays(), data.train)
             if weights is not None:
                 self.learner.load(weights)
             notes += added
