@@ -15,8 +15,9 @@ from charloom.data.split import arrange
 from charloom.data.text import read_text
 from charloom.progress import say_nothing
 from charloom.runs.run import Run
+from charloom.runs.start import first_vocabulary
 from charloom.training.loop import train
-from charloom.training.planning import plan, vocabulary_of
+from charloom.training.planning import plan
 
 TEXT = "Theirs not to make reply,\nTheirs not to reason why,\nTheirs but to do and die.\n" * 5
 STEPS = 24
@@ -64,7 +65,7 @@ def new_run(path, config, text=None):
     text = arrange(text, config.data, say_nothing)
     if config.train.iterations is None:
         config = plan(config, None, text, perf_counter()).config
-    return Run.create(path, config, vocabulary_of(config, text), text)
+    return Run.create(path, config, first_vocabulary(config, text), text)
 
 
 def play(run, resume=False):

@@ -1,55 +1,14 @@
 """A run, or a model in a folder of Hugging Face's format, in; a model that reads text out."""
 
 import json
-from collections.abc import Mapping
 from os import PathLike
 from pathlib import Path
 
-from charloom.config import Engine, NgramConfig, PretrainedConfig, RunConfig
-from charloom.data.boundary import BOUNDARY
-from charloom.data.tokenizer import Tokenizer
-from charloom.data.vocabulary import describe
-from charloom.errors import CharloomError
-from charloom.formatting import count, listed
+from charloom.config import Engine
 from charloom.models.engines import LanguageModel, create_model, load_torchnet
-from charloom.models.weights import Array, with_characters
 from charloom.runs.run import Run
 
 LARGEST_CONFIG = 2**24  # bytes
-
-
-def first_weights(
-    config: RunConfig, vocabulary: Tokenizer
-) -> tuple[Mapping[str, Array] | None, list[str]]:
-    """Return the weights that a run begins with: another's, a folder's, or None for fresh ones.
-
-    They are made to fit a vocabulary with more characters (see `with_characters`), and a note
-    names these. Raises CharloomError if they cannot be read.
-    """
-    if config.start is not None:
-        start = Run.open(config.start)
-        weights = start.load_weights()
-        if isinstance(config.model, PretrainedConfig | NgramConfig):
-            return weights, []
-        if vocabulary.unit != "characters":
-            return weights, []
-        known = start.vocabulary.characters
-        if gone := vocabulary.unknown(known):
-            message = (
-                f"{start.path} has {listed([*map(describe, gone)])}, which it did not have when "
-                "this run was created: restore that run, or train a new one"
-            )
-            raise CharloomError(message, "other-settings", path=str(start.path))
-        places = vocabulary.encode("".join(known))
-        weights = with_characters(config.model, weights, places, len(vocabulary))
-        old = {*known, BOUNDARY}
-        new = [describe(character) for character in vocabulary.characters if character not in old]
-        others = len(vocabulary) - len(new) - (vocabulary.boundary is not None)
-        added = f"{count(len(new), 'character')} added to the {count(others, 'character')} of"
-        return weights, [f"{added} {config.start}: {listed(new)}"] if new else []
-    if isinstance(config.model, PretrainedConfig) and not config.model.lora:
-        return load_torchnet().source_weights(config.model), []
-    return None, []
 
 
 def is_pretrained(folder: str | PathLike[str]) -> bool:

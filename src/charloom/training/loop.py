@@ -23,8 +23,8 @@ from charloom.runs import checkpoint
 from charloom.runs.checkpoint import Checkpoint
 from charloom.runs.final import Final
 from charloom.runs.meta import Rollback
-from charloom.runs.open import first_weights
 from charloom.runs.run import Run
+from charloom.runs.start import first_weights
 from charloom.signals import Interrupted, Signals
 from charloom.training.advice import MOST_ROLLBACKS, advise
 from charloom.training.cadence import is_due, most_steps, next_due

@@ -12,21 +12,17 @@ from typing import Any, NamedTuple
 
 from charloom.config import DataConfig, NgramConfig, PretrainedConfig, RunConfig, replace
 from charloom.data.batches import check_fits
-from charloom.data.byte_vocabulary import ByteVocabulary
 from charloom.data.dataset import Corpus, fewest_characters
-from charloom.data.learned_subwords import learn_subwords
-from charloom.data.raw_bytes import CHARACTERS
 from charloom.data.reading import Reading
 from charloom.data.split import arrange, split_text, usual_split
 from charloom.data.text import Text, read_text
 from charloom.data.tokenizer import Ids, Tokenizer
-from charloom.data.vocabulary import Vocabulary, describe
 from charloom.errors import CharloomError
-from charloom.formatting import listed
 from charloom.models.engines import has_torch, load_torchnet, pick_engine
 from charloom.progress import Tell, say_nothing
 from charloom.runs.folders import check_free
 from charloom.runs.run import Run
+from charloom.runs.start import first_vocabulary
 from charloom.training.cadence import FEWEST_CHARACTERS
 from charloom.training.recipe import FEWEST_STEPS, Choice, Reasons, Size, choose, shown_epochs
 from charloom.training.settings import SHAPE, configure, default_folders
@@ -103,7 +99,7 @@ def prepare(
     kept = None if config.preset else {*given, *(SHAPE if config.start else ())}
     if kept and "context" in given:  # the length that it is trained on
         kept |= {"length"}
-    vocabulary = vocabulary_of(config, text, tell)
+    vocabulary = first_vocabulary(config, text, tell)
     config, reasons, began, _ = plan(config, kept, text, began, tell, vocabulary)
     run = _create(config, vocabulary, text, out, tell)
     _write_ids(run, tell)
@@ -178,7 +174,7 @@ def plan(
     if isinstance(config.model, NgramConfig):
         return Plan(config, (), began)
     if vocabulary is None:
-        vocabulary = vocabulary_of(config, text, tell)
+        vocabulary = first_vocabulary(config, text, tell)
     if given is None:
         _check_fits(config, text, vocabulary)
     fewest = 3 if given is not None else fewest_characters(config)
@@ -218,41 +214,6 @@ def _check_fits(config: RunConfig, text: Text, vocabulary: Tokenizer) -> None:
     N = split_text(text.characters, config.data, fewest, text.layout).train.stop
     ids, _ = _ids(config, text, vocabulary, N)
     check_fits(ids, train.batch, train.length, vocabulary.unit)
-
-
-def vocabulary_of(config: RunConfig, text: Text, tell: Tell = say_nothing) -> Tokenizer:
-    """Return the characters of a text and of the weights to begin with, or bytes, or tokens.
-
-    Tokens are those of the weights, or are learned from the training part. Raises CharloomError if
-    one of the text's characters is not among those of a pretrained model.
-    """
-    vocabulary: Tokenizer
-    if config.start is not None:
-        start, vocabulary = config.start, Run.open(config.start).vocabulary
-        if isinstance(vocabulary, ByteVocabulary):
-            return ByteVocabulary(vocabulary.has_boundary or text.has_boundaries)
-    elif config.data.raw:
-        return Vocabulary(CHARACTERS)
-    elif (unit := config.data.unit) == "byte":
-        return ByteVocabulary(text.has_boundaries)
-    elif unit in ("bpe", "word"):
-        tell("learning the subwords of the text")
-        end = split_text(text.characters, config.data, 1, text.layout).train.stop
-        return learn_subwords(text.pieces(), end, unit, text.has_boundaries)
-    elif isinstance(config.model, PretrainedConfig):
-        start = config.model.source
-        vocabulary = load_torchnet().read_tokens(start)
-    else:
-        return Vocabulary.from_alphabet(text.alphabet, text.characters)
-    if vocabulary.unit == "characters":
-        return Vocabulary(tuple(sorted({*vocabulary.characters, *text.alphabet})))
-    if unknown := vocabulary.unknown(text.alphabet):
-        message = (
-            f"{start} does not know {listed([*map(describe, unknown)])}: remove them, or "
-            "train without --from"
-        )
-        raise CharloomError(message, "unknown-character", path=start)
-    return vocabulary
 
 
 def _beginning(config: RunConfig, text: Text, vocabulary: Tokenizer, characters: int) -> Ids:
