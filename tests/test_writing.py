@@ -1,3 +1,4 @@
+import gzip
 import io
 import json
 import sys
@@ -130,3 +131,25 @@ def test_labels_come_before_each_document():
 def test_standard_input_is_a_source(monkeypatch):
     monkeypatch.setattr(sys, "stdin", SimpleNamespace(buffer=io.BytesIO(b"POSTS\none|T||")))
     assert written("-")[0] == "one\n"
+
+
+@pytest.mark.parametrize("name", ["one.txt", "rows.jsonl", "folder", "one.txt.gz"])
+def test_progress_is_told_within_a_file_too(here, monkeypatch, name):
+    monkeypatch.setattr("charloom.progress.LONG_BYTES", 0)
+    monkeypatch.setattr("charloom.progress.TELL_SECONDS", 0.0)
+    monkeypatch.setattr("charloom.progress.TELL_SHARE", 0.0)
+    text = "some text\n" * 500_000
+    Path("one.txt").write_text(text)
+    Path("one.txt.gz").write_bytes(gzip.compress(text.encode()))
+    Path("folder").mkdir()
+    for number in range(5):
+        Path("folder", f"{number}.txt").write_text(text[:1_000_000])
+    row = json.dumps({"text": text[:1_000_000]}) + "\n"
+    Path("rows.jsonl").write_text(5 * row)
+    told = list[str]()
+    for _ in Writing([name], tell=told.append).pieces():
+        pass
+    steps = [line.split(": ")[1].split()[0] for line in told]
+    assert len(steps) >= 5
+    assert [int(step) for step in steps] == sorted(map(int, steps))
+    assert all(" of " in line for line in told) == (not name.endswith(".gz"))

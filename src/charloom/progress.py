@@ -26,7 +26,8 @@ class Meter:
         if self._total < LONG_BYTES or done - self._told < TELL_SHARE * self._total:
             return
         if perf_counter() - self._told_at >= TELL_SECONDS:
-            self._tell(f"{self._what}: {_size(done)} of {_size(self._total)}")
+            whole = f" of {_size(self._total)}" if done <= self._total else ""  # it was packed
+            self._tell(f"{self._what}: {_size(done)}{whole}")
             self._told_at, self._told = perf_counter(), done
 
 

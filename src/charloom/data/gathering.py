@@ -1,7 +1,7 @@
 """A source as units that are read one by one, with an account of what was read and skipped."""
 
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 from charloom.config import DETECT
@@ -63,17 +63,20 @@ class Gathering:
             if isinstance(unit, Plain) and unit.guess is not None:
                 self._tally.guesses.append(unit.guess)
 
-    def documents(self, unit: Plain | Converted, reading: Reading) -> Iterator[Document]:
+    def documents(
+        self, unit: Plain | Converted, reading: Reading, move: Callable[[int], None]
+    ) -> Iterator[Document]:
         """Yield the documents of a unit, each to be read before the next one.
 
-        With `reading.boundaries` what stands between lines <|endoftext|> in a file are documents.
+        `move` hears how many bytes of it have been read. With `reading.boundaries` what stands
+        between lines <|endoftext|> in a file are documents.
         """
         match unit:
             case Plain(part):
                 changes: Changes = Counter()
                 marks = reading.boundaries and reading.recognises
                 whole = Bounded(part, marks=True) if marks else part
-                pieces = (piece for piece, _ in whole.pieces(changes))
+                pieces = _watched(whole.pieces(changes), move)
                 for number, text in enumerate(documents(pieces), 1):
                     yield Document(f"{number} in {part.label}", {"source": part.label}, text)
                 self._tally.changes.update(changes)
@@ -83,6 +86,7 @@ class Gathering:
                     known = {"source": label, **found._asdict()}
                     yield Document(name, known, [known.pop("text")])
                     count += 1
+                    move(unit.position())
                 self._tally.read(kind, label, count, job.report)
 
     def _skip(self, unit: Plain | Converted, error: CharloomError) -> None:
@@ -107,6 +111,12 @@ class Gathering:
             raise CharloomError(message, "no-text", path=self._source)
         noun = "page" if kind == "site" else "file"
         self._tally.gathered.append((f"{count(len(read), noun)} of {name}", read))
+
+
+def _watched(pieces: Iterator[tuple[str, int]], move: Callable[[int], None]) -> Iterator[str]:
+    for piece, place in pieces:
+        yield piece
+        move(place)
 
 
 def _why(error: CharloomError) -> str:

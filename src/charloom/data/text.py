@@ -238,7 +238,8 @@ class _Reader:
                 if self._selection is None:
                     self._add(unit)
                 else:
-                    self._selection.add(gathering.documents(unit, self._reading))
+                    documents = gathering.documents(unit, self._reading, self._scan.move)
+                    self._selection.add(documents)
 
     def choose(self, tell: Tell) -> list[str]:
         """Add what is chosen of documents, if some are left out; return sentences on these."""

@@ -49,21 +49,28 @@ class Writing:
             self._without_out(f)
             for f in find_all(self._sources, self._tally, self._reading, self._tell)
         ]
-        sizes = [[part.size for part in group.parts] for group in found]
-        meter, done = Meter(self._tell, "reading the text", sum(map(sum, sizes))), 0
-        for source, group, size in zip(self._sources, found, map(sum, sizes), strict=True):
-            gathering = Gathering(source, group, self._tally)
+        sizes = [sum(part.size for part in group.parts) for group in found]
+        meter = Meter(self._tell, "reading the text", sum(sizes))
+        done = place = 0  # bytes of what has been read, and of what is being read
+
+        def move(read: int) -> None:
+            nonlocal place
+            place = read
+            meter.move(done + place)
+
+        for source, group, size in zip(self._sources, found, sizes, strict=True):
+            end, gathering = done + size, Gathering(source, group, self._tally)
             for unit in gathering:
                 with gathering.reading(unit):
-                    documents = gathering.documents(unit, self._reading)
+                    documents = gathering.documents(unit, self._reading, move)
                     if self._selection is not None:
                         self._selection.add(documents)
                     elif unit.within:
                         yield from self._whole(unit.label, documents)
                     else:
                         yield from self._all(documents)
-            done += size
-            meter.move(done)
+                done, place = done + place, 0
+            done = end
         if self._selection is not None:
             self._tell("looking for what is there twice")
             yield from self._all(self._selection.chosen())
