@@ -7,12 +7,9 @@ text alone, for plugins add their own: known names are, and what is closed or ha
 import re
 from typing import NamedTuple
 
+from charloom.data.readers.pages.markup import names
 
-def _names(text: str) -> frozenset[str]:
-    return frozenset(text.split())
-
-
-_HIDDEN = _names(  # those whose contents are addresses and settings
+_HIDDEN = names(  # those whose contents are addresses and settings
     "audio embed gallery googlemaps playlist video wpvideo youtube vimeo soundcloud slideshow "
     "contact-form archives"
 )

@@ -6,30 +6,23 @@ from charloom.data.readers import Bundle, Document, Head, Job
 from charloom.data.readers.blogs.posts import Posts, title_text
 from charloom.data.readers.dates import iso_date
 from charloom.data.readers.members import Members
-from charloom.data.readers.pages.markup import classes, element_text, parse
+from charloom.data.readers.pages.markup import classes, element_text, names, parse
 from charloom.data.readers.tables.rows import rows
 
-_CHROME = frozenset(  # of the page, in the midst of a post: what readers shall do
-    [
-        *("button-wrapper", "captioned-button-wrap", "subscription-widget-wrap"),
-        *("subscription-widget", "subscription-widget-wrap-editor", "poll-embed"),
-        *(
-            "digest-post-embed",
-            "embedded-post-wrap",
-            "community-chat",
-            "install-substack-app-embed",
-        ),
-    ]
+_CHROME = names(  # of the page, in the midst of a post: what readers shall do
+    "button-wrapper captioned-button-wrap subscription-widget-wrap subscription-widget "
+    "subscription-widget-wrap-editor poll-embed digest-post-embed embedded-post-wrap "
+    "community-chat install-substack-app-embed"
 )
 
 
-def _folder(names: tuple[str, ...]) -> str | None:
+def _folder(members: tuple[str, ...]) -> str | None:
     """Return the folder of an archive that the export is in; None if it is none."""
-    for name in names:
+    for name in members:
         folder = name.removesuffix("posts.csv")
         if folder != name and (not folder or folder.endswith("/")):
             start = f"{folder}posts/"
-            if any(other.startswith(start) and other.endswith(".html") for other in names):
+            if any(other.startswith(start) and other.endswith(".html") for other in members):
                 return folder
     return None
 

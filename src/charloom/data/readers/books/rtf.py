@@ -4,12 +4,12 @@ It is ASCII in which a backslash begins a word of command, braces are around gro
 is a destination: the text, a note, a table of fonts. A number behind a command is its argument.
 """
 
-import codecs
 import re
 from collections.abc import Iterator
 from typing import BinaryIO, NamedTuple
 
 from charloom.data.readers import Document, Head, Job, Kind, Report
+from charloom.data.readers.declared import codec
 from charloom.data.readers.plain import LONGEST, one_line, read_whole
 
 _TOKEN = re.compile(
@@ -82,7 +82,6 @@ _CODECS = {  # of the character sets of fonts
 }
 _SYMBOLS = 2  # the character set of pictorial fonts
 _PICTORIAL = "pictorial"  # in place of a codec
-_KNOWN_PAGES = {10000: "mac_roman", 65001: "utf-8", 932: "cp932", 936: "gbk", 1361: "johab"}
 
 
 class _State(NamedTuple):
@@ -257,12 +256,7 @@ class _Reader:
 
 def _codec_of(page: int) -> str:
     """Return the codec of a code page of Windows; cp1252 if Python has none."""
-    name = _KNOWN_PAGES.get(page, f"cp{page}")
-    try:
-        codecs.lookup(name)
-    except LookupError:
-        return "cp1252"
-    return name
+    return {10000: "mac_roman", 65001: "utf-8"}.get(page) or codec(f"cp{page}") or "cp1252"
 
 
 KINDS = (Kind("a text in Rich Text Format", _is_rtf, _read),)

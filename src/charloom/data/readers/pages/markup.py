@@ -17,29 +17,30 @@ from charloom.errors import needs_extra
 Spaces = Literal["collapse", "lines", "verbatim"]  # "lines" collapses all but line ends
 
 
-def _names(text: str) -> frozenset[str]:
+def names(text: str) -> frozenset[str]:
+    """Return the names in a text, between which is white space."""
     return frozenset(text.split())
 
 
-_UNSEEN = _names(
+_UNSEEN = names(
     "script style noscript noframes template title iframe object audio video canvas svg "
     "button select datalist textarea rt rp rtc annotation annotation-xml"
 )
-_UNSEEN_CLASSES = _names(
+_UNSEEN_CLASSES = names(
     "screen-reader-text sr-only visually-hidden visuallyhidden "
     "lineno linenos gutter rouge-gutter hljs-ln-numbers"
 )
-_LISTS = _names("ul ol menu dir")
-_VERBATIM = _names("pre listing xmp")
-_PARAGRAPHS = _names(
+_LISTS = names("ul ol menu dir")
+_VERBATIM = names("pre listing xmp")
+_PARAGRAPHS = names(
     "p h1 h2 h3 h4 h5 h6 blockquote dl table td th figure figcaption hr article section main "
     "header footer nav aside details fieldset"
 ).union(_LISTS, _VERBATIM)
-_LINES = _names("html head body div center li dt dd tr caption summary legend address form")
+_LINES = names("html head body div center li dt dd tr caption summary legend address form")
 _BLOCKS = _PARAGRAPHS | _LINES
-_STANZAS = _names("stanza strophe paragraph para")  # classes of <div>
-_BARE = _names("html head body div center blockquote")  # where WordPress makes paragraphs
-_LAYOUT = _names("table br li pre blockquote")  # are in cells that have lines of their own
+_STANZAS = names("stanza strophe paragraph para")  # classes of <div>
+_BARE = names("html head body div center blockquote")  # where WordPress makes paragraphs
+_LAYOUT = names("table br li pre blockquote")  # are in cells that have lines of their own
 _RULE = "\x01"  # stands for <hr>; there are no control characters in what is parsed
 
 _SPACES = re.compile(r"[ \t\n\r\f]+")
