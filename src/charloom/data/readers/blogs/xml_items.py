@@ -115,8 +115,6 @@ def name_of(element: Element) -> str:
     There is none if the namespace is that of the element around it, whatever that is. Early
     exports use prefixes without declaring them; these are part of the name.
     """
-    if not isinstance(element.tag, str):
-        return ""
     space, name = _split(element.tag)
     address = space.partition("://")[2]
     if address.startswith(_WORDPRESS):

@@ -34,13 +34,13 @@ def _read(file: BinaryIO, job: Job) -> Iterator[Document]:
         tag = _TAG.fullmatch(line)
         is_tag = tag is not None and (not in_comment or tag[1] == "Event")
         if is_tag and has_moves:
-            yield from _documents(game, number)
+            yield _document(game, number)
             game, has_moves, in_comment, number = [], False, False, number + 1
         game.append(line)
         if not is_tag and line.strip():
             has_moves = True
             in_comment = _ends_in_comment(line, in_comment)
-    yield from _documents(game, number)
+    yield _document(game, number)
 
 
 def _ends_in_comment(line: str, in_comment: bool) -> bool:
@@ -49,15 +49,13 @@ def _ends_in_comment(line: str, in_comment: bool) -> bool:
     return in_comment if begin == end else begin > end
 
 
-def _documents(game: list[str], number: int) -> Iterator[Document]:
-    text = "\n".join(game).strip("\n")
-    if not text.strip():
-        return
+def _document(game: list[str], number: int) -> Document:
     tags = {tag[1]: tag[2] for line in game if (tag := _TAG.fullmatch(line))}
     players = [tags.get(name, "?") for name in ("White", "Black")]
     title = "" if players == ["?", "?"] else " - ".join(players)
     day = re.match(r"\d{4}(?:\.\d\d(?:\.\d\d)?)?", tags.get("Date", ""))
-    yield Document(text, f"game {number}", title, "", day[0].replace(".", "-") if day else "")
+    date = day[0].replace(".", "-") if day else ""
+    return Document("\n".join(game).strip("\n"), f"game {number}", title, "", date)
 
 
 KINDS = (Kind("games of chess", _is_pgn, _read, noun="games"),)

@@ -258,9 +258,7 @@ class _Text:
 
     def _break(self, mode: Spaces) -> None:
         """End the line, which is a blank one if it is empty."""
-        if self._in_grid:
-            self._lines.put_collapsed(" ")
-        elif self._lines.end():
+        if self._lines.end():
             self._begins = False
         elif mode != "verbatim":
             self._lines.blank = max(self._lines.blank, 1)
