@@ -1,7 +1,7 @@
 """Files of other kinds in, documents out: a package a family of formats, a module a format.
 
-A module has `KINDS`, tried in order. What a reader leaves out or mends it counts in its `Report`:
-nothing is changed without a word.
+A module shows its `KINDS`, tried in order, and else only what others share. What a reader leaves
+out or mends it counts in its `Report`: nothing is changed without a word.
 """
 
 from collections import Counter

@@ -31,15 +31,10 @@ _MARKS = (codecs.BOM_UTF8, codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
 
 def is_page(head: Head) -> bool:
     """Whether a file is a web page and no template of one, or is named so and begins with a tag."""
-    text = _declared_text(head) or head_text(head)
+    text = head_text(head)
     if _PAGE.match(text):
         return not _TEMPLATE.search(_SCRIPT.sub("", _CONTENT.split(text, maxsplit=1)[0]))
     return head.name.lower().endswith(_SUFFIXES) and _PART.match(text) is not None
-
-
-def _declared_text(head: Head) -> str:
-    encoding = declared_encoding(head.start)
-    return head.start.decode(encoding, "replace") if encoding and not head.members else ""
 
 
 def _read(file: BinaryIO, job: Job) -> Iterator[Document]:
@@ -89,7 +84,7 @@ def _document(text: str, facts: Facts) -> Document:
 
 def decoded_page(file: BinaryIO, job: Job) -> str:
     """Return a page as it says that it is encoded, unless it is UTF-8 whatever it says."""
-    encoding = declared_encoding(file.read(HEAD_BYTES))
+    encoding = _declared_encoding(file.read(HEAD_BYTES))
     file.seek(0)
     if not encoding:
         return whole_text(file, job)
@@ -105,7 +100,7 @@ def decoded_page(file: BinaryIO, job: Job) -> str:
     return text
 
 
-def declared_encoding(start: bytes) -> str:
+def _declared_encoding(start: bytes) -> str:
     """Return the encoding that a page says it is in, as a browser understands it.
 
     It is "" if it says none, or UTF-8, or has a byte-order mark, which means more.
