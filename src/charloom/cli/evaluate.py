@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from charloom.cli.options import examples
+from charloom.cli.options import examples, options
 from charloom.cli.text import (
     echo,
     echo_json,
@@ -35,26 +35,21 @@ if TYPE_CHECKING:
     metavar="NAME",
     help="error or skip: what to do with characters that RUN has never seen.  [error]",
 )
-@click.option(
-    "--encoding",
-    default="utf-8",
-    metavar="NAME",
-    help="Encoding of FILE, or detect.  [utf-8]",
-)
-@click.option(
-    "--errors",
-    type=click.Choice(["strict", "replace"]),
-    default="strict",
-    metavar="NAME",
-    help="strict, or replace: read U+FFFD where FILE is not in that encoding.  [strict]",
+@options(
+    "Options",
+    DataConfig(),
+    {
+        "encoding": "Encoding of FILE, or detect.",
+        "errors": "strict, or replace: read U+FFFD where FILE is not in that encoding.",
+    },
 )
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON document.")
 def evaluate(
     run: str,
     files: tuple[str, ...],
     unknown: "OnUnknown",
-    encoding: str,
-    errors: Errors,
+    encoding: str | None,
+    errors: Errors | None,
     as_json: bool,
 ) -> None:
     """Measure how well RUN predicts text that it was not trained on.
@@ -75,7 +70,7 @@ def evaluate(
 
     opened = open_run(run)
     own = DataConfig() if opened is None else opened.config.data
-    reading = Reading.of(replace(own, encoding=encoding, errors=errors))
+    reading = Reading.of(replace(own, encoding=encoding or "utf-8", errors=errors or "strict"))
     if opened is None and not files:
         raise CharloomError(f"{run} is a model without a text of its own: name a FILE", "no-text")
     model = open_model(opened or run)
