@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from charloom import train
 from charloom.cli import charloom
-from charloom.config import DETECT
+from charloom.config import DETECT, DataConfig
 from charloom.data import utf8
 from charloom.data.encodings import detect, guesses
 from charloom.data.reading import UTF8, Reading
@@ -125,6 +125,12 @@ def test_each_file_is_read_as_what_it_looks_like(
     writing = Writing([str(tmp_path)], Reading(DETECT))
     assert "".join(writing.pieces()) == "<|endoftext|>\n".join([content] * 3)
     assert [note for note in writing.notes if "looks like" in note] == told
+
+
+def test_another_text_is_in_utf8_unless_encodings_were_detected() -> None:
+    asked = [Reading.like([DataConfig(encoding=name)]) for name in ("cp1252", DETECT)]
+    assert [reading.encoding for reading in asked] == ["utf-8", DETECT]
+    assert [reading.options.encoding for reading in asked] == ["utf-8", DETECT]
 
 
 def test_damaged_utf8_is_not_taken_for_another_encoding(tmp_path: Path) -> None:
@@ -260,3 +266,20 @@ def test_the_line_of_a_byte_that_is_wrong_in_another_encoding_is_told() -> None:
     file = io.BytesIO("日本\n日本\n".encode("shift_jis") + b"ok \xff")
     with refused("not-text", line=3, offset=13, byte=0xFF, why="not shift_jis"):
         [*decode(file, "it", utf8.Changes(), 0, Reading("shift_jis"))]
+
+
+@pytest.mark.parametrize("encoding", ["gb18030", "cp932", "euc_jp", "cp949", "big5"])
+def test_a_long_line_that_is_looked_at_in_part_is_told(encoding: str) -> None:
+    line = {"cp949": "안녕하세요 세계 여러분 ", "gb18030": "明月几时有把酒问青天 "}.get(
+        encoding, "日本語の文章です。" if encoding != "big5" else "明月幾時有，把酒問青天。"
+    )
+    data = (line * 9000).encode(encoding)
+    for cut in range(4):
+        (first, *_) = guesses(b"x" * cut + data)
+        assert data.decode(first) == line * 9000
+
+
+@given(st.binary(min_size=1, max_size=200))
+def test_any_bytes_look_like_encodings_that_python_knows_or_none(data: bytes) -> None:
+    readings = [data.decode(name, "replace") for name in guesses(data)]
+    assert len({*readings}) == len(readings) <= 2

@@ -3,7 +3,7 @@
 from collections.abc import Collection
 from typing import Literal, NamedTuple, Self
 
-from charloom.config import DataConfig, Errors, Normalize
+from charloom.config import DETECT, DataConfig, Errors, Normalize
 from charloom.data.readers import Options
 
 # How texts were read when a run began: "plain" read every file as it is, and nothing that was
@@ -58,14 +58,18 @@ class Reading(NamedTuple):
 
     @classmethod
     def like(cls, configs: Collection[DataConfig]) -> Self:
-        """Return how another text is read for runs: as theirs, if they agree, but in UTF-8."""
+        """Return how another text is read for runs: as theirs, if they agree.
+
+        It is in UTF-8, whatever theirs were in, unless they had that detected.
+        """
         bounded = all(config.boundaries for config in configs)
-        found = {cls.of(config)._in_utf8()._replace(boundaries=bounded) for config in configs}
+        found = {cls.of(config)._of_another()._replace(boundaries=bounded) for config in configs}
         return found.pop() if len(found) == 1 else cls()
 
-    def _in_utf8(self) -> Self:
-        options = self.options._replace(encoding="utf-8")
-        return self._replace(encoding="utf-8", errors="strict", options=options)
+    def _of_another(self) -> Self:
+        encoding = DETECT if self.encoding == DETECT else "utf-8"
+        options = self.options._replace(encoding=encoding)
+        return self._replace(encoding=encoding, errors="strict", options=options)
 
     @property
     def recognises(self) -> bool:
