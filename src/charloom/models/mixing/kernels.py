@@ -1,0 +1,285 @@
+"""The model as numba compiles it: each bit is predicted, coded and learned, in whole numbers.
+
+Nothing here rounds but by a shift, so that the same text has the same bits on every processor,
+and plain Python computes them too (`run.py_func`), 10,000 times as slowly.
+"""
+
+from typing import NamedTuple
+
+import numpy as np
+
+from charloom.models.jit import allocating_kernel as kernel
+from charloom.models.mixing.tables import FINE, LIMIT, ONE, Tables
+from charloom.models.mixing.tree import Integers, Tree
+
+ORDERS = 7  # contexts of the last 1 to 7 characters
+CONTEXTS = ORDERS + 3  # and of this word, this word and the last, the two before the last one
+INPUTS = 2 * CONTEXTS + 2  # what each context says in two ways, what the match says, and a constant
+STRIDE = 176  # logits between two corrections, of which there are 2 LIMIT / STRIDE + 1
+SETS = 4096  # weights at most that are chosen by a character or a node: frequent ones have low numbers
+WAYS = 1 << 16  # rows of corrections
+SHORTEST = 6  # characters of a match
+LONGEST = 40  # that are told apart
+NEW = 1 << 14 << 16  # p = 1/2, never asked
+SCORE, ENCODE, DECODE = 0, 1, 2
+
+_WORD = 0xFFFFFFFF
+
+
+class Memory(NamedTuple):
+    """All that the model has learned."""
+
+    # (CONTEXTS, 2^k, 8): of a context and three questions in a row, a check and seven numbers:
+    # 15 bits of p, 8 of how often it was asked, 8 of what history that left.
+    bits: np.ndarray
+    likely: np.ndarray  # (CONTEXTS, S) p after a history, out of 2^FINE
+    matched: np.ndarray  # (LONGEST + 1,) p that a match goes on, out of 2^FINE, by its length
+    latest: np.ndarray  # (2^k,) where the last SHORTEST characters came before, by their hash
+    by_order: np.ndarray  # (4 (ORDERS + 1), INPUTS) weights out of 2^16, by what is known
+    by_node: np.ndarray  # (K, INPUTS) by the question
+    by_last: np.ndarray  # (V, INPUTS) by the last character
+    final: np.ndarray  # (4 (ORDERS + 1), 3) of the three
+    corrected: np.ndarray  # (WAYS, 32) p by the last character, the question and p
+    now: Integers  # (6,): see the names below
+
+
+MATCH, LENGTH, HASH, WORD, LAST_WORD, SEEN = range(6)
+
+
+class Coder(NamedTuple):
+    """An arithmetic coder of 32 bits and the bytes that it writes or reads."""
+
+    bytes: np.ndarray  # (n,)
+    state: Integers  # (4,) the interval's two ends, what was read, and the place in bytes
+
+
+LOW, HIGH, READ, PLACE = range(4)
+
+
+@kernel
+def mixed(h: int, value: int) -> int:
+    """Return a hash (32 bits) of a hash and one more value."""
+    h = ((h ^ value) * 0x2C1B3C6D + 0x297A2D39) & 0x3FFFFFFFFFFFFFFF
+    return (h ^ (h >> 29)) & _WORD
+
+
+@kernel
+def found(bits: np.ndarray, h: int) -> int:
+    """Return the row of a hash; what was there of another one, and asked less often, is forgotten."""
+    product = h * 0x2545F491
+    row, check = (product >> 38) & (bits.shape[0] - 1), (product >> 20) & 0xFFFF
+    if bits[row, 0] == check:
+        return row
+    other = row ^ 1
+    if bits[other, 0] == check:
+        return other
+    if (bits[other, 1] >> 8) & 0xFF < (bits[row, 1] >> 8) & 0xFF:
+        row = other
+    bits[row, 0] = check
+    for place in range(1, 8):
+        bits[row, place] = NEW
+    return row
+
+
+@kernel
+def dot(weights: np.ndarray, x: np.ndarray) -> int:
+    """Return the sum of weights (I,) and logits (I,), within the limits of a logit."""
+    total = 0
+    for i in range(x.size):
+        total += weights[i] * x[i]
+    return min(max(total >> 16, 1 - LIMIT), LIMIT - 1)
+
+
+@kernel
+def learn(weights: np.ndarray, x: np.ndarray, error: int, rate: int) -> None:
+    """Follow the gradient of the loss, which is the error times x (Mahoney 2005)."""
+    step = error * rate
+    for i in range(x.size):
+        weights[i] += (x[i] * step + (1 << 19)) >> 20
+
+
+@kernel
+def encode(coder: Coder, p: int, bit: int) -> None:
+    """Narrow the interval to the part of the bit, whose lower part is p; write bytes that are sure."""
+    low, high = coder.state[LOW], coder.state[HIGH]
+    middle = low + (((high - low) * p) >> 16)
+    if bit:
+        high = middle
+    else:
+        low = middle + 1
+    while (low ^ high) >> 24 == 0:
+        coder.bytes[coder.state[PLACE]] = high >> 24
+        coder.state[PLACE] += 1
+        low, high = (low << 8) & _WORD, ((high << 8) & _WORD) | 0xFF
+    coder.state[LOW], coder.state[HIGH] = low, high
+
+
+@kernel
+def decode(coder: Coder, p: int) -> int:
+    """Return the bit in whose part of the interval the bytes read are; zeros follow the last one."""
+    low, high, read = coder.state[LOW], coder.state[HIGH], coder.state[READ]
+    middle = low + (((high - low) * p) >> 16)
+    bit = 1 if read <= middle else 0
+    if bit:
+        high = middle
+    else:
+        low = middle + 1
+    while (low ^ high) >> 24 == 0:
+        low, high = (low << 8) & _WORD, ((high << 8) & _WORD) | 0xFF
+        place = coder.state[PLACE]
+        byte = coder.bytes[place] if place < coder.bytes.size else 0
+        coder.state[PLACE] += 1
+        read = ((read << 8) & _WORD) | byte
+    coder.state[LOW], coder.state[HIGH], coder.state[READ] = low, high, read
+    return bit
+
+
+@kernel
+def hash_contexts(memory: Memory, text: np.ndarray, t: int, hashes: Integers) -> None:
+    """Write the hash of each context of the character t to hashes (CONTEXTS,)."""
+    h = 0
+    for order in range(1, ORDERS + 1):
+        h = mixed(h, text[t - order] + 1 if t >= order else 0)
+        hashes[order - 1] = mixed(h, order)
+    memory.now[HASH] = h  # of the last ORDERS, by which matches are found
+    word = memory.now[WORD]
+    hashes[ORDERS] = mixed(word, ORDERS + 1)
+    hashes[ORDERS + 1] = mixed(mixed(word, memory.now[LAST_WORD]), ORDERS + 2)
+    skipped = mixed(text[t - 2] + 1 if t >= 2 else 0, text[t - 3] + 1 if t >= 3 else 0)
+    hashes[ORDERS + 2] = mixed(skipped, ORDERS + 3)
+
+
+@kernel
+def look_for_match(memory: Memory, text: np.ndarray, t: int) -> None:
+    """Note where what precedes the character t came before, at its latest, and for how long."""
+    now = memory.now
+    slot = now[HASH] & (memory.latest.size - 1)
+    if now[LENGTH] == 0 and t >= SHORTEST:
+        place, length = memory.latest[slot], 0
+        while length < LONGEST and place > length and text[place - length - 1] == text[t - length - 1]:
+            length += 1
+        if length >= SHORTEST:
+            now[MATCH], now[LENGTH] = place, length
+    memory.latest[slot] = t
+
+
+@kernel
+def move_on(memory: Memory, text: np.ndarray, t: int, letter: np.ndarray) -> None:
+    """Take the character t, which is known by now, into the match and the word."""
+    now, c = memory.now, text[t]
+    if now[LENGTH] > 0:
+        if text[now[MATCH]] == c:
+            now[MATCH] += 1
+            now[LENGTH] = min(now[LENGTH] + 1, LONGEST)
+        else:
+            now[LENGTH] = 0
+    if letter[c]:
+        now[WORD] = mixed(now[WORD], c + 1)
+    elif now[WORD] != 0:
+        now[LAST_WORD], now[WORD] = now[WORD], 0
+
+
+@kernel
+def run(
+    memory: Memory,
+    tables: Tables,
+    tree: Tree,
+    letter: np.ndarray,
+    text: np.ndarray,
+    begin: int,
+    end: int,
+    coder: Coder,
+    mode: int,
+    nats: np.ndarray,
+) -> None:
+    """Read the characters begin .. end - 1 of text (N,); to decode, write them there.
+
+    Each is the way from the tree's root to a leaf, and each answer on it is predicted, coded, and
+    learned from. To score, nats (N,) gets the loss of each character; `letter` (V,) says which are
+    of words.
+    """
+    hashes = np.empty(CONTEXTS, np.int64)
+    rows = np.empty(CONTEXTS, np.int64)
+    x = np.empty(INPUTS, np.int64)
+    three = np.empty(3, np.int64)
+    for t in range(begin, end):
+        hash_contexts(memory, text, t, hashes)
+        look_for_match(memory, text, t)
+        length = memory.now[LENGTH]
+        awaited = text[memory.now[MATCH]] if length > 0 else -1
+        last = text[t - 1] + 1 if t > 0 else 0
+        rate = max(10, 40 - (memory.now[SEEN] >> 12))
+        node, depth, place, lost = 0, 0, 1, 0.0
+        c = 0 if mode == DECODE else text[t]
+        while node >= 0 and tree.code.size > 1:
+            if depth % 3 == 0:
+                place = 1
+                for i in range(CONTEXTS):
+                    rows[i] = found(memory.bits[i], mixed(hashes[i], node))
+            known = 0
+            for i in range(CONTEXTS):
+                bits = memory.bits[i, rows[i], place]
+                history = bits & 0xFF
+                x[2 * i] = x[2 * i + 1] = 0
+                if history != 0:
+                    if i < ORDERS:
+                        known = i + 1
+                    x[2 * i] = tables.stretch[memory.likely[i, history] >> (FINE - 12)]
+                    x[2 * i + 1] = tables.stretch[bits >> 19] >> 1
+            x[2 * CONTEXTS], x[2 * CONTEXTS + 1] = 0, 64
+            strength = 0
+            expected = (tree.code[awaited] >> depth) & 1 if awaited >= 0 else 0
+            if awaited >= 0:
+                logit = tables.stretch[memory.matched[length] >> (FINE - 12)]
+                x[2 * CONTEXTS] = logit if expected else -logit
+                strength = 1 if length < 12 else 2 if length < 24 else 3
+            chosen = 4 * known + strength
+            first = memory.by_order[chosen]
+            second = memory.by_node[min(node, SETS - 1)]
+            third = memory.by_last[min(last, SETS - 1)]
+            three[0], three[1], three[2] = dot(first, x), dot(second, x), dot(third, x)
+            logit = dot(memory.final[chosen], three)
+            way = memory.corrected[(last * 0x9E35 + node) & (WAYS - 1)]
+            position = logit + LIMIT
+            left, part = position // STRIDE, position % STRIDE
+            p_mixed = tables.squash[position]
+            p_corrected = (way[left] * (STRIDE - part) + way[left + 1] * part) // STRIDE
+            p = min(max((p_mixed + p_corrected) >> 1, 1), ONE - 1)
+
+            if mode == DECODE:
+                bit = decode(coder, p)
+            else:
+                bit = (tree.code[c] >> depth) & 1
+                if mode == ENCODE:
+                    encode(coder, p, bit)
+                else:
+                    lost -= np.log((p if bit else ONE - p) / ONE)
+
+            for i in range(3):
+                weights = first if i == 0 else second if i == 1 else third
+                learn(weights, x, (bit << 16) - tables.squash[three[i] + LIMIT], rate)
+            learn(memory.final[chosen], three, (bit << 16) - p_mixed, 2)
+            nearer = left + 1 if 2 * part >= STRIDE else left
+            way[nearer] += (bit * (ONE - 1) - way[nearer]) >> 6
+            for i in range(CONTEXTS):
+                bits = memory.bits[i, rows[i], place]
+                history, times, q = bits & 0xFF, (bits >> 8) & 0xFF, bits >> 16
+                if history != 0:
+                    memory.likely[i, history] += ((bit << FINE) - bit - memory.likely[i, history]) >> 7
+                q += ((bit * 0x7FFF - q) * tables.rate[times]) >> 16
+                memory.bits[i, rows[i], place] = (
+                    q << 16 | min(times + 1, 255) << 8 | tables.after[history, bit]
+                )
+            if awaited >= 0:
+                p_match = memory.matched[length]
+                hit = 1 if bit == expected else 0
+                memory.matched[length] = p_match + (((hit << FINE) - hit - p_match) >> 7)
+                if not hit:
+                    awaited = -1
+            node, depth, place = tree.child[node, bit], depth + 1, 2 * place + bit
+        if mode == DECODE:
+            text[t] = ~node if tree.code.size > 1 else 0
+        elif mode == SCORE:
+            nats[t] = lost
+        move_on(memory, text, t, letter)
+        memory.now[SEEN] += 1

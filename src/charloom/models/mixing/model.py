@@ -1,0 +1,128 @@
+"""A model that learns while it reads: every prediction is scored or coded first, then learned."""
+
+from collections.abc import Iterator, Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from charloom.models.mixing import kernels
+from charloom.models.mixing.kernels import Coder, Memory
+from charloom.models.mixing.tables import FINE, LIMIT, ONE, tables
+from charloom.models.mixing.tree import Tree, tree_of
+
+PIECE = 1 << 14  # characters between two looks at what was asked in the meantime
+LONGEST_TEXT = 2**31 - 1  # characters: their places are int32
+MOST_ROWS = 1 << 20  # of memory for each context, of 32 bytes
+_MOST_BYTES = 4  # that one answer can take
+
+
+class ContextMixer:
+    """Predicts each of N characters by mixing what followed its contexts so far.
+
+    A character is the way to a leaf of a binary tree (`tree.Tree`). For each answer on the way,
+    every context (the last 1 to 7 characters, the word, the longest match) knows how it turned out
+    before; logistic mixing weighs them, and the weights follow the gradient of the loss at each
+    answer (Mahoney 2005, "Adaptive weighing of context models for lossless data compression"; the
+    histories of bits, the match and the correction at the end are his too).
+
+    It is whole numbers throughout, so that what one processor encodes any other one decodes.
+    `lengths` (V,) are the lengths of the characters' codes, ascending (`tree.code_lengths`), and
+    `letters` (V,) says which characters are of words. Memory grows with N, up to 340 MB and 4 bytes
+    for each character. Raises ValueError if no tree has such lengths.
+    """
+
+    def __init__(self, lengths: Sequence[int], letters: NDArray[np.bool_], N: int) -> None:
+        self._tree, self._letters = tree_of(lengths), letters
+        self._text = np.zeros(N, np.int32)
+        self._memory = _fresh(self._tree, N)
+        self._depth = max(lengths, default=0)
+
+    def score(self, ids: NDArray[np.integer]) -> NDArray[np.float64]:
+        """Return the loss of each of ids (N,) in nats, given those before it; learn them all."""
+        self._text[:] = ids
+        nats = np.zeros(len(ids))
+        for begin, end in _pieces(len(ids)):
+            self._run(begin, end, _coder(0), kernels.SCORE, nats)
+        return nats
+
+    def encode(self, ids: NDArray[np.integer]) -> Iterator[bytes]:
+        """Yield the code of ids (N,), a piece at a time: one for each PIECE, and a last byte."""
+        self._text[:] = ids
+        coder = _coder(PIECE * self._depth * _MOST_BYTES)
+        for begin, end in _pieces(len(ids)):
+            coder.state[kernels.PLACE] = 0
+            self._run(begin, end, coder, kernels.ENCODE)
+            yield coder.bytes[: coder.state[kernels.PLACE]].tobytes()
+        yield bytes([int(coder.state[kernels.HIGH]) >> 24])  # in the interval, with zeros behind it
+
+    def decode(self, code: bytes) -> Iterator[NDArray[np.int32]]:
+        """Yield the ids (N,) of a code, a piece at a time.
+
+        Raises ValueError if the code is not as long as that of N characters.
+        """
+        coder = Coder(np.frombuffer(bytearray(code), np.uint8), _coder(0).state)
+        coder.state[kernels.READ] = int.from_bytes(code[:4].ljust(4, b"\0"), "big")
+        coder.state[kernels.PLACE] = 4
+        most = len(code) + 3  # the last byte is followed by three of what comes after the end
+        for begin, end in _pieces(len(self._text)):
+            self._run(begin, end, coder, kernels.DECODE)
+            if coder.state[kernels.PLACE] > most:
+                raise ValueError("the code ends too early")
+            yield self._text[begin:end]
+        if coder.state[kernels.PLACE] < most:
+            raise ValueError("the code goes on behind its end")
+
+    def _run(
+        self,
+        begin: int,
+        end: int,
+        coder: Coder,
+        mode: int,
+        nats: NDArray[np.float64] | None = None,
+    ) -> None:
+        kernels.run(
+            self._memory,
+            tables(),
+            self._tree,
+            self._letters,
+            self._text,
+            begin,
+            end,
+            coder,
+            mode,
+            np.empty(0) if nats is None else nats,
+        )
+
+
+def _pieces(N: int) -> Iterator[tuple[int, int]]:
+    yield from ((begin, min(begin + PIECE, N)) for begin in range(0, N, PIECE))
+
+
+def _coder(size: int) -> Coder:
+    state = np.zeros(4, np.int64)
+    state[kernels.HIGH] = 2**32 - 1
+    return Coder(np.zeros(size, np.uint8), state)
+
+
+def _fresh(tree: Tree, N: int) -> Memory:
+    V, known = len(tree.code), 4 * (kernels.ORDERS + 1)
+    rows = min(MOST_ROWS, 1 << max(10, (N // 4).bit_length()))
+    bits = np.full((kernels.CONTEXTS, rows, 8), kernels.NEW, np.int32)
+    bits[:, :, 0] = 0
+    logits = np.arange(0, 2 * LIMIT + 1, kernels.STRIDE)
+
+    def weights(rows: int) -> NDArray[np.int32]:
+        return np.full((min(rows, kernels.SETS), kernels.INPUTS), ONE // 5, np.int32)
+
+    return Memory(
+        bits=bits,
+        likely=np.tile(tables().likely, (kernels.CONTEXTS, 1)),
+        matched=np.full(kernels.LONGEST + 1, 3 << (FINE - 2), np.int32),
+        latest=np.zeros(1 << max(10, N.bit_length()), np.int32),
+        by_order=weights(known),
+        by_node=weights(max(V - 1, 1)),
+        by_last=weights(V + 1),
+        final=np.full((known, 3), ONE // 3, np.int32),
+        corrected=np.tile(tables().squash[np.minimum(logits, 2 * LIMIT - 1)], (kernels.WAYS, 1)),
+        now=np.zeros(6, np.int64),
+    )
