@@ -15,12 +15,12 @@ FILES = sorted(ROOT.rglob("*.py"))
 ORDER = (
     *("errors", "files", "progress", "distributed", "signals", "config", "formatting", "presets"),
     *("data", "models", "evaluation", "runs", "generation", "training", "api", "analysis"),
-    *("report", "formats", "cli", "__main__"),
+    *("report", "formats", "compression", "cli", "__main__"),
 )
 MOST_AT_THE_TOP = 14  # modules beside the packages
 SIBLINGS = [
-    {"report", "formats"},
-    {"models.reference", "models.compiled", "models.torchnet", "models.ngram"},
+    {"report", "formats", "compression"},
+    {"models.reference", "models.compiled", "models.torchnet", "models.ngram", "models.mixing"},
 ]
 PICKLING = {"pickle", "_pickle", "shelve", "marshal", "dill", "cloudpickle", "joblib"}
 

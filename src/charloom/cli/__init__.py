@@ -30,6 +30,8 @@ SECTIONS = {  # in the order of use; each is the name of a file here and of a fu
         "sample": "Generate text with a run.",
         "evaluate": "Measure how well a run predicts a text.",
         "export": "Export a run as an ONNX file.",
+        "compress": "Compress a file with a model that learns while it reads.",
+        "decompress": "Decompress what compress wrote.",
     },
     "See what it learned": {
         "runs": "List, show, rename and delete runs.",

@@ -72,11 +72,12 @@ class OutputFile(click.ParamType):  # type: ignore[type-arg]
         return path
 
 
-def output(name: str, text: str, default: str = "") -> Callable[[F], F]:
+def output(name: str, text: str, default: str = "", required: bool = False) -> Callable[[F], F]:
     """Return a decorator for an option that names a file to write; `default` is a free name."""
     shown = f"  [{default}]" if default else ""
     names = ("--out", "-o") if name == "--out" else (name,)
-    return click.option(*names, type=OutputFile(), help=f"{text}, replaced if it exists.{shown}")
+    text = f"{text}, replaced if it exists.{shown}"
+    return click.option(*names, type=OutputFile(), required=required, help=text)
 
 
 def option(heading: str, *names: str, **attributes: Any) -> Callable[[F], F]:

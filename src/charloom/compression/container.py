@@ -7,12 +7,14 @@ Numbers are little-endian. The version is that of the model's arithmetic, too.
 """
 
 import hashlib
+import math
 import struct
 import zlib
 from collections import Counter
 from collections.abc import Iterator, Sequence
+from pathlib import Path
 from time import perf_counter
-from typing import Annotated
+from typing import Annotated, NamedTuple, TypeVar
 
 import msgspec
 import numpy as np
@@ -20,17 +22,20 @@ from msgspec import Meta
 from numpy.typing import NDArray
 
 from charloom.errors import CharloomError
+from charloom.files import unreadable
 from charloom.formatting import duration
 from charloom.models.mixing import ContextMixer, code_lengths
-from charloom.models.mixing.model import LONGEST_TEXT
+from charloom.models.mixing.model import LONGEST_TEXT, PIECE
 from charloom.progress import Tell, say_nothing
 
 MAGIC = b"\xc7lm\x1a"
 VERSION = 1
+LARGEST = LONGEST_TEXT  # bytes
 _START = struct.Struct("<4sBI")
 _LENGTH = struct.Struct("<I")
 _FIRST_ABOVE_ASCII = "\x80"
 
+T = TypeVar("T")
 Amount = Annotated[int, Meta(ge=0, le=LONGEST_TEXT)]
 
 
@@ -49,71 +54,77 @@ class Header(msgspec.Struct, array_like=True, forbid_unknown_fields=True):
     digest: bytes
 
 
-def compress(content: bytes, tell: Tell = say_nothing) -> bytes:
-    """Compress any bytes: as characters if they are UTF-8.
+class Compressed(NamedTuple):
+    """A compressed file, and how many `symbols` it holds: characters if it is text, else bytes."""
 
-    Raises CharloomError if they are more than LONGEST_TEXT characters.
+    packed: bytes
+    symbols: int
+    is_text: bool
+
+    @property
+    def nats(self) -> float:
+        """The size of the file for each symbol, in nats."""
+        return 8 * len(self.packed) * math.log(2) / self.symbols
+
+
+def compress(content: bytes, tell: Tell = say_nothing) -> Compressed:
+    """Compress at most LARGEST bytes: as characters if they are UTF-8.
+
+    The same bytes give the same file on every computer.
     """
     text, is_text = _symbols(content)
-    if len(text) > LONGEST_TEXT:
-        message = f"{len(text):,} characters are too many to compress at once: split the file"
-        raise CharloomError(message, "unsupported", found=len(text))
     counts = Counter(text)
     known = sorted(counts)
-    lengths = code_lengths([counts[symbol] for symbol in known])
-    symbols = [symbol for _, symbol in sorted(zip(lengths, known, strict=True))]
-    lengths.sort()
+    coded = sorted(zip(code_lengths([counts[symbol] for symbol in known]), known, strict=True))
+    lengths, symbols = [length for length, _ in coded], [symbol for _, symbol in coded]
+    per_length = np.bincount(lengths).tolist() if lengths else []
     digest = hashlib.sha256(content).digest()[:16]
-    header = Header(
-        is_text,
-        len(text),
-        np.bincount(lengths).tolist() if lengths else [],
-        "".join(symbols),
-        digest,
-    )
-    code = bytearray()
-    telling = _Progress(tell, "compressing", len(text))
-    for piece in ContextMixer(lengths, letters(symbols), len(text)).encode(_ids(text, symbols)):
-        code += piece
-        telling.move()
-    head = msgspec.msgpack.encode(header)
+    head = msgspec.msgpack.encode(Header(is_text, len(text), per_length, "".join(symbols), digest))
+    mixer = ContextMixer(lengths, letters(symbols), len(text))
+    code = b"".join(_told(mixer.encode(_ids(text, symbols)), "compressing", len(text), tell))
     rest = _LENGTH.pack(len(head)) + head + code
-    return _START.pack(MAGIC, VERSION, zlib.crc32(rest)) + rest
+    return Compressed(_START.pack(MAGIC, VERSION, zlib.crc32(rest)) + rest, len(text), is_text)
 
 
-def decompress(packed: bytes, name: str, tell: Tell = say_nothing) -> Iterator[bytes]:
-    """Yield the content, piece by piece.
+def decompress(packed: bytes, name: str, tell: Tell = say_nothing) -> bytes:
+    """Return what `compress` was given.
 
-    Raises CharloomError that names the file `name` if it is not one that `compress` wrote, or not
-    whole; what is wrong with the content alone shows after its last piece.
+    Raises CharloomError that names the file `name` if `compress` did not write it, or if it is
+    damaged or cut short.
     """
     header, code = _opened(packed, name)
-    try:
-        lengths = np.repeat(np.arange(len(header.lengths)), header.lengths).tolist()
-        mixer = ContextMixer(lengths, letters(header.symbols), header.count)
-    except ValueError as error:
-        raise _damaged(name, str(error)) from None
-    symbols = np.frombuffer(header.symbols.encode("utf-32-le"), np.uint32)
     codec = "utf-8" if header.is_text else "latin-1"
-    digest = hashlib.sha256()
-    telling = _Progress(tell, "decompressing", header.count)
+    symbols = np.frombuffer(header.symbols.encode("utf-32-le"), np.uint32)
+    lengths = np.repeat(np.arange(len(header.lengths)), header.lengths).tolist()
     try:
-        for ids in mixer.decode(code):
-            piece = symbols[ids].tobytes().decode("utf-32-le").encode(codec)
-            digest.update(piece)
-            yield piece
-            telling.move()
+        mixer = ContextMixer(lengths, letters(header.symbols), header.count)
+        pieces = _told(mixer.decode(code), "decompressing", header.count, tell)
+        content = b"".join(
+            symbols[ids].tobytes().decode("utf-32-le").encode(codec) for ids in pieces
+        )
     except ValueError as error:
         raise _damaged(name, str(error)) from None
-    if digest.digest()[:16] != header.digest:
-        raise _damaged(name, "what was decoded has another checksum")
+    if hashlib.sha256(content).digest()[:16] != header.digest:
+        raise _damaged(name, "what it holds has another checksum")
+    return content
+
+
+def read_file(path: Path) -> bytes:
+    """Read a file to compress or decompress, or a pipe; raises CharloomError."""
+    try:
+        with path.open("rb") as file:
+            content = file.read(LARGEST + 1)
+    except OSError as error:
+        raise unreadable(path, error) from None
+    if len(content) > LARGEST:
+        message = f"{path} has more than {LARGEST:,} bytes, the most for one file: split it"
+        raise CharloomError(message, "unsupported", path=str(path))
+    return content
 
 
 def letters(symbols: Sequence[str]) -> NDArray[np.bool_]:
     """Return which symbols (V,) are of words, by a rule that no version of Unicode changes."""
-    return np.array(
-        [s >= _FIRST_ABOVE_ASCII or s.isalnum() or s == "'" for s in symbols], np.bool_
-    )
+    return np.array([s >= _FIRST_ABOVE_ASCII or s.isalnum() or s == "'" for s in symbols], np.bool_)
 
 
 def _symbols(content: bytes) -> tuple[str, bool]:
@@ -159,17 +170,10 @@ def _damaged(name: str, reason: str) -> CharloomError:
     return CharloomError(message, "damaged", path=name)
 
 
-class _Progress:
-    """Tells how far it has come and how long it will take, a piece at a time."""
-
-    def __init__(self, tell: Tell, what: str, total: int) -> None:
-        from charloom.models.mixing.model import PIECE
-
-        self._tell, self._what, self._total, self._piece = tell, what, total, PIECE
-        self._began, self._done = perf_counter(), 0
-
-    def move(self) -> None:
-        self._done = min(self._done + self._piece, self._total)
-        if self._done:
-            left = (perf_counter() - self._began) * (self._total / self._done - 1)
-            self._tell(f"{self._what}: {self._done / self._total:.0%}, {duration(left)} left")
+def _told(pieces: Iterator[T], what: str, total: int, tell: Tell) -> Iterator[T]:
+    """Pass pieces on, and tell how much is done and how long the rest will take."""
+    began = perf_counter()
+    for number, piece in enumerate(pieces, 1):
+        yield piece
+        done = min(number * PIECE / max(total, 1), 1.0)
+        tell(f"{what}: {done:.0%}, {duration((perf_counter() - began) * (1 / done - 1))} left")

@@ -1,7 +1,8 @@
-"""The model as numba compiles it: each bit is predicted, coded and learned, in whole numbers.
+"""The model as numba compiles it: each answer is predicted, coded and learned, in whole numbers.
 
-Nothing here rounds but by a shift, so that the same text has the same bits on every processor,
-and plain Python computes them too (`run.py_func`), 10,000 times as slowly.
+Only shifts and divisions of whole numbers round, so that a text has the same code on every
+processor; so it has without numba (NUMBA_DISABLE_JIT=1), a thousand times as slowly. All numbers
+are below 2^63, hashes below 2^32.
 """
 
 from typing import NamedTuple
@@ -16,8 +17,9 @@ ORDERS = 7  # contexts of the last 1 to 7 characters
 CONTEXTS = ORDERS + 3  # and of this word, this word and the last, the two before the last one
 INPUTS = 2 * CONTEXTS + 2  # what each context says in two ways, what the match says, and a constant
 STRIDE = 176  # logits between two corrections, of which there are 2 LIMIT / STRIDE + 1
-SETS = 4096  # weights at most that are chosen by a character or a node: frequent ones have low numbers
-WAYS = 1 << 16  # rows of corrections
+SETS = (
+    4096  # weights at most that are chosen by a character or a node: frequent ones have low numbers
+)
 SHORTEST = 6  # characters of a match
 LONGEST = 40  # that are told apart
 NEW = 1 << 14 << 16  # p = 1/2, never asked
@@ -39,7 +41,7 @@ class Memory(NamedTuple):
     by_node: np.ndarray  # (K, INPUTS) by the question
     by_last: np.ndarray  # (V, INPUTS) by the last character
     final: np.ndarray  # (4 (ORDERS + 1), 3) of the three
-    corrected: np.ndarray  # (WAYS, 32) p by the last character, the question and p
+    corrected: np.ndarray  # (2^k, 33) p by the last character, the question and p
     now: Integers  # (6,): see the names below
 
 
@@ -59,15 +61,16 @@ LOW, HIGH, READ, PLACE = range(4)
 @kernel
 def mixed(h: int, value: int) -> int:
     """Return a hash (32 bits) of a hash and one more value."""
-    h = ((h ^ value) * 0x2C1B3C6D + 0x297A2D39) & 0x3FFFFFFFFFFFFFFF
+    h = ((int(h) ^ int(value)) * 0x2C1B3C6D + 0x297A2D39) & 0x3FFFFFFFFFFFFFFF
     return (h ^ (h >> 29)) & _WORD
 
 
 @kernel
 def found(bits: np.ndarray, h: int) -> int:
-    """Return the row of a hash; what was there of another one, and asked less often, is forgotten."""
+    """Return the row of a hash, in place of what was asked less often if it has none yet."""
     product = h * 0x2545F491
-    row, check = (product >> 38) & (bits.shape[0] - 1), (product >> 20) & 0xFFFF
+    row: int = (product >> 38) & (bits.shape[0] - 1)
+    check = (product >> 20) & 0xFFFF
     if bits[row, 0] == check:
         return row
     other = row ^ 1
@@ -100,7 +103,7 @@ def learn(weights: np.ndarray, x: np.ndarray, error: int, rate: int) -> None:
 
 @kernel
 def encode(coder: Coder, p: int, bit: int) -> None:
-    """Narrow the interval to the part of the bit, whose lower part is p; write bytes that are sure."""
+    """Narrow the interval to the bit's part of it, the lower p of it for 1; write what is sure."""
     low, high = coder.state[LOW], coder.state[HIGH]
     middle = low + (((high - low) * p) >> 16)
     if bit:
@@ -116,7 +119,7 @@ def encode(coder: Coder, p: int, bit: int) -> None:
 
 @kernel
 def decode(coder: Coder, p: int) -> int:
-    """Return the bit in whose part of the interval the bytes read are; zeros follow the last one."""
+    """Return the bit in whose part of the interval the code is; zeros follow its last byte."""
     low, high, read = coder.state[LOW], coder.state[HIGH], coder.state[READ]
     middle = low + (((high - low) * p) >> 16)
     bit = 1 if read <= middle else 0
@@ -156,7 +159,9 @@ def look_for_match(memory: Memory, text: np.ndarray, t: int) -> None:
     slot = now[HASH] & (memory.latest.size - 1)
     if now[LENGTH] == 0 and t >= SHORTEST:
         place, length = memory.latest[slot], 0
-        while length < LONGEST and place > length and text[place - length - 1] == text[t - length - 1]:
+        while (
+            length < LONGEST and place > length and text[place - length - 1] == text[t - length - 1]
+        ):
             length += 1
         if length >= SHORTEST:
             now[MATCH], now[LENGTH] = place, length
@@ -177,6 +182,45 @@ def move_on(memory: Memory, text: np.ndarray, t: int, letter: np.ndarray) -> Non
         now[WORD] = mixed(now[WORD], c + 1)
     elif now[WORD] != 0:
         now[LAST_WORD], now[WORD] = now[WORD], 0
+
+
+@kernel
+def ask(memory: Memory, tables: Tables, rows: Integers, place: int, x: Integers) -> int:
+    """Write to x what each context says of an answer; return how many characters are known of.
+
+    One logit is of how such histories went on so far, and half a one of this context's own p. A
+    context that is new says nothing.
+    """
+    known = 0
+    for i in range(CONTEXTS):
+        bits = memory.bits[i, rows[i], place]
+        history = bits & 0xFF
+        x[2 * i] = x[2 * i + 1] = 0
+        if history != 0:
+            if i < ORDERS:
+                known = i + 1
+            x[2 * i] = tables.stretch[memory.likely[i, history] >> (FINE - 12)]
+            x[2 * i + 1] = tables.stretch[bits >> 19] >> 1
+    return known
+
+
+@kernel
+def tell(memory: Memory, tables: Tables, rows: Integers, place: int, bit: int) -> None:
+    """Let each context know an answer."""
+    for i in range(CONTEXTS):
+        bits = memory.bits[i, rows[i], place]
+        history, times, p = bits & 0xFF, (bits >> 8) & 0xFF, bits >> 16
+        if history != 0:
+            memory.likely[i, history] = nearer(memory.likely[i, history], bit, FINE, 7)
+        p += ((bit * 0x7FFF - p) * tables.rate[times]) >> 16
+        after = tables.after[history, bit]
+        memory.bits[i, rows[i], place] = p << 16 | min(times + 1, 255) << 8 | after
+
+
+@kernel
+def nearer(p: int, bit: int, digits: int, shift: int) -> int:
+    """Return p, out of 2^digits, moved to the bit by 2^-shift of the way."""
+    return p + (((bit << digits) - bit - p) >> shift)
 
 
 @kernel
@@ -216,16 +260,7 @@ def run(
                 place = 1
                 for i in range(CONTEXTS):
                     rows[i] = found(memory.bits[i], mixed(hashes[i], node))
-            known = 0
-            for i in range(CONTEXTS):
-                bits = memory.bits[i, rows[i], place]
-                history = bits & 0xFF
-                x[2 * i] = x[2 * i + 1] = 0
-                if history != 0:
-                    if i < ORDERS:
-                        known = i + 1
-                    x[2 * i] = tables.stretch[memory.likely[i, history] >> (FINE - 12)]
-                    x[2 * i + 1] = tables.stretch[bits >> 19] >> 1
+            known = ask(memory, tables, rows, place, x)
             x[2 * CONTEXTS], x[2 * CONTEXTS + 1] = 0, 64
             strength = 0
             expected = (tree.code[awaited] >> depth) & 1 if awaited >= 0 else 0
@@ -239,7 +274,7 @@ def run(
             third = memory.by_last[min(last, SETS - 1)]
             three[0], three[1], three[2] = dot(first, x), dot(second, x), dot(third, x)
             logit = dot(memory.final[chosen], three)
-            way = memory.corrected[(last * 0x9E35 + node) & (WAYS - 1)]
+            way = memory.corrected[(last * 0x9E35 + node) & (memory.corrected.shape[0] - 1)]
             position = logit + LIMIT
             left, part = position // STRIDE, position % STRIDE
             p_mixed = tables.squash[position]
@@ -259,21 +294,12 @@ def run(
                 weights = first if i == 0 else second if i == 1 else third
                 learn(weights, x, (bit << 16) - tables.squash[three[i] + LIMIT], rate)
             learn(memory.final[chosen], three, (bit << 16) - p_mixed, 2)
-            nearer = left + 1 if 2 * part >= STRIDE else left
-            way[nearer] += (bit * (ONE - 1) - way[nearer]) >> 6
-            for i in range(CONTEXTS):
-                bits = memory.bits[i, rows[i], place]
-                history, times, q = bits & 0xFF, (bits >> 8) & 0xFF, bits >> 16
-                if history != 0:
-                    memory.likely[i, history] += ((bit << FINE) - bit - memory.likely[i, history]) >> 7
-                q += ((bit * 0x7FFF - q) * tables.rate[times]) >> 16
-                memory.bits[i, rows[i], place] = (
-                    q << 16 | min(times + 1, 255) << 8 | tables.after[history, bit]
-                )
+            close = left + 1 if 2 * part >= STRIDE else left
+            way[close] = nearer(way[close], bit, 16, 6)
+            tell(memory, tables, rows, place, bit)
             if awaited >= 0:
-                p_match = memory.matched[length]
                 hit = 1 if bit == expected else 0
-                memory.matched[length] = p_match + (((hit << FINE) - hit - p_match) >> 7)
+                memory.matched[length] = nearer(memory.matched[length], hit, FINE, 7)
                 if not hit:
                     awaited = -1
             node, depth, place = tree.child[node, bit], depth + 1, 2 * place + bit

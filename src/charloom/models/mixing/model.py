@@ -13,6 +13,7 @@ from charloom.models.mixing.tree import Tree, tree_of
 PIECE = 1 << 14  # characters between two looks at what was asked in the meantime
 LONGEST_TEXT = 2**31 - 1  # characters: their places are int32
 MOST_ROWS = 1 << 20  # of memory for each context, of 32 bytes
+MOST_WAYS = 1 << 16  # rows of corrections
 _MOST_BYTES = 4  # that one answer can take
 
 
@@ -106,8 +107,8 @@ def _coder(size: int) -> Coder:
 
 def _fresh(tree: Tree, N: int) -> Memory:
     V, known = len(tree.code), 4 * (kernels.ORDERS + 1)
-    rows = min(MOST_ROWS, 1 << max(10, (N // 4).bit_length()))
-    bits = np.full((kernels.CONTEXTS, rows, 8), kernels.NEW, np.int32)
+    rows = 1 << max(10, (N // 4).bit_length())
+    bits = np.full((kernels.CONTEXTS, min(rows, MOST_ROWS), 8), kernels.NEW, np.int32)
     bits[:, :, 0] = 0
     logits = np.arange(0, 2 * LIMIT + 1, kernels.STRIDE)
 
@@ -123,6 +124,8 @@ def _fresh(tree: Tree, N: int) -> Memory:
         by_node=weights(max(V - 1, 1)),
         by_last=weights(V + 1),
         final=np.full((known, 3), ONE // 3, np.int32),
-        corrected=np.tile(tables().squash[np.minimum(logits, 2 * LIMIT - 1)], (kernels.WAYS, 1)),
+        corrected=np.tile(
+            tables().squash[np.minimum(logits, 2 * LIMIT - 1)], (min(rows, MOST_WAYS), 1)
+        ),
         now=np.zeros(6, np.int64),
     )

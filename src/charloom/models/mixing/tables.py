@@ -38,9 +38,13 @@ def tables() -> Tables:
         stretch = [_stretch(Decimal(2 * q + 1) / 8192) for q in range(4096)]
     histories = _histories()
     after = [[histories[_next(history, bit)] for bit in (0, 1)] for history in histories]
-    likely = [((10 * ones + 3) << FINE) // (10 * (zeros + ones) + 6) for zeros, ones, _ in histories]
+    likely = [
+        ((10 * ones + 3) << FINE) // (10 * (zeros + ones) + 6) for zeros, ones, _ in histories
+    ]
     rate = [2 * ONE // (2 * n + 3) for n in range(256)]
-    return Tables(*(np.array(values, np.int32) for values in (squash, stretch, after, likely, rate)))
+    return Tables(
+        *(np.array(values, np.int32) for values in (squash, stretch, after, likely, rate))
+    )
 
 
 def _squash(logit: Decimal) -> int:

@@ -39,10 +39,12 @@ def tree_of(lengths: Sequence[int]) -> Tree:
     """
     child: list[list[int]] = []
     code: list[int] = []
-    places = [(-1, 0, 0)] if lengths else []  # of one depth: node above, answer there, all answers so far
+    places = (
+        [(-1, 0, 0)] if lengths else []
+    )  # of one depth: node above, answer there, all answers so far
     for depth in range(max(lengths, default=0) + 1):
         leaves = lengths.count(depth)
-        if leaves > len(places) or depth > DEEPEST:
+        if not leaves <= len(places) <= len(lengths) - len(code) or depth > DEEPEST:
             raise ValueError("there is no such tree")
         for above, answer, answers in places[:leaves]:
             if depth:

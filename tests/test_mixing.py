@@ -1,0 +1,133 @@
+"""Contexts that are mixed while they are read: arithmetic, tree, code and scores."""
+
+import hashlib
+import math
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from charloom.models.mixing import ContextMixer, code_lengths, kernels
+from charloom.models.mixing.tables import LIMIT, ONE, tables
+from charloom.models.mixing.tree import tree_of
+
+VERSE = "the cat sat on the mat; the rat sat on the hat, and the cat saw that. " * 12
+
+
+def mixer(V: int, N: int) -> ContextMixer:
+    lengths = sorted(code_lengths([1] * V))
+    return ContextMixer(lengths, np.arange(V) % 3 > 0, N)
+
+
+def ids_of(text: str) -> np.ndarray:
+    known = sorted(set(text))
+    return np.array([known.index(c) for c in text], np.int32)
+
+
+def scores(ids: np.ndarray, V: int) -> np.ndarray:
+    return mixer(V, len(ids)).score(ids)
+
+
+def test_the_tables_are_the_same_on_every_machine() -> None:
+    content = b"".join(table.astype("<i4").tobytes() for table in tables())
+    assert hashlib.sha256(content).hexdigest()[:16] == "f67b403eb1be3b0a"
+
+
+def test_logits_and_probabilities_are_one_another_s_inverse() -> None:
+    squash, stretch = tables().squash, tables().stretch
+    assert (np.diff(squash) >= 0).all()
+    assert (squash[1:] + squash[:0:-1] == ONE).all()  # p(x) + p(-x)
+    assert squash[LIMIT + 256] == round(ONE / (1 + math.exp(-1)))
+    assert (np.abs(squash[stretch + LIMIT] / 16 - np.arange(0.5, 4096)) < 2.5).all()
+
+
+def test_histories_fit_a_byte_and_lean_to_what_came_last_and_oftener() -> None:
+    after, likely = tables().after, tables().likely
+    assert len(after) <= 256
+    for bits in ([1], [0, 1, 1], [1] * 50, [0] * 9 + [1] * 5):
+        ones, zeros = 0, 0
+        for bit in bits:
+            ones, zeros = after[ones, bit], after[zeros, 1 - bit]
+        assert likely[ones] > likely[0] > likely[zeros]
+
+
+@given(st.lists(st.integers(1, 10**6), min_size=1, max_size=40))
+def test_the_tree_is_a_code_of_least_length(counts: list[int]) -> None:
+    lengths = code_lengths(counts)
+    tree = tree_of(sorted(lengths))
+    for c, length in enumerate(sorted(lengths)):
+        node = 0
+        for depth in range(length):
+            assert node >= 0
+            node = tree.child[node, tree.code[c] >> depth & 1]
+        assert len(lengths) == 1 or node == ~c
+    total = sum(counts)
+    entropy = -sum(n / total * math.log2(n / total) for n in counts)
+    mean = sum(n * length for n, length in zip(counts, lengths, strict=True)) / total
+    assert entropy - 1e-9 <= mean < entropy + 1
+
+
+@pytest.mark.parametrize("lengths", [[1], [1, 1, 1], [0, 1], [1, 2], [2, 1, 2], [1, 2, 3, 4], [70]])
+def test_lengths_of_no_tree_are_refused(lengths: list[int]) -> None:
+    with pytest.raises(ValueError, match="no such tree"):
+        tree_of(lengths)
+
+
+@given(st.lists(st.integers(0, 5), max_size=300))
+def test_what_is_encoded_is_decoded(values: list[int]) -> None:
+    ids = np.array(values, np.int32)
+    code = b"".join(mixer(6, len(ids)).encode(ids))
+    assert np.concatenate([ids[:0], *mixer(6, len(ids)).decode(code)]).tolist() == values
+    with pytest.raises(ValueError, match="the code"):
+        list(mixer(6, len(ids)).decode(code + b"\0"))
+
+
+def test_the_code_is_as_long_as_the_scores_say() -> None:
+    ids = ids_of(VERSE)
+    V = len(set(VERSE))
+    code = b"".join(mixer(V, len(ids)).encode(ids))
+    bits = scores(ids, V).sum() / math.log(2)
+    assert bits / 8 <= len(code) <= bits / 8 * 1.001 + 4
+
+
+def test_the_probabilities_of_all_characters_add_up_to_one() -> None:
+    start = ids_of(VERSE)[:200] % 5
+    after = [scores(np.append(start, c), 5)[-1] for c in range(5)]
+    assert sum(np.exp(-np.array(after))) == pytest.approx(1, abs=1e-12)
+
+
+@given(st.integers(0, len(VERSE) - 1), st.randoms(use_true_random=False))
+def test_no_score_depends_on_what_comes_later(cut: int, random) -> None:
+    ids, V = ids_of(VERSE), len(set(VERSE))
+    other = ids.copy()
+    other[cut:] = [random.randrange(V) for _ in range(len(ids) - cut)]
+    assert (scores(ids, V)[:cut] == scores(other, V)[:cut]).all()
+
+
+def test_it_learns_what_it_reads() -> None:
+    ids, V = ids_of(VERSE), len(set(VERSE))
+    nats, half = scores(ids, V), len(ids) // 2
+    assert nats[half:].mean() < 0.1 * nats[:half].mean()
+    shares = np.bincount(ids) / len(ids)
+    assert nats.mean() < -(shares * np.log(shares)).sum() / 2
+
+
+def test_plain_python_computes_the_same_code(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A thousand times as slowly; its numbers are as large as they need to be."""
+    ids, V = ids_of(VERSE)[:150], len(set(VERSE))
+    compiled = b"".join(mixer(V, len(ids)).encode(ids))
+    for name, value in list(vars(kernels).items()):
+        if hasattr(value, "py_func"):
+            monkeypatch.setattr(kernels, name, value.py_func)
+    assert b"".join(mixer(V, len(ids)).encode(ids)) == compiled
+    assert len(compiled) > 20
+
+
+def test_a_large_alphabet_shares_weights_among_its_rare_characters() -> None:
+    V = 9000
+    ids = np.random.default_rng(1).integers(0, V, 400).astype(np.int32)
+    lengths = sorted(code_lengths((np.bincount(ids, minlength=V) + 1).tolist()))
+    code = b"".join(ContextMixer(lengths, np.zeros(V, bool), len(ids)).encode(ids))
+    decoded = ContextMixer(lengths, np.zeros(V, bool), len(ids)).decode(code)
+    assert np.concatenate(list(decoded)).tolist() == ids.tolist()
