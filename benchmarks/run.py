@@ -12,7 +12,7 @@ from typing import Any
 
 import click
 
-PARTS = ("historic", "training", "sampling", "ngram", "text", "startup")
+PARTS = ("historic", "training", "sampling", "ngram", "compression", "text", "startup")
 LONG = ("quality", "scale")
 
 
@@ -25,7 +25,9 @@ def available_threads() -> int:
 @click.argument("parts", nargs=-1, type=click.Choice([*PARTS, *LONG]))
 @click.option("--turns", default=7, type=click.IntRange(1), show_default=True)
 @click.option("--threads", default=available_threads, type=click.IntRange(1), help="[all CPUs]")
-@click.option("--text", metavar="SOURCE", help="A larger text for ngram, text and quality.")
+@click.option(
+    "--text", metavar="SOURCE", help="A larger text for ngram, compression, text and quality."
+)
 @click.option("--tiny", is_flag=True, help="Tiny sizes, to see that it works: no figure counts.")
 @click.option("--minutes", multiple=True, default=(0.5, 3.0), type=float, help="quality: of a run.")
 @click.option("--seeds", default=1, type=click.IntRange(1), help="quality: runs of each side.")

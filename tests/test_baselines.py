@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from charloom.analysis.baselines import Baseline, baselines, compressors, ngrams
+from charloom.analysis.baselines import Baseline, baselines, compressors, mixing, ngrams
 from charloom.config import NgramConfig
 from charloom.data.vocabulary import Vocabulary
 from charloom.evaluation import evaluate
@@ -65,6 +65,17 @@ def test_one_count_serves_all_orders(train: str, held_out: str) -> None:
         cut = shorter(highest, order)
         for name, values in own.arrays().items():
             np.testing.assert_array_equal(cut[name], values)
+
+
+def test_context_mixing_reads_the_training_text_before_and_learns_on() -> None:
+    train, held_out = "the cat sat. the dog dug. " * 9, "the dog sat. " * 30
+    vocabulary = Vocabulary.from_text(train + held_out)
+    counted, ids = vocabulary.encode(train), vocabulary.encode(held_out)
+    found = mixing(counted, ids, vocabulary)
+    assert found.name in by_name(baselines(train, held_out, vocabulary))
+    alone = mixing(counted[:1], ids, vocabulary)
+    assert found.nats < alone.nats
+    assert found.nats < 0.5 * mixing(counted, ids[:20], vocabulary).nats  # which is met again
 
 
 def test_compressed_sizes_are_bytes_and_the_mean_is_over_characters() -> None:

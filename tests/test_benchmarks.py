@@ -36,7 +36,16 @@ def bench(*arguments: str, python: tuple[str, ...] = (str(BENCHMARKS / "run.py")
 def without_torch() -> list[str]:
     """Return what the parts print if PyTorch is missing."""
     code = WITHOUT_TORCH.format(str(BENCHMARKS / "run.py"), "__main__")
-    parts = ("historic", "ngram", "text", "training", "sampling", "startup", "quality")
+    parts = (
+        "historic",
+        "ngram",
+        "compression",
+        "text",
+        "training",
+        "sampling",
+        "startup",
+        "quality",
+    )
     return bench(*parts, python=("-c", code))
 
 
@@ -82,6 +91,15 @@ def test_training_and_sampling_stand_beside_pytorch(with_torch: list[str]) -> No
         found = rows(with_torch, start)
         assert len(found) == others
         assert all(min(figures(row)) > 0 for row in found)
+
+
+def test_what_a_text_becomes_stands_beside_other_programs(without_torch: list[str]) -> None:
+    ours, *others = (
+        row for name in ("charloom compress", "bz2", "xz") for row in rows(without_torch, name)
+    )
+    sizes = [int(row[1].replace(",", "")) for row in (ours, *others)]
+    assert sizes[0] < min(sizes[1:])
+    assert float(ours[3]) == pytest.approx(float(ours[2]) / math.log(2), abs=0.0002)
 
 
 def test_without_pytorch_its_rows_are_left_out_and_a_line_says_so(without_torch: list[str]) -> None:

@@ -100,7 +100,7 @@ def test_runs_and_baselines_stand_in_one_list_from_the_best_down(home: Path) -> 
     found = compare(opened(home, "lstm", "ngram", "gru"), sampling_seconds=0.01)
     losses = [row.nats for row in found.entries]
     assert losses == sorted(losses)
-    assert sum(row.kind == "baseline" for row in found.entries) == 2 + 8 + 3
+    assert sum(row.kind == "baseline" for row in found.entries) == 2 + 8 + 4
     lstm, counts = entry(found, "lstm"), entry(found, "ngram")
     V = len({*CONTENT})
     # Two layers of 4: 4 gates of 4 from V one-hot inputs or 4 units, 4 units and a bias; the head.

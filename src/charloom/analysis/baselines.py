@@ -18,16 +18,19 @@ from charloom.config import NgramConfig
 from charloom.data.tokenizer import Ids
 from charloom.data.vocabulary import Vocabulary
 from charloom.evaluation import evaluate
+from charloom.models.mixing import score_in_order
 from charloom.models.ngram import NgramModel, shorter
 from charloom.progress import Tell, say_nothing
 
 MAX_ORDER = 8  # of n-grams
 UNIFORM = "uniform"  # all characters are equally likely
+MIXING = "context mixing"
 COMPRESSORS: dict[str, Callable[[bytes], bytes]] = {  # each at its level 9
     "gzip": lambda content: gzip.compress(content, 9, mtime=0),
     "bz2": lambda content: bz2.compress(content, 9),
     "xz": lambda content: lzma.compress(content, preset=9),
 }
+LEARNING = (MIXING, *COMPRESSORS)  # while they read: they have learned what came before
 
 
 @dataclass(frozen=True)
@@ -55,6 +58,7 @@ def baselines(
     with ThreadPoolExecutor(1) as thread:  # compressors let other threads run
         later = thread.submit(compressors, train, held_out)
         found += [unigram(counted, ids, vocabulary), *ngrams(counted, ids, vocabulary)]
+        found.append(mixing(counted, ids, vocabulary))
         return [*found, *later.result()]
 
 
@@ -81,6 +85,17 @@ def ngrams(
         model = NgramModel.from_arrays(config, vocabulary, shorter(counts, order))
         nats = evaluate(model, held_out).nats
         yield Baseline(f"n-gram, order {order}", nats, model.parameter_count)
+
+
+def mixing(train: Ids, held_out: Ids, vocabulary: Vocabulary) -> Baseline:
+    """Return the loss of what `charloom compress` predicts with, learning while it reads.
+
+    It reads the training text before.
+    """
+    counts = np.bincount(train, minlength=len(vocabulary)) + 1
+    ids = np.concatenate([train, held_out])
+    nats = score_in_order(ids, vocabulary.characters, counts.tolist())
+    return Baseline(MIXING, float(nats[len(train) + 1 :].mean()))
 
 
 def compressors(train: str, held_out: str) -> list[Baseline]:

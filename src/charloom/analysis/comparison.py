@@ -10,7 +10,7 @@ from statistics import median
 from time import perf_counter
 from typing import Literal, NamedTuple, Protocol, runtime_checkable
 
-from charloom.analysis.baselines import COMPRESSORS, UNIFORM, baselines
+from charloom.analysis.baselines import LEARNING, UNIFORM, baselines
 from charloom.analysis.contamination import (
     CONTAMINATED_SHARE,
     TrainingText,
@@ -150,7 +150,7 @@ def compare(
 def verdict(comparison: Comparison) -> str:
     """Say which run is best and by how much, what is first, and whether a network beats counting.
 
-    Compression programs go on learning while they read: if one is first, that is told with it.
+    If one is first that goes on learning while it reads, that is told with it.
     """
     part = f"the {comparison.part} part" if comparison.part else "this text"
     runs = [entry for entry in comparison.entries if entry.kind == "run"]
@@ -168,8 +168,8 @@ def verdict(comparison: Comparison) -> str:
 
 def _above(entry: Entry, best: Entry) -> str:
     """Return that a baseline is first, and how far the best run is behind it."""
-    how = "a compression program, which goes on learning while it reads"
-    if entry.name not in COMPRESSORS:
+    how = "which goes on learning while it reads"
+    if entry.name not in LEARNING:
         how = "to which all characters are alike" if entry.name == UNIFORM else "which only counts"
     gap = _gap(best, entry)
     if gap < LEVEL:
@@ -182,7 +182,7 @@ def _above(entry: Entry, best: Entry) -> str:
 def _beside_counting(entries: Sequence[Entry], runs: Sequence[Entry]) -> Iterator[str]:
     """Yield whether the best run, if it is a network, beats counting; or that none does."""
     best, first = runs[0], entries[0]
-    others = (e for e in entries if e.kind == "baseline" and e.name not in (*COMPRESSORS, UNIFORM))
+    others = (e for e in entries if e.kind == "baseline" and e.name not in (*LEARNING, UNIFORM))
     plain = next(others, None)
     it = "The best run" if len(runs) > 1 else "The run"
     if not best.network:

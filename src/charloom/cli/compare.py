@@ -26,7 +26,8 @@ if TYPE_CHECKING:
     from charloom.training.each_kind import Series
 
 LEGEND = (
-    "gzip looks back over 32 KB only; all three compressors keep learning while they read",
+    "context mixing and the compressors go on learning while they read; all others do not",
+    "gzip looks back over 32 KB only",
     "chars/s: characters generated per second on this machine, the median of five turns",
 )
 HEADER = ("run", "model", "nats", "bits", "perplexity", "parameters", "trained", "chars/s")
@@ -72,8 +73,9 @@ def compare(
     causal language model in Hugging Face's format. With --budget, give a FILE to train on.
 
     Lower is better. The baselines need no training: all characters equally likely (uniform), the
-    frequency of each (unigram), counts of 1 to 8 characters in a row (n-gram), and how much the
-    text adds to the training text when both are compressed (gzip, bz2, xz).
+    frequency of each (unigram), counts of 1 to 8 characters in a row (n-gram), what `charloom
+    compress` predicts with (context mixing), and how much the text adds to the training text when
+    both are compressed (gzip, bz2, xz).
     """
     read_so = {name: value for name, value in given(context).items() if name in _options}
     if read_so and budget is None:

@@ -24,7 +24,7 @@ from numpy.typing import NDArray
 from charloom.errors import CharloomError
 from charloom.files import unreadable
 from charloom.formatting import duration
-from charloom.models.mixing import ContextMixer, code_lengths
+from charloom.models.mixing import ContextMixer, code_lengths, letters_of
 from charloom.models.mixing.model import LONGEST_TEXT, PIECE
 from charloom.progress import Tell, say_nothing
 
@@ -33,7 +33,6 @@ VERSION = 1
 LARGEST = LONGEST_TEXT  # bytes
 _START = struct.Struct("<4sBI")
 _LENGTH = struct.Struct("<I")
-_FIRST_ABOVE_ASCII = "\x80"
 
 T = TypeVar("T")
 Amount = Annotated[int, Meta(ge=0, le=LONGEST_TEXT)]
@@ -80,7 +79,7 @@ def compress(content: bytes, tell: Tell = say_nothing) -> Compressed:
     per_length = np.bincount(lengths).tolist() if lengths else []
     digest = hashlib.sha256(content).digest()[:16]
     head = msgspec.msgpack.encode(Header(is_text, len(text), per_length, "".join(symbols), digest))
-    mixer = ContextMixer(lengths, letters(symbols), len(text))
+    mixer = ContextMixer(lengths, letters_of(symbols), len(text))
     code = b"".join(_told(mixer.encode(_ids(text, symbols)), "compressing", len(text), tell))
     rest = _LENGTH.pack(len(head)) + head + code
     return Compressed(_START.pack(MAGIC, VERSION, zlib.crc32(rest)) + rest, len(text), is_text)
@@ -97,7 +96,7 @@ def decompress(packed: bytes, name: str, tell: Tell = say_nothing) -> bytes:
     symbols = np.frombuffer(header.symbols.encode("utf-32-le"), np.uint32)
     lengths = np.repeat(np.arange(len(header.lengths)), header.lengths).tolist()
     try:
-        mixer = ContextMixer(lengths, letters(header.symbols), header.count)
+        mixer = ContextMixer(lengths, letters_of(header.symbols), header.count)
         pieces = _told(mixer.decode(code), "decompressing", header.count, tell)
         content = b"".join(
             symbols[ids].tobytes().decode("utf-32-le").encode(codec) for ids in pieces
@@ -120,11 +119,6 @@ def read_file(path: Path) -> bytes:
         message = f"{path} has more than {LARGEST:,} bytes, the most for one file: split it"
         raise CharloomError(message, "unsupported", path=str(path))
     return content
-
-
-def letters(symbols: Sequence[str]) -> NDArray[np.bool_]:
-    """Return which symbols (V,) are of words, by a rule that no version of Unicode changes."""
-    return np.array([s >= _FIRST_ABOVE_ASCII or s.isalnum() or s == "'" for s in symbols], np.bool_)
 
 
 def _symbols(content: bytes) -> tuple[str, bool]:

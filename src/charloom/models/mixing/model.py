@@ -1,6 +1,6 @@
 """A model that learns while it reads: every prediction is scored or coded first, then learned."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 from charloom.models.mixing import kernels
 from charloom.models.mixing.kernels import Coder, Memory
 from charloom.models.mixing.tables import FINE, LIMIT, ONE, tables
-from charloom.models.mixing.tree import Tree, tree_of
+from charloom.models.mixing.tree import Tree, code_lengths, tree_of
 
 PIECE = 1 << 14  # characters between two looks at what was asked in the meantime
 LONGEST_TEXT = 2**31 - 1  # characters: their places are int32
@@ -93,6 +93,25 @@ class ContextMixer:
             mode,
             np.empty(0) if nats is None else nats,
         )
+
+
+def letters_of(symbols: Iterable[str]) -> NDArray[np.bool_]:
+    """Return which symbols (V,) are of words, by a rule that no version of Unicode changes."""
+    return np.array([s > "\x7f" or s.isalnum() or s == "'" for s in symbols], np.bool_)
+
+
+def score_in_order(
+    ids: NDArray[np.integer], symbols: Sequence[str], counts: Sequence[int]
+) -> NDArray[np.float64]:
+    """Return the loss of each of ids (N,) in nats; `counts` (V,) say how often each is expected.
+
+    `symbols` (V,) are the characters of the ids, in any order. Only codes depend on the counts.
+    """
+    lengths = np.array(code_lengths(counts))
+    order = np.argsort(lengths, kind="stable")
+    places = np.argsort(order)
+    mixer = ContextMixer(lengths[order].tolist(), letters_of([symbols[c] for c in order]), len(ids))
+    return mixer.score(places[ids])
 
 
 def _pieces(N: int) -> Iterator[tuple[int, int]]:
