@@ -24,12 +24,12 @@ def of(content):
 
 
 def test_characters_lines_and_scripts_are_counted():
-    found = of("Ein Fluß\nи ещё\n\tend\x07\n" + "a" * 6000)
-    assert found.characters == 21 + 6000
+    found = of("Ein Fluß\nи ещё\n\tend\x07\n" + "a" * 6000 + "\ufeff")
+    assert found.characters == 22 + 6000
     assert found.lines == 4
-    assert found.longest == LongLine(6000, 0, 4)
+    assert found.longest == LongLine(6001, 0, 4)
     assert found.long_lines == 1
-    assert found.controls == {"\x07": 1}
+    assert found.controls == {"\x07": 1, "\ufeff": 1}
     assert found.scripts == {"Latin": 6010, "Cyrillic": 4}
     assert ("ё", 1) in found.rare
     assert "a" not in dict(found.rare)

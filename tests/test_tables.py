@@ -59,6 +59,21 @@ def test_rows_in_json(form: str) -> None:
     assert report.left_out == {"rows without text": 1}
 
 
+@pytest.mark.parametrize(("header", "column"), [("id,text\n", "text"), ("1,A first line\n", "2")])
+def test_a_quotation_mark_that_is_never_closed_is_told(header: str, column: str) -> None:
+    def read(row: str) -> tuple[str, list[str]]:
+        rows = "".join(f"{n},Line {n} of it\n" for n in range(2, 30))
+        data = f"{header}{row}\n{rows}".encode()
+        documents, report = read_file(KINDS, data, "a.csv", Options(columns=(column,)))
+        return documents[-1].text, report.notes
+
+    text, notes = read('1,"open')
+    assert text.endswith("Line 29 of it")
+    assert any("29" in note for note in notes)
+    for row in ('1,"open\nand closed"', '1,5" wide', '1,"""said"""'):
+        assert read(row) == ("Line 29 of it", [])
+
+
 def parquet(rows: list[dict[str, object]], **options: object) -> bytes:
     pyarrow = pytest.importorskip("pyarrow")
     parquet = pytest.importorskip("pyarrow.parquet")

@@ -117,7 +117,9 @@ def fault(ended, way, made, name, out):
         called = [made.folder.name, *(file.name for file in made.files)]
     called = [name if name.isprintable() else repr(name)[1:-1] for name in called]
     # What is wrong with all of it may be said of the text, which can come from many files.
-    whole = re.search(r"[\d,]+ (character|byte)s?\b|: a text (of|without) ", told[-1])
+    whole = re.search(
+        r"[\d,]+ (character|byte)s?\b|: a text (of|without) |: out of memory: ", told[-1]
+    )
     if not whole and not any(name in told[-1] for name in called):
         return f"is refused and not named: {told[-1]}"
     return None

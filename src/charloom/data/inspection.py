@@ -36,6 +36,7 @@ PASSAGES_READ = 2**25  # characters at the beginning of a text, in which passage
 _CODES = 0x110000
 REPEATED = 0.02  # of a text, from which on repeated passages are told
 _KEPT_CONTROLS = "\n\t"
+_INVISIBLE = "\u00ad\u200b\u2060\ufeff"  # soft hyphens, spaces of no width, and marks within a text
 
 
 class LongLine(NamedTuple):
@@ -80,7 +81,7 @@ class Inspection:
 
     @property
     def controls(self) -> Counter[str]:
-        """Control characters other than line ends and tabs, and private and unassigned ones."""
+        """Control characters but line ends and tabs, private, unassigned and invisible ones."""
         return Counter({c: n for c, n in self.times.items() if _is_control(c)})
 
     @property
@@ -157,7 +158,8 @@ def _measure_lines(document: str, number: int, found: Inspection) -> None:
 
 def _is_control(character: str) -> bool:
     kind = unicodedata.category(character)
-    return kind in ("Cc", "Co", "Cn", "Cs") and character not in _KEPT_CONTROLS
+    is_control = kind in ("Cc", "Co", "Cn", "Cs") and character not in _KEPT_CONTROLS
+    return is_control or character in _INVISIBLE
 
 
 def _script(letter: str) -> str:
@@ -266,7 +268,7 @@ def _characters(found: Inspection, brief: bool) -> Iterator[str]:
     if controls := found.controls:
         names = listed([describe(c) for c, _ in controls.most_common()])
         yield (
-            f"{count(controls.total(), 'control character')} that no reader sees ({names}): "
+            f"{count(controls.total(), 'character')} that no reader sees ({names}): "
             "take them out, if they are no part of the text"
         )
     rare = found.rare

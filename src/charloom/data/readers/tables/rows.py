@@ -36,17 +36,33 @@ def delimited_rows(file: BinaryIO, job: Job) -> Iterator[Row]:
     else:
         delimiter = _delimiter(head, job.label)
     csv.field_size_limit(max(CELL, csv.field_size_limit()))
-    reader = _parsed(chain(head, found), delimiter, _has_quotes(head, delimiter), job.label)
+    quotes, has_quotes = list[int](), _has_quotes(head, delimiter)  # those in each line of a row
+    reader = _parsed(_counted(chain(head, found), quotes), delimiter, has_quotes, job.label)
     first = next((cells for cells in reader if cells), [])
     has_header = _is_header(first, job)
     columns = [c.strip() for c in first] if has_header else [str(n + 1) for n in range(len(first))]
+    height, is_open = 1, False
+    if has_header:
+        quotes.clear()
     for cells in reader if has_header else chain([first], reader):
+        height, is_open = len(quotes), sum(quotes) % 2 == 1
+        quotes.clear()
         if len(cells) > len(columns):
             job.report.mended["rows with more cells than columns"] += 1
             end = len(columns) - 1
             cells[end:] = [delimiter.join(cells[end:])]
         if cells:
             yield dict(zip(columns, cells, strict=False))
+    if has_quotes and is_open and height > 1:
+        what = f"a quotation mark is not closed, so its last {height:,} lines are one row"
+        job.report.notes.append(f"{job.label}: {what}")
+
+
+def _counted(found: Iterable[str], quotes: list[int]) -> Iterator[str]:
+    """Yield lines, and note how many quotation marks each of them has."""
+    for line in found:
+        quotes.append(line.count('"'))
+        yield line
 
 
 def rows(data: bytes, label: str) -> Iterator[dict[str, str]]:
