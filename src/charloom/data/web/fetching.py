@@ -87,17 +87,16 @@ class Fetcher:
         self._is_public = check(url, self.private)
         name = f"{self.private} {url}".encode("utf-8", "backslashreplace")
         place = self._folder / hashlib.sha256(name).hexdigest()[:32]
-        kept = self._kept(place)
-        if kept is not None and 0 <= time.time() - kept[0].seconds < FRESH_SECONDS:
-            return Page(kept[0].url, kept[1], kept[0].media_type)
-        headers = {}
-        if kept is not None:
-            named = {"If-None-Match": kept[0].tag, "If-Modified-Since": kept[0].modified}
+        known, headers = self._kept(place), {}
+        if known is not None:
+            kept, page = known
+            if 0 <= time.time() - kept.seconds < FRESH_SECONDS:
+                return page
+            named = {"If-None-Match": kept.tag, "If-Modified-Since": kept.modified}
             headers = {name: value for name, value in named.items() if value}
         with closing(self._ask(url, headers)) as answer:
-            if answer.status_code == 304 and kept is not None:
-                page = Page(kept[0].url, kept[1], kept[0].media_type)
-                tag, modified = kept[0].tag, kept[0].modified
+            if answer.status_code == 304 and known is not None:
+                tag, modified = kept.tag, kept.modified
             else:
                 content = b"".join(_bounded(answer, url))
                 kind, _, _ = answer.headers.get("Content-Type", "").partition(";")
@@ -157,14 +156,14 @@ class Fetcher:
             self._sleep(_asked_wait(answer, wait))
         raise AssertionError("the last try returns or raises")
 
-    def _kept(self, place: Path) -> tuple[_Kept, bytes] | None:
+    def _kept(self, place: Path) -> tuple[_Kept, Page] | None:
         try:
             kept = msgspec.json.decode(read_bytes(place.with_suffix(".json"), 2**16), type=_Kept)
             content = read_bytes(place.with_suffix(".page"), PAGE_BYTES)
         except (CharloomError, msgspec.MsgspecError):
             return None
         whole = hashlib.sha256(content).hexdigest() == kept.sha256
-        return (kept, content) if whole else None
+        return (kept, Page(kept.url, content, kept.media_type)) if whole else None
 
     def _keep(self, place: Path, page: Page, tag: str, modified: str) -> None:
         digest = hashlib.sha256(page.content).hexdigest()
