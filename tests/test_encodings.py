@@ -283,3 +283,12 @@ def test_a_long_line_that_is_looked_at_in_part_is_told(encoding: str) -> None:
 def test_any_bytes_look_like_encodings_that_python_knows_or_none(data: bytes) -> None:
     readings = [data.decode(name, "replace") for name in guesses(data)]
     assert len({*readings}) == len(readings) <= 2
+
+
+@pytest.mark.parametrize("encoding", ["utf-16", "utf-32"])
+@pytest.mark.parametrize("errors", ["strict", "replace"])
+def test_utf_16_without_its_mark_is_refused_by_name(tmp_path: Path, encoding, errors) -> None:
+    path = tmp_path / "it.txt"
+    path.write_bytes("Grüße\n".encode(f"{encoding}-le") * 9)
+    with refused("not-text", path=path):
+        read_text([str(path)], reading=Reading(encoding=encoding, errors=errors))

@@ -123,6 +123,12 @@ def _decoded(
             place = begin + error.start
             line = _line_of(file, place, encoding)
             raise _not_encoded(error, place, line, label, encoding) from None
+        except UnicodeError:  # of UTF-16 and UTF-32, which begin with a byte-order mark
+            message = (
+                f"{label} is not {encoding}: it does not begin with a byte-order mark; name "
+                f"{encoding}-le or {encoding}-be, or give another file"
+            )
+            raise _not_text(message, f"not {encoding}", label) from None
         offset += len(chunk)
         if known is not None:
             genuine = known.decode(chunk, final).count(REPLACED)
