@@ -76,6 +76,22 @@ def test_a_sketch_has_the_smallest_hashes_however_the_text_is_cut(monkeypatch):
         assert sketch(text).tolist() == whole.tolist()
 
 
+@pytest.mark.parametrize("at_once", [1, 50])
+def test_what_is_found_does_not_depend_on_how_many_pairs_are_counted_at_once(monkeypatch, at_once):
+    rng = random.Random(6)
+    texts = [document(rng, 40) for _ in range(30)]
+    texts += [edited(rng, texts[n % 9], 0.05, "words") for n in range(9 * duplicates.CROWD)]
+    found = []
+    for most in (duplicates.PAIRS_AT_ONCE, at_once):
+        monkeypatch.setattr(duplicates, "PAIRS_AT_ONCE", most)
+        documents = Documents()
+        for text in texts:
+            documents.add(text)
+        found.append(documents.near())
+    assert len(found[0]) > 100
+    assert found[0] == found[1]
+
+
 def test_many_versions_of_one_document_are_all_found():
     rng = random.Random(0)
     one, documents = document(rng), Documents()

@@ -26,6 +26,7 @@ SKETCHED_AT_ONCE = 2**18  # characters
 MOST_DOCUMENTS = 2**17  # that are compared nearly; a power of 2
 LOOKED_UP = 64  # of a document's hashes, by which others like it are found
 CROWD = 20  # documents that share a hash, above which each is compared only with the first
+PAIRS_AT_ONCE = 2**21  # that are counted: 50 MB of memory
 TRIES = 10  # documents, at most, that one is compared with: those that share most hashes
 DOCUMENT_READ = 2**24  # characters of one document that it is compared by
 PASSAGE = 500  # characters, from which on a repeated passage is long
@@ -202,40 +203,56 @@ def _candidates(hashes: Hashes, sizes: NDArray[np.int64]) -> Iterator[tuple[int,
     the one that shares most hashes first.
     """
     N = len(sizes)
-    if N < 2:
-        return
     keys = hashes & ~_OWNER
     keys |= np.repeat(np.arange(N, dtype=np.uint64), sizes)
     keys.sort()
-    owners = (keys & _OWNER).astype(np.int64)
+    owners = (keys & _OWNER).astype(np.int32)
     keys &= ~_OWNER
-    ends = np.flatnonzero(np.append(keys[1:] != keys[:-1], True)) + 1
+    same = np.zeros(len(keys) + 1, np.bool_)  # as the one before
+    same[1:-1] = keys[1:] == keys[:-1]
     del keys
-    starts = np.append(0, ends[:-1])
+    starts = np.flatnonzero(~same[:-1] & same[1:])
+    ends = np.flatnonzero(same[:-1] & ~same[1:]) + 1
+    times = np.zeros(N, np.int64)
+    for _, twos in _sharing(owners, starts, ends):
+        np.add.at(times, twos, 1)
+    shares = np.cumsum(times) // PAIRS_AT_ONCE
+    for share in np.unique(shares):
+        first, last = np.searchsorted(shares, share), np.searchsorted(shares, share, "right")
+        found = []
+        for ones, twos in _sharing(owners, starts, ends):
+            here = (twos >= first) & (twos < last)
+            found.append(twos[here].astype(np.int64) * N + ones[here])
+        yield from _enough(np.concatenate([np.empty(0, np.int64), *found]), sizes)
+
+
+def _sharing(
+    owners: NDArray[np.int32], starts: NDArray[np.int64], ends: NDArray[np.int64]
+) -> Iterator[tuple[NDArray[np.int32], NDArray[np.int32]]]:
+    """Yield pairs of owners that share a hash, the lesser and the greater one of each.
+
+    In a crowd they are the first one and each of the others.
+    """
     crowded = ends - starts > CROWD
-    pairs = [_with_first(owners, starts[crowded], ends[crowded], N)]
+    for start, end in zip(starts[crowded].tolist(), ends[crowded].tolist(), strict=True):
+        yield np.full(end - start - 1, owners[start]), owners[start + 1 : end]
     starts, ends = starts[~crowded], ends[~crowded]
     for place in range(CROWD - 1):
         for other in range(place + 1, CROWD):
             here = starts[starts + other < ends]
             if not len(here):
                 break
-            pairs.append(owners[here + place] * N + owners[here + other])
-    different, times = np.unique(np.concatenate(pairs), return_counts=True)
-    ones, twos = np.divmod(different, N)
+            yield owners[here + place], owners[here + other]
+
+
+def _enough(pairs: NDArray[np.int64], sizes: NDArray[np.int64]) -> Iterator[tuple[int, int]]:
+    """Yield the pairs that are there often enough, in the order that `_candidates` says."""
+    different, times = np.unique(pairs, return_counts=True)
+    twos, ones = np.divmod(different, len(sizes))
     enough = times >= LIKE / 5 * np.minimum(sizes[ones], sizes[twos])
     ones, twos, times = ones[enough], twos[enough], times[enough]
     order = np.lexsort((ones, -times, twos))
     yield from zip(ones[order].tolist(), twos[order].tolist(), strict=True)
-
-
-def _with_first(
-    owners: NDArray[np.int64], starts: NDArray[np.int64], ends: NDArray[np.int64], documents: int
-) -> NDArray[np.int64]:
-    """Return the pairs of the first owner of each group with all others in it, as numbers."""
-    groups = [owners[start:end] for start, end in zip(starts, ends, strict=True)]
-    pairs = [group[0] * documents + group[1:] for group in groups]
-    return np.concatenate([np.empty(0, np.int64), *pairs])
 
 
 def _mixed(hashes: Hashes) -> Hashes:
