@@ -1,6 +1,5 @@
 """Characters that are too rare to be learned become one, U+FFFD, which the vocabulary knows."""
 
-import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
@@ -21,9 +20,9 @@ _KEPT = {BOUNDARY, "\n", REPLACED}  # what lines and documents end with is no ma
 
 @dataclass(frozen=True, eq=False)
 class Replaced(Wrapped):
-    """A part in which characters that match `rare` are U+FFFD."""
+    """A part in which characters, by the numbers that `rare` maps, are U+FFFD."""
 
-    rare: re.Pattern[str]
+    rare: Mapping[int, str]
 
     def pieces(self, changes: Changes, place: int = 0) -> Iterator[tuple[str, int]]:
         """Yield the text from `place` on in pieces, with the place behind each: that of the part.
@@ -31,7 +30,7 @@ class Replaced(Wrapped):
         Raises CharloomError as the part does.
         """
         for piece, offset in self.part.pieces(changes, place):
-            yield self.rare.sub(REPLACED, piece), offset
+            yield piece.translate(self.rare), offset
 
 
 def without_rare(text: Text, min_count: int, tell: Tell = say_nothing) -> Text:
@@ -78,5 +77,5 @@ def _replaced(text: Text, times: Mapping[str, int], why: str, tell: Tell) -> Tex
         f"{count(len(times), 'character')} {why} became U+FFFD, in "
         f"{count(sum(times.values()), 'place')}: {names}"
     )
-    pattern = re.compile(f"[{''.join(map(re.escape, times))}]")
-    return text.arranged([[Replaced(part, pattern) for part in text.parts]], [note], tell)[0]
+    table = dict.fromkeys(map(ord, times), REPLACED)
+    return text.arranged([[Replaced(part, table) for part in text.parts]], [note], tell)[0]
