@@ -54,6 +54,7 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
         patch.chdir(folder)
         charloom("train", "novel.txt", "--out", "run", "--iterations", "30", *TINY)
         charloom("train", "novel.txt", "--out", "counts", "--model", "ngram")
+        charloom("compress", "novel.txt", "--out", "novel.clm")
     return folder
 
 
@@ -655,6 +656,8 @@ WRITERS = {  # an option that names a file: what it wants, a command, and how th
     ("study neurons", "--html"): ("jinja2", "study neurons run --html {}", b"<!doctype html>"),
     ("check", "--html"): ("jinja2", "check novel.txt --html {}", b"<!doctype html>"),
     ("text", "--out"): ("click", "text novel.txt --out {}", b"it was a dark"),
+    ("compress", "--out"): ("numba", "compress novel.txt --out {}", b"\xc7lm"),
+    ("decompress", "--out"): ("numba", "decompress novel.clm --out {}", b"it was a dark"),
 }
 RUN_FOLDERS = {("train", "--out")}
 
