@@ -1,8 +1,8 @@
 """The model as numba compiles it: each answer is predicted, coded and learned, in whole numbers.
 
 Only shifts and divisions of whole numbers round, so that a text has the same code on every
-processor; so it has without numba (NUMBA_DISABLE_JIT=1), a thousand times as slowly. All numbers
-are below 2^63, hashes below 2^32.
+processor, and in plain Python, a thousand times as slowly. All numbers are below 2^63, hashes
+below 2^32.
 """
 
 from typing import NamedTuple
@@ -17,9 +17,7 @@ ORDERS = 7  # contexts of the last 1 to 7 characters
 CONTEXTS = ORDERS + 3  # and of this word, this word and the last, the two before the last one
 INPUTS = 2 * CONTEXTS + 2  # what each context says in two ways, what the match says, and a constant
 STRIDE = 176  # logits between two corrections, of which there are 2 LIMIT / STRIDE + 1
-SETS = (
-    4096  # weights at most that are chosen by a character or a node: frequent ones have low numbers
-)
+SETS = 4096  # of weights, at most, by the last character or the question: rare ones share one
 SHORTEST = 6  # characters of a match
 LONGEST = 40  # that are told apart
 NEW = 1 << 14 << 16  # p = 1/2, never asked
