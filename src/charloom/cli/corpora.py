@@ -25,7 +25,7 @@ def corpora(as_json: bool) -> None:
             text.title,
             text.licence,
             f"{text.characters:,}" if text.characters else "varies",
-            f"{text.size / 1e6:.0f} MB" if text.url else "",
+            f"{text.size / 1e6:.0f} MB" if text.size else "",
         )
         for text in KNOWN_TEXTS
     ]

