@@ -211,7 +211,7 @@ def _download(text: KnownText, tell: Tell) -> Path:
         if text.members:
             replace_file(path, f"{MARK}\n".encode().join(_documents(download, text.members)))
             download.unlink()
-    except CharloomError:
+    except CharloomError:  # which is a ValueError, too
         raise
     except (OSError, ValueError) as error:
         raise _failed(text, error, download) from None
