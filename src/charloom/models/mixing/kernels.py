@@ -18,8 +18,8 @@ CONTEXTS = ORDERS + 3  # and of this word, this word and the last, the two befor
 INPUTS = 2 * CONTEXTS + 2  # what each context says in two ways, what the match says, and a constant
 STRIDE = 176  # logits between two corrections, of which there are 2 LIMIT / STRIDE + 1
 SETS = 4096  # of weights, at most, by the last character or the question: rare ones share one
-SHORTEST = 6  # characters of a match
-LONGEST = 40  # that are told apart
+SHORTEST = 6  # characters that a match has at least
+LONGEST = 40  # characters of a match that are told apart
 NEW = 1 << 14 << 16  # p = 1/2, never asked
 SCORE, ENCODE, DECODE = 0, 1, 2
 
@@ -34,7 +34,7 @@ class Memory(NamedTuple):
     bits: np.ndarray
     likely: np.ndarray  # (CONTEXTS, S) p after a history, out of 2^FINE
     matched: np.ndarray  # (LONGEST + 1,) p that a match goes on, out of 2^FINE, by its length
-    latest: np.ndarray  # (2^k,) where the last SHORTEST characters came before, by their hash
+    latest: np.ndarray  # (2^k,) where the last ORDERS characters came before, by their hash
     by_order: np.ndarray  # (4 (ORDERS + 1), INPUTS) weights out of 2^16, by what is known
     by_node: np.ndarray  # (K, INPUTS) by the question
     by_last: np.ndarray  # (V, INPUTS) by the last character
