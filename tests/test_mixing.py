@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from charloom.models.mixing import ContextMixer, code_lengths, kernels
+from charloom.models.mixing import ContextMixer, InOrder, code_lengths, kernels
 from charloom.models.mixing.tables import LIMIT, ONE, tables
 from charloom.models.mixing.tree import tree_of
 
@@ -131,3 +131,46 @@ def test_a_large_alphabet_shares_weights_among_its_rare_characters() -> None:
     code = b"".join(ContextMixer(lengths, np.zeros(V, bool), len(ids)).encode(ids))
     decoded = ContextMixer(lengths, np.zeros(V, bool), len(ids)).decode(code)
     assert np.concatenate(list(decoded)).tolist() == ids.tolist()
+
+
+def test_a_text_may_come_piece_by_piece() -> None:
+    ids, V = ids_of(VERSE), len(set(VERSE))
+    whole, pieces = scores(ids, V), mixer(V, len(ids))
+    found = [pieces.score(ids[at : at + 7]) for at in range(0, len(ids), 7)]
+    assert np.concatenate(found).tolist() == whole.tolist()
+
+
+def test_what_another_model_predicts_is_mixed_in_and_trusted_as_it_deserves() -> None:
+    rng = np.random.default_rng(2)
+    V, N = 6, 4000
+    said = rng.integers(0, V, N)  # at random: nothing can be learned from the text itself
+    ids = np.where(rng.random(N) < 0.8, said, rng.integers(0, V, N))
+    outside = np.log(np.where(np.arange(V) == said[:, None], 5 / 6, 1 / 30))
+    wrong = np.roll(outside, 1, axis=1)
+    alone = scores(ids, V)[N // 2 :].mean()
+    helped = mixer(V, N).score(ids, outside)[N // 2 :].mean()
+    misled = mixer(V, N).score(ids, wrong)[N // 2 :].mean()
+    entropy = -(5 / 6 * math.log(5 / 6) + 1 / 6 * math.log(1 / 30))
+    assert helped == pytest.approx(entropy, abs=0.1)
+    assert alone == pytest.approx(math.log(V), abs=0.1)
+    assert misled < alone  # that it is wrong tells something, too
+
+
+def test_probabilities_add_up_to_one_with_another_model() -> None:
+    rng = np.random.default_rng(3)
+    start, V = ids_of(VERSE)[:200] % 5, 5
+    outside = np.log(rng.dirichlet(np.ones(V), len(start) + 1))
+    after = [mixer(V, 201).score(np.append(start, c), outside)[-1] for c in range(V)]
+    assert sum(np.exp(-np.array(after))) == pytest.approx(1, abs=1e-12)
+
+
+def test_ids_in_any_order_have_the_scores_of_their_characters() -> None:
+    symbols = sorted(set(VERSE))
+    ids = ids_of(VERSE)
+    counts = np.bincount(ids)
+    turned = InOrder(symbols[::-1], counts[::-1].tolist(), len(ids))
+    straight = InOrder(symbols, counts.tolist(), len(ids))
+    outside = np.log(np.random.default_rng(4).dirichlet(np.ones(len(symbols)), len(ids)))
+    found = straight.score(ids, outside).mean()
+    expected = turned.score(len(symbols) - 1 - ids, outside[:, ::-1]).mean()
+    assert found == pytest.approx(expected, rel=0.05)  # symbols of equal counts change places

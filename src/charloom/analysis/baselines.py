@@ -18,7 +18,7 @@ from charloom.config import NgramConfig
 from charloom.data.tokenizer import Ids
 from charloom.data.vocabulary import Vocabulary
 from charloom.evaluation import evaluate
-from charloom.models.mixing import score_in_order
+from charloom.models.mixing import InOrder
 from charloom.models.ngram import NgramModel, shorter
 from charloom.progress import Tell, say_nothing
 
@@ -93,9 +93,9 @@ def mixing(train: Ids, held_out: Ids, vocabulary: Vocabulary) -> Baseline:
     It reads the training text before.
     """
     counts = np.bincount(train, minlength=len(vocabulary)) + 1
-    ids = np.concatenate([train, held_out])
-    nats = score_in_order(ids, vocabulary.characters, counts.tolist())
-    return Baseline(MIXING, float(nats[len(train) + 1 :].mean()))
+    mixer = InOrder(vocabulary.characters, counts.tolist(), len(train) + len(held_out))
+    mixer.score(train)
+    return Baseline(MIXING, float(mixer.score(held_out)[1:].mean()))
 
 
 def compressors(train: str, held_out: str) -> list[Baseline]:

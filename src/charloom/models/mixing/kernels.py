@@ -2,26 +2,30 @@
 
 Only shifts and divisions of whole numbers round, so that a text has the same code on every
 processor, and in plain Python, a thousand times as slowly. All numbers are below 2^63, hashes
-below 2^32.
+below 2^32. What another model predicts comes in as floats: with it, the code is the same only
+where those are.
 """
 
+import math
 from typing import NamedTuple
 
 import numpy as np
 
 from charloom.models.jit import allocating_kernel as kernel
-from charloom.models.mixing.tables import FINE, LIMIT, ONE, Tables
+from charloom.models.mixing.tables import FINE, LIMIT, ONE, UNIT, Tables
 from charloom.models.mixing.tree import Integers, Tree
 
 ORDERS = 7  # contexts of the last 1 to 7 characters
 CONTEXTS = ORDERS + 3  # and of this word, this word and the last, the two before the last one
-INPUTS = 2 * CONTEXTS + 2  # what each context says in two ways, what the match says, and a constant
+# What each context says in two ways, what the match says, a constant, and what a model says.
+INPUTS = 2 * CONTEXTS + 3
 STRIDE = 176  # logits between two corrections, of which there are 2 LIMIT / STRIDE + 1
 SETS = 4096  # of weights, at most, by the last character or the question: rare ones share one
 SHORTEST = 6  # characters that a match has at least
 LONGEST = 40  # characters of a match that are told apart
 NEW = 1 << 14 << 16  # p = 1/2, never asked
 SCORE, ENCODE, DECODE = 0, 1, 2
+LEAST = 1e-12  # of a probability that comes in
 
 _WORD = 0xFFFFFFFF
 
@@ -203,6 +207,25 @@ def ask(memory: Memory, tables: Tables, rows: Integers, place: int, x: Integers)
 
 
 @kernel
+def share_out(tree: Tree, p: np.ndarray, shares: np.ndarray) -> None:
+    """Write to shares (V - 1, 2) what p (V,) says of both answers at each node, added up."""
+    for node in range(shares.shape[0] - 1, -1, -1):  # those behind it have higher numbers
+        for bit in range(2):
+            behind = tree.child[node, bit]
+            if behind < 0:
+                shares[node, bit] = p[~behind]
+            else:
+                shares[node, bit] = shares[behind, 0] + shares[behind, 1]
+
+
+@kernel
+def logit_of(shares: np.ndarray) -> int:
+    """Return the logit of 1 by the shares (2,) of 0 and 1."""
+    logit = UNIT * math.log((shares[1] + LEAST) / (shares[0] + LEAST))
+    return int(min(max(logit, 1.0 - LIMIT), LIMIT - 1.0))
+
+
+@kernel
 def tell(memory: Memory, tables: Tables, rows: Integers, place: int, bit: int) -> None:
     """Let each context know an answer."""
     for i in range(CONTEXTS):
@@ -233,18 +256,22 @@ def run(
     coder: Coder,
     mode: int,
     nats: np.ndarray,
+    outside: np.ndarray,
 ) -> None:
     """Read the characters begin .. end - 1 of text (N,); to decode, write them there.
 
     Each is the way from the tree's root to a leaf, and each answer on it is predicted, coded, and
-    learned from. To score, nats (N,) gets the loss of each character; `letter` (V,) says which are
-    of words.
+    learned from. To score, nats (end - begin,) gets the loss of each character; `letter` (V,) says
+    which are of words. `outside` (end - begin, V) is what another model predicts, or (0, V).
     """
     hashes = np.empty(CONTEXTS, np.int64)
     rows = np.empty(CONTEXTS, np.int64)
     x = np.empty(INPUTS, np.int64)
     three = np.empty(3, np.int64)
+    shares = np.zeros((tree.child.shape[0], 2))
     for t in range(begin, end):
+        if outside.shape[0]:
+            share_out(tree, outside[t - begin], shares)
         hash_contexts(memory, text, t, hashes)
         look_for_match(memory, text, t)
         length = memory.now[LENGTH]
@@ -260,6 +287,7 @@ def run(
                     rows[i] = found(memory.bits[i], mixed(hashes[i], node))
             known = ask(memory, tables, rows, place, x)
             x[2 * CONTEXTS], x[2 * CONTEXTS + 1] = 0, 64
+            x[2 * CONTEXTS + 2] = logit_of(shares[node]) if outside.shape[0] else 0
             strength = 0
             expected = (tree.code[awaited] >> depth) & 1 if awaited >= 0 else 0
             if awaited >= 0:
@@ -304,6 +332,6 @@ def run(
         if mode == DECODE:
             text[t] = ~node if tree.code.size > 1 else 0
         elif mode == SCORE:
-            nats[t] = lost
+            nats[t - begin] = lost
         move_on(memory, text, t, letter)
         memory.now[SEEN] += 1

@@ -37,13 +37,26 @@ class ContextMixer:
         self._text = np.zeros(N, np.int32)
         self._memory = _fresh(self._tree, N)
         self._depth = max(lengths, default=0)
+        self._read = 0  # characters so far, by `score`
 
-    def score(self, ids: NDArray[np.integer]) -> NDArray[np.float64]:
-        """Return the loss of each of ids (N,) in nats, given those before it; learn them all."""
-        self._text[:] = ids
-        nats = np.zeros(len(ids))
-        for begin, end in _pieces(len(ids)):
-            self._run(begin, end, _coder(0), kernels.SCORE, nats)
+    def score(
+        self, ids: NDArray[np.integer], outside: NDArray[np.floating] | None = None
+    ) -> NDArray[np.float64]:
+        """Return the loss of each of ids (n,) in nats, given those before it; learn them all.
+
+        The next call goes on with what follows. `outside` (n, V) are the log-probabilities that
+        another model gives for each of ids, from those before it: they are mixed in.
+        """
+        begin, end = self._read, self._read + len(ids)
+        self._text[begin:end] = ids
+        self._read = end
+        nats, other = np.zeros(len(ids)), self._none
+        if outside is not None:
+            other = np.exp(outside, dtype=np.float64)
+        for at in range(0, len(ids), PIECE):
+            stop = min(at + PIECE, len(ids))
+            rest = nats[at:stop], other[at:stop]
+            self._run(begin + at, begin + stop, _coder(0), kernels.SCORE, *rest)
         return nats
 
     def encode(self, ids: NDArray[np.integer]) -> Iterator[bytes]:
@@ -80,6 +93,7 @@ class ContextMixer:
         coder: Coder,
         mode: int,
         nats: NDArray[np.float64] | None = None,
+        outside: NDArray[np.float64] | None = None,
     ) -> None:
         kernels.run(
             self._memory,
@@ -92,7 +106,12 @@ class ContextMixer:
             coder,
             mode,
             np.empty(0) if nats is None else nats,
+            self._none if outside is None else outside,
         )
+
+    @property
+    def _none(self) -> NDArray[np.float64]:
+        return np.empty((0, len(self._letters)))
 
 
 def letters_of(symbols: Iterable[str]) -> NDArray[np.bool_]:
@@ -100,18 +119,26 @@ def letters_of(symbols: Iterable[str]) -> NDArray[np.bool_]:
     return np.array([s > "\x7f" or s.isalnum() or s == "'" for s in symbols], np.bool_)
 
 
-def score_in_order(
-    ids: NDArray[np.integer], symbols: Sequence[str], counts: Sequence[int]
-) -> NDArray[np.float64]:
-    """Return the loss of each of ids (N,) in nats; `counts` (V,) say how often each is expected.
+class InOrder:
+    """A `ContextMixer` that scores a text of N characters in order, whatever numbers they have.
 
-    `symbols` (V,) are the characters of the ids, in any order. Only codes depend on the counts.
+    `symbols` (V,) are the characters of the ids, and `counts` (V,) say how often each is expected:
+    how many questions it takes depends on them.
     """
-    lengths = np.array(code_lengths(counts))
-    order = np.argsort(lengths, kind="stable")
-    places = np.argsort(order)
-    mixer = ContextMixer(lengths[order].tolist(), letters_of([symbols[c] for c in order]), len(ids))
-    return mixer.score(places[ids])
+
+    def __init__(self, symbols: Sequence[str], counts: Sequence[int], N: int) -> None:
+        lengths = np.array(code_lengths(counts))
+        self._order = np.argsort(lengths, kind="stable")
+        self._places = np.argsort(self._order)
+        letters = letters_of([symbols[c] for c in self._order])
+        self._mixer = ContextMixer(lengths[self._order].tolist(), letters, N)
+
+    def score(
+        self, ids: NDArray[np.integer], outside: NDArray[np.floating] | None = None
+    ) -> NDArray[np.float64]:
+        """Do what `ContextMixer.score` does with the next ids (n,)."""
+        other = None if outside is None else outside[:, self._order]
+        return self._mixer.score(self._places[ids], other)
 
 
 def _pieces(N: int) -> Iterator[tuple[int, int]]:
