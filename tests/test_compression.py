@@ -15,7 +15,8 @@ from hypothesis import strategies as st
 
 from charloom import cli
 from charloom.compression import compress, decompress
-from charloom.compression.container import MAGIC, Header
+from charloom.compression.container import MAGIC
+from charloom.compression.plain import Header
 from charloom.errors import CharloomError
 from expect import error_of, refused
 
@@ -148,8 +149,8 @@ def test_a_header_that_cannot_be_is_refused(changes: dict[str, object]) -> None:
 
 def test_a_newer_file_and_another_kind_of_file_are_told_apart() -> None:
     packed = compress(b"text").packed
-    with refused("newer-format", found=2):
-        unpacked(packed[:4] + b"\2" + packed[5:])
+    with refused("newer-format", found=3):
+        unpacked(packed[:4] + b"\3" + packed[5:])
     with refused("bad-setting", path="it.clm"):
         unpacked(b"PK\3\4" + packed[4:])
 

@@ -8,9 +8,20 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from charloom.models.mixing import ContextMixer, InOrder, code_lengths, kernels
+from charloom.config import ModelConfig
+from charloom.data.vocabulary import Vocabulary
+from charloom.models.mixing import (
+    ContextMixer,
+    InOrder,
+    code_lengths,
+    kernels,
+    network,
+    new_network,
+)
 from charloom.models.mixing.tables import LIMIT, ONE, tables
 from charloom.models.mixing.tree import tree_of
+from charloom.models.reference import ReferenceModel
+from charloom.models.weights import initial_weights
 
 VERSE = "the cat sat on the mat; the rat sat on the hat, and the cat saw that. " * 12
 
@@ -117,11 +128,83 @@ def test_plain_python_computes_the_same_code(monkeypatch: pytest.MonkeyPatch) ->
     """A thousand times as slowly; its numbers are as large as they need to be."""
     ids, V = ids_of(VERSE)[:150], len(set(VERSE))
     compiled = b"".join(mixer(V, len(ids)).encode(ids))
-    for name, value in list(vars(kernels).items()):
-        if hasattr(value, "py_func"):
-            monkeypatch.setattr(kernels, name, value.py_func)
+    in_python(monkeypatch)
     assert b"".join(mixer(V, len(ids)).encode(ids)) == compiled
     assert len(compiled) > 20
+
+
+def in_python(monkeypatch: pytest.MonkeyPatch) -> None:
+    for module in (kernels, network):
+        for name, value in list(vars(module).items()):
+            if hasattr(value, "py_func"):
+                monkeypatch.setattr(module, name, value.py_func)
+
+
+def a_network(cell: str, V: int, embedding: int = 3) -> network.Network:
+    config = ModelConfig(cell=cell, layers=2, hidden=7, embedding=embedding)
+    weights = initial_weights(config, V, seed=5)
+    return new_network(config, {n: 3 * w for n, w in weights.items()}, np.arange(V)[::-1], V + 1)
+
+
+@pytest.mark.parametrize("cell", ["lstm", "gru", "rnn"])
+def test_plain_python_computes_the_same_code_with_a_network(
+    cell: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """NumPy's numbers of 32 bits are added and multiplied one by one: nothing is fused."""
+    ids, V = ids_of(VERSE)[:60], len(set(VERSE)) - 1
+    compiled = b"".join(mixer(V + 1, len(ids)).encode(ids, a_network(cell, V)))
+    assert compiled != b"".join(mixer(V + 1, len(ids)).encode(ids))
+    in_python(monkeypatch)
+    assert b"".join(mixer(V + 1, len(ids)).encode(ids, a_network(cell, V))) == compiled
+
+
+@pytest.mark.parametrize("cell", ["lstm", "gru", "rnn"])
+@pytest.mark.parametrize("embedding", [0, 3])
+def test_a_network_predicts_what_the_reference_does(cell: str, embedding: int) -> None:
+    V, ids = 9, np.random.default_rng(6).integers(0, 9, 50)
+    config = ModelConfig(cell=cell, layers=2, hidden=7, embedding=embedding)
+    weights = {name: 2 * w for name, w in initial_weights(config, V, seed=5).items()}
+    places = np.random.default_rng(7).permutation(V)
+    net, p = new_network(config, weights, places, V), np.empty(V)
+    model = ReferenceModel(config, weights, Vocabulary(tuple("abcdefghi")))
+    expected, _ = model.log_probs(ids[None], model.start(1))
+    for _ in range(2):
+        net.begin(int(ids[0]))
+        for t in range(len(ids)):
+            network.predict(net, p)
+            assert np.log(p / p.sum())[places] == pytest.approx(expected[0, t], abs=3e-5)
+            if t + 1 < len(ids):
+                network.read(net, int(ids[t + 1]))
+
+
+def test_the_functions_of_a_network_are_those_of_mathematics() -> None:
+    for x in np.linspace(-20, 20, 801, dtype=np.float32):
+        assert network.exp(x) == pytest.approx(math.exp(x), rel=3e-7)
+        assert network.tanh(x) == pytest.approx(math.tanh(x), abs=3e-7)
+        assert network.sigmoid(x) == pytest.approx(1 / (1 + math.exp(-x)), abs=3e-7)
+        assert kernels.ln(math.exp(x)) == pytest.approx(float(x), abs=1e-8)
+    assert network.exp(np.float32(200)) == network.exp(np.float32(87))
+    assert network.exp(np.float32("nan")) == network.exp(np.float32(-87))
+
+
+def test_a_network_s_predictions_are_mixed_in() -> None:
+    ids, V = ids_of(VERSE)[:300], len(set(VERSE)) - 1
+    with_it = mixer(V + 1, len(ids)).score(ids, network=a_network("lstm", V))
+    code = b"".join(mixer(V + 1, len(ids)).encode(ids, a_network("lstm", V)))
+    assert with_it.sum() / math.log(2) / 8 == pytest.approx(len(code), abs=4)
+    again = mixer(V + 1, len(ids)).decode(code, a_network("lstm", V))
+    assert np.concatenate(list(again)).tolist() == ids.tolist()
+
+
+def test_what_was_scored_before_helps_to_encode() -> None:
+    ids, V = ids_of(VERSE), len(set(VERSE))
+    ready, reader = mixer(V, len(ids)), mixer(V, len(ids))
+    half = len(ids) // 2
+    ready.score(ids[:half])
+    code = b"".join(ready.encode(ids[half:]))
+    assert len(code) < 0.3 * len(b"".join(mixer(V, half).encode(ids[half:])))
+    reader.score(ids[:half])
+    assert np.concatenate(list(reader.decode(code))).tolist() == ids[half:].tolist()
 
 
 def test_a_large_alphabet_shares_weights_among_its_rare_characters() -> None:

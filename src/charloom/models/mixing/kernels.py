@@ -2,8 +2,8 @@
 
 Only shifts and divisions of whole numbers round, so that a text has the same code on every
 processor, and in plain Python, a thousand times as slowly. All numbers are below 2^63, hashes
-below 2^32. What another model predicts comes in as floats: with it, the code is the same only
-where those are.
+below 2^32. What another model predicts comes in as floats, which are added, multiplied and divided
+alone: with it, the code is the same where those are, as with network.py.
 """
 
 import math
@@ -12,6 +12,7 @@ from typing import NamedTuple
 import numpy as np
 
 from charloom.models.jit import allocating_kernel as kernel
+from charloom.models.mixing.network import Network, predict, read
 from charloom.models.mixing.tables import FINE, LIMIT, ONE, UNIT, Tables
 from charloom.models.mixing.tree import Integers, Tree
 
@@ -26,6 +27,7 @@ LONGEST = 40  # characters of a match that are told apart
 NEW = 1 << 14 << 16  # p = 1/2, never asked
 SCORE, ENCODE, DECODE = 0, 1, 2
 LEAST = 1e-12  # of a probability that comes in
+LN2, ROOT = math.log(2), math.sqrt(0.5)
 
 _WORD = 0xFFFFFFFF
 
@@ -221,8 +223,23 @@ def share_out(tree: Tree, p: np.ndarray, shares: np.ndarray) -> None:
 @kernel
 def logit_of(shares: np.ndarray) -> int:
     """Return the logit of 1 by the shares (2,) of 0 and 1."""
-    logit = UNIT * math.log((shares[1] + LEAST) / (shares[0] + LEAST))
+    logit = UNIT * ln((shares[1] + LEAST) / (shares[0] + LEAST))
     return int(min(max(logit, 1.0 - LIMIT), LIMIT - 1.0))
+
+
+@kernel
+def ln(x: float) -> float:
+    """Return the natural logarithm within 1e-8, by arithmetic that is the same everywhere.
+
+    x = m 2^e with m from 1/sqrt(2) to sqrt(2), and ln(m) = 2 (s + s^3/3 + s^5/5 + ...) with
+    s = (m - 1) / (m + 1).
+    """
+    m, e = math.frexp(x)
+    if m < ROOT:
+        m, e = 2 * m, e - 1
+    s = (m - 1) / (m + 1)
+    t = s * s
+    return e * LN2 + 2 * s * (1 + t * (1 / 3 + t * (1 / 5 + t * (1 / 7 + t / 9))))
 
 
 @kernel
@@ -335,3 +352,30 @@ def run(
             nats[t - begin] = lost
         move_on(memory, text, t, letter)
         memory.now[SEEN] += 1
+
+
+@kernel
+def run_with(
+    network: Network,
+    memory: Memory,
+    tables: Tables,
+    tree: Tree,
+    letter: np.ndarray,
+    text: np.ndarray,
+    begin: int,
+    end: int,
+    coder: Coder,
+    mode: int,
+    nats: np.ndarray,
+    outside: np.ndarray,
+) -> None:
+    """Do what `run` does, with what a network predicts, which reads along; outside is (1, V).
+
+    Coding and decoding go through the very same steps.
+    """
+    for t in range(begin, end):
+        predict(network, outside[0])
+        own = nats[t - begin : t - begin + 1]
+        run(memory, tables, tree, letter, text, t, t + 1, coder, mode, own, outside)
+        if network.ids[text[t]] >= 0:
+            read(network, network.ids[text[t]])

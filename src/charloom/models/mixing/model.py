@@ -7,6 +7,7 @@ from numpy.typing import NDArray
 
 from charloom.models.mixing import kernels
 from charloom.models.mixing.kernels import Coder, Memory
+from charloom.models.mixing.network import Network
 from charloom.models.mixing.tables import FINE, LIMIT, ONE, tables
 from charloom.models.mixing.tree import Tree, code_lengths, tree_of
 
@@ -37,49 +38,62 @@ class ContextMixer:
         self._text = np.zeros(N, np.int32)
         self._memory = _fresh(self._tree, N)
         self._depth = max(lengths, default=0)
-        self._read = 0  # characters so far, by `score`
+        self._read = 0  # characters so far
 
     def score(
-        self, ids: NDArray[np.integer], outside: NDArray[np.floating] | None = None
+        self,
+        ids: NDArray[np.integer],
+        outside: NDArray[np.floating] | None = None,
+        network: Network | None = None,
     ) -> NDArray[np.float64]:
         """Return the loss of each of ids (n,) in nats, given those before it; learn them all.
 
         The next call goes on with what follows. `outside` (n, V) are the log-probabilities that
-        another model gives for each of ids, from those before it: they are mixed in.
+        another model gives for each of ids, from those before it: they are mixed in. Or a
+        `network` predicts and reads along.
         """
-        begin, end = self._read, self._read + len(ids)
-        self._text[begin:end] = ids
-        self._read = end
-        nats, other = np.zeros(len(ids)), self._none
-        if outside is not None:
-            other = np.exp(outside, dtype=np.float64)
-        for at in range(0, len(ids), PIECE):
-            stop = min(at + PIECE, len(ids))
-            rest = nats[at:stop], other[at:stop]
-            self._run(begin + at, begin + stop, _coder(0), kernels.SCORE, *rest)
-        return nats
+        return np.concatenate([np.empty(0), *self.scores(ids, outside, network)])
 
-    def encode(self, ids: NDArray[np.integer]) -> Iterator[bytes]:
-        """Yield the code of ids (N,), a piece at a time: one for each PIECE, and a last byte."""
-        self._text[:] = ids
+    def scores(
+        self,
+        ids: NDArray[np.integer],
+        outside: NDArray[np.floating] | None = None,
+        network: Network | None = None,
+    ) -> Iterator[NDArray[np.float64]]:
+        """Yield what `score` returns, a piece at a time: one for each PIECE."""
+        first = self._read
+        self._text[first : first + len(ids)] = ids
+        other = None if outside is None else np.exp(outside, dtype=np.float64)
+        for begin, end in _pieces(first, first + len(ids)):
+            nats = np.zeros(end - begin)
+            rest = None if other is None else other[begin - first : end - first]
+            self._run(begin, end, _coder(0), kernels.SCORE, nats, rest, network)
+            yield nats
+
+    def encode(self, ids: NDArray[np.integer], network: Network | None = None) -> Iterator[bytes]:
+        """Yield the code of ids, all that are left of N, by pieces: one for each PIECE, and a byte.
+
+        What was scored before is known to whoever decodes; so is the `network` that helps.
+        """
+        self._text[self._read :] = ids
         coder = _coder(PIECE * self._depth * _MOST_BYTES)
-        for begin, end in _pieces(len(ids)):
+        for begin, end in _pieces(self._read, len(self._text)):
             coder.state[kernels.PLACE] = 0
-            self._run(begin, end, coder, kernels.ENCODE)
+            self._run(begin, end, coder, kernels.ENCODE, network=network)
             yield coder.bytes[: coder.state[kernels.PLACE]].tobytes()
         yield bytes([int(coder.state[kernels.HIGH]) >> 24])  # in the interval, with zeros behind it
 
-    def decode(self, code: bytes) -> Iterator[NDArray[np.int32]]:
-        """Yield the ids (N,) of a code, a piece at a time.
+    def decode(self, code: bytes, network: Network | None = None) -> Iterator[NDArray[np.int32]]:
+        """Yield the ids that `encode` was given, a piece at a time.
 
-        Raises ValueError if the code is not as long as that of N characters.
+        Raises ValueError if the code is not as long as that of so many characters.
         """
         coder = Coder(np.frombuffer(bytearray(code), np.uint8), _coder(0).state)
         coder.state[kernels.READ] = int.from_bytes(code[:4].ljust(4, b"\0"), "big")
         coder.state[kernels.PLACE] = 4
         most = len(code) + 3  # the last byte is followed by three of what comes after the end
-        for begin, end in _pieces(len(self._text)):
-            self._run(begin, end, coder, kernels.DECODE)
+        for begin, end in _pieces(self._read, len(self._text)):
+            self._run(begin, end, coder, kernels.DECODE, network=network)
             if coder.state[kernels.PLACE] > most:
                 raise ValueError("the code ends too early")
             yield self._text[begin:end]
@@ -94,24 +108,17 @@ class ContextMixer:
         mode: int,
         nats: NDArray[np.float64] | None = None,
         outside: NDArray[np.float64] | None = None,
+        network: Network | None = None,
     ) -> None:
-        kernels.run(
-            self._memory,
-            tables(),
-            self._tree,
-            self._letters,
-            self._text,
-            begin,
-            end,
-            coder,
-            mode,
-            np.empty(0) if nats is None else nats,
-            self._none if outside is None else outside,
-        )
-
-    @property
-    def _none(self) -> NDArray[np.float64]:
-        return np.empty((0, len(self._letters)))
+        """Read on as far as `end`."""
+        learned = self._memory, tables(), self._tree, self._letters, self._text
+        rest = begin, end, coder, mode, np.empty(0) if nats is None else nats
+        V = len(self._letters)
+        if network is not None:
+            kernels.run_with(network, *learned, *rest, np.empty((1, V)))
+        else:
+            kernels.run(*learned, *rest, np.empty((0, V)) if outside is None else outside)
+        self._read = end
 
 
 def letters_of(symbols: Iterable[str]) -> NDArray[np.bool_]:
@@ -141,8 +148,8 @@ class InOrder:
         return self._mixer.score(self._places[ids], other)
 
 
-def _pieces(N: int) -> Iterator[tuple[int, int]]:
-    yield from ((begin, min(begin + PIECE, N)) for begin in range(0, N, PIECE))
+def _pieces(first: int, end: int) -> Iterator[tuple[int, int]]:
+    yield from ((begin, min(begin + PIECE, end)) for begin in range(first, end, PIECE))
 
 
 def _coder(size: int) -> Coder:
