@@ -2,7 +2,8 @@
 
 Both sides train on the first nine tenths of one text, with the same threads, one after the
 other, and are scored on the whole last tenth, read in one piece: at the end, and at their best
-evaluation, which is a little too low for both, because it was chosen on the same text.
+evaluation, which is a little too low for both, because it was chosen on the same text. What
+charloom ends with, and scores as its best, is mixed with an n-gram model; the end is the network's.
 
 charloom's minutes are those of the whole command. PyTorch's count updates only: not its import,
 nor the measuring of its speed, nor its evaluations.
@@ -81,7 +82,16 @@ def show(options: Options) -> None:
     chosen = sides(options.side)
     cells = [row for minutes in options.minutes for row in compare(task, minutes, chosen, options)]
     title = f"quality: {task.name}, {len(task.validation):,} validation characters, "
-    columns = ("", "nats, best", "nats, end", "bits, best", "bits, end", "seconds", "updates")
+    ends = "network's end"
+    columns = (
+        "",
+        "nats, best",
+        f"nats, {ends}",
+        "bits, best",
+        f"bits, {ends}",
+        "seconds",
+        "updates",
+    )
     print_table(f"{title}{options.threads} threads, {options.seeds} seeds", columns, cells)
 
 

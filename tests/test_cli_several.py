@@ -15,7 +15,7 @@ HERE = Place(0, 2, 0, "127.0.0.1", 29500)
 def run(tmp_path):
     """A run whose settings have been chosen, but for the rate."""
     asked = configure(given(tmp_path))
-    chosen = {"hidden": 8, "batch": 2, "length": 20, "dropout": 0.1, "warmup": 3}
+    chosen = {"hidden": 8, "batch": 2, "length": 20, "dropout": 0.1, "warmup": 3, "mixture": 0.1}
     assert {*chosen, "learning_rate"} == {*CHOSEN}
     made = configure(given(tmp_path) | chosen | {"split": "documents"})
     assert made != asked

@@ -229,7 +229,7 @@ def test_what_is_given_is_timed_and_nothing_else(machine: Machine) -> None:
     found, reasons, *_ = planned(machine, config, given={"hidden", "batch", "length"})
     assert machine.timed == [200]
     assert (hidden(found), found.train.batch, found.train.length) == (200, 8, 16)
-    assert {what for what, _ in reasons} == {"time", "cell", "drop", "rate"}
+    assert {what for what, _ in reasons} == {"time", "cell", "drop", "rate", "mix"}
 
 
 def test_of_a_preset_only_the_length_is_found(machine: Machine) -> None:

@@ -10,6 +10,7 @@ from charloom.config import ModelConfig, TransformerConfig, replace
 from charloom.data.dataset import fewest_characters
 from charloom.models.weights import parameter_count
 from charloom.training import recipe
+from charloom.training.mixture import share_for
 from charloom.training.recipe import (
     BASE,
     BATCHES,
@@ -57,7 +58,9 @@ def test_whatever_the_text_and_the_time_a_step_fits_the_text(
     assert hidden(choice.config) in {*RATES}
     assert DROPOUT[0][1] <= train.dropout <= DROPOUT[-1][1]
     assert choice.characters > 0
-    assert {what for what, _ in choice.reasons} == {"cell", "size", "drop", "batch", "rate"}
+    assert train.mixture == share_for(characters)
+    mix = {"mix"} if train.mixture else set()
+    assert {what for what, _ in choice.reasons} == {"cell", "size", "drop", "batch", "rate"} | mix
 
 
 def test_the_largest_is_taken_whose_parameters_get_enough_to_read() -> None:

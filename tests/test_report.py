@@ -67,7 +67,7 @@ OTHER = {  # than any default, for each setting
     "decay": 0.9, "dropout": 0.3, "schedule": "step", "warmup": 5, "decay_factor": 0.25,
     "decay_every": 2.0, "decay_after": 3.0, "final_rate": 0.1, "patience": 4, "window": 50,
     "seed": 9, "batches": "windows", "precision": "bf16", "accumulate": 3, "compile": True,
-    "minutes": 2.5, "epochs": 1.5,
+    "minutes": 2.5, "epochs": 1.5, "mixture": 0.1,
 }  # fmt: skip
 READ = {
     "validation": 0.2, "test": 0.1, "split": "lines", "split_seed": 5, "encoding": "cp1252",

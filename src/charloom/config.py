@@ -227,6 +227,8 @@ class TrainConfig(_Config, frozen=True):
     `reduction` says whether the gradient is that of the loss summed over the step's
     batch x length characters (the historic programs, whose clipping acts on that sum) or
     of its mean. The gradient's norm is clipped first, then each of its values.
+    From `mixture`, a share of the training part, the network does not learn: when the run has
+    ended, it tells how to mix the network with an n-gram model.
     `iterations` or `epochs` ends the run, whichever comes first. With `minutes` the clock ends it;
     `iterations` is then the number of steps that were planned for that time.
     """
@@ -259,6 +261,7 @@ class TrainConfig(_Config, frozen=True):
     precision: Literal["full", "bf16", "fp16"] = "full"  # torch only: of products, not of weights
     accumulate: Positive = 1  # torch only: parts of the batch that are computed one after another
     compile: bool = False  # torch only: torch.compile
+    mixture: Annotated[float, Meta(ge=0, le=0.5)] = 0.0  # share kept to mix in an n-gram model
 
 
 class SampleConfig(_Config, frozen=True):

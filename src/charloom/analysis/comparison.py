@@ -28,7 +28,7 @@ from charloom.data.unknown import check_known
 from charloom.data.vocabulary import Vocabulary
 from charloom.errors import CharloomError
 from charloom.evaluation import Score, evaluate
-from charloom.formatting import LN2, model_name, nats_and_bits
+from charloom.formatting import LN2, nats_and_bits
 from charloom.generation.sampling import generate
 from charloom.models.engines import LanguageModel
 from charloom.progress import Tell, say_nothing
@@ -331,7 +331,7 @@ def _kind(run: Run | Path) -> str:
     """Return its model's kind and size."""
     if not isinstance(run, Run):
         return str(json.loads((run / "config.json").read_bytes())["model_type"])
-    return model_name(run.config.model)
+    return run.kind
 
 
 def _parameters(run: Run | Path, model: LanguageModel) -> int | None:

@@ -9,7 +9,7 @@ from typing import Literal
 import numpy as np
 
 from charloom.files import read_bytes
-from charloom.formatting import model_name, printable
+from charloom.formatting import printable
 from charloom.runs.final import Final
 from charloom.runs.metrics import Line
 from charloom.runs.run import Run
@@ -105,7 +105,7 @@ def curve(run: Run, name: str | None = None) -> Curve:
     setbacks = dict.fromkeys(Rollback(s.at, s.to) for line in lines for s in line.setbacks)
     return Curve(
         name=printable(name or run.path.name or str(run.path)),
-        model=model_name(run.config.model),
+        model=run.kind,
         text=printable(run.corpus.name),
         points=tuple(_point(line) for line in lines),
         samples=tuple(

@@ -24,7 +24,7 @@ from charloom.data.tokenizer import Ids
 from charloom.errors import CharloomError
 from charloom.formatting import line_of, whole_words
 from charloom.models.engines import LanguageModel
-from charloom.runs.open import open_model
+from charloom.runs.open import open_alone
 from charloom.runs.run import Run
 
 BEFORE, AFTER = 56, 16  # characters of a passage before an extreme value and after
@@ -117,7 +117,7 @@ def neurons(run: Run | LanguageModel, text: str, top: int = 10) -> Neurons:
     """
     if isinstance(run, Run) and not is_recurrent(run.config.model):
         raise not_recurrent()
-    model = open_model(run, "reference") if isinstance(run, Run) else run
+    model = open_alone(run, "reference") if isinstance(run, Run) else run
     ids, text = model.vocabulary.whole(readable(text, model.vocabulary)), visible(text)
     lengths = model.vocabulary.lengths[ids]
     if lengths.max(initial=0) > 1:

@@ -24,7 +24,7 @@ from charloom.cli.text import (
 )
 from charloom.config import replace
 from charloom.errors import CharloomError
-from charloom.formatting import LN2, count, duration, listed, model_name, nats_and_bits, printable
+from charloom.formatting import LN2, count, duration, listed, nats_and_bits, printable
 
 if TYPE_CHECKING:
     from charloom.runs.metrics import Line
@@ -214,7 +214,7 @@ def summarized(run: "Run") -> dict[str, Any]:
         "run": str(run.path),
         "text": run.corpus.name,
         "held_out": _held_out(run),
-        "model": model_name(run.config.model),
+        "model": run.kind,
         "preset": run.config.preset,
         "parameters": run.parameters,
         "steps": max([newest.step, *steps(run.checkpoints)]),
@@ -225,6 +225,7 @@ def summarized(run: "Run") -> dict[str, Any]:
         "training": training,
         "repeated": run.repeated,
         "counted": None if final is None else final.counted,
+        "mixture": None if final is None else final.mixture,
         "last_trained": run.last_saved or datetime.fromtimestamp(created).astimezone(),
     }
 
@@ -317,6 +318,9 @@ def _facts(run: "Run", row: dict[str, Any], checkpoints: list[int]) -> list[tupl
     elif row["training"] is not None:
         loss = f"{loss_words(row['training'])} of the training text, since nothing was held out"
         facts.append(("loss", f"{loss}; by the checkpoint of step {row['best_step']:,}"))
+    if (mixed := row["mixture"]) is not None:
+        loss = nats_and_bits(mixed.alone.nats)
+        facts.append(("alone", f"{loss} on that part, by the network without the n-gram model"))
     if (counted := row["counted"]) is not None:
         loss = nats_and_bits(counted.score.nats)
         facts.append(("counted", f"{loss} on that part, by an n-gram of order {counted.order}"))

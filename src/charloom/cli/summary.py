@@ -103,6 +103,11 @@ def _losses(finished: Finished) -> list[str]:
     name = "Validation loss" if final.held_out else "Loss on the training text"
     step = "" if final.best == final.step else f", at step {final.best:,}"
     lines = [f"{name}: {loss_words(final.score)}{step}."]
+    if final.mixture is not None:
+        alone = final.mixture.alone.nats
+        lines.append(
+            f"That is of a mixture with an n-gram model: the network alone has {alone:.3f} nats."
+        )
     if final.counted is not None:
         lines.append(_counted(final.score, final.counted))
     return lines

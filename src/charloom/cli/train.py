@@ -110,6 +110,15 @@ MONITORING = "Monitoring (no effect on learning; 0 is never)"
         "smoothing": "ngram: kneser-ney, witten-bell, or none, for a plain Markov chain.",
     },
 )
+@options(
+    "Model",
+    BASE.train,
+    {
+        "mixture": "Share of the training part that is kept to learn how to mix the network with "
+        "an n-gram model; 0 trains the network alone.",
+    },
+    chosen=CHOSEN,
+)
 @option(
     "Duration",
     "--minutes",

@@ -31,6 +31,7 @@ _FASTMATH = {"nsz", "arcp", "contract", "afn", "reassoc"}
 _OPTIONS = {"error_model": "numpy", "no_cfunc_wrapper": True}
 _KERNEL = {**_OPTIONS, "fastmath": _FASTMATH, "_nrt": False}
 _SHARED = ("jit.py", "draw_kernel.py")  # what kernels of other folders are made with
+_BUILT_ON = {"mixture": ("compiled", "ngram")}  # folders whose kernels another one's call
 _KEPT = 16  # folders of machine code, of some megabytes: a version has three of them
 _IN_USE_SECONDS = 24 * 3600.0  # since a folder was last used: it is kept in any case
 
@@ -141,7 +142,9 @@ def _cache_folder(source: Path) -> str | None:
     """
     digest = hashlib.sha256()
     shared = (Path(__file__).parent / name for name in _SHARED)
-    for path in (*sorted(source.glob("*.py")), *shared):
+    below = (source.parent / name for name in _BUILT_ON.get(source.name, ()))
+    sources = (path for folder in (source, *below) for path in sorted(folder.glob("*.py")))
+    for path in (*sources, *shared):
         digest.update(path.read_bytes())
     try:
         base = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache", "charloom")

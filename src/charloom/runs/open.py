@@ -4,8 +4,11 @@ import json
 from os import PathLike
 from pathlib import Path
 
+import numpy as np
+
 from charloom.config import Engine
 from charloom.models.engines import LanguageModel, create_model, load_torchnet
+from charloom.models.ngram import NgramModel
 from charloom.runs.run import Run
 
 LARGEST_CONFIG = 2**24  # bytes
@@ -33,11 +36,25 @@ def open_run(run: str | PathLike[str]) -> Run | None:
 def open_model(run: str | PathLike[str], engine: Engine = "auto") -> LanguageModel:
     """Open the best model of a run, with any engine, or a model in Hugging Face's format.
 
-    Raises CharloomError if there is no run, or no complete checkpoint in it.
+    If the run has ended in a mixture, its n-grams are counted anew. Raises CharloomError if there
+    is no run, no complete checkpoint in it, or not the text that is to be counted.
     """
     opened = open_run(run)
     if opened is None:
         model: LanguageModel = load_torchnet().open_folder(Path(run))
         return model
-    config, weights = opened.config, opened.load_weights()
-    return create_model(config.model, weights, opened.vocabulary, engine, config.dtype)
+    network = open_alone(opened, engine)
+    final = opened.final() if opened.config.train.mixture else None
+    if final is None or final.mixture is None:
+        return network
+    from charloom.models.mixture.model import mixture_of
+
+    mixed, train = final.mixture, opened.parts().train
+    counts = NgramModel.fit(train[-mixed.learned :], opened.vocabulary, mixed.counts)
+    return mixture_of(network, counts, np.array(mixed.shares))
+
+
+def open_alone(run: Run, engine: Engine = "auto") -> LanguageModel:
+    """Open the best model of a run without what it may be mixed with; see `open_model`."""
+    config, weights = run.config, run.load_weights()
+    return create_model(config.model, weights, run.vocabulary, engine, config.dtype)

@@ -245,6 +245,13 @@ class Run:
         saved = checkpoint.steps(self.checkpoints)
         return found if saved and found.step == saved[-1] else None
 
+    @property
+    def kind(self) -> str:
+        """Kind and size of its model, and whether it has ended in a mixture; raises as `final`."""
+        final = self.final() if self.config.train.mixture else None
+        mixed = " + n-gram" if final is not None and final.mixture is not None else ""
+        return model_name(self.config.model) + mixed
+
     def write_final(self, found: Final) -> None:
         """Record how the run ended. Raises CharloomError."""
         with writing(self._final):

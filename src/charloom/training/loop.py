@@ -26,6 +26,7 @@ from charloom.runs.meta import Rollback
 from charloom.runs.run import Run
 from charloom.runs.start import first_weights
 from charloom.signals import Interrupted, Signals
+from charloom.training import mixture
 from charloom.training.advice import MOST_ROLLBACKS, advise
 from charloom.training.cadence import is_due, most_steps, next_due
 from charloom.training.divergence import Detector, Divergence
@@ -92,12 +93,13 @@ class _Trainer:
         config, vocabulary = run.config, run.vocabulary
         self.run, self.config, self.signals = run, config.train, Signals()
         size, data = len(vocabulary), run.dataset()
+        learned = mixture.learned(data.train, config.train.mixture)
         # First, because a learner takes memory for a step.
-        check_fits(len(data.train), config.train.batch, config.train.length, vocabulary.unit)
+        check_fits(len(learned), config.train.batch, config.train.length, vocabulary.unit)
         self.learner = create_learner(
             model, config.train, size, config.engine, config.dtype, None, vocabulary.lengths
         )
-        self.state = state = TrainState(config, self.learner, vocabulary, data.train)
+        self.state = state = TrainState(config, self.learner, vocabulary, learned)
         self.monitor = Monitor(run, data, state)
         self.every = self.monitor.every
         self.writer = RunWriter(run, has_saved=saved is not None)
@@ -120,7 +122,7 @@ class _Trainer:
         else:
             weights, added = first_weights(config, vocabulary)
             if weights is None and config.data.unit != "character":
-                weights = from_frequencies(self.learner.arrays(), data.train)
+                weights = from_frequencies(self.learner.arrays(), learned)
             if weights is not None:
                 self.learner.load(weights)
             notes += added

@@ -12,6 +12,7 @@ from charloom.generation.sampling import generate
 from charloom.models.engines import LanguageModel, Learner, LendsModel, create_model, pick_engine
 from charloom.runs.metrics import Line, Setback
 from charloom.runs.run import Run
+from charloom.training import mixture
 from charloom.training.cadence import counted_at_end, intervals, is_due, scored_at_end
 from charloom.training.events import Sampled
 from charloom.training.scoring import SAMPLE_TIMES, TELLING
@@ -22,6 +23,7 @@ from charloom.training.writer import RunWriter
 ROOM = 1.2  # times what scoring at the end should take is kept for it
 SCORING_SHARE = 0.4  # of the time that learning from as many characters takes; if it is not known
 COUNTING_PACE = 400_000  # characters of n-grams a second
+MIXING_PACE = 1_000_000  # characters of n-grams of one order
 TELLING_PACE = 200_000  # characters a second on which the orders of n-grams are compared
 
 
@@ -55,12 +57,16 @@ class Monitor:
         if held_out is not None:
             counted = min(len(parts.train), counted_at_end(train))
             seconds = counted / COUNTING_PACE + min(TELLING, len(held_out)) / TELLING_PACE
-        ids = parts.train if held_out is None else held_out
+        ids, times = parts.train if held_out is None else held_out, ROOM
+        if train.mixture:  # n-grams are counted twice, and the network is scored alone, too
+            learned = mixture.counted(train, len(parts.train))
+            seconds += 2 * learned / MIXING_PACE
+            times = 2 * ROOM
         scored = scored_at_end(train, self._state.total, len(ids))
         if self.validation is None:
             updates = SCORING_SHARE * scored / (train.batch * train.length)
             return End(0.0, SAMPLE_TIMES, updates, seconds)
-        return End(ROOM * scored / self._most, SAMPLE_TIMES, 0.0, seconds)
+        return End(times * scored / self._most, SAMPLE_TIMES, 0.0, seconds)
 
     @property
     def least(self) -> dict[str, float]:

@@ -213,6 +213,7 @@ def _check_fits(config: RunConfig, text: Text, vocabulary: Tokenizer) -> None:
     train, fewest = config.train, fewest_characters(config)
     N = split_text(text.characters, config.data, fewest, text.layout).train.stop
     ids, _ = _ids(config, text, vocabulary, N)
+    ids -= int(train.mixture * ids)
     check_fits(ids, train.batch, train.length, vocabulary.unit)
 
 

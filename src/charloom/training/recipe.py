@@ -11,7 +11,9 @@ from typing import NamedTuple
 
 from charloom.config import (
     ModelConfig,
+    NetworkConfig,
     NgramConfig,
+    PretrainedConfig,
     RunConfig,
     TrainConfig,
     TransformerConfig,
@@ -20,6 +22,7 @@ from charloom.config import (
 from charloom.formatting import count
 from charloom.models.weights import parameter_count
 from charloom.presets import preset
+from charloom.training.mixture import share_for
 
 BASE = RunConfig(
     model=ModelConfig(cell="lstm", layers=1, hidden=128, embedding=64),
@@ -32,7 +35,8 @@ BASE = RunConfig(
     ),
 )
 TRANSFORMER = replace(preset("nanogpt-char-cpu").train, iterations=None, warmup=0)
-CHOSEN = ("hidden", "batch", "length", "learning_rate", "dropout", "warmup")  # the rest is BASE's
+# The rest is BASE's.
+CHOSEN = ("hidden", "batch", "length", "learning_rate", "dropout", "warmup", "mixture")
 
 # Hidden size -> the highest learning rate that it takes.
 RATES = {64: 0.03, 96: 0.03, 128: 0.03, 192: 0.02, 256: 0.02, 384: 0.02, 512: 0.015, 768: 0.01}
@@ -128,12 +132,19 @@ def choose(
     follows = {
         "dropout": dropout(read / size.characters),
         "warmup": min(WARMUP_STEPS, int(WARMUP_SHARE * steps)),
+        "mixture": share_for(size.characters)
+        if seconds is not None and _mixes(model, size)
+        else 0.0,
     }
     train = replace(train, **{name: follows[name] for name in follows if name not in given})
     if seconds is not None:
         train = replace(train, epochs=float(MOST_EPOCHS))
     chosen = replace(config, model=model, train=train)
     return Choice(chosen, read, tuple(_reasons(chosen, given, read, size)))
+
+
+def _mixes(model: NetworkConfig, size: Size) -> bool:
+    return size.unit in ("character", "byte") and not isinstance(model, PretrainedConfig)
 
 
 def speed(parameters: int, measured: Mapping[int, float]) -> float:
@@ -250,6 +261,10 @@ def _reasons(
     if not {"learning_rate", "schedule"} & {*given}:
         end = f"{train.final_rate:g} of that" if train.final_rate else "0"
         yield "rate", f"learning rate {train.learning_rate:g} at most, falling to {end} by a cosine"
+    if train.mixture and "mixture" not in given:
+        kept_back = count(round(train.mixture * size.characters), "character")
+        why = f"{kept_back} of the training part are kept to learn how, and if it helps"
+        yield "mix", f"with an n-gram model at the end: {why}"
 
 
 def _is_largest_for(model: ModelConfig, size: Size) -> bool:

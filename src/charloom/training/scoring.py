@@ -14,9 +14,10 @@ from charloom.evaluation import Score, evaluate_part
 from charloom.generation.sampling import generate
 from charloom.models.engines import LanguageModel, create_model
 from charloom.models.ngram import NgramModel, shorter
-from charloom.runs.final import Counted, Final
+from charloom.runs.final import Counted, Final, Mixed
 from charloom.runs.run import Run
 from charloom.signals import Interrupted
+from charloom.training import mixture
 from charloom.training.cadence import FEWEST_CHARACTERS, counted_at_end, scored_at_end
 from charloom.training.events import Scoring, Warned
 
@@ -40,18 +41,28 @@ class Time(NamedTuple):
 
 
 class Best(NamedTuple):
-    """The model of a run's best checkpoint, after `step` updates."""
+    """The model of a run's best checkpoint, after `step` updates, and what it is mixed with."""
 
     step: int
-    model: LanguageModel
+    alone: LanguageModel
+    mixture: mixture.Found | None
 
     @classmethod
     def of(cls, run: Run) -> Self:
-        """Read it; raises CharloomError if there is none."""
+        """Read it, and mix it if text was kept for that; raises CharloomError if there is none."""
         saved, config = run.checkpoint(weights_only=True), run.config
         weights, dtype = saved.weights, config.dtype
         model = create_model(config.model, weights, run.vocabulary, "auto", dtype)
-        return cls(saved.meta.step, model)
+        train, vocabulary = config.train, run.vocabulary
+        mixed = (
+            mixture.find(model, run.dataset().train, train, vocabulary) if train.mixture else None
+        )
+        return cls(saved.meta.step, model, mixed)
+
+    @property
+    def model(self) -> LanguageModel:
+        """What samples and final figures are of."""
+        return self.alone if self.mixture is None else self.mixture.model
 
 
 def conclude(
@@ -128,7 +139,8 @@ def score_best(
     ids = parts.train if parts.validation is None else parts.validation
     if not vocabulary.count(ids[1:]):
         return None
-    (best_step, model), counts = best or Best.of(run), None
+    best = best or Best.of(run)
+    model, mixed, counts = best.model, best.mixture, None
     if isinstance(config.model, NgramConfig):
         most = len(ids)
     else:
@@ -140,7 +152,13 @@ def score_best(
             most = _in_time(model, ids, most, time)
     score = evaluate_part(model, ids, most)
     counted = None if counts is None else counts.beside(score, most)
-    return Final(step, best_step, held_out, score, counted)
+    found = Final(step, best.step, held_out, score, counted)
+    if mixed is None:
+        return found
+    table = tuple(map(tuple, mixed.shares.tolist()))
+    alone = evaluate_part(best.alone, ids, most)
+    how = Mixed(mixture.COUNTS, mixed.learned, table, mixed.before, mixed.after, alone)
+    return replace(found, mixture=how)
 
 
 class Counts:

@@ -19,6 +19,7 @@ from charloom.evaluation import evaluate
 from charloom.generation.sampling import generate
 from charloom.models.engines import Learner, create_learner
 from charloom.models.weights import parameter_count
+from charloom.training import mixture
 from charloom.training.monitor import model_of
 from charloom.training.recipe import speed
 from charloom.training.scoring import Counts
@@ -55,10 +56,14 @@ class Speeds:
         self._updates(config, learner)()
         model = model_of(learner, config, self._vocabulary)
         beginning = self._ids[:9]
-        evaluate(model, beginning)
         if config.data.validation:
             Counts.of(beginning, beginning, self._vocabulary, len(beginning))
-        deque(generate(model, config.watch.sample, length=1))
+        models = [model]
+        if config.train.mixture:
+            models.append(mixture.beginning(model, beginning))
+        for one in models:
+            evaluate(one, beginning)
+            deque(generate(one, config.watch.sample, length=1))
         return perf_counter() - began
 
     def time(self, config: RunConfig, seconds: float) -> float:

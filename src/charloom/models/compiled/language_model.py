@@ -1,7 +1,9 @@
 """The trained network as a predictor, and as a writer of many characters in one call."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from functools import partial
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
@@ -11,6 +13,7 @@ from charloom.data.tokenizer import Ids, Tokenizer
 from charloom.errors import CharloomError
 from charloom.models.compiled.arrays import (
     Packed,
+    Parameters,
     Shard,
     carried,
     flat_vector,
@@ -30,6 +33,14 @@ State = tuple[Array, ...]  # h and, for an LSTM, c: each (L, B, H)
 
 PIECE = 2**20  # numbers in the gates of one pass: what the buffers' size follows from
 WORTH_A_THREAD = 2**24  # multiplications in the recurrent product
+
+
+class Buffers(NamedTuple):
+    """What kernels take: weights, the same packed, and the ids, activations and states of lanes."""
+
+    parameters: Parameters
+    packed: Packed
+    shard: Shard
 
 
 class CompiledModel:
@@ -98,7 +109,10 @@ class CompiledModel:
         for begin in range(0, T, length):
             steps = slice(begin, begin + length)
             shard = self._shard(ids[lanes, steps].T, state)
-            self._run(shard, np.empty((B, 0)), SampleConfig())
+            V = out.shape[2]
+            nothing = np.empty((B, 0)), np.empty((B, 0), np.int32), filters(SampleConfig())
+            packed = self._pack(*shard.ids.shape)
+            read(self._parameters, packed, shard, *nothing, np.empty((2, V)))
             out[lanes, steps] = shard.logits.swapaxes(0, 1)
             state = tuple(array[:, -1] for array in carried(shard))
         for array, last in zip(after, state, strict=True):
@@ -111,26 +125,23 @@ class CompiledModel:
 
         Raises CharloomError if predictions are not finite or an id is not in [0, V).
         """
-        check_ids(ids, len(self.vocabulary))
-        shard = self._shard(ids[np.newaxis], state)
-        drawn = self._run(shard, uniforms, config)
-        return drawn, tuple(array[:, 0].copy() for array in carried(shard))
+        parameters, packed, shard = buffers = self.buffers(ids, state)
+        V, drawn = len(self.vocabulary), np.empty(uniforms.shape, np.int32)
+        with finite_predictions():
+            read(parameters, packed, shard, uniforms, drawn, filters(config), np.empty((2, V)))
+        return drawn, self.state_of(buffers)
 
-    def _run(
-        self, shard: Shard, uniforms: NDArray[np.float64], config: SampleConfig
-    ) -> NDArray[np.int32]:
-        """Read what is in the shard and draw as many characters as there are uniforms (B, n)."""
-        drawn, scratch = np.empty(uniforms.shape, np.int32), np.empty((2, len(self.vocabulary)))
-        packed = self._pack(*shard.ids.shape)
-        try:
-            read(self._parameters, packed, shard, uniforms, drawn, filters(config), scratch)
-        except ValueError:
-            raise CharloomError(
-                "the model's predictions are not finite: its weights are damaged, "
-                "go back to an earlier checkpoint",
-                "bad-model",
-            ) from None
-        return drawn
+    def buffers(self, ids: Ids, state: State) -> Buffers:
+        """Return what a kernel that draws works in, when it goes on from `state` with ids (B,).
+
+        Raises CharloomError if an id is not in [0, V).
+        """
+        check_ids(ids, len(self.vocabulary))
+        return Buffers(self._parameters, self._pack(1, len(ids)), self._shard(ids[None], state))
+
+    def state_of(self, buffers: Buffers) -> State:
+        """Return the state before the last character that a kernel has drawn in these."""
+        return tuple(array[:, 0].copy() for array in carried(buffers.shard))
 
     def _pack(self, T: int, B: int) -> Packed:
         """Return the weights packed for T steps of B lanes, which is done once."""
@@ -150,3 +161,16 @@ class CompiledModel:
         for array, before in zip(carried(shard), state, strict=True):
             array[:, 0] = before
         return shard
+
+
+@contextmanager
+def finite_predictions() -> Iterator[None]:
+    """Raise CharloomError where a kernel raises ValueError, as a prediction is not finite."""
+    try:
+        yield
+    except ValueError:
+        raise CharloomError(
+            "the model's predictions are not finite: its weights are damaged, "
+            "go back to an earlier checkpoint",
+            "bad-model",
+        ) from None

@@ -72,6 +72,7 @@ def report_page(report: Report, tell: Tell = say_nothing) -> str:
         runs=runs,
         tiles=_tiles(subjects[0], losses[subjects[0].name]) if len(subjects) == 1 else [],
         losses=losses,
+        mixed=[s.name for s in subjects if s.curve.final and s.curve.final.mixture],
         drawn_of_part=any(_is_other(s.curve.best, losses[s.name]) for s in subjects),
         texts=dict.fromkeys(
             f"{s.curve.text} ({count(s.origin.characters, 'character')})" for s in subjects

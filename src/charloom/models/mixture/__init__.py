@@ -1,0 +1,1 @@
+"""Ids in, log-probabilities out, by a network and an n-gram model that are mixed."""

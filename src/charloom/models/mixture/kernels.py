@@ -1,0 +1,77 @@
+"""The mixture, compiled by numba: an n-gram model is mixed into what a network predicts."""
+
+import math
+from typing import Any
+
+from charloom.models.compiled.activations import exp
+from charloom.models.compiled.network import carry, forward, log_softmax
+from charloom.models.draw_kernel import draw
+from charloom.models.jit import inlined_kernel, kernel
+from charloom.models.ngram.kernels import follow, predict
+
+
+@inlined_kernel
+def mix(log_p: Any, counted: Any, shares: Any) -> None:
+    """Turn the network's log-probabilities (V,) into the mixture's; `counted` (V,) are P.
+
+    The share of the network is read from shares (K, K), as gate.py says.
+    """
+    V, last = log_p.size, shares.shape[0] - 1
+    x, y = 0.0, 0.0
+    for v in range(V):
+        log_p[v] = exp(log_p[v])
+    for v in range(V):
+        x += float(log_p[v] * log_p[v])
+    for v in range(V):
+        y += counted[v] * counted[v]
+    x, y = min(x, 1.0) * last, min(y, 1.0) * last
+    i, j = min(int(x), last - 1), min(int(y), last - 1)
+    x, y = x - i, y - j
+    share = (1 - x) * ((1 - y) * shares[i, j] + y * shares[i, j + 1])
+    share += x * ((1 - y) * shares[i + 1, j] + y * shares[i + 1, j + 1])
+    for v in range(V):
+        log_p[v] = math.log(share * log_p[v] + (1 - share) * counted[v])
+
+
+@kernel
+def mix_into(trie: Any, ids: Any, states: Any, shares: Any, out: Any, counted: Any) -> None:
+    """Mix the n-gram model into out (B, T, V), the network's log-probabilities after ids (B, T).
+
+    The n-gram model's states (B,) become those after the last; `counted` (V,) is scratch.
+    """
+    for b in range(ids.shape[0]):
+        for t in range(ids.shape[1]):
+            states[b] = follow(trie, states[b], ids[b, t])
+            predict(trie, states[b], counted)
+            mix(out[b, t], counted, shares)
+
+
+@kernel
+def generate(
+    parameters: Any,
+    packed: Any,
+    shard: Any,
+    trie: Any,
+    states: Any,
+    shares: Any,
+    uniforms: Any,
+    drawn: Any,
+    filters: Any,
+    scratch: Any,
+) -> None:
+    """Do what `compiled.network.read` does to draw characters, each from the mixture.
+
+    The n-gram model's states (B,) become those before the last; scratch is (3, V) float64.
+    """
+    for t in range(drawn.shape[1]):
+        forward(parameters, packed, shard, t)
+        carry(shard.h)
+        carry(shard.c)
+        log_softmax(shard.logits)
+        for b in range(drawn.shape[0]):
+            log_p, counted = shard.logits[0, b], scratch[2]
+            states[b] = follow(trie, states[b], shard.ids[0, b])
+            predict(trie, states[b], counted)
+            mix(log_p, counted, shares)
+            drawn[b, t] = draw(log_p, filters, uniforms[b, t], scratch)
+            shard.ids[0, b] = drawn[b, t]

@@ -1,0 +1,115 @@
+"""A network and an n-gram model, read as one."""
+
+from functools import partial
+from itertools import pairwise
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from charloom.config import SampleConfig
+from charloom.data.tokenizer import Ids, Tokenizer
+from charloom.models.compiled.language_model import CompiledModel, finite_predictions
+from charloom.models.compiled.threads import available_threads, share_out
+from charloom.models.draw_kernel import filters
+from charloom.models.engines import LanguageModel, LooksBack
+from charloom.models.engines import State as AnyState
+from charloom.models.ngram import NgramModel
+from charloom.models.weights import Array
+
+WORTH_A_THREAD = 2**15  # log-probabilities
+
+
+class State(NamedTuple):
+    """Those of the two members."""
+
+    network: AnyState
+    counts: NDArray[np.int32]
+
+
+class Mixture:
+    """The `LanguageModel` protocol by two models of one vocabulary, mixed as gate.py says.
+
+    `shares` (K, K) are the network's, by how sure both are. `network` predicts alone, too.
+    """
+
+    def __init__(
+        self, network: LanguageModel, counts: NgramModel, shares: NDArray[np.float64]
+    ) -> None:
+        self.network, self.counts, self.shares = network, counts, shares
+
+    @property
+    def vocabulary(self) -> Tokenizer:
+        """That of the network."""
+        return self.network.vocabulary
+
+    @property
+    def context(self) -> int | None:
+        """How far the network looks back, if that matters; see `LooksBack`."""
+        return self.network.context if isinstance(self.network, LooksBack) else None
+
+    def start(self, lanes: int) -> State:
+        """Return the state before any character, for `lanes` independent texts."""
+        return State(self.network.start(lanes), self.counts.start(lanes))
+
+    def step(self, ids: Ids, state: State) -> tuple[Array, State]:
+        """Read ids (B,): log-probabilities (B, V) of the next character, and the state after."""
+        log_probs, state = self.log_probs(ids[:, np.newaxis], state)
+        return log_probs[:, 0], state
+
+    def log_probs(self, ids: Ids, state: State) -> tuple[Array, State]:
+        """Read ids (B, T): (B, T, V), entry t the log-probabilities after ids[:, : t + 1]."""
+        from charloom.models.mixture import kernels
+
+        out, network = self.network.log_probs(ids, state.network)
+        out, ids = np.require(out, requirements=["C", "W"]), np.array(ids, np.int32, order="C")
+        counts, (B, _, V) = state.counts.copy(), out.shape
+        threads = min(available_threads(), B, out.size // WORTH_A_THREAD) or 1
+        cuts = [B * k // threads for k in range(threads + 1)]
+        calls = [
+            partial(
+                kernels.mix_into,
+                self.counts.trie,
+                ids[lanes],
+                counts[lanes],
+                self.shares,
+                out[lanes],
+                np.empty(V),
+            )
+            for lanes in (slice(*pair) for pair in pairwise(cuts))
+        ]
+        share_out(calls, threads)
+        return out, State(network, counts)
+
+
+class CompiledMixture(Mixture):
+    """With a network of the compiled engine, many characters are drawn in one call."""
+
+    network: CompiledModel
+
+    def generate_ids(
+        self,
+        ids: Ids,
+        state: State,
+        uniforms: NDArray[np.float64],
+        config: SampleConfig,
+    ) -> tuple[NDArray[np.int32], State]:
+        """Do what `charloom.generation.sampling.generate_ids` does with this model, in one call.
+
+        Raises CharloomError if predictions are not finite or an id is not in [0, V).
+        """
+        from charloom.models.mixture import kernels
+
+        V, drawn = len(self.vocabulary), np.empty(uniforms.shape, np.int32)
+        parameters, packed, shard = buffers = self.network.buffers(ids, state.network)
+        counts = state.counts.copy()
+        arguments = self.counts.trie, counts, self.shares, uniforms, drawn, filters(config)
+        with finite_predictions():
+            kernels.generate(parameters, packed, shard, *arguments, np.empty((3, V)))
+        return drawn, State(self.network.state_of(buffers), counts)
+
+
+def mixture_of(network: LanguageModel, counts: NgramModel, shares: NDArray[np.float64]) -> Mixture:
+    """Return a mixture, which draws fast if the network is of the compiled engine."""
+    kind = CompiledMixture if isinstance(network, CompiledModel) else Mixture
+    return kind(network, counts, shares)
