@@ -476,6 +476,41 @@ def test_evaluate_agrees_with_itself(here: Path) -> None:
     assert score["characters"] == 1920
 
 
+def test_evaluate_tells_static_and_learning_figures_apart(here: Path) -> None:
+    (plain,) = json.loads(charloom("evaluate", "run", "--json").stdout)["scores"]
+    (both,) = json.loads(charloom("evaluate", "run", "--adapt", "--json").stdout)["scores"]
+    learning = both.pop("learning")
+    assert both == plain
+    assert learning["nats"] < learning["network_nats"] < plain["nats"]
+    header, row = charloom("evaluate", "run", "--adapt").stdout.splitlines()
+    static, learned = header.index("static"), header.index("learning while reading")
+    assert static < learned
+    figures = [f"{s[name]:.4f}" for s in (plain, learning) for name in ("nats", "bits")]
+    assert row.split() == ["validation", *figures, "192"]
+    (counts,) = json.loads(charloom("evaluate", "counts", "--adapt", "--json").stdout)["scores"]
+    assert counts["learning"]["network_nats"] is None
+
+
+def test_a_text_is_learned_before_another_is_written_and_the_run_stays(
+    here: Path, tmp_path: Path
+) -> None:
+    before = fingerprint(here / "run")
+    new = tmp_path / "new.txt"
+    new.write_text("night " * 1000)
+    ask = ("sample", "run", "--seed", "1", "--length", "60", "--prompt", "night n")
+    plain = charloom(*ask).stdout
+    adapted = charloom(*ask, "--adapt", str(new))
+    assert adapted.stdout.count("night") > plain.count("night")
+    document = json.loads(charloom(*ask, "--adapt", str(new), "--json").stdout)
+    assert document["texts"] == [adapted.stdout[:-1]]
+    assert document["adapt"] == str(new)
+    assert fingerprint(here / "run") == before
+    refused = charloom("sample", "counts", "--adapt", str(new), status=2)
+    check(error_of(refused), "unsupported", path="counts")
+    new.write_text("night, né")
+    check(error_of(charloom(*ask, "--adapt", str(new), status=2)), "unknown-character")
+
+
 @pytest.mark.filterwarnings("default")
 @pytest.mark.parametrize(
     "command",

@@ -1,7 +1,7 @@
 """`charloom evaluate`: how well a run predicts a text."""
 
 import math
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -10,6 +10,7 @@ from charloom.cli.text import (
     echo,
     echo_json,
     echo_note,
+    progress,
     score_fields,
     table,
 )
@@ -20,11 +21,17 @@ if TYPE_CHECKING:
     from charloom.data.text import Text
     from charloom.data.tokenizer import Ids, Tokenizer
     from charloom.data.unknown import OnUnknown
+    from charloom.evaluation import Score
     from charloom.runs.run import Run
+    from charloom.training.adaptation import Adapted
 
 
 @click.command(
-    epilog=examples("charloom evaluate runs/novel", "charloom evaluate runs/novel other.txt")
+    epilog=examples(
+        "charloom evaluate runs/novel",
+        "charloom evaluate runs/novel other.txt",
+        "charloom evaluate runs/novel --adapt",
+    )
 )
 @click.argument("run", metavar="RUN")
 @click.argument("files", nargs=-1, metavar="[FILE]...")
@@ -43,6 +50,11 @@ if TYPE_CHECKING:
         "errors": "strict, or replace: read U+FFFD where FILE is not in that encoding.",
     },
 )
+@click.option(
+    "--adapt",
+    is_flag=True,
+    help="Also measure it while it learns what it reads: 100,000 characters take some 10 s.",
+)
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON document.")
 def evaluate(
     run: str,
@@ -50,6 +62,7 @@ def evaluate(
     unknown: "OnUnknown",
     encoding: str | None,
     errors: Errors | None,
+    adapt: bool,
     as_json: bool,
 ) -> None:
     """Measure how well RUN predicts text that it was not trained on.
@@ -61,6 +74,12 @@ def evaluate(
 
     With --unknown skip, the figures are those of the text without the characters that RUN has
     never seen; standard error says which and how many.
+
+    These figures are static: RUN stays as its training left it. --adapt puts those of learning
+    while reading beside them: of each 50 characters, a copy of its network is scored first, then
+    it learns from them. Contexts that have read the training text (what `charloom compress`
+    predicts with) are mixed in; for a RUN that reads tokens, the network is alone. The two kinds
+    of figures do not compare.
     """
     from charloom.data.reading import Reading
     from charloom.data.text import read_text
@@ -85,22 +104,62 @@ def evaluate(
     for name, ids in texts.items():
         if len(ids) < 2:
             raise CharloomError(f"{name} is too short to score: it needs 2 characters", "no-text")
+    if adapt and opened is None:
+        message = f"{run} is a model without a training text: --adapt needs a run"
+        raise CharloomError(message, "unsupported", field="adapt")
     scores = {name: library(model, ids) for name, ids in texts.items()}
+    learning = _learning(opened, texts) if adapt and opened is not None else {}
     if as_json:
         rows = [
-            {"text": name} | score_fields(score) | {"skipped": skipped.get(name, {})}
+            {"text": name}
+            | score_fields(score)
+            | {"skipped": skipped.get(name, {})}
+            | _learning_fields(learning.get(name))
             for name, score in scores.items()
         ]
         echo_json({"run": run, "scores": rows})
         return
-    figures = [
+    echo(table(*(_both(scores, learning) if adapt else _static(scores))))
+    if math.inf in {s.nats for s in scores.values()}:
+        echo("inf: the model rules out a character that occurs in the text", err=True)
+
+
+def _static(scores: "dict[str, Score]") -> tuple[tuple[str, ...], list[tuple[str, ...]]]:
+    """Return the header and the rows of a table."""
+    header = ("text", "nats/character", "bits/character", "perplexity", "characters")
+    return header, [
         (name, f"{s.nats:.4f}", f"{s.bits:.4f}", f"{s.perplexity:.3f}", f"{s.characters:,}")
         for name, s in scores.items()
     ]
-    header = ("text", "nats/character", "bits/character", "perplexity", "characters")
-    echo(table(header, figures))
-    if math.inf in {s.nats for s in scores.values()}:
-        echo("inf: the model rules out a character that occurs in the text", err=True)
+
+
+def _both(
+    scores: "dict[str, Score]", learning: "dict[str, Adapted]"
+) -> tuple[tuple[str, ...], list[tuple[str, ...]]]:
+    """Return the header and the rows of a table, with a column for each way to be scored."""
+    header = ("text", "static: nats", "bits", "learning while reading: nats", "bits", "characters")
+    rows = []
+    for name, static in scores.items():
+        both = static, learning[name].score
+        figures = [f"{figure:.4f}" for score in both for figure in (score.nats, score.bits)]
+        rows.append((name, *figures, f"{static.characters:,}"))
+    return header, rows
+
+
+def _learning(run: "Run", texts: "dict[str, Ids]") -> "dict[str, Adapted]":
+    from charloom.training.adaptation import evaluate
+
+    with progress() as (_, tell):
+        return {name: evaluate(run, ids, tell) for name, ids in texts.items()}
+
+
+def _learning_fields(found: "Adapted | None") -> dict[str, Any]:
+    if found is None:
+        return {}
+    names = "nats", "bits", "perplexity"
+    fields = {name: getattr(found.score, name) for name in names}
+    fields["network_nats"] = found.alone and found.alone.nats
+    return {"learning": fields}
 
 
 def _held_out(run: "Run") -> "dict[str, Ids]":

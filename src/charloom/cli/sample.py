@@ -22,7 +22,9 @@ from charloom.formatting import count
 
 if TYPE_CHECKING:
     from charloom.data.text import Text
+    from charloom.data.unknown import OnUnknown
     from charloom.generation.copy_limit import CopyLimit
+    from charloom.models.engines import LanguageModel
     from charloom.runs.run import Run
 
 SEPARATOR = "----"
@@ -34,6 +36,7 @@ SAMPLING = "Sampling"
     epilog=examples(
         'charloom sample runs/novel --prompt "It was"',
         "charloom sample runs/novel -n 2000 -t 0.8",
+        "charloom sample runs/novel --adapt letters.txt",
     ),
 )
 @click.argument("run", metavar="RUN")
@@ -52,11 +55,17 @@ SAMPLING = "Sampling"
 )
 @option(
     "Text",
+    "--adapt",
+    metavar="FILE",
+    help="First let a copy of RUN learn FILE, reading it once; RUN stays as it is.",
+)
+@option(
+    "Text",
     "--unknown",
     type=click.Choice(["error", "skip"]),
     default="error",
     metavar="NAME",
-    help="error or skip: what to do with characters of it that RUN has never seen.  [error]",
+    help="error or skip: what to do with characters of these that RUN has never seen.  [error]",
 )
 @option("Text", "--length", "-n", default=500, metavar="N", help="Characters to generate.  [500]")
 @option(
@@ -119,7 +128,10 @@ def sample(context: click.Context, /, run: str, prompt: str, as_json: bool, **va
     text = _prompt(prompt, values["prompt_file"], own)
     echo = echo_raw if own.raw else echo_written
     limit = None if values["max_copy"] is None else _limit(opened, run, values["max_copy"])
-    model = open_model(opened or run)
+    if values["adapt"] is None:
+        model = open_model(opened or run)
+    else:
+        model = _adapted(opened, run, values["adapt"], values["unknown"])
     text, skipped = known(text, text.name, model.vocabulary, own.min_count, values["unknown"])
     prompt = without(text.content, skipped)
     if number == 1 and not as_json:
@@ -137,6 +149,8 @@ def sample(context: click.Context, /, run: str, prompt: str, as_json: bool, **va
         else:
             told: dict[str, Any] = {"run": run, "prompt": prompt, "length": length}
             told |= {"document": document, "settings": config, "texts": texts}
+            if values["adapt"] is not None:
+                told["adapt"] = values["adapt"]
             if limit is not None:
                 counts = {"characters": limit.most, "redrawn": limit.redrawn, "ended": limit.ended}
                 told["max_copy"] = counts
@@ -166,6 +180,26 @@ def _prompt(prompt: str, file: str | None, own: DataConfig) -> "Text":
     if own.raw:
         return text
     return replace(Text.from_string(text.content.removesuffix("\n"), text.name), notes=text.notes)
+
+
+def _adapted(run: "Run | None", name: str, source: str, unknown: "OnUnknown") -> "LanguageModel":
+    """Return the network of a run after it has read a text, and learned it."""
+    from charloom.data.reading import Reading
+    from charloom.data.text import read_text
+    from charloom.data.token_file import map_text
+    from charloom.training.adaptation import Adaptation
+
+    if run is None:
+        message = f"--adapt needs a run, and {name} is none: leave it out"
+        raise CharloomError(message, "unsupported", field="adapt")
+    own = run.config.data
+    text = read_text([source], reading=Reading.like([own]))
+    text, skipped = known(text, source, run.vocabulary, own.min_count, unknown)
+    ids = map_text(text, run.vocabulary, leave_out=skipped)
+    reader = Adaptation(run)
+    for _ in reader.read(ids):
+        pass
+    return reader.model
 
 
 def _limit(opened: "Run | None", name: str, most: int) -> "CopyLimit":
