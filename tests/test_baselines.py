@@ -3,13 +3,17 @@
 import bz2
 import lzma
 import math
+import os
 import zlib
+from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from charloom.analysis import baselines as module
 from charloom.analysis.baselines import Baseline, baselines, compressors, mixing, ngrams
 from charloom.config import NgramConfig
 from charloom.data.vocabulary import Vocabulary
@@ -102,6 +106,40 @@ def test_gzip_looks_back_over_32_kilobytes_and_xz_over_more() -> None:
     assert near["gzip"] < 0.5
     assert far["gzip"] > 3
     assert max(near["xz"], far["xz"]) < 0.5
+
+
+def test_ppmd_is_there_where_it_is_installed(monkeypatch: pytest.MonkeyPatch) -> None:
+    def compress(content: bytes, max_order: int, mem_size: int) -> bytes:
+        assert (max_order, mem_size) == (6, 1 << 24)
+        return content[:: 1 + (b"x" in content)]
+
+    for spec in (None, object()):
+        monkeypatch.setattr(module, "find_spec", lambda _, spec=spec: spec)
+        monkeypatch.setattr(module, "import_module", lambda _: SimpleNamespace(compress=compress))
+        found = by_name(compressors("abcd", "xabc"))
+        assert ("PPMd" in found) is (spec is not None)
+    assert found["PPMd"] == 0  # 4 bytes, and half of 8
+
+
+def zpaq_that(does: str, folder: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, float]:
+    """Return what compressors are found with a program of that name first on the path."""
+    program = folder / "zpaq"
+    program.write_text(f"#!/bin/sh\n{does}\n")
+    program.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{folder}{os.pathsep}{os.environ['PATH']}")
+    return by_name(compressors("the cat sat", "the rat", slow=True))
+
+
+def test_zpaq_compresses_two_texts_of_one_length(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    copies = f"test $# = 5 && cat it >> {tmp_path}/all && cp it $2"
+    assert zpaq_that(copies, tmp_path, monkeypatch)["zpaq"] == 0
+    both = (tmp_path / "all").read_bytes()
+    texts = [b"the cat sat", b"the cat satthe rat"]
+    assert {both[: 1 << 16], both[1 << 16 :]} == {text.ljust(1 << 16, b"\0") for text in texts}
+    assert "zpaq" not in by_name(compressors("the cat sat", "the rat"))
+    assert "zpaq" not in zpaq_that("exit 1", tmp_path, monkeypatch)  # there was no room
 
 
 def test_without_a_training_text_only_the_uniform_one_is_left() -> None:

@@ -54,15 +54,20 @@ def test_the_table_marks_baselines_and_a_sentence_says_who_is_ahead(
     monkeypatch.chdir(home)
     result = charloom("runs/gru", "runs/ngram")
     assert result.exit_code == 0, result.output
-    about, where, _, header, *lines = result.stdout.splitlines()
+    about, where, _, title, header, *lines = result.stdout.splitlines()
     assert about.startswith("text  law.txt: 400 characters")
     assert "validation" in about
     assert where == "runs  in runs"
     titles = ["run", "model", "nats", "bits", "perplexity", "parameters", "trained", "chars/s"]
     assert header.split() == titles
+    assert title.startswith("Static")
     rows, below = lines[: lines.index("")], lines[lines.index("") + 1 :]
-    assert len(rows) == 2 + 14
-    assert sum(" baseline " in row for row in rows) == 14
+    assert len(rows) == 2 + 10
+    assert sum(" baseline " in row for row in rows) == 10
+    assert below[0].startswith("Learning while reading")
+    assert below[1].split() == titles[:5]
+    learning, below = below[2 : below.index("")], below[below.index("") + 1 :]
+    assert {row.split("  ")[0] for row in learning} >= {"context mixing", "gzip", "bz2", "xz"}
     (gru,) = (row for row in rows if row.startswith("gru "))
     assert re.fullmatch(r"gru +gru 2 x 4 +(\d+\.\d{3} +){2}\d+\.\d\d +[\d,]+ +0:\d\d +[\d,]+", gru)
     (best,) = (row for row in rows if row.startswith("ngram "))
@@ -96,7 +101,9 @@ def test_json_has_all_of_it(home: Path, tmp_path: Path) -> None:
         "seconds",
         "speed",
         "seen",
+        "learns",
     }
+    assert [rows[name]["learns"] for name in ("xz", "unigram", runs[0])] == [True, False, False]
     assert rows["xz"]["kind"] == "baseline"
     assert document["notes"]
     assert document["verdict"].startswith(runs[1])

@@ -24,6 +24,7 @@ from charloom.data.vocabulary import Vocabulary
 from charloom.models.engines import LanguageModel
 from charloom.runs.open import open_model
 from charloom.runs.run import Run
+from charloom.training.adaptation import Adaptation
 from expect import refused
 from small_runs import NEVER, TRAIN, config_of, played
 
@@ -100,7 +101,9 @@ def test_runs_and_baselines_stand_in_one_list_from_the_best_down(home: Path) -> 
     found = compare(opened(home, "lstm", "ngram", "gru"), sampling_seconds=0.01)
     losses = [row.nats for row in found.entries]
     assert losses == sorted(losses)
-    assert sum(row.kind == "baseline" for row in found.entries) == 2 + 8 + 4
+    assert sum(row.kind == "baseline" for row in found.static) == 2 + 8
+    assert {row.name for row in found.learning} >= {"context mixing", "gzip", "bz2", "xz"}
+    assert {*found.entries} == {*found.static, *found.learning}
     lstm, counts = entry(found, "lstm"), entry(found, "ngram")
     V = len({*CONTENT})
     # Two layers of 4: 4 gates of 4 from V one-hot inputs or 4 units, 4 units and a bias; the head.
@@ -114,6 +117,27 @@ def test_runs_and_baselines_stand_in_one_list_from_the_best_down(home: Path) -> 
     same = entry(found, "n-gram, order 8")
     assert (counts.nats, counts.parameters) == (same.nats, same.parameters)
     assert entry(found, "uniform").nats == pytest.approx(math.log(V), rel=1e-12)
+
+
+def test_networks_are_scored_while_they_learn_apart_from_static_losses(
+    home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("charloom.analysis.baselines.shutil.which", lambda _: None)
+    monkeypatch.setattr(module.adaptation, "LOOKS", 20)
+    monkeypatch.setattr(
+        module.adaptation, "Adaptation", lambda run, _: Adaptation(run, "reference")
+    )
+    plain = compare(opened(home, "lstm", "ngram"), sampling_seconds=0)
+    both = compare(opened(home, "lstm", "ngram"), sampling_seconds=0, adapt=True)
+    assert both.static == plain.static
+    (row,) = (row for row in both.learning if row.kind == "run")
+    assert {*both.learning} == {*plain.learning, row}
+    (run,) = opened(home, "lstm")
+    alone = module.adaptation.evaluate(run, run.parts().validation)
+    assert row.nats == alone.score.nats
+    static = entry(plain, "lstm")
+    assert row == changed(static, nats=row.nats, learns=True)
+    assert row.nats < static.nats
 
 
 def test_where_there_is_a_test_part_it_is_that(home: Path, tmp_path: Path) -> None:
@@ -286,9 +310,23 @@ def test_the_verdict_says_which_run_is_best_by_how_much_and_whether_it_beats_cou
     assert nats(lstm, changed(gru, nats=1.0004), ngram) == [*lead[:4], *nats(lstm, ngram)[3:]]
     behind = changed(markov, nats=1.125)
     assert nats(lstm, behind, ngram) == [*lead[:3], "markov", "0.125", "0.180"]
-    bz2 = Entry("bz2", "baseline", "", 0.5)  # which goes on learning while it reads
-    above = ["bz2", "0.500", "0.721", "0.500", "0.721", "lstm"]
-    assert nats(bz2, lstm, ngram) == [*lead[:3], *above, "order 8", "0.250", "0.361"]
+    bz2 = Entry("bz2", "baseline", "", 0.5, learns=True)
+    assert nats(bz2, lstm, ngram) == nats(lstm, ngram)  # static losses and its do not compare
+    learned = changed(lstm, nats=0.75, learns=True)
+    assert nats(bz2, learned, lstm) == [
+        *lead[:3],
+        "lstm",
+        "0.750",
+        "1.082",
+        "bz2",
+        "0.250",
+        "0.361",
+    ]
+    behind = [*lead[:3], "lstm", "0.750", "1.082", "bz2", "0.125", "0.180"]
+    assert nats(learned, changed(bz2, nats=0.875), lstm) == behind
+    assert nats(learned, lstm) == [*lead[:3], "lstm", "0.750", "1.082"]
+    memorised = (changed(entry, seen=0.5) for entry in (learned, lstm))
+    assert nats(*memorised) == lead[:3]
     level = changed(ngram, nats=1.0001)
     assert nats(lstm, level) == [*lead[:3], "does not", "order 8"]
     assert nats(changed(ngram, nats=0.9999), lstm) == [*lead[:3], "order 8", "lstm"]
@@ -301,7 +339,7 @@ RANKED = {
     "gru": Entry("gru", "run", "gru 1 x 8", 0.0, network=True),
     "markov": Entry("markov", "run", "ngram 8", 0.0),
     "n-gram": Entry("n-gram", "baseline", "", 0.0),
-    "bz2": Entry("bz2", "baseline", "", 0.0),
+    "bz2": Entry("bz2", "baseline", "", 0.0, learns=True),
     "uniform": Entry("uniform", "baseline", "", 0.0),
 }
 
@@ -315,11 +353,11 @@ def test_the_verdict_names_what_is_first_whatever_it_is(seen: float, gap: float)
         losses = [1 + (gap * i if i else 0.0) for i in range(4)]
         ranked = zip(names, losses, strict=True)
         found = rows(*(changed(RANKED[name], nats=nats, seen=seen) for name, nats in ranked))
-        said, first = verdict(found), found.entries[0]
+        said, first = verdict(found), found.static[0]
         assert re.search(rf"(?<!than ){first.name}\b", said)
         assert not re.search(r"\b(inf|nan)\b", said)
-        assert ("First is" in said) is (first.kind == "baseline" and gap > 0.01)
         best = next(entry for entry in found.entries if entry.kind == "run")
+        assert ("First is" in said) is (first.nats < best.nats and gap > 0.01)
         assert ("beat" in said) is (said_of_counting(found, best) and not seen), said
         if "n-gram" in names and best.network and not seen and gap == 0.25:
             beaten = names.index("n-gram") < names.index(best.name)
@@ -333,7 +371,7 @@ def said_of_counting(found: Comparison, best: Entry) -> bool:
         return any(entry.network for entry in found.entries)
     if counted is None:
         return False
-    return counted is not found.entries[0] or best.nats - counted.nats >= module.LEVEL
+    return counted is not found.static[0] or best.nats - counted.nats >= module.LEVEL
 
 
 def test_the_verdict_names_the_part() -> None:

@@ -8,9 +8,17 @@ import bz2
 import gzip
 import lzma
 import math
+import shutil
+import subprocess
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass
+from functools import partial
+from importlib import import_module
+from importlib.util import find_spec
+from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import numpy as np
 
@@ -25,27 +33,33 @@ from charloom.progress import Tell, say_nothing
 MAX_ORDER = 8  # of n-grams
 UNIFORM = "uniform"  # all characters are equally likely
 MIXING = "context mixing"
-COMPRESSORS: dict[str, Callable[[bytes], bytes]] = {  # each at its level 9
-    "gzip": lambda content: gzip.compress(content, 9, mtime=0),
-    "bz2": lambda content: bz2.compress(content, 9),
-    "xz": lambda content: lzma.compress(content, preset=9),
+COMPRESSORS: dict[str, Callable[[bytes], int]] = {  # each at its level 9: content to size
+    "gzip": lambda content: len(gzip.compress(content, 9, mtime=0)),
+    "bz2": lambda content: len(bz2.compress(content, 9)),
+    "xz": lambda content: len(lzma.compress(content, preset=9)),
 }
-LEARNING = (MIXING, *COMPRESSORS)  # while they read: they have learned what came before
+PPMD_ORDER, PPMD_MEMORY = 6, 1 << 24  # the best of those that were tried, in bytes
 
 
 @dataclass(frozen=True)
 class Baseline:
-    """A baseline and its loss; `parameters` is how many counts it has, None for none."""
+    """A baseline and its loss; `parameters` is how many counts it has, None for none.
+
+    `learns` says that it goes on learning while it reads.
+    """
 
     name: str
     nats: float
     parameters: int | None = None
+    learns: bool = False
 
 
 def baselines(
-    train: str, held_out: str, vocabulary: Vocabulary, tell: Tell = say_nothing
+    train: str, held_out: str, vocabulary: Vocabulary, tell: Tell = say_nothing, slow: bool = False
 ) -> list[Baseline]:
     """Return all baselines on `held_out`, fitted to `train`; if that is empty, the uniform one.
+
+    zpaq, if it is installed, is one of them only with `slow`: it takes minutes and much memory.
 
     Raises CharloomError if `held_out` has fewer than two characters, UnknownCharacterError if
     `vocabulary` lacks one.
@@ -56,7 +70,7 @@ def baselines(
     tell("counting n-grams and compressing")
     counted, ids = vocabulary.encode(train), vocabulary.encode(held_out)
     with ThreadPoolExecutor(1) as thread:  # compressors let other threads run
-        later = thread.submit(compressors, train, held_out)
+        later = thread.submit(compressors, train, held_out, slow)
         found += [unigram(counted, ids, vocabulary), *ngrams(counted, ids, vocabulary)]
         found.append(mixing(counted, ids, vocabulary))
         return [*found, *later.result()]
@@ -95,23 +109,50 @@ def mixing(train: Ids, held_out: Ids, vocabulary: Vocabulary) -> Baseline:
     counts = np.bincount(train, minlength=len(vocabulary)) + 1
     mixer = InOrder(vocabulary.characters, counts.tolist(), len(train) + len(held_out))
     mixer.score(train)
-    return Baseline(MIXING, float(mixer.score(held_out)[1:].mean()))
+    return Baseline(MIXING, float(mixer.score(held_out)[1:].mean()), learns=True)
 
 
-def compressors(train: str, held_out: str) -> list[Baseline]:
+def compressors(train: str, held_out: str, slow: bool = False) -> list[Baseline]:
     """Return what the held-out text adds to the compressed size of the training text.
 
         bits per character = 8 (size(train + held_out) - size(train)) / characters of held_out
 
     Sizes are bytes, and it is the UTF-8 that is compressed. Each looks back so far: gzip 32 KB, bz2
-    to where its block of 900 KB began, xz 64 MiB.
+    to where its block of 900 KB began, xz 64 MiB. PPMd is there if pyppmd is installed, zpaq if it
+    is and may be `slow`.
     """
     known, all_of_it = train.encode(), (train + held_out).encode()
+    programs = {**COMPRESSORS}
+    if find_spec("pyppmd") is not None:
+        programs["PPMd"] = _ppmd
+    if slow and shutil.which("zpaq"):
+        programs["zpaq"] = partial(_zpaq, length=1 << max(16, len(all_of_it).bit_length()))
     with ThreadPoolExecutor() as pool:
         sizes = {
-            name: [pool.submit(compress, content) for content in (known, all_of_it)]
-            for name, compress in COMPRESSORS.items()
+            name: [pool.submit(size, content) for content in (known, all_of_it)]
+            for name, size in programs.items()
         }
-        bits = {name: [8 * len(size.result()) for size in both] for name, both in sizes.items()}
-    per_bit = math.log(2) / len(held_out)
-    return [Baseline(name, (after - before) * per_bit) for name, (before, after) in bits.items()]
+    found = []
+    for name, (before, after) in sizes.items():
+        with suppress(OSError, subprocess.CalledProcessError):  # zpaq, without room enough
+            bits = 8 * (after.result() - before.result()) / len(held_out)
+            found.append(Baseline(name, bits * math.log(2), learns=True))
+    return found
+
+
+def _ppmd(content: bytes) -> int:
+    """Return the size that PPMd makes of it (Shkarin 2002, variant H): a mixture of 6 contexts."""
+    pyppmd = import_module("pyppmd")
+    return len(pyppmd.compress(content, max_order=PPMD_ORDER, mem_size=PPMD_MEMORY))
+
+
+def _zpaq(content: bytes, length: int) -> int:
+    """Return the size that zpaq makes of it at its level 5, with zeros behind it to a length.
+
+    Its tables are as large as what it compresses needs: two sizes compare only if that is as long.
+    """
+    with TemporaryDirectory() as folder:
+        Path(folder, "it").write_bytes(content.ljust(length, b"\0"))
+        command = ["zpaq", "add", "out.zpaq", "it", "-m5", "-t1"]
+        subprocess.run(command, cwd=folder, check=True, capture_output=True)
+        return Path(folder, "out.zpaq").stat().st_size

@@ -3,14 +3,14 @@
 import json
 import math
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from os import fspath
 from pathlib import Path
 from statistics import median
 from time import perf_counter
 from typing import Literal, NamedTuple, Protocol, runtime_checkable
 
-from charloom.analysis.baselines import LEARNING, UNIFORM, baselines
+from charloom.analysis.baselines import UNIFORM, baselines
 from charloom.analysis.contamination import (
     CONTAMINATED_SHARE,
     TrainingText,
@@ -34,6 +34,7 @@ from charloom.models.engines import LanguageModel
 from charloom.progress import Tell, say_nothing
 from charloom.runs.open import open_model
 from charloom.runs.run import Run
+from charloom.training import adaptation
 
 BASELINE_IDS = 10_000_000  # of the training text at most that baselines are fitted to
 SAMPLING_SECONDS = 0.5  # of each run, to measure its speed
@@ -57,6 +58,8 @@ class Entry:
 
     `seconds` is how long it was trained, `speed` how many characters a second it generates on
     this machine; None is unknown. `seen` is the share of the text that is in its training text.
+    `learns` says that it goes on learning while it reads: such a loss and a static one, of weights
+    and counts that stay as the training text left them, are not compared.
     """
 
     name: str
@@ -68,6 +71,7 @@ class Entry:
     speed: float | None = None
     seen: float = 0.0
     network: bool = False
+    learns: bool = False
 
     @property
     def bits(self) -> float:
@@ -108,6 +112,16 @@ class Comparison:
     unread: tuple[Unread, ...]
     notes: tuple[str, ...]
 
+    @property
+    def static(self) -> tuple[Entry, ...]:
+        """Those whose weights and counts stay as the training text left them."""
+        return tuple(entry for entry in self.entries if not entry.learns)
+
+    @property
+    def learning(self) -> tuple[Entry, ...]:
+        """Those that go on learning while they read."""
+        return tuple(entry for entry in self.entries if entry.learns)
+
 
 def compare(
     runs: Sequence[Run | Path],
@@ -115,6 +129,8 @@ def compare(
     tell: Tell = say_nothing,
     sampling_seconds: float = SAMPLING_SECONDS,
     names: Sequence[str] | None = None,
+    *,
+    adapt: bool = False,
 ) -> Comparison:
     """Score runs, and folders with pretrained models, and baselines on one text.
 
@@ -122,8 +138,9 @@ def compare(
     `shared_held_out`). A run that cannot read the text is in `unread`. Baselines are fitted to
     the training text of the first run; if it is longer than 10 million characters, to its end.
     Each run generates for `sampling_seconds`, 0 for not at all. `names` are what the runs are
-    called in entries and sentences, by default their paths. Raises CharloomError if there is no
-    one text for all, or no run can read it.
+    called in entries and sentences, by default their paths. With `adapt`, networks are scored once
+    more, while they learn, and beside them stands zpaq, if it is installed; both take long. Raises
+    CharloomError if there is no one text for all, or no run can read it.
     """
     if not runs:
         message = "no run to compare: name one or more of those in `charloom runs`"
@@ -134,8 +151,8 @@ def compare(
     tell("looking for the text in the training text")
     called = dict(zip(runs, names or map(fspath, runs), strict=True))
     texts, notes = training_texts(called, held.content)
-    entries, unread, rare = _score(called, held, texts, tell, sampling_seconds)
-    beside, more = _baselines(own, held, texts, tell)
+    entries, unread, rare = _score(called, held, texts, tell, sampling_seconds, adapt)
+    beside, more = _baselines(own, held, texts, tell, adapt)
     seen = (warning(text, len(runs)) for text in texts)
     return Comparison(
         text=held.name,
@@ -150,11 +167,20 @@ def compare(
 def verdict(comparison: Comparison) -> str:
     """Say which run is best and by how much, what is first, and whether a network beats counting.
 
-    If one is first that goes on learning while it reads, that is told with it.
+    Then, if runs have gone on learning while they read, which of these is the best.
     """
+    learned = [entry for entry in comparison.learning if entry.kind == "run"]
+    said = [_static_verdict(comparison)]
+    if learned and learned[0].is_fair:
+        said += _beside_learning(learned[0], comparison.learning)
+    return " ".join(said)
+
+
+def _static_verdict(comparison: Comparison) -> str:
+    entries = comparison.static
     part = f"the {comparison.part} part" if comparison.part else "this text"
-    runs = [entry for entry in comparison.entries if entry.kind == "run"]
-    best, first, loss = runs[0], comparison.entries[0], _loss(runs[0].nats)
+    runs = [entry for entry in entries if entry.kind == "run"]
+    best, first, loss = runs[0], entries[0], _loss(runs[0].nats)
     above = [] if first is best else [_above(first, best)]
     if not best.is_fair:
         seen = f"{best.name} has {loss} on {part}, but it was trained on this very text"
@@ -163,14 +189,22 @@ def verdict(comparison: Comparison) -> str:
     if len(runs) > 1:
         said[0] = f"{best.name} is the best of {len(runs)} runs on {part}: {loss}."
         said.append(_beside(runs[1].name, _gap(runs[1], best), "the next best"))
-    return " ".join([*said, *above, *_beside_counting(comparison.entries, runs)])
+    return " ".join([*said, *above, *_beside_counting(entries, runs)])
+
+
+def _beside_learning(best: Entry, entries: Sequence[Entry]) -> Iterator[str]:
+    """Yield the loss of the best run that learns while it reads, and the best baseline's."""
+    yield f"Learning while it reads, {best.name} has {_loss(best.nats)}."
+    other = next((entry for entry in entries if entry.kind == "baseline"), None)
+    if other is not None and (gap := _gap(best, other)) >= LEVEL:
+        yield f"{other.name} has {_difference(gap)} less."
+    elif other is not None:
+        yield _beside(other.name, -gap, "the best of the others")
 
 
 def _above(entry: Entry, best: Entry) -> str:
     """Return that a baseline is first, and how far the best run is behind it."""
-    how = "which goes on learning while it reads"
-    if entry.name not in LEARNING:
-        how = "to which all characters are alike" if entry.name == UNIFORM else "which only counts"
+    how = "to which all characters are alike" if entry.name == UNIFORM else "which only counts"
     gap = _gap(best, entry)
     if gap < LEVEL:
         return f"{entry.name}, {how}, is level with {best.name}."
@@ -182,7 +216,7 @@ def _above(entry: Entry, best: Entry) -> str:
 def _beside_counting(entries: Sequence[Entry], runs: Sequence[Entry]) -> Iterator[str]:
     """Yield whether the best run, if it is a network, beats counting; or that none does."""
     best, first = runs[0], entries[0]
-    others = (e for e in entries if e.kind == "baseline" and e.name not in (*LEARNING, UNIFORM))
+    others = (e for e in entries if e.kind == "baseline" and e.name != UNIFORM)
     plain = next(others, None)
     it = "The best run" if len(runs) > 1 else "The run"
     if not best.network:
@@ -247,6 +281,7 @@ def _score(
     texts: Sequence[TrainingText],
     tell: Tell,
     sampling_seconds: float,
+    adapt: bool,
 ) -> tuple[list[Entry], list[Unread], list[str]]:
     entries: list[Entry] = []
     notes: list[str] = []
@@ -260,21 +295,21 @@ def _score(
             model = open_model(run)
             ids, rare = _ids(run, held, model)
             notes += [f"{name}: {note}" for note in rare]
-            entries.append(
-                Entry(
-                    name=name,
-                    kind="run",
-                    model=kind,
-                    nats=evaluate(model, ids).nats,
-                    parameters=_parameters(run, model),
-                    seconds=lines[-1].seconds if lines else None,
-                    speed=sampling_speed(model, sampling_seconds) if sampling_seconds else None,
-                    seen=max((text.overlap for text in texts if name in text.names), default=0.0),
-                    network=not (
-                        isinstance(run, Run) and isinstance(run.config.model, NgramConfig)
-                    ),
-                )
+            static = Entry(
+                name=name,
+                kind="run",
+                model=kind,
+                nats=evaluate(model, ids).nats,
+                parameters=_parameters(run, model),
+                seconds=lines[-1].seconds if lines else None,
+                speed=sampling_speed(model, sampling_seconds) if sampling_seconds else None,
+                seen=max((text.overlap for text in texts if name in text.names), default=0.0),
+                network=not (isinstance(run, Run) and isinstance(run.config.model, NgramConfig)),
             )
+            entries.append(static)
+            if adapt and isinstance(run, Run) and adaptation.network_of(run):
+                found = adaptation.evaluate(run, ids, tell)
+                entries.append(replace(static, nats=found.score.nats, speed=None, learns=True))
         except CharloomError as error:
             unread.append(Unread(name, kind, str(error)))
             errors.append(error)
@@ -302,7 +337,7 @@ def _ids(run: Run | Path, held: HeldOut, model: LanguageModel) -> tuple[Ids, tup
 
 
 def _baselines(
-    runs: Sequence[Run], held: HeldOut, texts: Sequence[TrainingText], tell: Tell
+    runs: Sequence[Run], held: HeldOut, texts: Sequence[TrainingText], tell: Tell, adapt: bool
 ) -> tuple[list[Entry], list[str]]:
     """Return baselines fitted to the first training text, and notes on them."""
     notes, train, seen = [], "", 0.0
@@ -321,8 +356,8 @@ def _baselines(
         notes.append("without a training text the only baseline is the uniform one")
     vocabulary = Vocabulary.from_alphabet(alphabet, len(held.content))
     rows = [
-        Entry(row.name, "baseline", "", row.nats, row.parameters, seen=seen)
-        for row in baselines(train, held.content, vocabulary, tell)
+        Entry(row.name, "baseline", "", row.nats, row.parameters, seen=seen, learns=row.learns)
+        for row in baselines(train, held.content, vocabulary, tell, slow=adapt)
     ]
     return rows, notes
 

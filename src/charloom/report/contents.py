@@ -115,7 +115,7 @@ class Report:
     @property
     def best(self) -> Subject | None:
         """The best of the runs that were compared."""
-        entries = self.comparison.found.entries if self.comparison.found else ()
+        entries = self.comparison.found.static if self.comparison.found else ()
         order = [entry.name for entry in entries if entry.kind == "run"]
         return next((s for s in self.subjects if s.name in order[:1]), None)
 

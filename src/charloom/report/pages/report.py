@@ -121,7 +121,7 @@ def _loss(subject: Subject, report: Report) -> Loss | None:
     """
     found, final, best = report.comparison.found, subject.curve.final, subject.curve.best
     if found is not None and found.part == "validation":
-        for entry in found.entries:
+        for entry in found.static:
             if entry.kind == "run" and entry.name == subject.name:
                 return Loss(entry.nats, f"all {count(found.characters, 'character')}")
     if final is not None and final.held_out:
