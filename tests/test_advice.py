@@ -217,6 +217,12 @@ SITUATIONS = {
     "interrupted past its best": (untimed(PAST, finished=False), "stopped-past-best", None),
     "interrupted before an evaluation": (facts(finished=False), "stopped", None),
     "n-gram": (facts(order=8, counted=None), "counted", None),
+    "imported": (untimed(PAST, program="torch-rnn"), "imported", None),
+    "imported, how it was trained is not known": (
+        untimed((), finished=False, held_out=None, program="min-char-rnn"),
+        "imported",
+        "charloom evaluate",
+    ),
 }
 
 

@@ -694,7 +694,7 @@ WRITERS = {  # an option that names a file: what it wants, a command, and how th
     ("compress", "--out"): ("numba", "compress novel.txt --out {}", b"\xc7lm"),
     ("decompress", "--out"): ("numba", "decompress novel.clm --out {}", b"it was a dark"),
 }
-RUN_FOLDERS = {("train", "--out")}
+RUN_FOLDERS = {("train", "--out"), ("import", "--out")}
 
 
 def all_commands(group: click.Group, before: str = "") -> Iterator[tuple[str, click.Command]]:

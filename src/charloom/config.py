@@ -314,7 +314,8 @@ class Extension(_Config, frozen=True):
 class RunConfig(_Config, frozen=True):
     """All settings of a run; the contents of its ``config.json``.
 
-    `start` is another run, whose best weights this one begins with. `extended` is what it was
+    `start` is another run, whose best weights this one begins with; `imported` is the program that
+    trained a run which charloom did not. `extended` is what it was
     given after that, one `charloom resume --minutes` after the other: the minutes of `train` are
     then all that it has had when the last are over.
     """
@@ -327,6 +328,7 @@ class RunConfig(_Config, frozen=True):
     dtype: Dtype = "float32"
     preset: str | None = None
     start: FileName | None = None
+    imported: str | None = None
     extended: tuple[Extension, ...] = ()
 
     @property

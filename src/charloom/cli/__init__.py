@@ -29,6 +29,7 @@ SECTIONS = {  # in the order of use; each is the name of a file here and of a fu
     "Use it": {
         "sample": "Generate text with a run.",
         "evaluate": "Measure how well a run predicts a text.",
+        "import": "Make a run of a model of char-rnn, torch-rnn or TensorFlow 1.",
         "export": "Export a run as an ONNX file.",
         "compress": "Compress a file with a model that learns while it reads.",
         "decompress": "Decompress what compress wrote.",
@@ -46,7 +47,8 @@ SECTIONS = {  # in the order of use; each is the name of a file here and of a fu
         "gradcheck": "Check the gradients of every cell numerically.",
     },
 }
-MODULES = {"text": "texts"}  # that are not named as their command: text.py is what prints
+# That are not named as their command: text.py is what prints, and import is a word of Python.
+MODULES = {"text": "texts", "import": "import_"}
 INTERRUPTED_STATUS = 128 + signal.SIGINT  # what shells report of a program that a signal ended
 
 

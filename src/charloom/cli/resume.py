@@ -52,6 +52,7 @@ def resume(
         from charloom.training.tensorboard import recorded
 
         opened = Run.open(run)
+        opened.check_resumable()
         record = recording(opened.path, tensorboard)
         opened.dataset(view.status)
         events = train(opened, resume=True, began=began, minutes=minutes)

@@ -295,14 +295,20 @@ def _is_provisional(row: dict[str, Any]) -> bool:
 def _facts(run: "Run", row: dict[str, Any], checkpoints: list[int]) -> list[tuple[str, str]]:
     train, corpus = run.config.train, run.corpus
     size = f"{count(corpus.characters, 'character')}, {alphabet(run.vocabulary)}"
+    text = f"{corpus.name}: {size}; from {listed(corpus.sources)}"
     took = f"{count(row['steps'], 'step')} in {duration(row['seconds'])}"
+    took += f", until {_when(row['last_trained'])}"
+    if run.config.imported:
+        steps = f", {count(row['steps'], 'step')}" if row["steps"] else ""
+        took = f"by {run.config.imported}{steps}; imported {_when(row['last_trained'])}"
+        text = text if corpus.characters else f"not known; of {alphabet(run.vocabulary)} characters"
     facts = [
         ("run", f"{run.path}" + (f", preset {row['preset']}" if row["preset"] else "")),
-        ("text", f"{corpus.name}: {size}; from {listed(corpus.sources)}"),
+        ("text", text),
         ("model", sized(run.config.model, row["parameters"])),
-        ("trained", f"{took}, until {_when(row['last_trained'])}"),
+        ("trained", took),
     ]
-    if row["parameters"]:
+    if row["parameters"] and (row["steps"] or not run.config.imported):
         rate = f"learning rate {train.learning_rate:g}, {train.schedule} schedule"
         unit = "" if run.vocabulary.unit == "characters" else f" {run.vocabulary.unit}"
         facts += [

@@ -37,12 +37,13 @@ from charloom.progress import Tell, say_nothing
 class Corpus(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
     """What a run learns from; `sources` can be read again from any working directory.
 
-    The text is in the order in which it is learned, and None is a layout that it had already.
+    The text is in the order in which it is learned, and None is a layout that it had already. Of an
+    imported run without its text, there are no sources and no characters.
     """
 
     name: str
     sources: tuple[FileName, ...]
-    characters: Annotated[int, msgspec.Meta(ge=1, lt=10**18)]
+    characters: Annotated[int, msgspec.Meta(ge=0, lt=10**18)]
     sha256: str
     layout: Layout | None = None
 
@@ -60,6 +61,9 @@ class Corpus(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defau
                 )
                 raise CharloomError(message, "unsupported", path=name)
         return cls(text.name, names, text.characters, text.sha256, text.layout)
+
+
+NO_TEXT = Corpus("no text", (), 0, "")
 
 
 def fewest_characters(config: RunConfig) -> int:
@@ -111,6 +115,7 @@ class Dataset:
 
     def read(self, tell: Tell = say_nothing) -> Text:
         """Read the text again; raises CharloomError unless it is the one the run began with."""
+        self._check_has_text()
         if self._text is not None:  # read a moment ago
             text, self._text = self._text, None
             return text
@@ -183,6 +188,7 @@ class Dataset:
         """
         if self._opened:
             return self
+        self._check_has_text()
         ids, notes = self._find(tell)
         if ids is None:
             with alone(self._folder):  # another process may have written them in between
@@ -193,6 +199,14 @@ class Dataset:
         self.notes = notes + self._split.notes
         self._opened = True
         return self
+
+    def _check_has_text(self) -> None:
+        if not self._corpus.characters:
+            message = (
+                f"{self._folder} was imported without the text that it learned: name a FILE, or "
+                "import it once more with --text FILE"
+            )
+            raise CharloomError(message, "no-text", path=str(self._folder))
 
     def _parts(self, ids: Ids) -> tuple[Ids, Ids | None, Ids | None]:
         begins = [0, *self._vocabulary.find(ids, self._cuts), len(ids)]

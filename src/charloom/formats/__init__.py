@@ -1,1 +1,1 @@
-"""Runs in, other programs' files out."""
+"""Other programs' files in, runs out, and the other way round."""

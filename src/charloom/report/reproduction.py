@@ -70,9 +70,11 @@ def command(run: Run) -> str:
     """Return the `charloom train` that gives this run's settings, quoted for a shell.
 
     Every setting that charloom chose is spelled out, so that nothing is chosen anew. A run that
-    had minutes gets them again.
+    had minutes gets them again; an imported one is imported again.
     """
     config = run.config
+    if config.imported:
+        return shlex.join(["charloom", "import", "FILE", "--out", run.path.resolve().name or "RUN"])
     words = ["charloom", "train", *config.data.sources, "--out", run.path.resolve().name or "RUN"]
     return shlex.join([*words, *flags(config)])
 

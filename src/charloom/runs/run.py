@@ -15,6 +15,7 @@ folder without it is no run.
 """
 
 import os
+import shlex
 import warnings
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
@@ -25,8 +26,8 @@ from typing import Literal, Self
 
 from charloom.config import NgramConfig, PretrainedConfig, RunConfig
 from charloom.data.byte_vocabulary import ByteVocabulary
+from charloom.data.dataset import NO_TEXT, Dataset
 from charloom.data.dataset import Corpus as Corpus
-from charloom.data.dataset import Dataset
 from charloom.data.raw_bytes import CHARACTERS
 from charloom.data.subwords import Subwords
 from charloom.data.text import Text
@@ -124,16 +125,16 @@ class Run:
         path: str | PathLike[str],
         config: RunConfig,
         vocabulary: Tokenizer,
-        text: Text,
+        text: Text | None,
         tell: Tell = say_nothing,
     ) -> Self:
         """Create a run in a folder that is new or empty; raises CharloomError for any other.
 
-        Of several processes one creates it, and the others are refused. What one that was killed
-        has left gives way.
+        An imported run may have no text. Of several processes one creates it, and the others are
+        refused. What one that was killed has left gives way.
         """
         path = Path(path)
-        corpus = Corpus.of(text, config.data.sources)
+        corpus = NO_TEXT if text is None else Corpus.of(text, config.data.sources)
         run = cls(path, config, vocabulary, corpus)
         documents = {
             "vocabulary.json": vocabulary.to_json().encode(),
@@ -154,7 +155,8 @@ class Run:
                 settings = documents.pop("config.json")
                 for name, document in documents.items():
                     write_file(path / name, [document])
-                run._dataset.begin(text, tell)
+                if text is not None:
+                    run._dataset.begin(text, tell)
                 replace_file(path / "config.json", settings)  # last: now there is a run
             sync_folder(path.parent)
         return run
@@ -299,13 +301,25 @@ class Run:
         """Read a checkpoint: the one of the lowest validation loss, the latest, or that of a step.
 
         If the best or the latest is damaged, another is read and its notes say so; a step that
-        was asked for by its number is read or refused. Raises CharloomError.
+        was asked for by its number is read or refused. An imported run has weights only. Raises
+        CharloomError.
         """
+        if not weights_only:
+            self.check_resumable()
         expected = expected_arrays(self.config, len(self.vocabulary))
         if isinstance(which, int):
             path = checkpoint.find(self.checkpoints, which)
             return checkpoint.read(path, expected, weights_only)
         return checkpoint.read_newest(self.checkpoints, expected, weights_only, which == "best")
+
+    def check_resumable(self) -> None:
+        """Raise CharloomError for an imported run, of which there is no training state."""
+        if self.config.imported:
+            message = (
+                f"{self.path} was imported, with the weights of {self.config.imported} alone: to "
+                f"go on from them, charloom train TEXT --from {shlex.quote(str(self.path))}"
+            )
+            raise CharloomError(message, "unsupported", path=str(self.path))
 
     def load_weights(self, which: Which = "best") -> dict[str, Array]:
         """Return the arrays of the model alone; warns if a damaged checkpoint was passed over.

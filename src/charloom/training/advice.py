@@ -30,6 +30,12 @@ TEXTS: dict[str, tuple[Tone, str, str, str]] = {  # tone, title, what was observ
         "An n-gram model predicts from the last {context}, and is trained in one step.",
         "It is the baseline that a network has to beat: charloom compare shows them side by side.",
     ),
+    "imported": (
+        "good",
+        "Trained by another program",
+        "It was trained by {program}, and imported.",
+        "Measure it on a text that it has not learned: charloom evaluate RUN FILE.",
+    ),
     "stopped": (
         "warning",
         "Not finished",
@@ -209,6 +215,8 @@ def _name(facts: Facts) -> str:
     """Return the key of TEXTS that the facts lead to: what rules out the rest comes first."""
     seen = facts.seen
     state = "risen" if turned(seen) else trend(seen)
+    if facts.program:
+        return "imported"
     if facts.order:
         return "repeated" if facts.repeated else "counted"
     if not facts.finished and len(facts.setbacks) < MOST_ROLLBACKS:
@@ -268,6 +276,7 @@ def _level(facts: Facts) -> str:
 def _words(facts: Facts) -> dict[str, Any]:
     """Return what the sentences of TEXTS are filled with."""
     words: dict[str, Any] = {
+        "program": facts.program,
         "context": count(facts.order - 1, "character"),
         "step": facts.step,
         "of": f" of {facts.iterations:,}" if facts.iterations and not facts.minutes else "",

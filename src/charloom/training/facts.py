@@ -36,7 +36,8 @@ class Facts:
     `epochs` are the most that it may read. `resumed` says that it was given more minutes, and
     `minutes` are all that it has had. It has read the training part `read` times, in `used`
     minutes. `setbacks` are (from step, to step). `larger` is the option that makes the model twice
-    as wide, "" if it has none. `order` is that of an n-gram model, 0 for a network.
+    as wide, "" if it has none. `order` is that of an n-gram model, 0 for a network. `program` is
+    another that trained the model, "" for charloom.
     """
 
     seen: tuple[Evaluation, ...] = ()
@@ -59,6 +60,7 @@ class Facts:
     fine_tuned: bool = False
     larger: str = ""
     order: int = 0
+    program: str = ""
 
     @property
     def loss(self) -> float | None:
@@ -114,12 +116,13 @@ def facts_of(run: Run, finished: bool | None = None) -> Facts:
         used=(last.seconds or 0.0) / 60,
         iterations=train.iterations,
         epochs=train.epochs,
-        read=(last.characters or 0) / _size(parts.train),
+        read=(last.characters or 0) / (_size(parts.train) or math.inf),
         rate=train.learning_rate,
         setbacks=tuple(dict.fromkeys((s.at, s.to) for line in lines for s in line.setbacks)),
         fine_tuned=config.start is not None or isinstance(model, PretrainedConfig),
         larger="" if config.start else _larger(model),
         order=model.order if isinstance(model, NgramConfig) else 0,
+        program=config.imported or "",
     )
     if finished is None:
         finished = final is not None or _is_at_its_end(facts)

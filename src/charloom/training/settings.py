@@ -199,7 +199,7 @@ def _begun(given: Mapping[str, Any]) -> RunConfig:
     if isinstance(model, NgramConfig):
         message = f"{run.path} is an n-gram model, which has no weights to begin with"
         raise CharloomError(message, "unsupported")
-    run.checkpoint()  # raises if there is none
+    run.checkpoint(weights_only=True)  # raises if there is none
     base = find_preset("gpt2") if isinstance(model, PretrainedConfig) else BASE
     start, data = str(run.path.absolute()), run.config.data
     data = replace(base.data, unit=data.unit, raw=data.raw, normalize=data.normalize)

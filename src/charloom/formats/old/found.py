@@ -1,0 +1,89 @@
+"""What was found in a file of an older program: a model, its history, and what they ran on."""
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from charloom.config import DataConfig, ModelConfig, TrainConfig, replace
+from charloom.errors import CharloomError
+from charloom.models.weights import Weights
+
+MOST_STEPS = 10**12
+
+
+class MalformedError(Exception):
+    """What is wrong with the contents of a file, as the end of a sentence without its name."""
+
+
+class RefusedError(Exception):
+    """Why what is in a file cannot become a run, as a sentence without its name."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Found:
+    """A model of another program, with weights under charloom's names and in its layout.
+
+    Ids are the other program's: `tokens` (V,) are the characters, or the bytes, that they stand
+    for, or None if the file does not say; then `size` is V. `lowered` says that the program turned
+    its text to lower case and sorted the characters, so that a text gives them. `losses` and
+    `validation` are in nats per character after so many updates, `step` in all. `data` has the
+    shares that were held out, and `train` how it was trained, as far as that is known.
+    """
+
+    program: str
+    model: ModelConfig
+    weights: Weights = field(repr=False)
+    size: int
+    tokens: tuple[str, ...] | bytes | None = None
+    lowered: bool = False
+    step: int = 0
+    losses: Mapping[int, float] = field(default_factory=dict, repr=False)
+    validation: Mapping[int, float] = field(default_factory=dict, repr=False)
+    data: DataConfig = field(default_factory=lambda: DataConfig(validation=0.0))
+    train: TrainConfig = field(default_factory=TrainConfig)
+    notes: tuple[str, ...] = ()
+
+
+def whole(value: object, least: int, most: int) -> int | None:
+    """Return a whole number within bounds, which Lua has as a float; None for anything else."""
+    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
+        return None
+    return int(value) if int(value) == value and least <= value <= most else None
+
+
+def trained(usual: TrainConfig, step: int, asked: Mapping[str, Any]) -> TrainConfig:
+    """Return how a model was trained: as a program usually does, but for what was `asked`.
+
+    What is no setting is passed over: none of it changes what the model predicts.
+    """
+    config = replace(usual, epochs=None, minutes=None, iterations=max(1, step))
+    for name, value in asked.items():
+        usual_value = getattr(usual, name)
+        if isinstance(value, float) and isinstance(usual_value, int):
+            value = int(value) if value.is_integer() else None
+        if value is not None:
+            try:
+                config = replace(config, **{name: value})
+            except CharloomError:
+                continue
+    return config
+
+
+def history(values: Mapping[int, object]) -> dict[int, float]:
+    """Return the losses by step, without what is none."""
+    return {
+        step: float(loss)
+        for step, loss in sorted(values.items())
+        if 0 < step <= MOST_STEPS and isinstance(loss, float) and math.isfinite(loss)
+    }
+
+
+def characters(tokens: list[str | int]) -> tuple[str, ...] | bytes:
+    """Return tokens as characters, or, if some are bytes (numbers from 128 on), all as bytes."""
+    if any(isinstance(token, int) for token in tokens):
+        codes = [token if isinstance(token, int) else ord(token) for token in tokens]
+        if max(codes) > 255:
+            raise MalformedError("its vocabulary mixes bytes and characters")
+        return bytes(codes)
+    return tuple(map(str, tokens))

@@ -1,0 +1,92 @@
+"""min-char-rnn's and min-char-lstm's weights, which neither program saves: as .npz by their names.
+
+min-char-rnn (Andrej Karpathy, 2015) has Wxh (H, V), Whh (H, H), Why (V, H), bh (H, 1) and by
+(V, 1). An array `chars` (V,) of characters in the order of their ids may stand beside them.
+"""
+
+import io
+import zipfile
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from charloom.config import DataConfig, ModelConfig
+from charloom.formats.old.found import Found, MalformedError, RefusedError, trained
+from charloom.presets import preset
+
+_MOST_BYTES = 2**31  # of all arrays
+_RATIO = 20  # times the size of the file: weights cannot be compressed like that
+_NAMES = ("Wxh", "Whh", "Why", "bh", "by")
+
+
+def read_npz(content: bytes) -> dict[str, NDArray[Any]]:
+    """Return the arrays of an .npz by name; raises MalformedError. Objects in one are not read."""
+    try:
+        with zipfile.ZipFile(io.BytesIO(content)) as archive:
+            sizes = sum(member.file_size for member in archive.infolist())
+            if sizes > min(_MOST_BYTES, _RATIO * len(content)):
+                raise MalformedError(f"its arrays would have {sizes:,} bytes")
+            return {
+                member.filename.removesuffix(".npy"): _array(archive.read(member))
+                for member in archive.infolist()
+            }
+    except (zipfile.BadZipFile, ValueError, OSError, RuntimeError, EOFError, KeyError) as error:
+        raise MalformedError(f"its archive is damaged: {error}") from None
+    except (NotImplementedError, zipfile.LargeZipFile) as error:
+        raise MalformedError(f"its archive is of a kind that is not read: {error}") from None
+
+
+def _array(content: bytes) -> NDArray[Any]:
+    """Read an .npy whose header says as many bytes as there are."""
+    stream = io.BytesIO(content)
+    version = np.lib.format.read_magic(stream)
+    if version != (1, 0):
+        raise MalformedError("an array has a header that is not known")
+    shape, fortran, dtype = np.lib.format.read_array_header_1_0(stream)
+    if (
+        dtype.hasobject
+        or dtype.itemsize * int(np.prod(shape, dtype=object)) != len(content) - stream.tell()
+    ):
+        raise MalformedError("an array has another size than it says, or holds objects")
+    found = np.frombuffer(content, dtype, offset=stream.tell())
+    return found.reshape(shape, order="F" if fortran else "C")
+
+
+def from_min_char_rnn(arrays: Mapping[str, NDArray[Any]]) -> Found:
+    """Return the model that these weights are; raises MalformedError and RefusedError."""
+    if missing := [name for name in _NAMES if name not in arrays]:
+        raise RefusedError(f"it has no array {missing[0]}: min-char-rnn has {', '.join(_NAMES)}")
+    Wxh, Whh, Why, bh, by = (arrays[name] for name in _NAMES)
+    if any(a.dtype.kind != "f" for a in (Wxh, Whh, Why, bh, by)) or Wxh.ndim != 2 or not Wxh.size:
+        raise MalformedError("an array holds no floats")
+    H, V = Wxh.shape
+    if not (Whh.shape == (H, H) and Why.shape == (V, H) and bh.size == H and by.size == V):
+        raise MalformedError("its arrays do not fit one another")
+    usual = preset("min-char-rnn")
+    return Found(
+        program="min-char-rnn",
+        model=ModelConfig(cell="rnn", layers=1, hidden=H),
+        weights={
+            "layer0.Wx": Wxh.T,
+            "layer0.Wh": Whh.T,
+            "layer0.b": bh.reshape(-1),
+            "head.W": Why.T,
+            "head.b": by.reshape(-1),
+        },
+        size=V,
+        tokens=_tokens(arrays.get("chars"), V),
+        data=DataConfig(validation=0.0),
+        train=trained(usual.train, 0, {}),
+        notes=("its program trained on all of the text: nothing of it is held out",),
+    )
+
+
+def _tokens(found: NDArray[Any] | None, size: int) -> tuple[str, ...] | None:
+    if found is None:
+        return None
+    tokens = tuple(map(str, found.reshape(-1)))
+    if len(tokens) != size or any(len(token) != 1 for token in tokens):
+        raise MalformedError(f"chars are not its {size:,} characters")
+    return tokens

@@ -1,0 +1,147 @@
+"""Files of older programs with something changed: refused or read, never with another shape.
+
+A file is changed in a few bytes or words, cut, or has a piece taken out or put in twice. What is
+read must be the model that was saved, if with other numbers, and take little memory.
+"""
+
+import pickle
+import tracemalloc
+from collections import Counter
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+import old_files
+from charloom.errors import CharloomError
+from charloom.formats.old.importing import arranged, with_tokens
+from charloom.formats.old.recognition import recognise
+from charloom.models.weights import check_weights
+from old_files import T7, TOKENS, bundle, char_rnn, tensorflow, torch_rnn
+
+USUAL, FULL = 60, 1250  # of each of eight kinds
+MOST_BYTES = 2**26  # of memory beyond the file's size
+SOME = [0, 1, 2, 3, 4, 5, 8, 127, 128, 255, 2**15, 2**31 - 1, 2**31, 2**32 - 1]
+
+
+def mutated(content: bytes, rng: np.random.Generator, kinds: int) -> bytes:
+    found = bytearray(content)
+    for _ in range(int(rng.integers(1, 3))):
+        at = int(rng.integers(max(1, len(found))))
+        match int(rng.integers(kinds)) if found else None:
+            case 0:
+                found[at] ^= 1 << int(rng.integers(8))
+            case 1:
+                found[at] = int(rng.integers(256))
+            case 2:
+                size = int(rng.choice([4, 8]))
+                found[at : at + size] = SOME[int(rng.integers(len(SOME)))].to_bytes(size, "little")
+            case 3:
+                del found[at:]
+            case 4:
+                del found[at : at + int(rng.integers(1, 64))]
+            case 5:
+                found[at:at] = found[at : at + int(rng.integers(1, 64))]
+    return bytes(found)
+
+
+def small_t7(kind: str) -> bytes:
+    """Keep the history short, so that changes fall on the model."""
+    short = {"train_loss_history": [3.0, 2.5], "val_loss_history_it": [1, 2]}
+    match kind:
+        case "torch-rnn":
+            return T7().dump(torch_rnn(**short)[0])
+        case "torch-rnn with batchnorm":
+            return T7(8, "Double").dump(torch_rnn("rnn", 1, True, **short)[0])
+        case "char-rnn":
+            return T7().dump(char_rnn()[0])
+        case _:
+            return T7(4).dump(char_rnn("rnn", False)[0])
+
+
+def npz(folder: Path) -> bytes:
+    V, H = old_files.V, old_files.H
+    names = ("Wxh", "Whh", "Why", "bh", "by")
+    arrays = old_files.numbers((H, V), (H, H), (V, H), (H, 1), (V, 1))
+    np.savez(folder / "a.npz", **dict(zip(names, arrays, strict=True)), chars=np.array(TOKENS))
+    return (folder / "a.npz").read_bytes()
+
+
+KINDS = [
+    *("torch-rnn", "torch-rnn with batchnorm", "char-rnn", "char-rnn of 32 bits"),
+    *("TensorFlow's index", "TensorFlow's data", "npz", "a vocabulary"),
+]
+
+
+def reader(kind: str, folder: Path) -> tuple[bytes, Callable[[bytes], Any]]:
+    """Return what a file holds, and what reads another in its place."""
+
+    def read_file(path: Path, then: Path) -> Callable[[bytes], Any]:
+        def read(content: bytes) -> Any:
+            path.write_bytes(content)
+            return with_tokens(recognise(then), then, None, None)[0]
+
+        return read
+
+    if kind == "a vocabulary":
+        model = recognise(bundle(folder / "model.ckpt-7", tensorflow()[0]))
+
+        def read_tokens(content: bytes) -> Any:
+            (folder / "vocabulary").write_bytes(content)
+            return with_tokens(model, folder, folder / "vocabulary", None)[0]
+
+        return pickle.dumps((tuple(TOKENS), {t: n for n, t in enumerate(TOKENS)}), 2), read_tokens
+    if kind.startswith("TensorFlow"):
+        index = bundle(folder / "model.ckpt-7", tensorflow()[0])
+        (folder / "chars_vocab.pkl").write_bytes(pickle.dumps((TOKENS, {})))
+        data = index.with_name("model.ckpt-7.data-00000-of-00001")
+        path = index if kind.endswith("index") else data
+        return path.read_bytes(), read_file(path, index)
+    content = npz(folder) if kind == "npz" else small_t7(kind)
+    path = folder / "file"
+    return content, read_file(path, path)
+
+
+def shape_of(found: Any) -> Any:
+    tokenizer, weights = arranged(found)
+    assert len(tokenizer) == found.size
+    check_weights(weights, found.model, found.size)
+    return found.program, found.model, found.size
+
+
+def outcomes(kind: str, folder: Path, count: int) -> Iterator[str]:
+    content, read = reader(kind, folder)
+    right = shape_of(read(content))
+    rng = np.random.default_rng(KINDS.index(kind))
+    tracemalloc.start()
+    try:
+        for number in range(count):
+            changed = mutated(content, rng, 3 if number % 2 else 6)  # of the same length, or not
+            tracemalloc.reset_peak()
+            before, _ = tracemalloc.get_traced_memory()
+            try:
+                found = shape_of(read(changed))
+            except CharloomError as error:
+                yield error.code
+            except Exception as error:
+                pytest.fail(f"{kind}, change {number}: {error!r}")
+            else:
+                assert found == right, f"{kind}, change {number}: {found}"
+                yield "the same shape"
+            _, peak = tracemalloc.get_traced_memory()
+            assert peak - before < len(changed) + MOST_BYTES, f"{kind}, change {number}"
+    finally:
+        tracemalloc.stop()
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_changed_file_is_refused_or_the_same_model(
+    kind: str, tmp_path: Path, request: pytest.FixtureRequest
+) -> None:
+    count = FULL if request.config.getoption("--full") else USUAL
+    found = Counter(outcomes(kind, tmp_path, count))
+    print(kind, dict(found))
+    assert sum(found.values()) == count
+    assert count > found["the same shape"] > 0
