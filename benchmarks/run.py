@@ -12,7 +12,7 @@ from typing import Any
 
 import click
 
-PARTS = ("historic", "training", "sampling", "ngram", "compression", "text", "startup")
+PARTS = ("historic", "training", "sampling", "ngram", "mixture", "compression", "text", "startup")
 LONG = ("quality", "scale")
 
 
@@ -26,7 +26,9 @@ def available_threads() -> int:
 @click.option("--turns", default=7, type=click.IntRange(1), show_default=True)
 @click.option("--threads", default=available_threads, type=click.IntRange(1), help="[all CPUs]")
 @click.option(
-    "--text", metavar="SOURCE", help="A larger text for ngram, compression, text and quality."
+    "--text",
+    metavar="SOURCE",
+    help="A larger text for ngram, mixture, compression, text and quality.",
 )
 @click.option("--tiny", is_flag=True, help="Tiny sizes, to see that it works: no figure counts.")
 @click.option("--minutes", multiple=True, default=(0.5, 3.0), type=float, help="quality: of a run.")

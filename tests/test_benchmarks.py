@@ -39,6 +39,7 @@ def without_torch() -> list[str]:
     parts = (
         "historic",
         "ngram",
+        "mixture",
         "compression",
         "text",
         "training",
@@ -74,7 +75,9 @@ def figures(row: list[str]) -> list[float]:
 
 
 def test_parts_without_pytorch_print_both_sides_and_their_ratio(without_torch: list[str]) -> None:
-    for start, count in (("min-char-", 4), ("us-constitution, text", 1), ("us-constitution, c", 1)):
+    starts = {"min-char-": 4, "text": 1, "c": 1, "LSTM 16": 2}
+    for name, count in starts.items():
+        start = name if name == "min-char-" else f"us-constitution, {name}"
         found = rows(without_torch, start)
         assert len(found) == count
         for row in found:
