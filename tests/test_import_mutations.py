@@ -21,7 +21,7 @@ from charloom.formats.old.recognition import recognise
 from charloom.models.weights import check_weights
 from old_files import T7, TOKENS, bundle, char_rnn, tensorflow, torch_rnn
 
-USUAL, FULL = 60, 1250  # of each of eight kinds
+USUAL, FULL = 50, 1000  # of each of ten kinds
 MOST_BYTES = 2**26  # of memory beyond the file's size
 SOME = [0, 1, 2, 3, 4, 5, 8, 127, 128, 255, 2**15, 2**31 - 1, 2**31, 2**32 - 1]
 
@@ -69,9 +69,19 @@ def npz(folder: Path) -> bytes:
     return (folder / "a.npz").read_bytes()
 
 
+def pytorch(path: Path, zipped: bool) -> bytes:
+    torch = pytest.importorskip("torch")
+    V, H = old_files.V, old_files.H
+    parts = {"lstm": torch.nn.LSTM(V, H, 2), "fc": torch.nn.Linear(H, V)}
+    what = {"state_dict": torch.nn.ModuleDict(parts).state_dict(), "tokens": tuple(TOKENS)}
+    torch.save(what, path, _use_new_zipfile_serialization=zipped)
+    return path.read_bytes()
+
+
 KINDS = [
     *("torch-rnn", "torch-rnn with batchnorm", "char-rnn", "char-rnn of 32 bits"),
     *("TensorFlow's index", "TensorFlow's data", "npz", "a vocabulary"),
+    *("PyTorch's archive", "PyTorch's earlier layout"),
 ]
 
 
@@ -99,15 +109,17 @@ def reader(kind: str, folder: Path) -> tuple[bytes, Callable[[bytes], Any]]:
         data = index.with_name("model.ckpt-7.data-00000-of-00001")
         path = index if kind.endswith("index") else data
         return path.read_bytes(), read_file(path, index)
-    content = npz(folder) if kind == "npz" else small_t7(kind)
     path = folder / "file"
+    if kind.startswith("PyTorch"):
+        return pytorch(path, "archive" in kind), read_file(path, path)
+    content = npz(folder) if kind == "npz" else small_t7(kind)
     return content, read_file(path, path)
 
 
 def shape_of(found: Any) -> Any:
-    tokenizer, weights = arranged(found)
-    assert len(tokenizer) == found.size
-    check_weights(weights, found.model, found.size)
+    _, weights = arranged(found)
+    V = 256 if isinstance(found.tokens, bytes) else found.size  # of a character, a byte was made
+    check_weights(weights, found.model, V)
     return found.program, found.model, found.size
 
 

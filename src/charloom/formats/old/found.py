@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from charloom.config import DataConfig, ModelConfig, TrainConfig, replace
+from charloom.config import DataConfig, ModelConfig, TrainConfig, TransformerConfig, replace
 from charloom.errors import CharloomError
 from charloom.models.weights import Weights
 
@@ -32,7 +32,7 @@ class Found:
     """
 
     program: str
-    model: ModelConfig
+    model: ModelConfig | TransformerConfig
     weights: Weights = field(repr=False)
     size: int
     tokens: tuple[str, ...] | bytes | None = None

@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 from msgspec import UNSET
 
-from charloom.config import RunConfig, replace
+from charloom.config import RunConfig, TransformerConfig, replace
 from charloom.data.byte_vocabulary import ByteVocabulary
 from charloom.data.reading import Reading
 from charloom.data.split import arrange
@@ -27,7 +27,8 @@ from charloom.runs.run import Run
 
 LINES = 1_000  # of the history, at most, beside one for each validation loss
 NEVER = -100.0  # the logit of a byte that a model has never seen: e^-100 of the likeliest, or less
-_BESIDE = ("chars_vocab.pkl",)  # where char-rnn-tensorflow keeps its characters
+# Where char-rnn-tensorflow, and nanoGPT in the folder of its data, keep their characters.
+_BESIDE = ("chars_vocab.pkl", "meta.pkl")
 
 
 def import_run(
@@ -118,13 +119,15 @@ def arranged(found: Found) -> tuple[Tokenizer, Weights]:
     assert tokens is not None
     tokenizer: Tokenizer
     if isinstance(tokens, bytes):
+        if isinstance(found.model, TransformerConfig):
+            raise CharloomError("a transformer of bytes is not read", "unsupported")
         tokenizer, places = ByteVocabulary(), np.frombuffer(tokens, np.uint8).astype(np.intp)
     else:
         tokenizer = Vocabulary(tuple(sorted(tokens)))
         places = tokenizer.encode("".join(tokens)).astype(np.intp)
     size = len(tokenizer)
     weights: Weights = {}
-    first = "embedding" if found.model.embedding else "layer0.Wx"
+    first = "embedding" if "embedding" in found.weights else "layer0.Wx"
     for name, array in found.weights.items():
         with np.errstate(over="ignore"):
             array = np.asarray(array, np.float32)

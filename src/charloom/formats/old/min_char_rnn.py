@@ -5,7 +5,6 @@ min-char-rnn (Andrej Karpathy, 2015) has Wxh (H, V), Whh (H, H), Why (V, H), bh 
 """
 
 import io
-import zipfile
 from collections.abc import Mapping
 from typing import Any
 
@@ -14,6 +13,7 @@ from numpy.typing import NDArray
 
 from charloom.config import DataConfig, ModelConfig
 from charloom.formats.old.found import Found, MalformedError, RefusedError, trained
+from charloom.formats.old.pytorch import opened_zip
 from charloom.presets import preset
 
 _MOST_BYTES = 2**31  # of all arrays
@@ -23,19 +23,14 @@ _NAMES = ("Wxh", "Whh", "Why", "bh", "by")
 
 def read_npz(content: bytes) -> dict[str, NDArray[Any]]:
     """Return the arrays of an .npz by name; raises MalformedError. Objects in one are not read."""
-    try:
-        with zipfile.ZipFile(io.BytesIO(content)) as archive:
-            sizes = sum(member.file_size for member in archive.infolist())
-            if sizes > min(_MOST_BYTES, _RATIO * len(content)):
-                raise MalformedError(f"its arrays would have {sizes:,} bytes")
-            return {
-                member.filename.removesuffix(".npy"): _array(archive.read(member))
-                for member in archive.infolist()
-            }
-    except (zipfile.BadZipFile, ValueError, OSError, RuntimeError, EOFError, KeyError) as error:
-        raise MalformedError(f"its archive is damaged: {error}") from None
-    except (NotImplementedError, zipfile.LargeZipFile) as error:
-        raise MalformedError(f"its archive is of a kind that is not read: {error}") from None
+    with opened_zip(content) as archive:
+        sizes = sum(member.file_size for member in archive.infolist())
+        if sizes > min(_MOST_BYTES, _RATIO * len(content)):
+            raise MalformedError(f"its arrays would have {sizes:,} bytes")
+        return {
+            member.filename.removesuffix(".npy"): _array(archive.read(member))
+            for member in archive.infolist()
+        }
 
 
 def _array(content: bytes) -> NDArray[Any]:

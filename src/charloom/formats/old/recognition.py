@@ -14,6 +14,8 @@ from charloom.formats.old import tensorflow
 from charloom.formats.old.char_rnn import from_char_rnn, is_char_rnn
 from charloom.formats.old.found import Found, MalformedError, RefusedError
 from charloom.formats.old.min_char_rnn import from_min_char_rnn, read_npz
+from charloom.formats.old.pytorch import is_legacy, opened_zip, read_torch
+from charloom.formats.old.pytorch_models import from_pytorch
 from charloom.formats.old.tensorflow_rnn import from_tensorflow
 from charloom.formats.old.torch7 import read_torch7
 from charloom.formats.old.torch_rnn import from_torch_rnn, is_torch_rnn
@@ -61,6 +63,8 @@ def _kind(head: bytes, tail: bytes) -> Callable[[Path], Found] | None:
         return _tensorflow
     if head.startswith(b"PK\x03\x04"):
         return _zip
+    if is_legacy(head):
+        return _torch
     return None
 
 
@@ -86,7 +90,16 @@ def _tensorflow(path: Path) -> Found:
 
 
 def _zip(path: Path) -> Found:
-    return from_min_char_rnn(read_npz(whole_file(path)))
+    content = whole_file(path)
+    with opened_zip(content) as archive:
+        names = archive.namelist()
+    if any(name.endswith("data.pkl") for name in names):
+        return from_pytorch(read_torch(content))
+    return from_min_char_rnn(read_npz(content))
+
+
+def _torch(path: Path) -> Found:
+    return from_pytorch(read_torch(whole_file(path)))
 
 
 def _unknown(path: Path, head: bytes) -> str:
@@ -98,7 +111,7 @@ def _unknown(path: Path, head: bytes) -> str:
         return f"it is what torch-rnn writes beside a checkpoint: name {path.with_suffix('.t7')}"
     return (
         "it is no checkpoint that is known: of torch-rnn or char-rnn (.t7), of TensorFlow 1 "
-        "(.index), or weights of min-char-rnn (.npz)"
+        "(.index), of PyTorch, or weights of min-char-rnn (.npz)"
     )
 
 
