@@ -5,9 +5,11 @@ import random
 
 import numpy as np
 import pytest
+from click.testing import CliRunner
 from hypothesis import given
 from hypothesis import strategies as st
 
+from charloom.cli.export import export
 from charloom.config import ModelConfig, NgramConfig, SampleConfig, TrainConfig, replace
 from charloom.data.vocabulary import Vocabulary
 from charloom.evaluation import WARM_UP, evaluate
@@ -336,3 +338,17 @@ def test_without_text_that_is_kept_nothing_is_mixed(tmp_path) -> None:
     play(run)
     assert run.final().mixture is None
     assert isinstance(open_model(run), type(open_alone(run)))
+
+
+def test_the_network_alone_is_exported_which_is_said(tmp_path, ended) -> None:
+    pytest.importorskip("onnxruntime")
+    for run, notes in (
+        (ended, 1),
+        (new_run(tmp_path / "run", mixed_config(tmp_path, mixture=0.0)), 0),
+    ):
+        if not notes:
+            play(run)
+        out = str(tmp_path / f"{notes}.onnx")
+        result = CliRunner().invoke(export, [str(run.path), "--onnx", "-o", out])
+        assert result.exit_code == 0
+        assert sum(line.startswith("note") for line in result.output.splitlines()) == notes

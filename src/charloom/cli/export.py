@@ -40,4 +40,9 @@ def export(run: str, onnx: bool, out: Path | None) -> None:
         ("check", f"onnxruntime generates the same {same} characters as charloom;"),
         ("", f"its log-probabilities differ by {difference:.1e} nats at most"),
     ]
+    final = opened.final()
+    if final is not None and final.mixture is not None:
+        rows.append(
+            ("note", "of the network alone: the n-gram model that is mixed in stays behind")
+        )
     echo("\n".join(labelled(rows)), err=is_stdout(done.path))
