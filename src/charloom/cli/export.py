@@ -1,6 +1,7 @@
 """`charloom export`: a run as a file for other programs."""
 
 from pathlib import Path
+from typing import TYPE_CHECKING, Literal
 
 import click
 
@@ -12,37 +13,70 @@ from charloom.cli.text import (
 )
 from charloom.formatting import count
 
-
-@click.command(epilog=examples("charloom export runs/novel --onnx -o it.onnx"))
-@click.argument("run", metavar="RUN")
-@click.option("--onnx", is_flag=True, required=True, help="Write an ONNX file: the only format.")
-@output("--out", "The file to write", "RUN.onnx")
-@click.option("--force", is_flag=True, hidden=True, expose_value=False)  # once needed to replace
-def export(run: str, onnx: bool, out: Path | None) -> None:
-    """Export RUN for other programs, and check that they generate the same text.
-
-    The model takes characters and a state, and returns log-probabilities and the next state. The
-    file also holds the vocabulary, the settings, and a description of how to use it.
-    """
-    from charloom.files import is_stdout
-    from charloom.formats.onnx import export_onnx
+if TYPE_CHECKING:
     from charloom.runs.run import Run
 
+Format = Literal["onnx", "npz", "torch"]
+ENDINGS = {"onnx": ".onnx", "npz": ".npz", "torch": ".safetensors"}
+
+
+@click.command(
+    epilog=examples(
+        "charloom export runs/novel --onnx -o it.onnx",
+        "charloom export runs/novel --torch -o it.safetensors",
+    )
+)
+@click.argument("run", metavar="RUN")
+@click.option("--onnx", "kind", flag_value="onnx", help="Write an ONNX file, and check it.")
+@click.option("--npz", "kind", flag_value="npz", help="Write the weights as arrays for NumPy.")
+@click.option("--torch", "kind", flag_value="torch", help="Write a state_dict for PyTorch.")
+@output("--out", "The file to write", "RUN.onnx, RUN.npz or RUN.safetensors")
+@click.option("--force", is_flag=True, hidden=True, expose_value=False)  # once needed to replace
+def export(run: str, kind: Format | None, out: Path | None) -> None:
+    """Export RUN for other programs.
+
+    An ONNX file takes characters and a state, and returns log-probabilities and the next state; it
+    is checked to generate the same text. It also holds the vocabulary, the settings, and a
+    description of how to use it.
+
+    The others are the weights of a recurrent network, with its characters: for NumPy under
+    charloom's names, for PyTorch under those of nn.LSTM, nn.GRU and nn.RNN.
+    """
+    from charloom.files import is_stdout
+    from charloom.formats.arrays import export_npz, export_torch
+    from charloom.runs.run import Run
+
+    if kind is None:
+        raise click.UsageError("Say what to write: --onnx, --npz or --torch.")
     opened = Run.open(run)
-    own = Path(f"{opened.path.resolve().name}.onnx")
-    done = export_onnx(opened, out or own, free=out is None)
-    dtype = opened.config.dtype
-    rounded = "" if dtype == "float32" else f", rounded from {dtype}"
-    same, difference = done.comparison.characters, done.comparison.difference
-    rows = [
-        ("file", f"{done.path}: {count(done.size, 'byte')}"),
-        ("model", f"{sized(opened.config.model, done.parameters)}, in float32{rounded}"),
-        ("check", f"onnxruntime generates the same {same} characters as charloom;"),
-        ("", f"its log-probabilities differ by {difference:.1e} nats at most"),
-    ]
+    path = out or Path(f"{opened.path.resolve().name}{ENDINGS[kind]}")
+    if kind == "onnx":
+        written, rows = _onnx(opened, path, free=out is None)
+    else:
+        write = export_npz if kind == "npz" else export_torch
+        written, size = write(opened, path, free=out is None)
+        model = sized(opened.config.model, opened.parameters)
+        rows = [("file", f"{written}: {count(size, 'byte')}"), ("model", model)]
+        if kind == "torch":
+            rows.append(("use", "examples/torch_sample.py generates text with it"))
     final = opened.final()
     if final is not None and final.mixture is not None:
         rows.append(
             ("note", "of the network alone: the n-gram model that is mixed in stays behind")
         )
-    echo("\n".join(labelled(rows)), err=is_stdout(done.path))
+    echo("\n".join(labelled(rows)), err=is_stdout(written))
+
+
+def _onnx(run: "Run", path: Path, free: bool) -> tuple[Path, list[tuple[str, str]]]:
+    from charloom.formats.onnx import export_onnx
+
+    done = export_onnx(run, path, free)
+    dtype = run.config.dtype
+    rounded = "" if dtype == "float32" else f", rounded from {dtype}"
+    same, difference = done.comparison.characters, done.comparison.difference
+    return done.path, [
+        ("file", f"{done.path}: {count(done.size, 'byte')}"),
+        ("model", f"{sized(run.config.model, done.parameters)}, in float32{rounded}"),
+        ("check", f"onnxruntime generates the same {same} characters as charloom;"),
+        ("", f"its log-probabilities differ by {difference:.1e} nats at most"),
+    ]
