@@ -2,6 +2,9 @@
 
 PPMd (pyppmd), zpaq, brotli and zstandard stand there where they are installed. Sizes are of whole
 files, so that nobody flatters them; each is decompressed, and must be what it was.
+
+With a run, a text is cut: the run learns the first nine tenths, and the last one is compressed. Its
+size is not all that is sent, for both sides have the run; where a file brings the network, it is.
 """
 
 import bz2
@@ -11,14 +14,17 @@ import lzma
 import math
 import shutil
 import subprocess
+import sys
 import tempfile
+import time
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple
 
-from charloom.compression import compress, decompress
+from charloom.compression import Prior, compress, decompress
 from charloom.data.text import Text
-from common import Options, print_table, rates, spread, taking_turns, texts
+from common import Options, print_table, rates, say, spread, taking_turns, texts
 
 PPMD_ORDER, PPMD_MEMORY = 6, 1 << 24  # pyppmd 1.3.1 cannot read back all that it writes at 8
 
@@ -34,6 +40,8 @@ class Program(NamedTuple):
 def show(options: Options) -> None:
     for text in texts(options):
         compare(text, options)
+    if options.text or options.tiny:
+        with_a_run(text, options)
 
 
 def compare(text: Text, options: Options) -> None:
@@ -57,6 +65,53 @@ def compare(text: Text, options: Options) -> None:
         ("", "bytes", "nats", "bits", "KB/s", "KB/s back"),
         rows,
     )
+
+
+def with_a_run(text: Text, options: Options) -> None:
+    """Compress the last tenth, which a run has not seen, and all of it with the network inside."""
+    content = text.content
+    cut = 9 * len(content) // 10
+    minutes = min(options.minutes)
+    with tempfile.TemporaryDirectory() as folder:
+        source, run = Path(folder, "text.txt"), Path(folder, "run")
+        source.write_bytes(content[:cut].encode())
+        size = ["--iterations", "20", "--hidden", "8"] if options.tiny else ["--minutes", minutes]
+        command = [sys.executable, "-m", "charloom", "train", source, "--out", run, *size]
+        subprocess.run([*map(str, command)], check=True, capture_output=True)
+        known = Prior.of_run(run)
+        sides = {
+            "the last tenth, from nothing": (content[cut:], None, False),
+            "with the text of a run": (content[cut:], replace(known, network=None), False),
+            f"with a run: {known.what}, {minutes:g} minutes": (content[cut:], known, False),
+            "all of it, from nothing": (content, None, False),
+            "with that network inside": (content, known, True),
+        }
+        rows = [
+            (name, *primed(part.encode(), len(part), prior, embed))
+            for name, (part, prior, embed) in sides.items()
+        ]
+        check_back(content[cut:].encode(), known, run)
+    columns = ("", "bytes", "of them network", "nats", "bits", "seconds")
+    print_table(f"compression with a run: {text.name}", columns, rows)
+
+
+def primed(content: bytes, characters: int, prior: Prior | None, embed: bool) -> tuple[str, ...]:
+    """Return a row: the size, what of it is a network, the loss, and the time with all reading."""
+    began = time.perf_counter()
+    done = compress(content, prior=prior, embed=embed)
+    seconds = time.perf_counter() - began
+    nats = 8 * len(done.packed) * math.log(2) / characters
+    figures = f"{nats:.4f}", f"{nats / math.log(2):.4f}", f"{seconds:.1f}"
+    return f"{len(done.packed):,}", f"{done.brought:,}", *figures
+
+
+def check_back(content: bytes, known: Prior, run: Path) -> None:
+    """See that what is compressed with a run comes back, and how fast."""
+    packed = compress(content, prior=known).packed
+    began = time.perf_counter()
+    if decompress(packed, "it", run=str(run)) != content:
+        raise AssertionError("the run does not give back the text")
+    say(f"(back with the run in {time.perf_counter() - began:.1f} s, its reading included)")
 
 
 def programs(size: int) -> Iterator[Program]:

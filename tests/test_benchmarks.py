@@ -105,6 +105,13 @@ def test_what_a_text_becomes_stands_beside_other_programs(without_torch: list[st
     assert float(ours[3]) == pytest.approx(float(ours[2]) / math.log(2), abs=0.0002)
 
 
+def test_what_a_run_knows_makes_a_text_smaller(without_torch: list[str]) -> None:
+    starts = ("the last tenth, from", "with the text of a run", "with that network inside")
+    alone, known, inside = (rows(without_torch, start)[0] for start in starts)
+    assert int(known[1]) < 0.8 * int(alone[1].replace(",", ""))
+    assert int(inside[2].replace(",", "")) < int(inside[1].replace(",", ""))
+
+
 def test_without_pytorch_its_rows_are_left_out_and_a_line_says_so(without_torch: list[str]) -> None:
     assert sum("PyTorch is not installed" in line for line in without_torch) == 2
     assert len(rows(without_torch, "LSTM")) == 2

@@ -17,6 +17,7 @@ from charloom.compression.container import (
 )
 from charloom.compression.telling import told
 from charloom.models.mixing import ContextMixer, code_lengths, letters_of
+from charloom.models.mixing.model import PIECE
 from charloom.progress import Tell, say_nothing
 
 
@@ -43,7 +44,7 @@ def compress(content: bytes, text: str, is_text: bool, tell: Tell = say_nothing)
     per_length = np.bincount(lengths).tolist() if lengths else []
     header = Header(is_text, len(text), per_length, "".join(symbols), digest(content))
     mixer = ContextMixer(lengths, letters_of(symbols), len(text))
-    code = told(mixer.encode(ids_of(text, symbols)), "compressing", len(text), tell)
+    code = told(mixer.encode(ids_of(text, symbols)), PIECE, "compressing", len(text), tell)
     return close(PLAIN, header, code)
 
 
@@ -60,5 +61,5 @@ def decompress(content: Content, tell: Tell = say_nothing) -> tuple[bytes, bytes
     header = header_of(content)
     lengths = np.repeat(np.arange(len(header.lengths)), header.lengths).tolist()
     mixer = ContextMixer(lengths, letters_of(header.symbols), header.count)
-    pieces = told(mixer.decode(content.code), "decompressing", header.count, tell)
+    pieces = told(mixer.decode(content.code), PIECE, "decompressing", header.count, tell)
     return content_of(pieces, header.symbols, header.is_text), header.digest

@@ -21,6 +21,7 @@ from charloom.compression.container import (
 from charloom.compression.prior import Embedded, Id, Marks, Prior
 from charloom.compression.telling import told
 from charloom.errors import CharloomError
+from charloom.models.mixing.model import piece_of
 from charloom.models.weights import parameter_count
 from charloom.progress import Tell, say_nothing
 
@@ -64,7 +65,8 @@ def compress(
     )
     ready = prior.begin(extra, len(text), tell)
     code = ready.mixer.encode(ids_of(text, ready.symbols), ready.network)
-    packed = close(PRIMED, header, [weights, *told(code, "compressing", len(text), tell)])
+    told_code = told(code, piece_of(ready.network), "compressing", len(text), tell)
+    packed = close(PRIMED, header, [weights, *told_code])
     return packed, len(msgspec.msgpack.encode(embedded)) + len(weights) if embed else 0
 
 
@@ -87,7 +89,8 @@ def decompress(
     if set(header.extra) & set(prior.symbols) or len(set(header.extra)) != len(header.extra):
         raise ValueError("its header contradicts itself")
     ready = prior.begin(header.extra, header.count, tell)
-    pieces = told(ready.mixer.decode(code, ready.network), "decompressing", header.count, tell)
+    ids = ready.mixer.decode(code, ready.network)
+    pieces = told(ids, piece_of(ready.network), "decompressing", header.count, tell)
     return content_of(pieces, ready.symbols, header.is_text), header.digest
 
 

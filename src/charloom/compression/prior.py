@@ -19,6 +19,7 @@ from charloom.data.raw_bytes import CHARACTERS, ZERO
 from charloom.errors import CharloomError
 from charloom.formatting import model_name
 from charloom.models.mixing import ContextMixer, Network, code_lengths, letters_of, new_network
+from charloom.models.mixing.model import piece_of
 from charloom.models.weights import Array, weight_shapes
 from charloom.progress import Tell
 from charloom.runs.open import open_run
@@ -194,7 +195,8 @@ class Prior:
             (self.text[:cut], "reading the run's text", None),
             (self.text[cut:], "weighing its network", network),
         ):
-            for _ in told(mixer.scores(places[part], network=other), what, len(part), tell):
+            scores = mixer.scores(places[part], network=other)
+            for _ in told(scores, piece_of(other), what, len(part), tell):
                 pass
         if network is not None:
             network.begin(self.first)

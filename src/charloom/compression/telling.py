@@ -5,18 +5,17 @@ from time import perf_counter
 from typing import TypeVar
 
 from charloom.formatting import duration, speed
-from charloom.models.mixing.model import PIECE
 from charloom.progress import Tell
 
 T = TypeVar("T")
 
 
-def told(pieces: Iterator[T], what: str, total: int, tell: Tell) -> Iterator[T]:
-    """Pass on pieces of PIECE characters, of `total` in all, and tell after each."""
+def told(pieces: Iterator[T], each: int, what: str, total: int, tell: Tell) -> Iterator[T]:
+    """Pass on pieces of so many characters `each`, of `total` in all, and tell after each."""
     began = perf_counter()
     for number, piece in enumerate(pieces, 1):
         yield piece
-        done = min(number * PIECE, total)
+        done = min(number * each, total)
         if done:
             seconds = perf_counter() - began
             left = duration(seconds * (total / done - 1))

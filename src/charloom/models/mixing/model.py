@@ -12,6 +12,7 @@ from charloom.models.mixing.tables import FINE, LIMIT, ONE, tables
 from charloom.models.mixing.tree import Tree, code_lengths, tree_of
 
 PIECE = 1 << 14  # characters between two looks at what was asked in the meantime
+PIECE_READ_ALONG = 1 << 10  # the same with a network, which may be slow
 LONGEST_TEXT = 2**31 - 1  # characters: their places are int32
 MOST_ROWS = 1 << 20  # of memory for each context, of 32 bytes
 MOST_WAYS = 1 << 16  # rows of corrections
@@ -60,24 +61,24 @@ class ContextMixer:
         outside: NDArray[np.floating] | None = None,
         network: Network | None = None,
     ) -> Iterator[NDArray[np.float64]]:
-        """Yield what `score` returns, a piece at a time: one for each PIECE."""
+        """Yield what `score` returns, a piece at a time."""
         first = self._read
         self._text[first : first + len(ids)] = ids
         other = None if outside is None else np.exp(outside, dtype=np.float64)
-        for begin, end in _pieces(first, first + len(ids)):
+        for begin, end in _pieces(first, first + len(ids), network):
             nats = np.zeros(end - begin)
             rest = None if other is None else other[begin - first : end - first]
             self._run(begin, end, _coder(0), kernels.SCORE, nats, rest, network)
             yield nats
 
     def encode(self, ids: NDArray[np.integer], network: Network | None = None) -> Iterator[bytes]:
-        """Yield the code of ids, all that are left of N, by pieces: one for each PIECE, and a byte.
+        """Yield the code of ids, all that are left of N, a piece at a time, and a last byte.
 
         What was scored before is known to whoever decodes; so is the `network` that helps.
         """
         self._text[self._read :] = ids
         coder = _coder(PIECE * self._depth * _MOST_BYTES)
-        for begin, end in _pieces(self._read, len(self._text)):
+        for begin, end in _pieces(self._read, len(self._text), network):
             coder.state[kernels.PLACE] = 0
             self._run(begin, end, coder, kernels.ENCODE, network=network)
             yield coder.bytes[: coder.state[kernels.PLACE]].tobytes()
@@ -92,7 +93,7 @@ class ContextMixer:
         coder.state[kernels.READ] = int.from_bytes(code[:4].ljust(4, b"\0"), "big")
         coder.state[kernels.PLACE] = 4
         most = len(code) + 3  # the last byte is followed by three of what comes after the end
-        for begin, end in _pieces(self._read, len(self._text)):
+        for begin, end in _pieces(self._read, len(self._text), network):
             self._run(begin, end, coder, kernels.DECODE, network=network)
             if coder.state[kernels.PLACE] > most:
                 raise ValueError("the code ends too early")
@@ -148,8 +149,14 @@ class InOrder:
         return self._mixer.score(self._places[ids], other)
 
 
-def _pieces(first: int, end: int) -> Iterator[tuple[int, int]]:
-    yield from ((begin, min(begin + PIECE, end)) for begin in range(first, end, PIECE))
+def piece_of(network: Network | None) -> int:
+    """Return how many characters are read at once."""
+    return PIECE if network is None else PIECE_READ_ALONG
+
+
+def _pieces(first: int, end: int, network: Network | None) -> Iterator[tuple[int, int]]:
+    piece = piece_of(network)
+    yield from ((begin, min(begin + piece, end)) for begin in range(first, end, piece))
 
 
 def _coder(size: int) -> Coder:
