@@ -3,6 +3,7 @@
 import hashlib
 import os
 import random
+import shutil
 import struct
 import subprocess
 import sys
@@ -21,7 +22,9 @@ from charloom.compression import Prior, compress, decompress
 from charloom.compression.container import MAGIC, open_file
 from charloom.compression.primed import Header
 from charloom.config import ModelConfig
+from charloom.data.dataset import NO_TEXT
 from charloom.errors import CharloomError
+from charloom.files import encode_json
 from charloom.models.weights import weight_shapes
 from charloom.runs.run import Run
 from charloom.training.planning import prepare
@@ -100,6 +103,15 @@ def test_what_both_sides_have_need_not_be_sent(place: Path) -> None:
     alone = len(compress(content).packed)
     for name in ("lstm", "ngram", "byte"):
         assert len(packed_by(place / name, content)) < 0.8 * alone
+
+
+def test_an_imported_run_without_a_text_has_its_network(place: Path, tmp_path: Path) -> None:
+    shutil.copytree(place / "lstm", tmp_path / "run")
+    (tmp_path / "run" / "corpus.json").write_bytes(encode_json(NO_TEXT))
+    for name in ("ids.npy", "ids.json"):
+        (tmp_path / "run" / name).unlink()
+    packed = packed_by(tmp_path / "run", VERSE.encode())
+    assert decompress(packed, "it.clm", run=str(tmp_path / "run")) == VERSE.encode()
 
 
 def test_a_loss_is_per_character_even_if_bytes_are_read(place: Path) -> None:

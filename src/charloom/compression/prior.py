@@ -205,6 +205,8 @@ class Prior:
 
 def _text_of(run: Run) -> tuple[NDArray[np.int32], int]:
     """Return the end of a run's text as ids, and how many of them, at its end, are judged by."""
+    if not run.corpus.characters:  # it was imported
+        return np.empty(0, np.int32), 0
     parts = run.parts()
     held_out = [ids for ids in (parts.validation, parts.test) if ids is not None]
     text = np.concatenate([ids[-MOST_READ:] for ids in (parts.train, *held_out)])[-MOST_READ:]
