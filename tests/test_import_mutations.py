@@ -21,7 +21,7 @@ from charloom.formats.old.recognition import recognise
 from charloom.models.weights import check_weights
 from old_files import T7, TOKENS, bundle, char_rnn, tensorflow, torch_rnn
 
-USUAL, FULL = 50, 1000  # of each of ten kinds
+USUAL, FULL = 50, 1000  # of each of eleven kinds
 MOST_BYTES = 2**26  # of memory beyond the file's size
 SOME = [0, 1, 2, 3, 4, 5, 8, 127, 128, 255, 2**15, 2**31 - 1, 2**31, 2**32 - 1]
 
@@ -78,10 +78,18 @@ def pytorch(path: Path, zipped: bool) -> bytes:
     return path.read_bytes()
 
 
+def keras(path: Path) -> bytes:
+    pytest.importorskip("h5py")
+    from test_import_keras import HEAD, LSTM
+    from test_import_keras import write as write_keras
+
+    return write_keras(path, [LSTM, HEAD]).read_bytes()
+
+
 KINDS = [
     *("torch-rnn", "torch-rnn with batchnorm", "char-rnn", "char-rnn of 32 bits"),
     *("TensorFlow's index", "TensorFlow's data", "npz", "a vocabulary"),
-    *("PyTorch's archive", "PyTorch's earlier layout"),
+    *("PyTorch's archive", "PyTorch's earlier layout", "Keras' .h5"),
 ]
 
 
@@ -110,6 +118,9 @@ def reader(kind: str, folder: Path) -> tuple[bytes, Callable[[bytes], Any]]:
         path = index if kind.endswith("index") else data
         return path.read_bytes(), read_file(path, index)
     path = folder / "file"
+    if kind.startswith("Keras"):
+        (folder / "chars_vocab.pkl").write_bytes(pickle.dumps((TOKENS, {})))
+        return keras(path), read_file(path, path)
     if kind.startswith("PyTorch"):
         return pytorch(path, "archive" in kind), read_file(path, path)
     content = npz(folder) if kind == "npz" else small_t7(kind)

@@ -129,7 +129,7 @@ def arranged(found: Found) -> tuple[Tokenizer, Weights]:
     weights: Weights = {}
     first = "embedding" if "embedding" in found.weights else "layer0.Wx"
     for name, array in found.weights.items():
-        with np.errstate(over="ignore"):
+        with np.errstate(all="ignore"):
             array = np.asarray(array, np.float32)
         if name in (first, "head.W", "head.b"):
             axis = 0 if name == first else -1

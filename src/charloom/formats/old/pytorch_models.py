@@ -104,6 +104,11 @@ def _recurrent(arrays: Arrays, tokens: Any, modes: set[Any]) -> Found:
         b = sum((bias for bias in biases if bias is not None), np.zeros(G * H, np.float32))
         weights |= {f"layer{layer}.Wx": Wx, f"layer{layer}.Wh": Wh}
         weights[f"layer{layer}.b"] = _gates(b, cell)
+    each = ("weight_ih", "weight_hh", "bias_ih", "bias_hh")
+    used = {f"{prefix}{part}_l{layer}" for part in each for layer in range(L)}
+    used |= {*heads, *tables, heads[0].removesuffix("weight") + "bias"}
+    if unused := sorted(arrays.keys() - used):
+        raise RefusedError(f"it has {unused[0][:80]!r}, which no such network has")
     bias = _bias_of(heads[0], arrays)
     weights |= {"head.W": arrays[heads[0]].T, "head.b": np.asarray(bias)}
     model = ModelConfig(cell=cell, layers=L, hidden=H, embedding=D)
@@ -181,6 +186,10 @@ def _nanogpt(top: Mapping[Any, Any]) -> Found:
             raise MalformedError(f"it has no array transformer.{theirs}.weight")
         weights[ours] = array.T if ".W" in ours else array
     _check(weights, model, V)
+    used = {f"transformer.{theirs}.weight" for theirs in names.values()} | {"lm_head.weight"}
+    unused = [name for name in arrays if name not in used and not name.endswith(".attn.bias")]
+    if unused:  # attn.bias is a mask, and no bias
+        raise RefusedError(f"it has {unused[0][:80]!r}, which no such transformer has")
     head = arrays.get("lm_head.weight")
     if head is not None and not np.array_equal(head, weights["embedding"]):
         raise RefusedError("its head is not its embedding, as charloom's is")

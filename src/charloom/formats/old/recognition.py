@@ -10,7 +10,7 @@ import numpy as np
 
 from charloom.errors import CharloomError
 from charloom.files import damaged, unreadable
-from charloom.formats.old import tensorflow
+from charloom.formats.old import keras, tensorflow
 from charloom.formats.old.char_rnn import from_char_rnn, is_char_rnn
 from charloom.formats.old.found import Found, MalformedError, RefusedError
 from charloom.formats.old.min_char_rnn import from_min_char_rnn, read_npz
@@ -65,6 +65,8 @@ def _kind(head: bytes, tail: bytes) -> Callable[[Path], Found] | None:
         return _zip
     if is_legacy(head):
         return _torch
+    if head.startswith(keras.MAGIC):
+        return _keras
     return None
 
 
@@ -98,6 +100,10 @@ def _zip(path: Path) -> Found:
     return from_min_char_rnn(read_npz(content))
 
 
+def _keras(path: Path) -> Found:
+    return keras.from_keras(whole_file(path))
+
+
 def _torch(path: Path) -> Found:
     return from_pytorch(read_torch(whole_file(path)))
 
@@ -105,13 +111,11 @@ def _torch(path: Path) -> Found:
 def _unknown(path: Path, head: bytes) -> str:
     if head.startswith(_LFS):
         return "it is a pointer of Git LFS, not the file itself: get that with `git lfs pull`"
-    if head.startswith(b"\x89HDF\r\n"):
-        return "it is HDF5, as Keras and textgenrnn save, which is not read yet"
     if head.startswith(b"{") and path.with_suffix(".t7").exists():
         return f"it is what torch-rnn writes beside a checkpoint: name {path.with_suffix('.t7')}"
     return (
         "it is no checkpoint that is known: of torch-rnn or char-rnn (.t7), of TensorFlow 1 "
-        "(.index), of PyTorch, or weights of min-char-rnn (.npz)"
+        "(.index), of PyTorch, of Keras (.h5), or weights of min-char-rnn (.npz)"
     )
 
 

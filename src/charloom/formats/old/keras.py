@@ -1,0 +1,253 @@
+"""Keras' .h5: a stack of LSTM or SimpleRNN with a softmax over characters, of Keras 1, 2 or 3.
+
+A model is JSON in the attribute `model_config`; its arrays are in the group `model_weights`: for
+each layer a group, whose attribute `weight_names` has the names of the arrays in their order. An
+LSTM has a kernel (D, 4H), a recurrent one (H, 4H) and a bias, with gates i f c o; in Keras 1 they
+are 12 arrays, W U b for each of i c f o. CuDNNLSTM's are those of PyTorch's kernels, of which
+Keras transposes what it shows (keras/layers/rnn/cudnn_lstm.py), with a bias for each product.
+
+Links to other files are not followed, and no array is read that would be larger than the file.
+"""
+
+import io
+import json
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from charloom.config import Cell, DataConfig, ModelConfig, TrainConfig
+from charloom.errors import needs_extra
+from charloom.formats.old.found import Found, MalformedError, RefusedError, trained
+from charloom.models.weights import Weights, weight_shapes
+
+MAGIC = b"\x89HDF\r\n\x1a\n"
+MOST_LAYERS = 300
+
+_PASSED = {"InputLayer", "Dropout", "SpatialDropout1D"}
+_CELLS: dict[str, Cell] = {"LSTM": "lstm", "CuDNNLSTM": "lstm", "SimpleRNN": "rnn"}
+
+Layer = tuple[str, dict[str, Any], list[NDArray[Any]]]  # class, config, arrays
+
+
+def from_keras(content: bytes) -> Found:
+    """Return the model in a file.
+
+    Raises MalformedError, RefusedError, and CharloomError without h5py.
+    """
+    stack = _stack(_read(content))
+    recurrent = [layer for layer in stack if layer[0] in _CELLS]
+    tables = [layer for layer in stack if layer[0] == "Embedding"]
+    heads = [layer for layer in stack if layer[0] == "Dense"]
+    order = [kind for kind, _, _ in stack]
+    expected = ["Embedding"] * len(tables) + [kind for kind, _, _ in recurrent] + ["Dense"]
+    if order != expected or len(tables) > 1 or not recurrent or len(heads) != 1:
+        shown = ", ".join(kind[:40] for kind in order[:12]) or "no layers"
+        raise RefusedError(
+            f"it has {shown}: a stack of LSTM or SimpleRNN below one Dense layer is read"
+        )
+    cell = _CELLS[recurrent[0][0]]
+    if len({_CELLS[kind] for kind, _, _ in recurrent}) > 1:
+        raise RefusedError("its layers are of several kinds")
+    head = _arrays(heads[0], 2)
+    weights: Weights = {"embedding": _arrays(tables[0], 1)[0]} if tables else {}
+    for number, layer in enumerate(recurrent):
+        names = ("Wx", "Wh", "b")
+        parts = zip(names, _recurrent(layer, cell), strict=True)
+        weights |= {f"layer{number}.{name}": array for name, array in parts}
+    if len({len(weights[f"layer{number}.Wh"]) for number in range(len(recurrent))}) > 1:
+        raise RefusedError("its layers have different sizes, and charloom's all have one")
+    weights |= {"head.W": head[0], "head.b": head[1]}
+    V, H = head[1].size, weights["layer0.Wh"].shape[0]
+    D = weights["embedding"].shape[-1] if tables else 0
+    try:
+        model = ModelConfig(cell=cell, layers=len(recurrent), hidden=H, embedding=D)
+    except ValueError:
+        raise MalformedError("its layers have no size") from None
+    for name, shape in weight_shapes(model, V).items():
+        if weights[name].shape != shape or weights[name].dtype.kind != "f":
+            raise MalformedError(f"its weights do not fit one another ({name})")
+    notes = ["its program trained on all of the text: nothing of it is held out"]
+    if not recurrent[-1][1].get("return_sequences"):
+        notes.append("it was trained on windows that begin from nothing; here its state is kept")
+    return Found(
+        program="Keras",
+        model=model,
+        weights=weights,
+        size=V,
+        lowered=True,
+        data=DataConfig(validation=0.0),
+        train=trained(TrainConfig(optimizer="adam"), 0, {}),
+        notes=tuple(notes),
+    )
+
+
+def _stack(layers: Sequence[Layer]) -> list[Layer]:
+    """Return the layers that have weights, checked to do what charloom's do."""
+    found: list[Layer] = []
+    for kind, config, arrays in layers:
+        if kind == "TimeDistributed":
+            inner = config.get("layer")
+            inner = inner if isinstance(inner, dict) else {}
+            kind, config = str(inner.get("class_name")), _dict(inner.get("config"))
+        if kind in ("GRU", "CuDNNGRU"):
+            raise RefusedError(
+                "it is a GRU whose reset gate acts before the recurrent product, or which has a "
+                "bias within the reset; charloom's is another, and cannot be made of it"
+            )
+        if "ttention" in kind:
+            raise RefusedError(
+                "it looks back over its last characters with attention, as textgenrnn does: "
+                "charloom has no such head"
+            )
+        if kind in _PASSED:
+            continue
+        if kind == "Activation" and config.get("activation") == "softmax" and found:
+            found[-1][1]["activation"] = "softmax"
+            continue
+        found.append((kind, config, arrays))
+    for kind, config, _ in found:
+        _check_activations(kind, config)
+    return found
+
+
+def _check_activations(kind: str, config: Mapping[str, Any]) -> None:
+    """Raise RefusedError unless a layer has the functions that charloom's has."""
+    functions = {
+        "LSTM": {"activation": "tanh", "recurrent_activation": "sigmoid"},
+        "SimpleRNN": {"activation": "tanh"},
+        "Dense": {"activation": "softmax"},
+    }
+    wanted = functions.get(kind, {})
+    keras_1 = {"recurrent_activation": config.get("inner_activation")}
+    for name, function in wanted.items():
+        has = config.get(name, keras_1.get(name))
+        if has != function:
+            raise RefusedError(
+                f"a layer's {name} is {str(has)[:40]}, and charloom's is {function}: the model "
+                "would predict something else"
+            )
+    if config.get("go_backwards"):
+        raise RefusedError("it reads the text backwards")
+
+
+def _recurrent(layer: Layer, cell: Cell) -> tuple[NDArray[Any], NDArray[Any], NDArray[Any]]:
+    """Return Wx, Wh and b of a layer in charloom's order of gates."""
+    kind, _, arrays = layer
+    if kind == "LSTM" and len(arrays) == 12:  # of Keras 1
+        by_gate = {gate: arrays[3 * n : 3 * n + 3] for n, gate in enumerate("icfo")}
+        parts = [[by_gate[gate][n] for gate in "ifoc"] for n in range(3)]
+        if any(part.ndim != parts[n][0].ndim for n in range(3) for part in parts[n]):
+            raise MalformedError("a layer's arrays do not fit one another")
+        Wx, Wh, b = (np.concatenate(part, axis=-1) for part in parts)
+        return Wx, Wh, b
+    Wx, Wh, b = _arrays(layer, 3)
+    if Wh.ndim != 2 or Wx.ndim != 2 or b.ndim != 1:
+        raise MalformedError("a layer's arrays do not fit one another")
+    if kind == "CuDNNLSTM" or (kind == "LSTM" and b.size == 2 * Wh.shape[1]):
+        return _from_cudnn(Wx, Wh, b)
+    if cell == "lstm":
+        Wx, Wh, b = (_gates(array) for array in (Wx, Wh, b))
+    return Wx, Wh, b
+
+
+def _from_cudnn(
+    Wx: NDArray[Any], Wh: NDArray[Any], b: NDArray[Any]
+) -> tuple[NDArray[Any], NDArray[Any], NDArray[Any]]:
+    """Return a layer of CuDNNLSTM as a plain one: each gate's block is cuDNN's, seen as Keras'."""
+    D, H = len(Wx), len(Wh)
+    if Wx.shape != (D, 4 * H) or Wh.shape != (H, 4 * H) or b.shape != (8 * H,):
+        raise MalformedError("a layer's arrays do not fit one another")
+    kernel = np.concatenate([k.reshape(H, D).T for k in np.split(Wx, 4, axis=1)], axis=1)
+    recurrent = np.concatenate([k.T for k in np.split(Wh, 4, axis=1)], axis=1)
+    return _gates(kernel), _gates(recurrent), _gates(b[: 4 * H] + b[4 * H :])
+
+
+def _gates(array: NDArray[Any]) -> NDArray[Any]:
+    """Put the last axis' gates i f c o in the order i f o g."""
+    if array.shape[-1] % 4:
+        raise MalformedError("an LSTM has no four gates")
+    i, f, c, o = np.split(array, 4, axis=-1)
+    return np.concatenate([i, f, o, c], axis=-1)
+
+
+def _arrays(layer: Layer, count: int) -> list[NDArray[Any]]:
+    kind, _, arrays = layer
+    if len(arrays) != count:
+        raise RefusedError(f"its {kind[:40]} has {len(arrays)} arrays, not {count}")
+    return arrays
+
+
+def _read(content: bytes) -> list[Layer]:
+    with needs_extra("keras", "an .h5 file"):
+        import h5py
+    try:
+        with h5py.File(io.BytesIO(content), "r") as file:
+            config = file.attrs.get("model_config")
+            if config is None:
+                names = " ".join(map(str, file))
+                raise RefusedError(
+                    "it is a model of textgenrnn, or like one, with attention, which charloom's "
+                    "have not"
+                    if "attention" in names
+                    else "it has weights alone, and does not say of which layers: save the model"
+                )
+            layers = _layers(json.loads(config))
+            group = _within(file, "model_weights")
+            return [
+                (
+                    str(layer.get("class_name")),
+                    _dict(layer.get("config")),
+                    _of(group, layer, content),
+                )
+                for layer in layers
+            ]
+    except (OSError, KeyError, RuntimeError, TypeError, ValueError, RecursionError) as error:
+        raise MalformedError(f"its HDF5 is damaged: {error}") from None
+
+
+def _layers(config: Any) -> list[dict[str, Any]]:
+    found = _dict(config).get("config")
+    found = found.get("layers") if isinstance(found, dict) else found  # a list of Keras 1 and 2
+    if not isinstance(found, list) or not 0 < len(found) <= MOST_LAYERS:
+        raise MalformedError("its model_config has no list of layers")
+    return [_dict(layer) for layer in found]
+
+
+def _dict(found: Any) -> dict[str, Any]:
+    return found if isinstance(found, dict) else {}
+
+
+def _of(group: Any, layer: dict[str, Any], content: bytes) -> list[NDArray[Any]]:
+    """Return the arrays of a layer in the order of their names."""
+    name = _dict(layer.get("config")).get("name") or layer.get("name")
+    if not isinstance(name, str) or name not in group:
+        return []
+    own = _within(group, name)
+    names = [n.decode() if isinstance(n, bytes) else str(n) for n in own.attrs["weight_names"]]
+    return [_dataset(own, path, len(content)) for path in names]
+
+
+def _within(group: Any, path: str) -> Any:
+    """Follow a path of names, none of which may be a link out of the file."""
+    import h5py
+
+    for name in path.strip("/").split("/"):
+        if not isinstance(group, h5py.Group):
+            raise MalformedError("an array is in no group")
+        if not isinstance(group.get(name, getlink=True), h5py.HardLink):
+            raise MalformedError("it has links")
+        group = group[name]
+    return group
+
+
+def _dataset(group: Any, path: str, most: int) -> NDArray[Any]:
+    import h5py
+
+    found = _within(group, path)
+    if not isinstance(found, h5py.Dataset) or found.external or found.is_virtual:
+        raise MalformedError("an array is none, or in another file")
+    if found.dtype.kind != "f" or found.size * found.dtype.itemsize > most:
+        raise MalformedError("an array holds no floats, or more than there are")
+    return np.asarray(found[()])

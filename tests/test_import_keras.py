@@ -1,0 +1,193 @@
+"""Keras' .h5 files, written as each of its versions does, and what cannot be read of them."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from charloom.evaluation import evaluate
+from charloom.formats.old.importing import import_run
+from charloom.formats.old.recognition import recognise
+from charloom.runs.open import open_model
+from charloom.runs.run import Run
+from expect import refused
+from old_files import TEXT, TOKENS, H, V, log_softmax, loss, lstm, numbers
+
+h5py = pytest.importorskip("h5py")
+
+GATES = {"activation": "tanh", "recurrent_activation": "sigmoid", "return_sequences": True}
+SOFTMAX = {"activation": "softmax"}
+
+Layer = tuple[str, dict[str, Any], dict[str, Any]]  # class, config, arrays by name
+
+
+def write(path: Path, layers: list[Layer], listed: bool = False, nested: str = "") -> Path:
+    """Write a model; Keras 1 and 2 `listed` the layers of a Sequential, later ones nest names."""
+    configs = [
+        {"class_name": kind, "config": {"name": f"{kind.lower()}_{n}"} | config}
+        for n, (kind, config, _) in enumerate(layers)
+    ]
+    with h5py.File(path, "w") as file:
+        config = configs if listed else {"name": "sequential", "layers": configs}
+        file.attrs["model_config"] = json.dumps({"class_name": "Sequential", "config": config})
+        for layer, (_, _, arrays) in zip(configs, layers, strict=True):
+            group = file.create_group(f"model_weights/{layer['config']['name']}")
+            names = [f"{nested}{layer['config']['name']}/{name}" for name in arrays]
+            group.attrs["weight_names"] = [name.encode() for name in names]
+            for name, array in zip(names, arrays.values(), strict=True):
+                group[name] = array
+    return path
+
+
+def names(*arrays: Any) -> dict[str, Any]:
+    return {f"a{n}:0": array for n, array in enumerate(arrays)}
+
+
+def ours(run: Run) -> float:
+    model = open_model(run)
+    return evaluate(model, model.vocabulary.whole(TEXT), lanes=1).nats
+
+
+def imported(path: Path, folder: Path) -> Run:
+    (folder / "v.json").write_text(json.dumps(TOKENS))
+    return import_run(path, folder / "run", folder / "v.json")[0]
+
+
+IDS = np.array([*map(TOKENS.index, TEXT)])
+X = np.eye(V)[IDS]
+Wx, Wh, b, Wx2, b2, W, bias = (
+    a.astype(np.float64)
+    for a in numbers((V, 4 * H), (H, 4 * H), (4 * H,), (H, 4 * H), (4 * H,), (H, V), (V,))
+)
+HEAD: Layer = ("Dense", SOFTMAX, names(W, bias))
+
+
+def by_hand(*layers: tuple[Any, Any, Any], x: Any = X) -> float:
+    for kernel, recurrent, biases in layers:
+        x = lstm(x, np.concatenate([kernel, recurrent]), biases, "ifgo")
+    return loss(log_softmax(x @ W + bias), IDS)
+
+
+@pytest.mark.parametrize("version", ["2", "3"])
+def test_two_layers_of_an_lstm(tmp_path: Path, version: str) -> None:
+    layers: list[Layer] = [
+        ("LSTM", GATES, names(Wx, Wh, b)),
+        ("Dropout", {}, {}),
+        ("LSTM", GATES, names(Wx2, Wh, b2)),
+        HEAD,
+    ]
+    nested = "" if version == "2" else "sequential/"
+    path = write(tmp_path / "a.h5", layers, listed=version == "2", nested=nested)
+    wanted = by_hand((Wx, Wh, b), (Wx2, Wh, b2))
+    assert ours(imported(path, tmp_path)) == pytest.approx(wanted, abs=1e-5)
+
+
+def test_an_embedding_and_a_softmax_of_its_own(tmp_path: Path) -> None:
+    (table,) = numbers((V, H), seed=3)
+    layers: list[Layer] = [
+        ("Embedding", {}, names(table)),
+        ("LSTM", GATES, names(Wx2, Wh, b2)),
+        ("TimeDistributed", {"layer": {"class_name": "Dense", "config": {}}}, names(W, bias)),
+        ("Activation", SOFTMAX, {}),
+    ]
+    path = write(tmp_path / "a.h5", layers)
+    wanted = by_hand((Wx2, Wh, b2), x=table[IDS])
+    assert ours(imported(path, tmp_path)) == pytest.approx(wanted, abs=1e-5)
+
+
+def test_twelve_arrays_of_keras_1(tmp_path: Path) -> None:
+    blocks = [np.split(a, 4, axis=-1) for a in (Wx, Wh, b)]  # i f c o
+    twelve = [blocks[part][gate] for gate in (0, 2, 1, 3) for part in range(3)]
+    config = {"activation": "tanh", "inner_activation": "sigmoid"}
+    layers: list[Layer] = [("LSTM", config, names(*twelve)), HEAD]
+    path = write(tmp_path / "a.h5", layers, listed=True)
+    assert ours(imported(path, tmp_path)) == pytest.approx(by_hand((Wx, Wh, b)), abs=1e-5)
+
+
+def test_cudnn_s_layout(tmp_path: Path) -> None:
+    (second,) = numbers((4 * H,), seed=5)
+    seen = [k.T.reshape(V, H) for k in np.split(Wx, 4, axis=1)]
+    across = [k.T for k in np.split(Wh, 4, axis=1)]
+    arrays = (np.concatenate(seen, 1), np.concatenate(across, 1), np.concatenate([b, second]))
+    layers: list[Layer] = [("CuDNNLSTM", {"return_sequences": True}, names(*arrays)), HEAD]
+    path = write(tmp_path / "a.h5", layers)
+    wanted = by_hand((Wx, Wh, b + second))
+    assert ours(imported(path, tmp_path)) == pytest.approx(wanted, abs=1e-5)
+
+
+def test_a_simple_rnn(tmp_path: Path) -> None:
+    kernel, recurrent, biases = numbers((V, H), (H, H), (H,), seed=4)
+    config = {"activation": "tanh", "return_sequences": True}
+    path = write(tmp_path / "a.h5", [("SimpleRNN", config, names(kernel, recurrent, biases)), HEAD])
+    h, outputs = np.zeros(H), []
+    for token in IDS:
+        h = np.tanh(kernel[token] + h @ recurrent + biases)
+        outputs.append(h)
+    wanted = loss(log_softmax(np.array(outputs) @ W + bias), IDS)
+    assert ours(imported(path, tmp_path)) == pytest.approx(wanted, abs=1e-5)
+
+
+LSTM: Layer = ("LSTM", GATES, names(Wx, Wh, b))
+
+
+@pytest.mark.parametrize(
+    "layers",
+    [
+        [("LSTM", GATES | {"recurrent_activation": "hard_sigmoid"}, names(Wx, Wh, b)), HEAD],
+        [("LSTM", GATES | {"go_backwards": True}, names(Wx, Wh, b)), HEAD],
+        [("GRU", GATES, names(Wx[:, : 3 * H], Wh[:, : 3 * H], b[: 3 * H])), HEAD],
+        [LSTM, ("AttentionWeightedAverage", {}, names(W)), HEAD],
+        [LSTM, ("BatchNormalization", {}, names(bias)), HEAD],
+        [LSTM, ("Dense", {"activation": "relu"}, names(W, bias))],
+        [LSTM, ("LSTM", GATES, names(Wx[:H, :4], Wh[:1, :4], b[:4])), HEAD],
+        [LSTM],
+        [HEAD],
+    ],
+    ids=[
+        *("hard sigmoid", "backwards", "GRU", "attention", "normalization", "relu", "two sizes"),
+        *("no head", "no cell"),
+    ],
+)
+def test_what_charloom_would_predict_otherwise_is_refused(
+    tmp_path: Path, layers: list[Layer]
+) -> None:
+    with refused("unsupported"):
+        recognise(write(tmp_path / "a.h5", layers))
+
+
+def test_weights_alone_and_textgenrnn_s_are_refused(tmp_path: Path) -> None:
+    for name in ("lstm", "attention"):
+        with h5py.File(tmp_path / "a.h5", "w") as file:
+            file.create_group(name)
+        with refused("unsupported"):
+            recognise(tmp_path / "a.h5")
+
+
+def test_links_out_of_the_file_are_not_followed(tmp_path: Path) -> None:
+    path = write(tmp_path / "a.h5", [LSTM, HEAD])
+    write(tmp_path / "b.h5", [LSTM, HEAD])
+    with h5py.File(path, "a") as file:
+        del file["model_weights/lstm_0"]
+        link = h5py.ExternalLink(str(tmp_path / "b.h5"), "/model_weights/lstm_0")
+        file["model_weights/lstm_0"] = link
+    with refused("damaged"):
+        recognise(path)
+
+
+def test_a_file_that_says_more_than_it_has_takes_no_memory(tmp_path: Path) -> None:
+    path = write(tmp_path / "a.h5", [LSTM, HEAD])
+    with h5py.File(path, "a") as file:
+        del file["model_weights/lstm_0/lstm_0/a0:0"]
+        group = file["model_weights/lstm_0/lstm_0"]
+        group.create_dataset("a0:0", shape=(2**20, 2**20), dtype="f4", chunks=(64, 64))
+    with refused("damaged"):
+        recognise(path)
+
+
+def test_without_h5py_the_extra_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = write(tmp_path / "a.h5", [LSTM, HEAD])
+    monkeypatch.setitem(__import__("sys").modules, "h5py", None)
+    with refused("missing-library", library="h5py"):
+        recognise(path)
