@@ -25,7 +25,7 @@ Optimizer = Literal["sgd", "adagrad", "rmsprop", "adam", "adamw"]
 ScheduleName = Literal["constant", "step", "exponential", "cosine", "one-cycle", "plateau"]
 Errors = Literal["strict", "replace"]
 Normalize = Literal["none", "NFC", "NFKC"]
-Smoothing = Literal["kneser-ney", "witten-bell", "none"]
+Smoothing = Literal["held-out", "kneser-ney", "witten-bell", "none"]
 Unit = Literal["character", "byte", "bpe", "word"]
 
 Size = Annotated[int, Meta(ge=1, le=65536)]
@@ -152,7 +152,7 @@ class NgramConfig(_Config, frozen=True, tag_field="kind", tag="ngram"):
     """Counts of `order` - 1 characters and the one that follows."""
 
     order: Annotated[int, Meta(ge=1, le=16)] = 8
-    smoothing: Smoothing = "kneser-ney"
+    smoothing: Smoothing = "held-out"
 
 
 class DataConfig(_Config, frozen=True):

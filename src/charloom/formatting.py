@@ -95,7 +95,7 @@ def model_name(model: NetworkConfig | NgramConfig) -> str:
     """Return a model's kind and size: lstm 2 x 128 is two layers of 128 units."""
     match model:
         case NgramConfig():
-            smoothing = "" if model.smoothing == "kneser-ney" else f", {model.smoothing}"
+            smoothing = "" if model.smoothing == NgramConfig().smoothing else f", {model.smoothing}"
             return f"ngram {model.order}{smoothing}"
         case ModelConfig():
             return f"{model.cell} {model.layers} x {model.hidden}"

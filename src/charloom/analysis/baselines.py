@@ -89,7 +89,7 @@ def unigram(train: Ids, held_out: Ids, vocabulary: Vocabulary) -> Baseline:
 def ngrams(
     train: Ids, held_out: Ids, vocabulary: Vocabulary, orders: int = MAX_ORDER
 ) -> Iterator[Baseline]:
-    """Yield n-gram models with modified Kneser-Ney smoothing, of each order from 1 to `orders`.
+    """Yield n-gram models of each order from 1 to `orders`.
 
     The text is counted once: the counts of an order hold those of all lower ones.
     """

@@ -107,7 +107,7 @@ MONITORING = "Monitoring (no effect on learning; 0 is never)"
     NgramConfig(),
     {
         "order": "ngram: length of the longest n-grams, with the predicted character.",
-        "smoothing": "ngram: kneser-ney, witten-bell, or none, for a plain Markov chain.",
+        "smoothing": "ngram: held-out, kneser-ney, witten-bell, or none, for a plain Markov chain.",
     },
 )
 @options(

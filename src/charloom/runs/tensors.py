@@ -48,13 +48,16 @@ def expected_arrays(config: RunConfig, vocabulary_size: int) -> dict[str, Expect
     """Return by name what each array of a checkpoint must be: of weights and training state.
 
     These are the arrays that every engine's learner gives for the settings. How many n-grams
-    there are follows from the text: of an n-gram model only names, dtypes and one dimension
-    are known.
+    there are follows from the text: of their counts only names, dtypes and one dimension are
+    known.
     """
     model = config.model
     if isinstance(model, NgramConfig):
         counts = Expected(("uint8", "uint16", "uint32"), (None,))
-        return dict.fromkeys(("character", "count", "children"), counts)
+        arrays = dict.fromkeys(("character", "count", "children"), counts)
+        if model.smoothing == "held-out":
+            arrays["discount"] = Expected(("float64",), (model.order, 2, 2, 3))
+        return arrays
     dtypes = {"optimizer.updates": "int64", "rng.seed": "int64", "optimizer.scale": "float32"}
     shapes = weight_shapes(model, vocabulary_size)
     shapes |= state_array_shapes(model, config.train, vocabulary_size)

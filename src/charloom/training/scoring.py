@@ -162,7 +162,7 @@ def score_best(
 
 
 class Counts:
-    """The n-gram model with modified Kneser-Ney smoothing of the order that suits a text best.
+    """The n-gram model of the order that suits a text best.
 
     It has counted the last `learned` characters of a training text of `whole`.
     """

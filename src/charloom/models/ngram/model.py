@@ -1,7 +1,7 @@
 """The n-gram model: how often each character came after the last few."""
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any, Self
+from typing import Any, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -10,14 +10,11 @@ from charloom.config import NgramConfig, SampleConfig
 from charloom.data.tokenizer import Tokenizer
 from charloom.errors import CharloomError
 from charloom.models.learner_arrays import check_ids
-from charloom.models.ngram.smoothing import Counts, Integers, smooth
+from charloom.models.ngram.smoothing import Counts, Floats, Integers, smooth
 from charloom.models.weights import check_names
 
-if TYPE_CHECKING:  # numba is loaded when a model is made
-    from charloom.models.ngram.kernels import Trie
-
 State = Integers
-Arrays = dict[str, NDArray[np.integer]]
+Arrays = dict[str, NDArray[Any]]
 
 LARGEST = 2**31 - 1  # n-grams are numbered by int32
 
@@ -37,28 +34,35 @@ class NgramModel:
 
     Smoothing:
 
-    - "kneser-ney", interpolated modified Kneser-Ney (Chen & Goodman 1999), and "witten-bell"
-      (Witten & Bell 1991, method C, interpolated) give every character of the vocabulary a
-      probability above 0.
+    - "held-out", interpolated Kneser-Ney whose discounts are estimated on held-out text (see
+      held_out.py), "kneser-ney", interpolated modified Kneser-Ney with discounts by formula (Chen &
+      Goodman 1999), and "witten-bell" (Witten & Bell 1991, method C, interpolated) give every
+      character of the vocabulary a probability above 0.
     - "none" is the plain Markov chain: the counts in the longest known context and nothing else.
       What never came there has probability 0, log-probability -inf.
 
     After a text of m characters, fewer than order - 1, counts are those of order m + 1. That
-    matters to Kneser-Ney alone, whose shorter n-grams are counted for texts that go further back.
+    matters to both Kneser-Neys, whose shorter n-grams are counted for texts that go further back.
 
-    Kneser-Ney at order 8 is the default: it was the better from order 3 on for four texts of 45 KB
-    to 3.2 MB (docs/LOG.md), and too high an order hardly harms it, as in shorter contexts it counts
-    in how many longer ones a character was seen. Witten-Bell gives half of the probability to what
-    followed a context that was seen once.
+    "held-out" of order 8 is the default: of texts of 1 KB to 3.2 MB it gave each less loss than the
+    others, by 0.01 to 0.04 nats than "kneser-ney" (docs/LOG.md), and too high an order hardly harms
+    it. Witten-Bell gives half of the probability to what followed a context that was seen once.
     """
 
     def __init__(
-        self, config: NgramConfig, vocabulary: Tokenizer, count: Integers, trie: "Trie"
+        self, config: NgramConfig, vocabulary: Tokenizer, counts: Counts, discount: Floats | None
     ) -> None:
+        from charloom.models.ngram import held_out, kernels
+
         self.config = config
         self.vocabulary = vocabulary
-        self.trie = trie  # for other kernels, which call kernels.follow and kernels.predict
-        self._count = count
+        self._count, self._discount = counts.count, discount
+        if discount is None:
+            terms, whole = smooth(counts, config.smoothing, len(vocabulary))
+        else:
+            terms, whole = held_out.terms(counts, discount)
+        # for other kernels, which call kernels.follow and kernels.predict
+        self.trie = kernels.Trie(counts.first, counts.character, counts.suffix, *terms, *whole)
 
     @classmethod
     def fit(cls, ids: NDArray[np.integer], vocabulary: Tokenizer, config: NgramConfig) -> Self:
@@ -75,27 +79,26 @@ class NgramModel:
                 found=ids.shape,
             )
         check_ids(ids, V)
-        return cls.from_arrays(config, vocabulary, _count(_owned(ids), V, config.order))
+        ids = _owned(ids)
+        counts, discount = _opened(_count(ids, V, config.order), config.order), None
+        if config.smoothing == "held-out":
+            from charloom.models.ngram import held_out
+
+            discount = held_out.estimate(counts, ids, V)
+        return cls(config, vocabulary, counts, discount)
 
     @classmethod
     def from_arrays(
         cls, config: NgramConfig, vocabulary: Tokenizer, arrays: Mapping[str, NDArray[Any]]
     ) -> Self:
         """Open what `arrays` gave; raises CharloomError if they are not such counts."""
-        from charloom.models.ngram import kernels
-
-        _check_arrays(arrays, len(vocabulary))
-        children = _owned(arrays["children"])
-        character, count = (np.insert(_owned(arrays[k]), 0, 0) for k in ("character", "count"))
-        first, levels = _number(children, config.order, character.size)
-        suffix = kernels.link(first, character)
-        parent = np.repeat(np.arange(children.size, dtype=np.int32), children)
-        count[0] = count[levels[1] : levels[2]].sum()
-        counts = Counts(count, parent, suffix, levels)
-        _check_counts(counts, character)
-        terms, whole = smooth(counts, config.smoothing, len(vocabulary))
-        trie = kernels.Trie(first, character, suffix, *terms, *whole)
-        return cls(config, vocabulary, count, trie)
+        _check_arrays(arrays, len(vocabulary), config)
+        counts = _opened(arrays, config.order)
+        _check_counts(counts)
+        discount = arrays.get("discount")
+        if discount is not None:
+            discount = np.array(discount, np.float64, order="C")
+        return cls(config, vocabulary, counts, discount)
 
     @property
     def parameter_count(self) -> int:
@@ -103,19 +106,21 @@ class NgramModel:
         return self._count.size - 1
 
     def arrays(self) -> Arrays:
-        """Return the counts, each array in the smallest unsigned type that fits.
+        """Return the counts, each array in the smallest unsigned type that fits, and discounts.
 
         N-grams are sorted by length, then parent (the n-gram without its last character), then
         last character: `character` (n,) is the last one and `count` (n,) how often the n-gram was
         seen. `children` (C,) is how many n-grams continue each context: the empty one, then all
-        that are shorter than the order.
+        that are shorter than the order. With held-out smoothing, `discount` (order, 2, 2, 3) is
+        what `held_out.estimate` returned.
         """
         values = {
             "character": self.trie.character[1:],
             "count": self._count[1:],
             "children": np.diff(self.trie.first),
         }
-        return {name: a.astype(np.min_scalar_type(a.max())) for name, a in values.items()}
+        arrays: Arrays = {n: a.astype(np.min_scalar_type(a.max())) for n, a in values.items()}
+        return arrays if self._discount is None else arrays | {"discount": self._discount}
 
     def start(self, lanes: int) -> State:
         """Return the state (B,) before any character."""
@@ -151,13 +156,17 @@ class NgramModel:
 
 
 def shorter(arrays: Arrays, order: int) -> Arrays:
-    """Return the part of `NgramModel.arrays` that a fit of a lower order has."""
+    """Return the part of `NgramModel.arrays` that a model of a lower order needs.
+
+    Counts are what its own fit would have. So nearly are discounts: those of its longest n-grams
+    are the ones for a context that is the whole text so far.
+    """
     children = arrays["children"]
     contexts, grams = 1, int(children[0])  # shorter than 1; of 1 character
     for _ in range(order - 1):
         contexts, grams = 1 + grams, int(children[: 1 + grams].sum(dtype=np.int64))
-    sizes = {"children": contexts, "character": grams, "count": grams}
-    return {name: arrays[name][:size] for name, size in sizes.items()}
+    sizes = {"children": contexts, "character": grams, "count": grams, "discount": order}
+    return {name: array[: sizes[name]] for name, array in arrays.items()}
 
 
 def _owned(values: NDArray[np.integer]) -> Integers:
@@ -181,6 +190,22 @@ def _count(ids: Integers, V: int, order: int) -> Arrays:
     return {name: np.concatenate([level[name] for level in levels]) for name in levels[0]}
 
 
+def _opened(arrays: Mapping[str, NDArray[Any]], order: int) -> Counts:
+    """Number the n-grams, with the empty one as node 0, and find their suffixes."""
+    from charloom.models.ngram import kernels
+
+    sizes = arrays["character"].size
+    if arrays["character"].size >= LARGEST:
+        raise CharloomError(
+            f"there are {sizes:,} n-grams: choose a lower order", "bad-setting", field="order"
+        )
+    children = _owned(arrays["children"])
+    character, count = (np.insert(_owned(arrays[k]), 0, 0) for k in ("character", "count"))
+    first, levels = _number(children, order, character.size)
+    count[0] = count[levels[1] : levels[2]].sum()
+    return Counts(count, character, first, kernels.link(first, character), levels)
+
+
 def _number(children: Integers, order: int, size: int) -> tuple[Integers, list[int]]:
     """Return each context's first child (C + 1,) and each length's first n-gram (order + 2,)."""
     first = np.concatenate([[1], 1 + np.cumsum(children, dtype=np.int64)])
@@ -192,28 +217,31 @@ def _number(children: Integers, order: int, size: int) -> tuple[Integers, list[i
     return first.astype(np.int32), levels
 
 
-def _check_arrays(arrays: Mapping[str, NDArray[Any]], V: int) -> None:
+def _check_arrays(arrays: Mapping[str, NDArray[Any]], V: int, config: NgramConfig) -> None:
     """Check names, types, shapes and the range of every value."""
     expected = {"character": (0, V - 1), "count": (1, LARGEST), "children": (0, V)}
-    check_names(arrays, expected, "n-gram model")
+    held_out = {"discount": (0, 3)} if config.smoothing == "held-out" else {}
+    check_names(arrays, expected | held_out, "n-gram model")
     for name, (low, high) in expected.items():
         values = arrays[name]
         integers = values.ndim == 1 and values.dtype.kind in "iu" and values.size > 0
         _require(integers, name, f"is {values.dtype} of shape {values.shape}")
-        if values.size >= LARGEST:
-            raise CharloomError(
-                f"there are {values.size:,} n-grams: choose a lower order", field="order"
-            )
         inside = values.min() >= low and values.max() <= high
         _require(inside, name, f"is not in {low} to {high}")
     sizes = arrays["character"].size, arrays["count"].size
     _require(sizes[0] == sizes[1], "count", f"has {sizes[1]} values for {sizes[0]} characters")
+    if held_out:
+        values = arrays["discount"]
+        floats = values.dtype.kind == "f" and values.shape == (config.order, 2, 2, 3)
+        _require(floats, "discount", f"is {values.dtype} of shape {values.shape}")
+        inside = ((values > 0) & (values < [1, 2, 3])).all()
+        _require(inside, "discount", "is not between 0 and 1, 2 and 3")
 
 
-def _check_counts(counts: Counts, character: Integers) -> None:
+def _check_counts(counts: Counts) -> None:
     """Check that children are sorted, every n-gram has its suffix, and some text has the counts."""
     siblings = counts.parent[1:] == counts.parent[:-1]
-    _require((np.diff(character[1:])[siblings] > 0).all(), "character", "is not sorted")
+    _require((np.diff(counts.character[1:])[siblings] > 0).all(), "character", "is not sorted")
     _require((counts.suffix >= 0).all(), "character", "has an n-gram without its suffix")
     C = counts.contexts
     for longer in counts.after(counts.count), counts.before(counts.count)[:C]:

@@ -9,6 +9,7 @@ smoothing it has.
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -27,7 +28,8 @@ class Counts:
     """How often each n-gram was seen. Node 0 is the empty one; the first C nodes are contexts."""
 
     count: Integers  # (M,)
-    parent: Integers  # (M - 1,) of node 1 on: the n-gram without its last character
+    character: Integers  # (M,) the n-gram's last one
+    first: Integers  # (C + 1,) the children of context h are first[h] .. first[h + 1] - 1
     suffix: Integers  # (M,) the n-gram without its first character
     levels: list[int]  # (order + 2,) the n-grams of length k are levels[k] .. levels[k + 1] - 1
 
@@ -40,7 +42,13 @@ class Counts:
     def shorter(self) -> "Counts":
         """Those of a model whose order is lower by 1: the contexts."""
         C = self.contexts
-        return Counts(self.count[:C], self.parent[: C - 1], self.suffix[:C], self.levels[:-1])
+        first = self.first[: self.levels[-3] + 1]
+        return Counts(self.count[:C], self.character[:C], first, self.suffix[:C], self.levels[:-1])
+
+    @cached_property
+    def parent(self) -> Integers:
+        """The n-gram without its last character, (M - 1,) of node 1 on."""
+        return np.repeat(np.arange(self.contexts, dtype=np.int32), np.diff(self.first))
 
     def lengths(self) -> Iterator[slice]:
         """Yield where the n-grams of 1 character are, of 2, and so on."""
