@@ -9,6 +9,7 @@ import pytest
 import charloom
 from charloom import api
 from charloom.evaluation import evaluate
+from charloom.training import adaptation
 from charloom.training.events import Finished, Started
 from expect import refused
 
@@ -104,6 +105,9 @@ def test_a_score_is_that_of_the_text(model):
     assert model.evaluate() == evaluate(model.language_model, own)
     ids = model.language_model.vocabulary.encode(TEXT[40:400])
     assert model.evaluate("other.txt") == evaluate(model.language_model, ids)
+    learning = model.evaluate("other.txt", adapt=True)
+    assert learning == adaptation.evaluate(model.source, ids).score
+    assert learning.nats < model.evaluate("other.txt").nats
 
 
 def test_what_is_wrong_is_refused(model, tmp_path):

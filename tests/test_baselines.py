@@ -147,7 +147,7 @@ def zpaq_that(does: str, folder: Path, monkeypatch: pytest.MonkeyPatch) -> dict[
 def test_zpaq_compresses_two_texts_of_one_length(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    copies = f"test $# = 5 && cat it >> {tmp_path}/all && cp it $2"
+    copies = f"test $# = 7 && cat it >> {tmp_path}/all && cp it $2"
     assert zpaq_that(copies, tmp_path, monkeypatch)["zpaq"] == 0
     both = (tmp_path / "all").read_bytes()
     texts = [b"the cat sat", b"the cat satthe rat"]

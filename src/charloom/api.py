@@ -30,7 +30,7 @@ from charloom.generation.sampling import generate
 from charloom.models.engines import LanguageModel
 from charloom.runs.open import open_model, open_run
 from charloom.runs.run import Run
-from charloom.training import loop
+from charloom.training import adaptation, loop
 from charloom.training.events import Event
 from charloom.training.planning import prepare
 
@@ -161,6 +161,7 @@ class Model:
         unknown: OnUnknown = "error",
         encoding: str = "utf-8",
         errors: Errors = "strict",
+        adapt: bool = False,
     ) -> Score:
         """Score a text, by default the validation part of the run's own.
 
@@ -168,6 +169,9 @@ class Model:
         where it is not. What else is changed or left out as it is read is told in warnings. Raises
         CharloomError if the model has never seen one of its characters; with unknown="skip" they
         are left out, with a warning, too.
+
+        With `adapt` the loss is that of learning while reading, which does not compare with
+        others: see `charloom.training.adaptation`. The model stays as it is.
 
         >>> model.evaluate("other.txt")
         Score(nats=..., bits=..., characters=...)
@@ -185,7 +189,12 @@ class Model:
             ids = self.source.parts().validation
         if ids is None:
             raise CharloomError(f"{self!r} has no validation part: name a text", "no-text")
-        return score_ids(self.language_model, ids)
+        if not adapt:
+            return score_ids(self.language_model, ids)
+        if not isinstance(self.source, Run):
+            message = f"{self!r} is no run, of which a copy could learn: leave out adapt"
+            raise CharloomError(message, "unsupported", field="adapt")
+        return adaptation.evaluate(self.source, ids).score
 
     @property
     def _own(self) -> DataConfig:

@@ -150,9 +150,11 @@ def _zpaq(content: bytes, length: int) -> int:
     """Return the size that zpaq makes of it at its level 5, with zeros behind it to a length.
 
     Its tables are as large as what it compresses needs: two sizes compare only if that is as long.
+    It does not cut a text into fragments, of which it would keep a list, unless that is beyond
+    4 MiB.
     """
     with TemporaryDirectory() as folder:
         Path(folder, "it").write_bytes(content.ljust(length, b"\0"))
-        command = ["zpaq", "add", "out.zpaq", "it", "-m5", "-t1"]
+        command = ["zpaq", "add", "out.zpaq", "it", "-m5", "-t1", "-fragment", "16"]
         subprocess.run(command, cwd=folder, check=True, capture_output=True)
         return Path(folder, "out.zpaq").stat().st_size
