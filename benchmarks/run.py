@@ -3,7 +3,7 @@
     python benchmarks/run.py [PART ...] [--turns N] [--threads N] [--text SOURCE]
 
 All sides of a row run in this one process or one after the other, in turn: A B A B. The parts
-are files of this folder; without a name all run but `quality` and `scale`, which take minutes.
+are files of this folder; without a name all run but the last three, which take minutes.
 """
 
 import os
@@ -13,7 +13,7 @@ from typing import Any
 import click
 
 PARTS = ("historic", "training", "sampling", "ngram", "mixture", "compression", "text", "startup")
-LONG = ("quality", "scale")
+LONG = ("quality", "adaptation", "scale")
 
 
 def available_threads() -> int:
@@ -25,17 +25,21 @@ def available_threads() -> int:
 @click.argument("parts", nargs=-1, type=click.Choice([*PARTS, *LONG]))
 @click.option("--turns", default=7, type=click.IntRange(1), show_default=True)
 @click.option("--threads", default=available_threads, type=click.IntRange(1), help="[all CPUs]")
-@click.option(
-    "--text",
-    metavar="SOURCE",
-    help="A larger text for ngram, mixture, compression, text and quality.",
-)
+@click.option("--text", metavar="SOURCE", help="A larger text for those that read one.")
 @click.option("--tiny", is_flag=True, help="Tiny sizes, to see that it works: no figure counts.")
-@click.option("--minutes", multiple=True, default=(0.5, 3.0), type=float, help="quality: of a run.")
-@click.option("--seeds", default=1, type=click.IntRange(1), help="quality: runs of each side.")
+@click.option(
+    "--minutes",
+    multiple=True,
+    default=(0.5, 3.0),
+    type=float,
+    help="quality, adaptation: of a run.",
+)
+@click.option(
+    "--seeds", default=1, type=click.IntRange(1), help="quality, adaptation: runs of each side."
+)
 @click.option("--side", type=click.Choice(["charloom", "torch"]), help="quality: one side only.")
 def main(parts: tuple[str, ...], **options: Any) -> None:
-    """Measure the PARTs named, or all but quality and scale, and print a table for each."""
+    """Measure the PARTs named, or all but the long ones, and print a table for each."""
     for library in ("OPENBLAS_NUM", "MKL_NUM", "VECLIB_MAXIMUM"):
         os.environ[f"{library}_THREADS"] = "1"  # NumPy's, which reads them when it is imported
     from common import Options, machine, say

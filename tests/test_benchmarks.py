@@ -147,6 +147,16 @@ def test_quality_runs_one_side_alone() -> None:
     assert name.strip() == "0.02 minutes, charloom train"
 
 
+@pytest.mark.torture
+def test_adaptation_tells_two_figures_of_one_run_and_others_beside_the_second() -> None:
+    lines = bench("adaptation", "--minutes", "0.02")
+    names = ("static", "learning while reading", "... its network alone")
+    figures = [float(rows(lines, f"0.02 minutes, {name}")[0][1]) for name in names]
+    assert figures[1] < figures[0]
+    for name in ("context mixing", "xz"):
+        assert float(rows(lines, name)[0][1]) > 0
+
+
 def test_quality_without_a_text_says_how_to_give_one(without_torch: list[str]) -> None:
     assert any("--text FILE" in line for line in without_torch)
 
