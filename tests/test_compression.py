@@ -1,6 +1,7 @@
 """Files that are compressed and decompressed: the same bytes, or a refusal."""
 
 import hashlib
+import os
 import random
 import struct
 import zlib
@@ -119,6 +120,16 @@ def test_random_texts_come_back(request: pytest.FixtureRequest) -> None:
         V = rng.choice((1, 2, 3, 30, 256, 2000))
         text = "".join(chr(0x20 + rng.randrange(V)) for _ in range(rng.randrange(3000)))
         content = text.encode(rng.choice(("utf-8", "utf-16-le", "utf-8")), "surrogatepass")
+        assert unpacked(compress(content).packed) == content
+
+
+@pytest.mark.reliability
+def test_files_of_python_come_back(request: pytest.FixtureRequest) -> None:
+    """Source and byte code, tables, and what else is there."""
+    files = [path for path in Path(os.__file__).parent.glob("*/*") if path.is_file()]
+    small = sorted(path for path in files if path.stat().st_size < 30_000)
+    for path in random.Random(0).sample(small, trials(request, 8, 300)):
+        content = path.read_bytes()
         assert unpacked(compress(content).packed) == content
 
 

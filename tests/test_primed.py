@@ -16,6 +16,8 @@ import msgspec
 import numpy as np
 import pytest
 from click.testing import CliRunner
+from hypothesis import given
+from hypothesis import strategies as st
 
 from charloom import cli
 from charloom.compression import Prior, compress, decompress
@@ -73,6 +75,7 @@ CONTENTS = [
     b"\0",
     b"\xff",
     VERSE.encode(),
+    VERSE.encode() * 30,
     VERSE.encode("utf-16"),
     b"\0 between \0 two\r\n\0",
     "日本語 and 👩‍👩‍👧‍👦 e\u0301 \U0010ffff".encode(),
@@ -129,6 +132,12 @@ def fixed_prior() -> Prior:
     text = np.array([symbols.index(c) for c in VERSE * 4], np.int32)
     counts = (np.bincount(text) + 1).tolist()
     return Prior("".join(symbols), False, 0, counts, text, 99, (config, weights))
+
+
+@given(st.binary(max_size=60) | st.text(max_size=40).map(str.encode))
+def test_any_bytes_come_back(content: bytes) -> None:
+    packed = compress(content, prior=fixed_prior(), embed=True).packed
+    assert decompress(packed, "it.clm") == content
 
 
 def test_the_same_file_is_written_on_every_machine() -> None:
