@@ -16,7 +16,8 @@ from numpy.typing import NDArray
 
 KNOTS = 5  # K: places in the table, along each side: 0, 1/4, 1/2, 3/4 and 1
 ROUNDS = 100  # of expectation maximization
-PRIOR = 1.0  # characters that each entry has seen predicted by either, to begin with
+LEAST = 1e-3  # of the one share, and of what is not the network's
+PRIOR = 1.0  # characters that each entry has seen to begin with, predicted as all of them are
 
 Floats = NDArray[np.float64]
 
@@ -40,17 +41,21 @@ def predicted(
 def learn_shares(seen: Predicted) -> Floats:
     """Return the table (K, K) under which what was seen is likeliest; axis 0 is the network's.
 
-    An entry that little was seen near is close to 1/2.
+    An entry that little was seen near is close to the one share that suits everything best.
     """
     places, parts = _corners(seen.sure)
-    shares = np.full(KNOTS * KNOTS, 0.5)
+    one = 0.5
+    for _ in range(ROUNDS):
+        one = float((one * seen.p[0] / (one * seen.p[0] + (1 - one) * seen.p[1])).mean())
+    one = min(max(one, LEAST), 1 - LEAST)
+    shares = np.full(KNOTS * KNOTS, one)
     for _ in range(ROUNDS):
         by_network = parts * shares[places] * seen.p[0]
         by_counts = parts * (1 - shares[places]) * seen.p[1]
         total = (by_network + by_counts).sum(axis=0)
         ours, theirs = (
-            np.bincount(places.ravel(), (part / total).ravel(), KNOTS * KNOTS) + PRIOR
-            for part in (by_network, by_counts)
+            np.bincount(places.ravel(), (part / total).ravel(), KNOTS * KNOTS) + PRIOR * share
+            for part, share in ((by_network, one), (by_counts, 1 - one))
         )
         shares = ours / (ours + theirs)
     return shares.reshape(KNOTS, KNOTS)
