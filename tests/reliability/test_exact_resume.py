@@ -341,7 +341,7 @@ def test_each_stored_item_is_missed_where_it_is_dropped(tmp_path, source, trials
         training.TimeBudget, "total", lambda _, step, total, *__: ends.get(step, total)
     )
     plans = [
-        {"schedule": "plateau", "optimizer": "adamw", "learning_rate": 1.0, "patience": 4},
+        {"schedule": "plateau", "optimizer": "adamw", "learning_rate": 1.0, "patience": 2},
         {"schedule": "cosine", "optimizer": "rmsprop", "minutes": 60.0},
         {"schedule": "one-cycle", "optimizer": "adagrad", "minutes": 60.0},
         {"schedule": "step", "optimizer": "sgd"},

@@ -44,7 +44,7 @@ Weights = dict[str, Array]
 GATES = {"rnn": 1, "lstm": 4, "gru": 3}
 MIXER_COLUMNS = {"attention": 3, "mingru": 2, "minlstm": 3}  # of Wx, each D wide
 STATE_PREFIXES = ("optimizer.", "state.", "rng.")  # of what a learner saves besides its weights
-_COUNTED = 1 << 20  # ids at once
+_COUNTED = 1 << 16  # ids at once
 
 
 def weight_shapes(config: NetworkConfig, vocabulary_size: int) -> dict[str, tuple[int, ...]]:

@@ -121,7 +121,7 @@ class _Trainer:
             self.saved_step = state.step
         else:
             weights, added = first_weights(config, vocabulary)
-            if weights is None and config.data.unit != "character":
+            if weights is None and config.preset is None:
                 weights = from_frequencies(self.learner.arrays(), learned)
             if weights is not None:
                 self.learner.load(weights)

@@ -57,10 +57,13 @@ def kept(N: int, share: float) -> list[slice]:
 
 def learned(ids: Ids, share: float) -> Ids:
     """Return what of a training part (N,) a network learns from: all but what is `kept`."""
-    mask = np.ones(len(ids), np.bool_)
-    for piece in (pieces := kept(len(ids), share)):
-        mask[piece] = False
-    return ids[mask] if pieces else ids
+    pieces = kept(len(ids), share)
+    if not pieces:  # of a long text there is no copy
+        return ids
+    ends = [0, *(place for piece in pieces for place in (piece.start, piece.stop)), len(ids)]
+    return np.concatenate(
+        [ids[begin:end] for begin, end in zip(ends[::2], ends[1::2], strict=True)]
+    )
 
 
 def counted(train: TrainConfig, N: int) -> int:

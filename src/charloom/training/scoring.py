@@ -30,6 +30,7 @@ SAMPLE_TIMES = 2  # as long as a sample during training
 READABLE = 100  # characters of a sample, at least, if there is no time for all of it
 TRIALS = (512, 2048, 8192)  # ids that tell how fast a model is scored
 TRIAL_SHARE = 0.1  # of the time that is left, which is enough for a trial
+MIXED_SHARE = 0.4  # of the time, for a mixture: its network is scored alone, too
 ENOUGH = 2  # times what is to be scored could be, by a trial, which is slower than the rest
 
 
@@ -88,6 +89,8 @@ def conclude(
     try:
         with suppress(Interrupted), guard():
             best = Best.of(run)
+            if time is not None:
+                time = time._replace(seconds=max(0.0, end - perf_counter()))
             if scored is None:
                 found = score_best(run, step, time, best)
             else:
@@ -149,7 +152,8 @@ def score_best(
             learned = counted_at_end(config.train)
             counts = Counts.of(parts.train, ids, vocabulary, learned)
         if time is not None:
-            most = _in_time(model, ids, most, time)
+            share = 1.0 if mixed is None else MIXED_SHARE
+            most = _in_time(model, ids, most, time._replace(seconds=share * time.seconds))
     score = evaluate_part(model, ids, most)
     counted = None if counts is None else counts.beside(score, most)
     found = Final(step, best.step, held_out, score, counted)
