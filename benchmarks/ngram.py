@@ -34,7 +34,7 @@ Chain = dict[str, Counter[str]]
 def show(options: Options) -> None:
     use_threads(1)
     rows = [row for text in texts(options) for row in compare(text, options)]
-    print_rows(f"ngram: order {ORDER}, Kneser-Ney, 1 thread, {options.turns} turns", rows)
+    print_rows(f"ngram: order {ORDER}, 1 thread, {options.turns} turns", rows)
 
 
 def compare(text: Text, options: Options) -> list[Row]:

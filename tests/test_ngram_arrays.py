@@ -69,6 +69,19 @@ def test_large_alphabets_are_counted_and_saved_in_wider_types() -> None:
     np.testing.assert_array_equal(opened.log_probs(read, opened.start(1))[0], expected)
 
 
+@given(st.lists(st.integers(0, 3), min_size=1, max_size=60), st.integers(1, 16))
+def test_counts_do_not_depend_on_the_size_of_the_alphabet(text: list[int], order: int) -> None:
+    ids, config = np.array(text), NgramConfig(order=order, smoothing="none")
+    # Of 4 characters 16 fit into 64 bits, of 300 seven, of 70,000 three.
+    small, *larger = (
+        NgramModel.fit(ids, Vocabulary(tuple(map(chr, range(1, 1 + V)))), config).arrays()
+        for V in (4, 300, 40_000)
+    )
+    for arrays in larger:
+        for name, values in arrays.items():
+            np.testing.assert_array_equal(values, small[name])
+
+
 Damage = Callable[[dict[str, NDArray[Any]]], Any]
 
 

@@ -48,10 +48,11 @@ def estimate(counts: Counts, ids: Integers, V: int) -> Floats:
     D[:] = FIRST
     if held_out:
         trie = counts.first, counts.character, counts.suffix
-        count = _uncount(*trie, counts.count, ids, start, order)
-        stride = -(-held_out // PLACES)
+        count, contexts = _hold_out(*trie, counts.count, ids, start, order)
         both = count.astype(np.float64), between(count, counts.suffix)
-        seen = _look(*trie, *both, ids, start, stride, order)
+        some = slice(None, None, -(-held_out // PLACES))
+        places = contexts[some].copy(), ids[start:][some].copy()
+        seen = _look(*trie, *both, *places, order)
         for _ in range(STEPS):
             forgotten, kept = _expect(*seen, 1 / V, D)
             D = (most * forgotten + KNOWN * np.array(FIRST)) / (forgotten + kept + KNOWN)
@@ -91,7 +92,7 @@ def _between(count: Integers, suffix: Integers, power: Floats) -> Floats:
 
 
 @kernel
-def _uncount(
+def _hold_out(
     first: Integers,
     character: Integers,
     suffix: Integers,
@@ -99,17 +100,22 @@ def _uncount(
     ids: Integers,
     start: int,
     order: int,
-) -> Integers:
-    """Return count (M,) without the n-grams that end in ids[start:] of ids (N,)."""
-    left = count.copy()
+) -> tuple[Integers, Integers]:
+    """Return count (M,) without the n-grams that end in ids[start:], and contexts (N - start,).
+
+    A context is the longest one before each of those characters, at most order - 1 long.
+    """
+    left, contexts = count.copy(), np.empty(ids.size - start, np.int32)
     context = 0
     for t in range(max(0, start - order), ids.size):
         node = child(first, character, context, ids[t])
+        if t >= start:
+            contexts[t - start] = context
         context = node if node < first.size - 1 else suffix[node]
         while t >= start and node > 0:
             left[node] -= 1
             node = suffix[node]
-    return left
+    return left, contexts
 
 
 @kernel
@@ -119,41 +125,37 @@ def _look(
     suffix: Integers,
     count: Floats,
     shorter: Floats,
-    ids: Integers,
-    start: int,
-    stride: int,
+    contexts: Integers,
+    following: Integers,
     order: int,
 ) -> Seen:
-    """Return what is known of each stride-th of ids[start:] from both a, count and shorter (M,).
+    """Return what both a, count and shorter (M,), say of what followed contexts (n,).
 
     After each number of characters there are of both a: how many x have which D, kinds (n, order,
     2, 3), a(hc), own (n, order, 2), and a(h.), total (n, order, 2). several (n, order) is 1 if
     there are several x. All are 0 if the context is not known.
     """
-    n = (ids.size - start + stride - 1) // stride
+    n = contexts.size
     kinds, several = np.zeros((n, order, 2, 3)), np.zeros((n, order), np.int8)
     own, total = np.zeros((n, order, 2)), np.zeros((n, order, 2))
-    context = depth = 0
-    for t in range(max(0, start - order), ids.size):
-        c = ids[t]
-        if t >= start and (t - start) % stride == 0:
-            i, h = (t - start) // stride, context
-            for k in range(depth, -1, -1):
-                different = 0
-                for node in range(first[h], first[h + 1]):
-                    if count[node] > 0:
-                        different += 1
-                        kinds[i, k, WHOLE, _bucket(count[node])] += 1
-                        kinds[i, k, SHORTER, _bucket(shorter[node])] += 1
-                        total[i, k, WHOLE] += count[node]
-                        total[i, k, SHORTER] += shorter[node]
-                        if character[node] == c:
-                            own[i, k, WHOLE], own[i, k, SHORTER] = count[node], shorter[node]
-                several[i, k] = different > 1
-                h = suffix[h]
-        node = child(first, character, context, c)
-        context = node if node < first.size - 1 else suffix[node]
-        depth = min(depth + 1, order - 1)
+    for i in range(n):
+        k, h = 0, contexts[i]
+        while h > 0:
+            k, h = k + 1, suffix[h]
+        h = contexts[i]
+        while k >= 0:
+            different = 0
+            for node in range(first[h], first[h + 1]):
+                if count[node] > 0:
+                    different += 1
+                    kinds[i, k, WHOLE, _bucket(count[node])] += 1
+                    kinds[i, k, SHORTER, _bucket(shorter[node])] += 1
+                    total[i, k, WHOLE] += count[node]
+                    total[i, k, SHORTER] += shorter[node]
+                    if character[node] == following[i]:
+                        own[i, k, WHOLE], own[i, k, SHORTER] = count[node], shorter[node]
+            several[i, k] = different > 1
+            k, h = k - 1, suffix[h]
     return kinds, own, total, several
 
 

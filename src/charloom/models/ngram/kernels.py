@@ -9,6 +9,7 @@ shorter than the model looks back.
 from typing import NamedTuple
 
 import numpy as np
+from numpy.typing import NDArray
 
 from charloom.models.draw_kernel import draw
 from charloom.models.jit import allocating_kernel as kernel
@@ -25,6 +26,55 @@ class Trie(NamedTuple):
     backoff: Floats  # (C,) the share of that probability which its suffix decides
     whole_weight: Floats  # (C,) the same for a context that is the whole text so far
     whole_backoff: Floats  # (C',) of the contexts that are shorter than order - 1
+
+
+@kernel
+def tally(keys: NDArray[np.int64], bits: int, order: int) -> tuple[Integers, Integers, Integers]:
+    """Count every n-gram of up to `order` characters with which one of sorted keys (N,) begins.
+
+    A key is `order` numbers of so many bits, each a character's id + 1, or 0 beyond the text's end.
+    Returns how many children each context has, and the character and count of each n-gram.
+    """
+    grams = np.zeros(order + 1, np.int64)  # of each length
+    grams[0] = 1
+    before = 0
+    for key in keys:
+        for k in range(_same(before, key, bits, order), order):
+            grams[k + 1] += _number(key, bits, order, k) > 0
+        before = key
+    latest = np.cumsum(grams) - grams - 1  # of each length, the one that was met last
+    latest[0] = 0
+    children = np.zeros(grams[:-1].sum(), np.int32)
+    character = np.empty(grams[1:].sum(), np.int32)
+    count = np.zeros(grams[1:].sum(), np.int32)
+    before = 0
+    for key in keys:
+        same = _same(before, key, bits, order)
+        for k in range(order):
+            number = _number(key, bits, order, k)
+            if number == 0:
+                break
+            if k >= same:
+                children[latest[k]] += 1
+                latest[k + 1] += 1
+                character[latest[k + 1] - 1] = number - 1
+            count[latest[k + 1] - 1] += 1
+        before = key
+    return children, character, count
+
+
+@kernel
+def _number(key: int, bits: int, order: int, k: int) -> int:
+    return (key >> bits * (order - 1 - k)) & ((1 << bits) - 1)
+
+
+@kernel
+def _same(key: int, other: int, bits: int, order: int) -> int:
+    """Return how many numbers two keys both begin with."""
+    for k in range(order):
+        if key >> bits * k == other >> bits * k:
+            return order - k
+    return 0
 
 
 @kernel

@@ -178,16 +178,30 @@ def _count(ids: Integers, V: int, order: int) -> Arrays:
     """Count the n-grams of ids (N,) up to length `order`, as `NgramModel.arrays` describes."""
     from charloom.models.ngram import kernels
 
-    small = ids.astype(np.min_scalar_type(V - 1))  # NumPy sorts 16 bits in time linear in N
-    positions = np.argsort(small, kind="stable").astype(np.int32)
-    gram = np.zeros(ids.size, np.int32)
-    levels: list[Arrays] = []
-    grams = 1
-    for length in range(order):
-        parts = kernels.lengthen(ids, positions, gram, length, grams)
-        levels.append(dict(zip(("children", "character", "count"), parts, strict=True)))
-        grams = levels[-1]["count"].size
-    return {name: np.concatenate([level[name] for level in levels]) for name in levels[0]}
+    bits = V.bit_length()
+    packed = min(order, 64 // bits)  # characters of which 64 bits make one sortable number
+    keys = np.zeros(ids.size, np.uint64)
+    for k in range(packed):
+        keys <<= np.uint64(bits)
+        keys[: max(0, ids.size - k)] += (ids[k:] + 1).astype(np.uint64)
+    if packed == order:
+        keys.sort()
+        parts = [kernels.tally(keys.view(np.int64), bits, packed)]
+    else:
+        places = np.argsort(keys)
+        keys = keys[places]
+        parts = [kernels.tally(keys.view(np.int64), bits, packed)]
+        whole = (keys & np.uint64(2**bits - 1)) > 0  # not beyond the end
+        new = np.diff(keys, prepend=np.uint64(0)) > 0
+        gram = np.empty(ids.size, np.int32)
+        gram[places] = np.cumsum(new & whole) - 1
+        grams = int((new & whole).sum())
+        positions = np.argsort(ids, kind="stable").astype(np.int32)
+        for length in range(packed, order):
+            parts.append(kernels.lengthen(ids, positions, gram, length, grams))
+            grams = parts[-1][2].size
+    names = "children", "character", "count"
+    return {n: np.concatenate(arrays) for n, *arrays in zip(names, *parts, strict=True)}
 
 
 def _opened(arrays: Mapping[str, NDArray[Any]], order: int) -> Counts:
