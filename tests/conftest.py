@@ -1,4 +1,5 @@
 import fcntl
+import gc
 import itertools
 import os
 import signal
@@ -31,6 +32,16 @@ def pytest_collection_modifyitems(config, items):
             item.add_marker(pytest.mark.timeout(7200))
         elif item.get_closest_marker("torture"):
             item.add_marker(pytest.mark.skip(reason="only in `make torture`"))
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_collection():
+    """Keep what is there by now out of every later look for garbage: it is a million objects."""
+    gc.disable()
+    result = yield
+    gc.enable()
+    gc.freeze()
+    return result
 
 
 def pytest_configure(config):
