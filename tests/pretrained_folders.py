@@ -5,10 +5,6 @@ import json
 import torch
 from safetensors.torch import save_file
 from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers, trainers
-from transformers import GPT2Config, GPT2LMHeadModel, LlamaConfig, LlamaForCausalLM
-from transformers.utils import logging
-
-logging.disable_progress_bar()
 
 TEXT = (
     "Half a league, half a league,\nHalf a league onward,\nAll in the valley of Death\n"
@@ -17,6 +13,14 @@ TEXT = (
 END = "<|endoftext|>"
 CONTEXT = 32
 SIZES = {"hidden_size": 32, "intermediate_size": 48, "num_hidden_layers": 2}
+
+
+def quiet_transformers():
+    """Import the library where it is needed: it takes seconds, and more for each of its models."""
+    import transformers
+
+    transformers.utils.logging.disable_progress_bar()
+    return transformers
 
 
 def byte_level(size=384):
@@ -56,7 +60,8 @@ def gpt2_model(tokenizer, seed=0, **changes):
     settings = {"n_positions": CONTEXT, "n_embd": 32, "n_layer": 2, "n_head": 2}
     settings |= {"vocab_size": tokenizer.get_vocab_size(), "bos_token_id": end, "eos_token_id": end}
     torch.manual_seed(seed)
-    return GPT2LMHeadModel(GPT2Config(**(settings | changes))).eval()
+    transformers = quiet_transformers()
+    return transformers.GPT2LMHeadModel(transformers.GPT2Config(**(settings | changes))).eval()
 
 
 def write_gpt2(folder, **changes):
@@ -103,8 +108,9 @@ def write_llama(folder, **changes):
     torch.manual_seed(1)
     settings = SIZES | {"num_attention_heads": 4, "num_key_value_heads": 2, "bos_token_id": 0}
     settings |= {"eos_token_id": None, "pad_token_id": None, "max_position_embeddings": CONTEXT}
-    config = LlamaConfig(vocab_size=tokenizer.get_vocab_size(), **(settings | changes))
-    model = LlamaForCausalLM(config).eval()
+    transformers = quiet_transformers()
+    config = transformers.LlamaConfig(vocab_size=tokenizer.get_vocab_size(), **(settings | changes))
+    model = transformers.LlamaForCausalLM(config).eval()
     model.save_pretrained(folder)
     tokenizer.save(str(folder / "tokenizer.json"))
     return model
