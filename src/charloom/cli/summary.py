@@ -105,9 +105,8 @@ def _losses(finished: Finished) -> list[str]:
     lines = [f"{name}: {loss_words(final.score)}{step}."]
     if final.mixture is not None:
         alone = final.mixture.alone.nats
-        lines.append(
-            f"That is of a mixture with an n-gram model: the network alone has {alone:.3f} nats."
-        )
+        mixed = "That is the network mixed with an n-gram model"
+        lines.append(f"{mixed}; alone, the network has {alone:.3f} nats on the same text.")
     if final.counted is not None:
         lines.append(_counted(final.score, final.counted))
     return lines
