@@ -30,7 +30,7 @@ SECTIONS = {  # in the order of use; each is the name of a file here and of a fu
         "sample": "Generate text with a run.",
         "evaluate": "Measure how well a run predicts a text.",
         "import": "Make a run of a model of another program.",
-        "export": "Export a run for ONNX, PyTorch or NumPy.",
+        "export": "Export a run for ONNX, PyTorch, NumPy or KenLM.",
         "compress": "Compress a file with a model that learns while it reads.",
         "decompress": "Decompress what compress wrote.",
     },

@@ -11,13 +11,13 @@ from charloom.cli.text import (
     labelled,
     sized,
 )
-from charloom.formatting import count
+from charloom.formatting import count, model_name
 
 if TYPE_CHECKING:
     from charloom.runs.run import Run
 
-Format = Literal["onnx", "npz", "torch"]
-ENDINGS = {"onnx": ".onnx", "npz": ".npz", "torch": ".safetensors"}
+Format = Literal["onnx", "npz", "torch", "arpa"]
+ENDINGS = {"onnx": ".onnx", "npz": ".npz", "torch": ".safetensors", "arpa": ".arpa"}
 
 
 @click.command(
@@ -30,7 +30,8 @@ ENDINGS = {"onnx": ".onnx", "npz": ".npz", "torch": ".safetensors"}
 @click.option("--onnx", "kind", flag_value="onnx", help="Write an ONNX file, and check it.")
 @click.option("--npz", "kind", flag_value="npz", help="Write the weights as arrays for NumPy.")
 @click.option("--torch", "kind", flag_value="torch", help="Write a state_dict for PyTorch.")
-@output("--out", "The file to write", "RUN.onnx, RUN.npz or RUN.safetensors")
+@click.option("--arpa", "kind", flag_value="arpa", help="Write an n-gram model for KenLM.")
+@output("--out", "The file to write", "RUN and an ending")
 @click.option("--force", is_flag=True, hidden=True, expose_value=False)  # once needed to replace
 def export(run: str, kind: Format | None, out: Path | None) -> None:
     """Export RUN for other programs.
@@ -39,19 +40,22 @@ def export(run: str, kind: Format | None, out: Path | None) -> None:
     is checked to generate the same text. It also holds the vocabulary, the settings, and a
     description of how to use it.
 
-    The others are the weights of a recurrent network, with its characters: for NumPy under
-    charloom's names, for PyTorch under those of nn.LSTM, nn.GRU and nn.RNN.
+    For NumPy and PyTorch it writes the weights of a recurrent network, with its characters: under
+    charloom's names, or under those of nn.LSTM, nn.GRU and nn.RNN. An ARPA file has the n-grams of
+    an n-gram model, each character a word.
     """
     from charloom.files import is_stdout
     from charloom.formats.arrays import export_npz, export_torch
     from charloom.runs.run import Run
 
     if kind is None:
-        raise click.UsageError("Say what to write: --onnx, --npz or --torch.")
+        raise click.UsageError("Say what to write: --onnx, --npz, --torch or --arpa.")
     opened = Run.open(run)
     path = out or Path(f"{opened.path.resolve().name}{ENDINGS[kind]}")
     if kind == "onnx":
         written, rows = _onnx(opened, path, free=out is None)
+    elif kind == "arpa":
+        written, rows = _arpa(opened, path, free=out is None)
     else:
         write = export_npz if kind == "npz" else export_torch
         written, size = write(opened, path, free=out is None)
@@ -65,6 +69,21 @@ def export(run: str, kind: Format | None, out: Path | None) -> None:
             ("note", "of the network alone: the n-gram model that is mixed in stays behind")
         )
     echo("\n".join(labelled(rows)), err=is_stdout(written))
+
+
+def _arpa(run: "Run", path: Path, free: bool) -> tuple[Path, list[tuple[str, str]]]:
+    from charloom.formats.arpa import KENLM_ORDER, export_arpa
+
+    written, grams = export_arpa(run, path, free)
+    rows = [
+        ("file", f"{written}: {count(grams, 'n-gram')}"),
+        ("model", model_name(run.config.model)),
+    ]
+    order = getattr(run.config.model, "order", 0)
+    if not 2 <= order <= KENLM_ORDER:
+        limit = f"KenLM reads orders 2 to {KENLM_ORDER}, unless it is built for more"
+        rows.append(("note", f"{limit}; this one has {order}"))
+    return written, rows
 
 
 def _onnx(run: "Run", path: Path, free: bool) -> tuple[Path, list[tuple[str, str]]]:
