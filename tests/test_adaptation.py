@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from charloom.config import NgramConfig, replace
+from charloom.config import NgramConfig, TransformerConfig, replace
 from charloom.evaluation import evaluate as evaluate_static
 from charloom.models.mixing import InOrder
 from charloom.models.optimizers import rmsprop
@@ -18,7 +18,7 @@ from charloom.runs.run import Run
 from charloom.training import adaptation
 from charloom.training.adaptation import Adaptation, evaluate
 from expect import refused
-from small_runs import NEVER, TEXT, config_of, played, write_text
+from small_runs import NEVER, TEXT, config_of, new_run, played, write_text
 
 NEW = "Cannon to right of them, Cannon to left of them, Cannon in front of them " * 6
 LOOKS, RATE = 30, 0.02  # fewer and more than those that are chosen, for a network of 4 units
@@ -178,6 +178,9 @@ def test_without_a_network_contexts_are_all_there_is(run: Run, folder: Path) -> 
     assert found.score.nats < evaluate_static(open_model(counts), ids).nats
     with refused("unsupported", path=str(counts.path)):
         Adaptation(counts)
+    attention = replace(run.config, model=TransformerConfig(layers=1, width=8, heads=2))
+    with refused("unsupported", path=str(folder / "attention")):
+        evaluate(new_run(folder / "attention", attention), ids)
     with refused("no-text", characters=1):
         evaluate(counts, ids[:1])
 

@@ -138,9 +138,9 @@ def compare(
     `shared_held_out`). A run that cannot read the text is in `unread`. Baselines are fitted to
     the training text of the first run; if it is longer than 10 million characters, to its end.
     Each run generates for `sampling_seconds`, 0 for not at all. `names` are what the runs are
-    called in entries and sentences, by default their paths. With `adapt`, networks are scored once
-    more, while they learn, and beside them stands zpaq, if it is installed; both take long. Raises
-    CharloomError if there is no one text for all, or no run can read it.
+    called in entries and sentences, by default their paths. With `adapt`, recurrent networks are
+    scored once more, while they learn, and beside them stands zpaq, if it is installed; both take
+    long. Raises CharloomError if there is no one text for all, or no run can read it.
     """
     if not runs:
         message = "no run to compare: name one or more of those in `charloom runs`"

@@ -62,8 +62,9 @@ HEADER = ("run", "model", "nats", "bits", "perplexity", "parameters", "trained",
     "Comparison",
     "--adapt",
     is_flag=True,
-    help="Let networks go on learning, too, and put them beside zpaq, if it is installed: 100,000 "
-    "characters take some 10 s for each run, and zpaq takes 10 s for a megabyte that was learned.",
+    help="Let recurrent networks go on learning, too, and put them beside zpaq, if it is "
+    "installed: 100,000 characters take some 10 s for each run, and zpaq takes 10 s for a "
+    "megabyte that was learned.",
 )
 @option("Comparison", "--json", "as_json", is_flag=True, help="Print one JSON document.")
 @reading("FILE, with --budget")
@@ -90,7 +91,7 @@ def compare(
     Others go on learning while they read, each character after it is scored: what `charloom
     compress` predicts with (context mixing), and how much the text adds to the training text when
     both are compressed (gzip, bz2, xz, and PPMd if pyppmd is installed). They stand apart, and
-    --adapt puts the runs there, too.
+    --adapt puts runs of recurrent networks there, too.
     """
     read_so = {name: value for name, value in given(context).items() if name in _options}
     if read_so and budget is None:

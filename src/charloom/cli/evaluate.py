@@ -78,8 +78,8 @@ def evaluate(
     These figures are static: RUN stays as its training left it. --adapt puts those of learning
     while reading beside them: of each 50 characters, a copy of its network is scored first, then
     it learns from them. Contexts that have read the training text (what `charloom compress`
-    predicts with) are mixed in; for a RUN that reads tokens, the network is alone. The two kinds
-    of figures do not compare.
+    predicts with) are mixed in; for a RUN that reads tokens, the network is alone. Networks that
+    are not recurrent cannot do this. The two kinds of figures do not compare.
     """
     from charloom.data.reading import Reading
     from charloom.data.text import read_text

@@ -57,7 +57,7 @@ SAMPLING = "Sampling"
     "Text",
     "--adapt",
     metavar="FILE",
-    help="First let a copy of RUN learn FILE, reading it once; RUN stays as it is.",
+    help="First let a copy of RUN, a recurrent network, learn FILE, reading it once.",
 )
 @option(
     "Text",

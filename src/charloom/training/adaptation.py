@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from charloom.config import Engine, ModelConfig, NgramConfig, TrainConfig, TransformerConfig
+from charloom.config import Engine, ModelConfig, NgramConfig, TrainConfig
 from charloom.data.batches import Streams
 from charloom.data.tokenizer import Ids
 from charloom.errors import CharloomError
@@ -28,10 +28,13 @@ LOOKS = 2000  # segments of training text that the squares of gradients are firs
 CONTEXT_IDS = 1 << 22  # of the training text, at most, that contexts have read before
 
 
-def network_of(run: Run) -> ModelConfig | TransformerConfig | None:
-    """Return the network of a run that can go on learning: not one of somebody else."""
+def network_of(run: Run) -> ModelConfig | None:
+    """Return the network of a run that can go on learning: a recurrent one.
+
+    At rates that suit these, transformers lose what they know: docs/LOG.md.
+    """
     model = run.config.model
-    return model if isinstance(model, ModelConfig | TransformerConfig) else None
+    return model if isinstance(model, ModelConfig) else None
 
 
 class Adapted(NamedTuple):
@@ -46,18 +49,19 @@ class Adaptation:
 
     A weight moves by its gradient over the root of what the square of that gradient is on the
     training part: the network first reads LOOKS segments there, and learns nothing but these
-    squares, which RMSProp then carries on. Raises CharloomError if the run has no such network.
+    squares, which RMSProp then carries on. Raises CharloomError if it is not a recurrent one.
     """
 
     def __init__(self, run: Run, engine: Engine = "auto") -> None:
         model, self._vocabulary = network_of(run), run.vocabulary
         if model is None:
             raise CharloomError(
-                f"{run.path} has no network that goes on learning: give a run of another model",
+                f"{run.path} has no recurrent network, and others do not learn while they read: "
+                "give another run",
                 "unsupported",
                 path=str(run.path),
             )
-        if engine == "auto" and isinstance(model, ModelConfig):
+        if engine == "auto":
             engine = "compiled"  # one lane is too little for a GPU
         settings = RULE, len(self._vocabulary), engine, run.config.dtype, 0
         learner = create_learner(model, *settings)
@@ -104,14 +108,18 @@ def evaluate(run: Run, ids: Ids, tell: Tell = say_nothing, engine: Engine = "aut
     if not predicted:
         message = "too few characters to be scored: give a text of at least two"
         raise CharloomError(message, "no-text", characters=N)
+    reader = None
+    if vocabulary.unit == "tokens" or not isinstance(run.config.model, NgramConfig):
+        tell("looking at the gradients of the training text")
+        reader = Adaptation(run, engine)
     contexts = _contexts(run, ids, tell)
-    if contexts is not None and isinstance(run.config.model, NgramConfig):
+    if contexts is not None and reader is None:
         nats = float(contexts.score(ids[1:]).sum())
         return Adapted(Score(nats / predicted, vocabulary.count(ids)), None)
-    tell("looking at the gradients of the training text")
+    assert reader is not None
     alone = mixed = 0.0
     at, told = 1, perf_counter()
-    for log_probs in Adaptation(run, engine).read(ids):
+    for log_probs in reader.read(ids):
         targets = ids[at : at + len(log_probs)]
         alone -= float(log_probs[np.arange(len(targets)), targets].sum(dtype=np.float64))
         if contexts is not None:
