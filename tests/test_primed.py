@@ -1,5 +1,6 @@
 """Files that are compressed with what a run knows, or with a network that they bring."""
 
+import dataclasses
 import hashlib
 import os
 import random
@@ -20,10 +21,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from charloom import cli
-from charloom.compression import Prior, compress, decompress
+from charloom.compression import Prior, compress, decompress, primed
 from charloom.compression.container import MAGIC, open_file
 from charloom.compression.primed import Header
-from charloom.config import ModelConfig
+from charloom.config import ModelConfig, replace
 from charloom.data.dataset import NO_TEXT
 from charloom.errors import CharloomError
 from charloom.files import encode_json
@@ -206,6 +207,22 @@ def test_a_rounded_network_is_nearly_as_good(place: Path) -> None:
     for name, array in prior.network[1].items():
         step = np.abs(array).max() / 31
         assert np.abs(rounded.network[1][name] - array).max() <= 0.501 * step
+
+
+def test_few_bytes_do_not_become_a_large_network(monkeypatch: pytest.MonkeyPatch) -> None:
+    prior = fixed_prior()
+    config, weights = replace(prior.network[0], hidden=40), {}
+    for name, shape in weight_shapes(config, len(prior.symbols)).items():
+        weights[name] = np.zeros(shape, np.float32)
+    nothing = dataclasses.replace(prior, network=(config, weights), name="nothing")
+    with refused("unsupported", path="nothing"):
+        compress(b"it", prior=nothing, embed=True)
+    monkeypatch.setattr(primed, "MOST_WEIGHTS", 10**9)
+    packed = compress(b"it", prior=nothing, embed=True).packed
+    assert decompress(packed, "it.clm") == b"it"
+    monkeypatch.undo()
+    with refused("damaged", path="it.clm"):
+        decompress(packed, "it.clm")
 
 
 def trials(request: pytest.FixtureRequest, usual: int, full: int) -> int:

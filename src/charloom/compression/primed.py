@@ -25,6 +25,8 @@ from charloom.models.mixing.model import piece_of
 from charloom.models.weights import parameter_count
 from charloom.progress import Tell, say_nothing
 
+MOST_WEIGHTS = 16  # for each byte that they take: of a network that learned something, 2 or 3
+
 
 class Header(msgspec.Struct, array_like=True, forbid_unknown_fields=True):
     """What the decoder has to know beside the run.
@@ -49,8 +51,12 @@ def compress(
     """Return the file that holds some content, which is this text, and the size of its network."""
     embedded, weights = None, b""
     if embed:
+        name = prior.name
         prior, embedded, levels = prior.embedded()
         weights = plain.compress(levels, levels.decode("latin-1"), False)
+        if len(levels) > MOST_WEIGHTS * len(weights):
+            message = f"nearly all weights of {name} are 0: leave out --embed"
+            raise CharloomError(message, "unsupported", path=name)
         embedded = msgspec.structs.replace(embedded, size=len(weights))
     extra = "".join(sorted({*text} - {*prior.symbols}))
     header = Header(
@@ -101,7 +107,7 @@ def _brought(embedded: Embedded, weights: bytes) -> Prior:
     except CharloomError as error:
         raise ValueError("its weights are not whole") from error
     size = parameter_count(embedded.config, len(embedded.symbols))
-    if plain.header_of(inner).count != size:
+    if plain.header_of(inner).count != size or size > MOST_WEIGHTS * len(weights):
         raise ValueError("its weights are not those of its settings")
     levels, checksum = plain.decompress(inner)
     if digest(levels) != checksum:
