@@ -82,34 +82,41 @@ def measure_no_speed_for_long():
         yield
 
 
-DTYPES = ("float32", "float64")
-
-
 def pytest_sessionstart(session):
     """Compile what most tests need once, shared out among the workers of `-n`."""
     worker = getattr(session.config, "workerinput", None)
     if worker is None:
         return
-    first = int(worker["workerid"].removeprefix("gw"))
-    for turn in range(len(DTYPES)):
-        dtype = DTYPES[(first + turn) % len(DTYPES)]
-        with Path(tempfile.gettempdir(), f"charloom-tests-{os.getuid()}-{dtype}").open("w") as lock:
+    first = int(worker["workerid"].removeprefix("gw")) % 2
+    for name in (*KERNELS[first::2], *KERNELS[1 - first :: 2]):  # one's own, then the other's
+        with Path(tempfile.gettempdir(), f"charloom-tests-{os.getuid()}-{name}").open("w") as lock:
             fcntl.flock(lock, fcntl.LOCK_EX)
-            _compile_kernels(dtype)
+            _compile_kernels(name)
 
 
-def _compile_kernels(dtype):
+KERNELS = ("float32", "float64", "contexts", "counts")
+
+
+def _compile_kernels(name):
     import numpy as np
 
-    from charloom.config import ModelConfig, SampleConfig, TrainConfig
+    from charloom.config import ModelConfig, NgramConfig, SampleConfig, TrainConfig
     from charloom.data.vocabulary import Vocabulary
     from charloom.generation.sampling import generate
     from charloom.models.compiled import CompiledLearner
+    from charloom.models.mixing import ContextMixer
+    from charloom.models.ngram import NgramModel
 
-    learner = CompiledLearner(ModelConfig(hidden=4), TrainConfig(batch=1, length=2), 3, dtype)
-    ids = np.zeros((1, 2), np.int32)
-    learner.update(ids, ids, 0.0)
-    learner.loss(ids, ids)
-    model = learner.model(Vocabulary.from_text("abc"))
+    vocabulary, ids = Vocabulary.from_text("abc"), np.array([[0, 1, 2, 0, 1, 2]], np.int32)
+    if name == "contexts":
+        ContextMixer([1, 2, 2], np.ones(3, bool), ids.size).score(ids[0])
+        return
+    if name == "counts":
+        model = NgramModel.fit(ids[0], vocabulary, NgramConfig(order=2))
+    else:
+        learner = CompiledLearner(ModelConfig(hidden=4), TrainConfig(batch=1, length=6), 3, name)
+        learner.update(ids, ids, 0.0)
+        learner.loss(ids, ids)
+        model = learner.model(vocabulary)
     model.log_probs(ids, model.start(1))
     list(generate(model, SampleConfig(), "a", 2))
