@@ -6,12 +6,17 @@ LSTM has a kernel (D, 4H), a recurrent one (H, 4H) and a bias, with gates i f c 
 are 12 arrays, W U b for each of i c f o. CuDNNLSTM's are those of PyTorch's kernels, of which
 Keras transposes what it shows (keras/layers/rnn/cudnn_lstm.py), with a bias for each product.
 
-Links to other files are not followed, and no array is read that would be larger than the file.
+Links to other files are not followed, and no array is read that would be larger than the file. HDF5
+is read in a process of its own, which may take a minute: one of a thousand damaged files kept the
+library busy for ever.
 """
 
-import io
 import json
+import os
+import subprocess
+import sys
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -20,10 +25,13 @@ from numpy.typing import NDArray
 from charloom.config import Cell, DataConfig, ModelConfig, TrainConfig
 from charloom.errors import needs_extra
 from charloom.formats.old.found import Found, MalformedError, RefusedError, trained
+from charloom.formats.old.min_char_rnn import read_npz
 from charloom.models.weights import Weights, weight_shapes
 
 MAGIC = b"\x89HDF\r\n\x1a\n"
 MOST_LAYERS = 300
+READING_SECONDS = 60
+_REFUSED = 3  # the status of a process that has read why, and says so
 
 _PASSED = {"InputLayer", "Dropout", "SpatialDropout1D"}
 _CELLS: dict[str, Cell] = {"LSTM": "lstm", "CuDNNLSTM": "lstm", "SimpleRNN": "rnn"}
@@ -31,12 +39,12 @@ _CELLS: dict[str, Cell] = {"LSTM": "lstm", "CuDNNLSTM": "lstm", "SimpleRNN": "rn
 Layer = tuple[str, dict[str, Any], list[NDArray[Any]]]  # class, config, arrays
 
 
-def from_keras(content: bytes) -> Found:
+def from_keras(path: Path) -> Found:
     """Return the model in a file.
 
     Raises MalformedError, RefusedError, and CharloomError without h5py.
     """
-    stack = _stack(_read(content))
+    stack = _stack(_read(path))
     recurrent = [layer for layer in stack if layer[0] in _CELLS]
     tables = [layer for layer in stack if layer[0] == "Embedding"]
     heads = [layer for layer in stack if layer[0] == "Dense"]
@@ -179,32 +187,64 @@ def _arrays(layer: Layer, count: int) -> list[NDArray[Any]]:
     return arrays
 
 
-def _read(content: bytes) -> list[Layer]:
+def _read(path: Path) -> list[Layer]:
+    """Read the layers in a process of its own: a damaged file can keep HDF5's library for ever."""
     with needs_extra("keras", "an .h5 file"):
-        import h5py
+        import h5py  # noqa: F401
+    command = [sys.executable, "-c", f"from {__name__} import main; main()", str(path.absolute())]
+    environment = os.environ | {"PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
     try:
-        with h5py.File(io.BytesIO(content), "r") as file:
-            config = file.attrs.get("model_config")
-            if config is None:
-                names = " ".join(map(str, file))
-                raise RefusedError(
-                    "it is a model of textgenrnn, or like one, with attention, which charloom's "
-                    "have not"
-                    if "attention" in names
-                    else "it has weights alone, and does not say of which layers: save the model"
-                )
-            layers = _layers(json.loads(config))
-            group = _within(file, "model_weights")
-            return [
-                (
-                    str(layer.get("class_name")),
-                    _dict(layer.get("config")),
-                    _of(group, layer, content),
-                )
-                for layer in layers
-            ]
-    except (OSError, KeyError, RuntimeError, TypeError, ValueError, RecursionError) as error:
-        raise MalformedError(f"its HDF5 is damaged: {error}") from None
+        done = subprocess.run(
+            command, capture_output=True, check=False, env=environment, timeout=READING_SECONDS
+        )
+    except subprocess.TimeoutExpired:
+        raise MalformedError(f"HDF5 has not read it in {READING_SECONDS} seconds") from None
+    if done.returncode == _REFUSED:
+        raise RefusedError(done.stderr.decode(errors="replace"))
+    if done.returncode:
+        raise MalformedError("HDF5 cannot read it")
+    arrays = read_npz(done.stdout)
+    layers = json.loads(arrays["layers"].tobytes())
+    return [
+        (kind, config, [arrays[f"{n}.{m}"] for m in range(count)])
+        for n, (kind, config, count) in enumerate(layers)
+    ]
+
+
+def main() -> None:
+    """Write the layers in a file to standard output, as `_read` takes them."""
+    path = Path(sys.argv[1])
+    try:
+        layers = _opened(path, path.stat().st_size)
+    except RefusedError as error:
+        sys.stderr.write(str(error))
+        sys.exit(_REFUSED)
+    if sum(array.nbytes for _, _, arrays in layers for array in arrays) > path.stat().st_size:
+        sys.exit("its layers have more arrays than the file")
+    listed = json.dumps([(kind, config, len(arrays)) for kind, config, arrays in layers])
+    named = {"layers": np.frombuffer(listed.encode(), np.uint8)}
+    for n, (_, _, arrays) in enumerate(layers):
+        named |= {f"{n}.{m}": array for m, array in enumerate(arrays)}
+    np.savez(sys.stdout.buffer, **named)  # type: ignore[arg-type]
+
+
+def _opened(path: Path, size: int) -> list[Layer]:
+    """Return the layers in a file of that size; raises RefusedError, or others if it is damaged."""
+    import h5py
+
+    with h5py.File(path, "r") as file:
+        config = file.attrs.get("model_config")
+        if config is None:
+            raise RefusedError(
+                "it looks back with attention, as textgenrnn does: charloom has no such head"
+                if "attention" in " ".join(map(str, file))
+                else "it has weights alone, and does not say of which layers: save the model"
+            )
+        group = _within(file, "model_weights")
+        return [
+            (str(layer.get("class_name")), _dict(layer.get("config")), _of(group, layer, size))
+            for layer in _layers(json.loads(config))
+        ]
 
 
 def _layers(config: Any) -> list[dict[str, Any]]:
@@ -219,14 +259,14 @@ def _dict(found: Any) -> dict[str, Any]:
     return found if isinstance(found, dict) else {}
 
 
-def _of(group: Any, layer: dict[str, Any], content: bytes) -> list[NDArray[Any]]:
+def _of(group: Any, layer: dict[str, Any], size: int) -> list[NDArray[Any]]:
     """Return the arrays of a layer in the order of their names."""
     name = _dict(layer.get("config")).get("name") or layer.get("name")
     if not isinstance(name, str) or name not in group:
         return []
     own = _within(group, name)
     names = [n.decode() if isinstance(n, bytes) else str(n) for n in own.attrs["weight_names"]]
-    return [_dataset(own, path, len(content)) for path in names]
+    return [_dataset(own, path, size) for path in names]
 
 
 def _within(group: Any, path: str) -> Any:

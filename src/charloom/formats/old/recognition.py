@@ -101,7 +101,7 @@ def _zip(path: Path) -> Found:
 
 
 def _keras(path: Path) -> Found:
-    return keras.from_keras(whole_file(path))
+    return keras.from_keras(path)
 
 
 def _torch(path: Path) -> Found:
