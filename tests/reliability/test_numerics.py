@@ -11,7 +11,9 @@ from collections import Counter
 
 import numpy as np
 import pytest
+from click.testing import CliRunner
 
+from charloom import cli
 from charloom.config import ModelConfig, SampleConfig, TrainConfig, replace
 from charloom.data.vocabulary import Vocabulary
 from charloom.errors import CharloomError
@@ -549,8 +551,9 @@ def test_the_loss_that_evaluate_tells_is_that_of_the_exported_weights(trials, tm
 
 
 def charloom(*arguments):
-    command = [sys.executable, "-m", "charloom", *arguments]
-    return subprocess.run(command, capture_output=True, text=True, check=True).stdout
+    done = CliRunner(capture="fd").invoke(cli.charloom, arguments)
+    assert done.exit_code == 0, done.output
+    return done.stdout
 
 
 def best_checkpoint(run):
