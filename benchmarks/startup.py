@@ -24,7 +24,8 @@ def show(options: Options) -> None:
     use_threads(options.threads)
     update = TINY if options.tiny else (*UPDATE, *ALONE)
     with tempfile.TemporaryDirectory() as folder:
-        caches = [Path(folder, f"cache{turn}") for turn in range(min(options.turns, COLD_TURNS))]
+        names = [f"cache{turn}" for turn in range(min(options.turns, COLD_TURNS))]
+        caches = [None if options.tiny else Path(folder, name) for name in names]
         empty = iter(caches)
         (cold,) = taking_turns([lambda: run(update, next(empty))], len(caches), unmeasured=0)
         sides = [partial(run, what, caches[-1]) for what in (["--help"], update)]
@@ -37,10 +38,12 @@ def show(options: Options) -> None:
     print_rows(f"startup, seconds: {options.turns} turns", rows)
 
 
-def run(arguments: Sequence[str], cache: Path) -> None:
-    """Run a command in a fresh folder."""
-    environment = os.environ | {"XDG_CACHE_HOME": str(cache)}
-    environment.pop("NUMBA_CACHE_DIR", None)
+def run(arguments: Sequence[str], cache: Path | None) -> None:
+    """Run a command in a fresh folder, with kernels from this cache or from the user's own."""
+    environment = dict(os.environ)
+    if cache:
+        environment["XDG_CACHE_HOME"] = str(cache)
+        environment.pop("NUMBA_CACHE_DIR", None)
     with tempfile.TemporaryDirectory() as folder:
         subprocess.run(
             [sys.executable, "-m", "charloom", *arguments],
