@@ -17,7 +17,7 @@ from charloom.training import planning
 from test_architecture import ORDER
 
 ROOT = Path(__file__).parents[1]
-EXAMPLES = {  # and their arguments; onnx_sample.py wants a file: tests/test_export.py runs it
+EXAMPLES = {  # and their arguments; two want a file: test_export.py and test_arrays.py run these
     "learner.py": (),
     "train_in_python.py": ("corpus:us-constitution", "0.05"),
 }
@@ -53,7 +53,7 @@ def test_the_commands_of_the_readme_run_in_their_order_and_then_its_python(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(planning.Planner, "check_time", lambda *_: None)  # however slow it is
-    for name in ("novel.txt", "more.txt"):
+    for name in ("novel.txt", "more.txt", "chapter.txt"):
         (tmp_path / name).write_text("It was a dark and stormy night. " * 300, "utf-8")
     commands = readme_commands()
     assert len(commands) >= 8
@@ -85,7 +85,7 @@ def test_an_example_runs(name: str) -> None:
 
 def test_every_example_is_run_here_or_there() -> None:
     names = {path.name for path in (ROOT / "examples").glob("*.py")}
-    assert names == {*EXAMPLES, "onnx_sample.py"}
+    assert names == {*EXAMPLES, "onnx_sample.py", "torch_sample.py"}
 
 
 def test_the_files_that_the_readme_names_are_there() -> None:
