@@ -85,8 +85,9 @@ def test_a_run_of_many_files_is_found_again(tmp_path, source):
     assert (path / "config.json").stat().st_size > 2**20
     found = Run.open(path)
     found.dataset()
+    expected = expected_arrays(found.config, 2)
     found.save(
-        {name: np.zeros(1, "uint8") for name in expected_arrays(found.config, 2)},
+        {name: np.zeros([n or 1 for n in it.shape], it.dtypes[0]) for name, it in expected.items()},
         Meta(step=1, seconds=0, best=None, versions={}, config=found.config),
     )
     assert found.checkpoint().meta.config == found.config

@@ -191,7 +191,9 @@ def test_a_rank_that_is_lost_while_rank_0_saves_leaves_the_checkpoint_before(nes
     hooks = {0: ["rank_tasks:alone_at_save", 4]}  # after those of steps 0, 4 and 8
     statuses, err = trained(nest, tmp_path, hooks=hooks)
     assert statuses == [1, -signal.SIGKILL]
-    assert err.count("\n") == 1
+    assert (
+        sum(line.startswith("charloom: ") for line in err.splitlines()) == 1
+    )  # Gloo may add its own
     folder = tmp_path / "run" / "checkpoints"
     assert [*steps(folder)] == [4, 8]
     assert [*folder.glob(".saving-*")]

@@ -15,8 +15,8 @@ from charloom.formatting import count, duration, nats_and_bits
     epilog=examples(
         "charloom compress novel.txt -o novel.clm",
         "charloom decompress novel.clm -o novel.txt",
-        "charloom compress chapter.txt --model runs/novel -o chapter.clm",
-        "charloom decompress chapter.clm --model runs/novel -o chapter.txt",
+        "charloom compress a --model runs/a -o a.clm",
+        "charloom decompress a.clm --model runs/a -o a",
     )
 )
 @click.argument("file", metavar="FILE", type=click.Path(path_type=Path))

@@ -12,7 +12,7 @@ from charloom.formatting import count
 @click.command(
     epilog=examples(
         "charloom decompress novel.clm -o novel.txt",
-        "charloom decompress chapter.clm --model runs/novel -o chapter.txt",
+        "charloom decompress a.clm --model runs/a -o a",
     )
 )
 @click.argument("file", metavar="FILE", type=click.Path(path_type=Path))

@@ -23,7 +23,7 @@ ENDINGS = {"onnx": ".onnx", "npz": ".npz", "torch": ".safetensors", "arpa": ".ar
 @click.command(
     epilog=examples(
         "charloom export runs/novel --onnx -o it.onnx",
-        "charloom export runs/novel --torch -o it.safetensors",
+        "charloom export runs/it --torch",
     )
 )
 @click.argument("run", metavar="RUN")

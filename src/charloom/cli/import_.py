@@ -12,8 +12,8 @@ from charloom.formatting import count, nats_and_bits
 @click.command(
     "import",
     epilog=examples(
-        "charloom import cv/checkpoint_8450.t7 --out runs/towns",
-        "charloom import save/ --text shakespeare.txt --out runs/old",
+        "charloom import checkpoint.t7 -o runs/towns",
+        "charloom import save/ --text it.txt -o runs/it",
     ),
 )
 @click.argument("file", metavar="FILE|FOLDER")
