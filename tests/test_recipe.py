@@ -63,6 +63,11 @@ def test_whatever_the_text_and_the_time_a_step_fits_the_text(
     assert {what for what, _ in choice.reasons} == {"cell", "size", "drop", "batch", "rate"} | mix
 
 
+def test_nothing_is_mixed_by_what_other_weights_may_have_learned() -> None:
+    assert choose(BASE, (), NOVEL, 60).config.train.mixture > 0
+    assert choose(replace(BASE, start="runs/other"), (), NOVEL, 60).config.train.mixture == 0
+
+
 def test_the_largest_is_taken_whose_parameters_get_enough_to_read() -> None:
     for seconds in (1, 30, 180, 1800):
         choice = choose(BASE, (), NOVEL, seconds, {parameters(128): 100_000.0})

@@ -28,7 +28,6 @@ class Found(NamedTuple):
     """A table (K, K) with the model that it makes, and the losses on what was kept for it."""
 
     model: LanguageModel
-    counts: NgramModel
     learned: int
     shares: NDArray[np.float64]
     before: float
@@ -93,7 +92,7 @@ def find(
         return None
     counts = NgramModel.fit(ids[-most:], vocabulary, COUNTS)
     shares = learn_shares(seen)
-    return Found(mixture_of(network, counts, shares), counts, most, shares, before, after)
+    return Found(mixture_of(network, counts, shares), most, shares, before, after)
 
 
 def beginning(network: LanguageModel, ids: Ids) -> LanguageModel:

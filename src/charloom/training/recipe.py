@@ -11,9 +11,7 @@ from typing import NamedTuple
 
 from charloom.config import (
     ModelConfig,
-    NetworkConfig,
     NgramConfig,
-    PretrainedConfig,
     RunConfig,
     TrainConfig,
     TransformerConfig,
@@ -133,7 +131,7 @@ def choose(
         "dropout": dropout(read / size.characters),
         "warmup": min(WARMUP_STEPS, int(WARMUP_SHARE * steps)),
         "mixture": share_for(size.characters)
-        if seconds is not None and _mixes(model, size)
+        if seconds is not None and _mixes(config, size)
         else 0.0,
     }
     train = replace(train, **{name: follows[name] for name in follows if name not in given})
@@ -143,8 +141,9 @@ def choose(
     return Choice(chosen, read, tuple(_reasons(chosen, given, read, size)))
 
 
-def _mixes(model: NetworkConfig, size: Size) -> bool:
-    return size.unit in ("character", "byte") and not isinstance(model, PretrainedConfig)
+def _mixes(config: RunConfig, size: Size) -> bool:
+    """Whether text is kept to mix for: weights to begin with may have seen it, and tell nothing."""
+    return size.unit in ("character", "byte") and config.start is None
 
 
 def speed(parameters: int, measured: Mapping[int, float]) -> float:
