@@ -138,14 +138,14 @@ def test_each_rank_needs_a_lane(nest, tmp_path):
     err.touch()
     assert nest.run(4, *command, err=err) == [2] * 4
     assert re.search(r"\bbatch\b.*\b3\b.*\b4\b", err.read_text())
-    assert err.read_text().count("\n") == 1
+    assert messages(err.read_text()) == 1
 
 
 def test_replicas_that_differ_end_the_run(nest, tmp_path):
     hooks = {1: ["rank_tasks:at_update", 2, "drift"]}
     statuses, err = trained(nest, tmp_path, hooks=hooks)
     assert statuses == [CharloomError.status] * 2
-    assert err.count("\n") == 2
+    assert messages(err) == 2
 
 
 @pytest.mark.parametrize("rank", [0, 1])
@@ -162,6 +162,11 @@ def trained(nest, folder, *more, ranks=2, **how):
     source = write_text(folder)
     command = ("train", source, *RUN, "--iterations", 24, *more, "--out", folder / "run")
     return nest.run(ranks, *command, err=folder / "err", **how), (folder / "err").read_text()
+
+
+def messages(err):
+    """How many messages are of charloom; if a rank is lost, Gloo may log lines of its own."""
+    return sum(line.startswith("charloom: ") for line in err.splitlines())
 
 
 def latest(run):
@@ -181,7 +186,7 @@ def whole(nest, tmp_path_factory):
 def test_a_run_that_lost_a_rank_goes_on_to_the_same_bits(nest, tmp_path, whole):
     statuses, err = trained(nest, tmp_path, hooks={1: ["rank_tasks:at_update", 11, "die"]})
     assert statuses == [CharloomError.status, -signal.SIGKILL]
-    assert err.count("\n") == 1
+    assert messages(err) == 1
     assert [*steps(tmp_path / "run" / "checkpoints")] == [4, 8]
     assert trained(nest, tmp_path) == ([0, 0], "")  # as torchrun does it
     assert latest(tmp_path / "run") == whole
@@ -191,9 +196,7 @@ def test_a_rank_that_is_lost_while_rank_0_saves_leaves_the_checkpoint_before(nes
     hooks = {0: ["rank_tasks:alone_at_save", 4]}  # after those of steps 0, 4 and 8
     statuses, err = trained(nest, tmp_path, hooks=hooks)
     assert statuses == [1, -signal.SIGKILL]
-    assert (
-        sum(line.startswith("charloom: ") for line in err.splitlines()) == 1
-    )  # Gloo may add its own
+    assert messages(err) == 1
     folder = tmp_path / "run" / "checkpoints"
     assert [*steps(folder)] == [4, 8]
     assert [*folder.glob(".saving-*")]
