@@ -58,6 +58,15 @@ def test_a_save_can_be_asked_for_anywhere():
     assert signals.caught == []
 
 
+def test_a_save_is_asked_for_in_training_only(request):
+    before = signal.signal(signal.SIGUSR1, signal.SIG_IGN)  # as the command line has it
+    request.addfinalizer(lambda: signal.signal(signal.SIGUSR1, before))
+    with Signals() as signals:
+        signal.raise_signal(signal.SIGUSR1)
+    assert signals.save
+    assert signal.getsignal(signal.SIGUSR1) is signal.SIG_IGN
+
+
 def test_in_another_thread_nothing_is_done():
     before = [signal.getsignal(number) for number in STOPPING]
     found = []

@@ -22,8 +22,9 @@ class Signals:
     """While entered, SIGINT, SIGTERM and SIGHUP are gathered in `caught`: they end a run.
 
     SIGUSR1 sets `save`. A SIGINT after another signal raises KeyboardInterrupt. Under torchrun,
-    which passes on what the terminal has sent already, that takes two seconds. Ignored signals
-    stay ignored (nohup). Python gives signals to the main thread: in others, nothing is done.
+    which passes on what the terminal has sent already, that takes two seconds. Those that end a
+    run stay ignored if they are (nohup). Python gives signals to the main thread: in others,
+    nothing is done.
     """
 
     def __init__(self) -> None:
@@ -35,9 +36,10 @@ class Signals:
 
     def __enter__(self) -> Self:
         if threading.current_thread() is threading.main_thread():
-            for number in (*STOPPING, signal.SIGUSR1):
+            for number in STOPPING:
                 if signal.getsignal(number) not in (signal.SIG_IGN, None):
                     self._handlers[number] = signal.signal(number, self._catch)
+            self._handlers[signal.SIGUSR1] = signal.signal(signal.SIGUSR1, self._catch)
         return self
 
     def __exit__(self, *_: object) -> None:
