@@ -17,8 +17,13 @@ from charloom.training import planning
 from test_architecture import ORDER
 
 ROOT = Path(__file__).parents[1]
+CONSTITUTION = str(ROOT / "src" / "charloom" / "assets" / "us-constitution.txt")
 EXAMPLES = {  # and their arguments; two want a file: test_export.py and test_arrays.py run these
+    "custom_cell.py": ("corpus:us-constitution", "20"),
     "learner.py": (),
+    "markov.py": (CONSTITUTION, "4"),
+    "min_char_lstm.py": (CONSTITUTION, "30"),
+    "min_char_rnn.py": (CONSTITUTION, "30"),
     "train_in_python.py": ("corpus:us-constitution", "0.05"),
 }
 SOURCE = ROOT / "src" / "charloom"

@@ -28,6 +28,8 @@ Normalize = Literal["none", "NFC", "NFKC"]
 Smoothing = Literal["held-out", "kneser-ney", "witten-bell", "none"]
 Unit = Literal["character", "byte", "bpe", "word"]
 
+CELLS: list[str] = [*get_args(Cell)]  # and those that models.reference.add_cell makes known
+
 Size = Annotated[int, Meta(ge=1, le=65536)]
 Layers = Annotated[int, Meta(ge=1, le=256)]
 Positive = Annotated[int, Meta(ge=1)]
@@ -96,12 +98,17 @@ class ModelConfig(_Config, frozen=True, tag_field="kind", tag="recurrent"):
     (Jozefowicz et al. 2015, "An Empirical Exploration of Recurrent Network Architectures").
     """
 
-    cell: Cell = "lstm"
+    cell: str = "lstm"
     layers: Layers = 1
     hidden: Size = 128
     embedding: Annotated[int, Meta(ge=0, le=65536)] = 0
     init_std: AtLeast0 | None = None
     forget_bias: Annotated[float, Meta(ge=-100, le=100)] = 1.0
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.cell not in CELLS:
+            self._refuse("cell", f"{' or '.join(CELLS)}, or made known here by add_cell")
 
 
 class TransformerConfig(_Config, frozen=True, tag_field="kind", tag="transformer"):

@@ -8,12 +8,13 @@ from collections.abc import Mapping
 from importlib.util import find_spec
 from pathlib import Path
 from types import ModuleType
-from typing import Any, Protocol, runtime_checkable
+from typing import Any, Protocol, get_args, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
 
 from charloom.config import (
+    Cell,
     Dtype,
     Engine,
     ModelConfig,
@@ -135,13 +136,16 @@ def pick_engine(
 
     The compiled engine computes recurrent networks, and the torch engine all else. The torch
     engine also trains recurrent networks if it finds a GPU or if `train` asks for what it alone
-    can do. The reference engine predicts with transformers if PyTorch is not installed.
+    can do. The reference engine predicts with transformers if PyTorch is not installed, and alone
+    computes cells that `add_cell` made known.
     Raises CharloomError if no engine has that name, or if it cannot do what is asked.
     """
     RunConfig(engine=engine)  # raises if there is no such engine
     predicts = isinstance(model, TransformerConfig) and train is None
     without_torch = isinstance(model, ModelConfig | NgramConfig)
     torch_only = _needs_torch(train) if without_torch else "this model"
+    if isinstance(model, ModelConfig) and model.cell not in get_args(Cell):
+        return _of_added_cell(model.cell, engine, torch_only)
     if engine == "auto":
         if predicts and not has_torch():
             return "reference"
@@ -154,6 +158,19 @@ def pick_engine(
         engine=engine,
         asked=torch_only,
     )
+
+
+def _of_added_cell(cell: str, engine: Engine, torch_only: str) -> Engine:
+    """Return the reference engine, which alone computes a cell that `add_cell` made known."""
+    other = torch_only if engine in ("auto", "reference") else f"--engine {engine}"
+    if other:
+        raise CharloomError(
+            f"the cell {cell} is computed by the reference engine alone: leave out {other}",
+            "unsupported",
+            cell=cell,
+            asked=other,
+        )
+    return "reference"
 
 
 def _needs_torch(train: TrainConfig | None) -> str:

@@ -9,6 +9,7 @@ from typing import Any, TypeVar
 import msgspec
 
 from charloom.config import (
+    CELLS,
     DataConfig,
     ModelConfig,
     NetworkConfig,
@@ -125,10 +126,10 @@ def _model(base: NetworkConfig | NgramConfig, given: Mapping[str, Any]) -> Any:
     """The model's settings, of another kind if "model" says so."""
     model, kind = base, given.get("model")
     if kind is not None:
-        if kind not in KINDS:
+        if kind not in KINDS and kind not in CELLS:
             message = f"there is no model {kind!r}: give {', '.join(KINDS)}"
             raise CharloomError(message, "bad-setting", field="model")
-        start, changes = KINDS[kind]
+        start, changes = KINDS.get(kind, (BASE.model, {"cell": kind}))
         model = replace(base if type(base) is type(start) else start, **changes)
     for other, _ in KINDS.values():
         for name in given.keys() & {*other.__struct_fields__}.difference(model.__struct_fields__):

@@ -17,6 +17,8 @@ From ``charloom train`` to a gradient: ``cli/train.py`` calls ``training/loop.py
 learner with ``models/engines.py`` and calls its `update`, here in ``learner.py``; that calls
 `backward` in ``network.py``, which calls that of ``rnn.py``, ``lstm.py`` or ``gru.py``.
 
+A cell of your own is added with `add_cell`: examples/custom_cell.py.
+
 Letters are shapes everywhere: B sequences of a batch, T time (characters in one
 step), V characters in the vocabulary, D width of an input, H hidden units, L layers. Time is
 the first axis here, (T, B, ...), so that ``x[t]`` is what all sequences read at time t. The
@@ -25,6 +27,7 @@ gradient of the loss with respect to ``X`` is called ``dX``.
 
 from charloom.models.reference.language_model import ReferenceModel
 from charloom.models.reference.learner import ReferenceLearner
+from charloom.models.reference.network import add_cell
 from charloom.models.reference.transformer import ReferenceTransformer
 
-__all__ = ["ReferenceLearner", "ReferenceModel", "ReferenceTransformer"]
+__all__ = ["ReferenceLearner", "ReferenceModel", "ReferenceTransformer", "add_cell"]

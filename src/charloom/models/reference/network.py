@@ -8,17 +8,26 @@ Cells differ in what happens at one time step (rnn.py, lstm.py, gru.py); all els
 """
 
 from collections.abc import Sequence
-from types import ModuleType
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 
+from charloom import config as settings
 from charloom.config import ModelConfig
 from charloom.data.tokenizer import Ids
+from charloom.errors import CharloomError
 from charloom.models.reference import gru, lstm, rnn
-from charloom.models.weights import Array, Weights
+from charloom.models.weights import GATES, Array, Weights
 
-CELLS: dict[str, ModuleType] = {"rnn": rnn, "lstm": lstm, "gru": gru}
+
+class CellMaths(Protocol):
+    """A cell, as rnn.py has it: a module or any object with both functions."""
+
+    forward: Any  # (x, state, Wx, Wh, b) -> (h (T, B, H), the state after, cache)
+    backward: Any  # (dout (T, B, H), cache, Wx, Wh) -> (dx or None, dWx, dWh, db)
+
+
+CELLS: dict[str, CellMaths] = {"rnn": rnn, "lstm": lstm, "gru": gru}
 
 States = tuple[tuple[Array, ...], ...]  # one layer's state after another, each array (B, H)
 Masks = Sequence[Array]  # (B, H) for each layer; empty for no dropout
@@ -31,6 +40,20 @@ class Cache(NamedTuple):
     cells: list[tuple[Any, ...]]
     masks: Masks
     top: Array
+
+
+def add_cell(name: str, cell: CellMaths, gates: int) -> None:
+    """Make a cell of your own known by name: ModelConfig(cell=name), charloom.train(model=name).
+
+    Its state is (h (B, H),), and its weights Wx (D, gates H), Wh (H, gates H) and b (gates H,). The
+    reference engine trains it. It is known in this process: a program that opens such a run adds
+    the cell first. Raises CharloomError if there is a cell of that name.
+    """
+    if name in settings.CELLS:
+        raise CharloomError(f"there is a cell {name!r} already: take another name", "taken")
+    GATES[name] = gates
+    CELLS[name] = cell
+    settings.CELLS.append(name)
 
 
 def zero_states(config: ModelConfig, lanes: int, dtype: str = "float64") -> States:
