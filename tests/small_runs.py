@@ -8,7 +8,7 @@ from unittest import mock
 
 import msgspec
 
-from charloom.config import DataConfig, ModelConfig, RunConfig, TrainConfig, WatchConfig, replace
+from charloom.config import DataConfig, RunConfig, TrainConfig, WatchConfig, replace
 from charloom.data import batches
 from charloom.data.reading import Reading
 from charloom.data.split import arrange
@@ -18,6 +18,7 @@ from charloom.runs.run import Run
 from charloom.runs.start import first_vocabulary
 from charloom.training.loop import train
 from charloom.training.planning import plan
+from every_cell import recurrent
 
 TEXT = "Theirs not to make reply,\nTheirs not to reason why,\nTheirs but to do and die.\n" * 5
 STEPS = 24
@@ -48,7 +49,7 @@ def write_text(folder):
 
 def config_of(source, cell="lstm", engine="reference", train=TRAIN, watch=OFTEN, **more):
     return RunConfig(
-        model=ModelConfig(cell=cell, layers=2, hidden=4),
+        model=recurrent(cell, layers=2, hidden=4),
         data=DataConfig(sources=(str(source),)),
         train=train,
         watch=watch,

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 from click.testing import CliRunner
+from msgspec import UNSET
 
 from charloom.cli.export import export
 from charloom.config import DataConfig, ModelConfig, NgramConfig, RunConfig
@@ -19,6 +20,7 @@ from charloom.models.versions import versions
 from charloom.models.weights import initial_weights
 from charloom.runs.meta import Meta
 from charloom.runs.run import Run
+from every_cell import CELLS, recurrent
 from expect import refused
 
 EXAMPLE = Path(__file__).parents[1] / "examples" / "torch_sample.py"
@@ -26,8 +28,8 @@ VOCABULARY = Vocabulary(tuple("\n abcdefg"))
 V = len(VOCABULARY)
 IDS = np.random.default_rng(0).integers(0, V, (1, 40))
 MODELS = [
-    ModelConfig(cell=cell, layers=2, hidden=6, embedding=embedding)
-    for cell in ("rnn", "lstm", "gru")
+    recurrent(cell, layers=2, hidden=6, embedding=embedding)
+    for cell in CELLS
     for embedding in (0, 4)
 ]
 
@@ -57,11 +59,12 @@ def test_numpy_has_the_arrays_and_the_characters(tmp_path: Path, model: ModelCon
     with np.load(path) as arrays:
         found = dict(arrays)
     assert tuple(map(chr, found.pop("characters"))) == VOCABULARY.characters
+    assert found.pop("reset", UNSET) == model.reset
     np.testing.assert_array_equal(log_probs(run, found), log_probs(run))
 
 
 @pytest.mark.torch
-@pytest.mark.parametrize("model", MODELS, ids=repr)
+@pytest.mark.parametrize("model", [m for m in MODELS if m.reset != "state"], ids=repr)
 def test_pytorch_predicts_the_same(
     tmp_path: Path, model: ModelConfig, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -90,6 +93,13 @@ runpy.run_path({str(EXAMPLE)!r}, run_name="__main__")
     )
     assert len(done.stdout.removesuffix("\n")) == len("abc") + 300
     assert {*done.stdout} <= {*VOCABULARY.characters}
+
+
+def test_pytorch_has_no_gru_whose_reset_multiplies_the_state(tmp_path: Path) -> None:
+    run = saved(tmp_path / "run", recurrent("gru, state", hidden=4))
+    with refused("unsupported", path=run.path):
+        export_torch(run, tmp_path / "a")
+    assert not (tmp_path / "a").exists()
 
 
 def test_other_models_are_refused(tmp_path: Path) -> None:

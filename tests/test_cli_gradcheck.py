@@ -9,6 +9,7 @@ from charloom.config import ModelConfig
 from charloom.models.reference import gradcheck as library
 from charloom.models.reference.gradcheck import CellCheck
 from charloom.models.weights import weight_shapes
+from every_cell import CELLS, recurrent
 
 
 @pytest.fixture(scope="module")
@@ -20,10 +21,10 @@ def test_every_weight_of_every_cell_in_one_to_three_layers_passes(checks: list[C
     assert all(check.relative_error <= 1e-6 for check in checks)
     assert {(c.cell, c.inputs, c.layers, c.name) for c in checks} == {
         (cell, inputs, layers, name)
-        for cell in ("rnn", "lstm", "gru")
+        for cell in CELLS
         for layers in (1, 2, 3)
         for inputs, embedding in (("one-hot", 0), ("embedded", 3))
-        for name in weight_shapes(ModelConfig(cell=cell, layers=layers, embedding=embedding), 5)
+        for name in weight_shapes(recurrent(cell, layers=layers, embedding=embedding), 5)
     }
 
 

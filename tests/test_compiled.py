@@ -37,10 +37,10 @@ from charloom.models.jit import kernel
 from charloom.models.optimizers import SLOTS
 from charloom.models.reference import ReferenceLearner, ReferenceModel
 from charloom.models.weights import initial_weights
+from every_cell import CELLS, recurrent
 from expect import refused
 from rounding import within_rounding
 
-CELLS = ("rnn", "lstm", "gru")
 V = 23
 HISTORIC = {"optimizer": "adagrad", "learning_rate": 0.1, "clip_value": 5.0, "reduction": "sum"}
 
@@ -72,7 +72,7 @@ def assert_same(reference, compiled, tolerance):
     [(1, 9, 0, 1), (2, 20, 0, 3), (3, 20, 11, 5), (2, 8, 40, 20), (1, 33, 0, 35)],
 )
 def test_ten_updates_match_the_reference(cell, layers, hidden, embedding, batch):
-    model = ModelConfig(cell=cell, layers=layers, hidden=hidden, embedding=embedding)
+    model = recurrent(cell, layers=layers, hidden=hidden, embedding=embedding)
     train = TrainConfig(optimizer="sgd", learning_rate=0.5, batch=batch, length=7, dropout=0.3)
     reference, compiled = both(model, train)
     for inputs, targets in batches(train, 10):
@@ -184,7 +184,7 @@ def test_loss_leaves_the_next_update_as_it_was(cell, batch):
 @pytest.mark.parametrize("cell", CELLS)
 @pytest.mark.parametrize("optimizer", ["adagrad", "adamw"])
 def test_load_goes_on_to_the_same_bits(cell, optimizer):
-    model = ModelConfig(cell=cell, hidden=10, layers=2, embedding=5)
+    model = recurrent(cell, hidden=10, layers=2, embedding=5)
     train = TrainConfig(batch=20, length=6, dropout=0.2, optimizer=optimizer)
     whole, second = (CompiledLearner(model, train, V, "float32", seed=s) for s in (1, 2))
     steps = list(batches(train, 8))
@@ -298,7 +298,7 @@ def test_few_lanes_and_many_run_the_same_machine_code():
 @pytest.mark.parametrize("batch", [1, 20])
 def test_a_lent_model_reads_the_learners_own_weights_and_leaves_it_as_it_was(cell, batch):
     vocabulary = Vocabulary.from_text("".join(map(chr, range(97, 97 + V))))
-    model = ModelConfig(cell=cell, hidden=10, layers=2, embedding=5)
+    model = recurrent(cell, hidden=10, layers=2, embedding=5)
     train = TrainConfig(batch=batch, length=6, dropout=0.2)
     lender, other = (CompiledLearner(model, train, V) for _ in range(2))
     assert isinstance(lender, LendsModel)
@@ -506,8 +506,10 @@ def test_activations_of_what_is_no_number(value):
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 def test_model_predicts_what_the_reference_predicts(cell, dtype):
     vocabulary = Vocabulary.from_text("".join(map(chr, range(97, 97 + V))))
-    config = ModelConfig(cell=cell, hidden=19, layers=2, embedding=5 if cell == "gru" else 0)
+    config = recurrent(cell, hidden=19, layers=2, embedding=5 if cell.startswith("gru") else 0)
     weights = initial_weights(config, V, seed=1)
+    for bias in (w for name, w in weights.items() if name.endswith(".bhn")):
+        bias[:] = np.arange(19) / 19
     reference = ReferenceModel(config, weights, vocabulary)
     compiled = CompiledModel(config, weights, vocabulary, dtype)
     ids = np.random.default_rng(0).integers(0, V, (3, 40))
@@ -541,7 +543,7 @@ def test_model_predicts_what_the_reference_predicts(cell, dtype):
 @pytest.mark.parametrize("cell", CELLS)
 def test_fast_sampling_writes_what_the_slow_twin_writes(cell, config):
     vocabulary = Vocabulary.from_text("".join(map(chr, range(97, 97 + V))))
-    model = ModelConfig(cell=cell, hidden=19, layers=2)
+    model = recurrent(cell, hidden=19, layers=2)
     weights = initial_weights(model, V, seed=1)
     slow = ReferenceModel(model, weights, vocabulary)
     fast = CompiledModel(model, weights, vocabulary, np.float64)

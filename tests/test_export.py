@@ -32,6 +32,7 @@ from charloom.models.engines import LanguageModel, create_model
 from charloom.models.weights import Weights, initial_weights, weight_shapes
 from charloom.runs.open import open_model
 from charloom.runs.run import Run
+from every_cell import CELLS, recurrent
 from expect import refused
 from rounding import within_rounding
 from small_runs import NEVER, config_of, played, write_text
@@ -46,8 +47,8 @@ EXAMPLE = Path(__file__).parents[1] / "examples" / "onnx_sample.py"
 VOCABULARY = Vocabulary(tuple("\n abcdefg"))
 V = len(VOCABULARY)
 NETWORKS: list[NetworkConfig] = [
-    ModelConfig(cell=cell, layers=layers, hidden=6, embedding=embedding)
-    for cell in ("rnn", "lstm", "gru")
+    recurrent(cell, layers=layers, hidden=6, embedding=embedding)
+    for cell in CELLS
     for layers in (1, 2)
     for embedding in (0, 4)
 ]
@@ -64,7 +65,8 @@ NETWORKS += [
 
 def name_of(network: NetworkConfig) -> str:
     values = [getattr(network, field) for field in network.__struct_fields__[:4]]
-    return "-".join(map(str, [*values, getattr(network, "positions", "")]))
+    last = getattr(network, "positions", "") or getattr(network, "reset", "")
+    return "-".join(map(str, [*values, last]))
 
 
 every_network = pytest.mark.parametrize("network", NETWORKS, ids=name_of)

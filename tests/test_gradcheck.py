@@ -4,12 +4,11 @@ from typing import Any
 import numpy as np
 import pytest
 
-from charloom.config import ModelConfig
 from charloom.models.reference import gradcheck, network
 from charloom.models.reference.gradcheck import check_gradients, numerical_gradient, relative_error
 from charloom.models.weights import Weights, weight_shapes
+from every_cell import CELLS, recurrent
 
-CELLS = ["rnn", "lstm", "gru"]
 NETWORKS = list(itertools.product(CELLS, [1, 2, 3], [0, 3]))
 
 
@@ -18,7 +17,7 @@ def test_every_gradient_is_the_slope_of_the_loss_with_dropout_too(
     cell: str, layers: int, embedding: int
 ) -> None:
     # Without dropout the same networks are checked in test_cli_gradcheck.py.
-    config = ModelConfig(cell=cell, layers=layers, hidden=4, embedding=embedding)
+    config = recurrent(cell, layers=layers, hidden=4, embedding=embedding)
     errors = check_gradients(config, dropout=0.4)
     assert list(errors) == list(weight_shapes(config, 5))
     assert max(errors.values()) <= 1e-6, errors
@@ -26,7 +25,7 @@ def test_every_gradient_is_the_slope_of_the_loss_with_dropout_too(
 
 @pytest.mark.parametrize("cell", CELLS)
 def test_sizes_of_one_are_sizes_like_any_other(cell: str) -> None:
-    errors = check_gradients(ModelConfig(cell=cell, hidden=1), 2, batch=1, length=1)
+    errors = check_gradients(recurrent(cell, hidden=1), 2, batch=1, length=1)
     assert max(errors.values()) <= 1e-6, errors
 
 
@@ -34,7 +33,7 @@ def test_sizes_of_one_are_sizes_like_any_other(cell: str) -> None:
 def test_one_wrong_number_in_a_gradient_is_found(
     cell: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    config = ModelConfig(cell=cell, layers=2, hidden=3, embedding=2)
+    config = recurrent(cell, layers=2, hidden=3, embedding=2)
     right = network.backward
     for name in weight_shapes(config, 3):
 

@@ -33,6 +33,7 @@ from charloom.training.events import Evaluated, Finished, Progress, Sampled, Sav
 from charloom.training.loop import train
 from charloom.training.planning import prepare
 from checkpoints import forge
+from every_cell import CELLS
 from expect import refused
 from small_runs import (
     NEVER,
@@ -146,7 +147,7 @@ def test_a_run_whose_windows_were_drawn_as_of_old_goes_on_to_the_same_bits(tmp_p
 @pytest.mark.parametrize(
     "engine", ["reference", "compiled", pytest.param("torch", marks=pytest.mark.torch)]
 )
-@pytest.mark.parametrize("cell", ["rnn", "lstm", "gru"])
+@pytest.mark.parametrize("cell", CELLS)
 def test_stopped_after_an_update_a_run_goes_on_to_the_same_bits(
     tmp_path, source, stop_at, cell, engine
 ):

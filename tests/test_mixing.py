@@ -22,6 +22,8 @@ from charloom.models.mixing.tables import LIMIT, ONE, tables
 from charloom.models.mixing.tree import tree_of
 from charloom.models.reference import ReferenceModel
 from charloom.models.weights import initial_weights
+from every_cell import recurrent
+from expect import refused
 
 VERSE = "the cat sat on the mat; the rat sat on the hat, and the cat saw that. " * 12
 
@@ -175,6 +177,13 @@ def test_a_network_predicts_what_the_reference_does(cell: str, embedding: int) -
             assert np.log(p / p.sum())[places] == pytest.approx(expected[0, t], abs=3e-5)
             if t + 1 < len(ids):
                 network.read(net, int(ids[t + 1]))
+
+
+@pytest.mark.parametrize("cell", ["gru, biased-product", "gru, state"])
+def test_other_grus_are_refused(cell: str) -> None:
+    config = recurrent(cell, hidden=7)
+    with refused("unsupported", field="reset"):
+        new_network(config, initial_weights(config, 9, seed=5), np.arange(9), 9)
 
 
 def test_the_functions_of_a_network_are_those_of_mathematics() -> None:

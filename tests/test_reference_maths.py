@@ -17,8 +17,8 @@ from charloom.models.reference.operations import (
     sigmoid,
 )
 from charloom.models.weights import Weights, initial_weights
+from every_cell import CELLS, recurrent
 
-CELLS = ["rnn", "lstm", "gru"]
 V, B, T = 7, 3, 5
 Batch = tuple[np.ndarray, np.ndarray]
 
@@ -47,19 +47,22 @@ def torch_twin(torch: Any, config: ModelConfig, weights: Weights) -> dict[str, A
                 tensor = getattr(net, f"{theirs}_l{k}")
                 tensor.copy_(torch.tensor(to_torch(config.cell, weights[f"layer{k}.{ours}"])))
                 tensors[f"layer{k}.{ours}"] = tensor
-            getattr(net, f"bias_hh_l{k}").zero_()
+            second = getattr(net, f"bias_hh_l{k}").zero_()
+            if config.reset == "biased-product":
+                second[2 * config.hidden :] = torch.tensor(weights[f"layer{k}.bhn"])
+                tensors[f"layer{k}.bhn"] = second
     return tensors
 
 
 @pytest.mark.torch
 @pytest.mark.parametrize(
-    ("cell", "layers", "embedding"), list(itertools.product(CELLS, [1, 2, 3], [0, 4]))
+    ("cell", "layers", "embedding"), list(itertools.product(CELLS[:4], [1, 2, 3], [0, 4]))
 )
 def test_loss_gradients_and_state_are_those_of_pytorch(
     cell: str, layers: int, embedding: int
 ) -> None:
     torch = pytest.importorskip("torch")
-    config = ModelConfig(cell=cell, layers=layers, hidden=8, embedding=embedding)
+    config = recurrent(cell, layers=layers, hidden=8, embedding=embedding)
     rng = np.random.default_rng(layers)
     weights = initial_weights(config, V, 0)
     for w in weights.values():
@@ -90,10 +93,39 @@ def test_loss_gradients_and_state_are_those_of_pytorch(
     ):
         np.testing.assert_allclose(np.stack(ours), theirs.detach().numpy(), rtol=0, atol=1e-10)
     for name, gradient in gradients.items():
-        expected = to_torch(cell, gradient) if name.startswith("layer") else gradient
-        np.testing.assert_allclose(
-            twin[name].grad.numpy(), expected, rtol=0, atol=1e-10, err_msg=name
-        )
+        found, expected = twin[name].grad.numpy(), gradient
+        if name.endswith(".bhn"):
+            found = found[2 * config.hidden :]
+        elif name.startswith("layer"):
+            expected = to_torch(config.cell, gradient)
+        np.testing.assert_allclose(found, expected, rtol=0, atol=1e-10, err_msg=name)
+
+
+@pytest.mark.parametrize("embedding", [0, 4])
+def test_a_reset_of_the_state_is_that_of_the_paper(embedding: int) -> None:
+    """Cho et al. 2014, equations 5 to 8, with a bias; z there is what stays of the past, as here.
+
+    Its gradients are the loss's slopes: see test_cli_gradcheck.py.
+    """
+    config = recurrent("gru, state", layers=2, hidden=8, embedding=embedding)
+    rng = np.random.default_rng(1)
+    weights = {n: rng.normal(0, 0.5, w.shape) for n, w in initial_weights(config, V, 0).items()}
+    ids = rng.integers(0, V, (9, B))
+    found, after, _ = network.forward(config, weights, ids, network.zero_states(config, B))
+    states = [np.zeros((8, B))] * 2  # in columns, as the paper has them
+    for t, characters in enumerate(ids):
+        x = (weights["embedding"] if embedding else np.eye(V))[characters].T
+        for k in range(2):
+            h = states[k]
+            Wr, Wz, W = np.split(weights[f"layer{k}.Wx"].T, 3)
+            Ur, Uz, U = np.split(weights[f"layer{k}.Wh"].T, 3)
+            br, bz, b = np.split(weights[f"layer{k}.b"][:, None], 3)
+            r = 1 / (1 + np.exp(-(Wr @ x + Ur @ h + br)))
+            z = 1 / (1 + np.exp(-(Wz @ x + Uz @ h + bz)))
+            x = states[k] = z * h + (1 - z) * np.tanh(W @ x + U @ (r * h) + b)
+        expected = x.T @ weights["head.W"] + weights["head.b"]
+        np.testing.assert_allclose(found[t], expected, rtol=0, atol=1e-12)
+    np.testing.assert_allclose([a for (a,) in after], [h.T for h in states], rtol=0, atol=1e-12)
 
 
 # Against the program it descends from, stated again with column vectors.

@@ -22,11 +22,11 @@ from charloom.models.torchnet.learner import TorchLearner  # noqa: E402
 from charloom.models.torchnet.network import Dropout, Layout, Network  # noqa: E402
 from charloom.models.torchnet.recurrent import RecurrentNetwork  # noqa: E402
 from charloom.models.weights import initial_weights  # noqa: E402
+from every_cell import CELLS, recurrent  # noqa: E402
 from expect import refused  # noqa: E402
 
 pytestmark = pytest.mark.torch
 
-CELLS = ["rnn", "lstm", "gru"]
 V, B, T = 7, 3, 5
 
 
@@ -35,7 +35,7 @@ def batch(seed: int, lanes: int = B, length: int = T) -> Any:
 
 
 def network(cell: str = "lstm", **options: Any) -> ModelConfig:
-    return ModelConfig(**{"cell": cell, "layers": 2, "hidden": 6, **options})
+    return recurrent(cell, **{"layers": 2, "hidden": 6, **options})
 
 
 def settings(**options: Any) -> TrainConfig:

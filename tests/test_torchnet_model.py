@@ -8,7 +8,7 @@ import pytest
 
 torch = pytest.importorskip("torch")
 
-from charloom.config import Cell, ModelConfig, SampleConfig, replace  # noqa: E402
+from charloom.config import ModelConfig, SampleConfig, replace  # noqa: E402
 from charloom.data.vocabulary import Vocabulary  # noqa: E402
 from charloom.generation.sampling import generate_many  # noqa: E402
 from charloom.models.engines import LanguageModel, create_model  # noqa: E402
@@ -18,6 +18,7 @@ from charloom.models.weights import initial_weights  # noqa: E402
 from charloom.runs.open import open_model  # noqa: E402
 from charloom.training import loop  # noqa: E402
 from checkpoints import forge  # noqa: E402
+from every_cell import CELLS, recurrent  # noqa: E402
 from expect import refused  # noqa: E402
 from small_runs import (  # noqa: E402
     config_of,
@@ -35,11 +36,11 @@ ALPHABET = Vocabulary(tuple("abcdefg"))
 
 
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
-@pytest.mark.parametrize("cell", ["rnn", "lstm", "gru"])
+@pytest.mark.parametrize("cell", CELLS)
 def test_it_predicts_what_the_reference_predicts_at_once_and_step_by_step(
-    cell: Cell, dtype: str
+    cell: str, dtype: str
 ) -> None:
-    config = ModelConfig(cell=cell, layers=2, hidden=6, embedding=2)
+    config = recurrent(cell, layers=2, hidden=6, embedding=2)
     weights = initial_weights(config, V, 0)
     plain = ReferenceModel(config, weights, ALPHABET)
     model = create_model(config, weights, ALPHABET, "torch", dtype)  # type: ignore[arg-type]
@@ -86,9 +87,9 @@ def test_weights_of_another_size_are_refused() -> None:
         create_model(config, initial_weights(config, V + 1, 0), ALPHABET, "torch")
 
 
-@pytest.mark.parametrize("cell", ["rnn", "lstm", "gru"])
+@pytest.mark.parametrize("cell", CELLS)
 def test_what_it_trained_is_opened_by_any_engine_to_the_same_text(
-    tmp_path: Path, cell: Cell, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, cell: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """And losses that are tensors, as they are on a GPU, make the same run."""
     config = replace(config_of(write_text(tmp_path), cell, "torch"), dtype="float64")

@@ -7,16 +7,16 @@ import pytest
 
 torch = pytest.importorskip("torch")
 
-from charloom.config import Cell, Dtype, ModelConfig, SampleConfig, TrainConfig  # noqa: E402
+from charloom.config import Dtype, ModelConfig, SampleConfig, TrainConfig  # noqa: E402
 from charloom.data.vocabulary import Vocabulary  # noqa: E402
 from charloom.generation.sampling import generate_many  # noqa: E402
 from charloom.models.engines import create_learner, create_model  # noqa: E402
 from charloom.models.torchnet import new_network  # noqa: E402
 from charloom.models.weights import initial_weights, weight_shapes  # noqa: E402
+from every_cell import CELLS, recurrent  # noqa: E402
 
 pytestmark = pytest.mark.torch
 
-CELLS: tuple[Cell, ...] = ("rnn", "lstm", "gru")
 V, B, T = 11, 4, 6
 BARS: dict[Dtype, float] = {"float64": 1e-10, "float32": 1e-4}
 ALPHABET = Vocabulary(tuple("abcdefghijk"))
@@ -27,8 +27,8 @@ def batches(count: int, lanes: int = B, length: int = T) -> Any:
     return [(step[:, :-1], step[:, 1:]) for step in ids]
 
 
-def network(cell: Cell, layers: int, embedding: int) -> ModelConfig:
-    return ModelConfig(cell=cell, layers=layers, hidden=9, embedding=embedding)
+def network(cell: str, layers: int, embedding: int) -> ModelConfig:
+    return recurrent(cell, layers=layers, hidden=9, embedding=embedding)
 
 
 def three(model: ModelConfig, train: TrainConfig, dtype: Dtype) -> list[Any]:
@@ -44,7 +44,7 @@ def assert_close(found: Any, expected: Any, bar: float, what: str) -> None:
 @pytest.mark.parametrize("embedding", [0, 5])
 @pytest.mark.parametrize("layers", [1, 2, 3])
 @pytest.mark.parametrize("cell", CELLS)
-def test_three_engines_are_one(cell: Cell, layers: int, embedding: int, dtype: Dtype) -> None:
+def test_three_engines_are_one(cell: str, layers: int, embedding: int, dtype: Dtype) -> None:
     """Loss, gradients by name, carried state, losses of training, and what is then written."""
     model, bar = network(cell, layers, embedding), BARS[dtype]
     # One step of plain SGD at rate 1 moves each weight by its gradient.
@@ -76,7 +76,7 @@ def test_three_engines_are_one(cell: Cell, layers: int, embedding: int, dtype: D
 @pytest.mark.parametrize("dtype", BARS)
 @pytest.mark.parametrize("layers", [1, 2, 3])
 @pytest.mark.parametrize("cell", CELLS)
-def test_three_engines_train_and_write_the_same(cell: Cell, layers: int, dtype: Dtype) -> None:
+def test_three_engines_train_and_write_the_same(cell: str, layers: int, dtype: Dtype) -> None:
     model, bar = network(cell, layers, 0), BARS[dtype]
     train = TrainConfig(batch=B, length=T, optimizer="adamw", weight_decay=0.1)
     learners = three(model, train, dtype)
@@ -94,15 +94,17 @@ def test_three_engines_train_and_write_the_same(cell: Cell, layers: int, dtype: 
 
 
 @pytest.mark.parametrize("cell", CELLS)
-def test_what_pytorch_keeps_is_the_contract_turned_round(cell: Cell) -> None:
-    """Rows i f g o of the transpose, the second bias 0 and never trained."""
+def test_what_pytorch_keeps_is_the_contract_turned_round(cell: str) -> None:
+    """Rows i f g o of the transpose, the second bias 0 and never trained, but for a GRU's bhn."""
     model = network(cell, 2, 0)
     weights = initial_weights(model, V, 3)
-    weights["layer1.b"] += np.arange(weights["layer1.b"].size)
+    for name in ("layer1.b", "layer1.bhn"):
+        if name in weights:
+            weights[name] += np.arange(1, weights[name].size + 1)
     net = new_network(model, V, "float64")
     net.put(weights)
     second = net.cells[1]
-    order = [0, 1, 3, 2] if cell == "lstm" else range(3 if cell == "gru" else 1)
+    order = [0, 1, 3, 2] if cell == "lstm" else range(3 if cell.startswith("gru") else 1)
     columns = np.concatenate([np.arange(9) + 9 * gate for gate in order])
     pairs = {"weight_ih_l0": "Wx", "weight_hh_l0": "Wh", "bias_ih_l0": "b"}
     for theirs, ours in pairs.items():
@@ -110,8 +112,10 @@ def test_what_pytorch_keeps_is_the_contract_turned_round(cell: Cell) -> None:
         np.testing.assert_array_equal(kept, weights[f"layer1.{ours}"].T[columns])
     for name, layout in net.layout().items():
         np.testing.assert_array_equal(layout.read(layout.parameter), weights[name])
-    assert not second.bias_hh_l0.requires_grad
-    assert not second.bias_hh_l0.any()
+    kept = second.bias_hh_l0.detach().numpy()
+    last = weights.get("layer1.bhn", np.zeros(9))
+    np.testing.assert_array_equal(kept, [*np.zeros(len(kept) - 9), *last])
+    assert second.bias_hh_l0.requires_grad == ("layer1.bhn" in weights)
     assert {id(p) for p in net.parameters() if p.requires_grad} == {
         id(layout.parameter) for layout in net.layout().values()
     }

@@ -12,12 +12,13 @@ from types import UnionType
 from typing import Annotated, Any, Literal, Never, Union, get_args, get_origin, get_type_hints
 
 import msgspec
-from msgspec import Meta
+from msgspec import UNSET, Meta, UnsetType
 from msgspec.structs import replace as replace  # checks as making one does
 
 from charloom.errors import CharloomError
 
 Cell = Literal["rnn", "lstm", "gru"]
+Reset = Literal["biased-product", "state"]
 Mixer = Literal["attention", "mingru", "minlstm"]
 Engine = Literal["auto", "reference", "compiled", "torch"]
 Dtype = Literal["float32", "float64"]
@@ -43,6 +44,7 @@ FileName = Annotated[str, Meta(pattern=r"\A[^\0]*\Z")]
 BelowOne = Annotated[float, Meta(ge=0, le=0.9999)]
 
 DETECT = "detect"  # in place of an encoding: UTF-8, or what each file looks like
+_NOTHING = (type(None), UnsetType)  # beside the types of a value that may be left out
 _NO_ENCODINGS = {"undefined", "idna", "punycode", "unicode-escape", "raw-unicode-escape"}
 
 
@@ -54,6 +56,8 @@ class _Config(
     def __post_init__(self) -> None:
         for field, hint in _hints(type(self)).items():
             value = getattr(self, field)
+            if value is UNSET and UnsetType in get_args(hint):
+                continue
             try:
                 right = msgspec.convert(value, hint)
             except msgspec.ValidationError:
@@ -85,7 +89,7 @@ def _rule(hint: Any) -> str:
     if get_origin(hint) is Literal:
         return " or ".join(get_args(hint))
     if get_origin(hint) in (Union, UnionType):
-        return ", or ".join(_rule(arg) for arg in get_args(hint) if arg is not type(None))
+        return ", or ".join(_rule(arg) for arg in get_args(hint) if arg not in _NOTHING)
     return kinds.get(hint, f"a {getattr(hint, '__name__', hint)}")
 
 
@@ -96,6 +100,9 @@ class ModelConfig(_Config, frozen=True, tag_field="kind", tag="recurrent"):
     Weights start as N(0, `init_std`^2), or, if that is None, as N(0, 1/fan_in);
     biases start at 0 except the LSTM's forget gate, at `forget_bias`
     (Jozefowicz et al. 2015, "An Empirical Exploration of Recurrent Network Architectures").
+    `reset` is what a GRU's reset gate multiplies, if that is not the recurrent product: the product
+    with a bias of its own, as in PyTorch and Keras, or the state, as in the paper and in char-rnn.
+    Left out, it is not written to config.json either, which earlier versions then read.
     """
 
     cell: str = "lstm"
@@ -104,11 +111,14 @@ class ModelConfig(_Config, frozen=True, tag_field="kind", tag="recurrent"):
     embedding: Annotated[int, Meta(ge=0, le=65536)] = 0
     init_std: AtLeast0 | None = None
     forget_bias: Annotated[float, Meta(ge=-100, le=100)] = 1.0
+    reset: Reset | UnsetType = UNSET
 
     def __post_init__(self) -> None:
         super().__post_init__()
         if self.cell not in CELLS:
             self._refuse("cell", f"{' or '.join(CELLS)}, or made known here by add_cell")
+        if self.reset is not UNSET and self.cell != "gru":
+            self._refuse("reset", "left out: only a gru has a reset gate")
 
 
 class TransformerConfig(_Config, frozen=True, tag_field="kind", tag="transformer"):

@@ -5,7 +5,7 @@ from contextlib import closing
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from time import perf_counter
-from typing import Any, cast
+from typing import Any, cast, get_args
 
 import click
 
@@ -22,7 +22,7 @@ from charloom.cli.plain import open_view
 from charloom.cli.several import begun
 from charloom.cli.summary import header
 from charloom.cli.text import echo, echo_json
-from charloom.config import NgramConfig, TransformerConfig
+from charloom.config import NgramConfig, Reset, TransformerConfig
 from charloom.distributed import place
 from charloom.runs.folders import check_free
 from charloom.training import loop
@@ -91,6 +91,14 @@ MONITORING = "Monitoring (no effect on learning; 0 is never)"
         "forget_bias": "lstm: initial bias of the forget gate.",
     },
     chosen=CHOSEN,
+)
+@option(
+    "Model",
+    "--reset",
+    type=click.Choice(get_args(Reset)),
+    metavar="WHAT",
+    help="gru: what the reset gate multiplies, if not the recurrent product: biased-product, as in "
+    "PyTorch's GRU, or state, as in char-rnn's.",
 )
 @options(
     "Model",

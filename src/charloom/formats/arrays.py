@@ -1,7 +1,8 @@
 """A run in; its weights as a file of arrays out: for NumPy, or for PyTorch, without charloom.
 
 For NumPy, an .npz: arrays under the names of models/weights.py, and `characters` (V,), the code
-points in the order of their ids. For PyTorch, a state_dict as .safetensors, of which nothing can be
+points in the order of their ids; and `reset`, a text, if a GRU's reset gate multiplies something
+else than the recurrent product. For PyTorch, a state_dict as .safetensors, of which nothing can be
 executed: rnn.weight_ih_l0 (G H, D) and so on as nn.LSTM, nn.GRU and nn.RNN have them, head.weight
 (V, H), head.bias (V,), and embedding.weight (V, D) if inputs are not one-hot. Its metadata are
 texts: `cell`, `layers`, `hidden`, `embedding` (D, or 0), and `characters` as a JSON list.
@@ -10,8 +11,11 @@ texts: `cell`, `layers`, `hidden`, `embedding` (D, or 0), and `characters` as a 
 import io
 import json
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+from msgspec import UNSET
+from numpy.typing import NDArray
 
 from charloom.config import ModelConfig
 from charloom.data.vocabulary import Vocabulary
@@ -31,11 +35,12 @@ def export_npz(run: Run, path: Path, free: bool = False) -> tuple[Path, int]:
         raise _unsupported(run, "a recurrent network")
     arrays: dict[str, Array] = run.load_weights()
     stream = io.BytesIO()
+    facts: dict[str, NDArray[Any]] = {}
     if isinstance(vocabulary, Vocabulary):
-        codes = np.array([*map(ord, vocabulary.characters)], np.uint32)
-        np.savez(stream, **arrays, characters=codes)  # type: ignore[arg-type]
-    else:
-        np.savez(stream, **arrays)  # type: ignore[arg-type]
+        facts["characters"] = np.array([*map(ord, vocabulary.characters)], np.uint32)
+    if config.model.reset is not UNSET:
+        facts["reset"] = np.array(config.model.reset)
+    np.savez(stream, **arrays, **facts)  # type: ignore[arg-type]
     content = stream.getvalue()
     return write_output(path, content, free), len(content)
 
@@ -49,6 +54,12 @@ def export_torch(run: Run, path: Path, free: bool = False) -> tuple[Path, int]:
         raise _unsupported(run, "a recurrent network")
     if not isinstance(vocabulary, Vocabulary):
         raise _unsupported(run, "a model of characters")
+    if model.reset == "state":
+        message = (
+            f"{run.path} has a GRU whose reset gate acts before the recurrent product, and "
+            "PyTorch's acts after it: export it with --onnx or --npz"
+        )
+        raise CharloomError(message, "unsupported", path=str(run.path))
     arrays = state_dict(model, run.load_weights())
     metadata = {name: str(getattr(model, name)) for name in ("layers", "hidden", "embedding")}
     metadata |= {"cell": model.cell, "characters": json.dumps(vocabulary.characters)}
@@ -59,7 +70,8 @@ def export_torch(run: Run, path: Path, free: bool = False) -> tuple[Path, int]:
 def state_dict(model: ModelConfig, weights: Weights) -> Weights:
     """Return a recurrent network's weights under PyTorch's names and in its layout.
 
-    Its gates are i f g o for an LSTM, and r z n as here for a GRU; its second bias is 0.
+    Its gates are i f g o for an LSTM, and r z n as here for a GRU; its second bias is 0, but for a
+    GRU's `bhn`.
     """
     found = {"head.weight": weights["head.W"].T, "head.bias": weights["head.b"]}
     if model.embedding:
@@ -71,7 +83,10 @@ def state_dict(model: ModelConfig, weights: Weights) -> Weights:
                 i, f, o, g = np.split(array, 4, axis=-1)
                 array = np.concatenate([i, f, g, o], axis=-1)
             found[f"rnn.{theirs}_l{layer}"] = array.T
-        found[f"rnn.bias_hh_l{layer}"] = np.zeros_like(weights[f"layer{layer}.b"])
+        second = np.zeros_like(weights[f"layer{layer}.b"])
+        if model.reset == "biased-product":
+            second[-model.hidden :] = weights[f"layer{layer}.bhn"]
+        found[f"rnn.bias_hh_l{layer}"] = second
     return found
 
 

@@ -6,12 +6,15 @@ Of a recurrent network:
     layerN.Wx (D, G*H)       D is the input's width at layer 0 and H above
     layerN.Wh (H, G*H)
     layerN.b  (G*H,)
+    layerN.bhn (H,)          only if config.reset == "biased-product"
     head.W    (H, V)
     head.b    (V,)
 
 G is the number of gates, side by side in the columns: one for the RNN, i f o g for the
 LSTM, r z n for the GRU, whose reset gate acts after the recurrent product,
-n = tanh(x Wxn + bn + r * (h Whn)): PyTorch's and cuDNN's form with one bias.
+n = tanh(x Wxn + bn + r * (h Whn)): PyTorch's and cuDNN's form with one bias. Their second bias
+is there if config.reset == "biased-product", n = tanh(x Wxn + bn + r * (h Whn + bhn)); if it is
+"state", the gate acts before the product, n = tanh(x Wxn + bn + (r * h) Whn).
 
 Of a transformer of width D and context C, whose head is the embedding:
 
@@ -68,6 +71,8 @@ def _recurrent_shapes(config: ModelConfig, vocabulary_size: int) -> dict[str, tu
         shapes[f"layer{layer}.Wx"] = (D, G * H)
         shapes[f"layer{layer}.Wh"] = (H, G * H)
         shapes[f"layer{layer}.b"] = (G * H,)
+        if config.reset == "biased-product":
+            shapes[f"layer{layer}.bhn"] = (H,)
     shapes["head.W"] = (H, V)
     shapes["head.b"] = (V,)
     return shapes

@@ -1,8 +1,9 @@
 """A recurrent network as ONNX's own operators RNN, LSTM and GRU.
 
 ONNX has a gate in rows, we have it in columns. Its gates are in the order i o f g and z r n. It has
-two biases; the second is zero here. Its GRU with `linear_before_reset` is ours:
-h[t] = (1 - z) n + z h[t-1], with the reset after the recurrent product.
+two biases; the second is zero here, but for a GRU's bias within the reset. Its GRU with
+`linear_before_reset` is ours: h[t] = (1 - z) n + z h[t-1], with the reset after the recurrent
+product; without, it is that whose reset gate multiplies the state.
 """
 
 from typing import Any
@@ -14,7 +15,6 @@ from charloom.formats.onnx.graph import AFTER, Graph
 from charloom.models.weights import Array, Weights
 
 _ORDER = {"rnn": (0,), "lstm": (0, 2, 1, 3), "gru": (1, 0, 2)}
-_ATTRIBUTES: dict[str, dict[str, Any]] = {"rnn": {}, "lstm": {}, "gru": {"linear_before_reset": 1}}
 
 
 def add_network(graph: Graph, config: ModelConfig, weights: Weights) -> str:
@@ -38,7 +38,13 @@ def add_network(graph: Graph, config: ModelConfig, weights: Weights) -> str:
 def _add_layer(graph: Graph, config: ModelConfig, weights: Weights, layer: str, x: str) -> str:
     """Read x (T, B, D) after the layer's state; return the outputs (T, B, H)."""
     W, R, b = (_by_gate(weights[f"{layer}.{name}"], config.cell) for name in ("Wx", "Wh", "b"))
-    arrays = {"W": W.T, "R": R.T, "B": np.concatenate([b, np.zeros_like(b)])}
+    second = np.zeros_like(b)
+    if config.reset == "biased-product":
+        second[-config.hidden :] = weights[f"{layer}.bhn"]
+    arrays = {"W": W.T, "R": R.T, "B": np.concatenate([b, second])}
+    attributes: dict[str, Any] = {"hidden_size": config.hidden}
+    if config.cell == "gru":
+        attributes["linear_before_reset"] = int(config.reset != "state")
     constants = [graph.constant(array[np.newaxis], f"{layer}.{n}") for n, array in arrays.items()]
     direction = graph.constant([0])  # the axis of directions, of which there is one
     states = [f"{layer}.{part}" for part in ("hc" if config.cell == "lstm" else "h")]
@@ -48,8 +54,7 @@ def _add_layer(graph: Graph, config: ModelConfig, weights: Weights, layer: str, 
         config.cell.upper(),
         [x, *constants, "", *before],
         [f"{layer}.outputs", *after],
-        hidden_size=config.hidden,
-        **_ATTRIBUTES[config.cell],
+        **attributes,
     )
     for state, last in zip(states, after, strict=True):
         graph.add("Squeeze", last, direction, name=state + AFTER)

@@ -16,7 +16,9 @@ from charloom.models.compiled.products import BLOCK, FEW, aligned, packed_size
 from charloom.models.weights import GATES, Array, parameter_count
 
 CELLS = ("rnn", "lstm", "gru")
-RNN, LSTM, GRU = range(3)  # Shard.cell, by which kernels choose as they run: one serves all cells
+# Shard.cell, by which kernels choose as they run: one serves all cells. GRU_OF_STATE is the GRU
+# whose reset gate multiplies the state.
+RNN, LSTM, GRU, GRU_OF_STATE = range(4)
 
 
 class Parameters(NamedTuple):
@@ -28,6 +30,7 @@ class Parameters(NamedTuple):
     Wh: Array  # (L, H, GH)
     head_W: Array  # (H, V)
     b: Array  # (L, 1, GH)
+    bhn: Array  # (L, 1, H) of a GRU with a bias within the reset; for others (0, 1, H)
     head_b: Array  # (1, V)
 
 
@@ -65,9 +68,11 @@ class Shard(NamedTuple):
     dropped: Array  # (L, T, B, H) layer outputs after dropout, or (0, T, B, H) for none
     logits: Array  # (T, B, V), then their gradient
     zeros: Array  # (1, widest) for products without a base
-    cell: int  # RNN, LSTM or GRU
+    base: Array  # (1, GH) what a GRU adds to h Wh: its bhn; empty without one
+    cell: int  # RNN, LSTM, GRU or GRU_OF_STATE
     c: Array  # (L, T + 1, B, H) of an LSTM, carried as h; of other cells empty, as the next
     tanh_c: Array  # (L, T, B, H)
+    reset: Array  # (L, T, B, H) r h_before if r multiplies the state; of other cells empty
 
 
 class Scratch(NamedTuple):
@@ -80,13 +85,15 @@ class Scratch(NamedTuple):
     packed_Wh: Array  # the same memory, or empty for few lanes
     packed_Wx0: Array
     panel: Array  # a part of one, see `gradient_product`
+    dWh: Array  # (H, GH), of which the candidate's part is used if r multiplies the state
 
 
 def parameter_views(flat: Array, config: ModelConfig, V: int) -> Parameters:
     """Cut a flat vector into the parameters' arrays."""
     L, H, E = config.layers, config.hidden, config.embedding
     GH = GATES[config.cell] * H
-    shapes = [(V, E), (E or V, GH), (L - 1, H, GH), (L, H, GH), (H, V), (L, 1, GH), (1, V)]
+    matrices = [(V, E), (E or V, GH), (L - 1, H, GH), (L, H, GH), (H, V)]
+    shapes = [*matrices, (L, 1, GH), (L if config.reset == "biased-product" else 0, 1, H), (1, V)]
     ends = np.cumsum([int(np.prod(shape)) for shape in shapes])
     pieces = np.split(flat, ends[:-1])
     return Parameters(*(piece.reshape(shape) for piece, shape in zip(pieces, shapes, strict=True)))
@@ -100,6 +107,8 @@ def named_views(flat: Array, config: ModelConfig, V: int) -> dict[str, Array]:
         views[f"layer{layer}.Wx"] = p.Wx[layer - 1] if layer else p.Wx0
         views[f"layer{layer}.Wh"] = p.Wh[layer]
         views[f"layer{layer}.b"] = p.b[layer, 0]
+        if len(p.bhn):
+            views[f"layer{layer}.bhn"] = p.bhn[layer, 0]
     return views | {"head.W": p.head_W, "head.b": p.head_b[0]}
 
 
@@ -149,6 +158,7 @@ def new_shard(
         return aligned(shape, dtype)
 
     memories = L if config.cell == "lstm" else 0
+    of_state, biased = config.reset == "state", config.reset == "biased-product"
     gates = make(L, T, B, G * H)
     return Shard(
         ids=np.zeros((T, B), np.int32),
@@ -161,9 +171,11 @@ def new_shard(
         dropped=make(masks, T, B, H),
         logits=make(T, B, V),
         zeros=make(1, max(G * H, V, H, E)),
-        cell=CELLS.index(config.cell),
+        base=make(1, G * H if biased else 0),
+        cell=GRU_OF_STATE if of_state else CELLS.index(config.cell),
         c=make(memories, T + 1, B, H),
         tanh_c=make(memories, T, B, H),
+        reset=make(L if of_state else 0, T, B, H),
     )
 
 
@@ -176,7 +188,8 @@ def new_scratch(config: ModelConfig, V: int, B: int, T: int, dtype: DTypeLike) -
     packed_Wx0 = aligned((packed_size(GH, E, dtype),), dtype)
     panel = aligned((packed_size(BLOCK, 0, dtype),), dtype)
     packed_Wh = packed if B >= FEW else packed[:0]
-    return Scratch(seen, dH, rows, packed, packed_Wh, packed_Wx0, panel)
+    dWh = aligned((H if config.reset == "state" else 0, GH), dtype)
+    return Scratch(seen, dH, rows, packed, packed_Wh, packed_Wx0, panel, dWh)
 
 
 def carried(shard: Shard) -> tuple[Array, ...]:

@@ -81,7 +81,8 @@ class CompiledLearner:
         self._slots = tuple(aligned((size,), dtype) for size in sizes)
         self._rule = rule(train, dtype)
         self._row_width = model.embedding or self._parameters.Wx0.shape[1]
-        biases = self._parameters.b.size + self._parameters.head_b.size
+        p = self._parameters
+        biases = p.b.size + p.bhn.size + p.head_b.size
         self._matrices = self._flat.size - biases
         self._length = train.length
         self._workers = self._new_workers()

@@ -11,7 +11,7 @@ import numpy as np
 
 from charloom.models.compiled import gru, lstm, rnn
 from charloom.models.compiled.activations import exp
-from charloom.models.compiled.arrays import GRU, LSTM
+from charloom.models.compiled.arrays import GRU, GRU_OF_STATE, LSTM
 from charloom.models.compiled.products import (
     FEW,
     back_product,
@@ -56,7 +56,14 @@ def forward(parameters: Any, packed: Any, shard: Any, turn: Any) -> None:
             c, tanh_c = shard.c[layer], shard.tanh_c[layer]
             lstm.forward(gates, h, c, tanh_c, Wh, packed_Wh, turn)
         elif shard.cell == GRU:
-            gru.forward(gates, h, shard.R[layer], shard.zeros, Wh, packed_Wh, turn)
+            base = shard.zeros
+            if shard.base.shape[1]:
+                base = shard.base
+                _put_last(base[0], parameters.bhn[layer, 0])
+            gru.forward(gates, h, shard.R[layer], base, Wh, packed_Wh, turn)
+        elif shard.cell == GRU_OF_STATE:
+            s, R = shard.reset[layer], shard.R[layer]
+            gru.forward_of_state(gates, h, s, R, shard.zeros, Wh, packed_Wh, turn)
         else:
             rnn.forward(gates, h, Wh, packed_Wh, turn)
         if dropped.shape[0]:
@@ -91,12 +98,19 @@ def backward(parameters: Any, gradient: Any, shard: Any, scratch: Any) -> None:
             lstm.backward(gates, shard.c[layer], shard.tanh_c[layer], dH, rows, Wh, packed_Wh)
         elif shard.cell == GRU:
             gru.backward(gates, h, R, dH, rows, Wh, packed_Wh)
+        elif shard.cell == GRU_OF_STATE:
+            gru.backward_of_state(gates, h, R, dH, rows, zeros, Wh, packed_Wh)
         else:
             rnn.backward(gates, h, dH, rows, Wh, packed_Wh)
         # dWh = h_before^T dR, db = the sum of the rows of dZ. Only for a GRU is dR not dZ.
         dZ, dR, h_before = gates.reshape(N, -1), R.reshape(N, -1), h[:T].reshape(N, H)
         gradient_product(gradient.Wh[layer], zeros, h_before, dR, panel)
         _sum_rows(gradient.b[layer, 0], dZ)
+        if gradient.bhn.shape[0]:
+            _sum_last_columns(gradient.bhn[layer, 0], dR)
+        if shard.reset.shape[0]:
+            gradient_product(scratch.dWh, zeros, shard.reset[layer].reshape(N, H), dZ, panel)
+            _put_last_columns(gradient.Wh[layer], scratch.dWh)
         if layer:  # dWx = x^T dZ, dx = dZ Wx^T: the gradient of what the layer below gives
             x, Wx = _outputs(dropped, shard.h, layer - 1), parameters.Wx[layer - 1]
             gradient_product(gradient.Wx[layer - 1], zeros, x, dZ, panel)
@@ -270,6 +284,33 @@ def _sum_rows(out: Any, rows: Any) -> None:
     out[:] = 0
     for i in range(rows.shape[0]):
         _add(out, rows[i])
+
+
+@kernel
+def _put_last(to: Any, x: Any) -> None:
+    """Put x (H,) at the end of `to`."""
+    first = to.size - x.size
+    for j in range(x.size):
+        to[first + j] = x[j]
+
+
+@kernel
+def _put_last_columns(to: Any, x: Any) -> None:
+    """The last H columns of `to` (H, N) become those of x (H, N)."""
+    H, N = to.shape
+    for i in range(H):
+        for j in range(N - H, N):
+            to[i, j] = x[i, j]
+
+
+@kernel
+def _sum_last_columns(out: Any, rows: Any) -> None:
+    """out (H,) = the sum over rows (M, N) of their last H numbers."""
+    first = rows.shape[1] - out.size
+    out[:] = 0
+    for i in range(rows.shape[0]):
+        for j in range(out.size):
+            out[j] += rows[i, first + j]
 
 
 @kernel

@@ -10,9 +10,11 @@ from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 import numpy as np
+from msgspec import UNSET
 from numpy.typing import NDArray
 
 from charloom.config import ModelConfig
+from charloom.errors import CharloomError
 from charloom.models.jit import allocating_kernel as kernel
 from charloom.models.weights import GATES, Array, check_weights
 
@@ -57,11 +59,14 @@ def new_network(
     """Return a network that has read nothing.
 
     Its ids have the numbers `places` (V,) among M characters. Weights are rounded to float32.
-    Raises CharloomError if they are not those of the config.
+    Raises CharloomError if they are not those of the config, or if that has a GRU of other kinds.
     """
     V, L, H = len(places), config.layers, config.hidden
     GH = GATES[config.cell] * H
     check_weights(weights, config, V)
+    if config.reset is not UNSET:
+        message = f"a GRU of the kind {config.reset} is not read here: name a run of another model"
+        raise CharloomError(message, "unsupported", field="reset")
     w = {name: np.ascontiguousarray(array, np.float32) for name, array in weights.items()}
     Wx0, b = w["layer0.Wx"], np.stack([w[f"layer{layer}.b"] for layer in range(L)])
     inputs = np.repeat(b[:1], V, axis=0)

@@ -6,6 +6,7 @@ Read the files in this order:
 2. ``rnn.py``             the vanilla network: the whole idea of backpropagation through time
 3. ``lstm.py``            the same with a memory cell behind gates
 4. ``gru.py``             the same with two gates and no separate memory
+   ``gru_of_state.py``    its reset gate as in the paper and in char-rnn
 5. ``network.py``         embedding, layers, dropout and head: from ids to every gradient
 6. ``../optimizers.py``   what is done with the gradients
 7. ``learner.py``         one update of training, from beginning to end

@@ -9,11 +9,11 @@ import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from itertools import product
-from typing import get_args
+from typing import Any, get_args
 
 import numpy as np
 
-from charloom.config import Cell, ModelConfig
+from charloom.config import Cell, ModelConfig, Reset
 from charloom.models.dropout import dropout_masks
 from charloom.models.reference import network
 from charloom.models.reference.operations import cross_entropy
@@ -22,6 +22,8 @@ from charloom.models.weights import Array, Weights, weight_shapes
 THRESHOLD = 1e-6  # relative error: below it, central differences in float64 explain the difference
 EMBEDDINGS = {"one-hot": 0, "embedded": 3}
 LAYERS = (1, 2, 3)
+CELLS: dict[str, dict[str, Any]] = {cell: {"cell": cell} for cell in get_args(Cell)}
+CELLS |= {f"gru, {reset}": {"cell": "gru", "reset": reset} for reset in get_args(Reset)}
 
 
 def numerical_gradient(f: Callable[[], float], array: Array, step: float = 1e-5) -> Array:
@@ -93,7 +95,7 @@ def check_gradients(
 class CellCheck:
     """The relative error of the gradient of one weight array, of `numbers` parameters."""
 
-    cell: Cell
+    cell: str  # of CELLS
     inputs: str
     layers: int
     name: str
@@ -104,8 +106,9 @@ class CellCheck:
 def check_cells() -> list[CellCheck]:
     """Check small networks of every cell, of one-hot and embedded inputs, of 1 to 3 layers."""
     checks = []
-    for cell, inputs, layers in product(get_args(Cell), EMBEDDINGS, LAYERS):
-        config = ModelConfig(cell=cell, layers=layers, hidden=4, embedding=EMBEDDINGS[inputs])
+    for cell, inputs, layers in product(CELLS, EMBEDDINGS, LAYERS):
+        sizes_of = {"layers": layers, "hidden": 4, "embedding": EMBEDDINGS[inputs]}
+        config = ModelConfig(**CELLS[cell], **sizes_of)
         sizes = {name: math.prod(shape) for name, shape in weight_shapes(config, 5).items()}
         for name, error in check_gradients(config, 5).items():
             checks.append(CellCheck(cell, inputs, layers, name, sizes[name], error))

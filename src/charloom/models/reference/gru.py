@@ -8,7 +8,8 @@
 The reset gate r acts after the recurrent product, as in cuDNN and PyTorch, not before it as in
 the paper, so that the three products with h[t-1] are one. x (T, B, D); h and every gate
 (T, B, H). The three matrices stand side by side in the order r, z, n: Wx (D, 3H), Wh (H, 3H),
-b (3H,).
+b (3H,). PyTorch's and Keras' GRU have one more bias, r (h[t-1] Whn + bhn), bhn (H,): for r and z
+two biases are only their sum, but here r weighs the second.
 """
 
 from typing import Any
@@ -24,7 +25,7 @@ Cache = tuple[Any, ...]  # (x, h, r, z, n, q)
 
 
 def forward(
-    x: Array | Ids, state: State, Wx: Array, Wh: Array, b: Array
+    x: Array | Ids, state: State, Wx: Array, Wh: Array, b: Array, bhn: Array | None = None
 ) -> tuple[Array, State, Cache]:
     """Read x, vectors (T, B, D) or ids (T, B), after the state (h (B, H),).
 
@@ -39,7 +40,7 @@ def forward(
         ah = h[t - 1] @ Wh  # (B, 3H)
         r[t] = sigmoid(ax[:, :H] + ah[:, :H])
         z[t] = sigmoid(ax[:, H : 2 * H] + ah[:, H : 2 * H])
-        q[t] = ah[:, 2 * H :]
+        q[t] = ah[:, 2 * H :] if bhn is None else ah[:, 2 * H :] + bhn
         n[t] = np.tanh(ax[:, 2 * H :] + r[t] * q[t])
         h[t] = (1 - z[t]) * n[t] + z[t] * h[t - 1]
     return h[:T], (h[T - 1].copy(),), (x, h, r, z, n, q)
@@ -47,10 +48,10 @@ def forward(
 
 def backward(
     dout: Array, cache: Cache, Wx: Array, Wh: Array
-) -> tuple[Array | None, Array, Array, Array]:
+) -> tuple[Array | None, Array, Array, Array, Array]:
     """Go through the same lines from the last to the first; dout (T, B, H) comes from above.
 
-    Returns dx (T, B, D) (None for ids), dWx, dWh and db.
+    Returns dx (T, B, D) (None for ids), dWx, dWh, db, and dbhn for whom there is one.
     """
     x, h, r, z, n, q = cache
     T, B, H = dout.shape
@@ -74,4 +75,4 @@ def backward(
         dWh += h[t - 1].T @ dah[t]
         dh = dh * z[t] + dah[t] @ Wh.T  # to h[t - 1], directly and through the gates
     dx = None if is_ids(x) else dax @ Wx.T
-    return dx, dWx, dWh, dax.sum(axis=(0, 1))
+    return dx, dWx, dWh, dax.sum(axis=(0, 1)), dah[:, :, 2 * H :].sum(axis=(0, 1))

@@ -4,7 +4,8 @@
     x = cell(x) * mask                   layer by layer, the mask the same at every time
     logits = x W + b                     softmax(logits) are the probabilities of what comes next
 
-Cells differ in what happens at one time step (rnn.py, lstm.py, gru.py); all else is here.
+Cells differ in what happens at one time step (rnn.py, lstm.py, gru.py, gru_of_state.py); all else
+is here.
 """
 
 from collections.abc import Sequence
@@ -16,7 +17,7 @@ from charloom import config as settings
 from charloom.config import ModelConfig
 from charloom.data.tokenizer import Ids
 from charloom.errors import CharloomError
-from charloom.models.reference import gru, lstm, rnn
+from charloom.models.reference import gru, gru_of_state, lstm, rnn
 from charloom.models.weights import GATES, Array, Weights
 
 
@@ -28,6 +29,7 @@ class CellMaths(Protocol):
 
 
 CELLS: dict[str, CellMaths] = {"rnn": rnn, "lstm": lstm, "gru": gru}
+WEIGHTS = ("Wx", "Wh", "b", "bhn")  # of a layer; the last of a GRU with two biases
 
 States = tuple[tuple[Array, ...], ...]  # one layer's state after another, each array (B, H)
 Masks = Sequence[Array]  # (B, H) for each layer; empty for no dropout
@@ -56,6 +58,11 @@ def add_cell(name: str, cell: CellMaths, gates: int) -> None:
     settings.CELLS.append(name)
 
 
+def cell_of(config: ModelConfig) -> CellMaths:
+    """Return the file that has the layers' `forward` and `backward`."""
+    return gru_of_state if config.reset == "state" else CELLS[config.cell]
+
+
 def zero_states(config: ModelConfig, lanes: int, dtype: str = "float64") -> States:
     """Return the states before any character."""
     shape = (2 if config.cell == "lstm" else 1, lanes, config.hidden)  # h, and an LSTM's c
@@ -71,12 +78,12 @@ def forward(
     Sutskever & Vinyals 2014, section 3.2), and drops the same units at every time of a step
     (Gal & Ghahramani 2016, section 4.1).
     """
-    cell = CELLS[config.cell]
+    cell = cell_of(config)
     x: Any = weights["embedding"][ids] if config.embedding else ids
     after, cells = [], []
     for layer in range(config.layers):
-        Wx, Wh, b = (weights[f"layer{layer}.{name}"] for name in ("Wx", "Wh", "b"))
-        x, state, cache = cell.forward(x, states[layer], Wx, Wh, b)
+        own = [weights[name] for name in _names(weights, layer)]
+        x, state, cache = cell.forward(x, states[layer], *own)
         if masks:
             x = x * masks[layer]
         after.append(state)
@@ -91,7 +98,7 @@ def backward(config: ModelConfig, weights: Weights, dlogits: Array, cache: Cache
     logits = x W + b gives dW = sum over t of x[t]^T dlogits[t], db = sum of dlogits[t], and
     dx = dlogits W^T, which goes down through the layers.
     """
-    cell = CELLS[config.cell]
+    cell = cell_of(config)
     d = {name: np.zeros_like(w) for name, w in weights.items()}
     for top, dlogit in zip(cache.top, dlogits, strict=True):
         d["head.W"] += top.T @ dlogit
@@ -100,8 +107,15 @@ def backward(config: ModelConfig, weights: Weights, dlogits: Array, cache: Cache
     for layer in reversed(range(config.layers)):
         if cache.masks:
             dx = dx * cache.masks[layer]
-        Wx, Wh, b = (f"layer{layer}.{name}" for name in ("Wx", "Wh", "b"))
-        dx, d[Wx], d[Wh], d[b] = cell.backward(dx, cache.cells[layer], weights[Wx], weights[Wh])
+        names = _names(weights, layer)
+        Wx, Wh = (weights[name] for name in names[:2])
+        dx, *gradients = cell.backward(dx, cache.cells[layer], Wx, Wh)
+        d |= zip(names, gradients, strict=False)  # without that of a bias which is not there
     if config.embedding:
         np.add.at(d["embedding"], cache.ids, dx)
     return d
+
+
+def _names(weights: Weights, layer: int) -> list[str]:
+    """Return the names of a layer's weights, as the functions of a cell take and give them."""
+    return [name for part in WEIGHTS if (name := f"layer{layer}.{part}") in weights]

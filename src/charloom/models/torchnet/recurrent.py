@@ -1,7 +1,9 @@
 """Recurrent stacks over PyTorch's own cells, which are cuDNN's on a GPU.
 
 PyTorch keeps a matrix as the transpose of the contract's, the LSTM's gates in the order
-i f g o, and two biases, whose sum is ours: the second stays 0 and is not trained.
+i f g o, and two biases, whose sum is ours: the second stays 0 and is not trained. Of a GRU with
+`bhn` the last third of the second is that, and the rest stays 0. A GRU whose reset gate multiplies
+the state PyTorch has not: here it is a loop over time.
 """
 
 from contextlib import AbstractContextManager, nullcontext
@@ -23,7 +25,41 @@ STEPS: dict[str, Any] = {
     "lstm": torch.lstm_cell,
     "gru": torch.gru_cell,
 }
-PARAMETERS = {"Wx": "weight_ih_l0", "Wh": "weight_hh_l0", "b": "bias_ih_l0"}
+PARAMETERS = {
+    "Wx": "weight_ih_l0",
+    "Wh": "weight_hh_l0",
+    "b": "bias_ih_l0",
+    "bhn": "bias_hh_l0",
+}
+
+
+def gru_of_state_cell(
+    x: Tensor, h: Tensor, W_ih: Tensor, W_hh: Tensor, b_ih: Tensor, b_hh: Tensor
+) -> Tensor:
+    """One step of a GRU whose reset gate multiplies the state, in the form of torch.gru_cell."""
+    return _after(F.linear(x, W_ih, b_ih + b_hh), h, W_hh)
+
+
+def _after(a: Tensor, h: Tensor, W_hh: Tensor) -> Tensor:
+    """a (B, 3H), the inputs' part of the gates, and h (B, H) -> the next h."""
+    H = h.shape[1]
+    gates = (a[:, : 2 * H] + F.linear(h, W_hh[: 2 * H])).sigmoid()
+    r, z = gates.chunk(2, dim=1)
+    n = (a[:, 2 * H :] + F.linear(r * h, W_hh[2 * H :])).tanh()
+    return n + z * (h - n)
+
+
+class GruOfState(nn.GRU):
+    """A layer with nn.GRU's parameters whose reset gate multiplies the state."""
+
+    def forward(self, x: Tensor, hx: Tensor) -> tuple[Tensor, Tensor]:  # type: ignore[override]
+        """Read x (T, B, D) after hx (1, B, H): h (T, B, H), and the state after."""
+        W_ih, W_hh, b_ih, b_hh = self.all_weights[0]
+        h, outputs = hx[0], []
+        for a in F.linear(x, W_ih, b_ih + b_hh):
+            h = _after(a, h, W_hh)
+            outputs.append(h)
+        return torch.stack(outputs), h.unsqueeze(0)
 
 
 class RecurrentNetwork(Network):
@@ -46,9 +82,12 @@ class RecurrentNetwork(Network):
         self.cells = nn.ModuleList()
         for name, shape in weight_shapes(config, vocabulary_size).items():
             if name.endswith(".Wx"):
-                cell = CELLS[config.cell](shape[0], config.hidden, device="meta", dtype=dtype)
+                kind: Any = GruOfState if config.reset == "state" else CELLS[config.cell]
+                cell = kind(shape[0], config.hidden, device="meta", dtype=dtype)
                 cell.to_empty(device=device)  # and so it draws no random numbers
                 cell.bias_hh_l0.requires_grad_(False).zero_()
+                if config.reset == "biased-product":
+                    cell.bias_hh_l0.requires_grad_(True).register_hook(_of_candidate)
                 self.cells.append(cell)
             elif not name.startswith("layer"):
                 empty = torch.empty(shape, dtype=dtype, device=device)
@@ -71,7 +110,9 @@ class RecurrentNetwork(Network):
         """One layer over x (T, B, D) after its state: h (T, B, H), and the state after."""
         if len(x) == 1 and not torch.is_grad_enabled():
             # On a CPU the LSTM's module lays its weights out anew at each call: 24 times as long.
-            step = STEPS[self.config.cell]
+            step: Any = STEPS[self.config.cell]
+            if self.config.reset == "state":
+                step = gru_of_state_cell
             after = _tuple(step(x[0], _lone(before), *cell.all_weights[0]))
             return after[0].unsqueeze(0), after
         h, last = cell(x, _lone(tuple(array.unsqueeze(0) for array in before)))
@@ -99,7 +140,10 @@ class RecurrentNetwork(Network):
             if where.startswith("layer"):
                 cell = self.cells[int(where.removeprefix("layer"))]
                 parameter = getattr(cell, PARAMETERS[part])
-                layouts[name] = Layout(parameter, self._to_contract, self._from_contract)
+                there, back = self._to_contract, self._from_contract
+                if part == "bhn":
+                    there, back = _last_third, _as_last_third
+                layouts[name] = Layout(parameter, there, back)
             else:
                 layouts[name] = Layout(getattr(self, name.replace(".", "_")))
         return layouts
@@ -117,6 +161,20 @@ class RecurrentNetwork(Network):
             return tensor
         i, f, third, fourth = tensor.chunk(4)
         return torch.cat([i, f, fourth, third])
+
+
+def _last_third(tensor: Tensor) -> Tensor:
+    """(3H,) -> (H,): what is added within the reset."""
+    return tensor[-(len(tensor) // 3) :]
+
+
+def _as_last_third(tensor: Tensor) -> Tensor:
+    return F.pad(tensor, (2 * len(tensor), 0))
+
+
+def _of_candidate(gradient: Tensor) -> Tensor:
+    """Keep of the gradient of a second bias (3H,) what is not the first's, too."""
+    return _as_last_third(_last_third(gradient))
 
 
 def _lone(state: State) -> Tensor | State:
