@@ -3,7 +3,7 @@
 The random numbers of text i are the doubles of ``default_rng(seed).spawn(count)[i]``, one for
 each character (byte, token). So the same seed gives the same text, however it is cut into pieces
 and however many others are written beside it (to within the rounding of a model whose arithmetic
-depends on the number of lanes).
+depends on the number of lanes, which that of the compiled engine and of n-grams does not).
 """
 
 import time
@@ -138,7 +138,7 @@ def _write(
     if end is not None and prompt:
         ids = np.insert(ids, 0, end)
     decoders = [vocabulary.decoder() for _ in range(count)]
-    texts = [_Text(stops, decoder, length, prompt, memory, end) for decoder in decoders]
+    texts = [Continuation(stops, decoder, length, prompt, memory, end) for decoder in decoders]
     return _stream(model, config, ids, texts, limit)
 
 
@@ -146,7 +146,7 @@ def _stream(
     model: LanguageModel,
     config: SampleConfig,
     prompt: Ids,
-    texts: "list[_Text]",
+    texts: "list[Continuation]",
     limit: CopyLimit | None,
 ) -> Iterator[list[str]]:
     """Yield the next piece of each of the texts until all have ended."""
@@ -184,7 +184,9 @@ def _stream(
             chunk = min(4 * chunk, LONGEST_CHUNK)
 
 
-def _sound(model: LanguageModel, drawn: Ids, texts: "list[_Text]", limit: "CopyLimit") -> int:
+def _sound(
+    model: LanguageModel, drawn: Ids, texts: "list[Continuation]", limit: "CopyLimit"
+) -> int:
     """Return how many columns of drawn (B, n) are within the limit, in all texts."""
     sound: int = drawn.shape[1]
     for text, row in zip(texts, drawn, strict=True):
@@ -203,7 +205,7 @@ def _read(model: LanguageModel, ids: Ids, state: State) -> State:
     return state
 
 
-class _Text:
+class Continuation:
     """A text that is being generated; what may begin a stop string is held back.
 
     It ends before the id `end`, too, and the line end before that. `left` is how many characters
@@ -251,6 +253,11 @@ class _Text:
         sure = len(text) - max(held, default=0)
         self._held = text[sure:]
         return text[:sure]
+
+    def rest(self) -> str:
+        """Return what is held back, as no more ids will come."""
+        held, self._held = self._held, ""
+        return held
 
 
 def _overlap(text: str, stop: str) -> int:

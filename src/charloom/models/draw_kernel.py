@@ -52,6 +52,27 @@ def draw(logits: Any, filters: Any, u: float, scratch: Any) -> int:
 
 
 @kernel
+def draw_by(logits: Any, rules: Any, b: int, u: float, scratch: Any) -> int:
+    """Return one id from logits (V,) by the rules of lane b, as `generation.lanes.write` does.
+
+    scratch (at least 3, V) float64: its last row is for what the bias is added to.
+    """
+    temperature, top_p, min_p = rules.filters[b, 0], rules.filters[b, 2], rules.filters[b, 3]
+    settings = temperature, int(rules.filters[b, 1]), top_p, min_p
+    if not rules.biased[b]:
+        return draw(logits, settings, u, scratch)
+    bias, scores = rules.bias[b], scratch[scratch.shape[0] - 1]
+    for v in range(logits.size):
+        scores[v] = logits[v] + bias[v]
+    drawn = draw(scores, settings, u, scratch)
+    bias[drawn] -= rules.penalties[b, 1]
+    if not rules.seen[b, drawn]:
+        bias[drawn] -= rules.penalties[b, 0]
+        rules.seen[b, drawn] = 1
+    return drawn
+
+
+@kernel
 def _keep_likeliest(logits: Any, scratch: Any, most: int, share: float) -> None:
     """Zero all weights but those of the first ranks: `most`, or as many as reach `share`.
 

@@ -1,6 +1,6 @@
 """The trained network as a predictor, and as a writer of many characters in one call."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import partial
 from typing import NamedTuple
@@ -22,10 +22,11 @@ from charloom.models.compiled.arrays import (
     new_shard,
     parameter_views,
 )
-from charloom.models.compiled.network import embed, pack_weights, read
+from charloom.models.compiled.network import embed, pack_weights, read, write
 from charloom.models.compiled.products import FEW
 from charloom.models.compiled.threads import available_threads, share_out
 from charloom.models.draw_kernel import filters
+from charloom.models.lanes import Rules
 from charloom.models.learner_arrays import check_ids
 from charloom.models.weights import GATES, Array, check_weights
 
@@ -48,8 +49,7 @@ class CompiledModel:
 
     Of the contract's named arrays it keeps a copy in `dtype`; a flat vector (P,) of that type, as
     the learner has it, it reads as it stands. Raises CharloomError if weights do not fit.
-    Fewer than four lanes, read together, give numbers that differ from those of more in the last
-    bits: sums are taken in another order.
+    What a lane gives does not depend on the others, to the last bit, nor on how many there are.
     """
 
     def __init__(
@@ -92,14 +92,20 @@ class CompiledModel:
         B, T = ids.shape
         out = np.empty((B, T, len(self.vocabulary)), self._dtype)
         after = tuple(np.empty_like(array) for array in state)
+        self.on_threads(B, T, partial(self._read, ids, state, out, after))
+        return out, after
+
+    def on_threads(self, B: int, T: int, compute: Callable[[slice], None]) -> None:
+        """Compute T steps of B lanes, on as many threads as pay: `compute` takes some of the lanes.
+
+        Raises what one of them raised.
+        """
         work = B * T * self._parameters.Wh.size
         count = min(available_threads(), B // FEW, work // WORTH_A_THREAD) or 1
         # Cut at multiples of what a product takes at once: rows left over take longer.
         cuts = [FEW * round(B * k / (count * FEW)) for k in range(count)]
         pieces = [slice(begin, end) for begin, end in zip(cuts, [*cuts[1:], B], strict=True)]
-        calls = [partial(self._read, ids, state, out, after, lanes) for lanes in pieces]
-        share_out(calls, count)
-        return out, after
+        share_out([partial(compute, lanes) for lanes in pieces], count)
 
     def _read(self, ids: Ids, state: State, out: Array, after: State, lanes: slice) -> None:
         """Fill these lanes of out (B, T, V) and of the state after."""
@@ -130,6 +136,47 @@ class CompiledModel:
         with finite_predictions():
             read(parameters, packed, shard, uniforms, drawn, filters(config), np.empty((2, V)))
         return drawn, self.state_of(buffers)
+
+    def join(self, states: Sequence[State]) -> State:
+        """Return one state with the lanes of all of these, in order."""
+        return tuple(np.concatenate(arrays, axis=1) for arrays in zip(*states, strict=True))
+
+    def pick(self, state: State, lanes: NDArray[np.intp]) -> State:
+        """Return a state with these lanes, which may be given more than once."""
+        return tuple(array[:, lanes] for array in state)
+
+    def write(
+        self,
+        ids: Ids,
+        state: State,
+        uniforms: NDArray[np.float64],
+        rules: Rules,
+        log_probs: Array | None = None,
+    ) -> tuple[NDArray[np.int32], State]:
+        """Do what `charloom.generation.lanes.write` does with this model, in one call.
+
+        Raises CharloomError if predictions are not finite or an id is not in [0, V).
+        """
+        (B, n), V = uniforms.shape, len(self.vocabulary)
+        drawn, after = np.empty((B, n), np.int32), tuple(np.empty_like(array) for array in state)
+        out = np.empty((B, 0, V), self._dtype) if log_probs is None else log_probs
+
+        def compute(lanes: slice) -> None:
+            buffers = self.buffers(ids[lanes], tuple(array[:, lanes] for array in state))
+            write(
+                *buffers,
+                uniforms[lanes],
+                drawn[lanes],
+                rules.pick(lanes),
+                out[lanes],
+                np.empty((3, V)),
+            )
+            for array, last in zip(after, self.state_of(buffers), strict=True):
+                array[:, lanes] = last
+
+        with finite_predictions():
+            self.on_threads(B, n, compute)
+        return drawn, after
 
     def buffers(self, ids: Ids, state: State) -> Buffers:
         """Return what a kernel that draws works in, when it goes on from `state` with ids (B,).

@@ -21,7 +21,7 @@ from charloom.models.compiled.products import (
     pack_back,
     product,
 )
-from charloom.models.draw_kernel import draw
+from charloom.models.draw_kernel import draw, draw_by
 from charloom.models.jit import inlined_kernel, kernel
 
 
@@ -378,3 +378,33 @@ def read(
                 shard.ids[0, b] = drawn[b, t]
     if n == 0:
         log_softmax(shard.logits)
+
+
+@kernel
+def write(
+    parameters: Any,
+    packed: Any,
+    shard: Any,
+    uniforms: Any,
+    drawn: Any,
+    rules: Any,
+    log_p: Any,
+    scratch: Any,
+) -> None:
+    """Draw n characters in each lane after shard.ids (1, B), as `read` does, by its own rules.
+
+    log_p (B, n, V) become the log-probabilities that they were drawn from; it may be (B, 0, V).
+    scratch (3, V) float64. Raises ValueError if a prediction is not finite.
+    """
+    for t in range(drawn.shape[1]):
+        forward(parameters, packed, shard, t)
+        carry(shard.h)
+        carry(shard.c)
+        for b in range(drawn.shape[0]):
+            drawn[b, t] = draw_by(shard.logits[0, b], rules, b, uniforms[b, t], scratch)
+            shard.ids[0, b] = drawn[b, t]
+        if log_p.shape[1]:
+            log_softmax(shard.logits)
+            for b in range(drawn.shape[0]):
+                for v in range(log_p.shape[2]):
+                    log_p[b, t, v] = shard.logits[0, b, v]

@@ -105,9 +105,10 @@ def product(C: Any, base: Any, A: Any, B: Any, packed: Any, turn: int) -> None:
     """C = base + A B: (M, N) = (M, N) or (1, >= N) + (M, K) (K, N), with B given by `pack`, too.
 
     C may be `base`, but shares memory with nothing else. C, `base` and B have contiguous rows.
-    If `packed` is empty, B is read row by row: from the first if `turn` (a count of steps) is
-    even, from the last if it is odd. So the next step still finds in the first-level cache what
-    this one read last, if B as a whole does not fit there.
+    If `packed` is empty, B is read in tiles of columns: from the left if `turn` (a count of steps)
+    is even, from the right if it is odd. So the next step still finds in the cache what this one
+    read last. Either way a sum goes over k from the first to the last: a row of C has the same
+    bits however many there are.
     """
     if packed.size:
         _by_panels(C, base, A, packed)
@@ -167,7 +168,7 @@ def _walk_panel(
 
 @inlined_kernel
 def _by_rows(C: Any, base: Any, A: Any, B: Any, back: int) -> None:
-    """Tiles of one row, as wide as registers allow; from the last row of B on if `back`."""
+    """Tiles of one row, as wide as registers allow; from the last one on if `back`."""
     (M, N), K = C.shape, A.shape[1]
     item, width = C.itemsize, VECTOR_BYTES // C.itemsize
     zero, c, d, a, b = C.dtype.type(0), _place(C), _place(base), _place(A), _place(B)
@@ -177,17 +178,14 @@ def _by_rows(C: Any, base: Any, A: Any, B: Any, back: int) -> None:
     for size in WIDTHS[::-1]:
         if size * tiles >= n:
             vectors = size
-    sign, first = (-1, K - 1) if back else (1, 0)
-    A_first, B_first = a.address + first * a.column, b.address + first * b.row
     for tile in range(tiles):
         j = (tiles - 1 - tile if back else tile) * vectors * width
         at = j * item
         for i in range(M):
             if j < N:
                 to, start = c.address + i * c.row + at, d.address + i * d.row + at
-                A_i, B_j = A_first + i * a.row, B_first + at
-                A_step, B_step = sign * a.column, sign * b.row
-                arguments = (to, c.row, start, d.row, A_i, a.row, A_step, B_j, B_step, K, N - j)
+                A_i, B_j = a.address + i * a.row, b.address + at
+                arguments = (to, c.row, start, d.row, A_i, a.row, a.column, B_j, b.row, K, N - j)
                 tile_one(zero, 2 * vectors + 1, arguments)
 
 

@@ -5,7 +5,7 @@ from typing import Any
 
 from charloom.models.compiled.activations import exp
 from charloom.models.compiled.network import carry, forward, log_softmax
-from charloom.models.draw_kernel import draw
+from charloom.models.draw_kernel import draw, draw_by
 from charloom.models.jit import inlined_kernel, kernel
 from charloom.models.ngram.kernels import follow, predict
 
@@ -75,3 +75,38 @@ def generate(
             mix(log_p, counted, shares)
             drawn[b, t] = draw(log_p, filters, uniforms[b, t], scratch)
             shard.ids[0, b] = drawn[b, t]
+
+
+@kernel
+def write(
+    parameters: Any,
+    packed: Any,
+    shard: Any,
+    trie: Any,
+    states: Any,
+    shares: Any,
+    uniforms: Any,
+    drawn: Any,
+    rules: Any,
+    out: Any,
+    scratch: Any,
+) -> None:
+    """Do what `compiled.network.write` does, each character from the mixture.
+
+    The n-gram model's states (B,) become those before the last; scratch is (4, V) float64.
+    """
+    for t in range(drawn.shape[1]):
+        forward(parameters, packed, shard, t)
+        carry(shard.h)
+        carry(shard.c)
+        log_softmax(shard.logits)
+        for b in range(drawn.shape[0]):
+            log_p, counted = shard.logits[0, b], scratch[2]
+            states[b] = follow(trie, states[b], shard.ids[0, b])
+            predict(trie, states[b], counted)
+            mix(log_p, counted, shares)
+            drawn[b, t] = draw_by(log_p, rules, b, uniforms[b, t], scratch)
+            shard.ids[0, b] = drawn[b, t]
+            if out.shape[1]:
+                for v in range(out.shape[2]):
+                    out[b, t, v] = log_p[v]

@@ -1,5 +1,6 @@
 """A network and an n-gram model, read as one."""
 
+from collections.abc import Sequence
 from functools import partial
 from itertools import pairwise
 from typing import NamedTuple
@@ -14,6 +15,7 @@ from charloom.models.compiled.threads import available_threads, share_out
 from charloom.models.draw_kernel import filters
 from charloom.models.engines import LanguageModel, LooksBack
 from charloom.models.engines import State as AnyState
+from charloom.models.lanes import Rules
 from charloom.models.ngram import NgramModel
 from charloom.models.weights import Array
 
@@ -107,6 +109,47 @@ class CompiledMixture(Mixture):
         with finite_predictions():
             kernels.generate(parameters, packed, shard, *arguments, np.empty((3, V)))
         return drawn, State(self.network.state_of(buffers), counts)
+
+    def join(self, states: Sequence[State]) -> State:
+        """Return one state with the lanes of all of these, in order."""
+        networks, counts = zip(*states, strict=True)
+        return State(self.network.join(networks), self.counts.join(counts))
+
+    def pick(self, state: State, lanes: NDArray[np.intp]) -> State:
+        """Return a state with these lanes, which may be given more than once."""
+        return State(self.network.pick(state.network, lanes), self.counts.pick(state.counts, lanes))
+
+    def write(
+        self,
+        ids: Ids,
+        state: State,
+        uniforms: NDArray[np.float64],
+        rules: Rules,
+        log_probs: Array | None = None,
+    ) -> tuple[NDArray[np.int32], State]:
+        """Do what `charloom.generation.lanes.write` does with this model, in one call.
+
+        Raises CharloomError if predictions are not finite or an id is not in [0, V).
+        """
+        from charloom.models.mixture import kernels
+
+        (B, n), V = uniforms.shape, len(self.vocabulary)
+        drawn, counts = np.empty((B, n), np.int32), state.counts.copy()
+        network = tuple(np.empty_like(array) for array in state.network)
+        out = np.empty((B, 0, V), network[0].dtype) if log_probs is None else log_probs
+
+        def compute(lanes: slice) -> None:
+            before = tuple(array[:, lanes] for array in state.network)
+            buffers = self.network.buffers(ids[lanes], before)
+            counted = self.counts.trie, counts[lanes], self.shares
+            drawing = uniforms[lanes], drawn[lanes], rules.pick(lanes), out[lanes]
+            kernels.write(*buffers, *counted, *drawing, np.empty((4, V)))
+            for array, last in zip(network, self.network.state_of(buffers), strict=True):
+                array[:, lanes] = last
+
+        with finite_predictions():
+            self.network.on_threads(B, n, compute)
+        return drawn, State(network, counts)
 
 
 def mixture_of(network: LanguageModel, counts: NgramModel, shares: NDArray[np.float64]) -> Mixture:

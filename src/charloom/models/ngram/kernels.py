@@ -6,12 +6,12 @@ state of a text is a context; ~context, below 0, says that this is the whole tex
 shorter than the model looks back.
 """
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from charloom.models.draw_kernel import draw
+from charloom.models.draw_kernel import draw, draw_by
 from charloom.models.jit import allocating_kernel as kernel
 from charloom.models.ngram.smoothing import Floats, Integers
 
@@ -220,4 +220,31 @@ def generate(
                 log_probs[v] = np.log(log_probs[v])
             c = draw(log_probs, filters, uniforms[b, t], scratch)
             drawn[b, t] = c
+    return drawn, after
+
+
+@kernel
+def write(
+    trie: Trie, ids: Integers, states: Integers, uniforms: Floats, rules: Any, out: Floats
+) -> tuple[Integers, Integers]:
+    """Do what `generate` does, each lane by its own rules.
+
+    out (B, n, V) becomes the log-probabilities that were drawn from; it may be (B, 0, V).
+    """
+    (B, n), V = uniforms.shape, out.shape[2]
+    drawn = np.empty((B, n), np.int32)
+    after = states.copy()
+    log_probs, scratch = np.empty(V), np.empty((3, V))
+    for b in range(B):
+        c = ids[b]
+        for t in range(n):
+            after[b] = follow(trie, after[b], c)
+            predict(trie, after[b], log_probs)
+            for v in range(V):
+                log_probs[v] = np.log(log_probs[v])
+            c = draw_by(log_probs, rules, b, uniforms[b, t], scratch)
+            drawn[b, t] = c
+            if out.shape[1]:
+                for v in range(V):
+                    out[b, t, v] = log_probs[v]
     return drawn, after

@@ -1,6 +1,6 @@
 """The n-gram model: how often each character came after the last few."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, Self
 
 import numpy as np
@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 from charloom.config import NgramConfig, SampleConfig
 from charloom.data.tokenizer import Tokenizer
 from charloom.errors import CharloomError
+from charloom.models.lanes import Rules
 from charloom.models.learner_arrays import check_ids
 from charloom.models.ngram.smoothing import Counts, Floats, Integers, smooth
 from charloom.models.weights import check_names
@@ -153,6 +154,28 @@ class NgramModel:
 
         V = len(self.vocabulary)
         return kernels.generate(self.trie, _owned(ids), state, uniforms, filters(config), V)
+
+    def join(self, states: Sequence[State]) -> State:
+        """Return one state with the lanes of all of these, in order."""
+        return np.concatenate(states)
+
+    def pick(self, state: State, lanes: NDArray[np.intp]) -> State:
+        """Return a state with these lanes, which may be given more than once."""
+        return state[lanes]
+
+    def write(
+        self,
+        ids: NDArray[np.integer],
+        state: State,
+        uniforms: NDArray[np.float64],
+        rules: Rules,
+        log_probs: Floats | None = None,
+    ) -> tuple[Integers, State]:
+        """Do what `charloom.generation.lanes.write` does with this model, in one call."""
+        from charloom.models.ngram import kernels
+
+        out = np.empty((len(ids), 0, len(self.vocabulary))) if log_probs is None else log_probs
+        return kernels.write(self.trie, _owned(ids), state, uniforms, rules, out)
 
 
 def shorter(arrays: Arrays, order: int) -> Arrays:

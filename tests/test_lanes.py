@@ -1,0 +1,149 @@
+"""Lanes that come and go: kernels against their slow twin, each alone and among others."""
+
+import numpy as np
+import pytest
+
+from charloom.config import ModelConfig, NgramConfig, SampleConfig
+from charloom.data.vocabulary import Vocabulary
+from charloom.generation import lanes
+from charloom.generation.sampling import generate
+from charloom.models.engines import create_model
+from charloom.models.lanes import Rules, WritesLanes
+from charloom.models.mixture.gate import KNOTS
+from charloom.models.mixture.model import mixture_of
+from charloom.models.ngram import NgramModel
+from charloom.models.weights import initial_weights
+from toy_models import History
+
+VERSE = "the cat sat on the mat; the rat sat on the hat, and the cat saw that. " * 3
+VOCABULARY = Vocabulary(tuple(sorted(set(VERSE))))
+V = len(VOCABULARY)
+KINDS = ["rnn", "lstm", "gru", "embedding", "float64", "ngram", "mixture"]
+
+
+def model_of(kind):
+    counts = NgramModel.fit(VOCABULARY.encode(VERSE), VOCABULARY, NgramConfig(order=4))
+    if kind == "ngram":
+        return counts
+    cell = kind if kind in ("rnn", "lstm", "gru") else "lstm"
+    config = ModelConfig(
+        cell=cell, layers=2, hidden=9, embedding=5 * (kind == "embedding"), init_std=1.0
+    )
+    dtype = "float64" if kind == "float64" else "float32"
+    network = create_model(config, initial_weights(config, V, 3), VOCABULARY, "compiled", dtype)
+    shares = np.random.default_rng(0).random((KNOTS, KNOTS))
+    return mixture_of(network, counts, shares) if kind == "mixture" else network
+
+
+@pytest.fixture(params=KINDS)
+def model(request):
+    return model_of(request.param)
+
+
+def some_rules(b):
+    """Rules of lane b, each of another kind."""
+    bias = np.random.default_rng(b).normal(size=V)
+    return [
+        Rules.of(SampleConfig(temperature=0.7), V),
+        Rules.of(SampleConfig(top_k=3), V, presence=1.5, frequency=0.3),
+        Rules.of(SampleConfig(top_p=0.8), V, bias=bias),
+        Rules.of(SampleConfig(temperature=0), V),
+        Rules.of(SampleConfig(min_p=0.1), V, frequency=-0.5, bias=bias),
+    ][b % 5]
+
+
+def read(model, text, lanes=1):
+    """Return the last id (B,) of a text, and the state before it."""
+    ids = np.tile(VOCABULARY.encode(text), (lanes, 1))
+    state = model.start(lanes)
+    if ids.shape[1] > 1:
+        _, state = model.log_probs(ids[:, :-1], state)
+    return ids[:, -1], state
+
+
+def written(write, model, numbers, n=30):
+    """What lanes of these numbers write side by side, with their log-probabilities."""
+    ids, states = zip(*(read(model, VERSE[b : b + 3 + b]) for b in numbers), strict=True)
+    rules = Rules.join([some_rules(b) for b in numbers])
+    uniforms = np.stack([np.random.default_rng(b).random(n) for b in numbers])
+    out = np.empty((len(numbers), n, V), np.float64 if is_double(model) else np.float32)
+    drawn, after = write(np.concatenate(ids), model.join(states), uniforms, rules, out)
+    return drawn, out, after
+
+
+def is_double(model):
+    log_probs, _ = model.step(np.array([0]), model.start(1))
+    return log_probs.dtype == np.float64
+
+
+def test_a_kernel_writes_what_its_slow_twin_writes(model):
+    assert isinstance(model, WritesLanes)
+    fast = written(model.write, model, range(10))
+    slow = written(lambda *arguments: lanes.write(model, *arguments), model, range(10))
+    np.testing.assert_array_equal(fast[0], slow[0])
+    np.testing.assert_allclose(fast[1], slow[1], rtol=1e-4, atol=1e-5)
+
+
+def test_a_lane_is_the_same_to_the_bit_alone_and_among_others(model):
+    drawn, out, after = written(model.write, model, range(13))
+    for numbers in ([0], [4, 1], [12, 11, 7], [3, 9, 2, 6, 8]):
+        some, its, state = written(model.write, model, numbers)
+        assert some.tobytes() == drawn[numbers].tobytes()
+        assert its.tobytes() == out[numbers].tobytes()
+        picked = model.pick(after, np.array(numbers))
+        assert flat(state) == flat(picked)
+
+
+def flat(state):
+    if isinstance(state, tuple):
+        return b"".join(map(flat, state))
+    return state.tobytes()
+
+
+def test_lanes_go_on_from_a_piece_with_other_neighbours(model):
+    whole, *_ = written(model.write, model, range(6), 40)
+    ids, states = zip(*(read(model, VERSE[b : b + 3 + b]) for b in range(6)), strict=True)
+    rules = Rules.join([some_rules(b) for b in range(6)])
+    uniforms = np.stack([np.random.default_rng(b).random(40) for b in range(6)])
+    first, state = model.write(np.concatenate(ids), model.join(states), uniforms[:, :7], rules)
+    left = np.array([5, 2, 0])
+    rest, _ = model.write(
+        first[left, -1], model.pick(state, left), uniforms[left, 7:], rules.pick(left)
+    )
+    np.testing.assert_array_equal(first, whole[:, :7])
+    np.testing.assert_array_equal(rest, whole[left, 7:])
+
+
+def test_a_lane_writes_what_the_sampler_writes(model):
+    for seed in range(5):
+        config = SampleConfig(seed=seed, temperature=0.9)
+        text = "".join(generate(model, config, "the ", 60))
+        ids, state = read(model, "the ", 7)
+        rules = Rules.join([Rules.of(config, V)] * 7)
+        (rng,) = np.random.default_rng(seed).spawn(1)
+        drawn, _ = model.write(ids, state, np.tile(rng.random(60), (7, 1)), rules)
+        assert VOCABULARY.decode(drawn[3]) == text
+
+
+def test_penalties_are_those_of_the_formula():
+    model = History()
+    V = len(model.vocabulary)
+    rules = Rules.of(SampleConfig(temperature=0), V, presence=0.5, frequency=0.25)
+    drawn, _ = lanes.write(model, np.array([0]), model.start(1), np.zeros((1, 50)), rules)
+    counts = np.bincount(drawn[0], minlength=V)
+    np.testing.assert_allclose(rules.bias[0], -0.25 * counts - 0.5 * (counts > 0))
+    ids, state, seen = np.array([0]), model.start(1), np.zeros(V)
+    for id in drawn[0]:
+        log_probs, state = model.step(ids, state)
+        assert id == np.argmax(log_probs[0] - 0.25 * seen - 0.5 * (seen > 0))
+        seen[id] += 1
+        ids = np.array([id])
+
+
+def test_rules_without_bias_take_no_room_until_they_are_joined_to_some_with():
+    plain = Rules.of(SampleConfig(), V)
+    assert plain.bias.shape == (1, 0)
+    both = Rules.join([plain, some_rules(2)])
+    assert both.bias.shape == (2, V)
+    assert not both.bias[0].any()
+    assert both.biased.tolist() == [0, 1]
