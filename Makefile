@@ -37,5 +37,5 @@ clean:  ## Remove the environment; runs/ stays
 	touch $@
 
 .venv/installed-test: pyproject.toml constraints.txt | .venv/bin/python
-	$(PIP) --constraint constraints.txt --editable '.[torch,gpt2,subwords,onnx,report,analysis,tensorboard,text,pdf,parquet,keras,test]'
+	$(PIP) --constraint constraints.txt --editable '.[torch,gpt2,subwords,onnx,report,analysis,tensorboard,text,pdf,parquet,keras,serve,test]'
 	touch $@ .venv/installed

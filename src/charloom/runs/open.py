@@ -1,6 +1,7 @@
 """A run, or a model in a folder of Hugging Face's format, in; a model that reads text out."""
 
 import json
+from collections.abc import Mapping
 from os import PathLike
 from pathlib import Path
 
@@ -9,6 +10,7 @@ import numpy as np
 from charloom.config import Engine
 from charloom.models.engines import LanguageModel, create_model, load_torchnet
 from charloom.models.ngram import NgramModel
+from charloom.models.weights import Array
 from charloom.runs.run import Run
 
 LARGEST_CONFIG = 2**24  # bytes
@@ -33,17 +35,20 @@ def open_run(run: str | PathLike[str]) -> Run | None:
     return None if is_pretrained(run) else Run.open(run)
 
 
-def open_model(run: str | PathLike[str], engine: Engine = "auto") -> LanguageModel:
+def open_model(
+    run: str | PathLike[str], engine: Engine = "auto", weights: Mapping[str, Array] | None = None
+) -> LanguageModel:
     """Open the best model of a run, with any engine, or a model in Hugging Face's format.
 
-    If the run has ended in a mixture, its n-grams are counted anew. Raises CharloomError if there
+    `weights` are those of the run, if they have been read. If the run has ended in a mixture, its
+    n-grams are counted anew. Raises CharloomError if there
     is no run, no complete checkpoint in it, or not the text that is to be counted.
     """
     opened = open_run(run)
     if opened is None:
         model: LanguageModel = load_torchnet().open_folder(Path(run))
         return model
-    network = open_alone(opened, engine)
+    network = open_alone(opened, engine, weights)
     final = opened.final() if opened.config.train.mixture else None
     if final is None or final.mixture is None:
         return network
@@ -54,7 +59,9 @@ def open_model(run: str | PathLike[str], engine: Engine = "auto") -> LanguageMod
     return mixture_of(network, counts, np.array(mixed.shares))
 
 
-def open_alone(run: Run, engine: Engine = "auto") -> LanguageModel:
+def open_alone(
+    run: Run, engine: Engine = "auto", weights: Mapping[str, Array] | None = None
+) -> LanguageModel:
     """Open the best model of a run without what it may be mixed with; see `open_model`."""
-    config, weights = run.config, run.load_weights()
+    config, weights = run.config, run.load_weights() if weights is None else weights
     return create_model(config.model, weights, run.vocabulary, engine, config.dtype)

@@ -1,0 +1,1 @@
+"""Runs in; an HTTP API that OpenAI's clients speak, and a page to write with them, out."""

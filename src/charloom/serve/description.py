@@ -1,0 +1,159 @@
+"""The API as an OpenAPI 3.1 document, made from the types that check requests."""
+
+from typing import Any
+
+import msgspec
+
+from charloom import __version__
+from charloom.serve.requests import Completion
+
+ERROR = {
+    "type": "object",
+    "required": ["error"],
+    "properties": {
+        "error": {
+            "type": "object",
+            "required": ["message", "type", "param", "code"],
+            "properties": {
+                "message": {"type": "string"},
+                "type": {"type": "string"},
+                "param": {"type": ["string", "null"]},
+                "code": {"type": ["string", "null"]},
+            },
+        }
+    },
+}
+MODEL = {
+    "type": "object",
+    "required": ["id", "object", "created", "owned_by"],
+    "properties": {
+        "id": {"type": "string"},
+        "object": {"const": "model"},
+        "created": {"type": "integer"},
+        "owned_by": {"type": "string"},
+    },
+}
+_NUMBERS = {"type": "array", "items": {"type": ["number", "null"]}}
+LOGPROBS = {
+    "type": ["object", "null"],
+    "properties": {
+        "tokens": {"type": "array", "items": {"type": "string"}},
+        "token_logprobs": _NUMBERS,
+        "top_logprobs": {
+            "type": ["array", "null"],
+            "items": {"type": ["object", "null"], "additionalProperties": {"type": "number"}},
+        },
+        "text_offset": {"type": "array", "items": {"type": "integer"}},
+    },
+}
+CHOICE = {
+    "type": "object",
+    "required": ["index", "text", "logprobs", "finish_reason"],
+    "properties": {
+        "index": {"type": "integer"},
+        "text": {"type": "string"},
+        "logprobs": LOGPROBS,
+        "finish_reason": {"enum": ["stop", "length", None]},
+    },
+}
+ANSWER = {
+    "type": "object",
+    "required": ["id", "object", "created", "model", "system_fingerprint", "choices"],
+    "properties": {
+        "id": {"type": "string"},
+        "object": {"const": "text_completion"},
+        "created": {"type": "integer"},
+        "model": {"type": "string"},
+        "system_fingerprint": {"type": "string"},
+        "choices": {"type": "array", "items": CHOICE},
+        "usage": {
+            "type": ["object", "null"],
+            "properties": {
+                name: {"type": "integer"}
+                for name in ("prompt_tokens", "completion_tokens", "total_tokens")
+            },
+        },
+    },
+}
+
+
+def description() -> dict[str, Any]:
+    """Return the whole document."""
+    (asked,), schemas = msgspec.json.schema_components(
+        [Completion], ref_template="#/components/schemas/{name}"
+    )
+    schemas |= {"Error": ERROR, "Model": MODEL, "Answer": ANSWER}
+    return {
+        "openapi": "3.1.0",
+        "info": {"title": "charloom", "version": __version__},
+        "paths": {
+            "/healthz": {"get": _get("Whether the server runs.", {"type": "object"})},
+            "/metrics": {"get": _get("Figures for Prometheus.", None, "text/plain")},
+            "/openapi.json": {"get": _get("This description.", {"type": "object"})},
+            "/v1/models": {"get": _get("The models.", _list_of(_ref("Model")))},
+            "/v1/models/{name}": {
+                "parameters": [
+                    {"name": "name", "in": "path", "required": True, "schema": {"type": "string"}}
+                ],
+                "get": _get("A model.", _ref("Model")),
+            },
+            "/v1/completions": {
+                "post": {
+                    "summary": "Write on from a prompt.",
+                    "requestBody": {
+                        "required": True,
+                        "content": {"application/json": {"schema": asked}},
+                    },
+                    "responses": {
+                        "200": _content(
+                            "The texts; with stream, an event for each piece, then [DONE].",
+                            {
+                                "application/json": {"schema": _ref("Answer")},
+                                "text/event-stream": {"schema": {"type": "string"}},
+                            },
+                        )
+                    }
+                    | _errors(400, 401, 403, 404, 408, 413, 415, 429, 503),
+                }
+            },
+            "/v1/chat/completions": {
+                "post": {
+                    "summary": "Not served: the models know no roles.",
+                    "responses": _errors(400, 401, 403, 404, 408, 413, 415),
+                }
+            },
+        },
+        "components": {
+            "schemas": schemas,
+            "securitySchemes": {"key": {"type": "http", "scheme": "bearer"}},
+        },
+        "security": [{}, {"key": []}],
+    }
+
+
+def _ref(name: str) -> dict[str, str]:
+    return {"$ref": f"#/components/schemas/{name}"}
+
+
+def _list_of(item: dict[str, Any]) -> dict[str, Any]:
+    properties = {"object": {"const": "list"}, "data": {"type": "array", "items": item}}
+    return {"type": "object", "required": ["object", "data"], "properties": properties}
+
+
+def _content(what: str, content: dict[str, Any]) -> dict[str, Any]:
+    return {"description": what, "content": content}
+
+
+def _get(
+    what: str, schema: dict[str, Any] | None, kind: str = "application/json"
+) -> dict[str, Any]:
+    content = {kind: {"schema": schema or {"type": "string"}}}
+    return {
+        "summary": what,
+        "responses": {"200": _content(what, content)} | _errors(400, 401, 403, 404, 408),
+    }
+
+
+def _errors(*statuses: int) -> dict[str, Any]:
+    answer = _content("An error.", {"application/json": {"schema": _ref("Error")}})
+    return {str(status): answer for status in statuses}

@@ -1,0 +1,253 @@
+"""Requests in, pieces of text out: one thread writes all texts, those of a model side by side.
+
+Each text is a lane of its model, with random numbers of its own, and lanes come and go at any
+time. A lane does not depend on the others to the last bit: either the model promises that
+(`WritesLanes`), or each lane is computed alone. So the same seed gives the same text, whatever
+the load.
+"""
+
+import threading
+import time
+import traceback
+from collections import deque
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from charloom.models.engines import LanguageModel
+from charloom.serve.groups import Group, Place, group_of
+from charloom.serve.jobs import Failed, Job, Piece
+from charloom.serve.texts import READ_AT_ONCE, Lane, Reader
+
+BACKLOG = 2**16  # characters that a client has not taken: its texts wait until it has
+
+
+class Full(Exception):  # noqa: N818 -- it is an answer
+    """There is no room in the queue; `seconds` is about how long until there is."""
+
+    def __init__(self, seconds: float) -> None:
+        super().__init__()
+        self.seconds = seconds
+
+
+class Closed(Exception):  # noqa: N818 -- it is an answer
+    """The engine takes no more jobs."""
+
+
+@dataclass
+class Counts:
+    """What has happened since the start: read by anybody, written by the engine's thread alone."""
+
+    prompted: int = 0  # ids read
+    written: int = 0  # ids drawn, as far as they belong to texts
+    cancelled: int = 0  # jobs
+    failed: int = 0
+    busy_seconds: float = 0.0
+
+
+class Engine:
+    """One thread; at most `slots` texts at once and `queue` jobs that wait, first in, first out."""
+
+    def __init__(self, slots: int, queue: int) -> None:
+        self.slots, self.most_queued, self.counts = slots, queue, Counts()
+        self._queue: deque[Job] = deque()
+        self._changed = threading.Condition()
+        self._jobs: set[Job] = set()  # that have begun
+        self._readers: list[Reader] = []
+        self._groups: dict[int, Group] = {}  # by the model's identity
+        self._parked: list[Place] = []
+        self._used = 0  # slots
+        self._closed = self._stopped = False
+        self._durations: deque[float] = deque([1.0], maxlen=32)  # of jobs, from their start
+        self._thread = threading.Thread(target=self._run, name="engine", daemon=True)
+        self._thread.start()
+
+    @property
+    def queued(self) -> int:
+        """How many jobs wait."""
+        return len(self._queue)
+
+    @property
+    def used(self) -> int:
+        """How many slots are taken."""
+        return self._used
+
+    @property
+    def idle(self) -> bool:
+        """Whether no job is left."""
+        return not self._queue and not self._jobs
+
+    def submit(self, job: Job) -> None:
+        """Take a job; raises Full or Closed."""
+        with self._changed:
+            if self._closed:
+                raise Closed
+            fits = not self._queue and self._used + job.lanes <= self.slots
+            if not fits and len(self._queue) >= self.most_queued:
+                turns = 1 + len(self._queue) / max(1, len(self._jobs))
+                raise Full(turns * sum(self._durations) / len(self._durations))
+            if not job.lanes or job.lanes > self.slots:
+                raise ValueError(f"{job.lanes} lanes for {self.slots} slots")
+            self._queue.append(job)
+            self._changed.notify()
+
+    def cancel(self, job: Job) -> None:
+        """Let a job go, whether it waits, is being written, or has ended."""
+        with self._changed:
+            job.cancelled = True
+            self._changed.notify()
+
+    def taken(self, job: Job, characters: int) -> None:
+        """Note that so many characters of a job were taken."""
+        with self._changed:
+            job.waiting -= characters
+            if self._parked:
+                self._changed.notify()
+
+    def refuse(self) -> None:
+        """Take no more jobs."""
+        self._closed = True
+
+    def close(self) -> None:
+        """Let all jobs go, and end the thread."""
+        with self._changed:
+            self._closed = self._stopped = True
+            self._changed.notify()
+        self._thread.join()
+
+    def _run(self) -> None:
+        while True:
+            with self._changed:
+                while not (self._stopped or self._has_work()):
+                    self._changed.wait()
+                stopped = self._stopped
+                self._drop_cancelled()
+                self._admit()
+            if stopped:
+                self._fail([*self._jobs, *self._queue], "the server is shutting down")
+                return
+            began = time.perf_counter()
+            self._read()
+            for group in [*self._groups.values()]:
+                self._write(group)
+            self._park()
+            self.counts.busy_seconds += time.perf_counter() - began
+
+    def _has_work(self) -> bool:
+        resumable = any(_is_taken(parked.lane.job) for parked in self._parked)
+        dropped = any(job.cancelled for job in (*self._jobs, *self._queue))
+        waiting = bool(self._queue) and self._used + self._queue[0].lanes <= self.slots
+        return bool(self._readers or self._groups or resumable or dropped or waiting)
+
+    def _drop_cancelled(self) -> None:
+        if any(job.cancelled for job in self._queue):
+            self.counts.cancelled += sum(job.cancelled for job in self._queue)
+            self._queue = deque(job for job in self._queue if not job.cancelled)
+        gone = {job for job in self._jobs if job.cancelled}
+        if gone:
+            self.counts.cancelled += len(gone)
+            self._remove(gone)
+
+    def _remove(self, gone: set[Job]) -> None:
+        """Take everything of these jobs away, and free their slots."""
+        self._readers = [reader for reader in self._readers if reader.job not in gone]
+        self._parked = [parked for parked in self._parked if parked.lane.job not in gone]
+        for group in self._groups.values():
+            group.take([b for b, lane in enumerate(group.lanes) if lane.job in gone])
+        self._groups = {key: group for key, group in self._groups.items() if group.lanes}
+        self._used -= sum(job.left for job in gone & self._jobs)
+        self._jobs -= gone
+
+    def _admit(self) -> None:
+        """Begin with jobs in their order, as long as there are slots for all texts of the next."""
+        while self._queue and self._used + self._queue[0].lanes <= self.slots:
+            job = self._queue.popleft()
+            self._used += job.lanes
+            self._jobs.add(job)
+            self._readers += [Reader(job, p) for p in range(len(job.prompts))]
+
+    def _fail(self, jobs: Sequence[Job], why: str) -> None:
+        self.counts.failed += len(jobs)
+        with self._changed:
+            self._remove(set(jobs))
+        for job in jobs:
+            job.deliver([Failed(why)])
+
+    def _read(self) -> None:
+        """Read one piece of each prompt; of those that are read, begin to write."""
+        unread, left = list[Reader](), READ_AT_ONCE
+        for reader in self._readers:
+            if left <= 0:
+                unread.append(reader)
+                continue
+            try:
+                count = reader.read()
+            except Exception:
+                traceback.print_exc()
+                self._fail([reader.job], "the model failed")
+                return
+            left -= count
+            self.counts.prompted += count
+            if reader.left:
+                unread.append(reader)
+            else:
+                self._begin(reader)
+        self._readers = [reader for reader in unread if reader.job in self._jobs]
+
+    def _begin(self, reader: "Reader") -> None:
+        job, prompt = reader.job, reader.job.prompts[reader.number]
+        if job.echo:
+            pieces = [Piece(i, prompt.text, reader.seen, None) for i in reader.numbers]
+            self._deliver(job, list[Piece](pieces))
+        begun = [Lane(job, number) for number in reader.numbers]
+        if not job.tokens:
+            self._deliver(job, [Piece(lane.number, "", [], "length") for lane in begun])
+            return
+        places = [Place(lane, reader.last, reader.state, job.rules) for lane in begun]
+        self._group(job.model).add(places)
+
+    def _group(self, model: LanguageModel) -> Group:
+        if id(model) not in self._groups:
+            self._groups[id(model)] = group_of(model)
+        return self._groups[id(model)]
+
+    def _write(self, group: "Group") -> None:
+        try:
+            pieces = group.write()
+        except Exception:
+            traceback.print_exc()
+            self._fail([*{lane.job for lane in group.lanes}], "the model failed")
+            return
+        self.counts.written += group.written
+        if not group.lanes:
+            del self._groups[id(group.model)]
+        for job, new in pieces.items():
+            self._deliver(job, new)
+
+    def _deliver(self, job: Job, pieces: list[Piece]) -> None:
+        ended = sum(piece.ended is not None for piece in pieces)
+        if ended:
+            with self._changed:
+                job.left -= ended
+                self._used -= ended
+                if not job.left:
+                    self._jobs.discard(job)
+        with self._changed:
+            job.waiting += sum(len(piece.text) for piece in pieces)
+        job.deliver(list[Piece | Failed](pieces))
+
+    def _park(self) -> None:
+        """Set lanes aside whose client does not take what there is; go on with those that do."""
+        for group in self._groups.values():
+            late = [b for b, lane in enumerate(group.lanes) if lane.job.waiting > BACKLOG]
+            self._parked += group.take(late)
+        self._groups = {key: group for key, group in self._groups.items() if group.lanes}
+        if not self._parked:
+            return
+        ready = [parked for parked in self._parked if _is_taken(parked.lane.job)]
+        self._parked = [parked for parked in self._parked if not _is_taken(parked.lane.job)]
+        for parked in ready:
+            self._group(parked.lane.job.model).add([parked])
+
+
+def _is_taken(job: Job) -> bool:
+    return job.waiting <= BACKLOG // 2

@@ -1,0 +1,188 @@
+"""The texts that one model writes side by side."""
+
+import time
+from typing import Any, NamedTuple, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from charloom.data.tokenizer import Ids
+from charloom.generation import lanes as slow_twin
+from charloom.models.engines import LanguageModel, State
+from charloom.models.lanes import Rules, WritesLanes
+from charloom.models.weights import Array
+from charloom.serve.jobs import Job, Piece
+from charloom.serve.texts import Lane
+
+LONGEST_CHUNK = 64  # characters of each lane that are drawn in one call
+SHORT_SECONDS, LONG_SECONDS = 0.004, 0.015  # of a call: the next one is longer, or shorter
+
+
+class Place(NamedTuple):
+    """A lane with what it goes on from: ids (1,), its state and its rules."""
+
+    lane: Lane
+    ids: NDArray[np.int32]
+    state: State
+    rules: Rules
+
+
+class Group(Protocol):
+    """The lanes of one model that are written side by side."""
+
+    model: LanguageModel
+    lanes: list[Lane]
+    written: int  # ids in the last call that belong to texts
+
+    def add(self, places: list[Place]) -> None:
+        """Go on with more lanes."""
+
+    def take(self, places: list[int]) -> list[Place]:
+        """Remove the lanes at these places, and return them."""
+
+    def write(self) -> dict[Job, list[Piece]]:
+        """Write on in all lanes; return what is new, and remove those that have ended."""
+
+
+class _Chunks:
+    """How many characters to draw in one call: few at first, more while that takes little time."""
+
+    def __init__(self) -> None:
+        self.length = 1
+
+    def note(self, seconds: float) -> None:
+        """Look at how long the last call took."""
+        if seconds < SHORT_SECONDS:
+            self.length = min(4 * self.length, LONGEST_CHUNK)
+        elif seconds > LONG_SECONDS:
+            self.length = max(1, self.length // 2)
+
+
+class Together:
+    """Lanes of a model that promises that none depends on the others: all in one call."""
+
+    def __init__(self, model: LanguageModel, writer: WritesLanes) -> None:
+        self.model, self.lanes, self.written = model, list[Lane](), 0
+        self._writer, self._chunks = writer, _Chunks()
+        self._ids = np.empty(0, np.int32)  # (B,), of which the state is that before
+        self._state: State = None
+        self._rules: Rules | None = None  # None: there is no lane yet
+
+    def add(self, places: list[Place]) -> None:
+        """Go on with more lanes."""
+        lanes, ids, states, rules = zip(*places, strict=True)
+        if self._rules is not None:
+            ids, states, rules = (self._ids, *ids), (self._state, *states), (self._rules, *rules)
+        self._ids, self._rules = np.concatenate(ids), Rules.join(rules)
+        self._state = self._writer.join(states)
+        self.lanes += lanes
+
+    def take(self, places: list[int]) -> list[Place]:
+        """Remove the lanes at these places, and return them."""
+        if not places or self._rules is None:
+            return []
+        taken = [
+            Place(
+                self.lanes[b],
+                self._ids[b : b + 1],
+                self._writer.pick(self._state, np.array([b])),
+                self._rules.pick(np.array([b])),
+            )
+            for b in places
+        ]
+        self._keep(np.setdiff1d(np.arange(len(self.lanes)), places))
+        return taken
+
+    def _keep(self, places: NDArray[np.intp]) -> None:
+        if self._rules is not None:
+            self._ids, self._rules = self._ids[places], self._rules.pick(places)
+            self._state = self._writer.pick(self._state, places)
+        self.lanes = [self.lanes[b] for b in places]
+
+    def write(self) -> dict[Job, list[Piece]]:
+        """Write on in all lanes; return what is new, and remove those that have ended."""
+        assert self._rules is not None
+        began, B = time.perf_counter(), len(self.lanes)
+        n = min(self._chunks.length, max(lane.left for lane in self.lanes))
+        uniforms = np.stack([lane.uniforms(n) for lane in self.lanes])
+        told = any(lane.job.log_probs is not None for lane in self.lanes)
+        V = len(self.model.vocabulary)
+        log_probs = np.empty((B, n, V), _dtype(self._state)) if told else None
+        arguments = self._ids, self._state, uniforms, self._rules, log_probs
+        drawn, self._state = self._writer.write(*arguments)
+        self._ids = drawn[:, -1]
+        self._chunks.note(time.perf_counter() - began)
+        pieces, self.written = _pieces(self.lanes, drawn, log_probs)
+        left = [b for b, lane in enumerate(self.lanes) if lane.left]
+        if len(left) < B:
+            self._keep(np.array(left, np.intp))
+        return pieces
+
+
+def _dtype(state: State) -> "np.dtype[Any]":
+    """Return the type of a model's log-probabilities: that of its network, or float64 of counts."""
+    while isinstance(state, tuple):
+        state = state[0]
+    dtype: np.dtype[Any] = state.dtype
+    return dtype if dtype.kind == "f" else np.dtype(np.float64)
+
+
+def _pieces(
+    lanes: list[Lane], drawn: Ids, log_probs: Array | None
+) -> tuple[dict[Job, list[Piece]], int]:
+    """Add what was drawn to all texts; return what is new, and how many ids belong to texts."""
+    pieces: dict[Job, list[Piece]] = {}
+    written = 0
+    for b, lane in enumerate(lanes):
+        before = lane.left
+        piece = lane.add(drawn[b], None if log_probs is None else log_probs[b])
+        written += min(before, drawn.shape[1])
+        if piece is not None:
+            pieces.setdefault(lane.job, []).append(piece)
+    return pieces, written
+
+
+class Apart:
+    """Lanes of a model whose last bits may depend on how many it reads: each in its own call."""
+
+    def __init__(self, model: LanguageModel) -> None:
+        self.model, self.lanes, self.written = model, list[Lane](), 0
+        self._places: list[Place] = []
+        self._chunks = _Chunks()
+
+    def add(self, places: list[Place]) -> None:
+        """Go on with more lanes."""
+        own = (place._replace(rules=place.rules.pick(np.array([0]))) for place in places)  # a copy
+        self._places += own
+        self.lanes = [place.lane for place in self._places]
+
+    def take(self, places: list[int]) -> list[Place]:
+        """Remove the lanes at these places, and return them."""
+        taken = [self._places[b] for b in places]
+        self._places = [place for b, place in enumerate(self._places) if b not in {*places}]
+        self.lanes = [place.lane for place in self._places]
+        return taken
+
+    def write(self) -> dict[Job, list[Piece]]:
+        """Write on in all lanes; return what is new, and remove those that have ended."""
+        began, pieces = time.perf_counter(), dict[Job, list[Piece]]()
+        n, V, self.written = self._chunks.length, len(self.model.vocabulary), 0
+        for b, (lane, ids, state, rules) in enumerate(self._places):
+            count = min(n, lane.left)
+            told = lane.job.log_probs is not None
+            log_probs = np.empty((1, count, V)) if told else None
+            uniforms = lane.uniforms(count)[None]
+            drawn, state = slow_twin.write(self.model, ids, state, uniforms, rules, log_probs)
+            self._places[b] = Place(lane, drawn[:, -1], state, rules)
+            new, written = _pieces([lane], drawn, log_probs)
+            self.written += written
+            for job, some in new.items():
+                pieces.setdefault(job, []).extend(some)
+        self._chunks.note(time.perf_counter() - began)
+        self.take([b for b, lane in enumerate(self.lanes) if not lane.left])
+        return pieces
+
+
+def group_of(model: LanguageModel) -> Group:
+    """Return an empty group of a model's texts, which are computed together if that may be."""
+    return Together(model, model) if isinstance(model, WritesLanes) else Apart(model)

@@ -1,0 +1,107 @@
+"""One text of a request: its prompt as it is read, then what is drawn, a piece at a time."""
+
+import numpy as np
+from numpy.typing import NDArray
+
+from charloom.data.tokenizer import Ids
+from charloom.evaluation import chunk_length
+from charloom.generation.sampling import Continuation
+from charloom.models.weights import Array
+from charloom.serve.jobs import Job, Piece, Seen
+
+READ_AT_ONCE = 1024  # ids of a prompt, between which other lanes are written
+UNLIMITED = 2**62  # characters: the number of ids is what ends a text
+
+
+class Reader:
+    """A prompt that is being read, for all texts that go on from it."""
+
+    def __init__(self, job: Job, number: int) -> None:
+        self.job, self.number = job, number  # of the prompt
+        self.numbers = range(number * job.count, (number + 1) * job.count)
+        prompt = job.prompts[number]
+        self._ids = prompt.ids[None, :-1].astype(np.int32)
+        self.last = prompt.ids[-1:].astype(np.int32)
+        self.left = self._ids.shape[1]
+        self.state = job.model.start(1)
+        self._most = min(READ_AT_ONCE, chunk_length(1, len(job.model.vocabulary)))
+        told = job.echo and job.log_probs is not None and prompt.length
+        self.seen = [Seen(int(prompt.ids[0]), None, [])] if told else []
+        self._tells = bool(told)
+
+    def read(self) -> int:
+        """Read one piece; return how many ids that were."""
+        begin = self._ids.shape[1] - self.left
+        ids = self._ids[:, begin : begin + self._most]
+        if not ids.size:
+            return 0
+        log_probs, self.state = self.job.model.log_probs(ids, self.state)
+        self.left -= ids.shape[1]
+        if self._tells:
+            after = self.job.prompts[self.number].ids[begin + 1 : begin + 1 + ids.shape[1]]
+            self.seen += _seen(after, log_probs[0], self.job.log_probs or 0)
+        return len(ids[0])
+
+
+class Lane:
+    """One text that is being written."""
+
+    def __init__(self, job: Job, number: int) -> None:
+        self.job, self.number, self.left = job, number, job.tokens
+        vocabulary, stops = job.model.vocabulary, job.settings.stop
+        memory = max(1, *map(len, stops)) if stops else 1
+        text = job.prompts[number // job.count].text
+        decoder = vocabulary.decoder()
+        self._text = Continuation(stops, decoder, UNLIMITED, text[-memory:], memory, job.end)
+        self._lengths = vocabulary.lengths if job.log_probs is not None else None
+        self._held: list[tuple[int, Seen]] = []  # with the place in the text that each begins at
+        self._drawn: list[Ids] | None = None if vocabulary.unit == "characters" else []
+        self._place = self._sent = 0
+        self._rng = np.random.default_rng(job.settings.seed).spawn(job.count)[number % job.count]
+
+    def uniforms(self, n: int) -> NDArray[np.float64]:
+        """Return the next n random numbers (n,)."""
+        return self._rng.random(n)
+
+    def add(self, ids: Ids, log_probs: Array | None) -> Piece | None:
+        """Take what was drawn, ids (n,); return what is sure to stay, if that is anything."""
+        ids = ids[: self.left]
+        self.left -= len(ids)
+        if self._drawn is not None:
+            self._drawn.append(ids)
+        if log_probs is not None and self._lengths is not None:
+            for id, seen in zip(ids, _seen(ids, log_probs, self.job.log_probs or 0), strict=False):
+                self._held.append((self._place, seen))
+                self._place += int(self._lengths[id])
+        text = self._text.add(ids)
+        ended = None
+        if not self._text.left:
+            ended = "stop"
+        elif not self.left:
+            ended, text = "length", text + self._text.rest()
+        self._sent += len(text)
+        sure = [seen for place, seen in self._held if place < self._sent]
+        self._held = self._held[len(sure) :]
+        if ended is not None:
+            self.left = 0
+            self.job.written += self.job.tokens if ended == "length" else self._count()
+        return Piece(self.number, text, sure, ended) if text or sure or ended else None
+
+    def _count(self) -> int:
+        """Return how many ids the text has that a stop has ended, however they were drawn."""
+        if self._drawn is None:
+            return self._sent
+        lengths = self.job.model.vocabulary.lengths[np.concatenate(self._drawn)]
+        return int(np.count_nonzero(np.cumsum(lengths) - lengths < self._sent))
+
+
+def _seen(ids: Ids, log_probs: Array, most: int) -> list[Seen]:
+    """Return what is told of ids (n,) by the log-probabilities (n or more, V) of each."""
+    rows = log_probs[: len(ids)]
+    own = rows[np.arange(len(ids)), ids].tolist()
+    if not most:
+        return [Seen(id, x, []) for id, x in zip(ids.tolist(), own, strict=True)]
+    best = np.argsort(-rows, axis=1, kind="stable")[:, :most]
+    values = np.take_along_axis(rows, best, axis=1)
+    pairs = ([*zip(b, v, strict=True)] for b, v in zip(best.tolist(), values.tolist(), strict=True))
+    return [Seen(id, x, p) for id, x, p in zip(ids.tolist(), own, pairs, strict=True)]
