@@ -198,12 +198,12 @@ def torch_rnn(cell: str = "lstm", layers: int = 2, batchnorm: bool = False, **mo
 
 def char_rnn(cell: str = "lstm", named: bool = True, tokens: Any = None, **more: Any) -> Any:
     """Return a checkpoint of two layers, and what predicts by it."""
-    G, layers = (4 if cell == "lstm" else 1), 2
+    G, layers, pairs = (4 if cell == "lstm" else 1), 2, 3 if cell == "gru" else 1
     tokens = [t.encode() for t in TOKENS] if tokens is None else tokens
     N = len(tokens)
     shapes: list[tuple[int, ...]] = []
     for layer in range(layers):
-        shapes += [(G * H, H if layer else N), (G * H,), (G * H, H), (G * H,)]
+        shapes += [(G * H, H if layer else N), (G * H,), (G * H, H), (G * H,)] * pairs
     arrays = numbers(*shapes, (N, H), (N,), seed=1)
     views = flat(*arrays)
 
@@ -224,13 +224,34 @@ def char_rnn(cell: str = "lstm", named: bool = True, tokens: Any = None, **more:
     datas = [innode, *inputs]
     x = data(Thing("OneHot", _eye=np.eye(N, dtype=np.float32)), [inputs[0]])
     datas.append(x)
+
+    def gate(kind: str, at: int, x: Any, h: Any) -> Any:
+        """The next i2h and h2h, added, and a function of the sum."""
+        i2h, h2h = data(linear(at), [x]), data(linear(at + 2), [h])
+        total = data(Thing("nn.CAddTable"), [i2h, h2h])
+        datas.extend((i2h, h2h, total))
+        datas.append(data(Thing(kind), [total]))
+        return datas[-1]
+
+    def gru(layer: int, x: Any, h: Any) -> Any:
+        at = 12 * layer
+        z, r = (gate("nn.Sigmoid", at + more, x, h) for more in (0, 4))
+        gated = data(Thing("nn.CMulTable"), [r, h])
+        n = gate("nn.Tanh", at + 8, x, gated)
+        zn = data(Thing("nn.CMulTable"), [z, n])
+        kept = data(Thing("nn.CMulTable"), [data(Thing("nn.AddConstant"), [z]), h])
+        return data(Thing("nn.CAddTable"), [zn, kept])
+
     for layer in range(layers):
+        if cell == "gru":
+            x = gru(layer, x, inputs[layer + 1])
+            continue
         i2h = data(linear(4 * layer), [x], f"i2h_{layer + 1}")
         h2h = data(linear(4 * layer + 2), [inputs[states * (layer + 1)]], f"h2h_{layer + 1}")
         total = data(Thing("nn.CAddTable"), [i2h, h2h])
         x = data(Thing("nn.Tanh"), [total])
         datas += [h2h, i2h, total, x]
-    datas.append(data(linear(4 * layers), [x], "decoder"))
+    datas.append(data(linear(4 * layers * pairs), [x], "decoder"))
     nodes = [Thing("nngraph.Node", data=d, children={}, id=n) for n, d in enumerate(datas)]
     root = {
         "protos": {"rnn": Thing("nn.gModule", forwardnodes=nodes), "criterion": Thing("nn.X")},
@@ -246,11 +267,51 @@ def char_rnn(cell: str = "lstm", named: bool = True, tokens: Any = None, **more:
         a = [array.astype(np.float64) for array in arrays]
         x = np.eye(N)[ids]
         for layer in range(layers):
+            if cell == "gru":
+                x = _char_rnn_gru(x, a[12 * layer : 12 * layer + 12])
+                continue
             Wi, bi, Wh, bh = a[4 * layer : 4 * layer + 4]
             x = _cell(cell, x, lambda x, h, p=(Wi, bi, Wh, bh): p[0] @ x + p[1] + p[2] @ h + p[3])
         return log_softmax(x @ a[-2].T + a[-1])
 
     return root, predict
+
+
+def _char_rnn_gru(xs: Any, a: Any) -> Any:
+    """Read xs (T, D) with i2h and h2h of the update and the reset gate and of the candidate."""
+    h, found = np.zeros(H), []
+    for x in xs:
+        update, reset, candidate = (
+            lambda h, x=x, k=k: a[k] @ x + a[k + 1] + a[k + 2] @ h + a[k + 3] for k in (0, 4, 8)
+        )
+        z, r = _sigmoid(update(h)), _sigmoid(reset(h))
+        h = (1 - z) * h + z * np.tanh(candidate(r * h))
+        found.append(h)
+    return np.array(found)
+
+
+def gru(
+    xs: Any, Wx: Any, Wh: Any, b: Any, second: Any = None, order: str = "zrh", kept: str = "z"
+) -> Any:
+    """Read xs (T, D) with a GRU of Keras, whose gates stand in that order; (3H,) biases.
+
+    With a second bias the reset gate multiplies a product, without one the state. What of the
+    state is kept is "z", or "1-z".
+    """
+    n = len(Wh)
+    at = {gate: slice(k * n, k * n + n) for k, gate in enumerate(order)}
+    h, found = np.zeros(n), []
+    for x in xs:
+        a, more = x @ Wx + b, 0 if second is None else second
+        z, r = (_sigmoid(a[at[g]] + (h @ Wh + more)[at[g]]) for g in "zr")
+        if second is None:
+            candidate = np.tanh(a[at["h"]] + (r * h) @ Wh[:, at["h"]])
+        else:
+            candidate = np.tanh(a[at["h"]] + r * (h @ Wh + second)[at["h"]])
+        keep = z if kept == "z" else 1 - z
+        h = keep * h + (1 - keep) * candidate
+        found.append(h)
+    return np.array(found)
 
 
 def _sigmoid(x: Any) -> Any:
@@ -358,6 +419,27 @@ def bundle(stem: Path, arrays: dict[str, Any]) -> Path:
     path.write_bytes(out + footer)
     stem.with_name(stem.name + ".data-00000-of-00001").write_bytes(data)
     return path
+
+
+def tensorflow_gru() -> Any:
+    """Return the arrays of a checkpoint with a layer of GRUCell, and what predicts by it."""
+    E, W, b, Wc, bc, head, bias = numbers(
+        (V, H), (2 * H, 2 * H), (2 * H,), (2 * H, H), (H,), (H, V), (V,), seed=3
+    )
+    cell = "rnnlm/multi_rnn_cell/cell_0/gru_cell"
+    named = {"rnnlm/embedding": E, "rnnlm/softmax_w": head, "rnnlm/softmax_b": bias}
+    named |= {f"{cell}/gates/kernel": W, f"{cell}/gates/bias": b}
+    named |= {f"{cell}/candidate/kernel": Wc, f"{cell}/candidate/bias": bc}
+
+    def predict(ids: Any) -> Any:
+        h, rows = np.zeros(H), []
+        for x in E.astype(np.float64)[ids]:
+            r, u = np.split(_sigmoid(np.concatenate([x, h]) @ W + b), 2)
+            h = u * h + (1 - u) * np.tanh(np.concatenate([x, r * h]) @ Wc + bc)
+            rows.append(h @ head + bias)
+        return log_softmax(np.array(rows))
+
+    return named, predict
 
 
 def tensorflow(embedding: bool = True, layers: int = 2) -> Any:

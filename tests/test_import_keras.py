@@ -1,6 +1,7 @@
 """Keras' .h5 files, written as each of its versions does, and what cannot be read of them."""
 
 import json
+from itertools import chain, permutations
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,7 @@ from charloom.formats.old.recognition import recognise
 from charloom.runs.open import open_model
 from charloom.runs.run import Run
 from expect import refused
-from old_files import TEXT, TOKENS, H, V, log_softmax, loss, lstm, numbers
+from old_files import TEXT, TOKENS, H, V, gru, log_softmax, loss, lstm, numbers
 
 h5py = pytest.importorskip("h5py")
 
@@ -129,6 +130,41 @@ def test_a_simple_rnn(tmp_path: Path) -> None:
     assert ours(imported(path, tmp_path)) == pytest.approx(wanted, abs=1e-5)
 
 
+Ux, U, u, u2 = (
+    a.astype(np.float64) for a in numbers((V, 3 * H), (H, 3 * H), (3 * H,), (3 * H,), seed=6)
+)
+
+
+def of_a_gru(order: str = "zrh", kept: str = "z", second: Any = None) -> float:
+    return loss(log_softmax(gru(X, Ux, U, u, second, order, kept) @ W + bias), IDS)
+
+
+@pytest.mark.parametrize("kind", ["after", "before", "Keras 1", "CuDNN"])
+def test_a_gru(tmp_path: Path, kind: str) -> None:
+    """Its gates are z r h, and z is what is kept of the state: other readings are far from ours."""
+    second = u2 if kind in ("after", "CuDNN") else None
+    config: dict[str, Any] = GATES | {"reset_after": kind == "after"}
+    layer: Layer = ("GRU", config, names(Ux, U, u if second is None else np.stack([u, u2])))
+    if kind == "Keras 1":
+        gates = [[np.split(a, 3, axis=-1)[k] for a in (Ux, U, u)] for k in range(3)]
+        config = {"activation": "tanh", "inner_activation": "sigmoid"}
+        layer = ("GRU", config, names(*chain(*gates)))
+    if kind == "CuDNN":
+        seen = np.concatenate([k.T.reshape(V, H) for k in np.split(Ux, 3, axis=1)], 1)
+        across = np.concatenate([k.T for k in np.split(U, 3, axis=1)], 1)
+        arrays = names(seen, across, np.concatenate([u, u2]))
+        layer = ("CuDNNGRU", {"return_sequences": True}, arrays)
+    path = write(tmp_path / "a.h5", [layer, HEAD], listed=kind == "Keras 1")
+    found = ours(imported(path, tmp_path))
+    assert found == pytest.approx(of_a_gru(second=second), abs=1e-5)
+    others = {of_a_gru("".join(order), second=second) for order in permutations("zrh")}
+    others |= {
+        of_a_gru(kept="1-z", second=second),
+        of_a_gru(second=None if second is u2 else 0 * u),
+    }
+    assert sum(abs(other - found) > 1e-3 for other in others) == 7
+
+
 LSTM: Layer = ("LSTM", GATES, names(Wx, Wh, b))
 
 
@@ -137,7 +173,7 @@ LSTM: Layer = ("LSTM", GATES, names(Wx, Wh, b))
     [
         [("LSTM", GATES | {"recurrent_activation": "hard_sigmoid"}, names(Wx, Wh, b)), HEAD],
         [("LSTM", GATES | {"go_backwards": True}, names(Wx, Wh, b)), HEAD],
-        [("GRU", GATES, names(Wx[:, : 3 * H], Wh[:, : 3 * H], b[: 3 * H])), HEAD],
+        [("GRU", GATES | {"recurrent_activation": "hard_sigmoid"}, names(Ux, U, u)), HEAD],
         [LSTM, ("AttentionWeightedAverage", {}, names(W)), HEAD],
         [LSTM, ("BatchNormalization", {}, names(bias)), HEAD],
         [LSTM, ("Dense", {"activation": "relu"}, names(W, bias))],

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from msgspec import UNSET
 
 from charloom.evaluation import evaluate
 from charloom.formats.old.importing import import_run
@@ -83,7 +84,7 @@ def model_module(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @LAYOUTS
-@pytest.mark.parametrize("cell", [nn.LSTM, nn.RNN])
+@pytest.mark.parametrize("cell", [nn.LSTM, nn.GRU, nn.RNN])
 def test_a_state_dict_with_its_tokens(tmp_path: Path, cell: Any, zipped: bool) -> None:
     torch.manual_seed(0)
     net = Net(cell)
@@ -95,14 +96,26 @@ def test_a_state_dict_with_its_tokens(tmp_path: Path, cell: Any, zipped: bool) -
 @LAYOUTS
 @pytest.mark.filterwarnings("ignore:Couldn't retrieve source")
 @pytest.mark.filterwarnings("ignore:.*get.*source.*")
+@pytest.mark.parametrize("cell", ["lstm", "gru"])
 def test_a_whole_module_of_char_rnn_pytorch(
-    tmp_path: Path, zipped: bool, model_module: None
+    tmp_path: Path, zipped: bool, cell: str, model_module: None
 ) -> None:
     torch.manual_seed(1)
-    net = CharRNN()
+    net = CharRNN(model=cell)
     run, found = import_run(save(tmp_path / "x.pt", net, zipped), tmp_path / "run")
     assert ours(run) == pytest.approx(theirs(net, string.printable), abs=1e-5)
     assert found.program == "char-rnn.pytorch"
+
+
+def test_a_gru_whose_second_bias_is_0_is_a_plain_one(tmp_path: Path) -> None:
+    torch.manual_seed(4)
+    net = Net(nn.GRU)
+    for layer in range(2):
+        getattr(net.lstm, f"bias_hh_l{layer}").data[14:] = 0
+    what = {"state_dict": net.state_dict(), "tokens": TOKENS}
+    run, found = import_run(save(tmp_path / "x.net", what), tmp_path / "run")
+    assert found.model.reset is UNSET
+    assert ours(run) == pytest.approx(theirs(net), abs=1e-5)
 
 
 def test_doubles_halves_and_bfloat16(tmp_path: Path) -> None:
@@ -117,13 +130,12 @@ def test_doubles_halves_and_bfloat16(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     "make",
     [
-        lambda: CharRNN(model="gru"),
         lambda: nn.ModuleDict({"r": nn.LSTM(V, 5, bidirectional=True), "fc": nn.Linear(10, V)}),
         lambda: nn.ModuleDict({"r": nn.LSTM(V, 5, proj_size=3), "fc": nn.Linear(3, V)}),
         lambda: nn.ModuleDict({"r": nn.LSTM(V, 5), "a": nn.Linear(5, 5), "fc": nn.Linear(5, V)}),
         lambda: nn.Linear(3, 4),
     ],
-    ids=["GRU", "both directions", "projected", "two heads", "no network"],
+    ids=["both directions", "projected", "two heads", "no network"],
 )
 def test_what_cannot_be_converted_exactly_is_refused(tmp_path: Path, make: Any) -> None:
     with refused("unsupported"):

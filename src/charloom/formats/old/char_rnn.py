@@ -3,11 +3,18 @@
 A layer is two nn.Linear, i2h and h2h, which both have biases, and what adds them up. Those of an
 LSTM have the gates i f o g: ours. Newer files name them (`annotations`); in older ones, and for a
 plain RNN, h2h is what reads a state that goes into the graph, and i2h what is added to it.
+
+A GRU's layer is three such pairs: of z, of r, and of the candidate, whose h2h reads the product of
+r and the state. Its z is the share of the candidate, h = (1 - z) h + z n, and ours that of the
+state: sigmoid(-a) = 1 - sigmoid(a), so the weights of z change their sign.
 """
 
 from collections.abc import Sequence
 from contextlib import suppress
 from typing import Any
+
+import numpy as np
+from msgspec import UNSET
 
 from charloom.config import Cell, ModelConfig, replace
 from charloom.errors import CharloomError
@@ -27,7 +34,7 @@ from charloom.models.weights import GATES, Weights
 from charloom.presets import preset
 
 PROGRAM = "char-rnn"
-_CELLS: dict[bytes, Cell] = {b"lstm": "lstm", b"rnn": "rnn"}
+_CELLS: dict[bytes, Cell] = {b"lstm": "lstm", b"gru": "gru", b"rnn": "rnn"}
 _STATES = {"lstm": 2, "rnn": 1}  # a layer's inputs to the graph; the last is what h2h reads
 
 
@@ -47,24 +54,30 @@ def from_char_rnn(root: Table) -> Found:
     kind = opt.get("model")
     if L is None or H is None or not isinstance(kind, bytes):
         raise MalformedError("its options do not say which model it is")
-    if kind == b"gru":
-        raise RefusedError(
-            "it is a GRU whose reset gate acts before the recurrent product, which charloom's does "
-            "not: it cannot be converted without changing what it predicts"
-        )
     if kind not in _CELLS:
-        raise RefusedError(f"it is a model {kind[:20].decode('latin-1')!r}: lstm and rnn are read")
+        raise RefusedError(
+            f"it is a model {kind[:20].decode('latin-1')!r}: lstm, gru and rnn are read"
+        )
     cell = _CELLS[kind]
     nodes = root.get("protos").get("rnn").fields.get("forwardnodes")
     datas = [_data(node) for node in nodes.listed()] if isinstance(nodes, Table) else []
-    pairs, decoder = _annotated(datas, L) or _paired(datas, L, _STATES[cell])
     tokens = _tokens(root.get("vocab"))
     V, G = len(tokens), GATES[cell]
+    layers, decoder = _gru(datas, L) if cell == "gru" else _layers(datas, L, _STATES[cell])
     weights: Weights = {}
-    for layer, (i2h, h2h) in enumerate(pairs):
-        Wx, Wh = _matrix(i2h, G * H, H if layer else V), _matrix(h2h, G * H, H)
-        b = _bias(i2h, G * H) + (_bias(h2h, G * H) if h2h.get("bias") is not None else 0)
-        weights |= {f"layer{layer}.Wx": Wx, f"layer{layer}.Wh": Wh, f"layer{layer}.b": b}
+    for layer, pairs in enumerate(layers):
+        N = G * H // len(pairs)
+        parts = [(_matrix(i2h, N, H if layer else V), _matrix(h2h, N, H)) for i2h, h2h in pairs]
+        biases = [
+            _bias(i2h, N) + (_bias(h2h, N) if h2h.get("bias") is not None else 0)
+            for i2h, h2h in pairs
+        ]
+        of_layer = [np.concatenate(arrays, -1) for arrays in (*zip(*parts, strict=True), biases)]
+        if cell == "gru":
+            for array in of_layer:
+                array[..., H : 2 * H] *= -1
+        of_names = zip(("Wx", "Wh", "b"), of_layer, strict=True)
+        weights |= {f"layer{layer}.{name}": array for name, array in of_names}
     weights |= {"head.W": _matrix(decoder, V, H), "head.b": _bias(decoder, V)}
     step = whole(root.get("i"), 0, MOST_STEPS) or 0
     usual = preset("char-rnn")
@@ -86,7 +99,7 @@ def from_char_rnn(root: Table) -> Found:
             data = replace(data, validation=share, test=round(test, 6))
     return Found(
         program=PROGRAM,
-        model=ModelConfig(cell=cell, layers=L, hidden=H),
+        model=ModelConfig(cell=cell, layers=L, hidden=H, reset="state" if cell == "gru" else UNSET),
         weights=weights,
         size=V,
         tokens=tokens,
@@ -111,6 +124,50 @@ def _linear(data: Table) -> Table | None:
 
 
 Layers = tuple[list[tuple[Table, Table]], Table]
+Pairs = list[tuple[Table, Table]]  # i2h and h2h, whose outputs are added
+
+
+def _layers(datas: Sequence[Table], layers: int, states: int) -> tuple[list[Pairs], Table]:
+    """Return the one pair of each layer, and the decoder."""
+    pairs, decoder = _annotated(datas, layers) or _paired(datas, layers, states)
+    return [[pair] for pair in pairs], decoder
+
+
+def _gru(datas: Sequence[Table], layers: int) -> tuple[list[Pairs], Table]:
+    """Return the pairs of r, z and the candidate of each layer, and the decoder."""
+    innode = next((data for data in datas if data.get("data") is not None), None)
+    inputs = _sources(innode) if innode is not None else []
+    linears = {id(data): linear for data in datas if (linear := _linear(data)) is not None}
+    found: list[Pairs] = []
+    for layer in range(layers):
+        state = inputs[layer + 1] if layer + 1 < len(inputs) else None
+        gates: dict[int, tuple[Table, Table]] = {}  # by the sum that adds them
+        candidates = []
+        for data in datas:
+            i2h, h2h = (*_sources(data), None, None)[:2]
+            if id(i2h) not in linears or id(h2h) not in linears:
+                continue
+            read, pair = _sources(h2h)[:1], (linears[id(i2h)], linears[id(h2h)])
+            if read and read[0] is state:
+                gates[id(data)] = pair
+            elif len(read) == 1 and len(of := _sources(read[0])) == 2 and of[1] is state:
+                candidates.append(([*_sources(of[0]), None][0], pair))
+        if state is None or len(gates) != 2 or len(candidates) != 1:
+            raise _other_graph()
+        through, candidate = candidates[0]
+        reset = gates.pop(id(through), None)
+        if reset is None:
+            raise _other_graph()
+        found.append([reset, *gates.values(), candidate])
+    used = {id(linear) for pairs in found for pair in pairs for linear in pair}
+    rest = [linear for linear in linears.values() if id(linear) not in used]
+    if len(rest) != 1:
+        raise _other_graph()
+    return found, rest[0]
+
+
+def _other_graph() -> RefusedError:
+    return RefusedError("its graph is not that of a char-rnn of the year 2015 or later")
 
 
 def _annotated(datas: Sequence[Table], layers: int) -> Layers | None:
@@ -157,7 +214,7 @@ def _paired(datas: Sequence[Table], layers: int, states: int) -> Layers:
     used = {id(linear) for pair in pairs for linear in pair}
     rest = [linear for linear in linears.values() if id(linear) not in used]
     if len(pairs) != layers or len(rest) != 1:
-        raise RefusedError("its graph is not that of a char-rnn of the year 2015 or later")
+        raise _other_graph()
     return pairs, rest[0]
 
 

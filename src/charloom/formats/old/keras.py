@@ -1,10 +1,14 @@
-"""Keras' .h5: a stack of LSTM or SimpleRNN with a softmax over characters, of Keras 1, 2 or 3.
+"""Keras' .h5: a stack of LSTM, GRU or SimpleRNN and a softmax over characters, of Keras 1 to 3.
 
 A model is JSON in the attribute `model_config`; its arrays are in the group `model_weights`: for
 each layer a group, whose attribute `weight_names` has the names of the arrays in their order. An
 LSTM has a kernel (D, 4H), a recurrent one (H, 4H) and a bias, with gates i f c o; in Keras 1 they
 are 12 arrays, W U b for each of i c f o. CuDNNLSTM's are those of PyTorch's kernels, of which
 Keras transposes what it shows (keras/layers/rnn/cudnn_lstm.py), with a bias for each product.
+
+A GRU has the gates z r h; in Keras 1 they are 9 arrays, W U b for each. With `reset_after`, and as
+CuDNNGRU, its bias is one for each product, (2, 3H), that of the candidate within the reset;
+without, the reset gate multiplies the state.
 
 Links to other files are not followed, and no array is read that would be larger than the file. HDF5
 is read in a process of its own, which may take a minute: one of a thousand damaged files kept the
@@ -20,9 +24,10 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from msgspec import UNSET
 from numpy.typing import NDArray
 
-from charloom.config import Cell, DataConfig, ModelConfig, TrainConfig
+from charloom.config import Cell, DataConfig, ModelConfig, Reset, TrainConfig
 from charloom.errors import needs_extra
 from charloom.formats.old.found import Found, MalformedError, RefusedError, trained
 from charloom.formats.old.min_char_rnn import read_npz
@@ -34,7 +39,13 @@ READING_SECONDS = 60
 _REFUSED = 3  # the status of a process that has read why, and says so
 
 _PASSED = {"InputLayer", "Dropout", "SpatialDropout1D"}
-_CELLS: dict[str, Cell] = {"LSTM": "lstm", "CuDNNLSTM": "lstm", "SimpleRNN": "rnn"}
+_CELLS: dict[str, Cell] = {
+    "LSTM": "lstm",
+    "CuDNNLSTM": "lstm",
+    "GRU": "gru",
+    "CuDNNGRU": "gru",
+    "SimpleRNN": "rnn",
+}
 
 Layer = tuple[str, dict[str, Any], list[NDArray[Any]]]  # class, config, arrays
 
@@ -53,24 +64,29 @@ def from_keras(path: Path) -> Found:
     if order != expected or len(tables) > 1 or not recurrent or len(heads) != 1:
         shown = ", ".join(kind[:40] for kind in order[:12]) or "no layers"
         raise RefusedError(
-            f"it has {shown}: a stack of LSTM or SimpleRNN below one Dense layer is read"
+            f"it has {shown}: a stack of LSTM, GRU or SimpleRNN below one Dense layer is read"
         )
     cell = _CELLS[recurrent[0][0]]
     if len({_CELLS[kind] for kind, _, _ in recurrent}) > 1:
         raise RefusedError("its layers are of several kinds")
     head = _arrays(heads[0], 2)
     weights: Weights = {"embedding": _arrays(tables[0], 1)[0]} if tables else {}
+    resets = set()
     for number, layer in enumerate(recurrent):
-        names = ("Wx", "Wh", "b")
-        parts = zip(names, _recurrent(layer, cell), strict=True)
-        weights |= {f"layer{number}.{name}": array for name, array in parts}
+        parts, reset = _gru(layer) if cell == "gru" else (_recurrent(layer, cell), UNSET)
+        resets.add(reset)
+        weights |= {f"layer{number}.{name}": array for name, array in parts.items()}
+    if len(resets) > 1:
+        raise RefusedError("its layers are of several kinds")
     if len({len(weights[f"layer{number}.Wh"]) for number in range(len(recurrent))}) > 1:
         raise RefusedError("its layers have different sizes, and charloom's all have one")
     weights |= {"head.W": head[0], "head.b": head[1]}
     V, H = head[1].size, weights["layer0.Wh"].shape[0]
     D = weights["embedding"].shape[-1] if tables else 0
     try:
-        model = ModelConfig(cell=cell, layers=len(recurrent), hidden=H, embedding=D)
+        model = ModelConfig(
+            cell=cell, layers=len(recurrent), hidden=H, embedding=D, reset=resets.pop()
+        )
     except ValueError:
         raise MalformedError("its layers have no size") from None
     for name, shape in weight_shapes(model, V).items():
@@ -99,11 +115,6 @@ def _stack(layers: Sequence[Layer]) -> list[Layer]:
             inner = config.get("layer")
             inner = inner if isinstance(inner, dict) else {}
             kind, config = str(inner.get("class_name")), _dict(inner.get("config"))
-        if kind in ("GRU", "CuDNNGRU"):
-            raise RefusedError(
-                "it is a GRU whose reset gate acts before the recurrent product, or which has a "
-                "bias within the reset; charloom's is another, and cannot be made of it"
-            )
         if "ttention" in kind:
             raise RefusedError(
                 "it looks back over its last characters with attention, as textgenrnn does: "
@@ -124,6 +135,7 @@ def _check_activations(kind: str, config: Mapping[str, Any]) -> None:
     """Raise RefusedError unless a layer has the functions that charloom's has."""
     functions = {
         "LSTM": {"activation": "tanh", "recurrent_activation": "sigmoid"},
+        "GRU": {"activation": "tanh", "recurrent_activation": "sigmoid"},
         "SimpleRNN": {"activation": "tanh"},
         "Dense": {"activation": "softmax"},
     }
@@ -140,8 +152,45 @@ def _check_activations(kind: str, config: Mapping[str, Any]) -> None:
         raise RefusedError("it reads the text backwards")
 
 
-def _recurrent(layer: Layer, cell: Cell) -> tuple[NDArray[Any], NDArray[Any], NDArray[Any]]:
-    """Return Wx, Wh and b of a layer in charloom's order of gates."""
+def _gru(layer: Layer) -> tuple[dict[str, NDArray[Any]], Reset]:
+    """Return the arrays of a GRU's layer by name, and what its reset gate multiplies."""
+    kind, _, arrays = layer
+    if len(arrays) == 9:  # of Keras 1: W U b for each gate
+        if any(array.ndim != arrays[n % 3].ndim for n, array in enumerate(arrays)):
+            raise MalformedError("a layer's arrays do not fit one another")
+        Wx, Wh, b = (np.concatenate(arrays[n::3], axis=-1) for n in range(3))
+    else:
+        Wx, Wh, b = _arrays(layer, 3)
+    if Wx.ndim != 2 or Wh.ndim != 2 or Wh.shape[1] != 3 * len(Wh):
+        raise MalformedError("a layer's arrays do not fit one another")
+    H = len(Wh)
+    if kind == "CuDNNGRU" or b.size == 6 * H:
+        if b.size != 6 * H or Wx.shape[1] != 3 * H:
+            raise MalformedError("a layer's arrays do not fit one another")
+        if b.ndim == 1:
+            Wx, Wh = _seen_by_keras(Wx, Wh, 3)
+        first, second = b.reshape(2, 3 * H)
+        first, second = (_z_r_h(bias) for bias in (first, second))
+        b = np.concatenate([(first + second)[: 2 * H], first[2 * H :]])
+        parts = {"Wx": _z_r_h(Wx), "Wh": _z_r_h(Wh), "b": b, "bhn": second[2 * H :]}
+        return parts, "biased-product"
+    if b.ndim != 1 or b.size != 3 * H or Wx.shape[1] != 3 * H:
+        raise MalformedError("a layer's arrays do not fit one another")
+    return {"Wx": _z_r_h(Wx), "Wh": _z_r_h(Wh), "b": _z_r_h(b)}, "state"
+
+
+def _z_r_h(array: NDArray[Any]) -> NDArray[Any]:
+    """Put the last axis' gates z r h in the order r z h."""
+    z, r, h = np.split(array, 3, axis=-1)
+    return np.concatenate([r, z, h], axis=-1)
+
+
+def _recurrent(layer: Layer, cell: Cell) -> dict[str, NDArray[Any]]:
+    """Return the arrays of a layer of another kind by name, in charloom's order of gates."""
+    return dict(zip(("Wx", "Wh", "b"), _three(layer, cell), strict=True))
+
+
+def _three(layer: Layer, cell: Cell) -> tuple[NDArray[Any], NDArray[Any], NDArray[Any]]:
     kind, _, arrays = layer
     if kind == "LSTM" and len(arrays) == 12:  # of Keras 1
         by_gate = {gate: arrays[3 * n : 3 * n + 3] for n, gate in enumerate("icfo")}
@@ -167,9 +216,17 @@ def _from_cudnn(
     D, H = len(Wx), len(Wh)
     if Wx.shape != (D, 4 * H) or Wh.shape != (H, 4 * H) or b.shape != (8 * H,):
         raise MalformedError("a layer's arrays do not fit one another")
-    kernel = np.concatenate([k.reshape(H, D).T for k in np.split(Wx, 4, axis=1)], axis=1)
-    recurrent = np.concatenate([k.T for k in np.split(Wh, 4, axis=1)], axis=1)
+    kernel, recurrent = _seen_by_keras(Wx, Wh, 4)
     return _gates(kernel), _gates(recurrent), _gates(b[: 4 * H] + b[4 * H :])
+
+
+def _seen_by_keras(
+    Wx: NDArray[Any], Wh: NDArray[Any], gates: int
+) -> tuple[NDArray[Any], NDArray[Any]]:
+    """Return cuDNN's kernels, (D, G H) and (H, G H), as Keras' own cells have them."""
+    D, H = len(Wx), len(Wh)
+    kernel = np.concatenate([k.reshape(H, D).T for k in np.split(Wx, gates, axis=1)], axis=1)
+    return kernel, np.concatenate([k.T for k in np.split(Wh, gates, axis=1)], axis=1)
 
 
 def _gates(array: NDArray[Any]) -> NDArray[Any]:

@@ -1,8 +1,8 @@
 """Models that PyTorch saved: char-rnn.pytorch's and Udacity's, others like them, and nanoGPT's.
 
 nn.LSTM and nn.RNN have matrices (G H, D) and (G H, H), with a bias each, which are added. The gates
-of an LSTM are i f g o. nn.GRU has a bias within the reset, n = tanh(x Wxn + bxn + r (h Whn + bhn)),
-which charloom's has not.
+of an LSTM are i f g o, those of a GRU r z n: ours. The second bias of a GRU's candidate stands
+within the reset, n = tanh(x Wxn + bxn + r (h Whn + bhn)).
 
 nanoGPT's blocks without biases are charloom's transformer; its matrices are (outputs, inputs).
 """
@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from charloom.config import Cell, DataConfig, ModelConfig, TrainConfig, TransformerConfig
+from charloom.config import Cell, DataConfig, ModelConfig, TrainConfig, TransformerConfig, replace
 from charloom.errors import CharloomError
 from charloom.formats.old.found import (
     MOST_STEPS,
@@ -32,7 +32,7 @@ from charloom.presets import preset
 
 Arrays = Mapping[str, NDArray[Any]]
 
-_CELLS: dict[int, Cell] = {1: "rnn", 4: "lstm"}
+_CELLS: dict[int, Cell] = {1: "rnn", 3: "gru", 4: "lstm"}
 _PRINTABLE = "its characters are taken to be Python's string.printable, as in char-rnn.pytorch"
 _ALL = "its program trained on all of the text: nothing of it is held out"
 _WRAPPED = "_orig_mod."  # by torch.compile
@@ -66,7 +66,9 @@ def _modes(root: Any) -> set[Any]:
 def _recurrent(arrays: Arrays, tokens: Any, modes: set[Any]) -> Found:
     prefixes = [name.removesuffix("weight_ih_l0") for name in arrays if "weight_ih_l0" in name]
     if len(prefixes) != 1 or prefixes[0].endswith("_reverse"):
-        raise RefusedError("it holds no single nn.LSTM or nn.RNN with a head over characters")
+        raise RefusedError(
+            "it holds no single nn.LSTM, nn.GRU or nn.RNN with a head over characters"
+        )
     prefix = prefixes[0]
     own = {name.removeprefix(prefix): a for name, a in arrays.items() if name.startswith(prefix)}
     if any(name.endswith("_reverse") or "weight_hr" in name for name in own):
@@ -74,13 +76,8 @@ def _recurrent(arrays: Arrays, tokens: Any, modes: set[Any]) -> Found:
     L = sum(name.startswith("weight_ih_l") for name in own)
     H = own["weight_hh_l0"].shape[-1] if "weight_hh_l0" in own else 0
     G = own["weight_ih_l0"].shape[0] // H if H else 0
-    if G == 3:
-        raise RefusedError(
-            "it is a GRU with a bias within its reset, which charloom's does not have: it cannot "
-            "be converted without changing what it predicts"
-        )
     if G not in _CELLS or "RNN_RELU" in modes:
-        raise RefusedError("its cell is neither an LSTM nor an RNN with tanh")
+        raise RefusedError("its cell is no LSTM, GRU or RNN with tanh")
     cell = _CELLS[G]
     heads = [
         name for name, a in arrays.items() if a.ndim == 2 and _bias_of(name, arrays) is not None
@@ -109,9 +106,11 @@ def _recurrent(arrays: Arrays, tokens: Any, modes: set[Any]) -> Found:
     used |= {*heads, *tables, heads[0].removesuffix("weight") + "bias"}
     if unused := sorted(arrays.keys() - used):
         raise RefusedError(f"it has {unused[0][:80]!r}, which no such network has")
+    model = ModelConfig(cell=cell, layers=L, hidden=H, embedding=D)
+    if cell == "gru":
+        model = _within_the_reset(model, weights, own)
     bias = _bias_of(heads[0], arrays)
     weights |= {"head.W": arrays[heads[0]].T, "head.b": np.asarray(bias)}
-    model = ModelConfig(cell=cell, layers=L, hidden=H, embedding=D)
     _check(weights, model, V)
     notes, characters = [_ALL], _tokens(tokens)
     if characters is None and len(string.printable) == V and heads[0].startswith("decoder."):
@@ -127,6 +126,20 @@ def _recurrent(arrays: Arrays, tokens: Any, modes: set[Any]) -> Found:
         train=trained(TrainConfig(optimizer="adam"), 0, {}),
         notes=tuple(notes),
     )
+
+
+def _within_the_reset(model: ModelConfig, weights: Weights, own: Arrays) -> ModelConfig:
+    """Take the second biases of a GRU's candidates out of the sums, if they are not 0."""
+    H, layers = model.hidden, range(model.layers)
+    biases = [[own.get(f"{name}_l{layer}") for name in ("bias_ih", "bias_hh")] for layer in layers]
+    if not any(second is not None and second[2 * H :].any() for _, second in biases):
+        return model
+    for layer, (first, second) in enumerate(biases):
+        if first is None or second is None or not len(first) == len(second) == 3 * H:
+            raise MalformedError(f"layer {layer} is not complete")
+        b = np.concatenate([weights[f"layer{layer}.b"][: 2 * H], first[2 * H :]])
+        weights |= {f"layer{layer}.b": b, f"layer{layer}.bhn": second[2 * H :]}
+    return replace(model, reset="biased-product")
 
 
 def _bias_of(name: str, arrays: Arrays) -> NDArray[Any] | None:

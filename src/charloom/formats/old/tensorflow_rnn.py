@@ -4,11 +4,15 @@ A layer of either is a BasicLSTMCell or a BasicRNNCell: one matrix (D + H, 4H), 
 the input. Its gates are i g f o (TensorFlow calls g j), and 1 is added to f when it runs, which
 the file does not hold. char-rnn-tensorflow (Sherjil Ozair, 2015) has an embedding as wide as its
 layers, RNN_Text_Generation_Tensorflow (Giacomo Spigler, 2016) one-hot inputs.
+
+A GRUCell has two such matrices, of its gates r u (D + H, 2H) and of the candidate (D + H, H), which
+reads r h for h; u is the share of the state that is kept, our z.
 """
 
 import re
 
 import numpy as np
+from msgspec import UNSET
 
 from charloom.config import Cell, DataConfig, ModelConfig, TrainConfig, replace
 from charloom.formats.old.found import MOST_STEPS, Found, RefusedError
@@ -18,9 +22,10 @@ from charloom.presets import preset
 
 FORGET_BIAS = 1.0  # BasicLSTMCell's default, which neither program changes
 _CELL = re.compile(
-    r"(?:.*?/)??(?:cell_(\d{1,3})/)?basic_(lstm|rnn)_cell/(weights|kernel|biases|bias)"
+    r"(?:.*?/)??(?:cell_(\d{1,3})/)?(?:basic_(lstm|rnn)_cell|(gru)_cell/(gates|candidate))"
+    r"/(weights|kernel|biases|bias)"
 )
-_OTHER_CELL = re.compile(r".*(gru_cell|lstm_cell|nas_cell|lstm_fused|attention).*", re.IGNORECASE)
+_OTHER_CELL = re.compile(r".*(gru_block|lstm_cell|nas_cell|lstm_fused|attention).*", re.IGNORECASE)
 _SLOT = re.compile(r".*/(Adam|RMSProp|Momentum|Adagrad|Adadelta|Ftrl)(_\d+)?")
 _HEADS = (  # the embedding's name, "" for one-hot inputs, and those of the head
     (r"(?:rnnlm/)?embedding", r"(?:rnnlm/)?softmax_w", r"(?:rnnlm/)?softmax_b"),
@@ -36,24 +41,29 @@ def from_tensorflow(bundle: Bundle, step: int) -> Found:
         raise RefusedError(f"it has the cell {other[0][:80]}, which charloom does not have")
     by_layer: dict[int, dict[str, str]] = {}
     for name, match in cells.items():
-        part = "W" if match[3] in ("weights", "kernel") else "b"
-        by_layer.setdefault(int(match[1] or 0), {})[part] = name
-    kinds: set[Cell] = {"lstm" if match[2] == "lstm" else "rnn" for match in cells.values()}
+        part = "W" if match[5] in ("weights", "kernel") else "b"
+        by_layer.setdefault(int(match[1] or 0), {})[part + (match[4] or "")] = name
+    kinds = {match[2] or match[3] for match in cells.values()}
     if sum(map(len, by_layer.values())) != len(cells):
         raise RefusedError("it holds several networks: which is to be read is not known")
-    complete = all({*parts} == {"W", "b"} for parts in by_layer.values())
-    if len(kinds) != 1 or not complete or sorted(by_layer) != list(range(len(by_layer))):
-        raise RefusedError("it holds no BasicLSTMCell or BasicRNNCell with a head over characters")
-    cell, L = kinds.pop(), len(by_layer)
+    cell_names: dict[str, Cell] = {"lstm": "lstm", "gru": "gru", "rnn": "rnn"}
+    cell = cell_names[kinds.pop()] if len(kinds) == 1 else None
+    widths = {"gates": 2, "candidate": 1} if cell == "gru" else {"": 4 if cell == "lstm" else 1}
+    complete = all(
+        {*parts} == {kind + end for kind in "Wb" for end in widths} for parts in by_layer.values()
+    )
+    if cell is None or not complete or sorted(by_layer) != list(range(len(by_layer))):
+        raise RefusedError("it holds no BasicLSTMCell, GRUCell or BasicRNNCell with a known head")
+    L = len(by_layer)
     embedding, head, bias = _head(names)
     V = bundle.shape(bias)[0] if len(bundle.shape(bias)) == 1 else 0
     H = bundle.shape(head)[0] if len(bundle.shape(head)) == 2 else 0
     D = bundle.shape(embedding)[-1] if embedding else V
     wanted = {head: (H, V), bias: (V,)} | ({embedding: (V, D)} if embedding else {})
-    G = 4 if cell == "lstm" else 1
     for layer, parts in by_layer.items():
-        wanted[parts["W"]] = ((H if layer else D) + H, G * H)
-        wanted[parts["b"]] = (G * H,)
+        for end, G in widths.items():
+            wanted[parts["W" + end]] = ((H if layer else D) + H, G * H)
+            wanted[parts["b" + end]] = (G * H,)
     for name, shape in wanted.items():
         if bundle.shape(name) != shape or 0 in shape:
             raise RefusedError(
@@ -61,7 +71,10 @@ def from_tensorflow(bundle: Bundle, step: int) -> Found:
             )
     weights: Weights = {"embedding": bundle.array(embedding)} if embedding else {}
     for layer in range(L):
-        W, b = (bundle.array(by_layer[layer][part]) for part in "Wb")
+        W, b = (
+            np.concatenate([bundle.array(by_layer[layer][part + end]) for end in widths], -1)
+            for part in "Wb"
+        )
         if cell == "lstm":
             W, b = _gates(W), _gates(b)
             b[H : 2 * H] += FORGET_BIAS
@@ -73,7 +86,13 @@ def from_tensorflow(bundle: Bundle, step: int) -> Found:
     train = TrainConfig(optimizer="adam", batch=50, length=50) if embedding else known
     return Found(
         program="char-rnn-tensorflow" if embedding else "RNN_Text_Generation_Tensorflow",
-        model=ModelConfig(cell=cell, layers=L, hidden=H, embedding=D if embedding else 0),
+        model=ModelConfig(
+            cell=cell,
+            layers=L,
+            hidden=H,
+            embedding=D if embedding else 0,
+            reset="state" if cell == "gru" else UNSET,
+        ),
         weights=weights,
         size=V,
         lowered=not embedding,
