@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 PIP := $(BIN)/pip install --quiet --disable-pip-version-check
 
-.PHONY: demo test browser torture bench clean
+.PHONY: demo test browser torture bench docs clean
 
 demo: .venv/installed  ## Train on the Constitution of the United States in under a minute
 	$(BIN)/charloom train corpus:us-constitution --minutes 0.5
@@ -26,6 +26,11 @@ torture: .venv/installed-test  ## Run all trials and 1000 examples a property, m
 bench: .venv/installed  ## Measure speed against PyTorch, the reference engine and plain Python
 	$(BIN)/python benchmarks/run.py
 
+docs: .venv/installed-docs  ## Build the documents as a site: site/index.html
+	$(BIN)/python docs/make.py
+	$(BIN)/python docs/figures.py
+	$(BIN)/zensical build --strict --clean --config-file mkdocs.yml
+
 clean:  ## Remove the environment; runs/ stays
 	rm -rf .venv
 
@@ -36,6 +41,10 @@ clean:  ## Remove the environment; runs/ stays
 	$(PIP) --no-compile --editable .
 	touch $@
 
+.venv/installed-docs: pyproject.toml | .venv/bin/python
+	$(PIP) --no-compile --editable '.[docs]'
+	touch $@ .venv/installed
+
 .venv/installed-test: pyproject.toml constraints.txt | .venv/bin/python
-	$(PIP) --constraint constraints.txt --editable '.[torch,gpt2,subwords,onnx,report,analysis,tensorboard,text,pdf,parquet,keras,serve,test]'
+	$(PIP) --constraint constraints.txt --editable '.[torch,gpt2,subwords,onnx,report,analysis,tensorboard,text,pdf,parquet,keras,serve,docs,test]'
 	touch $@ .venv/installed

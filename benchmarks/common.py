@@ -37,6 +37,7 @@ class Options:
     minutes: tuple[float, ...]
     seeds: int
     side: str | None
+    json: str | None
 
 
 class Row(NamedTuple):

@@ -3,7 +3,7 @@
     python benchmarks/run.py [PART ...] [--turns N] [--threads N] [--text SOURCE]
 
 All sides of a row run in this one process or one after the other, in turn: A B A B. The parts
-are files of this folder; without a name all run but the last three, which take minutes.
+are files of this folder; without a name all run but the last four, which take minutes.
 """
 
 import os
@@ -13,7 +13,7 @@ from typing import Any
 import click
 
 PARTS = ("historic", "training", "sampling", "ngram", "mixture", "compression", "text", "startup")
-LONG = ("quality", "adaptation", "scale")
+LONG = ("quality", "adaptation", "scale", "kinds")
 
 
 def available_threads() -> int:
@@ -37,6 +37,7 @@ def available_threads() -> int:
 @click.option(
     "--seeds", default=1, type=click.IntRange(1), help="quality, adaptation: runs of each side."
 )
+@click.option("--json", metavar="FILE", help="kinds: write the figures to FILE, too.")
 @click.option("--side", type=click.Choice(["charloom", "torch"]), help="quality: one side only.")
 def main(parts: tuple[str, ...], **options: Any) -> None:
     """Measure the PARTs named, or all but the long ones, and print a table for each."""

@@ -1,22 +1,31 @@
 """Documents that cannot lie: examples and the README's commands are run."""
 
 import ast
+import json
+import os
 import re
+import runpy
 import shlex
+import shutil
 import subprocess
 import sys
+from collections.abc import Callable
 from functools import cache
 from importlib.util import find_spec
 from pathlib import Path
+from random import Random
+from typing import Any
 
 import pytest
 from click.testing import CliRunner
 
-from charloom import cli
+import blog_site
+from charloom import cli, train
 from charloom.training import planning
 from test_architecture import ORDER
 
 ROOT = Path(__file__).parents[1]
+CHROMIUM = os.environ.get("CHROMIUM") or shutil.which("chromium")
 CONSTITUTION = str(ROOT / "src" / "charloom" / "assets" / "us-constitution.txt")
 EXAMPLES = {  # and their arguments; two want a file: test_export.py and test_arrays.py run these
     "custom_cell.py": ("corpus:us-constitution", "20"),
@@ -44,12 +53,52 @@ SHORT = {  # what a command gets here, so that it ends soon
 }
 
 
-def readme_commands() -> list[list[str]]:
-    blocks = re.findall(r"```sh\n(.*?)```", README, re.DOTALL)
-    lines = [line for block in blocks for line in block.splitlines()]
-    commands = [shlex.split(line, comments=True) for line in lines if line.startswith("charloom ")]
+# What a page takes for granted, and what its commands get in place of what would take minutes.
+PAGES = ("index", "blog", "lstm", "how_it_works", "loss", "copying", "presets", "faq")
+NOVEL = "It was a dark and stormy night. This summer, we sat by the sea. " * 150
+IN_PAGES = {"--minutes": ("--iterations", "2"), "--iterations": ("--iterations", "2")}
+
+
+def commands_of(document: str) -> list[list[str]]:
+    """The commands of the blocks marked sh; those of what is not installed are left out."""
+    blocks = re.findall(r"^ *```sh\n(.*?)```", document, re.DOTALL | re.M)
+    lines = [line.strip() for block in blocks for line in block.splitlines()]
+    commands = [shlex.split(line, comments=True) for line in lines]
+    assert {command[0] for command in commands if command} <= {"charloom", "python"}
     missing = {word for word, package in EXTRAS.items() if find_spec(package) is None}
-    return [command for command in commands if not missing & {*command}]
+    return [command for command in commands if command and not missing & {*command}]
+
+
+def short(command: list[str]) -> list[str]:
+    """What the README's commands get."""
+    more = [] if "ngram" in command else SHORT.get(command[1], [])
+    if command[1] in ("train", "resume") and "--minutes" in command:
+        more = ["--minutes", "0.005"]
+    return [*command[1:], *more]
+
+
+def shorter(command: list[str]) -> list[str]:
+    """What those of pages get: 2 steps for any number of minutes or iterations."""
+    if command[1] == "resume" and "--minutes" in command:
+        return short(command)
+    words, taken = command[1:], []
+    while words:
+        taken += IN_PAGES.get(words[0], (words[0],))
+        words = words[2 if words[0] in IN_PAGES else 1 :]
+    if command[1] == "replay" or (command[1] == "train" and not {*taken} & {*IN_PAGES}):
+        taken += ["--iterations", "2"]
+    if "--prompt" in taken and "--unknown" not in taken:  # these texts have few characters
+        taken += ["--unknown", "skip"]
+    return taken
+
+
+def run_commands(
+    commands: list[list[str]], shorten: Callable[[list[str]], list[str]], told: Callable[[], str]
+) -> None:
+    for command in commands:
+        result = CliRunner(capture="fd").invoke(cli.charloom, shorten(command))
+        assert result.exit_code == 0, (command, result.output)
+        assert result.stdout or told()
 
 
 @pytest.mark.slow
@@ -60,18 +109,53 @@ def test_the_commands_of_the_readme_run_in_their_order_and_then_its_python(
     monkeypatch.setattr(planning.Planner, "check_time", lambda *_: None)  # however slow it is
     for name in ("novel.txt", "more.txt", "chapter.txt"):
         (tmp_path / name).write_text("It was a dark and stormy night. " * 300, "utf-8")
-    commands = readme_commands()
+    commands = commands_of(README)
     assert len(commands) >= 8
-    for command in commands:
-        short = [] if "ngram" in command else SHORT.get(command[1], [])
-        if command[1] in ("train", "resume") and "--minutes" in command:
-            short = ["--minutes", "0.005"]
-        result = CliRunner(capture="fd").invoke(cli.charloom, [*command[1:], *short])
-        assert result.exit_code == 0, (command, result.output)
-        assert result.stdout or capfd.readouterr().out
+    run_commands(commands, short, lambda: capfd.readouterr().out)
     (block,) = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
     assert "minutes=3" in block
     assert python("-c", block.replace("minutes=3", "minutes=0.05"), cwd=tmp_path)
+
+
+@pytest.fixture(scope="module")
+def a_novel_and_runs(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """What the pages of docs/ take for granted: a text, a blog's export, posts, a run."""
+    folder = tmp_path_factory.mktemp("documents")
+    posts = blog_site.site(1, 25)
+    (folder / "blog.xml").write_bytes(blog_site.wxr(posts, Random(1)))
+    (folder / "posts").mkdir()
+    for post in posts:
+        (folder / "posts" / f"{post.number}.txt").write_text(post.text, "utf-8")
+    for name in ("novel.txt", "more.txt", "other.txt"):
+        (folder / name).write_text(NOVEL, "utf-8")
+    out = folder / "runs" / "novel"
+    train(folder / "novel.txt", iterations=2, hidden=8, model="lstm", mixture=0.0, out=out)
+    return folder
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", PAGES)
+def test_the_commands_of_a_page_run_in_their_order(
+    name: str,
+    a_novel_and_runs: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capfd: pytest.CaptureFixture[str],
+) -> None:
+    commands = commands_of((ROOT / "docs" / f"{name}.md").read_text("utf-8"))
+    shutil.copytree(a_novel_and_runs, tmp_path / "all")
+    monkeypatch.chdir(tmp_path / "all")
+    monkeypatch.setattr(planning.Planner, "check_time", lambda *_: None)
+    for command in commands:
+        if command[0] == "python":  # test_an_example_runs runs these, with fewer steps
+            assert Path(command[1]).name in EXAMPLES
+        if command[-2:] == ["--out", "runs/novel"]:
+            shutil.rmtree("runs/novel")
+    # What the README has, too, is run with the README, but for what makes the runs of this page.
+    known = [c for c in commands_of(README) if c[1] not in ("train", "resume")]
+    ours = [c for c in commands if c[0] == "charloom" and c not in known]
+    assert commands
+    run_commands(ours, shorter, lambda: capfd.readouterr().out)
 
 
 def python(*arguments: str | Path, cwd: Path | None = None) -> str:
@@ -163,3 +247,140 @@ def test_the_reading_of_names_finds_each_form() -> None:
         assert is_defined(name)
     for name in ("TrainConfig.no_such", "NoSuch", "evaluate.no_such"):
         assert not is_defined(name)
+
+
+DOCS = ROOT / "docs"
+
+
+def quotes() -> list[tuple[str, str, list[str]]]:
+    """The file and function that docs/how_it_works.md names, and the lines it quotes of them."""
+    text = (DOCS / "how_it_works.md").read_text("utf-8")
+    found = re.findall(
+        r"`([\w/]+\.py)`, in\s+`(\w+)`:\n\n *```python\n(.*?)\n *```", text, re.DOTALL
+    )
+    assert len(found) == text.count("```python")
+    return [(path, name, [*map(str.strip, lines.splitlines())]) for path, name, lines in found]
+
+
+@pytest.mark.parametrize("quote", quotes(), ids=lambda quote: "-".join(quote[:2]))
+def test_how_it_works_quotes_lines_that_are_there_in_that_order(
+    quote: tuple[str, str, list[str]],
+) -> None:
+    path, name, lines = quote
+    content = (SOURCE / path).read_text("utf-8")
+    functions = [
+        node
+        for node in ast.walk(ast.parse(content))
+        if isinstance(node, ast.FunctionDef) and node.name == name
+    ]
+    (function,) = functions
+    source = map(str.strip, content.splitlines()[function.lineno - 1 : function.end_lineno])
+    assert lines
+    assert [line for line in lines if line not in source] == []  # `in` goes on from the last
+
+
+def test_it_walks_from_the_command_to_a_gradient_in_five_files() -> None:
+    walk = quotes()[:5]
+    assert [path for path, _, _ in walk] == [
+        "cli/train.py",
+        "training/loop.py",
+        "models/reference/learner.py",
+        "models/reference/network.py",
+        "models/reference/rnn.py",
+    ]
+
+
+def made(script: str) -> dict[str, Any]:
+    return runpy.run_path(str(DOCS / f"{script}.py"))
+
+
+def test_pages_and_figures_are_what_is_made_of_the_code_and_the_measured_figures() -> None:
+    pages = made("make")["pages"]()
+    old = [p for p, text in pages.items() if not p.is_file() or p.read_text("utf-8") != text]
+    figures = made("figures")["figures"]()
+    old += [
+        path
+        for name, drawn in figures.items()
+        if not (path := DOCS / "figures" / f"{name}.svg").is_file() or path.read_text() != drawn
+    ]
+    assert old == [], "run `python docs/make.py` and `python docs/figures.py`"
+    assert {*(DOCS / "cli").glob("*.md")} <= pages.keys()
+
+
+def test_figures_of_a_page_are_those_of_the_measured_file() -> None:
+    walk = json.loads((DOCS / "data" / "walk.json").read_text("utf-8"))
+    page = (DOCS / "lstm.md").read_text("utf-8")
+    for name, step in walk["steps"].items():
+        if step["nats"] is not None:
+            assert page.count(f"{step['nats']:.3f}") >= 2, name  # in the table and at its place
+        assert step.get("sample", "") in page
+    assert f"{walk['zero']['share']:.1%}" in page
+    losses = json.loads((DOCS / "data" / "losses.json").read_text("utf-8"))
+    page = (DOCS / "loss.md").read_text("utf-8")
+    assert len(losses["rows"]) >= 7
+    for row in losses["rows"]:
+        assert f"| {row['n-grams']:.2f} | {row['network']:.2f} |" in page
+
+
+def test_pictures_of_the_documents_are_there_and_every_page_is_in_the_menu() -> None:
+    menu = (ROOT / "mkdocs.yml").read_text("utf-8").partition("nav:")[2]
+    for path in DOCS.rglob("*.md"):
+        for target in re.findall(r"!\[[^\]]*\]\(([^)]+)\)", path.read_text("utf-8")):
+            assert (path.parent / target).is_file(), (path, target)
+        if path.parent == DOCS:  # pages of commands are below cli/index.md
+            assert path.name in menu
+
+
+@pytest.fixture(scope="module")
+def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The documents as a site, built strictly; skips without zensical."""
+    if find_spec("zensical") is None:
+        pytest.skip("zensical is not installed: pip install '.[docs]'")
+    folder = tmp_path_factory.mktemp("site")
+    shutil.copy(ROOT / "mkdocs.yml", folder)
+    shutil.copytree(DOCS, folder / "docs")
+    build = [sys.executable, "-m", "zensical", "build", "--strict", "--config-file", "mkdocs.yml"]
+    result = subprocess.run(build, cwd=folder, capture_output=True, text=True, check=False)
+    assert result.returncode == 0, result.stderr
+    return folder / "site"
+
+
+@pytest.mark.slow
+def test_the_site_has_every_page_none_is_large_and_none_asks_the_network(site: Path) -> None:
+    for path in DOCS.rglob("*.md"):
+        page = site / path.relative_to(DOCS).with_suffix(".html")
+        assert page.stat().st_size < 300_000
+        asked = re.findall(
+            r"<(?:script|link|img)[^>]+(?:src|href)=\"?(https?:[^\" >]+)", page.read_text()
+        )
+        assert [address for address in asked if "canonical" not in address] == []
+
+
+@pytest.mark.browser
+def test_the_site_fits_in_light_and_dark_and_is_searched_without_a_network(site: Path) -> None:
+    sync = pytest.importorskip("playwright.sync_api")
+    if not CHROMIUM:
+        pytest.skip("there is no chromium: install it, or name one in $CHROMIUM")
+    heard: list[str] = []
+    with sync.sync_playwright() as play:
+        browser = play.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"], timeout=0)
+        for page in ("index", "lstm", "how_it_works", "loss", "cli/train", "python"):
+            scheme = "dark" if page in ("lstm", "cli/train") else "light"
+            view = browser.new_page(color_scheme=scheme)
+            view.set_default_timeout(0)  # pytest's own limit is the only one
+            view.on("console", lambda message: heard.append(message.text))
+            view.on("pageerror", lambda error: heard.append(str(error)))
+            view.on("request", lambda request: heard.append(request.url))
+            view.goto((site / f"{page}.html").as_uri())
+            for width in (1280, 390):
+                view.set_viewport_size({"width": width, "height": 800})
+                assert view.evaluate("document.documentElement.scrollWidth") <= width, page
+            assert view.locator("h1").count() == 1
+            assert view.locator("main img:not([alt])").count() == 0
+            paper = view.evaluate("getComputedStyle(document.body).backgroundColor")
+            assert (max(map(int, re.findall(r"\d+", paper)[:3])) > 127) == (scheme == "light")
+        view.keyboard.press("Control+k")
+        view.get_by_role("combobox").or_(view.get_by_role("textbox")).first.fill("temperature")
+        view.get_by_text(re.compile(r"\d+ results")).first.wait_for()
+        browser.close()
+    assert [told for told in heard if not told.startswith("file:")] == []
