@@ -1,19 +1,20 @@
 """What an n-gram model mixed into a network costs: characters a second read, and drawn.
 
-The network is an LSTM as drawn, with an embedding of 64; the n-gram model, of the default order,
-has counted the first nine tenths of the text, and the last tenth is read, in as many lanes as
+The network is an LSTM as drawn, with an embedding of 64; the n-gram model, of the order that a run
+takes, has counted the first nine tenths of the text, and the last tenth is read, in as many lanes as
 `charloom evaluate` reads it in.
 """
 
 import numpy as np
 
-from charloom.config import ModelConfig, NgramConfig
+from charloom.config import ModelConfig
 from charloom.data.text import Text
 from charloom.data.vocabulary import Vocabulary
 from charloom.evaluation import evaluate
 from charloom.models.mixture.gate import KNOTS
 from charloom.models.mixture.model import mixture_of
 from charloom.models.ngram import NgramModel
+from charloom.training.mixture import counts_for
 from common import (
     Options,
     Row,
@@ -46,7 +47,7 @@ def compare(text: Text, hidden: int, options: Options) -> list[Row]:
     cut = len(ids) - len(ids) // 10
     config = ModelConfig(cell="lstm", hidden=hidden, embedding=64)
     network = fresh_model(config, vocabulary, "compiled")
-    counts = NgramModel.fit(ids[:cut], vocabulary, NgramConfig())
+    counts = NgramModel.fit(ids[:cut], vocabulary, counts_for(cut))
     both = mixture_of(network, counts, np.full((KNOTS, KNOTS), 0.5)), network
     held_out, length = ids[cut:], 500 if options.tiny else CHARACTERS
     ours, theirs = taking_turns(

@@ -329,7 +329,7 @@ def test_an_end_that_was_lost_is_found_again(tmp_path, ended) -> None:
 
 
 @pytest.mark.parametrize(
-    "change", [('"shares": [', '"shares": [[],'), ('"order": 8', '"order": 99')]
+    "change", [('"shares": [', '"shares": [[],'), ('"order": 12', '"order": 99')]
 )
 def test_a_damaged_mixture_is_refused(tmp_path, ended, change) -> None:
     run = copied(ended, tmp_path / "damaged")

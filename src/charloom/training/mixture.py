@@ -21,13 +21,19 @@ PIECES = 16  # of the training part that are kept, spread evenly: one place may 
 SHARE, ENOUGH = 0.04, 40_000  # of the training part; characters, beyond which no more are kept
 FEWEST, MOST = 25_000, 2**23  # characters of a training part to mix for
 COUNTED_IN_A_SECOND = 40_000  # characters of n-grams, for each second that the run has
-COUNTS = NgramConfig()
+# Characters that are counted at most -> the order: longer n-grams of more would need more memory
+# than 200 to 300 MiB, and seconds whenever a run is opened.
+ORDERS = {400_000: 12, 4_000_000: 10, MOST: 8}
 
 
 class Found(NamedTuple):
-    """A table (K, K) with the model that it makes, and the losses on what was kept for it."""
+    """A table (K, K) with the model that it makes, and the losses on what was kept for it.
+
+    Its n-gram model, of the settings `counts`, has counted the last `learned` ids.
+    """
 
     model: LanguageModel
+    counts: NgramConfig
     learned: int
     shares: NDArray[np.float64]
     before: float
@@ -71,6 +77,11 @@ def counted(train: TrainConfig, N: int) -> int:
     return int(min(N, MOST, max(1, COUNTED_IN_A_SECOND * seconds)))
 
 
+def counts_for(N: int) -> NgramConfig:
+    """Return the settings of the n-gram model that counts N ids."""
+    return NgramConfig(order=next(order for most, order in ORDERS.items() if N <= most))
+
+
 def find(
     network: LanguageModel, ids: Ids, train: TrainConfig, vocabulary: Tokenizer
 ) -> Found | None:
@@ -85,14 +96,15 @@ def find(
     if not pieces:
         return None
     most = counted(train, N)
-    first = NgramModel.fit(learned(ids, train.mixture)[-most:], vocabulary, COUNTS)
+    how = counts_for(most)
+    first = NgramModel.fit(learned(ids, train.mixture)[-most:], vocabulary, how)
     seen = _predicted(network, first, ids, pieces)
     before, after = _halves(seen, len(pieces))
     if after >= before:
         return None
-    counts = NgramModel.fit(ids[-most:], vocabulary, COUNTS)
+    counts = NgramModel.fit(ids[-most:], vocabulary, how)
     shares = learn_shares(seen)
-    return Found(mixture_of(network, counts, shares), most, shares, before, after)
+    return Found(mixture_of(network, counts, shares), how, most, shares, before, after)
 
 
 def beginning(network: LanguageModel, ids: Ids) -> LanguageModel:
@@ -100,7 +112,8 @@ def beginning(network: LanguageModel, ids: Ids) -> LanguageModel:
     from charloom.models.mixture.model import mixture_of
 
     shares = np.full((KNOTS, KNOTS), 0.5)
-    return mixture_of(network, NgramModel.fit(ids, network.vocabulary, COUNTS), shares)
+    counts = NgramModel.fit(ids, network.vocabulary, counts_for(len(ids)))
+    return mixture_of(network, counts, shares)
 
 
 def _predicted(

@@ -23,7 +23,7 @@ from charloom.training.writer import RunWriter
 ROOM = 1.2  # times what scoring at the end should take is kept for it
 SCORING_SHARE = 0.4  # of the time that learning from as many characters takes; if it is not known
 COUNTING_PACE = 400_000  # characters of n-grams a second
-MIXING_PACE = 1_000_000  # characters of n-grams of one order
+MIXING_PACE = 700_000  # characters of n-grams of one order
 TELLING_PACE = 200_000  # characters a second on which the orders of n-grams are compared
 
 

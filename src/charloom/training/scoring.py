@@ -161,7 +161,7 @@ def score_best(
         return found
     table = tuple(map(tuple, mixed.shares.tolist()))
     alone = evaluate_part(best.alone, ids, most)
-    how = Mixed(mixture.COUNTS, mixed.learned, table, mixed.before, mixed.after, alone)
+    how = Mixed(mixed.counts, mixed.learned, table, mixed.before, mixed.after, alone)
     return replace(found, mixture=how)
 
 
