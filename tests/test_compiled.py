@@ -17,7 +17,7 @@ from charloom.data.vocabulary import Vocabulary
 from charloom.generation.draw import draw as reference_draw
 from charloom.generation.sampling import generate_many
 from charloom.models.compiled import CompiledLearner, CompiledModel, language_model
-from charloom.models.compiled.activations import exp, sigmoid, tanh
+from charloom.models.compiled.activations import exp, log, sigmoid, tanh
 from charloom.models.compiled.network import loss_and_gradient, pack_weights, read
 from charloom.models.compiled.optimizers import move, rule
 from charloom.models.compiled.products import (
@@ -492,6 +492,25 @@ def test_activations_are_as_exact_as_they_say(dtype, tolerance):
     np.testing.assert_allclose(out[1], 1 / (1 + np.exp(-wide)), rtol=0, atol=tolerance)
     np.testing.assert_allclose(out[2], np.exp(wide), rtol=tolerance)
     assert np.abs(out[0]).max() <= 1
+
+
+@kernel
+def apply_log(x, out):
+    for i in range(x.size):
+        out[i] = log(x[i])
+
+
+@pytest.mark.parametrize(("dtype", "tolerance"), [("float32", 2e-7), ("float64", 1e-15)])
+def test_logarithms_are_as_exact_as_they_say(dtype, tolerance):
+    powers = np.exp2(np.linspace(-126, 127, 100_001))
+    x = np.concatenate([powers, np.linspace(0.5, 2, 100_001), [1]]).astype(dtype)
+    out = np.empty_like(x)
+    apply_log(x, out)
+    np.testing.assert_allclose(out, np.log(x.astype(np.longdouble)), rtol=tolerance, atol=0)
+    assert out[-1] == 0
+    none = np.array([np.nan], dtype)
+    apply_log(none, none)
+    assert np.isnan(none)
 
 
 @pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])

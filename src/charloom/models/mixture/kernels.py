@@ -1,9 +1,8 @@
 """The mixture, compiled by numba: an n-gram model is mixed into what a network predicts."""
 
-import math
 from typing import Any
 
-from charloom.models.compiled.activations import exp
+from charloom.models.compiled.activations import exp, log
 from charloom.models.compiled.network import carry, forward, log_softmax
 from charloom.models.draw_kernel import draw, draw_by
 from charloom.models.jit import inlined_kernel, kernel
@@ -30,7 +29,9 @@ def mix(log_p: Any, counted: Any, shares: Any) -> None:
     share = (1 - x) * ((1 - y) * shares[i, j] + y * shares[i, j + 1])
     share += x * ((1 - y) * shares[i + 1, j] + y * shares[i + 1, j + 1])
     for v in range(V):
-        log_p[v] = math.log(share * log_p[v] + (1 - share) * counted[v])
+        log_p[v] = share * log_p[v] + (1 - share) * counted[v]
+    for v in range(V):
+        log_p[v] = log(log_p[v])
 
 
 @kernel
