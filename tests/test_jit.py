@@ -8,7 +8,8 @@ from pathlib import Path
 import numba
 import pytest
 
-from charloom.models.jit import _KEPT, _SharedFile
+from charloom.models import jit
+from charloom.models.jit import _KEPT, _cache_folder, _SharedFile
 
 FUNCTIONS = """
 from charloom.models.jit import kernel
@@ -52,6 +53,27 @@ def _call(answers, most_bytes):
         _, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
         resource.setrlimit(resource.RLIMIT_FSIZE, (most_bytes, hard))
     answers.put(functions.twice(3))
+
+
+def test_machine_code_is_kept_while_nothing_changes_that_its_source_calls(tmp_path, monkeypatch):
+    models = tmp_path / "charloom" / "models"
+    folders = [models / name for name in ("compiled", "ngram", "mixture")] + [tmp_path / "tests"]
+    for file in [models / "jit.py", models / "draw_kernel.py", *(f / "some.py" for f in folders)]:
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_text("")
+    monkeypatch.setattr(jit, "__file__", str(models / "jit.py"))
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+
+    def changed_by(file):
+        before = [_cache_folder.__wrapped__(folder) for folder in folders]
+        file.write_text("x = 1")
+        after = [_cache_folder.__wrapped__(folder) for folder in folders]
+        return [f.name for f, a, b in zip(folders, before, after, strict=True) if a != b]
+
+    assert changed_by(models / "ngram" / "some.py") == ["ngram", "mixture", "tests"]
+    assert changed_by(models / "compiled" / "some.py") == ["compiled", "mixture", "tests"]
+    assert changed_by(tmp_path / "tests" / "some.py") == ["tests"]
+    assert changed_by(models / "jit.py") == [folder.name for folder in folders]
 
 
 def files(tmp_path, kind):

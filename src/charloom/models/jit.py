@@ -140,9 +140,11 @@ def _cache_folder(source: Path) -> str | None:
     numba itself looks only at the file that holds the compiled function: machine code that
     has another file's function inlined would survive a change there.
     """
-    digest = hashlib.sha256()
-    shared = (Path(__file__).parent / name for name in _SHARED)
-    below = (source.parent / name for name in _BUILT_ON.get(source.name, ()))
+    digest, models = hashlib.sha256(), Path(__file__).parent
+    shared = (models / name for name in _SHARED)
+    below = [source.parent / name for name in _BUILT_ON.get(source.name, ())]
+    if models not in (source, source.parent):  # a kernel from elsewhere may call any of ours
+        below = sorted(path for path in models.iterdir() if path.is_dir())
     sources = (path for folder in (source, *below) for path in sorted(folder.glob("*.py")))
     for path in (*sources, *shared):
         digest.update(path.read_bytes())
