@@ -1,8 +1,8 @@
 """What an n-gram model mixed into a network costs: characters a second read, and drawn.
 
 The network is an LSTM as drawn, with an embedding of 64; the n-gram model, of the order that a run
-takes, has counted the first nine tenths of the text, and the last tenth is read, in as many lanes as
-`charloom evaluate` reads it in.
+takes, has counted the first nine tenths of the text, and the last tenth is read, in as many lanes
+as `charloom evaluate` reads it in.
 """
 
 import numpy as np

@@ -27,8 +27,8 @@ _LOG2E = _f(1.44269504)
 _LN2_HIGH, _LN2_LOW = _f(0.693359375), _f(-2.12194440e-4)  # Cody & Waite 1980
 _C2, _C3, _C4, _C5, _C6, _C7 = [_f(1 / math.factorial(k)) for k in range(2, 8)]
 _HALF, _ONE, _NINE, _LOW, _HIGH = _f(0.5), _f(1), _f(9), _f(-87), _f(88)
-# log(x) = n ln 2 + log(m), sqrt(1/2) <= m < sqrt(2); log(m) = 2 artanh(s), s = (m - 1) / (m + 1), its
-# series to s^9.
+# log(x) = n ln 2 + log(m), sqrt(1/2) <= m < sqrt(2); log(m) = 2 artanh(s), s = (m - 1) / (m + 1):
+# its series to s^9.
 _C3RD, _C5TH, _C7TH, _C9TH = [_f(1 / k) for k in (3, 5, 7, 9)]
 _ROOT_HALF, _TWO, _TINY = np.int32(0x3F3504F3), _f(2), _f(1.17549435e-38)
 _BIAS, _MANTISSA = np.int32(127), np.int32(23)
