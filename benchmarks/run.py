@@ -3,7 +3,8 @@
     python benchmarks/run.py [PART ...] [--turns N] [--threads N] [--text SOURCE]
 
 All sides of a row run in this one process or one after the other, in turn: A B A B. The parts
-are files of this folder; without a name all run but the last four, which take minutes.
+are files of this folder; without a name all run but the last five, which take minutes, or,
+as serve, the whole machine.
 """
 
 import os
@@ -13,7 +14,7 @@ from typing import Any
 import click
 
 PARTS = ("historic", "training", "sampling", "ngram", "mixture", "compression", "text", "startup")
-LONG = ("quality", "adaptation", "scale", "kinds")
+LONG = ("quality", "adaptation", "scale", "kinds", "serve")
 
 
 def available_threads() -> int:

@@ -188,3 +188,11 @@ def test_operations_of_the_small_transformer_are_those_by_hand() -> None:
     transformer = 6 * (65 * 128 + 4 * 12 * 128**2) + 12 * 4 * 128 * 64 // 2
     recurrent = 6 * (512 * (65 + 128) + 512 * (128 + 128) + 128 * 65)
     assert done.stdout.split() == [str(transformer), str(recurrent)]
+
+
+@pytest.mark.skipif(find_spec("uvicorn") is None, reason="the server is not installed")
+def test_the_server_is_measured_with_many_clients_and_one() -> None:
+    lines = bench("serve")
+    assert rows(lines, "8 clients")
+    assert rows(lines, "first character, ms")
+    assert rows(lines, "client gone to slot free, ms")

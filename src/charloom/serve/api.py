@@ -23,7 +23,7 @@ from charloom.models.lanes import Rules
 from charloom.serve import metrics, page
 from charloom.serve.answers import Answer
 from charloom.serve.description import description
-from charloom.serve.engine import Closed, Engine, Full
+from charloom.serve.engine import Closed, Engine, Full, Post, deliver
 from charloom.serve.errors import Refused
 from charloom.serve.jobs import Failed, Job, Piece
 from charloom.serve.models import Models, Served
@@ -37,6 +37,7 @@ class Api:
 
     def __init__(self, models: Models, engine: Engine) -> None:
         self.models, self.engine, self.meter = models, engine, metrics.Meter()
+        self._loop: asyncio.AbstractEventLoop | None = None
         self.description = msgspec.json.encode(description())
 
     def app(self) -> Starlette:
@@ -88,7 +89,7 @@ class Api:
     async def complete(self, request: Request) -> Response:
         """POST /v1/completions."""
         asked = completion(await request.body())
-        served = await self.models.get(asked.model)
+        self._loop, served = asyncio.get_running_loop(), await self.models.get(asked.model)
         answer, follower = self._submit(asked, served)
         if asked.stream:
             return _Stream(answer, follower)
@@ -97,6 +98,12 @@ class Api:
         if follower.gone:
             return Response(status_code=499)
         return Response(answer.whole(follower.job.written), media_type="application/json")
+
+    def _post(self, post: Post) -> None:
+        """Let the event loop deliver what is new: one call for all, as it wakes the loop."""
+        if self._loop is not None:
+            with contextlib.suppress(RuntimeError):  # the loop has ended
+                self._loop.call_soon_threadsafe(deliver, post)
 
     def _submit(self, asked: Completion, served: Served) -> "tuple[Answer, _Follower]":
         prompts = [served.prompt(text) for text in asked.prompts]
@@ -122,6 +129,7 @@ class Api:
             asked.frequency_penalty or 0.0,
             _bias(asked, served),
         )
+        self.engine.post = self._post
         follower = _Follower(self)
         follower.job = Job(
             served.model,
@@ -173,17 +181,13 @@ class _Follower:
     job: Job
 
     def __init__(self, api: Api) -> None:
-        self._api, self._loop = api, asyncio.get_running_loop()
+        self._api = api
         self._inbox: list[Piece | Failed] = []
         self._new = asyncio.Event()
         self.gone = False
 
     def deliver(self, pieces: list[Piece | Failed]) -> None:
-        """Take what is new; called by the engine's thread."""
-        with contextlib.suppress(RuntimeError):  # the loop has ended
-            self._loop.call_soon_threadsafe(self._take, pieces)
-
-    def _take(self, pieces: list[Piece | Failed]) -> None:
+        """Take what is new; called in the event loop."""
         self._inbox += pieces
         self._new.set()
 

@@ -10,7 +10,7 @@ import threading
 import time
 import traceback
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from charloom.models.engines import LanguageModel
@@ -44,8 +44,22 @@ class Counts:
     busy_seconds: float = 0.0
 
 
+Post = list[tuple[Job, list[Piece | Failed]]]
+
+
+def deliver(post: Post) -> None:
+    """Hand what is new to each job."""
+    for job, pieces in post:
+        job.deliver(pieces)
+
+
 class Engine:
-    """One thread; at most `slots` texts at once and `queue` jobs that wait, first in, first out."""
+    """One thread; at most `slots` texts at once and `queue` jobs that wait, first in, first out.
+
+    It calls `post`, which must not wait, with what is new of all jobs together, to be delivered.
+    """
+
+    post: Callable[[Post], None] = staticmethod(deliver)
 
     def __init__(self, slots: int, queue: int) -> None:
         self.slots, self.most_queued, self.counts = slots, queue, Counts()
@@ -56,8 +70,9 @@ class Engine:
         self._groups: dict[int, Group] = {}  # by the model's identity
         self._parked: list[Place] = []
         self._used = 0  # slots
+        self._post: Post = []
         self._closed = self._stopped = False
-        self._durations: deque[float] = deque([1.0], maxlen=32)  # of jobs, from their start
+        self._durations: deque[float] = deque([1.0], maxlen=32)  # of the last jobs, in seconds
         self._thread = threading.Thread(target=self._run, name="engine", daemon=True)
         self._thread.start()
 
@@ -81,12 +96,13 @@ class Engine:
         with self._changed:
             if self._closed:
                 raise Closed
-            fits = not self._queue and self._used + job.lanes <= self.slots
-            if not fits and len(self._queue) >= self.most_queued:
-                turns = 1 + len(self._queue) / max(1, len(self._jobs))
-                raise Full(turns * sum(self._durations) / len(self._durations))
-            if not job.lanes or job.lanes > self.slots:
+            if not 0 < job.lanes <= self.slots:
                 raise ValueError(f"{job.lanes} lanes for {self.slots} slots")
+            if len(self._queue) >= self.most_queued:
+                wanted = self._used + job.lanes + sum(waiting.lanes for waiting in self._queue)
+                if wanted > self.slots:  # else all that wait are about to begin
+                    turns = 1 + len(self._queue) / max(1, len(self._jobs))
+                    raise Full(turns * sum(self._durations) / len(self._durations))
             self._queue.append(job)
             self._changed.notify()
 
@@ -124,12 +140,14 @@ class Engine:
                 self._admit()
             if stopped:
                 self._fail([*self._jobs, *self._queue], "the server is shutting down")
+                self._send()
                 return
             began = time.perf_counter()
             self._read()
             for group in [*self._groups.values()]:
                 self._write(group)
             self._park()
+            self._send()
             self.counts.busy_seconds += time.perf_counter() - began
 
     def _has_work(self) -> bool:
@@ -162,6 +180,7 @@ class Engine:
         while self._queue and self._used + self._queue[0].lanes <= self.slots:
             job = self._queue.popleft()
             self._used += job.lanes
+            job.began = time.monotonic()
             self._jobs.add(job)
             self._readers += [Reader(job, p) for p in range(len(job.prompts))]
 
@@ -170,7 +189,7 @@ class Engine:
         with self._changed:
             self._remove(set(jobs))
         for job in jobs:
-            job.deliver([Failed(why)])
+            self._post.append((job, [Failed(why)]))
 
     def _read(self) -> None:
         """Read one piece of each prompt; of those that are read, begin to write."""
@@ -225,15 +244,19 @@ class Engine:
 
     def _deliver(self, job: Job, pieces: list[Piece]) -> None:
         ended = sum(piece.ended is not None for piece in pieces)
-        if ended:
-            with self._changed:
-                job.left -= ended
-                self._used -= ended
-                if not job.left:
-                    self._jobs.discard(job)
         with self._changed:
             job.waiting += sum(len(piece.text) for piece in pieces)
-        job.deliver(list[Piece | Failed](pieces))
+            job.left -= ended
+            self._used -= ended
+            if not job.left:
+                self._jobs.discard(job)
+                self._durations.append(time.monotonic() - job.began)
+        self._post.append((job, [*pieces]))
+
+    def _send(self) -> None:
+        if self._post:
+            self.post(self._post)
+            self._post = []
 
     def _park(self) -> None:
         """Set lanes aside whose client does not take what there is; go on with those that do."""

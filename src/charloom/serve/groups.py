@@ -15,7 +15,8 @@ from charloom.serve.jobs import Job, Piece
 from charloom.serve.texts import Lane
 
 LONGEST_CHUNK = 64  # characters of each lane that are drawn in one call
-SHORT_SECONDS, LONG_SECONDS = 0.004, 0.015  # of a call: the next one is longer, or shorter
+TURN_SECONDS = 0.002  # that a call should compute for, about,
+LANE_SECONDS = 0.0001  # and for each lane: sending a piece takes as long
 
 
 class Place(NamedTuple):
@@ -50,11 +51,12 @@ class _Chunks:
     def __init__(self) -> None:
         self.length = 1
 
-    def note(self, seconds: float) -> None:
-        """Look at how long the last call took."""
-        if seconds < SHORT_SECONDS:
-            self.length = min(4 * self.length, LONGEST_CHUNK)
-        elif seconds > LONG_SECONDS:
+    def note(self, seconds: float, lanes: int) -> None:
+        """Look at how long this thread computed in the last call, however long it waited."""
+        wanted = TURN_SECONDS + lanes * LANE_SECONDS
+        if 2 * seconds < wanted:
+            self.length = min(2 * self.length, LONGEST_CHUNK)
+        elif seconds > 2 * wanted:
             self.length = max(1, self.length // 2)
 
 
@@ -102,7 +104,7 @@ class Together:
     def write(self) -> dict[Job, list[Piece]]:
         """Write on in all lanes; return what is new, and remove those that have ended."""
         assert self._rules is not None
-        began, B = time.perf_counter(), len(self.lanes)
+        began, B = time.thread_time(), len(self.lanes)
         n = min(self._chunks.length, max(lane.left for lane in self.lanes))
         uniforms = np.stack([lane.uniforms(n) for lane in self.lanes])
         told = any(lane.job.log_probs is not None for lane in self.lanes)
@@ -111,7 +113,7 @@ class Together:
         arguments = self._ids, self._state, uniforms, self._rules, log_probs
         drawn, self._state = self._writer.write(*arguments)
         self._ids = drawn[:, -1]
-        self._chunks.note(time.perf_counter() - began)
+        self._chunks.note(time.thread_time() - began, B)
         pieces, self.written = _pieces(self.lanes, drawn, log_probs)
         left = [b for b, lane in enumerate(self.lanes) if lane.left]
         if len(left) < B:
@@ -165,7 +167,7 @@ class Apart:
 
     def write(self) -> dict[Job, list[Piece]]:
         """Write on in all lanes; return what is new, and remove those that have ended."""
-        began, pieces = time.perf_counter(), dict[Job, list[Piece]]()
+        began, pieces = time.thread_time(), dict[Job, list[Piece]]()
         n, V, self.written = self._chunks.length, len(self.model.vocabulary), 0
         for b, (lane, ids, state, rules) in enumerate(self._places):
             count = min(n, lane.left)
@@ -178,7 +180,7 @@ class Apart:
             self.written += written
             for job, some in new.items():
                 pieces.setdefault(job, []).extend(some)
-        self._chunks.note(time.perf_counter() - began)
+        self._chunks.note(time.thread_time() - began, len(self.lanes))
         self.take([b for b, lane in enumerate(self.lanes) if not lane.left])
         return pieces
 

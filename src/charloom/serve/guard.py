@@ -95,7 +95,7 @@ class Guard:
             raise Refused(403, "requests from pages of other sites are refused", "bad_origin")
         if scope["path"].startswith(_KEYED):
             self._check_key(headers.get(b"authorization", []))
-        if scope["method"] in ("POST", "PUT", "PATCH", "DELETE"):
+        if scope["method"] in ("POST", "PUT", "PATCH"):
             _check_content(headers)
 
     def _host(self, found: list[bytes]) -> bytes:

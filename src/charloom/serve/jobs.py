@@ -47,7 +47,7 @@ class Job:
     """Texts to be written: `count` for each prompt, which are numbered prompt by prompt.
 
     `log_probs` is how many of the likeliest are told at each place; None if nothing is. With
-    `echo`, the prompt is told first. `deliver` is called in the engine's thread; it must not wait.
+    `echo`, the prompt is told first. `deliver` is called with what is new.
     """
 
     model: LanguageModel
@@ -63,7 +63,8 @@ class Job:
     cancelled: bool = False
     waiting: int = 0  # characters that were delivered and not taken
     left: int = field(init=False)  # texts that have not ended
-    written: int = 0  # ids
+    written: int = 0  # ids of texts that have ended
+    began: float = 0.0  # when the first was begun, by the monotonic clock
 
     def __post_init__(self) -> None:
         self.left = self.lanes

@@ -122,24 +122,25 @@ def listen(settings: Settings) -> socket.socket:
             "--api-key-file FILE or in CHARLOOM_API_KEY, or listen on 127.0.0.1"
         )
         raise CharloomError(message, "bad-setting", field="host")
+    host, flags = settings.host.strip("[]"), socket.AI_PASSIVE
     try:
-        found = socket.getaddrinfo(
-            settings.host.strip("[]"),
-            settings.port,
-            type=socket.SOCK_STREAM,
-            flags=socket.AI_PASSIVE,
-        )
+        found = socket.getaddrinfo(host, settings.port, type=socket.SOCK_STREAM, flags=flags)
         family, kind, _, _, address = found[0]
-        listening = socket.socket(family, kind)
-        listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        listening.bind(address)
+        # Named as TCP, or asyncio would leave it to Nagle's algorithm, which waits for 40 ms.
+        listening = socket.socket(family, kind, socket.IPPROTO_TCP)
+        try:
+            listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            listening.bind(address)
+            listening.listen(1024)
+        except BaseException:
+            listening.close()
+            raise
     except OSError as error:
         message = (
             f"cannot listen on {settings.host}, port {settings.port} ({error.strerror}): "
-            "choose another --port"
+            "choose another --port or --host"
         )
         raise CharloomError(message, "taken", field="port") from None
-    listening.listen(1024)
     return listening
 
 
