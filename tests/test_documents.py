@@ -3,6 +3,7 @@
 import ast
 import json
 import os
+import pickle
 import re
 import runpy
 import shlex
@@ -16,10 +17,12 @@ from pathlib import Path
 from random import Random
 from typing import Any
 
+import numpy as np
 import pytest
 from click.testing import CliRunner
 
 import blog_site
+import old_files
 from charloom import cli, train
 from charloom.training import planning
 from test_architecture import ORDER
@@ -158,6 +161,52 @@ def test_the_commands_of_a_page_run_in_their_order(
     run_commands(ours, shorter, lambda: capfd.readouterr().out)
 
 
+OLD = ROOT / "docs" / "old-models.md"
+WITH_TORCH_OR_HDF5 = {"char-rnn.pytorch, Udacity's course", "nanoGPT", "Keras"}  # test_import_*.py
+
+
+def write_old_files(folder: Path) -> None:
+    """Write a file for each program of docs/old-models.md whose format needs no package."""
+    for name in ("cv", "save", "saved", "runs"):
+        (folder / name).mkdir()
+    for name in ("novel", "more", "other", "shakespeare"):
+        (folder / f"{name}.txt").write_text(old_files.TEXT * 20, "utf-8")
+    dump = old_files.T7().dump
+    (folder / "cv" / "checkpoint_8450.t7").write_bytes(dump(old_files.torch_rnn()[0]))
+    (folder / "cv" / "lm_lstm_epoch50.00_1.2345.t7").write_bytes(
+        old_files.T7().dump(old_files.char_rnn()[0])
+    )
+    old_files.bundle(folder / "save" / "model.ckpt-70", old_files.tensorflow()[0])
+    tokens = pickle.dumps((tuple(old_files.TOKENS), {}), protocol=2)
+    (folder / "save" / "chars_vocab.pkl").write_bytes(tokens)
+    old_files.bundle(folder / "saved" / "model.ckpt", old_files.tensorflow(embedding=False)[0])
+    V, H = old_files.V, old_files.H
+    names = ("Wxh", "Whh", "Why", "bh", "by")
+    arrays = old_files.numbers((H, V), (H, H), (V, H), (H, 1), (V, 1))
+    chars = np.array(old_files.TOKENS)
+    np.savez(folder / "model.npz", **dict(zip(names, arrays, strict=True)), chars=chars)
+
+
+@pytest.mark.slow
+def test_the_commands_for_old_models_run(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    write_old_files(tmp_path)
+    train("more.txt", model="ngram", order=3, out="runs/ngram")
+    sections = re.split(r"^## ", OLD.read_text("utf-8"), flags=re.M)
+    run = 0
+    for section in sections:
+        title, commands = section.partition("\n")[0], commands_of(section)
+        if title in WITH_TORCH_OR_HDF5 or not commands:
+            continue
+        if "import" in commands[0]:
+            shutil.rmtree("runs/old", ignore_errors=True)
+        run_commands(commands, shorter, lambda: capfd.readouterr().out)
+        run += 1
+    assert run == 6
+
+
 def python(*arguments: str | Path, cwd: Path | None = None) -> str:
     """Run Python, and return what it printed."""
     command = [sys.executable, *arguments]
@@ -259,7 +308,10 @@ def quotes() -> list[tuple[str, str, list[str]]]:
         r"`([\w/]+\.py)`, in\s+`(\w+)`:\n\n *```python\n(.*?)\n *```", text, re.DOTALL
     )
     assert len(found) == text.count("```python")
-    return [(path, name, [*map(str.strip, lines.splitlines())]) for path, name, lines in found]
+    return [
+        (path, name, [line.strip() for line in lines.splitlines() if line.strip() != "..."])
+        for path, name, lines in found
+    ]
 
 
 @pytest.mark.parametrize("quote", quotes(), ids=lambda quote: "-".join(quote[:2]))
@@ -384,3 +436,32 @@ def test_the_site_fits_in_light_and_dark_and_is_searched_without_a_network(site:
         view.get_by_text(re.compile(r"\d+ results")).first.wait_for()
         browser.close()
     assert [told for told in heard if not told.startswith("file:")] == []
+
+
+SHOWN = re.compile(r"^ {4,}((?:charloom|make|python|pip|torchrun|\.venv/bin/)[ \w].*)$", re.M)
+RUN_ELSEWHERE = {  # commands that are shown in a page and not run with it: where they are
+    "make demo": "test_demo.py, by its command",
+    "make test": "this is it",
+    "make bench": "test_benchmarks.py, in tiny sizes",
+    "make torture": "by hand",
+    "make browser": "by hand",
+    "make docs": "below, by its steps",
+    ".venv/bin/python benchmarks/run.py": "test_benchmarks.py, in tiny sizes",
+    "python benchmarks/run.py": "test_benchmarks.py, in tiny sizes",
+    "torchrun": "test_launch.py",
+    "charloom evaluate FOLDER": "test_torchnet_pretrained.py",
+    "charloom train novel.txt --from FOLDER": "test_torchnet_pretrained.py",
+    "charloom import FILE|FOLDER": "the form of a command",
+}
+
+
+def test_commands_that_are_shown_and_not_run_with_a_page_run_elsewhere() -> None:
+    pages = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *DOCS.glob("*.md")]
+    shown = {
+        line for page in pages if page.name != "LOG.md" for line in SHOWN.findall(page.read_text())
+    }
+    assert len(shown) > 10
+    assert {line for line in shown if not line.startswith((*RUN_ELSEWHERE,))} == set()
+    for place in RUN_ELSEWHERE.values():
+        file = re.match(r"test_\w+\.py", place)
+        assert file is None or (Path(__file__).parent / file[0]).is_file()
