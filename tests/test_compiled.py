@@ -18,10 +18,12 @@ from charloom.generation.draw import draw as reference_draw
 from charloom.generation.sampling import generate_many
 from charloom.models.compiled import CompiledLearner, CompiledModel, language_model
 from charloom.models.compiled.activations import exp, log, sigmoid, tanh
+from charloom.models.compiled.bf16 import FULL
 from charloom.models.compiled.network import loss_and_gradient, pack_weights, read
 from charloom.models.compiled.optimizers import move, rule
 from charloom.models.compiled.products import (
     BLOCK,
+    Panels,
     aligned,
     back_product,
     gradient_product,
@@ -406,6 +408,10 @@ def test_what_is_not_finite_is_found_at_every_place_and_nothing_else_is(dtype, c
         assert (w == 1).all()
 
 
+def room(size, dtype):
+    return Panels(np.full(size, np.nan, dtype), np.empty(0, dtype), FULL)
+
+
 def laid_out(array, dtype):
     out = aligned(array.shape, dtype)
     out[...] = array
@@ -434,7 +440,7 @@ def test_products_are_numpys(M, K, N, one_row, turn, packs, dtype):
     base = rng.normal(size=(1 if one_row else M, N)).astype(dtype)
     expected = base.astype(np.float64) + a.astype(np.float64) @ w.astype(np.float64)
     tolerance = 1e-4 if dtype == "float32" else 1e-12
-    packed = np.full(packed_size(K, N, dtype) if packs else 0, np.nan, dtype)
+    packed = room(packed_size(K, N, dtype) if packs else 0, dtype)
     out = np.full((M, N), np.nan, dtype)
     multiply(out, base, a, w, packed, turn)
     np.testing.assert_allclose(out, expected, atol=tolerance)
@@ -442,7 +448,7 @@ def test_products_are_numpys(M, K, N, one_row, turn, packs, dtype):
         in_place = base.copy()
         multiply(in_place, in_place, a, w, packed, turn)
         np.testing.assert_array_equal(in_place, out)
-    packed[...] = 0
+    packed.numbers[...] = 0
     out[...] = np.nan
     multiply_back(out, base, a, laid_out(w.T, dtype), packed, turn)
     np.testing.assert_allclose(out, expected, atol=tolerance)
@@ -456,7 +462,7 @@ def test_gradient_products_are_numpys(K, M, N, dtype):
     rng = np.random.default_rng(M * 10000 + K * 100 + N)
     a, b = rng.normal(size=(K, M)).astype(dtype), rng.normal(size=(K, N)).astype(dtype)
     out = np.full((M, N), np.nan, dtype)
-    panel = np.full(packed_size(BLOCK, 0, dtype), np.nan, dtype)
+    panel = room(packed_size(BLOCK, 0, dtype), dtype)
     gradient_product(out, np.zeros((1, N), dtype), a, b, panel)
     expected = a.T.astype(np.float64) @ b.astype(np.float64)
     np.testing.assert_allclose(out, expected, atol=1e-3 if dtype == "float32" else 1e-11)
@@ -464,13 +470,13 @@ def test_gradient_products_are_numpys(K, M, N, dtype):
 
 def test_a_packed_matrix_is_not_larger_than_it_says():
     for K, N in ((1, 1), (7, 33), (30, 64), (3, 65)):
-        packed = np.full(packed_size(K, N, "float32") + 1, np.nan, np.float32)
+        packed = room(packed_size(K, N, "float32") + 1, "float32")
         x, y = np.ones((1, K), np.float32), np.ones((1, N), np.float32)
         multiply(y, y, x, laid_out(np.ones((K, N)), "float32"), packed, 0)
         multiply_back(
             y, np.ones((1, N), np.float32), x, laid_out(np.ones((N, K)), "float32"), packed, 0
         )
-        assert np.isnan(packed[-1])
+        assert np.isnan(packed.numbers[-1])
 
 
 @kernel

@@ -27,7 +27,7 @@ def alone_and_without_a_gpu(monkeypatch):
     [
         (LSTM, None, "compiled"),
         (LSTM, TRAIN, "compiled"),
-        (LSTM, TrainConfig(precision="bf16"), "torch"),
+        (LSTM, TrainConfig(precision="fp16"), "torch"),
         (LSTM, TrainConfig(accumulate=2), "torch"),
         (LSTM, TrainConfig(compile=True), "torch"),
         (TRANSFORMER, TRAIN, "torch"),
@@ -41,6 +41,16 @@ def test_auto_trains_on_a_gpu_where_there_is_one_and_reads_on_the_processor(monk
     monkeypatch.setattr(module, "has_gpu", lambda: True)
     assert pick_engine("auto", LSTM, TRAIN) == "torch"
     assert pick_engine("auto", LSTM) == "compiled"
+
+
+@pytest.mark.parametrize(
+    ("amx", "torch", "engine"),
+    [(True, True, "compiled"), (False, True, "torch"), (False, False, "compiled")],
+)
+def test_auto_trains_in_bf16_where_that_is_fastest(monkeypatch, amx, torch, engine) -> None:
+    monkeypatch.setattr(module, "has_amx", lambda: amx)
+    monkeypatch.setattr(module, "has_torch", lambda: torch)
+    assert pick_engine("auto", LSTM, TrainConfig(precision="bf16")) == engine
 
 
 def test_auto_is_pytorch_in_several_processes(monkeypatch) -> None:
@@ -63,6 +73,7 @@ def test_an_engine_that_is_asked_for_is_taken(engine) -> None:
         ("reference", TRANSFORMER, TRAIN, "this model"),
         ("compiled", TRANSFORMER, None, "this model"),
         ("compiled", LSTM, TrainConfig(precision="fp16"), "--precision fp16"),
+        ("reference", LSTM, TrainConfig(precision="bf16"), "--precision bf16"),
         ("reference", LSTM, TrainConfig(accumulate=3), "--accumulate"),
         ("compiled", LSTM, TrainConfig(compile=True), "--compile"),
     ],

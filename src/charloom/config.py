@@ -275,7 +275,7 @@ class TrainConfig(_Config, frozen=True):
     window: Positive = 1000  # plateau: iterations in a window
     seed: Seed = 0
     batches: Literal["lanes", "windows"] = "lanes"  # streams side by side, or anywhere in the text
-    precision: Literal["full", "bf16", "fp16"] = "full"  # torch only: of products, not of weights
+    precision: Literal["full", "bf16", "fp16"] = "full"  # of products, not of weights
     accumulate: Positive = 1  # torch only: parts of the batch that are computed one after another
     compile: bool = False  # torch only: torch.compile
     mixture: Annotated[float, Meta(ge=0, le=0.5)] = 0.0  # share kept to mix in an n-gram model

@@ -242,7 +242,7 @@ MONITORING = "Monitoring (no effect on learning; 0 is never)"
     "Engine",
     BASE.train,
     {
-        "precision": "torch: full, bf16 or fp16, of matrix products.",
+        "precision": "full, bf16, or torch: fp16, of matrix products.",
         "accumulate": "torch: parts that a batch is computed in, to save memory.",
         "compile": "torch: use torch.compile.",
     },

@@ -135,21 +135,21 @@ def pick_engine(
     """Return the engine to use, "auto" resolved; `train` is None for a model that only predicts.
 
     The compiled engine computes recurrent networks, and the torch engine all else. The torch
-    engine also trains recurrent networks if it finds a GPU or if `train` asks for what it alone
-    can do. The reference engine predicts with transformers if PyTorch is not installed, and alone
-    computes cells that `add_cell` made known.
+    engine also trains recurrent networks if it finds a GPU, if `train` asks for what it alone
+    can do, or for bf16 on a processor without AMX. The reference engine predicts with
+    transformers if PyTorch is not installed, and alone computes cells that `add_cell` made known.
     Raises CharloomError if no engine has that name, or if it cannot do what is asked.
     """
     RunConfig(engine=engine)  # raises if there is no such engine
     predicts = isinstance(model, TransformerConfig) and train is None
     without_torch = isinstance(model, ModelConfig | NgramConfig)
-    torch_only = _needs_torch(train) if without_torch else "this model"
+    torch_only = _needs_torch(train, engine) if without_torch else "this model"
     if isinstance(model, ModelConfig) and model.cell not in get_args(Cell):
-        return _of_added_cell(model.cell, engine, torch_only)
+        return _of_added_cell(model.cell, engine, _needs_torch(train, "reference"))
     if engine == "auto":
         if predicts and not has_torch():
             return "reference"
-        return "torch" if torch_only or (train and has_gpu()) else "compiled"
+        return "torch" if torch_only or (train and _torch_is_faster(train)) else "compiled"
     if engine == "torch" or not torch_only or (engine == "reference" and predicts):
         return engine
     raise CharloomError(
@@ -173,13 +173,19 @@ def _of_added_cell(cell: str, engine: Engine, torch_only: str) -> Engine:
     return "reference"
 
 
-def _needs_torch(train: TrainConfig | None) -> str:
+def _torch_is_faster(train: TrainConfig) -> bool:
+    """Whether PyTorch is installed and trains recurrent networks faster here."""
+    return has_gpu() or (train.precision == "bf16" and has_torch() and not has_amx())
+
+
+def _needs_torch(train: TrainConfig | None, engine: Engine) -> str:
     """Return the first setting that only PyTorch supports; "" if there is none."""
     if train is None:
         return ""
+    halves = ("full",) if engine == "reference" else ("full", "bf16")
     asked = {
         "several processes": place() is not None,  # even if only one of them is left
-        f"--precision {train.precision}": train.precision != "full",
+        f"--precision {train.precision}": train.precision not in halves,
         "--accumulate": train.accumulate > 1,
         "--compile": train.compile,
     }
@@ -200,6 +206,13 @@ def has_gpu() -> bool:
     except ImportError:
         return False
     return bool(torch.cuda.is_available())
+
+
+def has_amx() -> bool:
+    """Whether the compiled engine may use AMX, which multiplies bf16 (it is loaded to see)."""
+    from charloom.models.compiled.bf16 import AMX, fastest_bf16
+
+    return fastest_bf16() == AMX
 
 
 def create_learner(

@@ -12,7 +12,16 @@ import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
 from charloom.config import ModelConfig
-from charloom.models.compiled.products import BLOCK, FEW, aligned, packed_size
+from charloom.models.compiled.bf16 import FULL, SIDE, tiled_size
+from charloom.models.compiled.products import (
+    BF16_BLOCK,
+    BLOCK,
+    FEW,
+    Panels,
+    aligned,
+    packed_size,
+    rows_size,
+)
 from charloom.models.weights import GATES, Array, parameter_count
 
 CELLS = ("rnn", "lstm", "gru")
@@ -37,10 +46,10 @@ class Parameters(NamedTuple):
 class Packed(NamedTuple):
     """Weights as products take them (see products.py), for lanes and steps of one number."""
 
-    Wx0: Array  # the embedding's way into layer 0; empty without one
-    Wx: Array  # (L - 1, packed), or (L - 1, 0) for few rows, as the next two
-    Wh: Array  # (L, packed)
-    head_W: Array
+    Wx0: Panels  # the embedding's way into layer 0; empty without one
+    Wx: Panels  # (L - 1, packed), or (L - 1, 0) for few rows, as the next two
+    Wh: Panels  # (L, packed)
+    head_W: Panels
 
 
 class Lookup(NamedTuple):
@@ -81,10 +90,10 @@ class Scratch(NamedTuple):
     seen: NDArray[np.uint8]  # (V,) 1 if an id occurs in the last ids
     dH: Array  # (T, B, H) gradient of a layer's outputs
     rows: Array  # (3, B, H)
-    packed: Array  # one matrix, packed to go back, or empty for few rows
-    packed_Wh: Array  # the same memory, or empty for few lanes
-    packed_Wx0: Array
-    panel: Array  # a part of one, see `gradient_product`
+    packed: Panels  # one matrix, packed to go back, or empty for few rows
+    packed_Wh: Panels  # the same memory, or empty for few lanes
+    packed_Wx0: Panels
+    panel: Panels  # a part of one, see `gradient_product`
     dWh: Array  # (H, GH), of which the candidate's part is used if r multiplies the state
 
 
@@ -121,16 +130,21 @@ def flat_vector(weights: Mapping[str, Array], config: ModelConfig, dtype: DTypeL
     return flat
 
 
-def new_packed(config: ModelConfig, V: int, B: int, T: int, dtype: DTypeLike) -> Packed:
-    """Allocate room for packed weights, if T steps of B lanes pay for packing."""
+def new_packed(
+    config: ModelConfig, V: int, B: int, T: int, dtype: DTypeLike, kind: int = FULL
+) -> Packed:
+    """Allocate room for packed weights, if T steps of B lanes pay for packing; in bf16 they do."""
     L, H, E, G = config.layers, config.hidden, config.embedding, GATES[config.cell]
+    rounded = aligned((rows_size(max(H, E), 0, kind),), dtype)
 
-    def make(rows: int, count: int, K: int, N: int) -> Array:
-        return aligned((count, packed_size(K, N, dtype) if rows >= FEW else 0), dtype)
+    def make(rows: int, count: int, K: int, N: int) -> Panels:
+        size = packed_size(K, N, dtype, kind) if rows >= FEW or kind else 0
+        return Panels(aligned((count, size), dtype), rounded, kind)
 
-    enter = make(FEW, 1, E, G * H)[0] if E else aligned((0,), dtype)
+    enter = Panels(aligned((packed_size(E, G * H, dtype, kind) if E else 0,), dtype), rounded, kind)
     climb, recur = make(T * B, L - 1, H, G * H), make(B, L, H, G * H)
-    return Packed(enter, climb, recur, make(T * B, 1, H, V)[0])
+    head = make(T * B, 1, H, V)
+    return Packed(enter, climb, recur, head._replace(numbers=head.numbers[0]))
 
 
 def new_lookup(config: ModelConfig, V: int, dtype: DTypeLike) -> Lookup:
@@ -179,15 +193,22 @@ def new_shard(
     )
 
 
-def new_scratch(config: ModelConfig, V: int, B: int, T: int, dtype: DTypeLike) -> Scratch:
+def new_scratch(
+    config: ModelConfig, V: int, B: int, T: int, dtype: DTypeLike, kind: int = FULL
+) -> Scratch:
     """Allocate what the backward pass of such a shard needs."""
     H, E, GH = config.hidden, config.embedding, GATES[config.cell] * config.hidden
     seen, dH, rows = np.zeros(V, np.uint8), aligned((T, B, H), dtype), aligned((3, B, H), dtype)
-    back = max(packed_size(K, N, dtype) for K, N in ((GH, H), (V, H)))
-    packed = aligned((back if T * B >= FEW else 0,), dtype)
-    packed_Wx0 = aligned((packed_size(GH, E, dtype),), dtype)
-    panel = aligned((packed_size(BLOCK, 0, dtype),), dtype)
-    packed_Wh = packed if B >= FEW else packed[:0]
+    rounded = aligned((rows_size(max(GH, V), max(H, E), kind),), dtype)
+
+    def make(size: int) -> Panels:
+        return Panels(aligned((size,), dtype), rounded, kind)
+
+    back = max(packed_size(K, N, dtype, kind) for K, N in ((GH, H), (V, H)))
+    packed = make(back if T * B >= FEW or kind else 0)
+    packed_Wh = packed if B >= FEW or kind else packed._replace(numbers=packed.numbers[:0])
+    packed_Wx0 = make(packed_size(GH, E, dtype, kind))
+    panel = make(tiled_size(BF16_BLOCK, 2 * SIDE) if kind else packed_size(BLOCK, 0, dtype))
     dWh = aligned((H if config.reset == "state" else 0, GH), dtype)
     return Scratch(seen, dH, rows, packed, packed_Wh, packed_Wx0, panel, dWh)
 

@@ -25,11 +25,7 @@ def _write_copy(write: Writer, arguments: list[Any]) -> None:
 
 
 def _write_transpose(write: Writer, arguments: list[Any]) -> None:
-    """A register's count of rows of B become columns of rows that are `step` numbers apart.
-
-    By blocks of as many columns: round after round, rows a bit apart change the places
-    where their numbers' bits differ.
-    """
+    """A register's count of rows of B become columns of rows that are `step` numbers apart."""
     B, B_row, rows, columns, to, step = arguments
     builder, item, count = write.builder, write.itemsize, write.vector.count
 
@@ -40,16 +36,7 @@ def _write_transpose(write: Writer, arguments: list[Any]) -> None:
         for r in range(count):
             there = write.splat(builder.icmp_signed("<", ir.Constant(SIZE, r), rows))
             lines.append(write.load_masked(builder.and_(mask, there), B, (r, B_row), (k, item)))
-        bit = 1
-        while bit < count:
-            low = [p if not p & bit else (p ^ bit) + count for p in range(count)]
-            high = [p + count if p & bit else p ^ bit for p in range(count)]
-            for r in range(count):
-                if not r & bit:
-                    x, y = lines[r], lines[r | bit]
-                    lines[r], lines[r | bit] = write.shuffle(x, y, low), write.shuffle(x, y, high)
-            bit *= 2
-        for c, line in enumerate(lines):
+        for c, line in enumerate(write.transpose(lines)):
             there = write.splat(builder.icmp_signed("<", ir.Constant(SIZE, c), left))
             place = builder.mul(builder.add(k, ir.Constant(SIZE, c)), step)
             write.store_masked(line, there, to, (place, item))

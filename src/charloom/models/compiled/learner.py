@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from charloom.config import ModelConfig, TrainConfig
 from charloom.data.tokenizer import Ids, Tokenizer
+from charloom.errors import CharloomError
 from charloom.models.compiled.arrays import (
     Packed,
     Parameters,
@@ -27,6 +28,7 @@ from charloom.models.compiled.arrays import (
     new_shard,
     parameter_views,
 )
+from charloom.models.compiled.bf16 import FULL, fastest_bf16
 from charloom.models.compiled.language_model import CompiledModel
 from charloom.models.compiled.network import add_gradient, loss_and_gradient
 from charloom.models.compiled.optimizers import move, rule
@@ -55,6 +57,9 @@ class _Worker(NamedTuple):
 class CompiledLearner:
     """The `Learner` protocol in numba, float32 or float64, which also lends its model.
 
+    With `train.precision` "bf16" the products of an update are (bf16.py): weights and all else are
+    float32, and so is the model that it lends.
+
     Losses and weights do not depend on the number of threads: lanes are always cut into
     shards of 16, and the shards' gradients are added in order. `seed`, by default
     `train.seed`, draws the first weights and the dropout masks; `characters` (V,) is how many each
@@ -70,10 +75,16 @@ class CompiledLearner:
         seed: int | None = None,
         characters: NDArray[np.integer] | None = None,
     ) -> None:
+        if train.precision == "bf16" and dtype != "float32":
+            raise CharloomError(
+                f"--precision bf16 works with float32, not with {dtype}: leave one of them out",
+                field="precision",
+            )
         self._characters = Characters(characters)
         self._model, self._train, self._V, self._dtype = model, train, vocabulary_size, dtype
         self._seed = train.seed if seed is None else seed
         self._updates = 0
+        self._kind = fastest_bf16() if train.precision == "bf16" else FULL
         drawn = initial_weights(model, vocabulary_size, self._seed)
         self._flat = flat_vector(drawn, model, dtype)
         self._parameters = parameter_views(self._flat, model, vocabulary_size)
@@ -168,9 +179,8 @@ class CompiledLearner:
             flat = aligned(self._flat.shape, self._dtype)
             gradient = parameter_views(flat, self._model, self._V)
             shard = new_shard(*size, dropout=self._train.dropout > 0)
-            workers.append(
-                _Worker(lanes, flat, new_packed(*size), gradient, shard, new_scratch(*size))
-            )
+            packed, scratch = new_packed(*size, self._kind), new_scratch(*size, self._kind)
+            workers.append(_Worker(lanes, flat, packed, gradient, shard, scratch))
         return workers
 
     def _fill(self, inputs: Ids, targets: Ids) -> None:

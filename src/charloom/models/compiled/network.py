@@ -12,11 +12,13 @@ import numpy as np
 from charloom.models.compiled import gru, lstm, rnn
 from charloom.models.compiled.activations import exp
 from charloom.models.compiled.arrays import GRU, GRU_OF_STATE, LSTM
+from charloom.models.compiled.flushing import flush, restore
 from charloom.models.compiled.products import (
     FEW,
     back_product,
     copy,
     gradient_product,
+    of_layer,
     pack,
     pack_back,
     product,
@@ -27,11 +29,11 @@ from charloom.models.jit import inlined_kernel, kernel
 
 @kernel
 def pack_weights(parameters: Any, packed: Any) -> None:
-    """Pack the weight matrices for `product`; an array of `packed` that is empty is skipped."""
+    """Pack the weight matrices for `product`; what of `packed` is empty is skipped."""
     for layer in range(parameters.Wh.shape[0]):
-        pack(packed.Wh[layer], parameters.Wh[layer])
+        pack(of_layer(packed.Wh, layer), parameters.Wh[layer])
     for layer in range(parameters.Wx.shape[0]):
-        pack(packed.Wx[layer], parameters.Wx[layer])
+        pack(of_layer(packed.Wx, layer), parameters.Wx[layer])
     pack(packed.head_W, parameters.head_W)
     pack(packed.Wx0, parameters.Wx0)
 
@@ -43,6 +45,7 @@ def forward(parameters: Any, packed: Any, shard: Any, turn: Any) -> None:
     `embed` must have filled shard.lookup. `turn` is how many time steps were read before: `product`
     alternates its direction with it.
     """
+    before = flush()
     T, B, V = shard.logits.shape
     L, N, dropped = parameters.Wh.shape[0], T * B, shard.dropped
     _input_product(shard.gates[0], shard.ids, parameters.Wx0, parameters.b[0, 0], shard.lookup)
@@ -50,8 +53,9 @@ def forward(parameters: Any, packed: Any, shard: Any, turn: Any) -> None:
         gates, h = shard.gates[layer], shard.h[layer]
         if layer:  # Z = x Wx + b
             Z, x = gates.reshape(N, -1), _outputs(dropped, shard.h, layer - 1)
-            product(Z, parameters.b[layer], x, parameters.Wx[layer - 1], packed.Wx[layer - 1], turn)
-        Wh, packed_Wh = parameters.Wh[layer], packed.Wh[layer]
+            packed_Wx = of_layer(packed.Wx, layer - 1)
+            product(Z, parameters.b[layer], x, parameters.Wx[layer - 1], packed_Wx, turn)
+        Wh, packed_Wh = parameters.Wh[layer], of_layer(packed.Wh, layer)
         if shard.cell == LSTM:
             c, tanh_c = shard.c[layer], shard.tanh_c[layer]
             lstm.forward(gates, h, c, tanh_c, Wh, packed_Wh, turn)
@@ -71,6 +75,7 @@ def forward(parameters: Any, packed: Any, shard: Any, turn: Any) -> None:
     # logits = x head.W + head.b
     x, logits = _outputs(dropped, shard.h, L - 1), shard.logits.reshape(N, V)
     product(logits, parameters.head_b, x, parameters.head_W, packed.head_W, turn)
+    restore(before)
 
 
 @inlined_kernel
@@ -80,6 +85,7 @@ def backward(parameters: Any, gradient: Any, shard: Any, scratch: Any) -> None:
     Of the matrix that ids look rows up in (the embedding, or Wx0 for one-hot inputs) only the rows
     in scratch.seen are written; the others have been zero from the start.
     """
+    before = flush()
     T, B, V = shard.logits.shape
     L, H, N, dropped = parameters.Wh.shape[0], parameters.Wh.shape[1], T * B, shard.dropped
     zeros, panel, rows, packed_Wh = shard.zeros, scratch.panel, scratch.rows, scratch.packed_Wh
@@ -129,6 +135,7 @@ def backward(parameters: Any, gradient: Any, shard: Any, scratch: Any) -> None:
     else:
         _clear_rows(gradient.Wx0, scratch.seen, lookup.place)
         _add_rows(gradient.Wx0, shard.ids, lookup.place[:0], dZ)
+    restore(before)
 
 
 @inlined_kernel
@@ -170,12 +177,14 @@ def embed(embedding: Any, Wx: Any, packed_Wx: Any, b: Any, lookup: Any, ids: Any
                 lookup.distinct[count] = v
                 count += 1
     if E:
+        before = flush()
         for u in range(count):
             x, row = lookup.x[u], embedding[lookup.distinct[u]]
             for j in range(E):
                 x[j] = row[j]
         rows = max(count, FEW)
         product(lookup.table[:rows], b, lookup.x[:rows], Wx, packed_Wx, rows)
+        restore(before)
 
 
 @kernel
@@ -232,12 +241,15 @@ def cross_entropy(logits: Any, targets: Any, scale: float) -> float:
     Raises IndexError if a target is not in [0, V).
     """
     T, B, V = logits.shape
+    for t in range(T):
+        for b in range(B):
+            if not 0 <= targets[t, b] < V:
+                raise IndexError
+    before = flush()
     total = 0.0
     for t in range(T):
         for b in range(B):
             z, target = logits[t, b], targets[t, b]
-            if not 0 <= target < V:
-                raise IndexError
             top = z[0]
             for v in range(V):
                 top = max(top, z[v])
@@ -252,6 +264,7 @@ def cross_entropy(logits: Any, targets: Any, scale: float) -> float:
             for v in range(V):
                 z[v] *= factor
             z[target] -= type(top)(scale)
+    restore(before)
     return total
 
 

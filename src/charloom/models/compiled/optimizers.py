@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import DTypeLike
 
 from charloom.config import TrainConfig
+from charloom.models.compiled.flushing import flush, restore
 from charloom.models.jit import kernel
 from charloom.models.optimizers import EPSILON, SLOTS
 from charloom.models.weights import Array
@@ -65,6 +66,7 @@ def move(
     factor = _clip_factor(dw, clip_norm, seen, width, rule.norm)
     if np.isnan(factor):
         return False
+    before = flush()
     step = (rate, factor, clip_value)
     if rule.name == SGD or rule.name == ADAGRAD:
         for row in range(seen.size + 1):
@@ -86,6 +88,7 @@ def move(
         correct_m = type(rate)(1 / (1 - float(beta1) ** updates))
         correct_v = type(rate)(1 / (1 - float(beta2) ** updates))
         _adam(w, dw, slots, step, (beta1, beta2), (correct_m, correct_v), epsilon)
+    restore(before)
     return True
 
 

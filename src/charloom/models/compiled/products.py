@@ -12,7 +12,8 @@ out once an update in panels, each 2 registers wide, panel after panel, in each 
 zeros beyond the last column. So a tile reads memory in order, aligned, and no two rows meet on the
 same lines of the cache. See Goto & van de Geijn 2008, "Anatomy of High-Performance Matrix
 Multiplication". *Few rows* (one lane, say) do not pay for packing: they read B as it stands. A
-product decides at run time: if nothing was packed, `packed` is empty.
+product decides at run time: if nothing was packed, `packed` is empty. *In bf16* (bf16.py) both
+matrices are rounded into tiles: B once an update, A in each product.
 """
 
 from typing import Any, NamedTuple
@@ -20,6 +21,21 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import DTypeLike
 
+from charloom.models.compiled.bf16 import (
+    AMX,
+    DEEP,
+    FULL,
+    LEFT,
+    LEFT_OF_TRANSPOSE,
+    RIGHT,
+    RIGHT_OF_TRANSPOSE,
+    SIDE,
+    TILE,
+    by_amx,
+    by_vectors,
+    tiled_size,
+    tiles,
+)
 from charloom.models.compiled.layouts import COPY, TRANSPOSE, layout
 from charloom.models.compiled.tiles import WIDTHS, dots, tile_many, tile_one, tile_some
 from charloom.models.compiled.vectors import ROWS, VECTOR_BYTES
@@ -28,6 +44,7 @@ from charloom.models.weights import Array
 
 FEW = 4  # rows below which packing does not pay
 BLOCK = 256  # rows of a gradient's product at a time: what of them is packed stays in the cache
+BF16_BLOCK = 512  # the same in bf16
 
 
 def aligned(shape: tuple[int, ...], dtype: DTypeLike) -> Array:
@@ -42,10 +59,25 @@ def aligned(shape: tuple[int, ...], dtype: DTypeLike) -> Array:
     return memory[begin : begin + size].view(dtype).reshape(shape)
 
 
-def packed_size(K: int, N: int, dtype: DTypeLike) -> int:
+class Panels(NamedTuple):
+    """Room for a packed matrix."""
+
+    numbers: Array  # (P,), or (L, P) for one matrix a layer; empty for few rows
+    rows: Array  # room for rows of the matrix that it is multiplied by, in bf16
+    kind: int  # FULL, or how products in bf16 are computed (bf16.py)
+
+
+def packed_size(K: int, N: int, dtype: DTypeLike, kind: int = FULL) -> int:
     """Return how many elements a packed matrix (K, N) takes at most, by `pack` or `pack_back`."""
+    if kind:
+        return tiled_size(K, N)
     width = VECTOR_BYTES // np.dtype(dtype).itemsize
     return K * (N + 2 * width)
+
+
+def rows_size(K: int, M: int, kind: int) -> int:
+    """Return the size of `Panels.rows`, if B has K rows at most and a gradient M."""
+    return max(tiled_size(K, 2 * SIDE), tiled_size(BF16_BLOCK, M)) if kind else 0
 
 
 class Place(NamedTuple):
@@ -74,13 +106,23 @@ def _panel(left: int, width: int) -> int:
     return 2 if left > width else 1
 
 
+@inlined_kernel
+def of_layer(panels: Any, layer: int) -> Panels:
+    """Return the room for one layer's matrix of those for all."""
+    return Panels(panels.numbers[layer], panels.rows, panels.kind)
+
+
 @kernel
 def pack(packed: Any, B: Any) -> None:
-    """Lay out B (K, N) for `product` in packed (P,), a flat buffer; nothing if that is empty."""
-    if packed.size:
-        K, N = B.shape
-        item, width = B.itemsize, VECTOR_BYTES // B.itemsize
-        zero, (address, row, _), to = B.dtype.type(0), _place(B), _address(packed)
+    """Lay out B (K, N) for `product` in `packed`; nothing if that is empty."""
+    K, N = B.shape
+    item, width = B.itemsize, VECTOR_BYTES // B.itemsize
+    zero, (address, row, _), to = B.dtype.type(0), _place(B), _address(packed.numbers)
+    if packed.numbers.size and packed.kind:
+        for j in range(0, N, SIDE):
+            tiles(zero, RIGHT, (address + j * item, row, K, N - j, to))
+            to += _depth(K) * TILE
+    elif packed.numbers.size:
         for j in range(0, N, 2 * width):
             step, here = _panel(N - j, width) * width, address + j * item
             layout(zero, COPY, (here, row, K, N - j, to + j * K * item, step))
@@ -88,11 +130,15 @@ def pack(packed: Any, B: Any) -> None:
 
 @kernel
 def pack_back(packed: Any, B: Any) -> None:
-    """Lay out the transpose of B (N, K) for `back_product` in packed (P,), as `pack`."""
-    if packed.size:
-        N, K = B.shape
-        item, width = B.itemsize, VECTOR_BYTES // B.itemsize
-        zero, (address, row, _), to = B.dtype.type(0), _place(B), _address(packed)
+    """Lay out the transpose of B (N, K) for `back_product` in `packed`, as `pack`."""
+    N, K = B.shape
+    item, width = B.itemsize, VECTOR_BYTES // B.itemsize
+    zero, (address, row, _), to = B.dtype.type(0), _place(B), _address(packed.numbers)
+    if packed.numbers.size and packed.kind:
+        for j in range(0, N, SIDE):
+            tiles(zero, RIGHT_OF_TRANSPOSE, (address + j * row, row, N - j, K, to))
+            to += _depth(K) * TILE
+    elif packed.numbers.size:
         for j in range(0, N, 2 * width):
             step = _panel(N - j, width) * width
             for c in range(0, step, width):
@@ -110,8 +156,10 @@ def product(C: Any, base: Any, A: Any, B: Any, packed: Any, turn: int) -> None:
     read last. Either way a sum goes over k from the first to the last: a row of C has the same
     bits however many there are.
     """
-    if packed.size:
-        _by_panels(C, base, A, packed)
+    if packed.kind:
+        _by_tiles(C, base, A, packed)
+    elif packed.numbers.size:
+        _by_panels(C, base, A, packed.numbers)
     else:
         _by_rows(C, base, A, B, turn % 2)
 
@@ -123,8 +171,10 @@ def back_product(C: Any, base: Any, A: Any, B: Any, packed: Any, turn: int) -> N
     As `product`; but if `packed` is empty, each element is a dot product of contiguous rows, and
     C is not `base`.
     """
-    if packed.size:
-        _by_panels(C, base, A, packed)
+    if packed.kind:
+        _by_tiles(C, base, A, packed)
+    elif packed.numbers.size:
+        _by_panels(C, base, A, packed.numbers)
     elif C.shape[1] < VECTOR_BYTES // C.itemsize:
         _dot_by_dot(C, base, A, B)
     else:
@@ -164,6 +214,55 @@ def _walk_panel(
             rows = 1
             tile_one(zero, 2 * vectors + 1, arguments)
         i, c, d, a = i + rows, c + rows * C.row, d + rows * base.row, a + rows * A.row
+
+
+@inlined_kernel
+def _depth(K: int) -> int:
+    """Return how many tiles in bf16 so many k's take."""
+    return (K + DEEP - 1) // DEEP
+
+
+@inlined_kernel
+def _by_tiles(C: Any, base: Any, A: Any, packed: Any) -> None:
+    """C = base + A B in bf16 for a packed B (K, N): two rows of tiles of A at a time, or one."""
+    (M, N), K = C.shape, A.shape[1]
+    zero, c, d, a = C.dtype.type(0), _place(C), _place(base), _place(A)
+    left, right = _address(packed.rows), _address(packed.numbers)
+    for i in range(0, M, 2 * SIDE):
+        for r in range(i, min(i + 2 * SIDE, M), SIDE):
+            to = left + (r - i) // SIDE * _depth(K) * TILE
+            tiles(zero, LEFT, (a.address + r * a.row, a.row, M - r, K, to))
+        places = (c.address + i * c.row, c.row, d.address + i * d.row, d.row, left, right)
+        _walk_tiles(zero, packed.kind, places, _depth(K), min(2 * SIDE, M - i), N)
+
+
+@kernel
+def _walk_tiles(zero: Any, kind: int, places: Any, depth: int, rows: int, N: int) -> None:
+    """Compute rows of C, 32 at most, from tiles of A and B that are `depth` deep."""
+    C, C_row, base, base_row, left, right = places
+    if kind != AMX:
+        for i in range(0, rows, SIDE):
+            A, out, start = left + i // SIDE * depth * TILE, C + i * C_row, base + i * base_row
+            for j in range(0, N, SIDE):
+                B, at = right + j // SIDE * depth * TILE, 4 * j
+                ends = (min(SIDE, rows - i), min(SIDE, N - j))
+                by_vectors(zero, 0, (out + at, C_row, start + at, base_row, A, B, depth, *ends))
+        return
+    high = 1 if rows <= SIDE else 2
+    wide = 4 // high  # tiles of B at a time
+    whole = N // SIDE // wide  # such groups
+    rest = (N + SIDE - 1) // SIDE - whole * wide  # tiles, of which the last may be cut
+    last = rows - (high - 1) * SIDE
+    done = 0
+    for part in range(2):
+        groups, tiles_wide, columns = whole, wide, SIDE
+        if part:
+            groups, tiles_wide, columns = 1, rest, N - (done + rest - 1) * SIDE
+        if groups and tiles_wide:
+            at, B = done * SIDE * 4, right + done * depth * TILE
+            sides = (C + at, C_row, base + at, base_row, left, B)
+            by_amx(zero, 8 * high + tiles_wide, (*sides, depth, groups, last, columns))
+        done += groups * tiles_wide
 
 
 @inlined_kernel
@@ -218,23 +317,50 @@ def _dot_by_dot(C: Any, base: Any, A: Any, B: Any) -> None:
 
 
 @kernel
-def gradient_product(C: Any, zeros: Any, A: Any, B: Any, packed: Any) -> None:
+def gradient_product(C: Any, zeros: Any, A: Any, B: Any, panel: Any) -> None:
     """C = A^T B: (M, N) = (K, M)^T (K, N), the gradient of W from y = A W and B = dy.
 
-    `zeros` is (1, >= N); packed holds BLOCK rows of one panel. The rows K are taken in blocks, so
-    that those of A stay in the second-level cache.
+    `zeros` is (1, >= N); `panel` has room for a block of rows of one panel. The rows K are taken
+    in blocks, so that those of A stay in the second-level cache.
     """
     (K, N), M = B.shape, A.shape[1]
     item, width = C.itemsize, VECTOR_BYTES // C.itemsize
-    zero, panel = C.dtype.type(0), _address(packed)
+    zero, to = C.dtype.type(0), _address(panel.numbers)
     c, a, b, base = _place(C), _place(A), _place(B), _place(zeros)
-    for begin in range(0, K, BLOCK):
-        rows = min(BLOCK, K - begin)
-        across = Place(a.address + begin * a.row, a.column, a.row)
-        for j in range(0, N, 2 * width):
-            step, here = _panel(N - j, width) * width, b.address + begin * b.row + j * item
-            layout(zero, COPY, (here, b.row, rows, N - j, panel, step))
-            _walk_panel(zero, item, (c, c if begin else base, across), panel, M, rows, N - j, j)
+    if panel.kind:
+        _gradient_by_tiles(zero, (c, base, a, b), _address(panel.rows), to, M, K, N, panel.kind)
+    else:
+        for begin in range(0, K, BLOCK):
+            rows = min(BLOCK, K - begin)
+            across = Place(a.address + begin * a.row, a.column, a.row)
+            for j in range(0, N, 2 * width):
+                step, here = _panel(N - j, width) * width, b.address + begin * b.row + j * item
+                layout(zero, COPY, (here, b.row, rows, N - j, to, step))
+                _walk_panel(zero, item, (c, c if begin else base, across), to, M, rows, N - j, j)
+
+
+@kernel
+def _gradient_by_tiles(
+    zero: Any, places: Any, left: int, right: int, M: int, K: int, N: int, kind: int
+) -> None:
+    """C = A^T B in bf16: of a block of rows all of A is rounded, and two tiles of B at a time."""
+    c, zeros, a, b = places
+    for begin in range(0, K, BF16_BLOCK):
+        rows = min(BF16_BLOCK, K - begin)
+        strip = _depth(rows) * TILE
+        base = c if begin else zeros
+        for i in range(0, M, SIDE):
+            here = a.address + begin * a.row + 4 * i
+            tiles(zero, LEFT_OF_TRANSPOSE, (here, a.row, rows, M - i, left + i // SIDE * strip))
+        for j in range(0, N, 2 * SIDE):
+            columns = min(2 * SIDE, N - j)
+            for v in range(0, columns, SIDE):
+                here = b.address + begin * b.row + 4 * (j + v)
+                tiles(zero, RIGHT, (here, b.row, rows, columns - v, right + v // SIDE * strip))
+            for i in range(0, M, 2 * SIDE):
+                C, start = c.address + i * c.row + 4 * j, base.address + i * base.row + 4 * j
+                sides = (C, c.row, start, base.row, left + i // SIDE * strip, right)
+                _walk_tiles(zero, kind, sides, _depth(rows), min(2 * SIDE, M - i), columns)
 
 
 @kernel

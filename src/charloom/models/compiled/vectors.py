@@ -71,19 +71,20 @@ class Writer:
         pointer, zero = self.pointer(address, self.vector, *steps), self.zeros()
         name = f"llvm.masked.load.{self.suffix}.p0{self.suffix}"
         align = ir.Constant(_INDEX, self.itemsize)
-        return self._call(name, self.vector, pointer, align, mask, zero)
+        return self.call(name, self.vector, pointer, align, mask, zero)
 
     def store_masked(self, value: Any, mask: Any, address: Any, *steps: tuple[Any, Any]) -> None:
         """Store a register; where the mask is off, memory is not touched."""
         pointer, align = self.pointer(address, self.vector, *steps), self.itemsize
         name = f"llvm.masked.store.{self.suffix}.p0{self.suffix}"
-        self._call(name, ir.VoidType(), value, pointer, ir.Constant(_INDEX, align), mask)
+        self.call(name, ir.VoidType(), value, pointer, ir.Constant(_INDEX, align), mask)
 
     def fma(self, x: Any, y: Any, total: Any) -> Any:
         """Return x y + total, rounded once."""
-        return self._call(f"llvm.fma.{self.suffix}", self.vector, x, y, total)
+        return self.call(f"llvm.fma.{self.suffix}", self.vector, x, y, total)
 
-    def _call(self, name: str, result: ir.Type, *arguments: Any) -> Any:
+    def call(self, name: str, result: ir.Type, *arguments: Any) -> Any:
+        """Call a function of LLVM's own by its name."""
         module = self.builder.module
         kind = ir.FunctionType(result, [argument.type for argument in arguments])
         known = module.globals.get(name) or ir.Function(module, kind, name)
@@ -97,6 +98,22 @@ class Writer:
         """Return a register of these places of x, or, from its count of places on, of y."""
         mask = ir.Constant(ir.VectorType(_INDEX, len(places)), places)
         return self.builder.shuffle_vector(x, y, mask)
+
+    def transpose(self, lines: list[Any]) -> list[Any]:
+        """Return the columns of as many registers as one has places.
+
+        Round after round, registers a bit apart change the places where their numbers' bits differ.
+        """
+        lines, count, bit = [*lines], len(lines), 1
+        while bit < count:
+            low = [p if not p & bit else (p ^ bit) + count for p in range(count)]
+            high = [p + count if p & bit else p ^ bit for p in range(count)]
+            for r in range(count):
+                if not r & bit:
+                    x, y = lines[r], lines[r | bit]
+                    lines[r], lines[r | bit] = self.shuffle(x, y, low), self.shuffle(x, y, high)
+            bit *= 2
+        return lines
 
     def splat(self, value: Any) -> Any:
         """Return a register with a number in every place."""
