@@ -16,13 +16,20 @@ from charloom.formatting import count, model_name
 if TYPE_CHECKING:
     from charloom.runs.run import Run
 
-Format = Literal["onnx", "npz", "torch", "arpa"]
-ENDINGS = {"onnx": ".onnx", "npz": ".npz", "torch": ".safetensors", "arpa": ".arpa"}
+Format = Literal["onnx", "npz", "torch", "arpa", "html"]
+ENDINGS = {
+    "onnx": ".onnx",
+    "npz": ".npz",
+    "torch": ".safetensors",
+    "arpa": ".arpa",
+    "html": ".html",
+}
 
 
 @click.command(
     epilog=examples(
         "charloom export runs/novel --onnx -o it.onnx",
+        "charloom export runs/novel --html",
         "charloom export runs/it --torch",
     )
 )
@@ -31,9 +38,29 @@ ENDINGS = {"onnx": ".onnx", "npz": ".npz", "torch": ".safetensors", "arpa": ".ar
 @click.option("--npz", "kind", flag_value="npz", help="Write the weights as arrays for NumPy.")
 @click.option("--torch", "kind", flag_value="torch", help="Write a state_dict for PyTorch.")
 @click.option("--arpa", "kind", flag_value="arpa", help="Write an n-gram model for KenLM.")
+@click.option("--html", "kind", flag_value="html", help="Write a page that runs the model.")
+@click.option(
+    "--weights",
+    type=click.Choice(["int8", "float32"]),
+    default="int8",
+    help="For --html: how exact the weights are.  [int8]",
+)
+@click.option(
+    "--size",
+    metavar="MB",
+    type=click.FloatRange(0, min_open=True),
+    default=1.0,
+    help="For --html: prune n-grams so that the page has at most MB.  [1]",
+)
 @output("--out", "The file to write", "RUN and an ending")
 @click.option("--force", is_flag=True, hidden=True, expose_value=False)  # once needed to replace
-def export(run: str, kind: Format | None, out: Path | None) -> None:
+def export(
+    run: str,
+    kind: Format | None,
+    out: Path | None,
+    weights: Literal["int8", "float32"],
+    size: float,
+) -> None:
     """Export RUN for other programs.
 
     An ONNX file takes characters and a state, and returns log-probabilities and the next state; it
@@ -43,19 +70,25 @@ def export(run: str, kind: Format | None, out: Path | None) -> None:
     For NumPy and PyTorch it writes the weights of a recurrent network, with its characters: under
     charloom's names, or under those of nn.LSTM, nn.GRU and nn.RNN. An ARPA file has the n-grams of
     an n-gram model, each character a word.
+
+    A page is one HTML file that any browser opens, without a network: it goes on with a text, shows
+    what the model expected at each character, and keeps every branch. It runs recurrent networks,
+    n-gram models and mixtures of both.
     """
     from charloom.files import is_stdout
     from charloom.formats.arrays import export_npz, export_torch
     from charloom.runs.run import Run
 
     if kind is None:
-        raise click.UsageError("Say what to write: --onnx, --npz, --torch or --arpa.")
+        raise click.UsageError("Say what to write: --onnx, --html, --npz, --torch or --arpa.")
     opened = Run.open(run)
     path = out or Path(f"{opened.path.resolve().name}{ENDINGS[kind]}")
     if kind == "onnx":
         written, rows = _onnx(opened, path, free=out is None)
     elif kind == "arpa":
         written, rows = _arpa(opened, path, free=out is None)
+    elif kind == "html":
+        written, rows = _html(opened, path, out is None, weights, round(size * 1e6))
     else:
         write = export_npz if kind == "npz" else export_torch
         written, size = write(opened, path, free=out is None)
@@ -64,7 +97,7 @@ def export(run: str, kind: Format | None, out: Path | None) -> None:
         if kind == "torch":
             rows.append(("use", "examples/torch_sample.py generates text with it"))
     final = opened.final()
-    if final is not None and final.mixture is not None:
+    if final is not None and final.mixture is not None and kind != "html":
         rows.append(
             ("note", "of the network alone: the n-gram model that is mixed in stays behind")
         )
@@ -84,6 +117,28 @@ def _arpa(run: "Run", path: Path, free: bool) -> tuple[Path, list[tuple[str, str
         limit = f"KenLM reads orders 2 to {KENLM_ORDER}, unless it is built for more"
         rows.append(("note", f"{limit}; this one has {order}"))
     return written, rows
+
+
+def _html(
+    run: "Run", path: Path, free: bool, weights: Literal["int8", "float32"], size: int
+) -> tuple[Path, list[tuple[str, str]]]:
+    from charloom.formats.html import export_html
+
+    done = export_html(run, path, free, weights, size)
+    kind = run.kind
+    if run.parameters is not None:
+        bits = "8 bits" if weights == "int8" else "float32"
+        kind += f", {count(run.parameters, 'parameter')} in {bits}"
+    rows = [("file", f"{done.path}: {count(done.size, 'byte')}"), ("model", kind)]
+    if done.grams < done.of:
+        rows.append(("n-grams", f"{done.grams:,} of {done.of:,}, those that tell most"))
+    elif done.of:
+        rows.append(("n-grams", f"all {done.of:,}"))
+    if done.losses:
+        own, page = done.losses
+        on = f"nats on {count(done.scored, 'character')} of the validation part"
+        rows.append(("loss", f"{page:.4f} {on}; the run has {own:.4f}"))
+    return done.path, rows
 
 
 def _onnx(run: "Run", path: Path, free: bool) -> tuple[Path, list[tuple[str, str]]]:
