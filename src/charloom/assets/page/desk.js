@@ -177,12 +177,12 @@ export function openDesk(root, engine) {
   }
 
   // -------------------------------------------------------------------------------------- writing
-  // Go on at a place, in a new version below `parent`, with `first` already written there.
-  async function write(parent, place, first, how, tail) {
+  // Go on from `before` and `first`, which is new already, in a version below `parent`.
+  async function write(parent, before, first, how, tail) {
     stop();
     const control = writing = new AbortController(), asked = settings();
-    const base = parent.symbols.slice(0, place).concat(first), text = base.concat(tail);
-    const node = tree.add(parent, text, place, base.length, how);
+    const base = before.concat(first), text = base.concat(tail);
+    const node = tree.add(parent, text, before.length, base.length, how);
     if (text.length !== symbols.length || text.some((symbol, n) => symbol !== symbols[n])) show(text);
     let at = base.length, painted = performance.now();
     const began = painted;
@@ -208,7 +208,6 @@ export function openDesk(root, engine) {
     if (writing !== control) return;
     writing = null;
     busy(false);
-    place = at;
     area.setSelectionRange(units(at), units(at));
     pin(at);
     drawTree();
@@ -228,12 +227,12 @@ export function openDesk(root, engine) {
   }
   const continued = () => {
     const place = placeOf(area.selectionEnd);
-    return write(tree.now, place, [], "continued", symbols.slice(place));
+    return write(tree.now, symbols.slice(0, place), [], "continued", symbols.slice(place));
   };
-  const take = (symbol, place) => write(tree.before(place), place, [symbol], "chosen", []);
+  const take = (symbol, place) => write(tree.before(place), symbols.slice(0, place), [symbol], "chosen", []);
   function another() {
     const { parent, start, how, symbols: own, end } = tree.now;
-    return write(parent, start, how === "chosen" ? own.slice(start, start + 1) : [], how, own.slice(end));
+    return write(parent, own.slice(0, start), how === "chosen" ? own.slice(start, start + 1) : [], how, own.slice(end));
   }
   // Show a version as it was.
   function visit(node) {

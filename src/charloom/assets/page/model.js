@@ -8,7 +8,7 @@ const TYPES = { i1: Int8Array, u1: Uint8Array, u2: Uint16Array, u4: Uint32Array,
 // start(), step(id), logProbs(), save() and restore(saved).
 export async function openModel(about, packed) {
   const arrays = await unpack(about.arrays, packed), V = about.characters.length;
-  const counts = about.ngram ? new Ngram(V, arrays) : null;
+  const counts = about.contexts === undefined ? null : new Ngram(V, arrays, about.contexts);
   if (!about.network) return counts;
   const network = await Network.open(about.network, V, arrays, arrays.kernels);
   return counts ? new Mixture(network, counts, about.shares) : network;

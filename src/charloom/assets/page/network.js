@@ -2,17 +2,18 @@
 import { TILE, openKernels } from "./kernels.js";
 
 const GATES = { rnn: 1, lstm: 4, gru: 3 };
+const OPEN = 1e6; // what opens a gate, whatever is added
 const padded = n => Math.ceil(n / TILE) * TILE;
 
 // Matrices lie in the one memory as tiles of 32 columns, each gate from a tile's beginning. What is
 // between the gates is 0, and so are the units there for ever.
 export class Network {
-  // config: cell, layers, hidden, embedding; arrays: as in models/weights.py, Float32Array by name.
+  // config: cell, layers, hidden, embedding, reset; arrays: as in models/weights.py, Float32Array by name.
   static async open(config, V, arrays, module) {
     const network = new Network(), { layers, hidden: H, embedding: D } = config;
     const G = GATES[config.cell], Hp = padded(H), N = G * Hp, Vp = padded(V);
-    const floats = (D ? V * D : V * N) + layers * (2 * (Math.max(H, D) * N + N) + 2 * Hp + N)
-      + H * Vp + 2 * Vp + N + 64;
+    const floats = (D ? V * D : V * N) + layers * (2 * (Math.max(H, D) * N + N) + 3 * Hp + N)
+      + H * Vp + 2 * Vp + 2 * N + Hp + 64;
     const memory = new WebAssembly.Memory({ initial: Math.ceil(floats / 16384) });
     const f = new Float32Array(memory.buffer);
     let free = 16;
@@ -38,11 +39,13 @@ export class Network {
     for (let l = 0; l < layers; l++) {
       const [Wx, Wh, b] = ["Wx", "Wh", "b"].map(name => arrays[`layer${l}.${name}`]);
       const rows = Wx.length / (G * H), oneHot = l === 0 && !D;
+      if (oneHot) for (let i = 0; i < Wx.length; i++) Wx[i] += b[i % b.length]; // a row is all there is
       network.layers.push({
         rows, oneHot,
         Wx: oneHot ? plain(Wx, G * H, N, columns) : tiled(Wx, rows, G * H, N, columns),
         Wh: tiled(Wh, H, G * H, N, columns),
         b: plain(b, G * H, N, columns),
+        bhn: config.reset === "biased-product" ? plain(arrays[`layer${l}.bhn`], H, Hp, same) : 0,
         h: take(Hp), c: take(Hp),
       });
     }
@@ -51,9 +54,12 @@ export class Network {
     network.a = take(N);
     network.q = take(N);
     network.y = take(Vp);
+    network.rh = take(Hp);
+    network.reset = config.reset;
     Object.assign(network, { V, f, H, Hp, N, Vp, cell: config.cell });
     network.logits = f.subarray(network.y, network.y + V);
     network.kernels = await openKernels(module, memory);
+    network.p = new Float64Array(V);
     network.out = new Float64Array(V);
     return network;
   }
@@ -63,14 +69,20 @@ export class Network {
   }
 
   step(id) {
-    const { f, kernels, H, Hp, N, a, q, cell } = this, tiles = N / TILE;
+    const { f, kernels, H, Hp, N, a, q, rh, cell } = this, tiles = N / TILE;
     let x = this.embedding + id * this.layers[0].rows;
-    for (const { rows, oneHot, Wx, Wh, b, h, c } of this.layers) {
-      f.copyWithin(a, b, b + N);
-      if (oneHot) for (let j = 0, row = Wx + id * N; j < N; j++) f[a + j] += f[row + j];
-      else kernels.product(4 * Wx, 4 * x, 4 * a, rows, tiles);
+    for (const { rows, oneHot, Wx, Wh, b, bhn, h, c } of this.layers) {
+      const from = oneHot ? Wx + id * N : b;
+      f.copyWithin(a, from, from + N);
+      if (!oneHot) kernels.product(4 * Wx, 4 * x, 4 * a, rows, tiles);
       if (cell === "gru") f.fill(0, q, q + N);
-      kernels.product(4 * Wh, 4 * h, 4 * (cell === "gru" ? q : a), H, tiles);
+      if (bhn) f.copyWithin(q + 2 * Hp, bhn, bhn + Hp);
+      if (this.reset === "state") {
+        kernels.product(4 * Wh, 4 * h, 4 * q, H, 2 * Hp / TILE);
+        for (let j = 0; j < H; j++) f[rh + j] = f[h + j] / (1 + Math.exp(-f[a + j] - f[q + j]));
+        kernels.product(4 * (Wh + 2 * Hp * H), 4 * rh, 4 * (q + 2 * Hp), H, Hp / TILE);
+        f.fill(OPEN, a, a + Hp); // r is in the product already
+      } else kernels.product(4 * Wh, 4 * h, 4 * (cell === "gru" ? q : a), H, tiles);
       if (cell === "rnn") kernels.rnn(4 * a, 4 * h, Hp);
       else if (cell === "lstm") kernels.lstm(4 * a, 4 * h, 4 * c, Hp);
       else kernels.gru(4 * a, 4 * q, 4 * h, Hp);
@@ -80,15 +92,22 @@ export class Network {
     kernels.product(4 * this.head, 4 * x, 4 * this.y, H, this.Vp / TILE);
   }
 
-  // Log-probabilities (V,) of the next character, in nats.
-  logProbs() {
-    const { logits, out } = this;
+  // P (V,) of the next character.
+  probabilities() {
+    const { logits, p, V } = this;
     let highest = -Infinity, sum = 0;
-    for (const logit of logits) if (logit > highest) highest = logit;
-    for (const logit of logits) sum += Math.exp(logit - highest);
-    const log = highest + Math.log(sum);
-    for (let v = 0; v < out.length; v++) out[v] = logits[v] - log;
-    return out;
+    for (let v = 0; v < V; v++) if (logits[v] > highest) highest = logits[v];
+    for (let v = 0; v < V; v++) sum += p[v] = Math.exp(logits[v] - highest);
+    for (let v = 0; v < V; v++) p[v] /= sum;
+    this.log = highest + Math.log(sum);
+    return p;
+  }
+
+  // Their logarithms, in nats.
+  logProbs() {
+    this.probabilities();
+    for (let v = 0; v < this.V; v++) this.out[v] = this.logits[v] - this.log;
+    return this.out;
   }
 
   save() {

@@ -6,7 +6,8 @@ const NONE_LEFT = 1 - 2 ** -22; // of weights in float32 that add up to 1
 export class Ngram {
   // arrays: children (C,), character (M - 1,), and weight (M - 1,) with wholeWeight (C - 1,), for a
   // context that is the whole text so far, or only code (M - 1,): weights in 8 bits.
-  constructor(V, arrays) {
+  // `shorter` is how many contexts are not as long as the model looks back.
+  constructor(V, arrays, shorter) {
     const { children, character } = arrays, C = children.length, M = character.length + 1;
     const weight = arrays.weight || Float64Array.from(arrays.code, code => Math.exp(-code / CODES_A_NAT));
     const behind = array => { const found = new array.constructor(array.length + 1); found.set(array, 1); return found; };
@@ -18,8 +19,6 @@ export class Ngram {
     this.backoff = this.rest(this.weight, C);
     if (arrays.wholeWeight) {
       this.wholeWeight = behind(arrays.wholeWeight);
-      let shorter = 0; // contexts whose children are contexts, too
-      while (shorter < C && this.first[shorter + 1] <= C) shorter++;
       this.wholeBackoff = this.rest(this.wholeWeight, shorter);
     }
     this.suffix = new Int32Array(M);
@@ -104,10 +103,13 @@ export class Mixture {
   restore([network, counts]) { this.network.restore(network); this.counts.restore(counts); }
 
   logProbs() {
-    const q = this.counts.probabilities(), { out, shares } = this, last = shares.length - 1;
+    const p = this.network.probabilities(), q = this.counts.probabilities();
+    const { out, shares, V } = this, last = shares.length - 1;
     let x = 0, y = 0;
-    this.network.logProbs().forEach((log, v) => { out[v] = Math.exp(log); x += out[v] * out[v]; });
-    for (const p of q) y += p * p;
+    for (let v = 0; v < V; v++) {
+      x += p[v] * p[v];
+      y += q[v] * q[v];
+    }
     x = Math.min(x, 1) * last;
     y = Math.min(y, 1) * last;
     const i = Math.min(Math.floor(x), last - 1), j = Math.min(Math.floor(y), last - 1);
@@ -115,7 +117,7 @@ export class Mixture {
     y -= j;
     const share = (1 - x) * ((1 - y) * shares[i][j] + y * shares[i][j + 1])
       + x * ((1 - y) * shares[i + 1][j] + y * shares[i + 1][j + 1]);
-    for (let v = 0; v < out.length; v++) out[v] = Math.log(share * out[v] + (1 - share) * q[v]);
+    for (let v = 0; v < V; v++) out[v] = Math.log(share * p[v] + (1 - share) * q[v]);
     return out;
   }
 }

@@ -5,6 +5,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
+import msgspec
 import numpy as np
 
 from charloom.config import ModelConfig, NgramConfig
@@ -95,8 +96,7 @@ def contents(run: Run, precision: Precision, size: int) -> tuple[bytes, Twin]:
     arrays: Arrays = {}
     network = None
     if isinstance(config, ModelConfig):
-        fields = ("cell", "layers", "hidden", "embedding")
-        about["network"] = {name: getattr(config, name) for name in fields}
+        about["network"] = msgspec.to_builtins(config)
         weights = run.load_weights()
         arrays = quantized(weights) if precision == "int8" else single(weights)
         network = create_model(config, restored(arrays), vocabulary, dtype=run.config.dtype)
@@ -129,7 +129,7 @@ def _fitted(
         if len(content) <= rest + room:
             return counts, content
     pruner, tried = Pruner(counts), min(whole, room // _BYTES)
-    best = pruner.keep(0), b""
+    best = pruner.keep(0), page_with(pruner.keep(0))
     for _ in range(_ROUNDS):
         kept = pruner.keep(tried)
         content = page_with(kept)
@@ -151,10 +151,10 @@ def _page(run: Run, about: dict[str, Any], arrays: Arrays, kept: NgramModel | No
     if kept is not None:
         arrays = arrays | counted(kept)
         words.append(f"{kept.parameter_count:,} n-grams")
+        about = about | {"contexts": kept.trie.whole_backoff.size}
     about = about | {
         "name": run.path.resolve().name,
         "words": harmless("; ".join(words)),
-        "ngram": kept is not None,
     }
     return page(about["name"], about, pack(arrays)).encode()
 

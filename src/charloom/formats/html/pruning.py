@@ -76,7 +76,7 @@ class Pruned(NgramModel):
         with np.errstate(divide="ignore"):
             codes = np.ceil(-CODES_A_NAT * np.log(trie.weight[kept]))
         self.codes = np.clip(codes, 0, 255).astype(np.uint8)
-        weight = np.exp(-self.codes / CODES_A_NAT)
+        weight = np.exp(self.codes / -CODES_A_NAT)
         weight[0] = 0
         above = np.repeat(np.arange(children.size), children)
         backoff = np.maximum(1 - np.bincount(above, weight[1:], minlength=children.size), 0)

@@ -5,6 +5,7 @@ escaped, and an open page asks no other machine for anything.
 """
 
 import base64
+from importlib.resources import files
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -12,7 +13,6 @@ from numpy.typing import NDArray
 
 from charloom.errors import needs_extra
 from charloom.formatting import LN2, duration, harmless, percent, printable, short_number
-from charloom.report.plots.style import DARK, LIGHT
 
 if TYPE_CHECKING:
     from jinja2 import Environment
@@ -58,7 +58,7 @@ def environment() -> "Environment":
         "duration": lambda seconds: "" if seconds is None else duration(seconds),
         "printable": printable,
     }
-    found.globals |= {"light": LIGHT, "dark": DARK}
+    found.globals["look"] = files("charloom").joinpath("assets/page/look.css").read_text("utf-8")
     return found
 
 
