@@ -45,10 +45,13 @@ from charloom.runs.meta import Meta
 from charloom.runs.run import Run
 from every_cell import CELLS, recurrent
 from expect import refused
-from report_pages import EVIL, NAME, TEXT, runs
+from small_runs import config_of, played
 
 CHROMIUM = os.environ.get("CHROMIUM") or shutil.which("chromium")
 PHONE, DESKTOP = 390, 1280
+NAME = "<img src=x onerror=alert(1)>"
+EVIL = "<script>alert(2)<script>"
+TEXT = f'Half a league, half a league,\n"Forward, the {EVIL} Brigade!"\nRode the 600.\n' * 12
 VOCABULARY = Vocabulary(tuple("\n abcdefg"))
 V = len(VOCABULARY)
 ROUNDING = 1e-3  # nats, and of a uniform number: float32 differs by some 1e-5 and 1e-6
@@ -66,6 +69,15 @@ def saved(folder: Path, model: ModelConfig) -> Run:
     return run
 
 
+@pytest.fixture(scope="module")
+def counts(tmp_path_factory: pytest.TempPathFactory) -> Run:
+    """Return a run that counts a text, both of which would like to be scripts."""
+    folder = tmp_path_factory.mktemp("counts")
+    source = folder / f"{EVIL}.txt"
+    source.write_text(TEXT)
+    return played(folder / NAME, replace(config_of(source), model=NgramConfig(order=4)))
+
+
 def twin_of(run: Run, precision: Precision) -> LanguageModel:
     """Return the model of a page's weights in the reference engine."""
     weights = run.load_weights()
@@ -76,10 +88,13 @@ def twin_of(run: Run, precision: Precision) -> LanguageModel:
 # ------------------------------------------------------------------------------------ without one
 
 
-@pytest.mark.parametrize("name", [NAME, "ngram"])
-def test_the_file_needs_nothing_else_and_shows_names_as_text(tmp_path: Path, name: str) -> None:
+@pytest.mark.parametrize("network", [False, True])
+def test_the_file_needs_nothing_else_and_shows_names_as_text(
+    tmp_path: Path, counts: Run, network: bool
+) -> None:
     path = tmp_path / "page.html"
-    result = CliRunner().invoke(export, [str(runs()[name]), "--html", "--out", str(path)])
+    run = saved(tmp_path / NAME, recurrent("gru", hidden=9)) if network else counts
+    result = CliRunner().invoke(export, [str(run.path), "--html", "--out", str(path)])
     assert result.exit_code == 0, result.output
     text = path.read_text("utf-8")
     assert f"{path.stat().st_size:,} bytes" in result.output
@@ -96,9 +111,8 @@ def test_the_file_needs_nothing_else_and_shows_names_as_text(tmp_path: Path, nam
     assert EVIL not in text
 
 
-def test_the_same_run_makes_the_same_file(tmp_path: Path) -> None:
-    run = Run.open(runs()["ngram"])
-    first, second = (contents(run, "int8", SIZE)[0] for _ in range(2))
+def test_the_same_run_makes_the_same_file(counts: Run) -> None:
+    first, second = (contents(counts, "int8", SIZE)[0] for _ in range(2))
     assert first == second
 
 
@@ -185,8 +199,10 @@ def test_a_pruned_model_has_what_tells_most_and_is_one_still() -> None:
     assert evaluate(every, ids).nats == pytest.approx(evaluate(model, ids).nats, abs=0.02)
 
 
-def test_n_grams_are_pruned_until_the_page_fits(monkeypatch: pytest.MonkeyPatch) -> None:
-    run = Run.open(runs()["ngram"])
+def test_n_grams_are_pruned_until_the_page_fits(
+    monkeypatch: pytest.MonkeyPatch, counts: Run
+) -> None:
+    run = counts
     content, twin = contents(run, "int8", SIZE)
     assert isinstance(twin.model, NgramModel)
     assert twin.model is twin.own
@@ -322,16 +338,20 @@ def test_the_page_predicts_and_writes_what_the_network_does(
 @pytest.mark.parametrize("smoothing", ["held-out", "kneser-ney", "none"])
 @pytest.mark.parametrize("room", [SIZE, 500])
 def test_the_page_predicts_and_writes_what_the_n_gram_model_does(
-    browser: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, smoothing: str, room: int
+    browser: Any,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    counts: Run,
+    smoothing: str,
+    room: int,
 ) -> None:
     vocabulary = Vocabulary.from_text(TEXT)
     config = NgramConfig(order=5, smoothing=smoothing)
     model = NgramModel.fit(vocabulary.encode(TEXT), vocabulary, config)
     monkeypatch.setattr(exporting, "open_model", lambda _: model)
     monkeypatch.setattr(exporting, "FOR_COUNTS", 0)
-    run = Run.open(runs()["ngram"])
-    base = len(exporting._page(run, {"characters": vocabulary.characters}, {}, None))
-    content, twin = contents(run, "int8", base + room)
+    base = len(exporting._page(counts, {"characters": vocabulary.characters}, {}, None))
+    content, twin = contents(counts, "int8", base + room)
     assert (twin.model is model) == (room == SIZE)
     with opened(browser, content, tmp_path) as view:
         check_predictions(view, twin.model, TEXT[:150])
@@ -344,9 +364,9 @@ def test_the_page_mixes_as_the_run_does(
 ) -> None:
     run = saved(tmp_path / "run", recurrent("lstm", layers=1, hidden=20))
     ids = np.random.default_rng(0).integers(0, V, 3000)
-    counts = NgramModel.fit(ids, VOCABULARY, NgramConfig(order=4))
+    grams = NgramModel.fit(ids, VOCABULARY, NgramConfig(order=4))
     shares = np.random.default_rng(1).random((KNOTS, KNOTS))
-    mixed = mixture_of(twin_of(run, "float32"), counts, shares)
+    mixed = mixture_of(twin_of(run, "float32"), grams, shares)
     monkeypatch.setattr(exporting, "open_model", lambda _: mixed)
     content, twin = contents(run, "float32", SIZE)
     with opened(browser, content, tmp_path) as view:
@@ -355,9 +375,9 @@ def test_the_page_mixes_as_the_run_does(
 
 
 @pytest.fixture(scope="module")
-def page() -> bytes:
-    """Return the page of an n-gram model whose text would like to be a script."""
-    return contents(Run.open(runs()["ngram"]), "int8", SIZE)[0]
+def page(counts: Run) -> bytes:
+    """Return the page of an n-gram model."""
+    return contents(counts, "int8", SIZE)[0]
 
 
 def done(view: Any) -> None:
@@ -426,12 +446,10 @@ def test_writing_stops_when_one_says_so(browser: Any, tmp_path: Path, page: byte
 
 @pytest.mark.browser
 def test_each_character_has_the_colour_of_its_surprise(
-    browser: Any, tmp_path: Path, page: bytes
+    browser: Any, tmp_path: Path, page: bytes, counts: Run
 ) -> None:
     text = "Half a league, half é league"
-    known = Run.open(runs()["ngram"])
-    model = exporting.open_model(known)
-    assert "é" not in known.vocabulary.unknown("Half")
+    model = exporting.open_model(counts)
     with opened(browser, page, tmp_path) as view:
         view.locator("textarea").fill(text)
         view.locator(".state", has_text="é").wait_for()
@@ -451,7 +469,9 @@ def test_each_character_has_the_colour_of_its_surprise(
 
 
 @pytest.mark.browser
-def test_bars_follow_the_temperature(browser: Any, tmp_path: Path, page: bytes) -> None:
+def test_bars_follow_the_temperature(
+    browser: Any, tmp_path: Path, page: bytes, counts: Run
+) -> None:
     with opened(browser, page, tmp_path) as view:
         view.locator("textarea").fill("Half a leagu")
         view.locator(".place", has_text="leagu").wait_for()
@@ -461,7 +481,7 @@ def test_bars_follow_the_temperature(browser: Any, tmp_path: Path, page: bytes) 
         for temperature in ("0.5", "1", "2"):
             slider.fill(temperature)
             seen.append(bars.evaluate_all(widths))
-        model = exporting.open_model(Run.open(runs()["ngram"]))
+        model = exporting.open_model(counts)
         ids = model.vocabulary.encode("Half a leagu")
         p = np.sort(np.exp(model.log_probs(ids[None], model.start(1))[0][0][-1]))[::-1]
         for widths_at, power in zip(seen, (2, 1, 0.5), strict=True):

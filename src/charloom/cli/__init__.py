@@ -31,7 +31,7 @@ SECTIONS = {  # in the order of use; each is the name of a file here and of a fu
         "serve": "Serve runs over HTTP, to OpenAI's clients and a page.",
         "evaluate": "Measure how well a run predicts a text.",
         "import": "Make a run of a model of another program.",
-        "export": "Export a run for ONNX, PyTorch, NumPy or KenLM.",
+        "export": "Export a run for a browser, ONNX, PyTorch, NumPy, KenLM.",
         "compress": "Compress a file with a model that learns while it reads.",
         "decompress": "Decompress what compress wrote.",
     },
