@@ -359,6 +359,7 @@ export function openDesk(root, engine) {
       const found = [], values = [];
       head.append(make("span", `temperature ${heat.toFixed(2)}`), button);
       figure.append(head, text);
+      text.tabIndex = 0; // it scrolls
       button.addEventListener("click", () => {
         control.abort();
         tree.add(parent, base.concat(found, tail), place, place + found.length, "continued");

@@ -167,7 +167,10 @@ def _counts(model: LanguageModel) -> NgramModel | None:
 
 def _losses(run: Run, twin: Twin) -> tuple[tuple[float, float] | None, int]:
     """Return the losses of both on the same part of what was held out, and how long that is."""
-    ids = run.parts().validation if run.corpus.characters else None
+    try:
+        ids = run.parts().validation
+    except CharloomError:  # the text is gone, or an imported run never had one
+        return None, 0
     if ids is None or len(ids) < 2:
         return None, 0
     own, model = (evaluate_part(model, ids, SCORED) for model in twin)
