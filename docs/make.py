@@ -3,9 +3,10 @@
 python docs/make.py
 
 Pages of commands come from their help, those of the Python door from docstrings, tables from the
-files in docs/data/, which docs/walk.py and `benchmarks/run.py kinds --json` wrote. In a page
-written by hand, what stands between `<!-- made: NAME -->` and `<!-- end -->` is made here. A test
-holds that what is in the repository is what this makes.
+files in docs/data/. These are written by docs/walk.py, `benchmarks/run.py kinds --json` and
+`charloom replay --iterations 1000000 --json`. In a page written by hand, what stands between
+`<!-- made: NAME -->` and `<!-- end -->` is made here. A test holds that what is in the repository
+is what this makes.
 """
 
 import ast
@@ -300,6 +301,18 @@ def losses() -> str:
     return "\n".join(rows)
 
 
+def published() -> str:
+    """Return published figures beside those of `charloom replay --json`."""
+    rows = ["| | iteration | published | charloom |", "|---|---|---|---|"]
+    for run in data("replay")["runs"]:
+        for figure in run["figures"]:
+            printed = figure["printed"]
+            ours = f"{printed['smooth_sum']:.4f}" if printed else "not run so far"
+            numbers = f"{figure['iteration']:,} | {figure['published']:.4f} | {ours}"
+            rows.append(f"| {run['program']['preset']} | {numbers} |")
+    return "\n".join(rows)
+
+
 def programs() -> str:
     """Return what each preset was, what is as it was, and what differs."""
     parts = []
@@ -317,6 +330,7 @@ BLOCKS = {
     "reach": reach,
     "losses": losses,
     "programs": programs,
+    "published": published,
 }
 
 if __name__ == "__main__":

@@ -1,4 +1,6 @@
 import math
+from itertools import pairwise
+from pathlib import Path
 from typing import Any, ClassVar
 
 import msgspec
@@ -10,7 +12,9 @@ from charloom.cli.replay import replay as command
 from charloom.config import ModelConfig
 from charloom.data.known_texts import load_corpus
 from charloom.presets import preset
+from charloom.runs.run import Run
 from charloom.training import replay
+from charloom.training.events import Started
 from charloom.training.replay import Figure, Finished, Printed, Speed, measure_speed
 from expect import refused
 
@@ -203,3 +207,66 @@ def test_the_published_figures_are_met_within_the_spread_of_seeds() -> None:
     assert lstm.figures[0].printed is not None
     assert 28 < rnn.figures[0].printed.smooth_sum < 42
     assert 7 < lstm.figures[0].printed.smooth_sum < 12
+
+
+@pytest.fixture
+def whole(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Two programs with figures early on, and one run of a few steps, in an empty folder."""
+    for package in ("jinja2", "matplotlib"):
+        pytest.importorskip(package)
+    monkeypatch.chdir(tmp_path)
+    figures = {"min-char-rnn": {100: 80.5}, "min-char-lstm": {100: 64.125, 1000: 5.165326}}
+    monkeypatch.setattr(replay, "PUBLISHED", figures)
+    small = {"hidden": 4, "layers": 1, "batch": 4, "length": 16}
+    monkeypatch.setattr(replay, "CURVES", {"char-rnn": small})
+    return tmp_path
+
+
+def test_the_whole_replay_writes_a_page_with_figures_samples_and_curves(whole: Path) -> None:
+    arguments = ["--all", "--iterations", "101", "--out", "page.html"]
+    result = CliRunner().invoke(command, arguments)
+    assert result.exit_code == 0, result.output
+    page = (whole / "page.html").read_text("utf-8")
+    assert "<td>80.5000</td>" in page
+    assert "<td>64.1250</td>" in page
+    assert page.count("not reached") == 1
+    assert page.count("writes at its end") == 2
+    assert page.count("<svg") == 2 * 2  # the programs, and the run
+    run = Run.open(whole / "runs" / "replay" / "char-rnn")
+    assert run.checkpoint("latest").meta.step == 101
+    ((again, events),) = replay.replay_curves(Path("runs", "replay"))
+    first, *_ = events
+    assert isinstance(first, Started)
+    assert (again.path, first.step) == (Path("runs", "replay", "char-rnn"), 101)
+
+
+def test_each_program_of_the_whole_goes_as_far_as_its_last_figure(
+    whole: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    events = [event for event in replay.replay_whole() if isinstance(event, Printed | Finished)]
+    ends = [event for event in events if isinstance(event, Finished)]
+    assert [[figure.printed is not None for figure in run.figures] for run in ends] == [
+        [True],
+        [True, True],
+    ]
+    last = [
+        before.iteration
+        for before, event in pairwise(events)
+        if isinstance(event, Finished) and isinstance(before, Printed)
+    ]
+    assert last == [100, 1000]
+    assert all(run.sample is not None and len(run.sample) == 200 for run in ends)
+
+
+@pytest.mark.parametrize("wrong", [["--all", "--json"], ["--out", "page.html"]])
+def test_options_of_the_whole_go_with_it(wrong: list[str]) -> None:
+    assert CliRunner().invoke(command, wrong).exit_code == 2
+
+
+def test_a_signal_ends_the_whole(whole: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from charloom.cli import replay as module
+    from charloom.training import events
+
+    end = events.Finished("interrupted", 2, 1, 2, None, None, None, whole, 0.0)
+    with pytest.raises(KeyboardInterrupt):
+        module._follow("char-rnn", iter([end]), lambda _: None)

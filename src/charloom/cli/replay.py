@@ -1,15 +1,18 @@
 """`charloom replay`: the historic runs again, beside their published figures."""
 
+from collections.abc import Callable, Iterator
 from dataclasses import asdict
+from pathlib import Path
 from statistics import median
 from typing import get_args
 
 import click
 
-from charloom.cli.options import examples
+from charloom.cli.options import examples, output
 from charloom.cli.text import (
     echo,
     echo_json,
+    echo_wrote,
     fill,
     progress,
     table,
@@ -17,19 +20,31 @@ from charloom.cli.text import (
 from charloom.config import Engine
 from charloom.formatting import duration
 from charloom.training import replay as library
+from charloom.training.events import Event, Progress
+from charloom.training.events import Finished as End
 from charloom.training.replay import Figure, Finished, Printed, Program, Speed
 
 PROGRESS_LINES = 10  # for each program
+ITERATIONS = 100_000
+POINTS = 2_000  # of a curve on the page
+FOLDER = Path("runs", "replay")
 
 
-@click.command(epilog=examples("charloom replay"))
+@click.command(epilog=examples("charloom replay", "charloom replay --all"))
 @click.option(
     "--iterations",
     type=click.IntRange(1),
-    default=100_000,
     metavar="N",
-    help="Steps of each program.  [100000]",
+    help=f"Steps of each program.  [{ITERATIONS}; with --all as many as were published]",
 )
+@click.option(
+    "--all",
+    "whole",
+    is_flag=True,
+    help="Both as far as their last published figure, then the runs of three later presets, and "
+    "write a page.",
+)
+@output("--out", "With --all: the page", "replay.html")
 @click.option(
     "--engine",
     type=click.Choice(get_args(Engine)),
@@ -45,12 +60,27 @@ PROGRESS_LINES = 10  # for each program
     help="Draws the initial weights.  [0]",
 )
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON document.")
-def replay(iterations: int, engine: Engine, seed: int, as_json: bool) -> None:
+def replay(
+    iterations: int | None, whole: bool, out: Path | None, engine: Engine, seed: int, as_json: bool
+) -> None:
     """Repeat the published runs of min-char-rnn and min-char-lstm.
 
     Both are trained on the whole Constitution, as they were then, and their published smoothed
     loss is shown beside ours. Then the reference and the compiled engine are timed in turns.
+
+    With --all, min-char-lstm makes its 10 million iterations, which takes some 20 minutes of a
+    quiet machine; then min-char-lstm-mod-2, char-rnn and torch-rnn of 2 x 1024 are trained in
+    runs/replay, the last of which may take hours without a GPU. Stopped there, it goes on where
+    it was when it is called again. Needs the extra charloom[report].
     """
+    if whole:
+        if as_json:
+            raise click.UsageError("--all writes a page, not --json: leave one of them out")
+        _replay_whole(iterations, out, engine, seed)
+        return
+    if out is not None:
+        raise click.UsageError("--out is for --all")
+    iterations = iterations or ITERATIONS
     finished: list[Finished] = []
     speeds: list[Speed] = []
     name, line_every = "", max(1, iterations // PROGRESS_LINES // 100) * 100
@@ -74,6 +104,50 @@ def replay(iterations: int, engine: Engine, seed: int, as_json: bool) -> None:
         echo_json({"seed": seed, "iterations": iterations, "runs": finished, "speeds": timed})
     else:
         _show(finished, speeds, seed)
+
+
+def _replay_whole(iterations: int | None, out: Path | None, engine: Engine, seed: int) -> None:
+    """Run everything, and write the page."""
+    from charloom.analysis.curves import curve
+    from charloom.files import write_output
+    from charloom.report.pages.replay import replay_page
+    from charloom.report.plots.style import check
+
+    check()
+    finished: list[Finished] = []
+    printed: dict[str, list[Printed]] = {}
+    with progress() as (_, tell):
+        for event in library.replay_whole(iterations, engine, seed):
+            match event:
+                case Program():
+                    name = event.preset
+                    last = max(library.PUBLISHED[name]) + 1
+                    total = min(last, iterations or last)
+                    every = max(1, total // library.PRINT_EVERY // POINTS) * library.PRINT_EVERY
+                    printed[name] = []
+                case Printed():
+                    tell(_progress(event, name, total))
+                    if event.iteration % every == 0:
+                        printed[name].append(event)
+                case Finished():
+                    finished.append(event)
+        curves = []
+        for run, events in library.replay_curves(FOLDER, iterations, engine, seed):
+            _follow(run.path.name, events, tell)
+            curves.append(curve(run))
+        page = replay_page(finished, printed, curves, seed)
+    path = write_output(out or Path("replay.html"), page.encode(), free=out is None)
+    echo_wrote(path)
+
+
+def _follow(name: str, events: Iterator[Event], tell: Callable[[str], None]) -> None:
+    """Follow a run to its end; raises KeyboardInterrupt if a signal ended it."""
+    for event in events:
+        if isinstance(event, Progress):
+            left = "" if event.left is None else f", {duration(event.left)} left"
+            tell(f"{name} step {event.step:,} of {event.total:,}: loss {event.loss:.3f}{left}")
+        elif isinstance(event, End) and event.reason == "interrupted":
+            raise KeyboardInterrupt
 
 
 def _progress(printed: Printed, name: str, iterations: int) -> str:

@@ -11,16 +11,23 @@ character that training shows.
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass
+from pathlib import Path
 from statistics import median
 from time import perf_counter
+from typing import Any, cast
 
-from charloom.config import Dtype, Engine, ModelConfig
+from charloom.config import Dtype, Engine, ModelConfig, SampleConfig
 from charloom.data.batches import Streams
 from charloom.data.known_texts import load_corpus
 from charloom.data.vocabulary import Vocabulary
 from charloom.errors import check_at_least
-from charloom.models.engines import create_learner, pick_engine
+from charloom.generation.sampling import generate
+from charloom.models.engines import create_learner, create_model, pick_engine
 from charloom.presets import preset
+from charloom.runs.run import Run
+from charloom.training.events import Event
+from charloom.training.loop import train
+from charloom.training.planning import prepare
 from charloom.training.state import SMOOTHING
 
 PUBLISHED = {  # iteration -> figure, for an edition of the text of 45,106 to 45,121 characters
@@ -28,6 +35,13 @@ PUBLISHED = {  # iteration -> figure, for an edition of the text of 45,106 to 45
     "min-char-lstm": {99_800: 9.844710, 999_800: 5.165326, 10_096_200: 2.487097},
 }
 PRINT_EVERY = 100
+SOURCE = "corpus:us-constitution"
+CURVES: dict[str, dict[str, Any]] = {  # presets of which curves were shown, and what is set beside
+    "min-char-lstm-mod-2": {"iterations": 600_000, "validation": 0.0},
+    "char-rnn": {},
+    "torch-rnn-1024": {},
+}
+SAMPLE_LENGTH = 200  # as the programs print
 
 
 @dataclass(frozen=True)
@@ -66,11 +80,15 @@ class Figure:
 
 @dataclass(frozen=True)
 class Finished:
-    """A program has ended, `seconds` of updates after its iteration 0."""
+    """A program has ended, `seconds` of updates after its iteration 0.
+
+    `sample` is what it writes then, if that was asked for.
+    """
 
     program: Program
     seconds: float
     figures: tuple[Figure, ...]
+    sample: str | None = None
 
 
 @dataclass(frozen=True)
@@ -107,7 +125,42 @@ def replay(
         yield measure_speed(name)
 
 
-def _run(walk: "_Walk", iterations: int) -> Iterator[Program | Printed | Finished]:
+def replay_whole(
+    iterations: int | None = None, engine: Engine = "auto", seed: int = 0
+) -> Iterator[Program | Printed | Finished]:
+    """Run both programs as far as their last published figure, and let each write at its end.
+
+    That is 10 million iterations of min-char-lstm; `iterations` are the most of each. Raises
+    CharloomError.
+    """
+    for name, figures in PUBLISHED.items():
+        last = max(figures) + 1
+        walk = _Walk(name, engine, seed)
+        yield from _run(walk, min(last, iterations or last), SAMPLE_LENGTH)
+
+
+def replay_curves(
+    folder: Path, iterations: int | None = None, engine: Engine = "auto", seed: int = 0
+) -> Iterator[tuple[Run, Iterator[Event]]]:
+    """Yield the runs of CURVES in `folder`, each with the events of its training, to be followed.
+
+    One that is there already goes on where it stopped; `iterations` are the most of each new one.
+    Raises CharloomError.
+    """
+    for name, settings in CURVES.items():
+        path = folder / name
+        if path.exists():
+            run = Run.open(path)
+            yield run, train(run, resume=True)
+            continue
+        given = {"preset": name, "engine": engine, "seed": seed, **settings}
+        if iterations is not None:
+            given["iterations"] = min(iterations, given.get("iterations", iterations))
+        run, _, began = prepare([SOURCE], given, path)
+        yield run, train(run, began=began)
+
+
+def _run(walk: "_Walk", iterations: int, sample: int = 0) -> Iterator[Program | Printed | Finished]:
     yield walk.program
     reached: dict[int, Printed] = {}
     published = PUBLISHED[walk.program.preset]
@@ -122,7 +175,7 @@ def _run(walk: "_Walk", iterations: int) -> Iterator[Program | Printed | Finishe
         yield printed
     walk.advance((iterations - 1) % PRINT_EVERY)
     figures = tuple(Figure(n, figure, reached.get(n)) for n, figure in published.items())
-    yield Finished(walk.program, walk.seconds, figures)
+    yield Finished(walk.program, walk.seconds, figures, walk.write(sample) if sample else None)
 
 
 def measure_speed(name: str, turns: int = 9) -> Speed:
@@ -154,6 +207,7 @@ class _Walk:
         picked = pick_engine(engine, model, train)
         dtype: Dtype = "float64" if picked == "reference" else "float32"
         self.program = Program(name, N, V, train.length, picked, dtype)
+        self._model, self._vocabulary = model, vocabulary
         self.smooth_sum = math.log(V) * train.length
         self.seconds = 0.0
         self._rate = train.learning_rate
@@ -171,3 +225,10 @@ class _Walk:
             smooth_sum = SMOOTHING * smooth_sum + share * float(update(inputs, targets, rate))
         self.smooth_sum = smooth_sum
         self.seconds += perf_counter() - began
+
+    def write(self, length: int) -> str:
+        """Return what the network writes now, as the programs do: at temperature 1."""
+        engine, dtype = self.program.engine, self.program.dtype
+        arrays = self._learner.arrays()
+        model = create_model(self._model, arrays, self._vocabulary, cast(Engine, engine), dtype)
+        return "".join(generate(model, SampleConfig(seed=0), length=length))
