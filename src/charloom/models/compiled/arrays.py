@@ -12,9 +12,10 @@ import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
 from charloom.config import ModelConfig
-from charloom.models.compiled.bf16 import FULL, SIDE, tiled_size
+from charloom.models.compiled.bf16 import FULL, tiled_size
 from charloom.models.compiled.products import (
     BF16_BLOCK,
+    BF16_PANEL,
     BLOCK,
     FEW,
     Panels,
@@ -208,7 +209,7 @@ def new_scratch(
     packed = make(back if T * B >= FEW or kind else 0)
     packed_Wh = packed if B >= FEW or kind else packed._replace(numbers=packed.numbers[:0])
     packed_Wx0 = make(packed_size(GH, E, dtype, kind))
-    panel = make(tiled_size(BF16_BLOCK, 2 * SIDE) if kind else packed_size(BLOCK, 0, dtype))
+    panel = make(tiled_size(BF16_BLOCK, BF16_PANEL) if kind else packed_size(BLOCK, 0, dtype))
     dWh = aligned((H if config.reset == "state" else 0, GH), dtype)
     return Scratch(seen, dH, rows, packed, packed_Wh, packed_Wx0, panel, dWh)
 

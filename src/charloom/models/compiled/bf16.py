@@ -207,7 +207,7 @@ def _write_amx(high: int, wide: int, write: Writer, arguments: list[Any]) -> Non
     """
     if write.itemsize != 4 or not _MULTIPLIES:
         return
-    C, C_row, base, base_row, A, B, depth, groups, rows, columns = arguments
+    C, C_row, base, base_row, A, B, depth, groups, step, rows, columns = arguments
     builder, byte = write.builder, ir.IntType(8)
     lefts = [4 + r for r in range(high)]
     rights = [7 if v == wide - 1 else 5 + v % 2 if high == 1 else 6 for v in range(wide)]
@@ -244,7 +244,8 @@ def _write_amx(high: int, wide: int, write: Writer, arguments: list[Any]) -> Non
     instruct("ldtilecfg", write.pointer(at, byte))
     line = ir.Constant(SIZE, 64)
 
-    def group(g: Any, _: list[Any]) -> list[Any]:
+    def group(count: Any, _: list[Any]) -> list[Any]:
+        g = builder.mul(count, step)
         for number, (r, v) in enumerate(sums):
             load(number, base, base_row, (g, wide * 64), (v, 64), (r * SIDE, base_row))
 
@@ -321,9 +322,9 @@ def _unknown(write: Writer, number: float) -> Any:
 
 
 _SHAPES = [(1, wide) for wide in (1, 2, 3, 4)] + [(2, wide) for wide in (1, 2)]
-# by_amx(zero, 8 * high + wide, (C, its row step, base, its row step, A, B, depth, groups, rows,
-# columns)): `high` tiles of A, one below the other, times `wide` of B, side by side, `groups`
-# times, each `depth` tiles deep; rows of the last of A's, columns of the last of B's.
+# by_amx(zero, 8 * high + wide, (C, its row step, base, its row step, A, B, depth, groups, step,
+# rows, columns)): `high` tiles of A, one below the other, times `wide` of B, side by side, each
+# `depth` tiles deep; of B `groups` such, 1 or -1 apart; rows of the last of A's, columns of B's.
 by_amx = written_by_hand(
     "bf16_amx", {8 * high + wide: partial(_write_amx, high, wide) for high, wide in _SHAPES}
 )

@@ -44,7 +44,7 @@ from charloom.models.weights import Array
 
 FEW = 4  # rows below which packing does not pay
 BLOCK = 256  # rows of a gradient's product at a time: what of them is packed stays in the cache
-BF16_BLOCK = 512  # the same in bf16
+BF16_BLOCK, BF16_PANEL = 512, 256  # the same in bf16, and columns of B at a time
 
 
 def aligned(shape: tuple[int, ...], dtype: DTypeLike) -> Array:
@@ -119,9 +119,7 @@ def pack(packed: Any, B: Any) -> None:
     item, width = B.itemsize, VECTOR_BYTES // B.itemsize
     zero, (address, row, _), to = B.dtype.type(0), _place(B), _address(packed.numbers)
     if packed.numbers.size and packed.kind:
-        for j in range(0, N, SIDE):
-            tiles(zero, RIGHT, (address + j * item, row, K, N - j, to))
-            to += _depth(K) * TILE
+        _to_tiles(zero, RIGHT, address, row, K, N, to)
     elif packed.numbers.size:
         for j in range(0, N, 2 * width):
             step, here = _panel(N - j, width) * width, address + j * item
@@ -157,7 +155,7 @@ def product(C: Any, base: Any, A: Any, B: Any, packed: Any, turn: int) -> None:
     bits however many there are.
     """
     if packed.kind:
-        _by_tiles(C, base, A, packed)
+        _by_tiles(C, base, A, packed, turn % 2)
     elif packed.numbers.size:
         _by_panels(C, base, A, packed.numbers)
     else:
@@ -172,7 +170,7 @@ def back_product(C: Any, base: Any, A: Any, B: Any, packed: Any, turn: int) -> N
     C is not `base`.
     """
     if packed.kind:
-        _by_tiles(C, base, A, packed)
+        _by_tiles(C, base, A, packed, turn % 2)
     elif packed.numbers.size:
         _by_panels(C, base, A, packed.numbers)
     elif C.shape[1] < VECTOR_BYTES // C.itemsize:
@@ -223,8 +221,11 @@ def _depth(K: int) -> int:
 
 
 @inlined_kernel
-def _by_tiles(C: Any, base: Any, A: Any, packed: Any) -> None:
-    """C = base + A B in bf16 for a packed B (K, N): two rows of tiles of A at a time, or one."""
+def _by_tiles(C: Any, base: Any, A: Any, packed: Any, back: int) -> None:
+    """C = base + A B in bf16 for a packed B (K, N): two rows of tiles of A at a time, or one.
+
+    From the last columns on if `back`.
+    """
     (M, N), K = C.shape, A.shape[1]
     zero, c, d, a = C.dtype.type(0), _place(C), _place(base), _place(A)
     left, right = _address(packed.rows), _address(packed.numbers)
@@ -233,11 +234,13 @@ def _by_tiles(C: Any, base: Any, A: Any, packed: Any) -> None:
             to = left + (r - i) // SIDE * _depth(K) * TILE
             tiles(zero, LEFT, (a.address + r * a.row, a.row, M - r, K, to))
         places = (c.address + i * c.row, c.row, d.address + i * d.row, d.row, left, right)
-        _walk_tiles(zero, packed.kind, places, _depth(K), min(2 * SIDE, M - i), N)
+        _walk_tiles(zero, packed.kind, places, _depth(K), min(2 * SIDE, M - i), N, back)
 
 
 @kernel
-def _walk_tiles(zero: Any, kind: int, places: Any, depth: int, rows: int, N: int) -> None:
+def _walk_tiles(
+    zero: Any, kind: int, places: Any, depth: int, rows: int, N: int, back: int
+) -> None:
     """Compute rows of C, 32 at most, from tiles of A and B that are `depth` deep."""
     C, C_row, base, base_row, left, right = places
     if kind != AMX:
@@ -253,16 +256,18 @@ def _walk_tiles(zero: Any, kind: int, places: Any, depth: int, rows: int, N: int
     whole = N // SIDE // wide  # such groups
     rest = (N + SIDE - 1) // SIDE - whole * wide  # tiles, of which the last may be cut
     last = rows - (high - 1) * SIDE
-    done = 0
     for part in range(2):
-        groups, tiles_wide, columns = whole, wide, SIDE
-        if part:
-            groups, tiles_wide, columns = 1, rest, N - (done + rest - 1) * SIDE
+        if part == back:  # whole groups, the first or the last of them first
+            first = (whole - 1) * wide if back else 0
+            groups, tiles_wide, columns = whole, wide, SIDE
+        else:
+            first = whole * wide
+            groups, tiles_wide, columns = 1, rest, N - (first + rest - 1) * SIDE
         if groups and tiles_wide:
-            at, B = done * SIDE * 4, right + done * depth * TILE
+            at, B = first * SIDE * 4, right + first * depth * TILE
             sides = (C + at, C_row, base + at, base_row, left, B)
-            by_amx(zero, 8 * high + tiles_wide, (*sides, depth, groups, last, columns))
-        done += groups * tiles_wide
+            counts = (depth, groups, -1 if back else 1, last, columns)
+            by_amx(zero, 8 * high + tiles_wide, (*sides, *counts))
 
 
 @inlined_kernel
@@ -343,24 +348,33 @@ def gradient_product(C: Any, zeros: Any, A: Any, B: Any, panel: Any) -> None:
 def _gradient_by_tiles(
     zero: Any, places: Any, left: int, right: int, M: int, K: int, N: int, kind: int
 ) -> None:
-    """C = A^T B in bf16: of a block of rows all of A is rounded, and two tiles of B at a time."""
+    """C = A^T B in bf16, block by block: all of A in tiles, a panel of B in tiles, their product.
+
+    They are laid out 32 rows at a time, as they lie in memory: rows may be a page apart.
+    """
     c, zeros, a, b = places
     for begin in range(0, K, BF16_BLOCK):
         rows = min(BF16_BLOCK, K - begin)
-        strip = _depth(rows) * TILE
-        base = c if begin else zeros
-        for i in range(0, M, SIDE):
-            here = a.address + begin * a.row + 4 * i
-            tiles(zero, LEFT_OF_TRANSPOSE, (here, a.row, rows, M - i, left + i // SIDE * strip))
-        for j in range(0, N, 2 * SIDE):
-            columns = min(2 * SIDE, N - j)
-            for v in range(0, columns, SIDE):
-                here = b.address + begin * b.row + 4 * (j + v)
-                tiles(zero, RIGHT, (here, b.row, rows, columns - v, right + v // SIDE * strip))
+        depth, base = _depth(rows), c if begin else zeros
+        _to_tiles(zero, LEFT_OF_TRANSPOSE, a.address + begin * a.row, a.row, rows, M, left)
+        for first in range(0, N, BF16_PANEL):
+            wide = min(BF16_PANEL, N - first)
+            here = b.address + begin * b.row + 4 * first
+            _to_tiles(zero, RIGHT, here, b.row, rows, wide, right)
             for i in range(0, M, 2 * SIDE):
-                C, start = c.address + i * c.row + 4 * j, base.address + i * base.row + 4 * j
-                sides = (C, c.row, start, base.row, left + i // SIDE * strip, right)
-                _walk_tiles(zero, kind, sides, _depth(rows), min(2 * SIDE, M - i), columns)
+                C, start = c.address + i * c.row, base.address + i * base.row
+                sides = (C + 4 * first, c.row, start + 4 * first, base.row)
+                A = left + i // SIDE * depth * TILE
+                _walk_tiles(zero, kind, (*sides, A, right), depth, min(2 * SIDE, M - i), wide, 0)
+
+
+@kernel
+def _to_tiles(zero: Any, which: int, X: int, X_row: int, rows: int, columns: int, to: int) -> None:
+    """Lay out a matrix (rows, columns) in tiles, strip after strip of 16 columns."""
+    for k in range(0, rows, DEEP):
+        for j in range(0, columns, SIDE):
+            here, tile = X + k * X_row + 4 * j, to + (j // SIDE * _depth(rows) + k // DEEP) * TILE
+            tiles(zero, which, (here, X_row, min(DEEP, rows - k), columns - j, tile))
 
 
 @kernel
