@@ -45,7 +45,7 @@ class Trainer:
         assert train.optimizer == "adamw"
         assert train.clip_norm is not None
         self.network = Network(config, vocabulary_size, train.dropout)
-        self._clip_norm = train.clip_norm
+        self._clip_norm, self._halves = train.clip_norm, train.precision == "bf16"
         self._optimizer = torch.optim.AdamW(
             self.network.parameters(),
             betas=(train.beta1, train.beta2),
@@ -60,9 +60,10 @@ class Trainer:
 
     def update(self, inputs: Ids, targets: Ids, learning_rate: float) -> float:
         """Take one step on (B, T); the state is carried on, the gradient is not."""
-        logits, state = self.network(_time_first(inputs), self._state)
-        self._state = state.detach() if isinstance(state, Tensor) else _detached(state)
-        loss = cross_entropy(logits.flatten(0, 1), _time_first(targets).flatten())
+        with torch.autocast("cpu", torch.bfloat16, enabled=self._halves):
+            logits, state = self.network(_time_first(inputs), self._state)
+            self._state = state.detach() if isinstance(state, Tensor) else _detached(state)
+            loss = cross_entropy(logits.flatten(0, 1), _time_first(targets).flatten())
         self._optimizer.zero_grad()
         loss.backward()
         nn.utils.clip_grad_norm_(self.network.parameters(), self._clip_norm)

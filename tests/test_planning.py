@@ -41,6 +41,7 @@ class Machine:
 
     def __init__(self, cost: Callable[[ModelConfig], float], compiling: float = 0.0) -> None:
         self.now, self.cost, self.compiling = 1000.0, cost, compiling
+        self.bf16_share = 1.0  # of the time that an update takes, if it multiplies in bf16
         self.timed: list[int] = []
         self.rates: set[float] = set()
 
@@ -53,6 +54,7 @@ class Machine:
             def update(self, inputs: Any, targets: Any, rate: float) -> float:
                 assert inputs.shape == targets.shape == (train.batch, train.length)
                 share = train.batch * train.length / 2048
+                share *= machine.bf16_share if train.precision == "bf16" else 1.0
                 machine.now += machine.cost(model) * share + machine.compiling
                 machine.compiling = 0.0
                 machine.rates.add(rate)
@@ -78,6 +80,7 @@ def machine(monkeypatch: pytest.MonkeyPatch) -> Machine:
     monkeypatch.setattr(planning, "perf_counter", lambda: made.now)
     monkeypatch.setattr(speeds, "perf_counter", lambda: made.now)
     monkeypatch.setattr(speeds, "create_learner", made.create_learner)
+    monkeypatch.setattr(planning, "has_amx", lambda: False)
     return made
 
 
@@ -112,6 +115,45 @@ def test_what_is_chosen_has_been_timed_and_fills_the_time(machine: Machine, minu
     assert found <= 1.01 * most or hidden(config) == min(RATES)
     assert machine.now - began < 1.0 + 0.1 * 60 * minutes
     assert machine.rates == {0.0}
+
+
+@pytest.mark.parametrize("share", [0.4, 0.6, 0.95, 2.0])
+def test_bf16_is_taken_where_it_is_faster(
+    machine: Machine, monkeypatch: pytest.MonkeyPatch, share: float
+) -> None:
+    full = planned(machine, asked())
+    monkeypatch.setattr(planning, "has_amx", lambda: True)
+    machine.bf16_share = share
+    found = planned(machine, asked())
+    faster = share < 0.9
+    assert found.config.train.precision == ("bf16" if faster else "full")
+    assert ("speed" in dict(found.reasons)) == faster
+    cost = machine.cost(found.config.model) * (share if faster else 1)
+    steps = found.config.train.iterations
+    assert 0.75 < steps * cost / 180 < 1
+    assert hidden(found.config) >= hidden(full.config)
+
+
+@pytest.mark.parametrize(
+    "config",
+    [
+        asked(precision="bf16"),
+        replace(asked(), dtype="float64"),
+        replace(asked(), engine="reference"),
+        asked(minutes=None, iterations=10),
+    ],
+)
+def test_what_is_said_of_precision_is_done(
+    machine: Machine, monkeypatch: pytest.MonkeyPatch, config: RunConfig
+) -> None:
+    monkeypatch.setattr(planning, "has_amx", lambda: True)
+    machine.bf16_share = 0.1
+    said: list[str] = []
+    given = {"precision"} if config.train.precision == "bf16" else set()
+    found = plan(config, given, TEXT, machine.now - 1.0, said.append)
+    assert found.config.train.precision == config.train.precision
+    full = plan(asked(), {"precision"}, TEXT, machine.now - 1.0, said.append)
+    assert full.config.train.precision == "full"
 
 
 def test_a_small_text_is_not_read_more_often_than_is_good_for_it(machine: Machine) -> None:

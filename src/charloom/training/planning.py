@@ -10,7 +10,14 @@ from pathlib import Path
 from time import perf_counter, sleep
 from typing import Any, NamedTuple
 
-from charloom.config import DataConfig, NgramConfig, PretrainedConfig, RunConfig, replace
+from charloom.config import (
+    DataConfig,
+    ModelConfig,
+    NgramConfig,
+    PretrainedConfig,
+    RunConfig,
+    replace,
+)
 from charloom.data.batches import check_fits
 from charloom.data.dataset import Corpus, fewest_characters
 from charloom.data.reading import Reading
@@ -18,7 +25,7 @@ from charloom.data.split import arrange, split_text, usual_split
 from charloom.data.text import Text, read_text
 from charloom.data.tokenizer import Ids, Tokenizer
 from charloom.errors import CharloomError
-from charloom.models.engines import has_torch, load_torchnet, pick_engine
+from charloom.models.engines import has_amx, has_torch, load_torchnet, pick_engine
 from charloom.progress import Tell, say_nothing
 from charloom.runs.folders import check_free
 from charloom.runs.run import Run
@@ -37,6 +44,7 @@ MODELS_TIMED = 3  # at most
 SCORED = 2  # times the least: at the last step, and the best model at the end
 ROOM = 3  # times what a size that is named needs: machines have other work, too
 STEPS_OF_TEXT = 16  # of the first characters of the text, to measure with
+BF16_GAIN = 1.1  # times as fast bf16 must be, to be taken
 LOOKS, LOOK_SECONDS = 20, 0.1
 MODEL_SIZES = {"hidden", "width", "layers"}
 STARTING_SECONDS = 2.0  # of compiling, above which that is said
@@ -251,6 +259,8 @@ class Planner:
         self.size = Size(characters, len(vocabulary), ids, rows, per_id, unit)
         beginning = _beginning(config, text, vocabulary, characters)
         self.speeds = Speeds(beginning, vocabulary, per_id)
+        self.bf16_gain: float | None = None  # how many times as fast it is, if it is taken
+        self._looked_for_precision = False
 
     def choose(self, seconds: float | None) -> Choice:
         """Choose what is not given, for so many seconds of updates or without such an end."""
@@ -280,6 +290,7 @@ class Planner:
             if late or self.speeds.has(config):
                 break
             slower = self.speeds.time(config, each)
+            slower += self._take_faster_precision(config, each)
             start, starting = start + slower, starting + slower
             began = max(began, perf_counter() - budget / 2)
         choice = self.choose(left())
@@ -292,6 +303,35 @@ class Planner:
         config = replace(choice.config, train=replace(train, iterations=iterations))
         reasons = self._reasons(choice, pace, read, starting, late=began - asked)
         return Plan(config, tuple(reasons), began, pace)
+
+    def _take_faster_precision(self, config: RunConfig, seconds: float) -> float:
+        """Compute in bf16 from here on if that was left open and is faster, as `config` shows.
+
+        Returns the seconds by which a first update was slower.
+        """
+        if self._looked_for_precision or not self._leaves_precision_open(config):
+            return 0.0
+        self._looked_for_precision = True
+        full = self.speeds.of(config)
+        slower = self.speeds.time(_in_bf16(config), seconds)
+        if self.speeds.of(config) > BF16_GAIN * full:
+            self.bf16_gain = self.speeds.of(config) / full
+            self.config = _in_bf16(self.config)
+        else:
+            self.speeds.put_back(config, full)
+        return slower
+
+    def _leaves_precision_open(self, config: RunConfig) -> bool:
+        """Whether the compiled engine may multiply in bf16, and nothing says if it should."""
+        return (
+            self.given is not None
+            and "precision" not in self.given
+            and isinstance(config.model, ModelConfig)
+            and config.train.precision == "full"
+            and config.dtype == "float32"
+            and pick_engine(config.engine, config.model, config.train) == "compiled"
+            and has_amx()
+        )
 
     def check_time(self, config: RunConfig, budget: float, left: Callable[[], float]) -> None:
         """Raise CharloomError if FEWEST_STEPS do not fit; it names a size with which they do.
@@ -364,6 +404,11 @@ class Planner:
             end += f" take {read / pace:.0f} s; in more, a model would memorise the text"
         yield "time", f"{shown} characters/s here: {end}"
         yield from choice.reasons
+        if self.bf16_gain:
+            yield (
+                "speed",
+                f"products in bf16, with which a step is {self.bf16_gain:.1f} times as fast here",
+            )
         notes = []
         if starting > STARTING_SECONDS:
             notes.append(f"starting the engine took {starting:.0f} s, less the next time")
@@ -371,6 +416,10 @@ class Planner:
             notes.append(f"the run ends {late:.0f} s later, so that half of its time is left")
         if notes:
             yield "note", "; ".join(notes)
+
+
+def _in_bf16(config: RunConfig) -> RunConfig:
+    return replace(config, train=replace(config.train, precision="bf16"))
 
 
 def _shown(number: float) -> str:

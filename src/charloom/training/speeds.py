@@ -82,6 +82,10 @@ class Speeds:
         self._timed.add((self._parameters(config), self._characters(config)))
         return max(0.0, first - mean)
 
+    def put_back(self, config: RunConfig, speed: float) -> None:
+        """Take a speed that was measured before as that of models of as many parameters."""
+        self.measured[self._parameters(config)] = speed
+
     def of(self, config: RunConfig) -> float:
         """Return how many characters a second this model should learn from."""
         return speed(self._parameters(config), self.measured)
