@@ -7,9 +7,10 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from charloom.config import ModelConfig, TrainConfig
+from charloom.config import ModelConfig, NgramConfig, TrainConfig
 from charloom.data.vocabulary import Vocabulary
-from charloom.models.compiled import CompiledLearner, CompiledModel, learner
+from charloom.models import engines
+from charloom.models.compiled import CompiledLearner, CompiledModel, language_model, learner
 from charloom.models.compiled.bf16 import AMX, SIDE, VECTORS, fastest_bf16, rounded, tiled_size
 from charloom.models.compiled.flushing import flush, restore
 from charloom.models.compiled.products import (
@@ -25,6 +26,7 @@ from charloom.models.compiled.products import (
     product,
     rows_size,
 )
+from charloom.models.engines import create_model
 from charloom.models.jit import kernel
 from charloom.models.reference import ReferenceLearner
 from charloom.models.weights import initial_weights
@@ -260,6 +262,46 @@ def test_the_lent_model_is_in_full_precision():
     ids = next(batches(TrainConfig(batch=4, length=7), 1))[0]
     lent, copied = one.model(vocabulary), CompiledModel(model, weights, vocabulary)
     np.testing.assert_equal(*(side.log_probs(ids, side.start(4)) for side in (lent, copied)))
+
+
+@needs_amx
+@pytest.mark.parametrize("cell", CELLS)
+def test_a_model_in_bf16_predicts_nearly_the_same_alone_and_in_company(cell, monkeypatch):
+    monkeypatch.setattr(language_model, "WORTH_A_THREAD", 1)
+    monkeypatch.setenv("OMP_NUM_THREADS", "2")
+    vocabulary = Vocabulary.from_text("".join(map(chr, range(97, 97 + V))))
+    config = recurrent(cell, hidden=40, layers=2, embedding=8)
+    weights = initial_weights(config, V, 0)
+    halves, full = (
+        create_model(config, weights, vocabulary, precision=precision)
+        for precision in ("bf16", "full")
+    )
+    ids = np.random.default_rng(0).integers(0, V, (19, 30), dtype=np.int32)
+    found, expected = (model.log_probs(ids, model.start(19))[0] for model in (halves, full))
+    assert 0 < abs(found - expected).max() < 0.02
+    for lane in (0, 18):
+        alone, _ = halves.log_probs(ids[lane : lane + 1], halves.start(1))
+        np.testing.assert_array_equal(alone[0], found[lane])
+
+
+@pytest.mark.parametrize(
+    ("config", "options"),
+    [
+        (ModelConfig(hidden=8), {"precision": "bf16", "engine": "reference"}),
+        (ModelConfig(hidden=8), {"precision": "bf16", "dtype": "float64"}),
+        (ModelConfig(hidden=8), {"precision": "fp16"}),
+        (NgramConfig(), {"precision": "bf16"}),
+    ],
+)
+def test_a_model_that_does_not_predict_in_bf16_is_refused(config, options):
+    with refused("unsupported", field="precision"):
+        create_model(config, {}, Vocabulary.from_text("ab"), **options)
+
+
+def test_a_processor_without_amx_predicts_in_full(monkeypatch):
+    monkeypatch.setattr(engines, "has_amx", lambda: False)
+    with refused("unsupported", field="precision"):
+        create_model(ModelConfig(hidden=8), {}, Vocabulary.from_text("ab"), precision="bf16")
 
 
 def test_float64_is_refused():

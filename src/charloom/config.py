@@ -22,6 +22,7 @@ Reset = Literal["biased-product", "state"]
 Mixer = Literal["attention", "mingru", "minlstm"]
 Engine = Literal["auto", "reference", "compiled", "torch"]
 Dtype = Literal["float32", "float64"]
+Precision = Literal["full", "bf16", "fp16"]
 Optimizer = Literal["sgd", "adagrad", "rmsprop", "adam", "adamw"]
 ScheduleName = Literal["constant", "step", "exponential", "cosine", "one-cycle", "plateau"]
 Errors = Literal["strict", "replace"]
@@ -275,7 +276,7 @@ class TrainConfig(_Config, frozen=True):
     window: Positive = 1000  # plateau: iterations in a window
     seed: Seed = 0
     batches: Literal["lanes", "windows"] = "lanes"  # streams side by side, or anywhere in the text
-    precision: Literal["full", "bf16", "fp16"] = "full"  # of products, not of weights
+    precision: Precision = "full"  # of products, not of weights
     accumulate: Positive = 1  # torch only: parts of the batch that are computed one after another
     compile: bool = False  # torch only: torch.compile
     mixture: Annotated[float, Meta(ge=0, le=0.5)] = 0.0  # share kept to mix in an n-gram model

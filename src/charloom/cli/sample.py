@@ -96,6 +96,14 @@ SAMPLING = "Sampling"
     metavar="N",
     help="Copy at most N characters in a row from the training text.",
 )
+@option(
+    SAMPLING,
+    "--precision",
+    type=click.Choice(["full", "bf16"]),
+    default="full",
+    metavar="NAME",
+    help="full or bf16, of matrix products: faster with AMX from 256 units on; other text.  [full]",
+)
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON document.")
 @click.pass_context
 def sample(context: click.Context, /, run: str, prompt: str, as_json: bool, **values: Any) -> None:
@@ -129,7 +137,7 @@ def sample(context: click.Context, /, run: str, prompt: str, as_json: bool, **va
     echo = echo_raw if own.raw else echo_written
     limit = None if values["max_copy"] is None else _limit(opened, run, values["max_copy"])
     if values["adapt"] is None:
-        model = open_model(opened or run)
+        model = open_model(opened or run, precision=values["precision"])
     else:
         model = _adapted(opened, run, values["adapt"], values["unknown"])
     text, skipped = known(text, text.name, model.vocabulary, own.min_count, values["unknown"])

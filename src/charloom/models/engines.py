@@ -20,6 +20,7 @@ from charloom.config import (
     ModelConfig,
     NetworkConfig,
     NgramConfig,
+    Precision,
     RunConfig,
     TrainConfig,
     TransformerConfig,
@@ -255,12 +256,16 @@ def create_model(
     vocabulary: Tokenizer,
     engine: Engine = "auto",
     dtype: Dtype = "float32",
+    precision: Precision = "full",
 ) -> LanguageModel:
     """Return a model that predicts with a copy of these weights (or an n-gram's counts).
 
-    `arrays` may be all that a learner's `arrays` gave: the weights are taken.
-    Raises CharloomError if they do not fit the config or the engine is not installed.
+    `arrays` may be all that a learner's `arrays` gave: the weights are taken. With `precision`
+    "bf16" a recurrent network keeps them and multiplies in bf16, which is faster where they are
+    larger than a cache: predictions differ a little. Raises CharloomError if weights do not fit
+    the config, the engine is not installed, or it does not predict in that precision here.
     """
+    _check_predicts_in(precision, pick_engine(engine, config), config, dtype)
     weights = {name: a for name, a in arrays.items() if not name.startswith(STATE_PREFIXES)}
     match pick_engine(engine, config), config:
         case _, NgramConfig():
@@ -278,10 +283,27 @@ def create_model(
         case "compiled", ModelConfig():
             from charloom.models.compiled import CompiledModel
 
-            return CompiledModel(config, weights, vocabulary, dtype)
+            return CompiledModel(config, weights, vocabulary, dtype, precision)
         case _:
             model: LanguageModel = load_torchnet().create_model(config, weights, vocabulary, dtype)
             return model
+
+
+def _check_predicts_in(
+    precision: Precision, engine: Engine, config: NetworkConfig | NgramConfig, dtype: Dtype
+) -> None:
+    if precision == "full":
+        return
+    if precision != "bf16" or not isinstance(config, ModelConfig) or engine != "compiled":
+        problem = "is for recurrent networks on the compiled engine, in bf16"
+    elif dtype != "float32":
+        problem = f"works with float32, and these weights are {dtype}"
+    elif not has_amx():
+        problem = "gains nothing on this processor, which has no AMX"
+    else:
+        return
+    message = f"--precision {precision} {problem}: leave it out"
+    raise CharloomError(message, "unsupported", field="precision")
 
 
 def load_torchnet() -> ModuleType:

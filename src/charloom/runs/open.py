@@ -7,7 +7,8 @@ from pathlib import Path
 
 import numpy as np
 
-from charloom.config import Engine
+from charloom.config import Engine, Precision
+from charloom.errors import CharloomError
 from charloom.models.engines import LanguageModel, create_model, load_torchnet
 from charloom.models.ngram import NgramModel
 from charloom.models.weights import Array
@@ -36,19 +37,25 @@ def open_run(run: str | PathLike[str]) -> Run | None:
 
 
 def open_model(
-    run: str | PathLike[str], engine: Engine = "auto", weights: Mapping[str, Array] | None = None
+    run: str | PathLike[str],
+    engine: Engine = "auto",
+    weights: Mapping[str, Array] | None = None,
+    precision: Precision = "full",
 ) -> LanguageModel:
     """Open the best model of a run, with any engine, or a model in Hugging Face's format.
 
-    `weights` are those of the run, if they have been read. If the run has ended in a mixture, its
-    n-grams are counted anew. Raises CharloomError if there
-    is no run, no complete checkpoint in it, or not the text that is to be counted.
+    `weights` are those of the run, if they have been read; `precision` is as in `create_model`. If
+    the run has ended in a mixture, its n-grams are counted anew. Raises CharloomError if there is
+    no run, no complete checkpoint in it, or not the text that is to be counted.
     """
     opened = open_run(run)
     if opened is None:
+        if precision != "full":
+            message = f"--precision {precision} needs a run, and {run} is none: leave it out"
+            raise CharloomError(message, "unsupported", field="precision")
         model: LanguageModel = load_torchnet().open_folder(Path(run))
         return model
-    network = open_alone(opened, engine, weights)
+    network = open_alone(opened, engine, weights, precision)
     final = opened.final() if opened.config.train.mixture else None
     if final is None or final.mixture is None:
         return network
@@ -60,8 +67,11 @@ def open_model(
 
 
 def open_alone(
-    run: Run, engine: Engine = "auto", weights: Mapping[str, Array] | None = None
+    run: Run,
+    engine: Engine = "auto",
+    weights: Mapping[str, Array] | None = None,
+    precision: Precision = "full",
 ) -> LanguageModel:
     """Open the best model of a run without what it may be mixed with; see `open_model`."""
     config, weights = run.config, run.load_weights() if weights is None else weights
-    return create_model(config.model, weights, run.vocabulary, engine, config.dtype)
+    return create_model(config.model, weights, run.vocabulary, engine, config.dtype, precision)

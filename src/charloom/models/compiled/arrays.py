@@ -148,6 +148,12 @@ def new_packed(
     return Packed(enter, climb, recur, head._replace(numbers=head.numbers[0]))
 
 
+def with_own_rows(packed: Packed) -> Packed:
+    """Return the same packed weights with room of its own to round to: for another thread."""
+    rows = aligned(packed.Wh.rows.shape, packed.Wh.rows.dtype)
+    return Packed(*(panels._replace(rows=rows) for panels in packed))
+
+
 def new_lookup(config: ModelConfig, V: int, dtype: DTypeLike) -> Lookup:
     """Allocate the rows of up to V distinct ids."""
     E, GH = config.embedding, GATES[config.cell] * config.hidden

@@ -8,7 +8,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
-from charloom.config import ModelConfig, SampleConfig
+from charloom.config import ModelConfig, Precision, SampleConfig
 from charloom.data.tokenizer import Ids, Tokenizer
 from charloom.errors import CharloomError
 from charloom.models.compiled.arrays import (
@@ -21,7 +21,9 @@ from charloom.models.compiled.arrays import (
     new_packed,
     new_shard,
     parameter_views,
+    with_own_rows,
 )
+from charloom.models.compiled.bf16 import FULL, fastest_bf16
 from charloom.models.compiled.network import embed, pack_weights, read, write
 from charloom.models.compiled.products import FEW
 from charloom.models.compiled.threads import available_threads, share_out
@@ -58,8 +60,10 @@ class CompiledModel:
         weights: Mapping[str, Array] | Array,
         vocabulary: Tokenizer,
         dtype: DTypeLike = np.float32,
+        precision: Precision = "full",
     ) -> None:
         V = len(vocabulary)
+        self._kind = fastest_bf16() if precision == "bf16" else FULL
         self.config = config
         self.vocabulary = vocabulary
         self._dtype = np.dtype(dtype)
@@ -191,13 +195,14 @@ class CompiledModel:
         return tuple(array[:, 0].copy() for array in carried(buffers.shard))
 
     def _pack(self, T: int, B: int) -> Packed:
-        """Return the weights packed for T steps of B lanes, which is done once."""
+        """Return the weights packed for T steps of B lanes, which is done once, for one thread."""
         kind = (T * B < FEW, B < FEW)
         if kind not in self._packed:
-            packed = new_packed(self.config, len(self.vocabulary), B, T, self._dtype)
+            size = (self.config, len(self.vocabulary), B, T, self._dtype)
+            packed = new_packed(*size, self._kind)
             pack_weights(self._parameters, packed)
             self._packed[kind] = packed
-        return self._packed[kind]
+        return with_own_rows(self._packed[kind])
 
     def _shard(self, ids: Ids, state: State) -> Shard:
         """Make buffers for ids (T, B) that begin with `state`."""
