@@ -537,4 +537,4 @@ def test_without_scripts_the_page_says_what_to_do(
     browser: Any, tmp_path: Path, page: bytes
 ) -> None:
     with opened(browser, page, tmp_path, java_script_enabled=False) as view:
-        assert view.get_by_text("charloom sample").is_visible()
+        assert view.locator("noscript p", has=view.locator("code")).is_visible()
