@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import json
+import socket
 import threading
 from pathlib import Path
 
@@ -23,6 +24,7 @@ for needed in ("starlette", "uvicorn"):
 
 TEXT = "Theirs not to make reply,\nTheirs not to reason why,\nTheirs but to do and die.\n" * 9
 PROMPT = "Theirs "
+LONG = 100_000  # characters: more than a test waits for
 
 
 def write_run(path, kind="lstm", seed=3, documents=False):
@@ -104,3 +106,20 @@ def events(server, **body):
     *told, done, end = answer.text.split("\n\n")
     assert (done, end) == ("data: [DONE]", "")
     return [json.loads(line.removeprefix("data: ")) for line in told]
+
+
+def stream_request(server, **body):
+    """Ask for a long text on a connection of its own, and return that."""
+    body = {"model": "verse", "prompt": "Theirs", "max_tokens": LONG, **body}
+    content = json.dumps(body).encode()
+    head = f"POST /v1/completions HTTP/1.1\r\nHost: localhost\r\nContent-Length: {len(content)}\r\n"
+    port = int(server.url.rsplit(":", 1)[1])
+    connection = socket.create_connection(("127.0.0.1", port), timeout=60)
+    connection.sendall(head.encode() + b"Content-Type: application/json\r\n\r\n" + content)
+    return connection
+
+
+def wait(condition):
+    """Wait until it holds; pytest's timeout is the only limit."""
+    while not condition():
+        threading.Event().wait(0.001)

@@ -18,10 +18,8 @@ from charloom.config import SampleConfig
 from charloom.models.lanes import Rules
 from charloom.serve.engine import Closed, Engine, Full
 from charloom.serve.jobs import Failed, Job, Prompt
-from serving import events, httpx, post, serving, write_run
+from serving import LONG, events, httpx, post, serving, stream_request, wait, write_run
 from toy_models import History
-
-LONG = 100_000  # characters: more than a test waits for
 
 
 class Gate(History):
@@ -69,12 +67,6 @@ def engine_of(slots=4, queue=2):
         yield engine
     finally:
         engine.close()
-
-
-def wait(condition):
-    """Wait until it holds; pytest's timeout is the only limit."""
-    while not condition():
-        threading.Event().wait(0.001)
 
 
 def ended(told):
@@ -193,16 +185,6 @@ def test_of_many_clients_each_gets_a_whole_answer_or_is_told_when_to_come_again(
             assert answer.json()["error"]["type"] == "rate_limit_error"
 
 
-def stream_request(server, **body):
-    body = {"model": "verse", "prompt": "Theirs", "max_tokens": LONG, **body}
-    content = json.dumps(body).encode()
-    head = f"POST /v1/completions HTTP/1.1\r\nHost: localhost\r\nContent-Length: {len(content)}\r\n"
-    port = int(server.url.rsplit(":", 1)[1])
-    connection = socket.create_connection(("127.0.0.1", port), timeout=60)
-    connection.sendall(head.encode() + b"Content-Type: application/json\r\n\r\n" + content)
-    return connection
-
-
 @pytest.mark.parametrize("trials", [60, pytest.param(200, marks=pytest.mark.torture)])
 def test_nothing_is_written_for_a_client_that_has_gone(folder, trials):
     """Streams and whole answers; clients that close, reset and half-close."""
@@ -241,6 +223,18 @@ def test_a_request_that_waits_is_dropped_with_its_client(folder):
         assert engine.counts.cancelled == 1
         first.close()
         wait(lambda: engine.idle)
+
+
+def test_while_texts_end_what_is_new_is_refused(folder):
+    with serving(folder, grace=60.0) as server:
+        engine = server._engine
+        with stream_request(server, stream=True):
+            wait(lambda: engine.used)
+            server.handle_exit(signal.SIGTERM, None)
+            wait(lambda: engine._closed)
+            answer = post(server, {})
+            assert (answer.status_code, answer.json()["error"]["code"]) == (503, "shutting_down")
+            assert int(answer.headers["retry-after"]) > 0
 
 
 def test_streams_of_many_clients_at_once_are_all_whole(folder):
