@@ -27,9 +27,15 @@ LONGEST_KEY = 4096  # bytes
     )
 )
 @click.argument("runs", metavar="[RUN|FOLDER]...", nargs=-1, type=click.Path(path_type=Path))
-@click.option("--host", default="127.0.0.1", help="Address to listen on.  [127.0.0.1]")
 @click.option(
-    "--port", default=8321, type=click.IntRange(0, 65535), help="0: any that is free.  [8321]"
+    "--host", default="127.0.0.1", metavar="ADDRESS", help="Address to listen on.  [127.0.0.1]"
+)
+@click.option(
+    "--port",
+    default=8321,
+    type=click.IntRange(0, 65535),
+    metavar="N",
+    help="0: any that is free.  [8321]",
 )
 @click.option(
     "--api-key-file",
@@ -44,9 +50,15 @@ LONGEST_KEY = 4096  # bytes
     metavar="NAME",
     help="A name that the server may be called by, besides localhost; repeatable.",
 )
-@click.option("--slots", default=256, type=click.IntRange(1, 4096), help="Texts at once.  [256]")
 @click.option(
-    "--queue", default=512, type=click.IntRange(0, 65536), help="Requests that wait.  [512]"
+    "--slots", default=256, type=click.IntRange(1, 4096), metavar="N", help="Texts at once.  [256]"
+)
+@click.option(
+    "--queue",
+    default=512,
+    type=click.IntRange(0, 65536),
+    metavar="N",
+    help="Requests that wait.  [512]",
 )
 @click.option(
     "--grace",
