@@ -13,6 +13,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Iterator
 from contextlib import contextmanager
 from importlib.util import find_spec
 from itertools import pairwise
@@ -21,7 +22,7 @@ from pathlib import Path
 from common import Options, Row, by_rate, print_rows, say
 
 CLIENTS = 200
-ALONE, EACH = 40_000, 2_000  # characters of the one client, and of each of many
+SIZES = {256: (40_000, 2_000), 512: (6_000, 500)}  # characters of one client, of each of many
 REQUESTS = 200  # one after the other: first characters, and clients that leave
 
 
@@ -29,43 +30,51 @@ def show(options: Options) -> None:
     if find_spec("uvicorn") is None:
         say("(the server's libraries are not installed: pip install '.[serve]')")
         return
-    clients, alone, each, requests = CLIENTS, ALONE, EACH, REQUESTS
-    if options.tiny:
-        clients, alone, each, requests = 8, 300, 50, 5
-    with tempfile.TemporaryDirectory() as folder, served(Path(folder), options.tiny) as port:
-        asyncio.run(stream(port, 10, 100))  # opens the model
-        ones, many, gaps = [], [], []
-        for _ in range(options.turns):
-            seconds, _ = asyncio.run(stream(port, 1, alone))
-            ones.append(alone / seconds)
-            seconds, seen = asyncio.run(stream(port, clients, each))
-            many.append(clients * each / seconds)
-            gaps.append(seen)
-        title = f"LSTM of 256, streamed characters/s, {options.turns} turns"
-        print_rows(title, [by_rate(f"{clients} clients", many, "1 client", ones)])
-        for median, longest in gaps:
-            say(
-                f"  of each client's waits the median is {median * 1e3:.1f} ms, the longest of all "
-                f"{longest * 1e3:.1f} ms, {longest / median:.1f} times it"
-            )
-        first = asyncio.run(first_characters(port, requests))
-        left = asyncio.run(leaving(port, requests))
-        rows = [
-            Row("first character, ms", [1e3 * seconds for seconds in first]),
-            Row("client gone to slot free, ms", [1e3 * seconds for seconds in left]),
-        ]
-        print_rows(f"{requests} requests one after the other, an idle server", rows)
+    clients, requests = (8, 5) if options.tiny else (CLIENTS, REQUESTS)
+    sizes = {16: (300, 50)} if options.tiny else SIZES
+    rows, waits, alone = list[Row](), list[str](), list[Row]()
+    for hidden, lengths in sizes.items():
+        with tempfile.TemporaryDirectory() as folder, served(Path(folder), hidden) as port:
+            asyncio.run(stream(port, 10, 100))  # opens the model
+            figures, told = against_one(port, clients, *lengths, options.turns)
+            rows.append(by_rate(f"LSTM {hidden}, {clients} clients", figures[1], "1", figures[0]))
+            waits += [f"LSTM {hidden}: {line}" for line in told]
+            if not alone:
+                first = asyncio.run(first_characters(port, requests))
+                left = asyncio.run(leaving(port, requests))
+                alone = [
+                    Row("first character, ms", [1e3 * seconds for seconds in first]),
+                    Row("client gone to slot free, ms", [1e3 * seconds for seconds in left]),
+                ]
+    print_rows(f"streamed characters/s, {options.turns} turns", rows)
+    for line in waits:
+        say(line)
+    print_rows(f"{requests} requests one after the other, an idle server", alone)
+
+
+def against_one(
+    port: int, clients: int, alone: int, each: int, turns: int
+) -> tuple[tuple[list[float], list[float]], list[str]]:
+    """Return characters a second of one client and of many, in turn, and how long many wait."""
+    ones, many, waits = list[float](), list[float](), list[str]()
+    for _ in range(turns):
+        seconds, _ = asyncio.run(stream(port, 1, alone))
+        ones.append(alone / seconds)
+        seconds, (median, longest) = asyncio.run(stream(port, clients, each))
+        many.append(clients * each / seconds)
+        waits.append(
+            f"the median wait for a piece is {1e3 * median:.1f} ms, the longest "
+            f"{1e3 * longest:.1f} ms, {longest / median:.1f} times it"
+        )
+    return (ones, many), waits
 
 
 @contextmanager
-def served(folder: Path, tiny: bool):
+def served(folder: Path, hidden: int) -> Iterator[int]:
     """Train a network for a moment, serve it in another process, and give its port."""
-    run = folder / "run"
-    hidden = "16" if tiny else "256"
-    charloom = [sys.executable, "-m", "charloom"]
-    quiet = {"capture_output": True, "check": True}
-    train = ["train", "corpus:us-constitution", "--iterations", "2", "--hidden", hidden]
-    subprocess.run([*charloom, *train, "--out", run], **quiet)
+    run, charloom = folder / "run", [sys.executable, "-m", "charloom"]
+    train = ["train", "corpus:us-constitution", "--iterations", "2", "--hidden", str(hidden)]
+    subprocess.run([*charloom, *train, "--out", run], capture_output=True, check=True)
     command = [*charloom, "serve", run, "--port", "0"]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as server:
         try:
