@@ -324,7 +324,7 @@ def test_a_slow_head_or_body_is_given_up(folder, monkeypatch):
                 assert bool(told) == bool(answer)
 
 
-def test_a_client_that_reads_nothing_is_given_up(folder, monkeypatch):
+def test_a_client_that_reads_nothing_is_given_up(folder, monkeypatch, caplog):
     from charloom.serve import guard
 
     monkeypatch.setattr(guard, "SEND_SECONDS", 0.2)
@@ -334,6 +334,9 @@ def test_a_client_that_reads_nothing_is_given_up(folder, monkeypatch):
             wait(lambda: engine.used)
             wait(lambda: engine.idle)
             assert engine.counts.cancelled == 1
+            server.http.close()
+            wait(lambda: not server.server_state.connections)
+        assert not caplog.records
 
 
 def test_the_loop_has_no_task_left(folder):

@@ -212,7 +212,7 @@ class _Follower:
                     pieces.append(piece)
                 left -= sum(piece.ended is not None for piece in pieces)
                 yield pieces
-                self._api.engine.taken(self.job, sum(len(piece.text) for piece in pieces))
+                self._api.engine.taken(self.job, sum(piece.size for piece in pieces))
         finally:
             watcher.cancel()
             if left:

@@ -18,7 +18,7 @@ from charloom.serve.groups import Group, Place, group_of
 from charloom.serve.jobs import Failed, Job, Piece
 from charloom.serve.texts import READ_AT_ONCE, Lane, Reader
 
-BACKLOG = 2**16  # characters that a client has not taken: its texts wait until it has
+BACKLOG = 2**17  # bytes that a client has not taken: its texts wait until it has
 
 
 class Full(Exception):  # noqa: N818 -- it is an answer
@@ -112,10 +112,10 @@ class Engine:
             job.cancelled = True
             self._changed.notify()
 
-    def taken(self, job: Job, characters: int) -> None:
-        """Note that so many characters of a job were taken."""
+    def taken(self, job: Job, size: int) -> None:
+        """Note that pieces of that size of a job were taken."""
         with self._changed:
-            job.waiting -= characters
+            job.waiting -= size
             if self._parked:
                 self._changed.notify()
 
@@ -245,7 +245,7 @@ class Engine:
     def _deliver(self, job: Job, pieces: list[Piece]) -> None:
         ended = sum(piece.ended is not None for piece in pieces)
         with self._changed:
-            job.waiting += sum(len(piece.text) for piece in pieces)
+            job.waiting += sum(piece.size for piece in pieces)
             job.left -= ended
             self._used -= ended
             if not job.left:

@@ -23,6 +23,8 @@ Receive = Callable[[], Awaitable[Message]]
 Send = Callable[[Message], Awaitable[None]]
 App = Callable[[Scope, Receive, Send], Awaitable[None]]
 
+ABORT = "charloom.abort"  # an extension in scopes: closes the connection at once
+
 LOCAL = ("localhost", "127.0.0.1", "[::1]")
 _HOST = re.compile(r"(\[[0-9a-f:.]+\]|[a-z0-9._-]+)(?::[0-9]{1,5})?", re.ASCII)
 _KEYED = ("/v1", "/metrics")  # what needs the key, with all below
@@ -75,8 +77,10 @@ class Guard:
 
         try:
             await self._app(scope, again, timed)
-        except TimeoutError:  # the client takes nothing: the connection is closed
-            return
+        except TimeoutError:  # the client takes nothing
+            if ABORT in scope.get("extensions", {}):
+                scope["extensions"][ABORT]["call"]()
+                await asyncio.sleep(0)  # now it is closed
 
     def _check(self, scope: Scope) -> None:
         """Raise Refused for a request that must not be served."""

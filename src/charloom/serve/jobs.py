@@ -9,6 +9,8 @@ from charloom.data.tokenizer import Ids
 from charloom.models.engines import LanguageModel
 from charloom.models.lanes import Rules
 
+SEEN_BYTES = 100  # of a log-probability, as Python has it and as JSON
+
 
 class Seen(NamedTuple):
     """An id of a text, its log-probability, and the likeliest ids with theirs, best first."""
@@ -25,6 +27,11 @@ class Piece(NamedTuple):
     text: str
     seen: list[Seen]
     ended: str | None
+
+    @property
+    def size(self) -> int:
+        """About how many bytes it takes until its client takes it."""
+        return len(self.text) + sum(SEEN_BYTES * (2 + len(one.likeliest)) for one in self.seen)
 
 
 class Failed(NamedTuple):
@@ -61,7 +68,7 @@ class Job:
     echo: bool
     deliver: Callable[[list[Piece | Failed]], None]
     cancelled: bool = False
-    waiting: int = 0  # characters that were delivered and not taken
+    waiting: int = 0  # bytes that were delivered and not taken, about
     left: int = field(init=False)  # texts that have not ended
     written: int = 0  # ids of texts that have ended
     began: float = 0.0  # when the first was begun, by the monotonic clock

@@ -11,7 +11,7 @@ from charloom.serve.errors import Refused
 
 MOST_TOKENS = 100_000  # that one text may have
 MOST_IN_ALL = 2**20  # tokens of all texts of a request
-MOST_WITH_LOGPROBS = 2**16  # the same, of which each has six numbers and their characters
+MOST_KEPT = 2**14  # the same, if log-probabilities of all are kept until the last is there
 MOST_PROMPTED = 100_000  # characters in all prompts of a request
 MOST_STOPS = 4
 
@@ -154,12 +154,11 @@ def _check(asked: Completion) -> None:
     if sum(map(len, asked.prompts)) > MOST_PROMPTED:
         refuse(f"prompts may have {MOST_PROMPTED:,} characters in all", "prompt")
     texts = len(asked.prompts) * asked.drawn
-    most = (
-        MOST_IN_ALL if asked.logprobs is None and asked.drawn == asked.count else MOST_WITH_LOGPROBS
-    )
+    kept = not asked.stream and (asked.logprobs is not None or asked.drawn > asked.count)
+    most = MOST_KEPT if kept else MOST_IN_ALL
     if texts * asked.tokens > most:
         message = (
             f"{texts} texts of {asked.tokens:,} tokens are more than {most:,} in all, which is the "
-            "most here: ask for fewer or shorter ones, or without logprobs and best_of"
+            "most here: ask for fewer or shorter ones, or for a stream"
         )
         refuse(message, "max_tokens")

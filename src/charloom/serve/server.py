@@ -17,7 +17,7 @@ from uvicorn.protocols.http.h11_impl import H11Protocol
 from charloom.errors import CharloomError
 from charloom.serve.api import Api
 from charloom.serve.engine import Engine
-from charloom.serve.guard import LOCAL, Guard, is_loopback
+from charloom.serve.guard import ABORT, LOCAL, Guard, is_loopback
 from charloom.serve.models import Models
 
 HEADER_SECONDS = 10.0  # in which the head of a request must arrive
@@ -103,6 +103,12 @@ class Protocol(H11Protocol):
             self.transport.abort()
         if self.conn.their_state is not h11.IDLE:
             self._unwatch()
+
+    def handle_events(self) -> None:
+        """Let a request close its connection at once, whatever was not sent yet."""
+        super().handle_events()
+        if self.scope is not None:
+            self.scope["extensions"] = {ABORT: {"call": self.transport.abort}}
 
     def _watch(self) -> None:
         if self._late is None and self.conn.their_state is h11.IDLE:
