@@ -268,6 +268,10 @@ def test_what_is_no_json_of_a_request_is_refused(server, content):
     assert answer.json()["error"]["type"] == "invalid_request_error"
 
 
+def test_a_whole_number_may_have_a_point(server):
+    assert text_of(server, max_tokens=5.0, seed=1.0) == text_of(server, max_tokens=5, seed=1)
+
+
 @pytest.mark.parametrize("name", ["../verse", "/etc/passwd", "verse/", "v\0", "x" * 1000, "VERSE"])
 def test_a_name_that_is_not_in_the_table_is_no_model(server, name):
     answer = post(server, {"model": name})

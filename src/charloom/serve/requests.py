@@ -102,7 +102,10 @@ def completion(body: bytes) -> Completion:
 def _decoded(body: bytes) -> Any:
     try:
         document = json.loads(
-            body.decode(), object_pairs_hook=_without_repeats, parse_constant=_no_constant
+            body.decode(),
+            object_pairs_hook=_without_repeats,
+            parse_constant=_no_constant,
+            parse_float=_number,
         )
         json.dumps(document, ensure_ascii=False).encode()  # raises for half a character
     except UnicodeError:
@@ -121,6 +124,12 @@ def _without_repeats(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     if len(found) < len(pairs):
         raise ValueError("a name is there twice in one object")
     return found
+
+
+def _number(text: str) -> float:
+    """Return a whole number for 11.0, which JSON Schema takes for one, too."""
+    number = float(text)
+    return int(number) if number.is_integer() and abs(number) < 2**53 else number
 
 
 def _no_constant(name: str) -> Never:
