@@ -448,6 +448,8 @@ RUN_ELSEWHERE = {  # commands that are shown in a page and not run with it: wher
     "make docs": "below, by its steps",
     ".venv/bin/python benchmarks/run.py": "test_benchmarks.py, in tiny sizes",
     "python benchmarks/run.py": "test_benchmarks.py, in tiny sizes",
+    "charloom serve": "test_serve_load.py, in a process of its own",
+    "pip install '.[serve]'": "by hand",
     "torchrun": "test_launch.py",
     "charloom evaluate FOLDER": "test_torchnet_pretrained.py",
     "charloom train novel.txt --from FOLDER": "test_torchnet_pretrained.py",
