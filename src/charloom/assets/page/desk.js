@@ -16,7 +16,7 @@ const code = symbol => `U+${symbol.codePointAt(0).toString(16).toUpperCase().pad
 const hidden = symbol => /^\p{C}$/u.test(symbol);
 const glyph = symbol => GLYPHS[symbol] || (hidden(symbol) ? code(symbol) : symbol);
 const spoken = symbol => NAMES[symbol] || (hidden(symbol) ? code(symbol) : symbol);
-const percent = p => p >= 0.9995 ? "100%" : p >= 0.0995 ? `${Math.round(100 * p)}%` : p > 0 ? `${(100 * p).toPrecision(2)}%` : "0%";
+const percent = p => p === 0 ? "0%" : p < 0.0005 ? "< 0.1%" : `${(100 * p).toFixed(p < 0.0995 ? 1 : 0)}%`;
 
 export function make(tag, text, name) {
   const element = document.createElement(tag);
