@@ -166,6 +166,20 @@ class PretrainedConfig(_Config, frozen=True, tag_field="kind", tag="pretrained")
     lora: Annotated[int, Meta(ge=0, le=4096)] = 0
 
 
+class AttentiveConfig(_Config, frozen=True, tag_field="kind", tag="attentive"):
+    """The network of textgenrnn (Max Woolf, 2017), which is read and not trained.
+
+    Of the last `window` ids, from nothing, `layers` of an LSTM with `hidden` units each are
+    computed above an `embedding`; attention averages all of these over the window, and a head
+    predicts the next id. See reference/attentive.py.
+    """
+
+    layers: Layers = 2
+    hidden: Size = 128
+    embedding: Size = 100
+    window: Annotated[int, Meta(ge=1, le=65536)] = 40
+
+
 class NgramConfig(_Config, frozen=True, tag_field="kind", tag="ngram"):
     """Counts of `order` - 1 characters and the one that follows."""
 
@@ -319,7 +333,8 @@ class WatchConfig(_Config, frozen=True):
 
 
 AUTO = ("init_std", "evaluate_every", "checkpoint_every", "sample_every")  # None: to be chosen
-NetworkConfig = ModelConfig | TransformerConfig | PretrainedConfig  # what a Learner trains
+# What a Learner trains; of AttentiveConfig there is only a model that reads.
+NetworkConfig = ModelConfig | TransformerConfig | PretrainedConfig | AttentiveConfig
 
 
 class Extension(_Config, frozen=True):

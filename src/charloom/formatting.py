@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from unicodedata import category
 
 from charloom.config import (
+    AttentiveConfig,
     ModelConfig,
     NetworkConfig,
     NgramConfig,
@@ -87,6 +88,8 @@ def model_kind(model: NetworkConfig | NgramConfig) -> str:
             return model.cell
         case TransformerConfig():
             return "transformer" if model.mixer == "attention" else model.mixer
+        case AttentiveConfig():
+            return "textgenrnn"
         case PretrainedConfig():
             return str(model.architecture.get("model_type", "pretrained"))
 
@@ -101,6 +104,8 @@ def model_name(model: NetworkConfig | NgramConfig) -> str:
             return f"{model.cell} {model.layers} x {model.hidden}"
         case TransformerConfig():
             return f"{model_kind(model)} {model.layers} x {model.width}"
+        case AttentiveConfig():
+            return f"textgenrnn {model.layers} x {model.hidden}"
         case PretrainedConfig():
             return model_kind(model) + (f", LoRA {model.lora}" if model.lora else "")
 

@@ -236,7 +236,12 @@ def _check_same_text(one: Run, other: Run) -> None:
         texts = [f"all of {one.corpus.name} but {words}" for words in held_out]
     else:
         field = "text"
-        texts = [f"{run.corpus.name} (SHA-256 {run.corpus.sha256[:8]})" for run in runs]
+        texts = [
+            f"{run.corpus.name} (SHA-256 {run.corpus.sha256[:8]})"
+            if run.corpus.characters
+            else "a text that it does not have"
+            for run in runs
+        ]
     trained = ", ".join(f"{run.path} on {text}" for run, text in zip(runs, texts, strict=True))
     raise CharloomError(
         f"these runs held out different texts, as they were trained on different ones: {trained}; "

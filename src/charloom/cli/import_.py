@@ -28,10 +28,10 @@ def import_(file: str, out: str, vocabulary: str | None, text: str | None) -> No
     """Make a run of a model that another program has trained.
 
     It reads checkpoints of torch-rnn and char-rnn (.t7), of RNN_Text_Generation_Tensorflow and
-    char-rnn-tensorflow, of char-rnn.pytorch, nanoGPT and others like them (.pt), of Keras (.h5),
-    and weights of min-char-rnn as .npz. What FILE is, its contents say, and nothing in it is
-    executed. The run is like any other: sample, evaluate, compare, study, report, export and
-    train --from take it.
+    char-rnn-tensorflow, of char-rnn.pytorch, nanoGPT and others like them (.pt), of Keras (.h5)
+    and textgenrnn (.hdf5), and weights of min-char-rnn as .npz. What FILE is, its contents say, and
+    nothing in it is executed. The run is like any other: sample, evaluate, compare, study, report,
+    export and train --from take it.
     """
     from charloom.formats.old.importing import import_run
 

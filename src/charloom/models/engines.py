@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from charloom.config import (
+    AttentiveConfig,
     Cell,
     Dtype,
     Engine,
@@ -145,6 +146,8 @@ def pick_engine(
     predicts = isinstance(model, TransformerConfig) and train is None
     without_torch = isinstance(model, ModelConfig | NgramConfig)
     torch_only = _needs_torch(train, engine) if without_torch else "this model"
+    if isinstance(model, AttentiveConfig):
+        return _of_attentive(engine, train)
     if isinstance(model, ModelConfig) and model.cell not in get_args(Cell):
         return _of_added_cell(model.cell, engine, _needs_torch(train, "reference"))
     if engine == "auto":
@@ -159,6 +162,16 @@ def pick_engine(
         engine=engine,
         asked=torch_only,
     )
+
+
+def _of_attentive(engine: Engine, train: TrainConfig | None) -> Engine:
+    """Return the reference engine, which alone reads a model of textgenrnn; none trains it."""
+    if train is None and engine in ("auto", "reference"):
+        return "reference"
+    message = "a model of textgenrnn is read by the reference engine alone: leave out --engine"
+    if train is not None:
+        message = "a model of textgenrnn is read and not trained: train another kind"
+    raise CharloomError(message, "unsupported", engine=engine)
 
 
 def _of_added_cell(cell: str, engine: Engine, torch_only: str) -> Engine:
@@ -276,6 +289,10 @@ def create_model(
             from charloom.models.reference import ReferenceModel
 
             return ReferenceModel(config, weights, vocabulary)
+        case _, AttentiveConfig():
+            from charloom.models.reference import AttentiveModel
+
+            return AttentiveModel(config, weights, vocabulary)
         case "reference", TransformerConfig():
             from charloom.models.reference import ReferenceTransformer
 

@@ -28,6 +28,13 @@ Of a transformer of width D and context C, whose head is the embedding:
     layerN.W2 (4D, D)
     norm (D,)
 
+Of an attentive one of L layers, D wide at the inputs, F = D + L H:
+
+    embedding (V + 1, D)     the last row stands for what is before a text
+    layerN.Wx, layerN.Wh, layerN.b      as those of an LSTM above an embedding
+    attention (F,)
+    head.W (F, V), head.b (V,)
+
 Of a pretrained model, the config holds the names and shapes.
 """
 
@@ -37,7 +44,13 @@ from collections.abc import Collection, Mapping
 import numpy as np
 from numpy.typing import NDArray
 
-from charloom.config import ModelConfig, NetworkConfig, PretrainedConfig, TransformerConfig
+from charloom.config import (
+    AttentiveConfig,
+    ModelConfig,
+    NetworkConfig,
+    PretrainedConfig,
+    TransformerConfig,
+)
 from charloom.data.tokenizer import Ids
 from charloom.errors import CharloomError
 
@@ -59,6 +72,8 @@ def weight_shapes(config: NetworkConfig, vocabulary_size: int) -> dict[str, tupl
             return _transformer_shapes(config, vocabulary_size)
         case PretrainedConfig():
             return dict(config.shapes)
+        case AttentiveConfig():
+            return _attentive_shapes(config, vocabulary_size)
 
 
 def _recurrent_shapes(config: ModelConfig, vocabulary_size: int) -> dict[str, tuple[int, ...]]:
@@ -76,6 +91,14 @@ def _recurrent_shapes(config: ModelConfig, vocabulary_size: int) -> dict[str, tu
     shapes["head.W"] = (H, V)
     shapes["head.b"] = (V,)
     return shapes
+
+
+def _attentive_shapes(config: AttentiveConfig, vocabulary_size: int) -> dict[str, tuple[int, ...]]:
+    V, D, H = vocabulary_size, config.embedding, config.hidden
+    below = ModelConfig(cell="lstm", layers=config.layers, hidden=H, embedding=D)
+    F = D + config.layers * H
+    own = {"embedding": (V + 1, D), "attention": (F,), "head.W": (F, V)}
+    return _recurrent_shapes(below, V) | own
 
 
 def _transformer_shapes(

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 
-from charloom.config import NgramConfig, PretrainedConfig, RunConfig
+from charloom.config import AttentiveConfig, NgramConfig, PretrainedConfig, RunConfig
 from charloom.data.boundary import BOUNDARY
 from charloom.data.byte_vocabulary import ByteVocabulary
 from charloom.data.learned_subwords import learn_subwords
@@ -65,7 +65,7 @@ def first_weights(
     if config.start is not None:
         start = Run.open(config.start)
         weights = start.load_weights()
-        if isinstance(config.model, PretrainedConfig | NgramConfig):
+        if isinstance(config.model, PretrainedConfig | NgramConfig | AttentiveConfig):
             return weights, []
         if vocabulary.unit != "characters":
             return weights, []

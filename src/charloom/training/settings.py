@@ -10,6 +10,7 @@ import msgspec
 
 from charloom.config import (
     CELLS,
+    AttentiveConfig,
     DataConfig,
     ModelConfig,
     NetworkConfig,
@@ -199,6 +200,9 @@ def _begun(given: Mapping[str, Any]) -> RunConfig:
     model = run.config.model
     if isinstance(model, NgramConfig):
         message = f"{run.path} is an n-gram model, which has no weights to begin with"
+        raise CharloomError(message, "unsupported")
+    if isinstance(model, AttentiveConfig):
+        message = f"{run.path} is a model of textgenrnn, which is read and not trained further"
         raise CharloomError(message, "unsupported")
     run.checkpoint(weights_only=True)  # raises if there is none
     base = find_preset("gpt2") if isinstance(model, PretrainedConfig) else BASE

@@ -5,7 +5,14 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from charloom.config import DataConfig, ModelConfig, TrainConfig, TransformerConfig, replace
+from charloom.config import (
+    AttentiveConfig,
+    DataConfig,
+    ModelConfig,
+    TrainConfig,
+    TransformerConfig,
+    replace,
+)
 from charloom.errors import CharloomError
 from charloom.models.weights import Weights
 
@@ -32,7 +39,7 @@ class Found:
     """
 
     program: str
-    model: ModelConfig | TransformerConfig
+    model: ModelConfig | TransformerConfig | AttentiveConfig
     weights: Weights = field(repr=False)
     size: int
     tokens: tuple[str, ...] | bytes | None = None

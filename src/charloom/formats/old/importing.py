@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 from msgspec import UNSET
 
-from charloom.config import RunConfig, TransformerConfig, replace
+from charloom.config import ModelConfig, RunConfig, replace
 from charloom.data.byte_vocabulary import ByteVocabulary
 from charloom.data.reading import Reading
 from charloom.data.split import arrange
@@ -27,8 +27,10 @@ from charloom.runs.run import Run
 
 LINES = 1_000  # of the history, at most, beside one for each validation loss
 NEVER = -100.0  # the logit of a byte that a model has never seen: e^-100 of the likeliest, or less
-# Where char-rnn-tensorflow, and nanoGPT in the folder of its data, keep their characters.
+# Where char-rnn-tensorflow, and nanoGPT in the folder of its data, keep their characters; and what
+# textgenrnn has in the name of its weights, and in that of its characters.
 _BESIDE = ("chars_vocab.pkl", "meta.pkl")
+_NAMED = ("_weights.hdf5", "_vocab.json")
 
 
 def import_run(
@@ -79,7 +81,8 @@ def with_tokens(
     """
     if given is None and found.tokens is None:
         folder = source if source.is_dir() else source.parent
-        given = next((p for name in _BESIDE if (p := folder / name).is_file()), None)
+        names = [*_BESIDE, source.name.replace(*_NAMED)] if not source.is_dir() else _BESIDE
+        given = next((p for name in names if (p := folder / name).is_file() and p != source), None)
     if given is not None:
         with reading(given):
             tokens = read_vocabulary(whole_file(given))
@@ -119,8 +122,8 @@ def arranged(found: Found) -> tuple[Tokenizer, Weights]:
     assert tokens is not None
     tokenizer: Tokenizer
     if isinstance(tokens, bytes):
-        if isinstance(found.model, TransformerConfig):
-            raise CharloomError("a transformer of bytes is not read", "unsupported")
+        if not isinstance(found.model, ModelConfig):
+            raise CharloomError("of bytes, recurrent networks alone are read", "unsupported")
         tokenizer, places = ByteVocabulary(), np.frombuffer(tokens, np.uint8).astype(np.intp)
     else:
         tokenizer = Vocabulary(tuple(sorted(tokens)))
@@ -134,9 +137,11 @@ def arranged(found: Found) -> tuple[Tokenizer, Weights]:
         if name in (first, "head.W", "head.b"):
             axis = 0 if name == first else -1
             shape = [*array.shape]
-            shape[axis] = size
+            beyond = shape[axis] - found.size  # what stands for no character stays at the end
+            shape[axis] = size + beyond
             moved = np.full(shape, NEVER if name == "head.b" else 0.0, np.float32)
-            np.moveaxis(moved, axis, 0)[places] = np.moveaxis(array, axis, 0)
+            to = [*places, *range(size, size + beyond)]
+            np.moveaxis(moved, axis, 0)[to] = np.moveaxis(array, axis, 0)
             array = moved
         weights[name] = np.ascontiguousarray(array)
     check_weights(weights, found.model, size)

@@ -1,14 +1,9 @@
 """Keras' .h5: a stack of LSTM, GRU or SimpleRNN and a softmax over characters, of Keras 1 to 3.
 
 A model is JSON in the attribute `model_config`; its arrays are in the group `model_weights`: for
-each layer a group, whose attribute `weight_names` has the names of the arrays in their order. An
-LSTM has a kernel (D, 4H), a recurrent one (H, 4H) and a bias, with gates i f c o; in Keras 1 they
-are 12 arrays, W U b for each of i c f o. CuDNNLSTM's are those of PyTorch's kernels, of which
-Keras transposes what it shows (keras/layers/rnn/cudnn_lstm.py), with a bias for each product.
-
-A GRU has the gates z r h; in Keras 1 they are 9 arrays, W U b for each. With `reset_after`, and as
-CuDNNGRU, its bias is one for each product, (2, 3H), that of the candidate within the reset;
-without, the reset gate multiplies the state.
+each layer a group, whose attribute `weight_names` has the names of the arrays in their order: see
+keras_cells.py. A file of weights alone says nothing of layers; those of textgenrnn are known by
+their names.
 
 Links to other files are not followed, and no array is read that would be larger than the file. HDF5
 is read in a process of its own, which may take a minute: one of a thousand damaged files kept the
@@ -24,18 +19,20 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from msgspec import UNSET
 from numpy.typing import NDArray
 
-from charloom.config import Cell, DataConfig, ModelConfig, Reset, TrainConfig
+from charloom.config import Cell, DataConfig, ModelConfig, TrainConfig
 from charloom.errors import needs_extra
 from charloom.formats.old.found import Found, MalformedError, RefusedError, trained
+from charloom.formats.old.keras_cells import cell_arrays
 from charloom.formats.old.min_char_rnn import read_npz
+from charloom.formats.old.textgenrnn import from_textgenrnn, settings_beside
 from charloom.models.weights import Weights, weight_shapes
 
 MAGIC = b"\x89HDF\r\n\x1a\n"
 MOST_LAYERS = 300
 READING_SECONDS = 60
+WEIGHTS = "weights"  # in place of a class, if the file has none
 _REFUSED = 3  # the status of a process that has read why, and says so
 
 _PASSED = {"InputLayer", "Dropout", "SpatialDropout1D"}
@@ -55,7 +52,11 @@ def from_keras(path: Path) -> Found:
 
     Raises MalformedError, RefusedError, and CharloomError without h5py.
     """
-    stack = _stack(_read(path))
+    layers = _read(path)
+    if layers and layers[0][0] == WEIGHTS:
+        named = {config["name"]: arrays for _, config, arrays in layers}
+        return from_textgenrnn(named, settings_beside(path))
+    stack = _stack(layers)
     recurrent = [layer for layer in stack if layer[0] in _CELLS]
     tables = [layer for layer in stack if layer[0] == "Embedding"]
     heads = [layer for layer in stack if layer[0] == "Dense"]
@@ -73,7 +74,7 @@ def from_keras(path: Path) -> Found:
     weights: Weights = {"embedding": _arrays(tables[0], 1)[0]} if tables else {}
     resets = set()
     for number, layer in enumerate(recurrent):
-        parts, reset = _gru(layer) if cell == "gru" else (_recurrent(layer, cell), UNSET)
+        parts, reset = cell_arrays(layer[2], cell)
         resets.add(reset)
         weights |= {f"layer{number}.{name}": array for name, array in parts.items()}
     if len(resets) > 1:
@@ -117,8 +118,8 @@ def _stack(layers: Sequence[Layer]) -> list[Layer]:
             kind, config = str(inner.get("class_name")), _dict(inner.get("config"))
         if "ttention" in kind:
             raise RefusedError(
-                "it looks back over its last characters with attention, as textgenrnn does: "
-                "charloom has no such head"
+                "it looks back over its last characters with attention: of such models, the "
+                "weights that textgenrnn saves are read"
             )
         if kind in _PASSED:
             continue
@@ -150,91 +151,6 @@ def _check_activations(kind: str, config: Mapping[str, Any]) -> None:
             )
     if config.get("go_backwards"):
         raise RefusedError("it reads the text backwards")
-
-
-def _gru(layer: Layer) -> tuple[dict[str, NDArray[Any]], Reset]:
-    """Return the arrays of a GRU's layer by name, and what its reset gate multiplies."""
-    kind, _, arrays = layer
-    if len(arrays) == 9:  # of Keras 1: W U b for each gate
-        if any(array.ndim != arrays[n % 3].ndim for n, array in enumerate(arrays)):
-            raise MalformedError("a layer's arrays do not fit one another")
-        Wx, Wh, b = (np.concatenate(arrays[n::3], axis=-1) for n in range(3))
-    else:
-        Wx, Wh, b = _arrays(layer, 3)
-    if Wx.ndim != 2 or Wh.ndim != 2 or Wh.shape[1] != 3 * len(Wh):
-        raise MalformedError("a layer's arrays do not fit one another")
-    H = len(Wh)
-    if kind == "CuDNNGRU" or b.size == 6 * H:
-        if b.size != 6 * H or Wx.shape[1] != 3 * H:
-            raise MalformedError("a layer's arrays do not fit one another")
-        if b.ndim == 1:
-            Wx, Wh = _seen_by_keras(Wx, Wh, 3)
-        first, second = b.reshape(2, 3 * H)
-        first, second = (_z_r_h(bias) for bias in (first, second))
-        b = np.concatenate([(first + second)[: 2 * H], first[2 * H :]])
-        parts = {"Wx": _z_r_h(Wx), "Wh": _z_r_h(Wh), "b": b, "bhn": second[2 * H :]}
-        return parts, "biased-product"
-    if b.ndim != 1 or b.size != 3 * H or Wx.shape[1] != 3 * H:
-        raise MalformedError("a layer's arrays do not fit one another")
-    return {"Wx": _z_r_h(Wx), "Wh": _z_r_h(Wh), "b": _z_r_h(b)}, "state"
-
-
-def _z_r_h(array: NDArray[Any]) -> NDArray[Any]:
-    """Put the last axis' gates z r h in the order r z h."""
-    z, r, h = np.split(array, 3, axis=-1)
-    return np.concatenate([r, z, h], axis=-1)
-
-
-def _recurrent(layer: Layer, cell: Cell) -> dict[str, NDArray[Any]]:
-    """Return the arrays of a layer of another kind by name, in charloom's order of gates."""
-    return dict(zip(("Wx", "Wh", "b"), _three(layer, cell), strict=True))
-
-
-def _three(layer: Layer, cell: Cell) -> tuple[NDArray[Any], NDArray[Any], NDArray[Any]]:
-    kind, _, arrays = layer
-    if kind == "LSTM" and len(arrays) == 12:  # of Keras 1
-        by_gate = {gate: arrays[3 * n : 3 * n + 3] for n, gate in enumerate("icfo")}
-        parts = [[by_gate[gate][n] for gate in "ifoc"] for n in range(3)]
-        if any(part.ndim != parts[n][0].ndim for n in range(3) for part in parts[n]):
-            raise MalformedError("a layer's arrays do not fit one another")
-        Wx, Wh, b = (np.concatenate(part, axis=-1) for part in parts)
-        return Wx, Wh, b
-    Wx, Wh, b = _arrays(layer, 3)
-    if Wh.ndim != 2 or Wx.ndim != 2 or b.ndim != 1:
-        raise MalformedError("a layer's arrays do not fit one another")
-    if kind == "CuDNNLSTM" or (kind == "LSTM" and b.size == 2 * Wh.shape[1]):
-        return _from_cudnn(Wx, Wh, b)
-    if cell == "lstm":
-        Wx, Wh, b = (_gates(array) for array in (Wx, Wh, b))
-    return Wx, Wh, b
-
-
-def _from_cudnn(
-    Wx: NDArray[Any], Wh: NDArray[Any], b: NDArray[Any]
-) -> tuple[NDArray[Any], NDArray[Any], NDArray[Any]]:
-    """Return a layer of CuDNNLSTM as a plain one: each gate's block is cuDNN's, seen as Keras'."""
-    D, H = len(Wx), len(Wh)
-    if Wx.shape != (D, 4 * H) or Wh.shape != (H, 4 * H) or b.shape != (8 * H,):
-        raise MalformedError("a layer's arrays do not fit one another")
-    kernel, recurrent = _seen_by_keras(Wx, Wh, 4)
-    return _gates(kernel), _gates(recurrent), _gates(b[: 4 * H] + b[4 * H :])
-
-
-def _seen_by_keras(
-    Wx: NDArray[Any], Wh: NDArray[Any], gates: int
-) -> tuple[NDArray[Any], NDArray[Any]]:
-    """Return cuDNN's kernels, (D, G H) and (H, G H), as Keras' own cells have them."""
-    D, H = len(Wx), len(Wh)
-    kernel = np.concatenate([k.reshape(H, D).T for k in np.split(Wx, gates, axis=1)], axis=1)
-    return kernel, np.concatenate([k.T for k in np.split(Wh, gates, axis=1)], axis=1)
-
-
-def _gates(array: NDArray[Any]) -> NDArray[Any]:
-    """Put the last axis' gates i f c o in the order i f o g."""
-    if array.shape[-1] % 4:
-        raise MalformedError("an LSTM has no four gates")
-    i, f, c, o = np.split(array, 4, axis=-1)
-    return np.concatenate([i, f, o, c], axis=-1)
 
 
 def _arrays(layer: Layer, count: int) -> list[NDArray[Any]]:
@@ -292,10 +208,11 @@ def _opened(path: Path, size: int) -> list[Layer]:
     with h5py.File(path, "r") as file:
         config = file.attrs.get("model_config")
         if config is None:
+            if "attention" in file:  # textgenrnn's layers are known by their names
+                named = [{"name": str(name)} for name in [*file][:MOST_LAYERS]]
+                return [(WEIGHTS, layer, _of(file, layer, size)) for layer in named]
             raise RefusedError(
-                "it looks back with attention, as textgenrnn does: charloom has no such head"
-                if "attention" in " ".join(map(str, file))
-                else "it has weights alone, and does not say of which layers: save the model"
+                "it has weights alone, and does not say of which layers: save the model"
             )
         group = _within(file, "model_weights")
         return [
@@ -322,6 +239,8 @@ def _of(group: Any, layer: dict[str, Any], size: int) -> list[NDArray[Any]]:
     if not isinstance(name, str) or name not in group:
         return []
     own = _within(group, name)
+    if "weight_names" not in own.attrs:
+        return []
     names = [n.decode() if isinstance(n, bytes) else str(n) for n in own.attrs["weight_names"]]
     return [_dataset(own, path, size) for path in names]
 

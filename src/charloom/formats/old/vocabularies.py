@@ -3,9 +3,12 @@
 import json
 from typing import Any
 
+from charloom.data.boundary import BOUNDARY
 from charloom.data.text import Text
 from charloom.formats.old.found import MalformedError, characters
 from charloom.formats.old.pickled import read_pickle
+
+BOUND = "<s>"  # textgenrnn's, before and behind each of its texts
 
 
 def read_vocabulary(content: bytes) -> tuple[str, ...] | bytes:
@@ -54,7 +57,7 @@ def _parts(document: Any) -> list[Any]:
 
 def _is_character(token: Any) -> bool:
     return (isinstance(token, str | bytes) and len(token) == 1) or (
-        isinstance(token, str) and _byte(token) is not None
+        isinstance(token, str) and (token == BOUND or _byte(token) is not None)
     )
 
 
@@ -69,6 +72,8 @@ def _byte(token: str) -> int | None:
 def _character(token: str | bytes) -> str | int:
     if isinstance(token, bytes):
         return token.decode() if token < b"\x80" else token[0]
+    if token == BOUND:
+        return BOUNDARY
     return token if len(token) == 1 else (_byte(token) or 0)
 
 

@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import NamedTuple
 
-from charloom.config import NgramConfig, PretrainedConfig
+from charloom.config import AttentiveConfig, NgramConfig, PretrainedConfig
 from charloom.data.vocabulary import Vocabulary
 from charloom.errors import CharloomError, needs_extra
 from charloom.files import check_output, write_output
@@ -76,6 +76,9 @@ def _exportable(run: Run) -> int:
             "train a network"
         )
         raise CharloomError(message, "unsupported", kind="ngram")
+    if isinstance(model, AttentiveConfig):
+        message = f"{run.path} is a model of textgenrnn, which is not written as ONNX"
+        raise CharloomError(message, "unsupported", kind="textgenrnn")
     if isinstance(model, PretrainedConfig):
         message = (
             f"{run.path} is a pretrained model: Hugging Face's optimum exports those, from a "

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from charloom.config import (
+    AttentiveConfig,
     Dtype,
     ModelConfig,
     NetworkConfig,
@@ -87,6 +88,7 @@ def _own_learner(
         check_length(train.length, model.context)
         network = PretrainedNetwork(model, vocabulary_size, dtype, train.dropout, seed)
     else:
+        assert not isinstance(model, AttentiveConfig)  # pick_engine refuses it
         network = new_network(model, vocabulary_size, dtype)
         network.put(initial_weights(model, vocabulary_size, seed))
     lengths = Characters(characters).lengths
@@ -118,3 +120,6 @@ def new_network(config: NetworkConfig, vocabulary_size: int, dtype: Dtype) -> Ne
             return TransformerNetwork(config, vocabulary_size, kind, device)
         case PretrainedConfig():
             return PretrainedNetwork(config, vocabulary_size, dtype)
+        case AttentiveConfig():
+            message = "a model of textgenrnn is read by the reference engine alone"
+            raise CharloomError(message, "unsupported")
