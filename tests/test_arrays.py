@@ -32,6 +32,7 @@ MODELS = [
     for cell in CELLS
     for embedding in (0, 4)
 ]
+HARD = ModelConfig(cell="lstm", hidden=4, gate="hard-sigmoid-1/5")
 
 
 def saved(folder: Path, model: Any) -> Run:
@@ -51,7 +52,7 @@ def log_probs(run: Run, weights: Any = None) -> np.ndarray:
     return model.log_probs(IDS, model.start(1))[0][0]
 
 
-@pytest.mark.parametrize("model", MODELS, ids=repr)
+@pytest.mark.parametrize("model", [*MODELS, HARD], ids=repr)
 def test_numpy_has_the_arrays_and_the_characters(tmp_path: Path, model: ModelConfig) -> None:
     run = saved(tmp_path / "run", model)
     path, size = export_npz(run, tmp_path / "a.npz")
@@ -60,6 +61,7 @@ def test_numpy_has_the_arrays_and_the_characters(tmp_path: Path, model: ModelCon
         found = dict(arrays)
     assert tuple(map(chr, found.pop("characters"))) == VOCABULARY.characters
     assert found.pop("reset", UNSET) == model.reset
+    assert found.pop("gate", UNSET) == model.gate
     np.testing.assert_array_equal(log_probs(run, found), log_probs(run))
 
 
@@ -95,8 +97,9 @@ runpy.run_path({str(EXAMPLE)!r}, run_name="__main__")
     assert {*done.stdout} <= {*VOCABULARY.characters}
 
 
-def test_pytorch_has_no_gru_whose_reset_multiplies_the_state(tmp_path: Path) -> None:
-    run = saved(tmp_path / "run", recurrent("gru, state", hidden=4))
+@pytest.mark.parametrize("model", [recurrent("gru, state", hidden=4), HARD], ids=repr)
+def test_a_cell_that_pytorch_does_not_have_is_refused(tmp_path: Path, model: ModelConfig) -> None:
+    run = saved(tmp_path / "run", model)
     with refused("unsupported", path=run.path):
         export_torch(run, tmp_path / "a")
     assert not (tmp_path / "a").exists()

@@ -7,9 +7,8 @@ from click.testing import CliRunner
 from charloom.cli.gradcheck import gradcheck
 from charloom.config import ModelConfig
 from charloom.models.reference import gradcheck as library
-from charloom.models.reference.gradcheck import CellCheck
+from charloom.models.reference.gradcheck import CELLS, HARD, CellCheck
 from charloom.models.weights import weight_shapes
-from every_cell import CELLS, recurrent
 
 
 @pytest.fixture(scope="module")
@@ -21,10 +20,12 @@ def test_every_weight_of_every_cell_in_one_to_three_layers_passes(checks: list[C
     assert all(check.relative_error <= 1e-6 for check in checks)
     assert {(c.cell, c.inputs, c.layers, c.name) for c in checks} == {
         (cell, inputs, layers, name)
-        for cell in CELLS
+        for cell in CELLS | HARD
         for layers in (1, 2, 3)
         for inputs, embedding in (("one-hot", 0), ("embedded", 3))
-        for name in weight_shapes(recurrent(cell, layers=layers, embedding=embedding), 5)
+        for name in weight_shapes(
+            ModelConfig(**(CELLS | HARD)[cell], layers=layers, embedding=embedding), 5
+        )
     }
 
 

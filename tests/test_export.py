@@ -53,6 +53,10 @@ NETWORKS: list[NetworkConfig] = [
     for embedding in (0, 4)
 ]
 NETWORKS += [
+    ModelConfig(cell=cell, layers=2, hidden=6, gate=gate)
+    for cell, gate in (("lstm", "hard-sigmoid-1/5"), ("gru", "hard-sigmoid-1/6"))
+]
+NETWORKS += [
     TransformerConfig(mixer=mixer, layers=2, width=8, heads=2, context=12, positions=positions)
     for mixer, positions in (
         ("mingru", "learned"),
@@ -65,7 +69,7 @@ NETWORKS += [
 
 def name_of(network: NetworkConfig) -> str:
     values = [getattr(network, field) for field in network.__struct_fields__[:4]]
-    last = getattr(network, "positions", "") or getattr(network, "reset", "")
+    last = getattr(network, "positions", "") or (network.reset or network.gate)
     return "-".join(map(str, [*values, last]))
 
 

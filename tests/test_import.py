@@ -177,6 +177,15 @@ def test_min_char_rnn(tmp_path: Path) -> None:
         rows.append((Why @ h + by).ravel())
     nats = loss(old_files.log_softmax(np.array(rows)), np.array([*map(TOKENS.index, TEXT)]))
     assert ours(run) == pytest.approx(nats, abs=1e-5)
+    for protocol in (2, 4, 5):
+        content = pickle.dumps(arrays | {"chars": TOKENS, "hprev": Wxh}, protocol)
+        path = write(tmp_path / f"{protocol}.pkl", content)
+        pickled, _ = import_run(path, tmp_path / f"run{protocol}")
+        assert ours(pickled) == pytest.approx(nats, abs=1e-5)
+    with refused("unsupported"):
+        recognise(write(tmp_path / "hostile.pkl", pickle.dumps(arrays | {"Why": Executed()})))
+    with refused("unsupported"):
+        recognise(write(tmp_path / "list.pkl", pickle.dumps([1, 2])))
     np.savez_compressed(tmp_path / "b.npz", **arrays)
     with refused("unsupported", characters=V):
         import_run(tmp_path / "b.npz", tmp_path / "other")

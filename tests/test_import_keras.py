@@ -8,6 +8,8 @@ from typing import Any
 import numpy as np
 import pytest
 
+import charloom
+import old_files
 from charloom.evaluation import evaluate
 from charloom.formats.old.importing import import_run
 from charloom.formats.old.recognition import recognise
@@ -24,7 +26,9 @@ SOFTMAX = {"activation": "softmax"}
 Layer = tuple[str, dict[str, Any], dict[str, Any]]  # class, config, arrays by name
 
 
-def write(path: Path, layers: list[Layer], listed: bool = False, nested: str = "") -> Path:
+def write(
+    path: Path, layers: list[Layer], listed: bool = False, nested: str = "", version: str = ""
+) -> Path:
     """Write a model; Keras 1 and 2 `listed` the layers of a Sequential, later ones nest names."""
     configs = [
         {"class_name": kind, "config": {"name": f"{kind.lower()}_{n}"} | config}
@@ -32,6 +36,8 @@ def write(path: Path, layers: list[Layer], listed: bool = False, nested: str = "
     ]
     with h5py.File(path, "w") as file:
         config = configs if listed else {"name": "sequential", "layers": configs}
+        if version:
+            file.attrs["keras_version"] = version
         file.attrs["model_config"] = json.dumps({"class_name": "Sequential", "config": config})
         for layer, (_, _, arrays) in zip(configs, layers, strict=True):
             group = file.create_group(f"model_weights/{layer['config']['name']}")
@@ -165,15 +171,43 @@ def test_a_gru(tmp_path: Path, kind: str) -> None:
     assert sum(abs(other - found) > 1e-3 for other in others) == 7
 
 
+@pytest.mark.parametrize(("version", "slope"), [("", 5), ("2.2.4", 5), ("3.15.1", 6)])
+def test_hard_sigmoids(tmp_path: Path, version: str, slope: int, monkeypatch: Any) -> None:
+    """The default before Keras 2.3; its slope is another in Keras 3. The reference computes it."""
+    name = "recurrent_activation" if version else "inner_activation"
+    config = {"activation": "tanh", "return_sequences": True, name: "hard_sigmoid"}
+    monkeypatch.setattr(old_files, "_sigmoid", lambda x: np.clip(x / slope + 0.5, 0, 1))
+    for kind, arrays in (("LSTM", (Wx, Wh, b)), ("GRU", (Ux, U, u))):
+        layer: Layer = (kind, config, names(*arrays))
+        path = write(tmp_path / kind, [layer, HEAD], version=version)
+        (tmp_path / "v.json").write_text(json.dumps(TOKENS))
+        run, found = import_run(path, tmp_path / f"run-{kind}", tmp_path / "v.json")
+        wanted = by_hand((Wx, Wh, b)) if kind == "LSTM" else of_a_gru()
+        assert ours(run) == pytest.approx(wanted, abs=1e-5)
+        assert found.model.gate == f"hard-sigmoid-1/{slope}"
+        with refused("unsupported"):
+            open_model(run, "compiled")
+        (tmp_path / "t.txt").write_text(TEXT)
+        more = charloom.train(
+            str(tmp_path / "t.txt"),
+            start=run.path,
+            iterations=2,
+            batch=2,
+            length=8,
+            out=tmp_path / f"more-{kind}",
+        )
+        assert more.config.model.gate == found.model.gate
+
+
 LSTM: Layer = ("LSTM", GATES, names(Wx, Wh, b))
 
 
 @pytest.mark.parametrize(
     "layers",
     [
-        [("LSTM", GATES | {"recurrent_activation": "hard_sigmoid"}, names(Wx, Wh, b)), HEAD],
+        [("LSTM", GATES | {"recurrent_activation": "relu"}, names(Wx, Wh, b)), HEAD],
         [("LSTM", GATES | {"go_backwards": True}, names(Wx, Wh, b)), HEAD],
-        [("GRU", GATES | {"recurrent_activation": "hard_sigmoid"}, names(Ux, U, u)), HEAD],
+        [("GRU", GATES | {"activation": "relu"}, names(Ux, U, u)), HEAD],
         [LSTM, ("AttentionWeightedAverage", {}, names(W)), HEAD],
         [LSTM, ("BatchNormalization", {}, names(bias)), HEAD],
         [LSTM, ("Dense", {"activation": "relu"}, names(W, bias))],
@@ -182,7 +216,7 @@ LSTM: Layer = ("LSTM", GATES, names(Wx, Wh, b))
         [HEAD],
     ],
     ids=[
-        *("hard sigmoid", "backwards", "GRU", "attention", "normalization", "relu", "two sizes"),
+        *("gates", "backwards", "GRU", "attention", "normalization", "relu", "two sizes"),
         *("no head", "no cell"),
     ],
 )

@@ -19,6 +19,7 @@ from charloom.errors import CharloomError
 
 Cell = Literal["rnn", "lstm", "gru"]
 Reset = Literal["biased-product", "state"]
+Gate = Literal["hard-sigmoid-1/5", "hard-sigmoid-1/6"]
 Mixer = Literal["attention", "mingru", "minlstm"]
 Engine = Literal["auto", "reference", "compiled", "torch"]
 Dtype = Literal["float32", "float64"]
@@ -103,7 +104,9 @@ class ModelConfig(_Config, frozen=True, tag_field="kind", tag="recurrent"):
     (Jozefowicz et al. 2015, "An Empirical Exploration of Recurrent Network Architectures").
     `reset` is what a GRU's reset gate multiplies, if that is not the recurrent product: the product
     with a bias of its own, as in PyTorch and Keras, or the state, as in the paper and in char-rnn.
-    Left out, it is not written to config.json either, which earlier versions then read.
+    `gate` is the function of its gates, if not the sigmoid: x/5 + 1/2 or x/6 + 1/2 between 0 and 1,
+    as in Keras 1 and 2, and in Keras 3. What is left out of these two is not written to config.json
+    either, which earlier versions then read.
     """
 
     cell: str = "lstm"
@@ -113,6 +116,7 @@ class ModelConfig(_Config, frozen=True, tag_field="kind", tag="recurrent"):
     init_std: AtLeast0 | None = None
     forget_bias: Annotated[float, Meta(ge=-100, le=100)] = 1.0
     reset: Reset | UnsetType = UNSET
+    gate: Gate | UnsetType = UNSET
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -120,6 +124,8 @@ class ModelConfig(_Config, frozen=True, tag_field="kind", tag="recurrent"):
             self._refuse("cell", f"{' or '.join(CELLS)}, or made known here by add_cell")
         if self.reset is not UNSET and self.cell != "gru":
             self._refuse("reset", "left out: only a gru has a reset gate")
+        if self.gate is not UNSET and self.cell not in ("lstm", "gru"):
+            self._refuse("gate", "left out: only an lstm and a gru have gates")
 
 
 class TransformerConfig(_Config, frozen=True, tag_field="kind", tag="transformer"):

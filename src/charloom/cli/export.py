@@ -16,11 +16,12 @@ from charloom.formatting import count, model_name
 if TYPE_CHECKING:
     from charloom.runs.run import Run
 
-Format = Literal["onnx", "npz", "torch", "arpa", "html"]
+Format = Literal["onnx", "npz", "torch", "keras", "arpa", "html"]
 ENDINGS = {
     "onnx": ".onnx",
     "npz": ".npz",
     "torch": ".safetensors",
+    "keras": ".h5",
     "arpa": ".arpa",
     "html": ".html",
 }
@@ -37,6 +38,7 @@ ENDINGS = {
 @click.option("--onnx", "kind", flag_value="onnx", help="Write an ONNX file, and check it.")
 @click.option("--npz", "kind", flag_value="npz", help="Write the weights as arrays for NumPy.")
 @click.option("--torch", "kind", flag_value="torch", help="Write a state_dict for PyTorch.")
+@click.option("--keras", "kind", flag_value="keras", help="Write a model for Keras.")
 @click.option("--arpa", "kind", flag_value="arpa", help="Write an n-gram model for KenLM.")
 @click.option("--html", "kind", flag_value="html", help="Write a page that runs the model.")
 @click.option(
@@ -68,8 +70,9 @@ def export(
     description of how to use it.
 
     For NumPy and PyTorch it writes the weights of a recurrent network, with its characters: under
-    charloom's names, or under those of nn.LSTM, nn.GRU and nn.RNN. An ARPA file has the n-grams of
-    an n-gram model, each character a word.
+    charloom's names, or under those of nn.LSTM, nn.GRU and nn.RNN. For Keras it writes one as a
+    Sequential from ids to probabilities. An ARPA file has the n-grams of an n-gram model, each
+    character a word.
 
     A page is one HTML file that any browser opens, without a network: it goes on with a text, shows
     what the model expected at each character, and keeps every branch. It runs recurrent networks,
@@ -77,10 +80,12 @@ def export(
     """
     from charloom.files import is_stdout
     from charloom.formats.arrays import export_npz, export_torch
+    from charloom.formats.keras import export_keras
     from charloom.runs.run import Run
 
     if kind is None:
-        raise click.UsageError("Say what to write: --onnx, --html, --npz, --torch or --arpa.")
+        kinds = "--onnx, --html, --npz, --torch, --keras or --arpa"
+        raise click.UsageError(f"Say what to write: {kinds}.")
     opened = Run.open(run)
     path = out or Path(f"{opened.path.resolve().name}{ENDINGS[kind]}")
     if kind == "onnx":
@@ -90,12 +95,14 @@ def export(
     elif kind == "html":
         written, rows = _html(opened, path, out is None, weights, round(size * 1e6))
     else:
-        write = export_npz if kind == "npz" else export_torch
+        write = {"npz": export_npz, "torch": export_torch, "keras": export_keras}[kind]
         written, size = write(opened, path, free=out is None)
         model = sized(opened.config.model, opened.parameters)
         rows = [("file", f"{written}: {count(size, 'byte')}"), ("model", model)]
         if kind == "torch":
             rows.append(("use", "examples/torch_sample.py generates text with it"))
+        if kind == "keras":
+            rows.append(("use", f"keras.saving.load_model({str(written)!r})"))
     final = opened.final()
     if final is not None and final.mixture is not None and kind != "html":
         rows.append(

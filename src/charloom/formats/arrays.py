@@ -1,11 +1,13 @@
 """A run in; its weights as a file of arrays out: for NumPy, or for PyTorch, without charloom.
 
 For NumPy, an .npz: arrays under the names of models/weights.py, and `characters` (V,), the code
-points in the order of their ids; and `reset`, a text, if a GRU's reset gate multiplies something
-else than the recurrent product. For PyTorch, a state_dict as .safetensors, of which nothing can be
-executed: rnn.weight_ih_l0 (G H, D) and so on as nn.LSTM, nn.GRU and nn.RNN have them, head.weight
-(V, H), head.bias (V,), and embedding.weight (V, D) if inputs are not one-hot. Its metadata are
-texts: `cell`, `layers`, `hidden`, `embedding` (D, or 0), and `characters` as a JSON list.
+points in the order of their ids; and `reset` and `gate`, texts, if a GRU's reset gate multiplies
+something else than the recurrent product, and if gates have another function than the sigmoid.
+
+For PyTorch, a state_dict as .safetensors, of which nothing can be executed: rnn.weight_ih_l0
+(G H, D) and so on as nn.LSTM, nn.GRU and nn.RNN have them, head.weight (V, H), head.bias (V,), and
+embedding.weight (V, D) if inputs are not one-hot. Its metadata are texts: `cell`, `layers`,
+`hidden`, `embedding` (D, or 0), and `characters` as a JSON list.
 """
 
 import io
@@ -38,8 +40,9 @@ def export_npz(run: Run, path: Path, free: bool = False) -> tuple[Path, int]:
     facts: dict[str, NDArray[Any]] = {}
     if isinstance(vocabulary, Vocabulary):
         facts["characters"] = np.array([*map(ord, vocabulary.characters)], np.uint32)
-    if config.model.reset is not UNSET:
-        facts["reset"] = np.array(config.model.reset)
+    for name, kind in (("reset", config.model.reset), ("gate", config.model.gate)):
+        if kind is not UNSET:
+            facts[name] = np.array(kind)
     np.savez(stream, **arrays, **facts)  # type: ignore[arg-type]
     content = stream.getvalue()
     return write_output(path, content, free), len(content)
@@ -54,10 +57,10 @@ def export_torch(run: Run, path: Path, free: bool = False) -> tuple[Path, int]:
         raise _unsupported(run, "a recurrent network")
     if not isinstance(vocabulary, Vocabulary):
         raise _unsupported(run, "a model of characters")
-    if model.reset == "state":
+    if model.reset == "state" or model.gate is not UNSET:
         message = (
-            f"{run.path} has a GRU whose reset gate acts before the recurrent product, and "
-            "PyTorch's acts after it: export it with --onnx or --npz"
+            f"{run.path} has a cell that PyTorch does not have, with a reset before the recurrent "
+            "product or gates of a hard sigmoid: export it with --onnx or --npz"
         )
         raise CharloomError(message, "unsupported", path=str(run.path))
     arrays = state_dict(model, run.load_weights())

@@ -11,6 +11,7 @@ from types import ModuleType
 from typing import Any, Protocol, get_args, runtime_checkable
 
 import numpy as np
+from msgspec import UNSET
 from numpy.typing import NDArray
 
 from charloom.config import (
@@ -139,7 +140,8 @@ def pick_engine(
     The compiled engine computes recurrent networks, and the torch engine all else. The torch
     engine also trains recurrent networks if it finds a GPU, if `train` asks for what it alone
     can do, or for bf16 on a processor without AMX. The reference engine predicts with
-    transformers if PyTorch is not installed, and alone computes cells that `add_cell` made known.
+    transformers if PyTorch is not installed, and alone computes cells that `add_cell` made known
+    and hard sigmoids.
     Raises CharloomError if no engine has that name, or if it cannot do what is asked.
     """
     RunConfig(engine=engine)  # raises if there is no such engine
@@ -149,7 +151,10 @@ def pick_engine(
     if isinstance(model, AttentiveConfig):
         return _of_attentive(engine, train)
     if isinstance(model, ModelConfig) and model.cell not in get_args(Cell):
-        return _of_added_cell(model.cell, engine, _needs_torch(train, "reference"))
+        return _of_reference(f"the cell {model.cell}", engine, _needs_torch(train, "reference"))
+    if isinstance(model, ModelConfig) and model.gate is not UNSET:
+        what = f"a gate that is a {model.gate}"
+        return _of_reference(what, engine, _needs_torch(train, "reference"))
     if engine == "auto":
         if predicts and not has_torch():
             return "reference"
@@ -174,14 +179,13 @@ def _of_attentive(engine: Engine, train: TrainConfig | None) -> Engine:
     raise CharloomError(message, "unsupported", engine=engine)
 
 
-def _of_added_cell(cell: str, engine: Engine, torch_only: str) -> Engine:
-    """Return the reference engine, which alone computes a cell that `add_cell` made known."""
+def _of_reference(what: str, engine: Engine, torch_only: str) -> Engine:
+    """Return the reference engine, which alone computes a cell of one's own or a hard sigmoid."""
     other = torch_only if engine in ("auto", "reference") else f"--engine {engine}"
     if other:
         raise CharloomError(
-            f"the cell {cell} is computed by the reference engine alone: leave out {other}",
+            f"{what} is computed by the reference engine alone: leave out {other}",
             "unsupported",
-            cell=cell,
             asked=other,
         )
     return "reference"

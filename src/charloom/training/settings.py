@@ -47,7 +47,7 @@ NAMES = {
     *DataConfig.__struct_fields__,
     *TrainConfig.__struct_fields__,
     *WatchConfig.__struct_fields__,
-}.difference(("sources", "sample", "boundaries", "raw"))
+}.difference(("sources", "sample", "boundaries", "raw", "gate"))
 LORA_RATE = 10  # times the rate of full fine-tuning (Schulman et al. 2025, "LoRA Without Regret")
 
 C = TypeVar("C", bound=msgspec.Struct)

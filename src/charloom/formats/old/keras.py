@@ -19,9 +19,10 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from msgspec import UNSET, UnsetType
 from numpy.typing import NDArray
 
-from charloom.config import Cell, DataConfig, ModelConfig, TrainConfig
+from charloom.config import Cell, DataConfig, Gate, ModelConfig, TrainConfig
 from charloom.errors import needs_extra
 from charloom.formats.old.found import Found, MalformedError, RefusedError, trained
 from charloom.formats.old.keras_cells import cell_arrays
@@ -32,6 +33,7 @@ from charloom.models.weights import Weights, weight_shapes
 MAGIC = b"\x89HDF\r\n\x1a\n"
 MOST_LAYERS = 300
 READING_SECONDS = 60
+VERSION, CHARACTERS = "keras_version", "characters"
 WEIGHTS = "weights"  # in place of a class, if the file has none
 _REFUSED = 3  # the status of a process that has read why, and says so
 
@@ -60,6 +62,7 @@ def from_keras(path: Path) -> Found:
     recurrent = [layer for layer in stack if layer[0] in _CELLS]
     tables = [layer for layer in stack if layer[0] == "Embedding"]
     heads = [layer for layer in stack if layer[0] == "Dense"]
+    characters = _characters(layers)
     order = [kind for kind, _, _ in stack]
     expected = ["Embedding"] * len(tables) + [kind for kind, _, _ in recurrent] + ["Dense"]
     if order != expected or len(tables) > 1 or not recurrent or len(heads) != 1:
@@ -72,13 +75,14 @@ def from_keras(path: Path) -> Found:
         raise RefusedError("its layers are of several kinds")
     head = _arrays(heads[0], 2)
     weights: Weights = {"embedding": _arrays(tables[0], 1)[0]} if tables else {}
-    resets = set()
+    kinds = set()
     for number, layer in enumerate(recurrent):
         parts, reset = cell_arrays(layer[2], cell)
-        resets.add(reset)
+        kinds.add((reset, _gate(layer)))
         weights |= {f"layer{number}.{name}": array for name, array in parts.items()}
-    if len(resets) > 1:
+    if len(kinds) > 1:
         raise RefusedError("its layers are of several kinds")
+    ((reset, gate),) = kinds
     if len({len(weights[f"layer{number}.Wh"]) for number in range(len(recurrent))}) > 1:
         raise RefusedError("its layers have different sizes, and charloom's all have one")
     weights |= {"head.W": head[0], "head.b": head[1]}
@@ -86,7 +90,7 @@ def from_keras(path: Path) -> Found:
     D = weights["embedding"].shape[-1] if tables else 0
     try:
         model = ModelConfig(
-            cell=cell, layers=len(recurrent), hidden=H, embedding=D, reset=resets.pop()
+            cell=cell, layers=len(recurrent), hidden=H, embedding=D, reset=reset, gate=gate
         )
     except ValueError:
         raise MalformedError("its layers have no size") from None
@@ -101,11 +105,38 @@ def from_keras(path: Path) -> Found:
         model=model,
         weights=weights,
         size=V,
+        tokens=characters,
         lowered=True,
         data=DataConfig(validation=0.0),
         train=trained(TrainConfig(optimizer="adam"), 0, {}),
         notes=tuple(notes),
     )
+
+
+def _characters(layers: Sequence[Layer]) -> tuple[str, ...] | None:
+    """Return those that `charloom export` writes beside a model; None if there are none."""
+    codes = layers[0][1].get(CHARACTERS) if layers else None
+    if not isinstance(codes, list) or not all(isinstance(code, int) for code in codes):
+        return None
+    if any(not 0 <= code < 0x110000 for code in codes):
+        raise MalformedError("its characters are none")
+    return tuple(map(chr, codes))
+
+
+def _gate(layer: Layer) -> Gate | UnsetType:
+    """Return the function of a layer's gates; UNSET for the sigmoid, and if it has none.
+
+    It was the hard sigmoid unless told other before Keras 2.3, and has another slope in Keras 3.
+    """
+    kind, config, _ = layer
+    has = config.get("recurrent_activation", config.get("inner_activation", "sigmoid"))
+    if kind not in ("LSTM", "GRU") or has == "sigmoid":
+        return UNSET
+    if has != "hard_sigmoid":
+        raise RefusedError(
+            f"its gates are a {str(has)[:40]}, and charloom's a sigmoid or hard_sigmoid"
+        )
+    return "hard-sigmoid-1/6" if str(config.get(VERSION)).startswith("3.") else "hard-sigmoid-1/5"
 
 
 def _stack(layers: Sequence[Layer]) -> list[Layer]:
@@ -135,16 +166,14 @@ def _stack(layers: Sequence[Layer]) -> list[Layer]:
 def _check_activations(kind: str, config: Mapping[str, Any]) -> None:
     """Raise RefusedError unless a layer has the functions that charloom's has."""
     functions = {
-        "LSTM": {"activation": "tanh", "recurrent_activation": "sigmoid"},
-        "GRU": {"activation": "tanh", "recurrent_activation": "sigmoid"},
+        "LSTM": {"activation": "tanh"},
+        "GRU": {"activation": "tanh"},
         "SimpleRNN": {"activation": "tanh"},
         "Dense": {"activation": "softmax"},
     }
     wanted = functions.get(kind, {})
-    keras_1 = {"recurrent_activation": config.get("inner_activation")}
     for name, function in wanted.items():
-        has = config.get(name, keras_1.get(name))
-        if has != function:
+        if (has := config.get(name)) != function:
             raise RefusedError(
                 f"a layer's {name} is {str(has)[:40]}, and charloom's is {function}: the model "
                 "would predict something else"
@@ -215,9 +244,15 @@ def _opened(path: Path, size: int) -> list[Layer]:
                 "it has weights alone, and does not say of which layers: save the model"
             )
         group = _within(file, "model_weights")
+        told: dict[str, Any] = {VERSION: str(file.attrs.get(VERSION, ""))[:20]}
+        if CHARACTERS in file:
+            codes = _dataset(file, CHARACTERS, size, "u")
+            told[CHARACTERS] = codes.reshape(-1).tolist()
         return [
-            (str(layer.get("class_name")), _dict(layer.get("config")), _of(group, layer, size))
-            for layer in _layers(json.loads(config))
+            (str(layer.get("class_name")), _dict(layer.get("config")) | told, arrays)
+            for layer, arrays in (
+                (layer, _of(group, layer, size)) for layer in _layers(json.loads(config))
+            )
         ]
 
 
@@ -258,12 +293,12 @@ def _within(group: Any, path: str) -> Any:
     return group
 
 
-def _dataset(group: Any, path: str, most: int) -> NDArray[Any]:
+def _dataset(group: Any, path: str, most: int, kind: str = "f") -> NDArray[Any]:
     import h5py
 
     found = _within(group, path)
     if not isinstance(found, h5py.Dataset) or found.external or found.is_virtual:
         raise MalformedError("an array is none, or in another file")
-    if found.dtype.kind != "f" or found.size * found.dtype.itemsize > most:
-        raise MalformedError("an array holds no floats, or more than there are")
+    if found.dtype.kind != kind or found.size * found.dtype.itemsize > most:
+        raise MalformedError("an array holds other numbers, or more than there are")
     return np.asarray(found[()])

@@ -13,7 +13,7 @@ from charloom.files import damaged, unreadable
 from charloom.formats.old import keras, tensorflow
 from charloom.formats.old.char_rnn import from_char_rnn, is_char_rnn
 from charloom.formats.old.found import Found, MalformedError, RefusedError
-from charloom.formats.old.min_char_rnn import from_min_char_rnn, read_npz
+from charloom.formats.old.min_char_rnn import from_min_char_rnn, read_npz, read_pickled
 from charloom.formats.old.pytorch import is_legacy, opened_zip, read_torch
 from charloom.formats.old.pytorch_models import from_pytorch
 from charloom.formats.old.tensorflow_rnn import from_tensorflow
@@ -67,6 +67,8 @@ def _kind(head: bytes, tail: bytes) -> Callable[[Path], Found] | None:
         return _torch
     if head.startswith(keras.MAGIC):
         return _keras
+    if head[:1] == b"\x80" and tail.endswith(b"."):
+        return _pickle
     return None
 
 
@@ -100,6 +102,10 @@ def _zip(path: Path) -> Found:
     return from_min_char_rnn(read_npz(content))
 
 
+def _pickle(path: Path) -> Found:
+    return from_min_char_rnn(read_pickled(whole_file(path)))
+
+
 def _keras(path: Path) -> Found:
     return keras.from_keras(path)
 
@@ -115,7 +121,7 @@ def _unknown(path: Path, head: bytes) -> str:
         return f"it is what torch-rnn writes beside a checkpoint: name {path.with_suffix('.t7')}"
     return (
         "it is no checkpoint that is known: of torch-rnn or char-rnn (.t7), of TensorFlow 1 "
-        "(.index), of PyTorch, of Keras (.h5), or weights of min-char-rnn (.npz)"
+        "(.index), of PyTorch, of Keras (.h5), or weights of min-char-rnn (.npz, pickle)"
     )
 
 
@@ -174,7 +180,9 @@ def _only(folder: Path) -> Path:
         files = sorted(entry for entry in folder.iterdir() if entry.is_file())[:_MOST_FILES]
     except OSError as error:
         raise unreadable(folder, error) from None
-    found = [path for path in files if _kind(*_ends(path)) is not None]
+    kinds = {path: kind for path in files if (kind := _kind(*_ends(path))) is not None}
+    # A pickle may be the vocabulary of what stands beside it.
+    found = [path for path, kind in kinds.items() if kind is not _pickle] or [*kinds]
     if len(found) == 1:
         return found[0]
     if found:

@@ -9,6 +9,7 @@ product; without, it is that whose reset gate multiplies the state.
 from typing import Any
 
 import numpy as np
+from msgspec import UNSET
 
 from charloom.config import ModelConfig
 from charloom.formats.onnx.graph import AFTER, Graph
@@ -45,6 +46,11 @@ def _add_layer(graph: Graph, config: ModelConfig, weights: Weights, layer: str, 
     attributes: dict[str, Any] = {"hidden_size": config.hidden}
     if config.cell == "gru":
         attributes["linear_before_reset"] = int(config.reset != "state")
+    if config.gate is not UNSET:
+        tanhs = ["Tanh"] * (2 if config.cell == "lstm" else 1)
+        slope = 1 / 5 if config.gate == "hard-sigmoid-1/5" else 1 / 6
+        attributes |= {"activations": ["HardSigmoid", *tanhs]}
+        attributes |= {"activation_alpha": [slope], "activation_beta": [0.5]}
     constants = [graph.constant(array[np.newaxis], f"{layer}.{n}") for n, array in arrays.items()]
     direction = graph.constant([0])  # the axis of directions, of which there is one
     states = [f"{layer}.{part}" for part in ("hc" if config.cell == "lstm" else "h")]

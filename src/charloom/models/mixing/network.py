@@ -64,9 +64,10 @@ def new_network(
     V, L, H = len(places), config.layers, config.hidden
     GH = GATES[config.cell] * H
     check_weights(weights, config, V)
-    if config.reset is not UNSET:
-        message = f"a GRU of the kind {config.reset} is not read here: name a run of another model"
-        raise CharloomError(message, "unsupported", field="reset")
+    for field, kind in (("reset", config.reset), ("gate", config.gate)):
+        if kind is not UNSET:
+            message = f"a network with {field} {kind} is not read here: name a run of another"
+            raise CharloomError(message, "unsupported", field=field)
     w = {name: np.ascontiguousarray(array, np.float32) for name, array in weights.items()}
     Wx0, b = w["layer0.Wx"], np.stack([w[f"layer{layer}.b"] for layer in range(L)])
     inputs = np.repeat(b[:1], V, axis=0)

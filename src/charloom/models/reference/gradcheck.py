@@ -25,6 +25,12 @@ LAYERS = (1, 2, 3)
 CELLS: dict[str, dict[str, Any]] = {cell: {"cell": cell} for cell in get_args(Cell)}
 CELLS |= {f"gru, {reset}": {"cell": "gru", "reset": reset} for reset in get_args(Reset)}
 
+HARD: dict[str, dict[str, Any]] = {  # what the reference engine alone computes
+    "lstm, hard-sigmoid-1/5": {"cell": "lstm", "gate": "hard-sigmoid-1/5"},
+    "gru, hard-sigmoid-1/6": CELLS["gru, biased-product"] | {"gate": "hard-sigmoid-1/6"},
+    "gru, state, hard-sigmoid-1/5": CELLS["gru, state"] | {"gate": "hard-sigmoid-1/5"},
+}
+
 
 def numerical_gradient(f: Callable[[], float], array: Array, step: float = 1e-5) -> Array:
     """Return the gradient of f() for the float64 `array` that it reads, by central differences.
@@ -95,7 +101,7 @@ def check_gradients(
 class CellCheck:
     """The relative error of the gradient of one weight array, of `numbers` parameters."""
 
-    cell: str  # of CELLS
+    cell: str  # of CELLS or HARD
     inputs: str
     layers: int
     name: str
@@ -106,9 +112,9 @@ class CellCheck:
 def check_cells() -> list[CellCheck]:
     """Check small networks of every cell, of one-hot and embedded inputs, of 1 to 3 layers."""
     checks = []
-    for cell, inputs, layers in product(CELLS, EMBEDDINGS, LAYERS):
+    for cell, inputs, layers in product(CELLS | HARD, EMBEDDINGS, LAYERS):
         sizes_of = {"layers": layers, "hidden": 4, "embedding": EMBEDDINGS[inputs]}
-        config = ModelConfig(**CELLS[cell], **sizes_of)
+        config = ModelConfig(**(CELLS | HARD)[cell], **sizes_of)
         sizes = {name: math.prod(shape) for name, shape in weight_shapes(config, 5).items()}
         for name, error in check_gradients(config, 5).items():
             checks.append(CellCheck(cell, inputs, layers, name, sizes[name], error))

@@ -17,7 +17,14 @@ from typing import Any
 import numpy as np
 
 from charloom.data.tokenizer import Ids
-from charloom.models.reference.operations import add_product_gradient, is_ids, product, sigmoid
+from charloom.models.reference.lstm import Gate, GateGradient
+from charloom.models.reference.operations import (
+    add_product_gradient,
+    is_ids,
+    product,
+    sigmoid,
+    sigmoid_gradient,
+)
 from charloom.models.weights import Array
 
 State = tuple[Array, ...]  # (h,)
@@ -25,7 +32,13 @@ Cache = tuple[Any, ...]  # (x, h, r, z, n, q)
 
 
 def forward(
-    x: Array | Ids, state: State, Wx: Array, Wh: Array, b: Array, bhn: Array | None = None
+    x: Array | Ids,
+    state: State,
+    Wx: Array,
+    Wh: Array,
+    b: Array,
+    bhn: Array | None = None,
+    gate: Gate = sigmoid,
 ) -> tuple[Array, State, Cache]:
     """Read x, vectors (T, B, D) or ids (T, B), after the state (h (B, H),).
 
@@ -38,8 +51,8 @@ def forward(
     for t in range(T):
         ax = product(x[t], Wx) + b  # (B, 3H)
         ah = h[t - 1] @ Wh  # (B, 3H)
-        r[t] = sigmoid(ax[:, :H] + ah[:, :H])
-        z[t] = sigmoid(ax[:, H : 2 * H] + ah[:, H : 2 * H])
+        r[t] = gate(ax[:, :H] + ah[:, :H])
+        z[t] = gate(ax[:, H : 2 * H] + ah[:, H : 2 * H])
         q[t] = ah[:, 2 * H :] if bhn is None else ah[:, 2 * H :] + bhn
         n[t] = np.tanh(ax[:, 2 * H :] + r[t] * q[t])
         h[t] = (1 - z[t]) * n[t] + z[t] * h[t - 1]
@@ -47,7 +60,7 @@ def forward(
 
 
 def backward(
-    dout: Array, cache: Cache, Wx: Array, Wh: Array
+    dout: Array, cache: Cache, Wx: Array, Wh: Array, gate_gradient: GateGradient = sigmoid_gradient
 ) -> tuple[Array | None, Array, Array, Array, Array]:
     """Go through the same lines from the last to the first; dout (T, B, H) comes from above.
 
@@ -65,8 +78,8 @@ def backward(
         dan = dn * (1 - n[t] ** 2)  # tanh' = 1 - tanh^2
         dr = dan * q[t]
 
-        dax[t, :, :H] = dr * r[t] * (1 - r[t])  # sigmoid' = sigmoid (1 - sigmoid)
-        dax[t, :, H : 2 * H] = dz * z[t] * (1 - z[t])
+        dax[t, :, :H] = gate_gradient(dr, r[t])
+        dax[t, :, H : 2 * H] = gate_gradient(dz, z[t])
         dax[t, :, 2 * H :] = dan
         dah[t] = dax[t]  # ax and ah are added ...
         dah[t, :, 2 * H :] *= r[t]  # ... but r weighs the candidate's part of ah

@@ -13,7 +13,14 @@ from typing import Any
 import numpy as np
 
 from charloom.data.tokenizer import Ids
-from charloom.models.reference.operations import add_product_gradient, is_ids, product, sigmoid
+from charloom.models.reference.lstm import Gate, GateGradient
+from charloom.models.reference.operations import (
+    add_product_gradient,
+    is_ids,
+    product,
+    sigmoid,
+    sigmoid_gradient,
+)
 from charloom.models.weights import Array
 
 State = tuple[Array, ...]  # (h,)
@@ -21,7 +28,12 @@ Cache = tuple[Any, ...]  # (x, h, r, z, n, s)
 
 
 def forward(
-    x: Array | Ids, state: State, Wx: Array, Wh: Array, b: Array
+    x: Array | Ids,
+    state: State,
+    Wx: Array,
+    Wh: Array,
+    b: Array,
+    gate: Gate = sigmoid,
 ) -> tuple[Array, State, Cache]:
     """Read x, vectors (T, B, D) or ids (T, B), after the state (h (B, H),).
 
@@ -34,8 +46,8 @@ def forward(
     for t in range(T):
         ax = product(x[t], Wx) + b  # (B, 3H)
         ah = h[t - 1] @ Wh[:, : 2 * H]  # (B, 2H)
-        r[t] = sigmoid(ax[:, :H] + ah[:, :H])
-        z[t] = sigmoid(ax[:, H : 2 * H] + ah[:, H:])
+        r[t] = gate(ax[:, :H] + ah[:, :H])
+        z[t] = gate(ax[:, H : 2 * H] + ah[:, H:])
         s[t] = r[t] * h[t - 1]
         n[t] = np.tanh(ax[:, 2 * H :] + s[t] @ Wh[:, 2 * H :])
         h[t] = (1 - z[t]) * n[t] + z[t] * h[t - 1]
@@ -43,7 +55,7 @@ def forward(
 
 
 def backward(
-    dout: Array, cache: Cache, Wx: Array, Wh: Array
+    dout: Array, cache: Cache, Wx: Array, Wh: Array, gate_gradient: GateGradient = sigmoid_gradient
 ) -> tuple[Array | None, Array, Array, Array]:
     """Go through the same lines from the last to the first; dout (T, B, H) comes from above.
 
@@ -62,8 +74,8 @@ def backward(
         ds = dan @ Wh[:, 2 * H :].T
         dr = ds * h[t - 1]
 
-        da[t, :, :H] = dr * r[t] * (1 - r[t])  # sigmoid' = sigmoid (1 - sigmoid)
-        da[t, :, H : 2 * H] = dz * z[t] * (1 - z[t])
+        da[t, :, :H] = gate_gradient(dr, r[t])
+        da[t, :, H : 2 * H] = gate_gradient(dz, z[t])
         da[t, :, 2 * H :] = dan
 
         add_product_gradient(dWx, x[t], da[t])

@@ -12,20 +12,29 @@ x (T, B, D); h, c and every gate (T, B, H). The four matrices stand side by side
 i, f, o, g, so that one product gives all four sums: Wx (D, 4H), Wh (H, 4H), b (4H,).
 """
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 
 from charloom.data.tokenizer import Ids
-from charloom.models.reference.operations import add_product_gradient, is_ids, product, sigmoid
+from charloom.models.reference.operations import (
+    add_product_gradient,
+    is_ids,
+    product,
+    sigmoid,
+    sigmoid_gradient,
+)
 from charloom.models.weights import Array
 
 State = tuple[Array, ...]  # (h, c)
 Cache = tuple[Any, ...]  # (x, h, c, i, f, o, g)
+Gate = Callable[[Array], Array]
+GateGradient = Callable[[Array, Array], Array]
 
 
 def forward(
-    x: Array | Ids, state: State, Wx: Array, Wh: Array, b: Array
+    x: Array | Ids, state: State, Wx: Array, Wh: Array, b: Array, gate: Gate = sigmoid
 ) -> tuple[Array, State, Cache]:
     """Read x, vectors (T, B, D) or ids (T, B), after the state (h (B, H), c (B, H)).
 
@@ -37,9 +46,9 @@ def forward(
     h[-1], c[-1] = state  # what h[t - 1] and c[t - 1] mean at t = 0
     for t in range(T):
         a = product(x[t], Wx) + h[t - 1] @ Wh + b  # (B, 4H)
-        i[t] = sigmoid(a[:, :H])
-        f[t] = sigmoid(a[:, H : 2 * H])
-        o[t] = sigmoid(a[:, 2 * H : 3 * H])
+        i[t] = gate(a[:, :H])
+        f[t] = gate(a[:, H : 2 * H])
+        o[t] = gate(a[:, 2 * H : 3 * H])
         g[t] = np.tanh(a[:, 3 * H :])
         c[t] = f[t] * c[t - 1] + i[t] * g[t]
         h[t] = o[t] * np.tanh(c[t])
@@ -47,7 +56,7 @@ def forward(
 
 
 def backward(
-    dout: Array, cache: Cache, Wx: Array, Wh: Array
+    dout: Array, cache: Cache, Wx: Array, Wh: Array, gate_gradient: GateGradient = sigmoid_gradient
 ) -> tuple[Array | None, Array, Array, Array]:
     """Go through the same lines from the last to the first; dout (T, B, H) comes from above.
 
@@ -65,9 +74,9 @@ def backward(
         dc = dc + dh * o[t] * (1 - tanh_c**2)  # c[t] went into h[t] and on to c[t + 1]
         di, df, dg = dc * g[t], dc * c[t - 1], dc * i[t]
 
-        da[t, :, :H] = di * i[t] * (1 - i[t])  # sigmoid' = sigmoid (1 - sigmoid)
-        da[t, :, H : 2 * H] = df * f[t] * (1 - f[t])
-        da[t, :, 2 * H : 3 * H] = do * o[t] * (1 - o[t])
+        da[t, :, :H] = gate_gradient(di, i[t])
+        da[t, :, H : 2 * H] = gate_gradient(df, f[t])
+        da[t, :, 2 * H : 3 * H] = gate_gradient(do, o[t])
         da[t, :, 3 * H :] = dg * (1 - g[t] ** 2)
 
         add_product_gradient(dWx, x[t], da[t])

@@ -9,15 +9,19 @@ is here.
 """
 
 from collections.abc import Sequence
+from functools import partial
+from types import SimpleNamespace
 from typing import Any, NamedTuple, Protocol
 
 import numpy as np
+from msgspec import UNSET
 
 from charloom import config as settings
 from charloom.config import ModelConfig
 from charloom.data.tokenizer import Ids
 from charloom.errors import CharloomError
 from charloom.models.reference import gru, gru_of_state, lstm, rnn
+from charloom.models.reference.operations import HardSigmoid
 from charloom.models.weights import GATES, Array, Weights
 
 
@@ -59,8 +63,15 @@ def add_cell(name: str, cell: CellMaths, gates: int) -> None:
 
 
 def cell_of(config: ModelConfig) -> CellMaths:
-    """Return the file that has the layers' `forward` and `backward`."""
-    return gru_of_state if config.reset == "state" else CELLS[config.cell]
+    """Return what has the layers' `forward` and `backward`: a cell's file, with its gates."""
+    cell: CellMaths = gru_of_state if config.reset == "state" else CELLS[config.cell]
+    if config.gate is UNSET:
+        return cell
+    hard = HardSigmoid(1 / 5 if config.gate == "hard-sigmoid-1/5" else 1 / 6)
+    return SimpleNamespace(
+        forward=partial(cell.forward, gate=hard),
+        backward=partial(cell.backward, gate_gradient=hard.gradient),
+    )
 
 
 def zero_states(config: ModelConfig, lanes: int, dtype: str = "float64") -> States:

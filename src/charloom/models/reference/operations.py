@@ -39,6 +39,27 @@ def sigmoid(a: Array) -> Array:
     return (1 + np.tanh(a / 2)) / 2
 
 
+def sigmoid_gradient(dy: Array, y: Array) -> Array:
+    """Return the gradient of a for y = sigmoid(a): sigmoid' = sigmoid (1 - sigmoid)."""
+    return dy * y * (1 - y)
+
+
+class HardSigmoid:
+    """Keras' hard_sigmoid, between 0 and 1: slope a + 1/2; the slope is 1/5, in Keras 3 1/6."""
+
+    def __init__(self, slope: float) -> None:
+        self.slope = slope
+
+    def __call__(self, a: Array) -> Array:
+        """Return the gates of the sums a."""
+        y: Array = np.clip(self.slope * a + 0.5, 0, 1)
+        return y
+
+    def gradient(self, dy: Array, y: Array) -> Array:
+        """Return the gradient of a, which is 0 where a gate is 0 or 1."""
+        return dy * (self.slope * ((y > 0) & (y < 1)))
+
+
 def log_softmax(logits: Array) -> Array:
     """Return log(exp(logits) / sum(exp(logits))) over the last axis, V wide.
 
