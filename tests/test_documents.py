@@ -163,6 +163,7 @@ def test_the_commands_of_a_page_run_in_their_order(
 
 OLD = ROOT / "docs" / "old-models.md"
 WITH_TORCH_OR_HDF5 = {"char-rnn.pytorch, Udacity's course", "nanoGPT", "Keras"}  # test_import_*.py
+WITH_TORCH_OR_HDF5.add("textgenrnn")
 
 
 def write_old_files(folder: Path) -> None:
