@@ -21,7 +21,7 @@ from charloom.formats.old.recognition import recognise
 from charloom.models.weights import check_weights
 from old_files import T7, TOKENS, bundle, char_rnn, tensorflow, torch_rnn
 
-USUAL, FULL = 50, 1000  # of each of eleven kinds
+USUAL, FULL = 50, 1000  # of each kind
 MOST_BYTES = 2**26  # of memory beyond the file's size
 SOME = [0, 1, 2, 3, 4, 5, 8, 127, 128, 255, 2**15, 2**31 - 1, 2**31, 2**32 - 1]
 
@@ -57,14 +57,18 @@ def small_t7(kind: str) -> bytes:
             return T7(8, "Double").dump(torch_rnn("rnn", 1, True, **short)[0])
         case "char-rnn":
             return T7().dump(char_rnn()[0])
+        case "char-rnn's GRU":
+            return T7().dump(char_rnn("gru")[0])
         case _:
             return T7(4).dump(char_rnn("rnn", False)[0])
 
 
-def npz(folder: Path) -> bytes:
+def npz(folder: Path, pickled: bool = False) -> bytes:
     V, H = old_files.V, old_files.H
     names = ("Wxh", "Whh", "Why", "bh", "by")
     arrays = old_files.numbers((H, V), (H, H), (V, H), (H, 1), (V, 1))
+    if pickled:
+        return pickle.dumps(dict(zip(names, arrays, strict=True)) | {"chars": TOKENS}, 4)
     np.savez(folder / "a.npz", **dict(zip(names, arrays, strict=True)), chars=np.array(TOKENS))
     return (folder / "a.npz").read_bytes()
 
@@ -76,6 +80,14 @@ def pytorch(path: Path, zipped: bool) -> bytes:
     what = {"state_dict": torch.nn.ModuleDict(parts).state_dict(), "tokens": tuple(TOKENS)}
     torch.save(what, path, _use_new_zipfile_serialization=zipped)
     return path.read_bytes()
+
+
+def textgenrnn(path: Path) -> bytes:
+    pytest.importorskip("h5py")
+    import test_import_textgenrnn
+
+    own = test_import_textgenrnn
+    return own.write(path, own.arrays()).read_bytes()
 
 
 def keras(path: Path) -> bytes:
@@ -90,6 +102,7 @@ KINDS = [
     *("torch-rnn", "torch-rnn with batchnorm", "char-rnn", "char-rnn of 32 bits"),
     *("TensorFlow's index", "TensorFlow's data", "npz", "a vocabulary"),
     *("PyTorch's archive", "PyTorch's earlier layout", "Keras' .h5"),
+    *("char-rnn's GRU", "a pickle of arrays", "textgenrnn's weights"),
 ]
 
 
@@ -121,9 +134,12 @@ def reader(kind: str, folder: Path) -> tuple[bytes, Callable[[bytes], Any]]:
     if kind.startswith("Keras"):
         (folder / "chars_vocab.pkl").write_bytes(pickle.dumps((TOKENS, {})))
         return keras(path), read_file(path, path)
+    if kind.startswith("textgenrnn"):
+        path = folder / "a_weights.hdf5"
+        return textgenrnn(path), read_file(path, path)
     if kind.startswith("PyTorch"):
         return pytorch(path, "archive" in kind), read_file(path, path)
-    content = npz(folder) if kind == "npz" else small_t7(kind)
+    content = small_t7(kind) if "rnn" in kind else npz(folder, kind != "npz")
     return content, read_file(path, path)
 
 
@@ -164,7 +180,7 @@ def test_a_changed_file_is_refused_or_the_same_model(
     kind: str, tmp_path: Path, request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     count = FULL if request.config.getoption("--full") else USUAL
-    if kind.startswith("Keras"):  # each is read in a process of its own
+    if kind.startswith(("Keras", "textgenrnn")):  # each is read in a process of its own
         monkeypatch.setattr("charloom.formats.old.keras.READING_SECONDS", 20)
         count //= 10
     found = Counter(outcomes(kind, tmp_path, count))
