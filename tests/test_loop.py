@@ -852,6 +852,16 @@ def test_characters_that_the_other_run_did_not_know_are_added_and_told(tmp_path,
     assert not any(a.any() for name, a in begun.state.items() if name != "rng.seed")
 
 
+def test_all_new_characters_are_named_if_they_are_many(tmp_path, source):
+    teacher = new_run(tmp_path / "teacher", config_of(source))
+    play(teacher)
+    many = "ÆØÅæøåЖдñ☃☂"
+    source.write_text((TEXT + many + "\n") * 2)
+    run = new_run(tmp_path / "run", replace(config_of(source), start=str(teacher.path)))
+    (note,) = (note for note in play(run)[0].notes if note.startswith("11 characters added"))
+    assert all(repr(character) in note for character in many)
+
+
 # ---- minutes
 
 

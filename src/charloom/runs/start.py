@@ -18,6 +18,8 @@ from charloom.models.weights import Array, with_characters
 from charloom.progress import Tell, say_nothing
 from charloom.runs.run import Run
 
+_DESCRIBED, _NAMED = 3, 50  # new characters: with their names in Unicode, or by themselves, at most
+
 
 def first_vocabulary(config: RunConfig, text: Text, tell: Tell = say_nothing) -> Tokenizer:
     """Return the characters of a text and of the weights to begin with, or bytes, or tokens.
@@ -79,10 +81,11 @@ def first_weights(
         places = vocabulary.encode("".join(known))
         weights = with_characters(config.model, weights, places, len(vocabulary))
         old = {*known, BOUNDARY}
-        new = [describe(character) for character in vocabulary.characters if character not in old]
+        new = [character for character in vocabulary.characters if character not in old]
         others = len(vocabulary) - len(new) - (vocabulary.boundary is not None)
         added = f"{count(len(new), 'character')} added to the {count(others, 'character')} of"
-        return weights, [f"{added} {config.start}: {listed(new)}"] if new else []
+        names = [*map(describe, new)] if len(new) <= _DESCRIBED else [*map(repr, new)]
+        return weights, [f"{added} {config.start}: {listed(names, _NAMED)}"] if new else []
     if isinstance(config.model, PretrainedConfig) and not config.model.lora:
         return load_torchnet().source_weights(config.model), []
     return None, []
