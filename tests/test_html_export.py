@@ -215,6 +215,13 @@ def test_n_grams_are_pruned_until_the_page_fits(
     assert base < len(small) <= base + 500 < len(content)
 
 
+def test_a_hard_sigmoid_is_refused(tmp_path: Path) -> None:
+    run = saved(tmp_path / "run", ModelConfig(cell="lstm", hidden=4, gate="hard-sigmoid-1/5"))
+    with refused("unsupported", path=run.path):
+        exporting.export_html(run, tmp_path / "page.html")
+    assert not (tmp_path / "page.html").exists()
+
+
 def test_what_no_page_can_run_is_refused_before_anything_is_written(tmp_path: Path) -> None:
     config = RunConfig(model=TransformerConfig(layers=1, width=8, heads=2, context=4))
     text = Text.from_string("abc defg\n" * 9, "text")

@@ -7,6 +7,7 @@ from typing import Any, Literal, NamedTuple
 
 import msgspec
 import numpy as np
+from msgspec import UNSET
 
 from charloom.config import ModelConfig, NgramConfig
 from charloom.data.vocabulary import Vocabulary
@@ -179,9 +180,11 @@ def _losses(run: Run, twin: Twin) -> tuple[tuple[float, float] | None, int]:
 
 def _check(run: Run) -> None:
     """Raise CharloomError for a model that no page can run."""
-    problem = ""
-    if not isinstance(run.config.model, ModelConfig | NgramConfig):
+    problem, model = "", run.config.model
+    if not isinstance(model, ModelConfig | NgramConfig):
         problem = "a page runs recurrent networks and n-gram models"
+    elif isinstance(model, ModelConfig) and model.gate is not UNSET:
+        problem = f"a page does not know gates that are a {model.gate}"
     elif not isinstance(run.vocabulary, Vocabulary) or run.config.data.raw:
         problem = f"a page knows characters, and this is a model of {run.vocabulary.unit}"
     if problem:
