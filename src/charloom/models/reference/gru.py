@@ -38,7 +38,7 @@ def forward(
     Wh: Array,
     b: Array,
     bhn: Array | None = None,
-    gate: Gate = sigmoid,
+    sigmoid: Gate = sigmoid,
 ) -> tuple[Array, State, Cache]:
     """Read x, vectors (T, B, D) or ids (T, B), after the state (h (B, H),).
 
@@ -51,8 +51,8 @@ def forward(
     for t in range(T):
         ax = product(x[t], Wx) + b  # (B, 3H)
         ah = h[t - 1] @ Wh  # (B, 3H)
-        r[t] = gate(ax[:, :H] + ah[:, :H])
-        z[t] = gate(ax[:, H : 2 * H] + ah[:, H : 2 * H])
+        r[t] = sigmoid(ax[:, :H] + ah[:, :H])
+        z[t] = sigmoid(ax[:, H : 2 * H] + ah[:, H : 2 * H])
         q[t] = ah[:, 2 * H :] if bhn is None else ah[:, 2 * H :] + bhn
         n[t] = np.tanh(ax[:, 2 * H :] + r[t] * q[t])
         h[t] = (1 - z[t]) * n[t] + z[t] * h[t - 1]

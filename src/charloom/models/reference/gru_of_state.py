@@ -33,7 +33,7 @@ def forward(
     Wx: Array,
     Wh: Array,
     b: Array,
-    gate: Gate = sigmoid,
+    sigmoid: Gate = sigmoid,
 ) -> tuple[Array, State, Cache]:
     """Read x, vectors (T, B, D) or ids (T, B), after the state (h (B, H),).
 
@@ -46,8 +46,8 @@ def forward(
     for t in range(T):
         ax = product(x[t], Wx) + b  # (B, 3H)
         ah = h[t - 1] @ Wh[:, : 2 * H]  # (B, 2H)
-        r[t] = gate(ax[:, :H] + ah[:, :H])
-        z[t] = gate(ax[:, H : 2 * H] + ah[:, H:])
+        r[t] = sigmoid(ax[:, :H] + ah[:, :H])
+        z[t] = sigmoid(ax[:, H : 2 * H] + ah[:, H:])
         s[t] = r[t] * h[t - 1]
         n[t] = np.tanh(ax[:, 2 * H :] + s[t] @ Wh[:, 2 * H :])
         h[t] = (1 - z[t]) * n[t] + z[t] * h[t - 1]

@@ -34,7 +34,7 @@ GateGradient = Callable[[Array, Array], Array]
 
 
 def forward(
-    x: Array | Ids, state: State, Wx: Array, Wh: Array, b: Array, gate: Gate = sigmoid
+    x: Array | Ids, state: State, Wx: Array, Wh: Array, b: Array, sigmoid: Gate = sigmoid
 ) -> tuple[Array, State, Cache]:
     """Read x, vectors (T, B, D) or ids (T, B), after the state (h (B, H), c (B, H)).
 
@@ -46,9 +46,9 @@ def forward(
     h[-1], c[-1] = state  # what h[t - 1] and c[t - 1] mean at t = 0
     for t in range(T):
         a = product(x[t], Wx) + h[t - 1] @ Wh + b  # (B, 4H)
-        i[t] = gate(a[:, :H])
-        f[t] = gate(a[:, H : 2 * H])
-        o[t] = gate(a[:, 2 * H : 3 * H])
+        i[t] = sigmoid(a[:, :H])
+        f[t] = sigmoid(a[:, H : 2 * H])
+        o[t] = sigmoid(a[:, 2 * H : 3 * H])
         g[t] = np.tanh(a[:, 3 * H :])
         c[t] = f[t] * c[t - 1] + i[t] * g[t]
         h[t] = o[t] * np.tanh(c[t])
@@ -74,7 +74,7 @@ def backward(
         dc = dc + dh * o[t] * (1 - tanh_c**2)  # c[t] went into h[t] and on to c[t + 1]
         di, df, dg = dc * g[t], dc * c[t - 1], dc * i[t]
 
-        da[t, :, :H] = gate_gradient(di, i[t])
+        da[t, :, :H] = gate_gradient(di, i[t])  # di i (1 - i): sigmoid' = sigmoid (1 - sigmoid)
         da[t, :, H : 2 * H] = gate_gradient(df, f[t])
         da[t, :, 2 * H : 3 * H] = gate_gradient(do, o[t])
         da[t, :, 3 * H :] = dg * (1 - g[t] ** 2)

@@ -69,7 +69,7 @@ def cell_of(config: ModelConfig) -> CellMaths:
         return cell
     hard = HardSigmoid(1 / 5 if config.gate == "hard-sigmoid-1/5" else 1 / 6)
     return SimpleNamespace(
-        forward=partial(cell.forward, gate=hard),
+        forward=partial(cell.forward, sigmoid=hard),
         backward=partial(cell.backward, gate_gradient=hard.gradient),
     )
 
