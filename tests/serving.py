@@ -68,7 +68,7 @@ def serving(*sources, **settings):
         made.append(module.make(Models([Path(source) for source in sources]), settings, 0))
         made[0].url = module.address(listening)
         task = asyncio.ensure_future(made[0].serve([listening]))
-        while not made[0].started and not task.done():
+        while not made[0]._models.ready and not task.done():
             await asyncio.sleep(0.001)
         ready.set()
         await task

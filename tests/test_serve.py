@@ -1,8 +1,10 @@
 """The API of `charloom serve`: what is answered, and that it is the sampler's text."""
 
+import asyncio
 import json
 import math
 import random
+import threading
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
@@ -12,7 +14,10 @@ from charloom.config import SampleConfig
 from charloom.generation.sampling import generate, generate_many
 from charloom.runs.open import open_model
 from charloom.runs.run import Run
-from serving import PROMPT, events, post, save, serving, text_of, write_run
+from charloom.serve import models
+from charloom.serve.engine import Engine
+from charloom.serve.groups import MANY, warm
+from serving import PROMPT, events, httpx, post, save, serving, text_of, write_run
 
 
 @pytest.fixture(scope="module")
@@ -293,6 +298,71 @@ def test_health_metrics_and_description(server):
     assert "# TYPE charloom_characters_written_total counter\n" in figures
     paths = server.http.get("/openapi.json").json()["paths"]
     assert {"/v1/models", "/v1/completions", "/v1/chat/completions", "/healthz"} < {*paths}
+
+
+def test_every_route_is_described(server):
+    from starlette.routing import Mount
+
+    paths = server.http.get("/openapi.json").json()["paths"]
+    for route in server.config.app._app.routes:
+        path = route.path.replace(":path}", "}")
+        path += "/{file}" if isinstance(route, Mount) else ""
+        methods = {method.lower() for method in getattr(route, "methods", {"GET"})}
+        assert {*paths[path]} - {"parameters"} == methods - {"head"}, path
+
+
+def test_it_is_ready_once_its_runs_are_open(folder, monkeypatch):
+    from charloom.serve.api import Api
+
+    gate, opened = threading.Event(), models._opened
+    monkeypatch.setattr(models, "_opened", lambda *run: gate.wait() and opened(*run))
+    table = models.Models([folder / "verse"])
+    engine = Engine(slots=1, queue=1)
+
+    async def ask():
+        opening = asyncio.create_task(table.prepare())
+        transport = httpx.ASGITransport(Api(table, engine).app())
+        async with httpx.AsyncClient(transport=transport, base_url="http://localhost") as http:
+            early = await http.get("/healthz")
+            gate.set()
+            await opening
+            return early, await http.get("/healthz")
+
+    early, late = asyncio.run(ask())
+    engine.close()
+    assert (early.status_code, early.json()["error"]["code"]) == (503, "starting")
+    assert (late.status_code, late.json()["status"]) == (200, "ok")
+
+
+def test_a_run_that_cannot_be_opened_keeps_no_other_from_it(tmp_path, capfd):
+    for name in ("damaged", "whole"):
+        write_run(tmp_path / name)
+    (weights,) = tmp_path.glob("damaged/checkpoints/*/model.safetensors")
+    weights.write_bytes(b"")
+    table = models.Models([tmp_path / "damaged", tmp_path / "whole"])
+    asyncio.run(table.prepare())
+    assert table.ready
+    assert [entry.served is not None for entry in table._entries.values()] == [False, True]
+    assert capfd.readouterr().err.startswith("charloom: ")
+
+
+def test_a_model_is_read_and_written_with_before_it_is_asked_for(folder):
+    """Alone and beside others, as requests do."""
+    calls = []
+
+    class Told(type(open_model(folder / "verse"))):
+        def log_probs(self, ids, state):
+            calls.append(("read", len(ids)))
+            return super().log_probs(ids, state)
+
+        def write(self, ids, state, uniforms, rules, log_probs=None):
+            calls.append(("write", len(ids)))
+            return super().write(ids, state, uniforms, rules, log_probs)
+
+    opened = open_model(folder / "verse")
+    opened.__class__ = Told
+    warm(opened)
+    assert {*calls} == {("read", 1), ("write", 1), ("write", MANY)}
 
 
 def test_a_newer_checkpoint_is_used_for_later_requests(tmp_path):

@@ -57,6 +57,8 @@ class Api:
 
     async def health(self, request: Request) -> Response:
         """GET /healthz."""
+        if not self.models.ready:
+            raise Refused(503, "the runs are being opened", "starting", retry=1)
         return _json({"status": "ok", "models": len(self.models)})
 
     async def metrics(self, request: Request) -> Response:

@@ -5,6 +5,7 @@ from typing import Any
 import msgspec
 
 from charloom import __version__
+from charloom.serve.page import Next
 from charloom.serve.requests import Completion
 
 ERROR = {
@@ -77,40 +78,53 @@ ANSWER = {
 }
 
 
+SHOWN = {
+    "type": "object",
+    "required": ["id", "kind", "text", "characters"],
+    "properties": {
+        "id": {"type": "string"},
+        "kind": {"type": "string"},
+        "text": {"type": "string"},
+        "characters": {"type": "array", "items": {"type": "string"}},
+    },
+}
+PREDICTED = {
+    "type": "object",
+    "required": ["log_probs"],
+    "properties": {"log_probs": _NUMBERS},
+}
+
+
 def description() -> dict[str, Any]:
     """Return the whole document."""
-    (asked,), schemas = msgspec.json.schema_components(
-        [Completion], ref_template="#/components/schemas/{name}"
+    (asked, asked_next), schemas = msgspec.json.schema_components(
+        [Completion, Next], ref_template="#/components/schemas/{name}"
     )
     schemas |= {"Error": ERROR, "Model": MODEL, "Answer": ANSWER}
+    schemas |= {"Shown": SHOWN, "Predicted": PREDICTED}
     return {
         "openapi": "3.1.0",
         "info": {"title": "charloom", "version": __version__},
         "paths": {
-            "/healthz": {"get": _get("Whether the server runs.", {"type": "object"})},
+            "/healthz": {
+                "get": _get("Whether the server is ready.", {"type": "object"}, errors=(503,))
+            },
             "/metrics": {"get": _get("Figures for Prometheus.", None, "text/plain")},
             "/openapi.json": {"get": _get("This description.", {"type": "object"})},
             "/v1/models": {"get": _get("The models.", _list_of(_ref("Model")))},
             "/v1/models/{name}": {
-                "parameters": [
-                    {"name": "name", "in": "path", "required": True, "schema": {"type": "string"}}
-                ],
+                "parameters": [_in_path("name")],
                 "get": _get("A model.", _ref("Model")),
             },
             "/v1/completions": {
                 "post": {
                     "summary": "Write on from a prompt.",
-                    "requestBody": {
-                        "required": True,
-                        "content": {"application/json": {"schema": asked}},
-                    },
+                    "requestBody": _body(asked),
                     "responses": {
                         "200": _content(
                             "The texts; with stream, an event for each piece, then [DONE].",
-                            {
-                                "application/json": {"schema": _ref("Answer")},
-                                "text/event-stream": {"schema": {"type": "string"}},
-                            },
+                            _as_json(_ref("Answer"))
+                            | {"text/event-stream": {"schema": {"type": "string"}}},
                         )
                     }
                     | _errors(400, 401, 403, 404, 408, 413, 415, 429, 503),
@@ -120,6 +134,22 @@ def description() -> dict[str, Any]:
                 "post": {
                     "summary": "Not served: the models know no roles.",
                     "responses": _errors(400, 401, 403, 404, 408, 413, 415),
+                }
+            },
+            "/": {"get": _get("The page.", None, "text/html")},
+            "/page/{file}": {
+                "parameters": [_in_path("file")],
+                "get": _get("A file of the page.", None, "text/css", "text/javascript"),
+            },
+            "/v1/charloom/models": {
+                "get": _get("The models that the page can show.", _list_of(_ref("Shown")))
+            },
+            "/v1/charloom/next": {
+                "post": {
+                    "summary": "How likely each character is to come after a text.",
+                    "requestBody": _body(asked_next),
+                    "responses": {"200": _content("Of each id.", _as_json(_ref("Predicted")))}
+                    | _errors(400, 401, 403, 404, 408, 413, 415),
                 }
             },
         },
@@ -140,20 +170,34 @@ def _list_of(item: dict[str, Any]) -> dict[str, Any]:
     return {"type": "object", "required": ["object", "data"], "properties": properties}
 
 
+def _in_path(name: str) -> dict[str, Any]:
+    return {"name": name, "in": "path", "required": True, "schema": {"type": "string"}}
+
+
+def _as_json(schema: dict[str, Any]) -> dict[str, Any]:
+    return {"application/json": {"schema": schema}}
+
+
+def _body(schema: dict[str, Any]) -> dict[str, Any]:
+    return {"required": True, "content": _as_json(schema)}
+
+
 def _content(what: str, content: dict[str, Any]) -> dict[str, Any]:
     return {"description": what, "content": content}
 
 
 def _get(
-    what: str, schema: dict[str, Any] | None, kind: str = "application/json"
+    what: str, schema: dict[str, Any] | None, *kinds: str, errors: tuple[int, ...] = ()
 ) -> dict[str, Any]:
-    content = {kind: {"schema": schema or {"type": "string"}}}
+    content = {kind: {"schema": {"type": "string"}} for kind in kinds}
+    if schema is not None:
+        content |= _as_json(schema)
     return {
         "summary": what,
-        "responses": {"200": _content(what, content)} | _errors(400, 401, 403, 404, 408),
+        "responses": {"200": _content(what, content)} | _errors(400, 401, 403, 404, 408, *errors),
     }
 
 
 def _errors(*statuses: int) -> dict[str, Any]:
-    answer = _content("An error.", {"application/json": {"schema": _ref("Error")}})
+    answer = _content("An error.", _as_json(_ref("Error")))
     return {str(status): answer for status in statuses}

@@ -6,17 +6,19 @@ from typing import Any, NamedTuple, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from charloom.config import SampleConfig
 from charloom.data.tokenizer import Ids
 from charloom.generation import lanes as slow_twin
 from charloom.models.engines import LanguageModel, State
 from charloom.models.lanes import Rules, WritesLanes
 from charloom.models.weights import Array
-from charloom.serve.jobs import Job, Piece
-from charloom.serve.texts import Lane
+from charloom.serve.jobs import Job, Piece, Prompt
+from charloom.serve.texts import Lane, Reader
 
 LONGEST_CHUNK = 64  # characters of each lane that are drawn in one call
 TURN_SECONDS = 0.002  # that a call should compute for, about,
 LANE_SECONDS = 0.0001  # and for each lane: sending a piece takes as long
+MANY = 32  # lanes, or ids of a prompt: enough for what is done for many at once
 
 
 class Place(NamedTuple):
@@ -188,3 +190,23 @@ class Apart:
 def group_of(model: LanguageModel) -> Group:
     """Return an empty group of a model's texts, which are computed together if that may be."""
     return Together(model, model) if isinstance(model, WritesLanes) else Apart(model)
+
+
+def warm(model: LanguageModel) -> None:
+    """Read and write a little, so that no request waits for what is compiled when first used.
+
+    Raises what the model raises.
+    """
+    vocabulary, config = model.vocabulary, SampleConfig(seed=0)
+    ids = np.repeat(vocabulary.prompt("")[:1], MANY + 1)
+    rules = Rules.of(config, len(vocabulary))
+    for count in (1, MANY) if isinstance(model, WritesLanes) else (1,):
+        prompts, pieces = [Prompt("", ids, 0)], list[Any]()
+        job = Job(model, prompts, count, 2, config, rules, None, 1, False, pieces.extend)
+        reader, group = Reader(job, 0), group_of(model)
+        while reader.left:
+            reader.read()
+        lanes = [Lane(job, number) for number in reader.numbers]
+        group.add([Place(lane, reader.last, reader.state, rules) for lane in lanes])
+        while group.lanes:
+            group.write()

@@ -4,6 +4,7 @@ import asyncio
 import hashlib
 import sys
 import time
+import traceback
 from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
@@ -25,9 +26,11 @@ from charloom.runs.folders import list_runs
 from charloom.runs.open import open_model, open_run
 from charloom.runs.run import Run
 from charloom.serve.errors import Refused
+from charloom.serve.groups import warm
 from charloom.serve.jobs import Prompt
 
 LOOK_EVERY = 1.0  # seconds, for a newer checkpoint, and for new runs in a folder
+OPENED_FIRST = 8  # runs of folders, the newest, that are opened before anybody asks for them
 
 
 class Served:
@@ -88,6 +91,7 @@ class Models:
         self._folders: list[Path] = []
         self._entries: dict[str, _Entry] = {}
         self._scanned = time.monotonic()
+        self.ready = False  # whether `prepare` is done
         for source in sources:
             if (source / "config.json").exists():
                 self._enter(source.resolve().name, source)
@@ -125,9 +129,7 @@ class Models:
         gone = [
             name
             for name, entry in self._entries.items()
-            if self._folders
-            and any(folder in entry.path.parents for folder in self._folders)
-            and not (entry.path / "config.json").exists()
+            if self._is_below(entry.path) and not (entry.path / "config.json").exists()
         ]
         for name in gone:
             del self._entries[name]
@@ -152,6 +154,21 @@ class Models:
             raise Refused(404, message, "model_not_found", "model")
         return self._entries[name]
 
+    async def prepare(self) -> None:
+        """Open the runs that were named, and the newest of those in folders; then be `ready`."""
+        named = [e for e in self._entries.values() if not self._is_below(e.path)]
+        others = [e for e in self._entries.values() if self._is_below(e.path)]
+        others.sort(key=lambda entry: _changed(entry.path), reverse=True)
+        for entry in [*named, *others[:OPENED_FIRST]]:
+            try:
+                await self._open_once(entry)
+            except Exception:  # the others can be opened all the same
+                traceback.print_exc()
+        self.ready = True
+
+    def _is_below(self, path: Path) -> bool:
+        return any(folder in path.parents for folder in self._folders)
+
     async def get(self, name: str) -> Served:
         """Return a model, which is opened now if it was not yet; raises Refused.
 
@@ -159,9 +176,7 @@ class Models:
         """
         entry = self._entry(name)
         if entry.served is None:
-            async with entry.lock:
-                if entry.served is None:
-                    await self._open(entry)
+            await self._open_once(entry)
         elif time.monotonic() > entry.looked + LOOK_EVERY:
             entry.looked = time.monotonic()
             if entry.reloading is None and _stamp(entry.path) != entry.stamp:
@@ -170,6 +185,11 @@ class Models:
             message = f"the model {name!r} cannot be opened: the server's log says why"
             raise Refused(404, message, "model_not_available", "model")
         return entry.served
+
+    async def _open_once(self, entry: _Entry) -> None:
+        async with entry.lock:
+            if entry.served is None:
+                await self._open(entry)
 
     async def _open(self, entry: _Entry) -> None:
         entry.looked, entry.stamp = time.monotonic(), _stamp(entry.path)
@@ -195,15 +215,26 @@ def _stamp(path: Path) -> object:
     return sorted(found)
 
 
+def _changed(path: Path) -> float:
+    """Return when a run last had a new checkpoint, or was made."""
+    for name in ("checkpoints", "config.json"):
+        with suppress(OSError):
+            return (path / name).stat().st_mtime
+    return 0.0
+
+
 def _opened(name: str, path: Path) -> Served:
-    """Open the best model of a run; raises CharloomError."""
+    """Open the best model of a run, ready to write; raises CharloomError."""
     run = open_run(path)
     if run is None:
         digest = hashlib.sha256(str((path.resolve(), path.stat().st_mtime_ns)).encode())
-        return Served(name, open_model(path), DataConfig(), f"fp_{digest.hexdigest()[:12]}")
-    weights = run.load_weights()
-    model = open_model(run, weights=weights)
-    return Served(name, model, run.config.data, _fingerprint(run, weights))
+        model, own, fingerprint = open_model(path), DataConfig(), f"fp_{digest.hexdigest()[:12]}"
+    else:
+        weights = run.load_weights()
+        model, own = open_model(run, weights=weights), run.config.data
+        fingerprint = _fingerprint(run, weights)
+    warm(model)
+    return Served(name, model, own, fingerprint)
 
 
 def _fingerprint(run: Run, weights: dict[str, Any]) -> str:

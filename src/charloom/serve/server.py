@@ -40,11 +40,17 @@ class Settings:
 
 
 class Server(uvicorn.Server):
-    """A server that ends with status 0 when it is told to, once the texts have ended."""
+    """A server that ends with status 0 when it is told to, once the texts have ended.
 
-    def __init__(self, config: uvicorn.Config, engine: Engine, settings: Settings) -> None:
+    It opens runs once it listens: until then /healthz says that it is not ready.
+    """
+
+    def __init__(
+        self, config: uvicorn.Config, engine: Engine, models: Models, settings: Settings
+    ) -> None:
         super().__init__(config)
-        self._engine, self._settings = engine, settings
+        self._engine, self._models, self._settings = engine, models, settings
+        self._opening: asyncio.Task[None] | None = None
         self._ending: asyncio.Task[None] | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
 
@@ -72,9 +78,12 @@ class Server(uvicorn.Server):
         """Begin to listen."""
         self._loop = asyncio.get_running_loop()
         await super().startup(sockets)
+        self._opening = self._loop.create_task(self._models.prepare())
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         """Let go of what is left, and close all connections."""
+        if self._opening is not None:
+            self._opening.cancel()
         await asyncio.to_thread(self._engine.close)
         await super().shutdown(sockets)
 
@@ -176,7 +185,7 @@ def make(models: Models, settings: Settings, port: int) -> Server:
         timeout_graceful_shutdown=2,
         backlog=1024,
     )
-    return Server(config, engine, settings)
+    return Server(config, engine, models, settings)
 
 
 def serve(
