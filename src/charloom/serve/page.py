@@ -6,15 +6,14 @@ text is comes from /v1/completions; which models it can show, and all that may c
 
 import asyncio
 from collections import OrderedDict
-from collections.abc import Awaitable, Callable
-from importlib.resources import as_file, files
+from importlib.resources import as_file
 from pathlib import Path
 from typing import Annotated, Any
 
 import msgspec
 import numpy as np
 from starlette.requests import Request
-from starlette.responses import HTMLResponse, Response
+from starlette.responses import Response
 from starlette.routing import BaseRoute, Mount, Route
 from starlette.staticfiles import StaticFiles
 
@@ -24,21 +23,15 @@ from charloom.errors import CharloomError
 from charloom.evaluation import chunk_length
 from charloom.formatting import harmless
 from charloom.runs.run import Run
+from charloom.serve import shell
 from charloom.serve.errors import Refused
 from charloom.serve.models import Models, Served
+from charloom.serve.requests import struct
 
 STATIC = Path(__file__).parent / "static"
-SHARED = files("charloom").joinpath("assets", "page")
-POLICY = (
-    "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; "
-    "connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
-)
-HEADERS = {"content-security-policy": POLICY, "cache-control": "no-cache"}
 MOST_PROMPTED = 100_000  # characters
 READ_AT_ONCE = 512  # ids between two states that are kept
 KEPT = 256  # states
-
-Handler = Callable[[Request], Awaitable[Response]]
 
 
 class Next(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -54,7 +47,7 @@ class _Static(StaticFiles):
     def file_response(self, *arguments, **more) -> Response:  # type: ignore[no-untyped-def]
         """Return a file."""
         response = super().file_response(*arguments, **more)
-        response.headers.update(HEADERS)
+        response.headers.update(shell.HEADERS)
         return response
 
 
@@ -65,12 +58,6 @@ class _Page:
         self._models = models
         self._reading = asyncio.Lock()  # one text at a time: the engine needs the processors
         self._states: OrderedDict[tuple[str, bytes], Any] = OrderedDict()
-
-    async def index(self, request: Request) -> Response:
-        """GET /."""
-        page, write = STATIC / "index.html", SHARED / "write.html"
-        text = page.read_text("utf-8").replace("{{ write }}", write.read_text("utf-8"))
-        return HTMLResponse(text, headers=HEADERS)
 
     async def models(self, request: Request) -> Response:
         """GET /v1/charloom/models: those that the page can show, with their characters."""
@@ -100,10 +87,7 @@ class _Page:
 
     async def next(self, request: Request) -> Response:
         """POST /v1/charloom/next."""
-        try:
-            asked = msgspec.json.decode(await request.body(), type=Next)
-        except (msgspec.MsgspecError, UnicodeError, RecursionError) as error:
-            raise Refused(400, f"the body: {str(error)[:200]}", "invalid_value") from None
+        asked = struct(await request.body(), Next)
         served = await self._models.get(asked.model)
         ids = served.prompt(asked.prompt).ids.astype(np.int32)
         async with self._reading:
@@ -139,12 +123,13 @@ class _Page:
 def routes(models: Models) -> list[BaseRoute]:
     """Return the routes of the page."""
     page = _Page(models)
-    with as_file(SHARED) as shared:
+    with as_file(shell.SHARED) as shared:
         return [
-            Route("/", page.index),
+            *shell.routes(),
             Route("/v1/charloom/models", page.models),
             Route("/v1/charloom/next", page.next, methods=["POST"]),
             Mount("/page", _Static(directory=shared)),
+            Mount("/static", _Static(directory=STATIC)),
         ]
 
 

@@ -2,7 +2,7 @@
 
 import json
 import re
-from typing import Annotated, Any, Never
+from typing import Annotated, Any, Never, TypeVar
 
 import msgspec
 from msgspec import Meta
@@ -15,6 +15,7 @@ MOST_KEPT = 2**14  # the same, if log-probabilities of all are kept until the la
 MOST_PROMPTED = 100_000  # characters in all prompts of a request
 MOST_STOPS = 4
 
+T = TypeVar("T", bound=msgspec.Struct)
 Penalty = Annotated[float, Meta(ge=-2, le=2)]
 Share = Annotated[float, Meta(ge=0, le=1)]
 Stop = Annotated[str, Meta(min_length=1, max_length=1000)]
@@ -85,6 +86,14 @@ class Completion(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_onl
     def includes_usage(self) -> bool:
         """Whether a stream ends with how many tokens there were."""
         return self.stream_options is not None and bool(self.stream_options.include_usage)
+
+
+def struct(body: bytes, kind: type[T]) -> T:
+    """Decode a small body strictly as `kind`; raises Refused."""
+    try:
+        return msgspec.json.decode(body, type=kind)
+    except (msgspec.MsgspecError, UnicodeError, RecursionError) as error:
+        raise Refused(400, f"the body: {str(error)[:200]}", "invalid_value") from None
 
 
 def completion(body: bytes) -> Completion:

@@ -70,11 +70,11 @@ export class ServerEngine {
   }
 }
 
-// What a server answers: a GET, or a POST of a body. Raises an Error with what it refuses.
-export async function ask(path, key, body, signal) {
-  const headers = key ? { authorization: `Bearer ${key}` } : {};
-  if (body) headers["content-type"] = "application/json";
-  const response = await fetch(path, { method: body ? "POST" : "GET", headers, body: body && JSON.stringify(body), signal });
+// What a server answers: a GET, a POST of a body (a file, or else JSON), or another method. Raises an Error with what it refuses.
+export async function ask(path, key, body, signal, method = body ? "POST" : "GET") {
+  const headers = key ? { authorization: `Bearer ${key}` } : {}, isFile = body instanceof Blob;
+  if (body) headers["content-type"] = isFile ? "application/octet-stream" : "application/json";
+  const response = await fetch(path, { method, headers, body: isFile ? body : body && JSON.stringify(body), signal });
   if (response.ok) return response;
   const told = await response.json().catch(() => ({}));
   const error = new Error(told.error?.message || `the server answered ${response.status}`);
