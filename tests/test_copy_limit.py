@@ -8,10 +8,13 @@ from hypothesis import strategies as st
 
 from charloom.config import SampleConfig
 from charloom.data.subwords import Subwords
+from charloom.data.suffix_array import Continuations
 from charloom.generation import sampling
 from charloom.generation.copy_limit import CopyLimit
 from charloom.generation.draw import draw, filter_weights
+from charloom.generation.lanes import write_within
 from charloom.generation.sampling import generate, generate_ids, generate_many
+from charloom.models.lanes import Rules
 from expect import refused
 from toy_models import History, Script
 
@@ -222,3 +225,34 @@ def test_the_check_itself_finds_what_is_too_long():
     assert too_long("xxabcdxx", 3, "abcde") == [6]
     assert too_long("abcdxx", 3, "abcde", start=4) == []
     assert list(itertools.islice(too_long("aaaa", 1, "aa"), 3)) == [2, 3, 4]
+
+
+@settings(max_examples=30)
+@given(SETTINGS, st.integers(1, 9), st.sampled_from(["b", SOURCE[:20]]))
+def test_a_lane_within_a_limit_is_what_the_sampler_writes(config, most, prompt):
+    model, n = Parrot(), 40
+    wanted = "".join(generate(model, config, prompt, n, CopyLimit(SOURCE, most)))
+    ids = model.vocabulary.encode(prompt)
+    state = model.start(1)
+    for id in ids[:-1]:
+        _, state = model.step(np.array([id]), state)
+    uniforms = np.random.default_rng(config.seed).spawn(1)[0].random(n)[None]
+    rules = Rules.of(config, len(model.vocabulary))
+    log_probs = np.empty((1, n, len(model.vocabulary)))
+    limit, end = CopyLimit(SOURCE, most), prompt[-most:]
+    drawn, _ = write_within(model, ids[-1:], state, uniforms, rules, limit, end, log_probs)
+    assert model.vocabulary.decode(drawn[0]) == wanted
+
+
+def test_a_lane_ends_where_a_limit_leaves_nothing_to_draw():
+    model = Parrot(others=0)
+    prompt = SOURCE[:9]
+    ids = model.vocabulary.encode(prompt)
+    state = model.start(1)
+    for id in ids[:-1]:
+        _, state = model.step(np.array([id]), state)
+    rules = Rules.of(SampleConfig(), len(model.vocabulary))
+    limit = CopyLimit(SOURCE, 3, Continuations(SOURCE, 3))
+    drawn, _ = write_within(model, ids[-1:], state, np.zeros((1, 5)), rules, limit, prompt[-3:])
+    assert drawn.tolist() == [[-1] * 5]
+    assert limit.ended == 1

@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 
 from charloom.analysis.novelty import chance_length, copied, novelty, verdict
 from charloom.data.known_texts import load_corpus
+from charloom.data.suffix_array import Continuations
 from expect import refused
 
 LETTERS = "abcdefghijklmnopqrstuvwxyz .,\n"
@@ -159,6 +160,9 @@ def test_what_is_marked_as_copied_is_as_long_as_it_can_be_and_nothing_is_missed(
         assert copy.line == source.count("\n", 0, copy.offset) + 1
         place = end
     assert not any(text[k : k + n] in source for k in range(place, len(text) - n + 1))
+    if n > 1:
+        index = Continuations(source, n - 1)
+        assert [*copied(text, source, n, index)] == [*copied(text, source, n)]
 
 
 def test_without_human_text_nothing_is_judged():

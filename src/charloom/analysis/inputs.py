@@ -87,6 +87,23 @@ def training_text(run: Run) -> str:
     return run.vocabulary.decode(ids)
 
 
+def copied_from(run: Run | None, name: str) -> str:
+    """Return the text that a limit to copying keeps the model `name` from copying.
+
+    `run` is None for a model that is no run. Raises CharloomError if it has no training text, or
+    is no model of characters, or as `training_text` does.
+    """
+    if run is None or not run.corpus.characters:
+        message = f"a limit to copying needs a training text, and {name} has none: leave it out"
+        raise CharloomError(message, "bad-setting", field="max_copy")
+    if (unit := run.vocabulary.unit) != "characters":
+        message = (
+            f"a limit to copying is for models of characters, and {name} has {unit}: leave it out"
+        )
+        raise CharloomError(message, "bad-setting", field="max_copy")
+    return training_text(run)
+
+
 def held_out_text(run: Run) -> str:
     """Return what was held out of training, validation and test part; "" if nothing was."""
     parts = run.parts()

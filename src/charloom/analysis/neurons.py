@@ -84,6 +84,15 @@ class Cell:
 
 
 @dataclass(frozen=True)
+class Follows:
+    """What a cell remembers best, chosen as for `Cell`; figures are of the second half."""
+
+    feature: str
+    memory: float
+    correlation: float
+
+
+@dataclass(frozen=True)
 class Neurons:
     """The cells of a model on one text: those of most memory, and the best one for each feature.
 
@@ -91,7 +100,8 @@ class Neurons:
     remembers best; `by_feature` has the cell that was chosen for each feature that varies enough
     in this text, and `absent` names the other features. Of `count` cells, `responding` have a
     correlation of at least 0.5, or at most -0.5, with some feature, chosen on the first half of
-    the text and measured on the second. `states` are those of every cell.
+    the text and measured on the second. `states` are those of every cell, and `follows` says of
+    each, by layers, what it follows.
     """
 
     text: str
@@ -101,6 +111,7 @@ class Neurons:
     by_feature: tuple[Cell, ...]
     count: int
     responding: int
+    follows: tuple[Follows, ...]
 
     def values(self, cell: Cell) -> Values:
         """Return (N,): the cell after each character of the text."""
@@ -162,8 +173,8 @@ def neurons(run: Run | LanguageModel, text: str, top: int = 10) -> Neurons:
             dict(zip(usable, second[place].tolist(), strict=True)),
             float(values.mean()),
             float(values.std()),
-            tuple(_drives(text, values, 1)),
-            tuple(_drives(text, values, -1)),
+            tuple(drives(text, values, 1)),
+            tuple(drives(text, values, -1)),
         )
 
     return Neurons(
@@ -174,6 +185,10 @@ def neurons(run: Run | LanguageModel, text: str, top: int = 10) -> Neurons:
         tuple(cell(place, feature) for feature, place in enumerate(best.tolist())),
         len(choice),
         int((np.abs(second[each, follows]) >= RESPONDING_CORRELATION).sum()),
+        tuple(
+            Follows(usable[n], float(memories[1][place, n]), float(second[place, n]))
+            for place, n in enumerate(choice.tolist())
+        ),
     )
 
 
@@ -210,8 +225,8 @@ def memory(values: Values, targets: Floats, ids: Ids) -> Floats:
     return correlations(values, targets)
 
 
-def _drives(text: str, values: Floats, sign: int) -> Iterator[Drive]:
-    """Yield where `sign` times the cell is highest, then where it is highest far from there.
+def drives(text: str, values: Floats, sign: int) -> Iterator[Drive]:
+    """Yield where `sign` times a cell (N,) is highest, then where it is highest far from there.
 
     Of equal values the first is the one after the highest mean.
     """

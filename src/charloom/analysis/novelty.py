@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from charloom.data.likeness import REPEATED, share_words
-from charloom.data.suffix_array import match
+from charloom.data.suffix_array import Continuations, match
 from charloom.errors import CharloomError
 from charloom.formatting import line_of, percent
 
@@ -133,14 +133,20 @@ def novelty(text: str, source: str, human: str | None = None) -> Novelty:
     return Novelty(len(source), _profile(own), copies, chance, _profile(theirs), compared)
 
 
-def copied(text: str, source: str, least: int = MARKED_LENGTH) -> Iterator[Copy]:
+def copied(
+    text: str, source: str, least: int = MARKED_LENGTH, index: Continuations | None = None
+) -> Iterator[Copy]:
     """Yield the passages of at least `least` characters that the source holds too, in order.
 
     Each is the longest from its first character on, and the next begins after its end. It is for
-    a short text: the source is searched for each place of it.
+    a short text: the source is searched for each place of it, or, with an `index` of the source
+    whose depth is `least` - 1, for what is copied.
     """
     place = 0
     while place + least <= len(text):
+        if index is not None and not index.holds(text[place : place + least]):
+            place += 1
+            continue
         length, offset = least, source.find(text[place : place + least])
         if offset < 0:
             place += 1

@@ -211,16 +211,10 @@ def _adapted(run: "Run | None", name: str, source: str, unknown: "OnUnknown") ->
 
 
 def _limit(opened: "Run | None", name: str, most: int) -> "CopyLimit":
-    from charloom.analysis.inputs import training_text
+    from charloom.analysis.inputs import copied_from
     from charloom.generation.copy_limit import CopyLimit
 
-    if opened is None:
-        message = f"--max-copy needs a training text, and {name} has none: leave it out"
-        raise CharloomError(message, "bad-setting", field="max_copy")
-    if (unit := opened.vocabulary.unit) != "characters":
-        message = f"--max-copy is for models of characters, and {name} has {unit}: leave it out"
-        raise CharloomError(message, "bad-setting", field="max_copy")
-    return CopyLimit(training_text(opened), most)
+    return CopyLimit(copied_from(opened, name), most)
 
 
 def _settings(context: click.Context, number: int) -> SampleConfig:

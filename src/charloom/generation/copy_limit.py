@@ -18,13 +18,14 @@ class CopyLimit:
     prompt too: the prompt itself is not changed, but a passage that began in it is not continued
     beyond the limit. If no character is left to draw, the text ends. `redrawn` counts characters
     that were drawn again, and `ended` the texts that ended so.
-    Raises CharloomError if `most` < 1 or the source is too long.
+    `index` is one of the source of the depth `most`, if it was made before. Raises CharloomError if
+    `most` < 1 or the source is too long.
     """
 
-    def __init__(self, source: str, most: int) -> None:
+    def __init__(self, source: str, most: int, index: Continuations | None = None) -> None:
         check_at_least(1, max_copy=most)
         self.most, self.redrawn, self.ended = most, 0, 0
-        self._continuations = Continuations(source, most)
+        self._continuations = index or Continuations(source, most)
 
     def within(self, written: str, piece: str) -> int:
         """Return how many characters of `piece` may stand after `written`."""

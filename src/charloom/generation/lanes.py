@@ -1,10 +1,13 @@
-"""Many texts written side by side, each by rules of its own: the slow twin of models' kernels."""
+"""Texts written side by side, each by rules of its own: the slow twin of models' kernels, and one
+that keeps to a copy limit, which no kernel does.
+"""
 
 import numpy as np
 from numpy.typing import NDArray
 
 from charloom.config import SampleConfig
 from charloom.data.tokenizer import Ids
+from charloom.generation.copy_limit import CopyLimit
 from charloom.generation.draw import draw
 from charloom.models.engines import LanguageModel, State
 from charloom.models.lanes import Rules
@@ -36,14 +39,57 @@ def write(
     return drawn, state
 
 
+def write_within(
+    model: LanguageModel,
+    ids: Ids,
+    state: State,
+    uniforms: NDArray[np.float64],
+    rules: Rules,
+    limit: CopyLimit,
+    written: str,
+    log_probs: Array | None = None,
+) -> tuple[NDArray[np.int32], State]:
+    """Do what `write` does with one text, of which `written` is the end, within a copy limit.
+
+    Where it leaves nothing to draw, the text ends: from there on drawn ids are -1. Raises what
+    `write` raises.
+    """
+    drawn = np.full(uniforms.shape, -1, np.int32)
+    for t in range(uniforms.shape[1]):
+        predicted, state = model.step(ids, state)
+        if log_probs is not None:
+            log_probs[:, t] = predicted
+        row, config = _biased(predicted[0], rules, 0), _config(rules, 0)
+        u = float(uniforms[0, t])
+        id = limit.redraw(model.vocabulary, written, row, config, u, draw(row, config, u))
+        if id < 0:
+            break
+        _note(rules, 0, id)
+        drawn[0, t] = id
+        written = (written + model.vocabulary.decode([id]))[-limit.most :]
+        ids = drawn[:, t]
+    return drawn, state
+
+
 def _draw(log_probs: Array, rules: Rules, b: int, u: float) -> int:
     """Draw one id in lane b, and lower the bias of what was drawn."""
-    temperature, top_k, top_p, min_p = rules.filters[b].tolist()
-    config = SampleConfig(temperature=temperature, top_k=int(top_k), top_p=top_p, min_p=min_p)
-    if not rules.biased[b]:
-        return draw(log_probs, config, u)
-    drawn = draw(log_probs + rules.bias[b], config, u)
-    presence, frequency = rules.penalties[b]
-    rules.bias[b, drawn] -= frequency + (0 if rules.seen[b, drawn] else presence)
-    rules.seen[b, drawn] = 1
+    drawn = draw(_biased(log_probs, rules, b), _config(rules, b), u)
+    _note(rules, b, drawn)
     return drawn
+
+
+def _config(rules: Rules, b: int) -> SampleConfig:
+    temperature, top_k, top_p, min_p = rules.filters[b].tolist()
+    return SampleConfig(temperature=temperature, top_k=int(top_k), top_p=top_p, min_p=min_p)
+
+
+def _biased(log_probs: Array, rules: Rules, b: int) -> Array:
+    return log_probs + rules.bias[b] if rules.biased[b] else log_probs
+
+
+def _note(rules: Rules, b: int, drawn: int) -> None:
+    """Lower the bias of what was drawn in lane b."""
+    if rules.biased[b]:
+        presence, frequency = rules.penalties[b]
+        rules.bias[b, drawn] -= frequency + (0 if rules.seen[b, drawn] else presence)
+        rules.seen[b, drawn] = 1

@@ -19,8 +19,9 @@ from starlette.types import Receive, Scope, Send
 from charloom.config import SampleConfig
 from charloom.data.boundary import MARK
 from charloom.data.utf8 import normalized
+from charloom.generation.copy_limit import CopyLimit
 from charloom.models.lanes import Rules
-from charloom.serve import metrics, page
+from charloom.serve import learning, metrics, page
 from charloom.serve.answers import Answer
 from charloom.serve.description import description
 from charloom.serve.engine import Closed, Engine, Full, Post, deliver
@@ -28,6 +29,7 @@ from charloom.serve.errors import Refused
 from charloom.serve.jobs import Failed, Job, Piece
 from charloom.serve.models import Models, Served
 from charloom.serve.requests import Completion, completion
+from charloom.serve.sources import Sources
 
 RETRY_SECONDS = 1, 120  # the least and the most that a client is told to wait
 
@@ -37,6 +39,7 @@ class Api:
 
     def __init__(self, models: Models, engine: Engine) -> None:
         self.models, self.engine, self.meter = models, engine, metrics.Meter()
+        self.sources = Sources(models)
         self._loop: asyncio.AbstractEventLoop | None = None
         self.description = msgspec.json.encode(description())
 
@@ -51,6 +54,7 @@ class Api:
             Route("/v1/completions", self.complete, methods=["POST"]),
             Route("/v1/chat/completions", self.chat, methods=["POST"]),
             *page.routes(self.models),
+            *learning.routes(self.models, self.sources),
         ]
         handlers: Any = {Refused: _refused, HTTPException: _http_error, Exception: _failed}
         return Starlette(routes=routes, exception_handlers=handlers)
@@ -92,7 +96,10 @@ class Api:
         """POST /v1/completions."""
         asked = completion(await request.body())
         self._loop, served = asyncio.get_running_loop(), await self.models.get(asked.model)
-        answer, follower = self._submit(asked, served)
+        limit = None
+        if asked.max_copy is not None:
+            limit = await self.sources.limit(served, asked.max_copy)
+        answer, follower = self._submit(asked, served, limit)
         if asked.stream:
             return _Stream(answer, follower)
         async for pieces in follower.pieces(request.receive):
@@ -107,7 +114,9 @@ class Api:
             with contextlib.suppress(RuntimeError):  # the loop has ended
                 self._loop.call_soon_threadsafe(deliver, post)
 
-    def _submit(self, asked: Completion, served: Served) -> "tuple[Answer, _Follower]":
+    def _submit(
+        self, asked: Completion, served: Served, limit: CopyLimit | None
+    ) -> "tuple[Answer, _Follower]":
         prompts = [served.prompt(text) for text in asked.prompts]
         texts = len(prompts) * asked.drawn
         if texts > self.engine.slots:
@@ -144,6 +153,7 @@ class Api:
             log_probs=0 if asked.logprobs is None and asked.drawn > asked.count else asked.logprobs,
             echo=bool(asked.echo),
             deliver=follower.deliver,
+            limit=limit,
         )
         try:
             self.engine.submit(follower.job)

@@ -5,6 +5,7 @@ from typing import Any
 import msgspec
 
 from charloom import __version__
+from charloom.serve.learning import LEARNING
 from charloom.serve.page import Next
 from charloom.serve.requests import Completion
 
@@ -152,12 +153,25 @@ def description() -> dict[str, Any]:
                     | _errors(400, 401, 403, 404, 408, 413, 415),
                 }
             },
+            **{
+                f"/v1/charloom/{name}": {"post": _learning(kind)} for name, kind in LEARNING.items()
+            },
         },
         "components": {
             "schemas": schemas,
             "securitySchemes": {"key": {"type": "http", "scheme": "bearer"}},
         },
         "security": [{}, {"key": []}],
+    }
+
+
+def _learning(kind: type[msgspec.Struct]) -> dict[str, Any]:
+    ((_,), schemas) = msgspec.json.schema_components([kind])
+    return {
+        "summary": (kind.__doc__ or "").split(": ", 1)[1],
+        "requestBody": _body(*schemas.values()),
+        "responses": {"200": _content("What was found.", _as_json({"type": "object"}))}
+        | _errors(400, 401, 403, 404, 408, 413, 415),
     }
 
 

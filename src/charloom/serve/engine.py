@@ -13,10 +13,11 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from charloom.models.engines import LanguageModel
 from charloom.serve.groups import Group, Place, group_of
 from charloom.serve.jobs import Failed, Job, Piece
 from charloom.serve.texts import READ_AT_ONCE, Lane, Reader
+
+Key = tuple[int, bool]  # of a group: its model's identity, and whether its texts have a copy limit
 
 BACKLOG = 2**17  # bytes that a client has not taken: its texts wait until it has
 
@@ -67,7 +68,7 @@ class Engine:
         self._changed = threading.Condition()
         self._jobs: set[Job] = set()  # that have begun
         self._readers: list[Reader] = []
-        self._groups: dict[int, Group] = {}  # by the model's identity
+        self._groups: dict[Key, Group] = {}
         self._parked: list[Place] = []
         self._used = 0  # slots
         self._post: Post = []
@@ -144,8 +145,8 @@ class Engine:
                 return
             began = time.perf_counter()
             self._read()
-            for group in [*self._groups.values()]:
-                self._write(group)
+            for key, group in [*self._groups.items()]:
+                self._write(key, group)
             self._park()
             self._send()
             self.counts.busy_seconds += time.perf_counter() - began
@@ -222,14 +223,15 @@ class Engine:
             self._deliver(job, [Piece(lane.number, "", [], "length") for lane in begun])
             return
         places = [Place(lane, reader.last, reader.state, job.rules) for lane in begun]
-        self._group(job.model).add(places)
+        self._group(job).add(places)
 
-    def _group(self, model: LanguageModel) -> Group:
-        if id(model) not in self._groups:
-            self._groups[id(model)] = group_of(model)
-        return self._groups[id(model)]
+    def _group(self, job: Job) -> Group:
+        key = id(job.model), job.limit is not None
+        if key not in self._groups:
+            self._groups[key] = group_of(job)
+        return self._groups[key]
 
-    def _write(self, group: "Group") -> None:
+    def _write(self, key: Key, group: Group) -> None:
         try:
             pieces = group.write()
         except Exception:
@@ -238,7 +240,7 @@ class Engine:
             return
         self.counts.written += group.written
         if not group.lanes:
-            del self._groups[id(group.model)]
+            del self._groups[key]
         for job, new in pieces.items():
             self._deliver(job, new)
 
@@ -269,7 +271,7 @@ class Engine:
         ready = [parked for parked in self._parked if _is_taken(parked.lane.job)]
         self._parked = [parked for parked in self._parked if not _is_taken(parked.lane.job)]
         for parked in ready:
-            self._group(parked.lane.job.model).add([parked])
+            self._group(parked.lane.job).add([parked])
 
 
 def _is_taken(job: Job) -> bool:

@@ -147,7 +147,11 @@ def _pieces(
 
 
 class Apart:
-    """Lanes of a model whose last bits may depend on how many it reads: each in its own call."""
+    """Lanes of which each is written in its own call.
+
+    They are those of a model whose last bits may depend on how many it reads, and those that keep
+    to a copy limit.
+    """
 
     def __init__(self, model: LanguageModel) -> None:
         self.model, self.lanes, self.written = model, list[Lane](), 0
@@ -176,7 +180,12 @@ class Apart:
             told = lane.job.log_probs is not None
             log_probs = np.empty((1, count, V)) if told else None
             uniforms = lane.uniforms(count)[None]
-            drawn, state = slow_twin.write(self.model, ids, state, uniforms, rules, log_probs)
+            drawing = self.model, ids, state, uniforms, rules
+            if lane.job.limit is None:
+                drawn, state = slow_twin.write(*drawing, log_probs)
+            else:
+                limit = lane.job.limit, lane.written
+                drawn, state = slow_twin.write_within(*drawing, *limit, log_probs)
             self._places[b] = Place(lane, drawn[:, -1], state, rules)
             new, written = _pieces([lane], drawn, log_probs)
             self.written += written
@@ -187,9 +196,12 @@ class Apart:
         return pieces
 
 
-def group_of(model: LanguageModel) -> Group:
-    """Return an empty group of a model's texts, which are computed together if that may be."""
-    return Together(model, model) if isinstance(model, WritesLanes) else Apart(model)
+def group_of(job: Job) -> Group:
+    """Return an empty group for the texts of a job, computed together if that may be."""
+    model = job.model
+    if job.limit is None and isinstance(model, WritesLanes):
+        return Together(model, model)
+    return Apart(model)
 
 
 def warm(model: LanguageModel) -> None:
@@ -203,7 +215,7 @@ def warm(model: LanguageModel) -> None:
     for count in (1, MANY) if isinstance(model, WritesLanes) else (1,):
         prompts, pieces = [Prompt("", ids, 0)], list[Any]()
         job = Job(model, prompts, count, 2, config, rules, None, 1, False, pieces.extend)
-        reader, group = Reader(job, 0), group_of(model)
+        reader, group = Reader(job, 0), group_of(job)
         while reader.left:
             reader.read()
         lanes = [Lane(job, number) for number in reader.numbers]

@@ -6,6 +6,7 @@ from typing import NamedTuple
 
 from charloom.config import SampleConfig
 from charloom.data.tokenizer import Ids
+from charloom.generation.copy_limit import CopyLimit
 from charloom.models.engines import LanguageModel
 from charloom.models.lanes import Rules
 
@@ -67,6 +68,7 @@ class Job:
     log_probs: int | None
     echo: bool
     deliver: Callable[[list[Piece | Failed]], None]
+    limit: CopyLimit | None = None
     cancelled: bool = False
     waiting: int = 0  # bytes that were delivered and not taken, about
     left: int = field(init=False)  # texts that have not ended

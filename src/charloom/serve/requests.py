@@ -14,6 +14,7 @@ MOST_IN_ALL = 2**20  # tokens of all texts of a request
 MOST_KEPT = 2**14  # the same, if log-probabilities of all are kept until the last is there
 MOST_PROMPTED = 100_000  # characters in all prompts of a request
 MOST_STOPS = 4
+MOST_COPIED = 10_000  # characters in a row, of a limit to copying
 
 T = TypeVar("T", bound=msgspec.Struct)
 Penalty = Annotated[float, Meta(ge=-2, le=2)]
@@ -31,7 +32,8 @@ class StreamOptions(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 class Completion(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """What `POST /v1/completions` may ask for, in OpenAI's names; null is the default.
 
-    `top_k` and `min_p` are charloom's own, as in `SampleConfig`. `user` is accepted and not used.
+    `top_k`, `min_p` and `max_copy` are charloom's own, as in `charloom sample`. `user` is accepted
+    and not used.
     """
 
     model: Annotated[str, Meta(min_length=1, max_length=1000)]
@@ -41,6 +43,7 @@ class Completion(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_onl
     top_p: Share | None = None
     top_k: Annotated[int, Meta(ge=0, le=2**31 - 1)] | None = None
     min_p: Share | None = None
+    max_copy: Annotated[int, Meta(ge=1, le=MOST_COPIED)] | None = None
     n: Annotated[int, Meta(ge=1, le=128)] | None = None
     best_of: Annotated[int, Meta(ge=0, le=20)] | None = None
     stream: bool | None = None
@@ -102,7 +105,7 @@ def completion(body: bytes) -> Completion:
     try:
         asked = msgspec.convert(document, Completion)
     except msgspec.ValidationError as error:
-        message, field = _told(str(error))
+        message, field = told(str(error))
         raise Refused(400, message, "invalid_value", field) from None
     _check(asked)
     return asked
@@ -145,7 +148,7 @@ def _no_constant(name: str) -> Never:
     raise ValueError(f"{name} is no number in JSON")
 
 
-def _told(message: str) -> tuple[str, str | None]:
+def told(message: str) -> tuple[str, str | None]:
     """Return what msgspec says of a field, and the field's name."""
     if unknown := re.search(r"unknown field `(.{1,100}?)`", message, re.DOTALL):
         return f"{unknown[1]!r} is not a field of this request", unknown[1]

@@ -49,7 +49,7 @@ class Lane:
     def __init__(self, job: Job, number: int) -> None:
         self.job, self.number, self.left = job, number, job.tokens
         vocabulary, stops = job.model.vocabulary, job.settings.stop
-        memory = max(1, *map(len, stops)) if stops else 1
+        memory = max(1, job.limit.most if job.limit else 1, *map(len, stops))
         text = job.prompts[number // job.count].text
         decoder = vocabulary.decoder()
         self._text = Continuation(stops, decoder, UNLIMITED, text[-memory:], memory, job.end)
@@ -58,6 +58,11 @@ class Lane:
         self._drawn: list[Ids] | None = None if vocabulary.unit == "characters" else []
         self._place = self._sent = 0
         self._rng = np.random.default_rng(job.settings.seed).spawn(job.count)[number % job.count]
+
+    @property
+    def written(self) -> str:
+        """The end of the text, as far as a limit to copying looks back."""
+        return self._text.written
 
     def uniforms(self, n: int) -> NDArray[np.float64]:
         """Return the next n random numbers (n,)."""

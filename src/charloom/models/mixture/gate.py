@@ -61,10 +61,16 @@ def learn_shares(seen: Predicted) -> Floats:
     return shares.reshape(KNOTS, KNOTS)
 
 
+def share_of(sure: Floats, shares: Floats) -> Floats:
+    """Return the share (n,) of the network where the two are so sure (2, n)."""
+    places, parts = _corners(sure)
+    share: Floats = (parts * shares.ravel()[places]).sum(axis=0)
+    return share
+
+
 def losses(seen: Predicted, shares: Floats) -> Floats:
     """Return the loss (n,) of the mixture in nats."""
-    places, parts = _corners(seen.sure)
-    share = (parts * shares.ravel()[places]).sum(axis=0)
+    share = share_of(seen.sure, shares)
     loss: Floats = -np.log(share * seen.p[0] + (1 - share) * seen.p[1])
     return loss
 

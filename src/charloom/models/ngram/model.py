@@ -106,6 +106,10 @@ class NgramModel:
         """How many n-grams are counted, of all lengths together."""
         return self._count.size - 1
 
+    def seen(self, node: int) -> int:
+        """Return how often an n-gram of `trie` is in the text."""
+        return int(self._count[node])
+
     def arrays(self) -> Arrays:
         """Return the counts, each array in the smallest unsigned type that fits, and discounts.
 
