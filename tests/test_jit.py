@@ -9,7 +9,7 @@ import numba
 import pytest
 
 from charloom.models import jit
-from charloom.models.jit import _KEPT, _cache_folder, _SharedFile
+from charloom.models.jit import _KEPT, _SHARED, _cache_folder, _SharedFile
 
 FUNCTIONS = """
 from charloom.models.jit import kernel
@@ -58,7 +58,7 @@ def _call(answers, most_bytes):
 def test_machine_code_is_kept_while_nothing_changes_that_its_source_calls(tmp_path, monkeypatch):
     models = tmp_path / "charloom" / "models"
     folders = [models / name for name in ("compiled", "ngram", "mixture")] + [tmp_path / "tests"]
-    for file in [models / "jit.py", models / "draw_kernel.py", *(f / "some.py" for f in folders)]:
+    for file in [*(models / name for name in _SHARED), *(f / "some.py" for f in folders)]:
         file.parent.mkdir(parents=True, exist_ok=True)
         file.write_text("")
     monkeypatch.setattr(jit, "__file__", str(models / "jit.py"))

@@ -15,7 +15,7 @@ from charloom.config import NgramConfig, SampleConfig, Smoothing
 from charloom.data.vocabulary import Vocabulary
 from charloom.errors import CharloomError
 from charloom.generation.sampling import generate_ids
-from charloom.models.ngram import NgramModel
+from charloom.models.ngram import NgramModel, kernels
 from expect import refused
 
 SMOOTHINGS: tuple[Smoothing, ...] = ("held-out", "kneser-ney", "witten-bell", "none")
@@ -175,3 +175,20 @@ def test_fast_sampling_draws_what_the_slow_twin_draws(
     found, after = model.generate_ids(ids, model.start(2), uniforms, sample)
     np.testing.assert_array_equal(found, expected)
     np.testing.assert_array_equal(after, context)
+
+
+@given(
+    st.lists(st.sampled_from("abc"), min_size=1, max_size=40),
+    st.lists(st.sampled_from("abcd"), max_size=30),
+    st.integers(1, 6),
+)
+def test_contexts_that_are_followed_are_those_of_the_state(
+    text: list[str], read: list[str], order: int
+) -> None:
+    model = fitted("".join(text), "abcd", order, "kneser-ney")
+    contexts = model.contexts(model.start(1))
+    for c in model.vocabulary.encode("".join(read)):
+        kernels.follow(model.trie, contexts, np.array([c], np.int32))
+        expected = model.contexts(contexts[:, 0])[0].tolist()
+        end = next(k for k, context in enumerate(expected) if context in (0, ~0))
+        assert contexts[0, : end + 1].tolist() == expected[: end + 1]

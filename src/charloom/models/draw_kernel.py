@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 
 from charloom.config import SampleConfig
+from charloom.models.exp_kernel import exp
 from charloom.models.jit import kernel
 
 Filters = tuple[float, int, float, float]
@@ -18,7 +19,7 @@ def filters(config: SampleConfig) -> Filters:
 
 @kernel
 def draw(logits: Any, filters: Any, u: float, scratch: Any) -> int:
-    """Return one id from logits (V,) with u in [0, 1); scratch (2, V) float64.
+    """Return one id from logits (V,) float64 with u in [0, 1); scratch (2, V) float64.
 
     Raises ValueError if the highest logit is NaN or infinite.
     """
@@ -32,8 +33,9 @@ def draw(logits: Any, filters: Any, u: float, scratch: Any) -> int:
         raise ValueError
     if temperature == 0:
         return likeliest
+    top = logits[likeliest]
     for v in range(V):
-        weights[v] = math.exp((float(logits[v]) - float(logits[likeliest])) / temperature)
+        weights[v] = exp((logits[v] - top) / temperature)
     if 0 < top_k < V:
         _keep_likeliest(logits, scratch, top_k, np.inf)
     if top_p < 1:
@@ -55,15 +57,17 @@ def draw(logits: Any, filters: Any, u: float, scratch: Any) -> int:
 def draw_by(logits: Any, rules: Any, b: int, u: float, scratch: Any) -> int:
     """Return one id from logits (V,) by the rules of lane b, as `generation.lanes.write` does.
 
-    scratch (at least 3, V) float64: its last row is for what the bias is added to.
+    scratch (3, V) float64: its last row is for what the bias is added to.
     """
     temperature, top_p, min_p = rules.filters[b, 0], rules.filters[b, 2], rules.filters[b, 3]
     settings = temperature, int(rules.filters[b, 1]), top_p, min_p
-    if not rules.biased[b]:
-        return draw(logits, settings, u, scratch)
-    bias, scores = rules.bias[b], scratch[scratch.shape[0] - 1]
+    bias, scores = rules.bias[b], scratch[2]
     for v in range(logits.size):
-        scores[v] = logits[v] + bias[v]
+        scores[v] = logits[v]
+    if not rules.biased[b]:
+        return draw(scores, settings, u, scratch)
+    for v in range(logits.size):
+        scores[v] += bias[v]
     drawn = draw(scores, settings, u, scratch)
     bias[drawn] -= rules.penalties[b, 1]
     if not rules.seen[b, drawn]:

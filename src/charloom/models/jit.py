@@ -30,7 +30,12 @@ _FASTMATH = {"nsz", "arcp", "contract", "afn", "reassoc"}
 # "numpy" drops the check for a zero divisor, without which no division is vectorised.
 _OPTIONS = {"error_model": "numpy", "no_cfunc_wrapper": True}
 _KERNEL = {**_OPTIONS, "fastmath": _FASTMATH, "_nrt": False}
-_SHARED = ("jit.py", "draw_kernel.py")  # what kernels of other folders are made with
+_SHARED = (
+    "jit.py",
+    "draw_kernel.py",
+    "exp_kernel.py",
+    "prefetch.py",
+)  # what kernels of other folders are made with
 _BUILT_ON = {"mixture": ("compiled", "ngram")}  # folders whose kernels another one's call
 _KEPT = 16  # folders of machine code, of some megabytes: a version has three of them
 _IN_USE_SECONDS = 24 * 3600.0  # since a folder was last used: it is kept in any case
@@ -53,6 +58,16 @@ def inlined_kernel(function: F) -> F:
     machine codes, and which of them runs depends on whether they were compiled or loaded.
     """
     return _compile(function, **_KERNEL, inline="always")
+
+
+def strict_kernel(function: F) -> F:
+    """Compile as `kernel` does, in strict floating point, even if one that is not calls it."""
+    return _compile(function, **_OPTIONS, fastmath=False, _nrt=False)
+
+
+def inlined_strict_kernel(function: F) -> F:
+    """Compile as `strict_kernel` does; it is copied as source, as an `inlined_kernel` is."""
+    return _compile(function, **_OPTIONS, fastmath=False, _nrt=False, inline="always")
 
 
 def allocating_kernel(function: F) -> F:

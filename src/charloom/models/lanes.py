@@ -49,6 +49,11 @@ class Rules(NamedTuple):
         )
 
     @classmethod
+    def same(cls, config: SampleConfig, V: int, lanes: int) -> Self:
+        """Return the rules of so many lanes that all draw alike."""
+        return cls.of(config, V).pick(np.zeros(lanes, np.intp))
+
+    @classmethod
     def join(cls, rules: Sequence[Self]) -> Self:
         """Return the rules of all lanes of these, in order."""
         width = max(one.bias.shape[1] for one in rules)

@@ -24,10 +24,9 @@ from charloom.models.compiled.arrays import (
     with_own_rows,
 )
 from charloom.models.compiled.bf16 import FULL, fastest_bf16
-from charloom.models.compiled.network import embed, pack_weights, read, write
+from charloom.models.compiled.network import embed, pack_weights, read
 from charloom.models.compiled.products import FEW
 from charloom.models.compiled.threads import available_threads, share_out
-from charloom.models.draw_kernel import filters
 from charloom.models.lanes import Rules
 from charloom.models.learner_arrays import check_ids
 from charloom.models.weights import GATES, Array, check_weights
@@ -116,13 +115,14 @@ class CompiledModel:
         B, T = out[lanes].shape[:2]
         state = tuple(array[:, lanes] for array in state)
         length = max(1, PIECE // (B * GATES[self.config.cell] * self.config.hidden))
+        V = out.shape[2]
+        rules = Rules.same(SampleConfig(), V, B)
         for begin in range(0, T, length):
             steps = slice(begin, begin + length)
             shard = self._shard(ids[lanes, steps].T, state)
-            V = out.shape[2]
-            nothing = np.empty((B, 0)), np.empty((B, 0), np.int32), filters(SampleConfig())
             packed = self._pack(*shard.ids.shape)
-            read(self._parameters, packed, shard, *nothing, np.empty((2, V)))
+            nothing = np.empty((B, 0)), np.empty((B, 0), np.int32), rules, out[lanes, :0]
+            read(self._parameters, packed, shard, *nothing, np.empty((3, V)))
             out[lanes, steps] = shard.logits.swapaxes(0, 1)
             state = tuple(array[:, -1] for array in carried(shard))
         for array, last in zip(after, state, strict=True):
@@ -135,11 +135,7 @@ class CompiledModel:
 
         Raises CharloomError if predictions are not finite or an id is not in [0, V).
         """
-        parameters, packed, shard = buffers = self.buffers(ids, state)
-        V, drawn = len(self.vocabulary), np.empty(uniforms.shape, np.int32)
-        with finite_predictions():
-            read(parameters, packed, shard, uniforms, drawn, filters(config), np.empty((2, V)))
-        return drawn, self.state_of(buffers)
+        return self.write(ids, state, uniforms, Rules.same(config, len(self.vocabulary), len(ids)))
 
     def join(self, states: Sequence[State]) -> State:
         """Return one state with the lanes of all of these, in order."""
@@ -167,9 +163,9 @@ class CompiledModel:
 
         def compute(lanes: slice) -> None:
             buffers = self.buffers(ids[lanes], tuple(array[:, lanes] for array in state))
-            write(
+            read(
                 *buffers,
-                uniforms[lanes],
+                np.ascontiguousarray(uniforms[lanes]),
                 drawn[lanes],
                 rules.pick(lanes),
                 out[lanes],

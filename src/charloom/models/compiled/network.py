@@ -23,7 +23,8 @@ from charloom.models.compiled.products import (
     pack_back,
     product,
 )
-from charloom.models.draw_kernel import draw, draw_by
+from charloom.models.draw_kernel import draw_by
+from charloom.models.exp_kernel import exp as exp64
 from charloom.models.jit import inlined_kernel, kernel
 
 
@@ -280,7 +281,7 @@ def log_softmax(logits: Any) -> None:
                 top = max(top, z[v])
             partition = 0.0
             for v in range(V):
-                partition += np.exp(float(z[v] - top))
+                partition += exp64(float(z[v] - top))
             shift = top + type(top)(np.log(partition))
             for v in range(V):
                 z[v] -= shift
@@ -369,32 +370,16 @@ def carry(state: Any) -> None:
         copy(state[layer, 0], state[layer, state.shape[1] - 1])
 
 
+@inlined_kernel
+def step(parameters: Any, packed: Any, shard: Any, turn: Any) -> None:
+    """Read shard.ids (1, B), as `forward` does, and carry the state on."""
+    forward(parameters, packed, shard, turn)
+    carry(shard.h)
+    carry(shard.c)
+
+
 @kernel
 def read(
-    parameters: Any, packed: Any, shard: Any, uniforms: Any, drawn: Any, filters: Any, scratch: Any
-) -> None:
-    """Read shard.ids (T, B), each with a row in shard.lookup; draw n characters in each lane.
-
-    uniforms (B, n) and drawn (B, n); filters are temperature, top_k, top_p and min_p; scratch
-    (2, V) float64. If n is 0, shard.logits (T, B, V) become log-probabilities. Otherwise T is 1,
-    and on return shard.h[:, 0] and, for an LSTM, shard.c[:, 0] are the state before the last
-    character drawn. Raises ValueError if a prediction is not finite.
-    """
-    n = drawn.shape[1]
-    for t in range(max(n, 1)):
-        forward(parameters, packed, shard, t)
-        if n:
-            carry(shard.h)
-            carry(shard.c)
-            for b in range(drawn.shape[0]):
-                drawn[b, t] = draw(shard.logits[0, b], filters, uniforms[b, t], scratch)
-                shard.ids[0, b] = drawn[b, t]
-    if n == 0:
-        log_softmax(shard.logits)
-
-
-@kernel
-def write(
     parameters: Any,
     packed: Any,
     shard: Any,
@@ -404,20 +389,25 @@ def write(
     log_p: Any,
     scratch: Any,
 ) -> None:
-    """Draw n characters in each lane after shard.ids (1, B), as `read` does, by its own rules.
+    """Read shard.ids (T, B), each with a row in shard.lookup; draw n characters in each lane.
 
-    log_p (B, n, V) become the log-probabilities that they were drawn from; it may be (B, 0, V).
-    scratch (3, V) float64. Raises ValueError if a prediction is not finite.
+    uniforms (B, n) and drawn (B, n); each lane draws by its own rules; scratch (3, V) float64. If
+    n is 0, shard.logits (T, B, V) become log-probabilities. Otherwise T is 1, log_p (B, n, V)
+    become the log-probabilities that were drawn from (it may be (B, 0, V)), and on return
+    shard.h[:, 0] and, for an LSTM, shard.c[:, 0] are the state before the last character drawn.
+    Raises ValueError if a prediction is not finite.
     """
-    for t in range(drawn.shape[1]):
+    n = drawn.shape[1]
+    for t in range(max(n, 1)):
         forward(parameters, packed, shard, t)
-        carry(shard.h)
-        carry(shard.c)
-        for b in range(drawn.shape[0]):
+        if n:
+            carry(shard.h)
+            carry(shard.c)
+        for b in range(drawn.shape[0] if n else 0):
             drawn[b, t] = draw_by(shard.logits[0, b], rules, b, uniforms[b, t], scratch)
             shard.ids[0, b] = drawn[b, t]
-        if log_p.shape[1]:
+        if n == 0 or log_p.shape[1]:
             log_softmax(shard.logits)
-            for b in range(drawn.shape[0]):
-                for v in range(log_p.shape[2]):
-                    log_p[b, t, v] = shard.logits[0, b, v]
+        for b in range(log_p.shape[0] if log_p.shape[1] else 0):
+            for v in range(log_p.shape[2]):
+                log_p[b, t, v] = shard.logits[0, b, v]

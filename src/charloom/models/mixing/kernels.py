@@ -11,15 +11,19 @@ from typing import NamedTuple
 
 import numpy as np
 
-from charloom.models.jit import allocating_kernel as kernel
+from charloom.models.jit import allocating_kernel
+from charloom.models.jit import inlined_strict_kernel as inlined_kernel
+from charloom.models.jit import strict_kernel as kernel
 from charloom.models.mixing.network import Network, predict, read
 from charloom.models.mixing.tables import FINE, LIMIT, ONE, UNIT, Tables
-from charloom.models.mixing.tree import Integers, Tree
+from charloom.models.mixing.tree import DEEPEST, Integers, Tree
+from charloom.models.mixing.vectors import INPUTS, dot, learn
+from charloom.models.prefetch import prefetch
 
 ORDERS = 7  # contexts of the last 1 to 7 characters
 CONTEXTS = ORDERS + 3  # and of this word, this word and the last, the two before the last one
-# What each context says in two ways, what the match says, a constant, and what a model says.
-INPUTS = 2 * CONTEXTS + 3
+# Of INPUTS logits two are what each context says, then come the match, a constant, what a model
+# says, and zeros.
 STRIDE = 176  # logits between two corrections, of which there are 2 LIMIT / STRIDE + 1
 SETS = 4096  # of weights, at most, by the last character or the question: rare ones share one
 SHORTEST = 6  # characters that a match has at least
@@ -52,6 +56,27 @@ class Memory(NamedTuple):
 MATCH, LENGTH, HASH, WORD, LAST_WORD, SEEN = range(6)
 
 
+class Room(NamedTuple):
+    """Room to compute in."""
+
+    hashes: Integers  # (CONTEXTS,) of the contexts of a character
+    rows: Integers  # (CONTEXTS,) theirs for three questions
+    products: Integers  # (CONTEXTS,) that rows are found by
+    x: np.ndarray  # (INPUTS,) logits
+    three: np.ndarray  # (3,) what the sets of weights make of them
+    shares: np.ndarray  # (V - 1, 2) what another model says
+    ahead: Integers  # (1,) where a match of the next character is looked for
+
+
+def new_room(V: int) -> Room:
+    """Return such room for V characters."""
+    hashes, rows, products = (np.zeros(CONTEXTS, np.int64) for _ in range(3))
+    x, three = np.zeros(INPUTS, np.int32), np.zeros(3, np.int32)
+    return Room(
+        hashes, rows, products, x, three, np.zeros((max(V - 1, 0), 2)), np.zeros(1, np.int64)
+    )
+
+
 class Coder(NamedTuple):
     """An arithmetic coder of 32 bits and the bytes that it writes or reads."""
 
@@ -69,10 +94,19 @@ def mixed(h: int, value: int) -> int:
     return (h ^ (h >> 29)) & _WORD
 
 
-@kernel
-def found(bits: np.ndarray, h: int) -> int:
+@inlined_kernel
+def ask_for(memory: Memory, room: Room, node: int) -> None:
+    """Ask for the rows of all contexts at a node: they come from far."""
+    size = memory.bits.shape[1]
+    for i in range(CONTEXTS):
+        room.products[i] = mixed(room.hashes[i], node) * 0x2545F491
+    for i in range(CONTEXTS):
+        prefetch(memory.bits, 8 * (i * size + ((room.products[i] >> 38) & (size - 1))))
+
+
+@inlined_kernel
+def found(bits: np.ndarray, product: int) -> int:
     """Return the row of a hash, in place of what was asked less often if it has none yet."""
-    product = h * 0x2545F491
     row: int = (product >> 38) & (bits.shape[0] - 1)
     check = (product >> 20) & 0xFFFF
     if bits[row, 0] == check:
@@ -88,24 +122,13 @@ def found(bits: np.ndarray, h: int) -> int:
     return row
 
 
-@kernel
-def dot(weights: np.ndarray, x: np.ndarray) -> int:
-    """Return the sum of weights (I,) and logits (I,), within the limits of a logit."""
-    total = 0
-    for i in range(x.size):
-        total += weights[i] * x[i]
-    return min(max(total >> 16, 1 - LIMIT), LIMIT - 1)
+@inlined_kernel
+def within_limits(logit: int) -> int:
+    """Return the logit, or the nearest one that tables have."""
+    return min(max(logit, 1 - LIMIT), LIMIT - 1)
 
 
-@kernel
-def learn(weights: np.ndarray, x: np.ndarray, error: int, rate: int) -> None:
-    """Follow the gradient of the loss, which is the error times x (Mahoney 2005)."""
-    step = error * rate
-    for i in range(x.size):
-        weights[i] += (x[i] * step + (1 << 19)) >> 20
-
-
-@kernel
+@inlined_kernel
 def encode(coder: Coder, p: int, bit: int) -> None:
     """Narrow the interval to the bit's part of it, the lower p of it for 1; write what is sure."""
     low, high = coder.state[LOW], coder.state[HIGH]
@@ -121,7 +144,7 @@ def encode(coder: Coder, p: int, bit: int) -> None:
     coder.state[LOW], coder.state[HIGH] = low, high
 
 
-@kernel
+@inlined_kernel
 def decode(coder: Coder, p: int) -> int:
     """Return the bit in whose part of the interval the code is; zeros follow its last byte."""
     low, high, read = coder.state[LOW], coder.state[HIGH], coder.state[READ]
@@ -141,7 +164,19 @@ def decode(coder: Coder, p: int) -> int:
     return bit
 
 
-@kernel
+@inlined_kernel
+def look_ahead(memory: Memory, text: np.ndarray, t: int, room: Room) -> None:
+    """Ask for what `look_for_match` reads at the next character, and at the one after it."""
+    prefetch(text, memory.latest[room.ahead[0]] - 1)
+    if t + 1 < text.size:
+        h = 0
+        for order in range(1, ORDERS + 1):
+            h = mixed(h, text[t + 2 - order] + 1 if t + 2 >= order else 0)
+        room.ahead[0] = h & (memory.latest.size - 1)
+        prefetch(memory.latest, room.ahead[0])
+
+
+@inlined_kernel
 def hash_contexts(memory: Memory, text: np.ndarray, t: int, hashes: Integers) -> None:
     """Write the hash of each context of the character t to hashes (CONTEXTS,)."""
     h = 0
@@ -156,7 +191,7 @@ def hash_contexts(memory: Memory, text: np.ndarray, t: int, hashes: Integers) ->
     hashes[ORDERS + 2] = mixed(skipped, ORDERS + 3)
 
 
-@kernel
+@inlined_kernel
 def look_for_match(memory: Memory, text: np.ndarray, t: int) -> None:
     """Note where what precedes the character t came before, at its latest, and for how long."""
     now = memory.now
@@ -172,7 +207,7 @@ def look_for_match(memory: Memory, text: np.ndarray, t: int) -> None:
     memory.latest[slot] = t
 
 
-@kernel
+@inlined_kernel
 def move_on(memory: Memory, text: np.ndarray, t: int, letter: np.ndarray) -> None:
     """Take the character t, which is known by now, into the match and the word."""
     now, c = memory.now, text[t]
@@ -188,7 +223,7 @@ def move_on(memory: Memory, text: np.ndarray, t: int, letter: np.ndarray) -> Non
         now[LAST_WORD], now[WORD] = now[WORD], 0
 
 
-@kernel
+@inlined_kernel
 def ask(memory: Memory, tables: Tables, rows: Integers, place: int, x: Integers) -> int:
     """Write to x what each context says of an answer; return how many characters are known of.
 
@@ -199,12 +234,12 @@ def ask(memory: Memory, tables: Tables, rows: Integers, place: int, x: Integers)
     for i in range(CONTEXTS):
         bits = memory.bits[i, rows[i], place]
         history = bits & 0xFF
-        x[2 * i] = x[2 * i + 1] = 0
-        if history != 0:
-            if i < ORDERS:
-                known = i + 1
-            x[2 * i] = tables.stretch[memory.likely[i, history] >> (FINE - 12)]
-            x[2 * i + 1] = tables.stretch[bits >> 19] >> 1
+        if history != 0 and i < ORDERS:
+            known = i + 1
+        by_history = tables.stretch[memory.likely[i, history] >> (FINE - 12)]
+        own = tables.stretch[bits >> 19] >> 1
+        x[2 * i] = by_history if history != 0 else 0
+        x[2 * i + 1] = own if history != 0 else 0
     return known
 
 
@@ -242,20 +277,20 @@ def ln(x: float) -> float:
     return e * LN2 + 2 * s * (1 + t * (1 / 3 + t * (1 / 5 + t * (1 / 7 + t / 9))))
 
 
-@kernel
+@inlined_kernel
 def tell(memory: Memory, tables: Tables, rows: Integers, place: int, bit: int) -> None:
     """Let each context know an answer."""
     for i in range(CONTEXTS):
         bits = memory.bits[i, rows[i], place]
         history, times, p = bits & 0xFF, (bits >> 8) & 0xFF, bits >> 16
-        if history != 0:
-            memory.likely[i, history] = nearer(memory.likely[i, history], bit, FINE, 7)
+        likely = memory.likely[i, history]
+        memory.likely[i, history] = nearer(likely, bit, FINE, 7) if history != 0 else likely
         p += ((bit * 0x7FFF - p) * tables.rate[times]) >> 16
         after = tables.after[history, bit]
         memory.bits[i, rows[i], place] = p << 16 | min(times + 1, 255) << 8 | after
 
 
-@kernel
+@inlined_kernel
 def nearer(p: int, bit: int, digits: int, shift: int) -> int:
     """Return p, out of 2^digits, moved to the bit by 2^-shift of the way."""
     return p + (((bit << digits) - bit - p) >> shift)
@@ -274,6 +309,7 @@ def run(
     mode: int,
     nats: np.ndarray,
     outside: np.ndarray,
+    room: Room,
 ) -> None:
     """Read the characters begin .. end - 1 of text (N,); to decode, write them there.
 
@@ -281,28 +317,37 @@ def run(
     learned from. To score, nats (end - begin,) gets the loss of each character; `letter` (V,) says
     which are of words. `outside` (end - begin, V) is what another model predicts, or (0, V).
     """
-    hashes = np.empty(CONTEXTS, np.int64)
-    rows = np.empty(CONTEXTS, np.int64)
-    x = np.empty(INPUTS, np.int64)
-    three = np.empty(3, np.int64)
-    shares = np.zeros((tree.child.shape[0], 2))
+    x, three, shares = room.x, room.three, room.shares
     for t in range(begin, end):
         if outside.shape[0]:
             share_out(tree, outside[t - begin], shares)
-        hash_contexts(memory, text, t, hashes)
+        hash_contexts(memory, text, t, room.hashes)
+        if mode != DECODE:  # what comes is known
+            look_ahead(memory, text, t, room)
+            node, code = 0, tree.code[text[t]]
+            for depth in range(DEEPEST if tree.code.size > 1 else 0):
+                if depth % 3 == 0:
+                    ask_for(memory, room, node)
+                node = tree.child[node, (code >> depth) & 1]
+                if node < 0:
+                    break
         look_for_match(memory, text, t)
         length = memory.now[LENGTH]
         awaited = text[memory.now[MATCH]] if length > 0 else -1
         last = text[t - 1] + 1 if t > 0 else 0
         rate = max(10, 40 - (memory.now[SEEN] >> 12))
-        node, depth, place, lost = 0, 0, 1, 0.0
+        node, depth, place, likelihood = 0, 0, 1, 1.0  # 2^-992 at least
         c = 0 if mode == DECODE else text[t]
         while node >= 0 and tree.code.size > 1:
             if depth % 3 == 0:
                 place = 1
+                ask_for(memory, room, node)
                 for i in range(CONTEXTS):
-                    rows[i] = found(memory.bits[i], mixed(hashes[i], node))
-            known = ask(memory, tables, rows, place, x)
+                    room.rows[i] = found(memory.bits[i], room.products[i])
+            way = (last * 0x9E35 + node) & (memory.corrected.shape[0] - 1)
+            for line in range(3):  # lines of the cache
+                prefetch(memory.corrected, 33 * way + 16 * line)
+            known = ask(memory, tables, room.rows, place, x)
             x[2 * CONTEXTS], x[2 * CONTEXTS + 1] = 0, 64
             x[2 * CONTEXTS + 2] = logit_of(shares[node]) if outside.shape[0] else 0
             strength = 0
@@ -315,13 +360,19 @@ def run(
             first = memory.by_order[chosen]
             second = memory.by_node[min(node, SETS - 1)]
             third = memory.by_last[min(last, SETS - 1)]
-            three[0], three[1], three[2] = dot(first, x), dot(second, x), dot(third, x)
-            logit = dot(memory.final[chosen], three)
-            way = memory.corrected[(last * 0x9E35 + node) & (memory.corrected.shape[0] - 1)]
+            final = memory.final[chosen]
+            three[0] = within_limits(dot(first, x) >> 16)
+            three[1] = within_limits(dot(second, x) >> 16)
+            three[2] = within_limits(dot(third, x) >> 16)
+            total = 0
+            for i in range(3):
+                total += int(final[i]) * int(three[i])
+            logit = within_limits(total >> 16)
+            corrected = memory.corrected[way]
             position = logit + LIMIT
             left, part = position // STRIDE, position % STRIDE
             p_mixed = tables.squash[position]
-            p_corrected = (way[left] * (STRIDE - part) + way[left + 1] * part) // STRIDE
+            p_corrected = (corrected[left] * (STRIDE - part) + corrected[left + 1] * part) // STRIDE
             p = min(max((p_mixed + p_corrected) >> 1, 1), ONE - 1)
 
             if mode == DECODE:
@@ -331,15 +382,18 @@ def run(
                 if mode == ENCODE:
                     encode(coder, p, bit)
                 else:
-                    lost -= np.log((p if bit else ONE - p) / ONE)
+                    likelihood *= (p if bit else ONE - p) / ONE
 
+            # Follow the gradient of the loss, which is the error times x (Mahoney 2005).
+            learn(first, x, ((bit << 16) - tables.squash[three[0] + LIMIT]) * rate)
+            learn(second, x, ((bit << 16) - tables.squash[three[1] + LIMIT]) * rate)
+            learn(third, x, ((bit << 16) - tables.squash[three[2] + LIMIT]) * rate)
+            step = 2 * ((bit << 16) - p_mixed)
             for i in range(3):
-                weights = first if i == 0 else second if i == 1 else third
-                learn(weights, x, (bit << 16) - tables.squash[three[i] + LIMIT], rate)
-            learn(memory.final[chosen], three, (bit << 16) - p_mixed, 2)
+                final[i] += (int(three[i]) * step + (1 << 19)) >> 20
             close = left + 1 if 2 * part >= STRIDE else left
-            way[close] = nearer(way[close], bit, 16, 6)
-            tell(memory, tables, rows, place, bit)
+            corrected[close] = nearer(corrected[close], bit, 16, 6)
+            tell(memory, tables, room.rows, place, bit)
             if awaited >= 0:
                 hit = 1 if bit == expected else 0
                 memory.matched[length] = nearer(memory.matched[length], hit, FINE, 7)
@@ -349,12 +403,12 @@ def run(
         if mode == DECODE:
             text[t] = ~node if tree.code.size > 1 else 0
         elif mode == SCORE:
-            nats[t - begin] = lost
+            nats[t - begin] = -np.log(likelihood)
         move_on(memory, text, t, letter)
         memory.now[SEEN] += 1
 
 
-@kernel
+@allocating_kernel
 def run_with(
     network: Network,
     memory: Memory,
@@ -368,6 +422,7 @@ def run_with(
     mode: int,
     nats: np.ndarray,
     outside: np.ndarray,
+    room: Room,
 ) -> None:
     """Do what `run` does, with what a network predicts, which reads along; outside is (1, V).
 
@@ -376,6 +431,6 @@ def run_with(
     for t in range(begin, end):
         predict(network, outside[0])
         own = nats[t - begin : t - begin + 1]
-        run(memory, tables, tree, letter, text, t, t + 1, coder, mode, own, outside)
+        run(memory, tables, tree, letter, text, t, t + 1, coder, mode, own, outside, room)
         if network.ids[text[t]] >= 0:
             read(network, network.ids[text[t]])

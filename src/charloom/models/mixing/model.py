@@ -1,5 +1,6 @@
 """A model that learns while it reads: every prediction is scored or coded first, then learned."""
 
+import math
 from collections.abc import Iterable, Iterator, Sequence
 
 import numpy as np
@@ -10,6 +11,7 @@ from charloom.models.mixing.kernels import Coder, Memory
 from charloom.models.mixing.network import Network
 from charloom.models.mixing.tables import FINE, LIMIT, ONE, tables
 from charloom.models.mixing.tree import Tree, code_lengths, tree_of
+from charloom.models.mixing.vectors import INPUTS
 
 PIECE = 1 << 14  # characters between two looks at what was asked in the meantime
 PIECE_READ_ALONG = 1 << 10  # the same with a network, which may be slow
@@ -37,7 +39,7 @@ class ContextMixer:
     def __init__(self, lengths: Sequence[int], letters: NDArray[np.bool_], N: int) -> None:
         self._tree, self._letters = tree_of(lengths), letters
         self._text = np.zeros(N, np.int32)
-        self._memory = _fresh(self._tree, N)
+        self._memory, self._room = _fresh(self._tree, N), kernels.new_room(len(lengths))
         self._depth = max(lengths, default=0)
         self._read = 0  # characters so far
 
@@ -116,9 +118,10 @@ class ContextMixer:
         rest = begin, end, coder, mode, np.empty(0) if nats is None else nats
         V = len(self._letters)
         if network is not None:
-            kernels.run_with(network, *learned, *rest, np.empty((1, V)))
+            kernels.run_with(network, *learned, *rest, np.empty((1, V)), self._room)
         else:
-            kernels.run(*learned, *rest, np.empty((0, V)) if outside is None else outside)
+            other = np.empty((0, V)) if outside is None else outside
+            kernels.run(*learned, *rest, other, self._room)
         self._read = end
 
 
@@ -165,15 +168,24 @@ def _coder(size: int) -> Coder:
     return Coder(np.zeros(size, np.uint8), state)
 
 
+def _in_lines(shape: tuple[int, ...]) -> NDArray[np.int32]:
+    """Make an array that begins where a line of the cache does: no 32 bytes of it are in two."""
+    size = 4 * math.prod(shape)
+    memory = np.empty(size + 64, np.uint8)
+    begin = -memory.ctypes.data % 64
+    return memory[begin : begin + size].view(np.int32).reshape(shape)
+
+
 def _fresh(tree: Tree, N: int) -> Memory:
     V, known = len(tree.code), 4 * (kernels.ORDERS + 1)
     rows = 1 << max(10, (N // 4).bit_length())
-    bits = np.full((kernels.CONTEXTS, min(rows, MOST_ROWS), 8), kernels.NEW, np.int32)
+    bits = _in_lines((kernels.CONTEXTS, min(rows, MOST_ROWS), 8))
+    bits[:] = kernels.NEW
     bits[:, :, 0] = 0
     logits = np.arange(0, 2 * LIMIT + 1, kernels.STRIDE)
 
     def weights(rows: int) -> NDArray[np.int32]:
-        return np.full((min(rows, kernels.SETS), kernels.INPUTS), ONE // 5, np.int32)
+        return np.full((min(rows, kernels.SETS), INPUTS), ONE // 5, np.int32)
 
     return Memory(
         bits=bits,

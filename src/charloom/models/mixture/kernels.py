@@ -3,8 +3,8 @@
 from typing import Any
 
 from charloom.models.compiled.activations import exp, log
-from charloom.models.compiled.network import carry, forward, log_softmax
-from charloom.models.draw_kernel import draw, draw_by
+from charloom.models.compiled.network import log_softmax, step
+from charloom.models.draw_kernel import draw_by
 from charloom.models.jit import inlined_kernel, kernel
 from charloom.models.ngram.kernels import follow, predict
 
@@ -35,47 +35,16 @@ def mix(log_p: Any, counted: Any, shares: Any) -> None:
 
 
 @kernel
-def mix_into(trie: Any, ids: Any, states: Any, shares: Any, out: Any, counted: Any) -> None:
-    """Mix the n-gram model into out (B, T, V), the network's log-probabilities after ids (B, T).
+def mix_into(trie: Any, ids: Any, contexts: Any, shares: Any, out: Any, counted: Any) -> None:
+    """Mix the n-gram model into out (B, T, V), the network's log-probabilities after ids (T, B).
 
-    The n-gram model's states (B,) become those after the last; `counted` (V,) is scratch.
+    The n-gram model's contexts (B, order) become those after the last; `counted` (V,) is scratch.
     """
-    for b in range(ids.shape[0]):
-        for t in range(ids.shape[1]):
-            states[b] = follow(trie, states[b], ids[b, t])
-            predict(trie, states[b], counted)
+    for t in range(ids.shape[0]):
+        follow(trie, contexts, ids[t])
+        for b in range(ids.shape[1]):
+            predict(trie, contexts[b], counted)
             mix(out[b, t], counted, shares)
-
-
-@kernel
-def generate(
-    parameters: Any,
-    packed: Any,
-    shard: Any,
-    trie: Any,
-    states: Any,
-    shares: Any,
-    uniforms: Any,
-    drawn: Any,
-    filters: Any,
-    scratch: Any,
-) -> None:
-    """Do what `compiled.network.read` does to draw characters, each from the mixture.
-
-    The n-gram model's states (B,) become those before the last; scratch is (3, V) float64.
-    """
-    for t in range(drawn.shape[1]):
-        forward(parameters, packed, shard, t)
-        carry(shard.h)
-        carry(shard.c)
-        log_softmax(shard.logits)
-        for b in range(drawn.shape[0]):
-            log_p, counted = shard.logits[0, b], scratch[2]
-            states[b] = follow(trie, states[b], shard.ids[0, b])
-            predict(trie, states[b], counted)
-            mix(log_p, counted, shares)
-            drawn[b, t] = draw(log_p, filters, uniforms[b, t], scratch)
-            shard.ids[0, b] = drawn[b, t]
 
 
 @kernel
@@ -84,7 +53,7 @@ def write(
     packed: Any,
     shard: Any,
     trie: Any,
-    states: Any,
+    contexts: Any,
     shares: Any,
     uniforms: Any,
     drawn: Any,
@@ -92,19 +61,17 @@ def write(
     out: Any,
     scratch: Any,
 ) -> None:
-    """Do what `compiled.network.write` does, each character from the mixture.
+    """Do what `compiled.network.read` does to draw characters, each from the mixture.
 
-    The n-gram model's states (B,) become those before the last; scratch is (4, V) float64.
+    The n-gram model's contexts (B, order) become those before the last; scratch is (3, V) float64.
     """
     for t in range(drawn.shape[1]):
-        forward(parameters, packed, shard, t)
-        carry(shard.h)
-        carry(shard.c)
+        step(parameters, packed, shard, t)
         log_softmax(shard.logits)
+        follow(trie, contexts, shard.ids[0])
         for b in range(drawn.shape[0]):
             log_p, counted = shard.logits[0, b], scratch[2]
-            states[b] = follow(trie, states[b], shard.ids[0, b])
-            predict(trie, states[b], counted)
+            predict(trie, contexts[b], counted)
             mix(log_p, counted, shares)
             drawn[b, t] = draw_by(log_p, rules, b, uniforms[b, t], scratch)
             shard.ids[0, b] = drawn[b, t]

@@ -12,7 +12,6 @@ from charloom.config import SampleConfig
 from charloom.data.tokenizer import Ids, Tokenizer
 from charloom.models.compiled.language_model import CompiledModel, finite_predictions
 from charloom.models.compiled.threads import available_threads, share_out
-from charloom.models.draw_kernel import filters
 from charloom.models.engines import LanguageModel, LooksBack
 from charloom.models.engines import State as AnyState
 from charloom.models.lanes import Rules
@@ -64,16 +63,16 @@ class Mixture:
         from charloom.models.mixture import kernels
 
         out, network = self.network.log_probs(ids, state.network)
-        out, ids = np.require(out, requirements=["C", "W"]), np.array(ids, np.int32, order="C")
-        counts, (B, _, V) = state.counts.copy(), out.shape
+        out = np.require(out, requirements=["C", "W"])
+        contexts, (B, _, V) = self.counts.contexts(state.counts), out.shape
         threads = min(available_threads(), B, out.size // WORTH_A_THREAD) or 1
         cuts = [B * k // threads for k in range(threads + 1)]
         calls = [
             partial(
                 kernels.mix_into,
                 self.counts.trie,
-                ids[lanes],
-                counts[lanes],
+                np.array(ids[lanes].T, np.int32, order="C"),
+                contexts[lanes],
                 self.shares,
                 out[lanes],
                 np.empty(V),
@@ -81,7 +80,7 @@ class Mixture:
             for lanes in (slice(*pair) for pair in pairwise(cuts))
         ]
         share_out(calls, threads)
-        return out, State(network, counts)
+        return out, State(network, contexts[:, 0].copy())
 
 
 class CompiledMixture(Mixture):
@@ -100,15 +99,7 @@ class CompiledMixture(Mixture):
 
         Raises CharloomError if predictions are not finite or an id is not in [0, V).
         """
-        from charloom.models.mixture import kernels
-
-        V, drawn = len(self.vocabulary), np.empty(uniforms.shape, np.int32)
-        parameters, packed, shard = buffers = self.network.buffers(ids, state.network)
-        counts = state.counts.copy()
-        arguments = self.counts.trie, counts, self.shares, uniforms, drawn, filters(config)
-        with finite_predictions():
-            kernels.generate(parameters, packed, shard, *arguments, np.empty((3, V)))
-        return drawn, State(self.network.state_of(buffers), counts)
+        return self.write(ids, state, uniforms, Rules.same(config, len(self.vocabulary), len(ids)))
 
     def join(self, states: Sequence[State]) -> State:
         """Return one state with the lanes of all of these, in order."""
@@ -134,22 +125,22 @@ class CompiledMixture(Mixture):
         from charloom.models.mixture import kernels
 
         (B, n), V = uniforms.shape, len(self.vocabulary)
-        drawn, counts = np.empty((B, n), np.int32), state.counts.copy()
+        drawn, contexts = np.empty((B, n), np.int32), self.counts.contexts(state.counts)
         network = tuple(np.empty_like(array) for array in state.network)
         out = np.empty((B, 0, V), network[0].dtype) if log_probs is None else log_probs
 
         def compute(lanes: slice) -> None:
             before = tuple(array[:, lanes] for array in state.network)
             buffers = self.network.buffers(ids[lanes], before)
-            counted = self.counts.trie, counts[lanes], self.shares
-            drawing = uniforms[lanes], drawn[lanes], rules.pick(lanes), out[lanes]
-            kernels.write(*buffers, *counted, *drawing, np.empty((4, V)))
+            counted = self.counts.trie, contexts[lanes], self.shares
+            drawing = np.ascontiguousarray(uniforms[lanes]), drawn[lanes], rules.pick(lanes)
+            kernels.write(*buffers, *counted, *drawing, out[lanes], np.empty((3, V)))
             for array, last in zip(network, self.network.state_of(buffers), strict=True):
                 array[:, lanes] = last
 
         with finite_predictions():
             self.network.on_threads(B, n, compute)
-        return drawn, State(network, counts)
+        return drawn, State(network, contexts[:, 0].copy())
 
 
 def mixture_of(network: LanguageModel, counts: NgramModel, shares: NDArray[np.float64]) -> Mixture:

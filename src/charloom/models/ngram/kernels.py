@@ -11,9 +11,10 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from charloom.models.draw_kernel import draw, draw_by
-from charloom.models.jit import allocating_kernel as kernel
+from charloom.models.draw_kernel import draw_by
+from charloom.models.jit import allocating_kernel, strict_kernel
 from charloom.models.ngram.smoothing import Floats, Integers
+from charloom.models.prefetch import prefetch
 
 
 class Trie(NamedTuple):
@@ -28,7 +29,7 @@ class Trie(NamedTuple):
     whole_backoff: Floats  # (C',) of the contexts that are shorter than order - 1
 
 
-@kernel
+@allocating_kernel
 def tally(keys: NDArray[np.int64], bits: int, order: int) -> tuple[Integers, Integers, Integers]:
     """Count every n-gram of up to `order` characters with which one of sorted keys (N,) begins.
 
@@ -63,12 +64,12 @@ def tally(keys: NDArray[np.int64], bits: int, order: int) -> tuple[Integers, Int
     return children, character, count
 
 
-@kernel
+@strict_kernel
 def _number(key: int, bits: int, order: int, k: int) -> int:
     return (key >> bits * (order - 1 - k)) & ((1 << bits) - 1)
 
 
-@kernel
+@strict_kernel
 def _same(key: int, other: int, bits: int, order: int) -> int:
     """Return how many numbers two keys both begin with."""
     for k in range(order):
@@ -77,7 +78,7 @@ def _same(key: int, other: int, bits: int, order: int) -> int:
     return 0
 
 
-@kernel
+@allocating_kernel
 def lengthen(
     ids: Integers, positions: Integers, gram: Integers, length: int, grams: int
 ) -> tuple[Integers, Integers, Integers]:
@@ -114,7 +115,7 @@ def lengthen(
     return children, character, count
 
 
-@kernel
+@strict_kernel
 def child(first: Integers, character: Integers, node: int, c: int) -> int:
     """Return the n-gram that is `node` followed by `c`, or -1: a binary search."""
     low, high = first[node], first[node + 1]
@@ -128,7 +129,7 @@ def child(first: Integers, character: Integers, node: int, c: int) -> int:
     return low if low < end and character[low] == c else -1
 
 
-@kernel
+@allocating_kernel
 def link(first: Integers, character: Integers) -> Integers:
     """Return each n-gram's suffix (M,); -1 if the trie does not have it.
 
@@ -142,33 +143,66 @@ def link(first: Integers, character: Integers) -> Integers:
     return suffix
 
 
-@kernel
-def follow(trie: Trie, state: int, c: int) -> int:
-    """Return the state after `c`: the longest known context that the text so far ends with."""
-    context = ~state if state < 0 else state
-    node = child(trie.first, trie.character, context, c)
-    if state < 0 and 0 <= node < trie.whole_backoff.size:
-        return ~node
-    while node < 0 and context > 0:
-        context = trie.suffix[context]
+@strict_kernel
+def begin(trie: Trie, state: int, contexts: Integers) -> None:
+    """Write to contexts (order,) all that the text of a state ends with, the longest first.
+
+    They end with 0, the empty one. The first may be ~context, as a state.
+    """
+    contexts[0] = state
+    context, k = ~state if state < 0 else state, 0
+    while context > 0:
+        context, k = trie.suffix[context], k + 1
+        contexts[k] = context
+
+
+@strict_kernel
+def follow(trie: Trie, contexts: Integers, ids: Integers) -> None:
+    """Turn the contexts (B, order) of lanes, as `begin` wrote them, into those after ids (B,).
+
+    They are those that an id was seen after: where the processor reads one, it need not wait for
+    the one before. Memory is slow, and what `predict` reads of all lanes is asked for together.
+    """
+    for b in range(ids.size):
+        _follow(trie, contexts[b], ids[b])
+    for b in range(ids.size):
+        context, k = 1, 0
+        while context > 0:
+            context = ~contexts[b, k] if contexts[b, k] < 0 else contexts[b, k]
+            k += 1
+            prefetch(trie.character, trie.first[context])
+            prefetch(trie.weight, trie.first[context])
+
+
+@strict_kernel
+def _follow(trie: Trie, contexts: Integers, c: int) -> None:
+    """Do it in one lane: contexts (order,)."""
+    known, k, empty = 0, 0, False
+    while not empty:
+        state = contexts[k]
+        context = ~state if state < 0 else state
         node = child(trie.first, trie.character, context, c)
-    if node < 0:
-        return 0
-    return node if node < trie.backoff.size else trie.suffix[node]
+        if 0 <= node < trie.backoff.size:
+            contexts[known] = ~node if state < 0 and node < trie.whole_backoff.size else node
+            prefetch(trie.first, node)
+            prefetch(trie.backoff, node)
+            known += 1
+        empty, k = context == 0, k + 1
+    contexts[known] = 0
 
 
-@kernel
-def predict(trie: Trie, state: int, out: Floats) -> None:
-    """Write P(c | state) to out (V,).
+@strict_kernel
+def predict(trie: Trie, contexts: Integers, out: Floats) -> None:
+    """Write P(c | the text that has these contexts) to out (V,).
 
     P(c | h) = weight(hc) + backoff(h) P(c | suffix of h), and 1/V below the empty context.
     """
     out[:] = 0
-    share = 1.0
+    share, k = 1.0, 0
     weight, backoff = trie.weight, trie.backoff
-    if state < 0:
+    if contexts[0] < 0:
         weight, backoff = trie.whole_weight, trie.whole_backoff
-    context = ~state if state < 0 else state
+    context = ~contexts[0] if contexts[0] < 0 else contexts[0]
     while True:
         for j in range(trie.first[context], trie.first[context + 1]):
             out[trie.character[j]] += share * weight[j]
@@ -176,75 +210,51 @@ def predict(trie: Trie, state: int, out: Floats) -> None:
         weight, backoff = trie.weight, trie.backoff
         if context == 0 or share == 0:
             break
-        context = trie.suffix[context]
+        k += 1
+        context = contexts[k]
     out += share / out.size
 
 
-@kernel
-def read(trie: Trie, ids: Integers, states: Integers, out: Floats) -> Integers:
-    """Write log P after each of ids (B, T) to out (B, T, V); return the states (B,) after."""
-    after = states.copy()
-    for b in range(ids.shape[0]):
-        for t in range(ids.shape[1]):
-            after[b] = follow(trie, after[b], ids[b, t])
-            predict(trie, after[b], out[b, t])
+@allocating_kernel
+def contexts_of(trie: Trie, states: Integers, order: int) -> Integers:
+    """Return what `begin` writes for each of states (B,): contexts (B, order)."""
+    contexts = np.empty((states.size, order), np.int32)
+    for b in range(states.size):
+        begin(trie, states[b], contexts[b])
+    return contexts
+
+
+@strict_kernel
+def read(trie: Trie, ids: Integers, contexts: Integers, out: Floats) -> None:
+    """Write log P after each of ids (T, B) to out (B, T, V), going on from contexts (B, order)."""
+    for t in range(ids.shape[0]):
+        follow(trie, contexts, ids[t])
+        for b in range(ids.shape[1]):
+            predict(trie, contexts[b], out[b, t])
             for c in range(out.shape[2]):  # an array in one go takes 2 seconds to compile
                 out[b, t, c] = np.log(out[b, t, c])
-    return after
 
 
-@kernel
-def generate(
-    trie: Trie,
-    ids: Integers,
-    states: Integers,
-    uniforms: Floats,
-    filters: tuple[float, int, float, float],
-    V: int,
-) -> tuple[Integers, Integers]:
-    """Read ids (B,), then draw n characters in each lane with uniforms (B, n).
-
-    filters are temperature, top_k, top_p and min_p. Returns the drawn ids (B, n) and the
-    states (B,) before the last of them.
-    """
-    B, n = uniforms.shape
-    drawn = np.empty((B, n), np.int32)
-    after = states.copy()
-    log_probs, scratch = np.empty(V), np.empty((2, V))
-    for b in range(B):
-        c = ids[b]
-        for t in range(n):
-            after[b] = follow(trie, after[b], c)
-            predict(trie, after[b], log_probs)
-            for v in range(V):
-                log_probs[v] = np.log(log_probs[v])
-            c = draw(log_probs, filters, uniforms[b, t], scratch)
-            drawn[b, t] = c
-    return drawn, after
-
-
-@kernel
+@allocating_kernel
 def write(
-    trie: Trie, ids: Integers, states: Integers, uniforms: Floats, rules: Any, out: Floats
-) -> tuple[Integers, Integers]:
-    """Do what `generate` does, each lane by its own rules.
+    trie: Trie, ids: Integers, contexts: Integers, uniforms: Floats, rules: Any, out: Floats
+) -> Integers:
+    """Read ids (B,), then draw n characters in each lane with uniforms (B, n), by its rules.
 
-    out (B, n, V) becomes the log-probabilities that were drawn from; it may be (B, 0, V).
+    out (B, n, V) becomes the log-probabilities that were drawn from; it may be (B, 0, V). Returns
+    the drawn ids (B, n); contexts (B, order) are those before the last of them.
     """
     (B, n), V = uniforms.shape, out.shape[2]
-    drawn = np.empty((B, n), np.int32)
-    after = states.copy()
+    drawn, latest = np.empty((B, n), np.int32), ids.copy()
     log_probs, scratch = np.empty(V), np.empty((3, V))
-    for b in range(B):
-        c = ids[b]
-        for t in range(n):
-            after[b] = follow(trie, after[b], c)
-            predict(trie, after[b], log_probs)
+    for t in range(n):
+        follow(trie, contexts, latest)
+        for b in range(B):
+            predict(trie, contexts[b], log_probs)
             for v in range(V):
                 log_probs[v] = np.log(log_probs[v])
-            c = draw_by(log_probs, rules, b, uniforms[b, t], scratch)
-            drawn[b, t] = c
+            latest[b] = drawn[b, t] = draw_by(log_probs, rules, b, uniforms[b, t], scratch)
             if out.shape[1]:
                 for v in range(V):
                     out[b, t, v] = log_probs[v]
-    return drawn, after
+    return drawn

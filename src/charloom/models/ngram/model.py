@@ -142,8 +142,15 @@ class NgramModel:
         """Read ids (B, T): (B, T, V), entry t the log-probabilities after ids[:, : t + 1]."""
         from charloom.models.ngram import kernels
 
-        out = np.empty((*ids.shape, len(self.vocabulary)))
-        return out, kernels.read(self.trie, _owned(ids), state, out)
+        out, contexts = np.empty((*ids.shape, len(self.vocabulary))), self.contexts(state)
+        kernels.read(self.trie, _owned(ids.T), contexts, out)
+        return out, contexts[:, 0].copy()
+
+    def contexts(self, state: State) -> Integers:
+        """Return the contexts (B, order) that kernels go on from; column 0 is the state."""
+        from charloom.models.ngram import kernels
+
+        return kernels.contexts_of(self.trie, state, self.config.order)
 
     def generate_ids(
         self,
@@ -153,11 +160,7 @@ class NgramModel:
         config: SampleConfig,
     ) -> tuple[Integers, State]:
         """Do what `charloom.generation.sampling.generate_ids` does with this model, in one call."""
-        from charloom.models.draw_kernel import filters
-        from charloom.models.ngram import kernels
-
-        V = len(self.vocabulary)
-        return kernels.generate(self.trie, _owned(ids), state, uniforms, filters(config), V)
+        return self.write(ids, state, uniforms, Rules.same(config, len(self.vocabulary), len(ids)))
 
     def join(self, states: Sequence[State]) -> State:
         """Return one state with the lanes of all of these, in order."""
@@ -179,7 +182,9 @@ class NgramModel:
         from charloom.models.ngram import kernels
 
         out = np.empty((len(ids), 0, len(self.vocabulary))) if log_probs is None else log_probs
-        return kernels.write(self.trie, _owned(ids), state, uniforms, rules, out)
+        contexts = self.contexts(state)
+        drawn = kernels.write(self.trie, _owned(ids), contexts, uniforms, rules, out)
+        return drawn, contexts[:, 0].copy()
 
 
 def shorter(arrays: Arrays, order: int) -> Arrays:
