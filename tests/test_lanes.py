@@ -7,11 +7,14 @@ from charloom.config import ModelConfig, NgramConfig, SampleConfig
 from charloom.data.vocabulary import Vocabulary
 from charloom.generation import lanes
 from charloom.generation.sampling import generate
+from charloom.models.compiled import network
 from charloom.models.engines import create_model
 from charloom.models.lanes import Rules, WritesLanes
+from charloom.models.mixture import kernels as mixing
 from charloom.models.mixture.gate import KNOTS
 from charloom.models.mixture.model import mixture_of
 from charloom.models.ngram import NgramModel
+from charloom.models.ngram import kernels as counting
 from charloom.models.weights import initial_weights
 from toy_models import History
 
@@ -112,6 +115,22 @@ def test_lanes_go_on_from_a_piece_with_other_neighbours(model):
     )
     np.testing.assert_array_equal(first, whole[:, :7])
     np.testing.assert_array_equal(rest, whole[left, 7:])
+
+
+def test_for_a_view_of_the_numbers_no_kernel_is_compiled_anew(model):
+    ids, state = read(model, "the ", 2)
+    known = None
+    for numbers in (np.full((2, 5), 0.5), np.full((2, 9), 0.5)[:, :5]):
+        model.write(ids, state, numbers, Rules.join([some_rules(0)] * 2))
+        model.generate_ids(ids, state, numbers, SampleConfig())
+        known = known or variants()
+    assert variants() == known
+
+
+def variants():
+    """How many types of arguments each kernel that draws was compiled for."""
+    kernels = (network.read, counting.write, mixing.write)
+    return [len(kernel.signatures) for kernel in kernels]
 
 
 def test_a_lane_writes_what_the_sampler_writes(model):

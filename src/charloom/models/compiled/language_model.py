@@ -157,6 +157,7 @@ class CompiledModel:
 
         Raises CharloomError if predictions are not finite or an id is not in [0, V).
         """
+        uniforms = np.ascontiguousarray(uniforms)  # for a view, the kernel would be compiled anew
         (B, n), V = uniforms.shape, len(self.vocabulary)
         drawn, after = np.empty((B, n), np.int32), tuple(np.empty_like(array) for array in state)
         out = np.empty((B, 0, V), self._dtype) if log_probs is None else log_probs

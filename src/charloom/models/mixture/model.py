@@ -124,6 +124,7 @@ class CompiledMixture(Mixture):
         """
         from charloom.models.mixture import kernels
 
+        uniforms = np.ascontiguousarray(uniforms)  # for a view, the kernel would be compiled anew
         (B, n), V = uniforms.shape, len(self.vocabulary)
         drawn, contexts = np.empty((B, n), np.int32), self.counts.contexts(state.counts)
         network = tuple(np.empty_like(array) for array in state.network)

@@ -181,6 +181,7 @@ class NgramModel:
         """Do what `charloom.generation.lanes.write` does with this model, in one call."""
         from charloom.models.ngram import kernels
 
+        uniforms = np.ascontiguousarray(uniforms)  # for a view, the kernel would be compiled anew
         out = np.empty((len(ids), 0, len(self.vocabulary))) if log_probs is None else log_probs
         contexts = self.contexts(state)
         drawn = kernels.write(self.trie, _owned(ids), contexts, uniforms, rules, out)
