@@ -3,6 +3,7 @@
 from collections import Counter
 from collections.abc import Sequence
 from contextlib import suppress
+from functools import cache
 from time import perf_counter
 from typing import Any, NamedTuple
 
@@ -101,9 +102,7 @@ def _counted(arranged: Text, split: Split) -> Baseline | None:
 def _languages(text: Text) -> Counter[str] | None:
     """Return how many characters there are in each language, as far as documents are looked at."""
     with suppress(ImportError):
-        from py3langid.langid import MODEL_FILE, LanguageIdentifier
-
-        identifier = LanguageIdentifier.from_model_file(MODEL_FILE, norm_probs=True)
+        identifier = _identifier()
         found = Counter[str]()
         every = -(-len(text.parts) // DOCUMENTS_TOLD)
         for part in text.parts[::every]:
@@ -114,6 +113,14 @@ def _languages(text: Text) -> Counter[str] | None:
             found[language if sure >= SURE and language != NO_LANGUAGE else ""] += length
         return found
     return None
+
+
+@cache
+def _identifier() -> Any:
+    """Return what tells languages apart: half a second to unpack, so once. Raises ImportError."""
+    from py3langid.langid import MODEL_FILE, LanguageIdentifier
+
+    return LanguageIdentifier.from_model_file(MODEL_FILE, norm_probs=True)
 
 
 def advice(check: Check) -> list[str]:
