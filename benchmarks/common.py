@@ -20,7 +20,8 @@ from charloom.data.batches import Streams
 from charloom.data.text import Text, read_text
 from charloom.data.vocabulary import Vocabulary
 from charloom.generation.sampling import generate
-from charloom.models.engines import Engine, LanguageModel, Learner, create_model
+from charloom.models.engines import Engine, create_model
+from charloom.models.protocols import LanguageModel, Learner
 from charloom.models.weights import initial_weights
 
 VOCABULARY = Vocabulary(tuple(map(chr, range(32, 97))))  # 65 characters, as many as Shakespeare's

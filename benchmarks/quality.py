@@ -26,7 +26,8 @@ from charloom.data.text import read_text
 from charloom.data.tokenizer import Ids
 from charloom.data.vocabulary import Vocabulary
 from charloom.evaluation import evaluate
-from charloom.models.engines import LanguageModel, create_model
+from charloom.models.engines import create_model
+from charloom.models.protocols import LanguageModel
 from charloom.runs.open import open_model
 from charloom.runs.run import Run
 from charloom.training.schedules import Schedule

@@ -21,7 +21,7 @@ from charloom.config import DataConfig, NgramConfig, replace
 from charloom.data.known_texts import load_corpus
 from charloom.data.text import Text
 from charloom.data.vocabulary import Vocabulary
-from charloom.models.engines import LanguageModel
+from charloom.models.protocols import LanguageModel
 from charloom.runs.open import open_model
 from charloom.runs.run import Run
 from charloom.training.adaptation import Adaptation

@@ -34,9 +34,9 @@ from charloom.models.compiled.products import (
 )
 from charloom.models.compiled.threads import share_out
 from charloom.models.draw_kernel import draw
-from charloom.models.engines import LendsModel
 from charloom.models.jit import kernel
 from charloom.models.optimizers import SLOTS
+from charloom.models.protocols import LendsModel
 from charloom.models.reference import ReferenceLearner, ReferenceModel
 from charloom.models.weights import initial_weights
 from every_cell import CELLS, recurrent

@@ -28,7 +28,8 @@ from charloom.data.vocabulary import Vocabulary
 from charloom.formats.onnx import DifferenceError, export_onnx
 from charloom.formats.onnx.comparison import Comparison, compare
 from charloom.generation.sampling import generate_ids
-from charloom.models.engines import LanguageModel, create_model
+from charloom.models.engines import create_model
+from charloom.models.protocols import LanguageModel
 from charloom.models.weights import Weights, initial_weights, weight_shapes
 from charloom.runs.open import open_model
 from charloom.runs.run import Run

@@ -34,10 +34,11 @@ from charloom.formats.html.page import asset, bundle
 from charloom.formats.html.pruning import Pruner
 from charloom.formats.html.weights import STEPS, quantized, restored
 from charloom.generation.draw import draw
-from charloom.models.engines import LanguageModel, create_model
+from charloom.models.engines import create_model
 from charloom.models.mixture.gate import KNOTS
 from charloom.models.mixture.model import mixture_of
 from charloom.models.ngram import NgramModel
+from charloom.models.protocols import LanguageModel
 from charloom.models.versions import versions
 from charloom.models.weights import initial_weights
 from charloom.report.plots.style import DARK, LIGHT

@@ -14,7 +14,8 @@ from charloom.config import AttentiveConfig, TrainConfig
 from charloom.data.boundary import BOUNDARY
 from charloom.evaluation import evaluate
 from charloom.formats.old.importing import import_run
-from charloom.models.engines import LanguageModel, create_learner, create_model
+from charloom.models.engines import create_learner, create_model
+from charloom.models.protocols import LanguageModel
 from charloom.runs.open import open_model
 from charloom.runs.run import Run
 from expect import error_of, refused

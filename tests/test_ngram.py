@@ -17,10 +17,10 @@ from numpy.typing import NDArray
 from charloom.config import NgramConfig, Smoothing
 from charloom.data.vocabulary import Vocabulary
 from charloom.evaluation import evaluate
-from charloom.models.engines import LanguageModel
 from charloom.models.ngram import NgramModel
 from charloom.models.ngram import model as model_module
 from charloom.models.ngram.smoothing import discounts, one_discount
+from charloom.models.protocols import LanguageModel
 from expect import refused
 
 SMOOTHINGS: tuple[Smoothing, ...] = ("held-out", "kneser-ney", "witten-bell", "none")

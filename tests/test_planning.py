@@ -14,7 +14,7 @@ from charloom.config import ModelConfig, RunConfig, TrainConfig, replace
 from charloom.data.text import Text
 from charloom.data.token_file import alone
 from charloom.errors import CharloomError, Code
-from charloom.models.weights import initial_weights, parameter_count
+from charloom.models.weights import in_each, initial_weights, parameter_count
 from charloom.runs.run import Run
 from charloom.training import planning, speeds
 from charloom.training.planning import EVALUATING_SHARE, MODELS_TIMED, plan, prepare
@@ -22,9 +22,11 @@ from charloom.training.recipe import (
     BASE,
     FEWEST_STEPS,
     MOST_EPOCHS,
+    MOST_NETWORKS,
     PARAMETERS_PER_STEP,
     RATES,
 )
+from charloom.training.recipe import alone as network_of
 from expect import refused
 from small_runs import new_run
 
@@ -42,12 +44,16 @@ class Machine:
     def __init__(self, cost: Callable[[ModelConfig], float], compiling: float = 0.0) -> None:
         self.now, self.cost, self.compiling = 1000.0, cost, compiling
         self.bf16_share = 1.0  # of the time that an update takes, if it multiplies in bf16
+        self.gain = 1.0  # of several networks side by side
+        self.together = 0  # networks that were timed side by side, at most
         self.timed: list[int] = []
         self.rates: set[float] = set()
 
-    def create_learner(self, model: ModelConfig, train: TrainConfig, V: int, *_: Any) -> Any:
+    def create_learner(self, found: Any, train: TrainConfig, V: int, *_: Any) -> Any:
         machine = self
-        if model.hidden > 1:
+        model, networks = network_of(found)
+        self.together = max(self.together, networks)
+        if model.hidden > 1 and networks == 1:
             self.timed.append(model.hidden)
 
         class Learner:
@@ -55,6 +61,7 @@ class Machine:
                 assert inputs.shape == targets.shape == (train.batch, train.length)
                 share = train.batch * train.length / 2048
                 share *= machine.bf16_share if train.precision == "bf16" else 1.0
+                share *= networks if networks == 1 else networks / machine.gain
                 machine.now += machine.cost(model) * share + machine.compiling
                 machine.compiling = 0.0
                 machine.rates.add(rate)
@@ -64,7 +71,8 @@ class Machine:
                 pass
 
             def arrays(self) -> Any:
-                return initial_weights(model, V, seed=0)
+                weights = initial_weights(model, V, seed=0)
+                return weights if networks == 1 else in_each(found, weights)
 
         return Learner()
 
@@ -159,12 +167,28 @@ def test_what_is_said_of_precision_is_done(
 def test_a_small_text_is_not_read_more_often_than_is_good_for_it(machine: Machine) -> None:
     text = Text.from_string(NIGHT[:40_000], "night")
     config, reasons, *_ = planned(machine, asked(30.0), text)
+    model, networks = network_of(config.model)
+    assert networks == MOST_NETWORKS
     read = config.train.iterations * config.train.batch * config.train.length
     assert config.train.epochs == MOST_EPOCHS
     assert read == pytest.approx(MOST_EPOCHS * 36_000, rel=0.01)
-    seconds = MOST_EPOCHS * 36_000 / 2048 * machine.cost(config.model)
+    seconds = MOST_EPOCHS * 36_000 / 2048 * machine.cost(model) * networks
     assert f"{MOST_EPOCHS} epochs take {seconds:.0f} s" in dict(reasons)["time"]
     assert " take " not in dict(planned(machine, asked(3.0))[1])["time"]
+
+
+def test_what_is_gained_side_by_side_is_measured(machine: Machine) -> None:
+    text = Text.from_string(NIGHT[:40_000], "night")
+    one, *_ = planned(machine, asked(0.5, epochs=None), text, {"networks"})
+    assert machine.together == 1
+    found = {}
+    for gain in (1.0, 2.0):
+        machine.gain = gain
+        config, *_ = planned(machine, asked(0.5), text)
+        found[gain] = parameter_count(config.model, DIFFERENT) * config.train.iterations
+    assert machine.together == 2
+    assert isinstance(one.model, ModelConfig)
+    assert found[2.0] == pytest.approx(2 * found[1.0], rel=0.5)
 
 
 def test_compiling_counts_in_the_time_and_not_in_the_speed(machine: Machine) -> None:

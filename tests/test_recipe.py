@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from charloom.config import ModelConfig, TransformerConfig, replace
+from charloom.config import EnsembleConfig, ModelConfig, TransformerConfig, replace
 from charloom.data.dataset import fewest_characters
 from charloom.models.weights import parameter_count
 from charloom.training import recipe
@@ -18,9 +18,11 @@ from charloom.training.recipe import (
     DROPOUT,
     FEWEST_STEPS,
     MOST_EPOCHS,
+    MOST_NETWORKS,
     PARAMETERS_PER_CHARACTER,
     PARAMETERS_PER_STEP,
     RATES,
+    SEVERAL_EPOCHS,
     SHORTEST,
     TRANSFORMER,
     Size,
@@ -216,3 +218,62 @@ def test_warm_up_is_a_small_part_of_a_short_run() -> None:
     assert short.config.train.warmup == int(40 * share)
     long = choose(replace(BASE, train=replace(BASE.train, iterations=10**6)), (), NOVEL)
     assert long.config.train.warmup == most
+
+
+POSTS = Size(40_000, 70, 40_000)
+
+
+def team(size: Size, seconds: float, pace: float, given=(), most=MOST_NETWORKS, gain=1.0):
+    """The hidden size and how many networks there are, with the choice."""
+    speeds = {parameters(128, size): pace}
+    choice = choose(BASE, given, size, seconds, speeds, most, gain)
+    model, networks = recipe.alone(choice.config.model)
+    return model.hidden, networks, choice
+
+
+def test_in_time_that_one_network_cannot_use_there_are_several() -> None:
+    alone = [team(POSTS, seconds, 150_000.0, most=1)[:2] for seconds in (2, 15, 600)]
+    assert [networks for _, networks in alone] == [1, 1, 1]
+    found = [team(POSTS, seconds, 150_000.0)[:2] for seconds in (2, 15, 60, 600)]
+    assert found[0] == alone[0]
+    counts = [networks for _, networks in found]
+    assert counts == sorted(counts)
+    assert counts[1] >= 2
+    assert found[-1] == (alone[-1][0], MOST_NETWORKS)
+
+
+@given(
+    characters=st.integers(500, 2_000_000),
+    seconds=st.floats(1, 20_000),
+    pace=st.floats(10_000, 10**6),
+    gain=st.floats(1, 2),
+)
+def test_each_of_several_reads_the_text_often_enough(characters, seconds, pace, gain) -> None:
+    size = Size(characters, 70, characters)
+    hidden, networks, choice = team(size, seconds, pace, gain=gain)
+    largest, _, one = team(size, seconds, pace, most=1)
+    if networks == 1:
+        assert choice == one
+        return
+    assert isinstance(choice.config.model, EnsembleConfig)
+    assert choice.characters >= SEVERAL_EPOCHS * characters
+    assert one.characters >= SEVERAL_EPOCHS * characters
+    sizes = [*RATES]
+    assert sizes.index(largest) - 1 <= sizes.index(hidden) <= sizes.index(largest)
+    took = (
+        networks
+        * choice.characters
+        / speed(parameters(hidden, size), {parameters(128, size): pace})
+    )
+    assert took <= gain * seconds * (1 + 1e-9)
+    reasons = dict(choice.reasons)
+    assert reasons["nets"].startswith(f"{networks} networks")
+
+
+def test_networks_or_a_size_that_are_given_are_kept() -> None:
+    assert team(POSTS, 600, 150_000.0, ("networks",))[1] == 1
+    assert team(POSTS, 600, 150_000.0, ("hidden",))[1] == 1
+    three = recipe.several(BASE, 3)
+    choice = choose(three, ("networks",), POSTS, 600, {parameters(128, POSTS): 150_000.0})
+    assert recipe.alone(choice.config.model)[1] == 3
+    assert "nets" not in dict(choice.reasons)

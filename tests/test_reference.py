@@ -7,8 +7,8 @@ import pytest
 from charloom.config import ModelConfig, TrainConfig
 from charloom.data.vocabulary import Vocabulary
 from charloom.models.dropout import dropout_masks
-from charloom.models.engines import LanguageModel, Learner, LendsModel, ReportsGradientNorm
 from charloom.models.optimizers import SLOTS
+from charloom.models.protocols import LanguageModel, Learner, LendsModel, ReportsGradientNorm
 from charloom.models.reference import ReferenceLearner, ReferenceModel
 from charloom.models.reference.network import forward
 from charloom.models.reference.operations import cross_entropy

@@ -7,7 +7,8 @@ import pytest
 from charloom.config import SampleConfig, TransformerConfig, replace
 from charloom.data.vocabulary import Vocabulary
 from charloom.generation.sampling import generate_many
-from charloom.models.engines import LanguageModel, create_model
+from charloom.models.engines import create_model
+from charloom.models.protocols import LanguageModel
 from charloom.models.reference import ReferenceTransformer
 from charloom.models.reference.transformer import (
     attention,

@@ -14,8 +14,9 @@ import torch.nn.functional as F  # noqa: E402, N812
 
 from charloom.config import ModelConfig, TrainConfig, TransformerConfig  # noqa: E402
 from charloom.data.vocabulary import Vocabulary  # noqa: E402
-from charloom.models.engines import DependsOnThreads, Learner, create_learner  # noqa: E402
+from charloom.models.engines import create_learner  # noqa: E402
 from charloom.models.optimizers import SLOTS  # noqa: E402
+from charloom.models.protocols import DependsOnThreads, Learner  # noqa: E402
 from charloom.models.reference import ReferenceLearner  # noqa: E402
 from charloom.models.torchnet import learner as learner_module  # noqa: E402
 from charloom.models.torchnet.learner import TorchLearner  # noqa: E402

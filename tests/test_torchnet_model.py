@@ -11,7 +11,8 @@ torch = pytest.importorskip("torch")
 from charloom.config import ModelConfig, SampleConfig, replace  # noqa: E402
 from charloom.data.vocabulary import Vocabulary  # noqa: E402
 from charloom.generation.sampling import generate_many  # noqa: E402
-from charloom.models.engines import LanguageModel, create_model  # noqa: E402
+from charloom.models.engines import create_model  # noqa: E402
+from charloom.models.protocols import LanguageModel  # noqa: E402
 from charloom.models.reference import ReferenceModel  # noqa: E402
 from charloom.models.torchnet.recurrent import RecurrentNetwork  # noqa: E402
 from charloom.models.weights import initial_weights  # noqa: E402

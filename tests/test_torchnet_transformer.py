@@ -21,7 +21,8 @@ from charloom.config import (  # noqa: E402
 from charloom.data.vocabulary import Vocabulary  # noqa: E402
 from charloom.evaluation import evaluate  # noqa: E402
 from charloom.generation.sampling import generate_many  # noqa: E402
-from charloom.models.engines import LanguageModel, Learner, create_learner, create_model  # noqa: E402
+from charloom.models.engines import create_learner, create_model  # noqa: E402
+from charloom.models.protocols import LanguageModel, Learner  # noqa: E402
 from charloom.models.torchnet import new_network, transformer, window_model  # noqa: E402
 from charloom.models.torchnet.network import Dropout  # noqa: E402
 from charloom.models.weights import initial_weights, weight_shapes  # noqa: E402

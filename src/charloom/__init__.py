@@ -13,6 +13,7 @@ __version__ = "0.1.0"
 _PUBLIC = {
     "CharloomError": "errors",
     "DataConfig": "config",
+    "EnsembleConfig": "config",
     "Model": "api",
     "ModelConfig": "config",
     "NgramConfig": "config",

@@ -3,6 +3,7 @@ from charloom.api import load as load
 from charloom.api import resume as resume
 from charloom.api import train as train
 from charloom.config import DataConfig as DataConfig
+from charloom.config import EnsembleConfig as EnsembleConfig
 from charloom.config import ModelConfig as ModelConfig
 from charloom.config import NgramConfig as NgramConfig
 from charloom.config import RunConfig as RunConfig

@@ -27,7 +27,7 @@ from charloom.evaluation import Score
 from charloom.evaluation import evaluate as score_ids
 from charloom.formatting import model_name
 from charloom.generation.sampling import generate
-from charloom.models.engines import LanguageModel
+from charloom.models.protocols import LanguageModel
 from charloom.runs.open import open_model, open_run
 from charloom.runs.run import Run
 from charloom.training import adaptation, loop
@@ -99,7 +99,7 @@ def load(run: Source, engine: Engine = "auto", precision: Precision = "full") ->
 class Model:
     """A trained model: it generates text, and says how well it predicts a text.
 
-    `language_model` computes its predictions (see `charloom.models.engines.LanguageModel`), and
+    `language_model` computes its predictions (see `charloom.models.protocols.LanguageModel`), and
     `source` is the run, or the folder in Hugging Face's format, that it was loaded from.
     """
 

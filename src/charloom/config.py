@@ -128,6 +128,17 @@ class ModelConfig(_Config, frozen=True, tag_field="kind", tag="recurrent"):
             self._refuse("gate", "left out: only an lstm and a gru have gates")
 
 
+class EnsembleConfig(_Config, frozen=True, tag_field="kind", tag="ensemble"):
+    """Several recurrent networks of one shape, whose probabilities are averaged.
+
+    All read the same text; each has first weights and dropout of its own, so that their mistakes
+    differ (Hansen & Salamon 1990, "Neural Network Ensembles").
+    """
+
+    network: ModelConfig = ModelConfig()
+    networks: Annotated[int, Meta(ge=2, le=64)] = 2
+
+
 class TransformerConfig(_Config, frozen=True, tag_field="kind", tag="transformer"):
     """A stack of pre-norm residual blocks: a mixer over time, then a two-layer perceptron.
 
@@ -340,7 +351,9 @@ class WatchConfig(_Config, frozen=True):
 
 AUTO = ("init_std", "evaluate_every", "checkpoint_every", "sample_every")  # None: to be chosen
 # What a Learner trains; of AttentiveConfig there is only a model that reads.
-NetworkConfig = ModelConfig | TransformerConfig | PretrainedConfig | AttentiveConfig
+NetworkConfig = (
+    ModelConfig | EnsembleConfig | TransformerConfig | PretrainedConfig | AttentiveConfig
+)
 
 
 class Extension(_Config, frozen=True):

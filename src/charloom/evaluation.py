@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from charloom.data.tokenizer import Ids
 from charloom.errors import CharloomError, check_at_least
-from charloom.models.engines import LanguageModel, LooksBack, State
+from charloom.models.protocols import LanguageModel, LooksBack, State
 from charloom.models.weights import Array
 
 MAX_LANES = 32

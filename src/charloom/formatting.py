@@ -5,6 +5,7 @@ from unicodedata import category
 
 from charloom.config import (
     AttentiveConfig,
+    EnsembleConfig,
     ModelConfig,
     NetworkConfig,
     NgramConfig,
@@ -86,6 +87,8 @@ def model_kind(model: NetworkConfig | NgramConfig) -> str:
             return "ngram"
         case ModelConfig():
             return model.cell
+        case EnsembleConfig():
+            return model.network.cell
         case TransformerConfig():
             return "transformer" if model.mixer == "attention" else model.mixer
         case AttentiveConfig():
@@ -102,6 +105,8 @@ def model_name(model: NetworkConfig | NgramConfig) -> str:
             return f"ngram {model.order}{smoothing}"
         case ModelConfig():
             return f"{model.cell} {model.layers} x {model.hidden}"
+        case EnsembleConfig():
+            return f"{model.networks} networks, {model_name(model.network)}"
         case TransformerConfig():
             return f"{model_kind(model)} {model.layers} x {model.width}"
         case AttentiveConfig():

@@ -9,11 +9,17 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from charloom.config import ModelConfig, NetworkConfig, NgramConfig, TransformerConfig
+from charloom.config import (
+    EnsembleConfig,
+    ModelConfig,
+    NetworkConfig,
+    NgramConfig,
+    TransformerConfig,
+)
 from charloom.data.tokenizer import Ids
 from charloom.errors import CharloomError
 from charloom.evaluation import Cut, windows
-from charloom.models.engines import LanguageModel
+from charloom.models.protocols import LanguageModel
 from charloom.models.reference import ReferenceModel, network
 from charloom.models.reference.transformer import ReferenceTransformer
 
@@ -88,7 +94,7 @@ def is_recurrent(config: NetworkConfig | NgramConfig) -> bool:
     """Return whether a model has cells: a state that it carries from character to character."""
     if isinstance(config, TransformerConfig):
         return config.mixer != "attention"
-    return isinstance(config, ModelConfig)
+    return isinstance(config, ModelConfig | EnsembleConfig)
 
 
 def _read_network(model: ReferenceModel, ids: Ids) -> States:

@@ -30,7 +30,7 @@ from charloom.errors import CharloomError
 from charloom.evaluation import Score, evaluate
 from charloom.formatting import LN2, nats_and_bits
 from charloom.generation.sampling import generate
-from charloom.models.engines import LanguageModel
+from charloom.models.protocols import LanguageModel
 from charloom.progress import Tell, say_nothing
 from charloom.runs.open import open_model
 from charloom.runs.run import Run

@@ -23,7 +23,8 @@ from charloom.data.boundary import readable, visible
 from charloom.data.tokenizer import Ids
 from charloom.errors import CharloomError
 from charloom.formatting import line_of, whole_words
-from charloom.models.engines import LanguageModel
+from charloom.models.protocols import LanguageModel
+from charloom.runs.one_network import one_network
 from charloom.runs.open import open_alone
 from charloom.runs.run import Run
 
@@ -121,6 +122,7 @@ class Neurons:
 def neurons(run: Run | LanguageModel, text: str, top: int = 10) -> Neurons:
     """Read a text with a recurrent network, and rank its cells by what they remember of it.
 
+    Of several networks the first is looked at.
     A model must be one of the reference engine, which also opens runs of the others. An LSTM's
     cell is tanh(c), as in the paper, any other's h. Raises CharloomError for a model that is not
     recurrent or reads tokens, or a text too short for any feature, UnknownCharacterError for a
@@ -128,7 +130,7 @@ def neurons(run: Run | LanguageModel, text: str, top: int = 10) -> Neurons:
     """
     if isinstance(run, Run) and not is_recurrent(run.config.model):
         raise not_recurrent()
-    model = open_alone(run, "reference") if isinstance(run, Run) else run
+    model = open_alone(one_network(run), "reference") if isinstance(run, Run) else run
     ids, text = model.vocabulary.whole(readable(text, model.vocabulary)), visible(text)
     lengths = model.vocabulary.lengths[ids]
     if lengths.max(initial=0) > 1:

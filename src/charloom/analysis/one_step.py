@@ -22,10 +22,10 @@ import charloom
 from charloom.data.tokenizer import Ids
 from charloom.errors import CharloomError
 from charloom.formatting import count, in_a_line
-from charloom.models.engines import LanguageModel, State
 from charloom.models.mixture.gate import share_of
 from charloom.models.mixture.model import Mixture
 from charloom.models.ngram import NgramModel
+from charloom.models.protocols import LanguageModel, State
 from charloom.models.reference import ReferenceModel, network, operations
 from charloom.models.weights import Array
 

@@ -24,7 +24,7 @@ from charloom.analysis.neurons import (
 from charloom.data.boundary import readable, visible
 from charloom.errors import CharloomError
 from charloom.formatting import line_of, whole_words
-from charloom.models.engines import LanguageModel
+from charloom.models.protocols import LanguageModel
 
 CELLS = 8  # that are told
 TOGETHER = 5  # of which a place is like the span

@@ -18,7 +18,7 @@ from charloom.data.tokenizer import Ids
 from charloom.errors import CharloomError
 from charloom.evaluation import Score, read_windows, windows_for
 from charloom.formatting import line_of, nats_and_bits, percent, whole_words
-from charloom.models.engines import LanguageModel
+from charloom.models.protocols import LanguageModel
 
 PREDICTIONS = 5  # the likeliest, kept for each span
 PASSAGE_LENGTH = 24  # characters, before a passage is widened to whole words

@@ -11,6 +11,7 @@ from charloom.cli.text import (
     labelled,
     sized,
 )
+from charloom.config import EnsembleConfig
 from charloom.formatting import count, model_name
 
 if TYPE_CHECKING:
@@ -81,12 +82,14 @@ def export(
     from charloom.files import is_stdout
     from charloom.formats.arrays import export_npz, export_torch
     from charloom.formats.keras import export_keras
+    from charloom.runs.one_network import one_network
     from charloom.runs.run import Run
 
     if kind is None:
         kinds = "--onnx, --html, --npz, --torch, --keras or --arpa"
         raise click.UsageError(f"Say what to write: {kinds}.")
-    opened = Run.open(run)
+    whole = Run.open(run)
+    opened = one_network(whole)
     path = out or Path(f"{opened.path.resolve().name}{ENDINGS[kind]}")
     if kind == "onnx":
         written, rows = _onnx(opened, path, free=out is None)
@@ -103,6 +106,9 @@ def export(
             rows.append(("use", "examples/torch_sample.py generates text with it"))
         if kind == "keras":
             rows.append(("use", f"keras.saving.load_model({str(written)!r})"))
+    if isinstance(whole.config.model, EnsembleConfig):
+        of = whole.config.model.networks
+        rows.append(("note", f"the first of {of} networks, which alone has a higher loss"))
     final = opened.final()
     if final is not None and final.mixture is not None and kind != "html":
         rows.append(

@@ -326,7 +326,7 @@ def _facts(run: "Run", row: dict[str, Any], checkpoints: list[int]) -> list[tupl
         facts.append(("loss", f"{loss}; by the checkpoint of step {row['best_step']:,}"))
     if (mixed := row["mixture"]) is not None:
         loss = nats_and_bits(mixed.alone.nats)
-        facts.append(("alone", f"{loss} on that part, by the network without the n-gram model"))
+        facts.append(("alone", f"{loss} on that part, without the n-gram model"))
     if (counted := row["counted"]) is not None:
         loss = nats_and_bits(counted.score.nats)
         facts.append(("counted", f"{loss} on that part, by an n-gram of order {counted.order}"))

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from charloom.data.text import Text
     from charloom.data.unknown import OnUnknown
     from charloom.generation.copy_limit import CopyLimit
-    from charloom.models.engines import LanguageModel
+    from charloom.models.protocols import LanguageModel
     from charloom.runs.run import Run
 
 SEPARATOR = "----"

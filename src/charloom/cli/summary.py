@@ -105,8 +105,8 @@ def _losses(finished: Finished) -> list[str]:
     lines = [f"{name}: {loss_words(final.score)}{step}."]
     if final.mixture is not None:
         alone = final.mixture.alone.nats
-        mixed = "That is the network mixed with an n-gram model"
-        lines.append(f"{mixed}; alone, the network has {alone:.3f} nats on the same text.")
+        mixed = "That is with an n-gram model mixed in"
+        lines.append(f"{mixed}; without it, the loss is {alone:.3f} nats on the same text.")
     if final.counted is not None:
         lines.append(_counted(final.score, final.counted))
     return lines

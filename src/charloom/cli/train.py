@@ -94,6 +94,14 @@ MONITORING = "Monitoring (no effect on learning; 0 is never)"
 )
 @option(
     "Model",
+    "--networks",
+    type=click.IntRange(1, 64),
+    metavar="N",
+    help="rnn, lstm, gru: networks that are trained side by side, and whose predictions are "
+    "averaged.  [chosen]",
+)
+@option(
+    "Model",
     "--reset",
     type=click.Choice(get_args(Reset)),
     metavar="WHAT",

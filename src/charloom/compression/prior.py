@@ -22,6 +22,7 @@ from charloom.models.mixing import ContextMixer, Network, code_lengths, letters_
 from charloom.models.mixing.model import piece_of
 from charloom.models.weights import Array, weight_shapes
 from charloom.progress import Tell
+from charloom.runs.one_network import one_network
 from charloom.runs.open import open_run
 from charloom.runs.run import Run
 
@@ -91,12 +92,14 @@ class Prior:
     def of_run(cls, path: str | PathLike[str], step: int | None = None) -> Self:
         """Return what a run knows at a step, by default at its best; raises CharloomError.
 
-        Of a run that is no recurrent network that is its text, which is read in any case.
+        Of a run that is no recurrent network that is its text, which is read in any case; of
+        several networks, the first.
         """
         run = open_run(path)
         if run is None or run.vocabulary.unit == "tokens":
             message = f"{path} reads tokens, and a file has characters or bytes: name another run"
             raise CharloomError(message, "unsupported", path=str(path))
+        run = one_network(run)
         network, config = None, run.config.model
         if isinstance(config, ModelConfig):
             found = run.checkpoint("best" if step is None else step, weights_only=True)

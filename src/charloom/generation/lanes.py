@@ -9,8 +9,8 @@ from charloom.config import SampleConfig
 from charloom.data.tokenizer import Ids
 from charloom.generation.copy_limit import CopyLimit
 from charloom.generation.draw import draw
-from charloom.models.engines import LanguageModel, State
 from charloom.models.lanes import Rules
+from charloom.models.protocols import LanguageModel, State
 from charloom.models.weights import Array
 
 

@@ -25,7 +25,7 @@ from charloom.evaluation import Cut, read_windows
 from charloom.formatting import listed
 from charloom.generation.copy_limit import CopyLimit
 from charloom.generation.draw import draw
-from charloom.models.engines import LanguageModel, State
+from charloom.models.protocols import LanguageModel, State
 
 LONGEST_CHUNK = 1024  # characters that are drawn in one call
 GROW_BELOW_SECONDS = 0.05  # a chunk that took less is followed by a longer one

@@ -1,14 +1,11 @@
-"""The protocols of models and learners, and the one place that picks an engine to make them.
-
-Protocols are structural: nothing inherits from them. Shapes: B batch, T time, V vocabulary.
-Losses are mean nats per character.
-"""
+"""The one place that picks an engine, to make a model or a learner: see protocols.py for these."""
 
 from collections.abc import Mapping
+from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
 from types import ModuleType
-from typing import Any, Protocol, get_args, runtime_checkable
+from typing import Any, get_args
 
 import numpy as np
 from msgspec import UNSET
@@ -19,6 +16,7 @@ from charloom.config import (
     Cell,
     Dtype,
     Engine,
+    EnsembleConfig,
     ModelConfig,
     NetworkConfig,
     NgramConfig,
@@ -27,109 +25,11 @@ from charloom.config import (
     TrainConfig,
     TransformerConfig,
 )
-from charloom.data.tokenizer import Ids, Tokenizer
+from charloom.data.tokenizer import Tokenizer
 from charloom.distributed import place
 from charloom.errors import CharloomError, check_at_least, needs_extra
-from charloom.models.weights import STATE_PREFIXES, Array
-
-State = Any
-
-
-@runtime_checkable
-class LanguageModel(Protocol):
-    """What the sampler, evaluation and studies predict the next character with.
-
-    A state belongs to the model that made it and is never changed in place, so that a
-    caller can return to an earlier one.
-    """
-
-    @property
-    def vocabulary(self) -> Tokenizer:
-        """The characters or tokens that ids stand for."""
-
-    def start(self, lanes: int) -> State:
-        """Return the state before any character, for `lanes` texts read side by side (B)."""
-
-    def step(self, ids: Ids, state: State) -> tuple[Array, State]:
-        """Read ids (B,): log-probabilities (B, V) of the next character, and the state after."""
-
-    def log_probs(self, ids: Ids, state: State) -> tuple[Array, State]:
-        """Read ids (B, T): (B, T, V), entry t the log-probabilities after ids[:, : t + 1]."""
-
-
-@runtime_checkable
-class LooksBack(Protocol):
-    """A model that knows how far back it looks, if it is not as far as the text goes.
-
-    When a window of `context` ids is full it goes on with a new one, so what it predicts from
-    depends on where the first began; None if that does not matter, as with a recurrent network.
-    """
-
-    @property
-    def context(self) -> int | None:
-        """C: how many ids a prediction is made from, at most."""
-
-
-@runtime_checkable
-class Learner(Protocol):
-    """What the training loop drives: a model with its gradients and its optimizer."""
-
-    def update(self, inputs: Ids, targets: Ids, learning_rate: float) -> float:
-        """Update the weights once on inputs and targets (B, T); carry the state to the next call.
-
-        Returns the loss before the update, with dropout, in mean nats per character; NaN if the
-        loss is finite but its gradient is not. If it returns NaN or infinity, weights, optimizer
-        slots and the count of updates are as before; the carried state may not be.
-        Raises CharloomError if the shapes are not (B, T) or an id is not in [0, V).
-        """
-
-    def loss(self, inputs: Ids, targets: Ids) -> float:
-        """Return the loss of (B, T) from the carried state, without dropout; nothing changes."""
-
-    def reset(self) -> None:
-        """Forget the carried state."""
-
-    def arrays(self) -> dict[str, Array]:
-        """Return all arrays that a checkpoint saves: read-only, valid until the next update.
-
-        Weights have their names; the training state is under ``optimizer.``, ``state.`` and
-        ``rng.`` (`learner_arrays.state_array_shapes`).
-        """
-
-    def load(self, arrays: Mapping[str, Array]) -> None:
-        """Load weights alone, or all that `arrays` gave, cast to this learner's dtype.
-
-        With weights alone all else becomes that of a fresh learner: slots and carried state
-        zero, no updates made. Raises CharloomError, having changed nothing, if a name is
-        missing or unknown, a shape does not fit, or a weight is not finite.
-        """
-
-
-@runtime_checkable
-class LendsModel(Protocol):
-    """A learner whose current model can be used without copying its weights."""
-
-    def model(self, vocabulary: Tokenizer) -> LanguageModel:
-        """Return the model as it is now, without a copy of its weights.
-
-        Valid until the next update; using it does not change the learner.
-        """
-
-
-@runtime_checkable
-class ReportsGradientNorm(Protocol):
-    """A learner that knows the norm of its last gradient."""
-
-    @property
-    def gradient_norm(self) -> float | None:
-        """The norm of the last update's gradient before clipping; None if it was not computed."""
-
-
-@runtime_checkable
-class DependsOnThreads(Protocol):
-    """A learner whose last bits depend on how many threads compute them."""
-
-    threads: int | None  # None: they do not depend on it here
+from charloom.models.protocols import LanguageModel, Learner
+from charloom.models.weights import STATE_PREFIXES, check_weights, part_of
 
 
 def pick_engine(
@@ -142,9 +42,12 @@ def pick_engine(
     can do, or for bf16 on a processor without AMX. The reference engine predicts with
     transformers if PyTorch is not installed, and alone computes cells that `add_cell` made known
     and hard sigmoids.
+    Several networks are computed by the engine of one, but not by the torch engine.
     Raises CharloomError if no engine has that name, or if it cannot do what is asked.
     """
     RunConfig(engine=engine)  # raises if there is no such engine
+    if isinstance(model, EnsembleConfig):
+        return _of_several(engine, model, train)
     predicts = isinstance(model, TransformerConfig) and train is None
     without_torch = isinstance(model, ModelConfig | NgramConfig)
     torch_only = _needs_torch(train, engine) if without_torch else "this model"
@@ -167,6 +70,17 @@ def pick_engine(
         engine=engine,
         asked=torch_only,
     )
+
+
+def _of_several(engine: Engine, model: EnsembleConfig, train: TrainConfig | None) -> Engine:
+    """Return the engine of each of several networks."""
+    if engine == "auto" and not _needs_torch(train, "compiled"):
+        return pick_engine("auto", model.network)  # a GPU, which is left alone, would say torch
+    found = pick_engine(engine, model.network, train)
+    if found == "torch":
+        message = "the torch engine trains one network at a time: give --networks 1"
+        raise CharloomError(message, "unsupported", engine=engine, field="networks")
+    return found
 
 
 def _of_attentive(engine: Engine, train: TrainConfig | None) -> Engine:
@@ -253,6 +167,8 @@ def create_learner(
     RunConfig(dtype=dtype)  # raises if weights cannot have this dtype
     check_at_least(1, vocabulary_size=vocabulary_size)
     match pick_engine(engine, model, train), model:
+        case own, EnsembleConfig():
+            return _learner_of_several(model, train, vocabulary_size, own, dtype, seed, characters)
         case "reference", ModelConfig():
             from charloom.models.reference import ReferenceLearner
 
@@ -265,6 +181,45 @@ def create_learner(
             settings = train, model, vocabulary_size, dtype, seed, characters
             learner: Learner = load_torchnet().create_learner(*settings)
             return learner
+
+
+def _learner_of_several(
+    model: EnsembleConfig,
+    train: TrainConfig,
+    vocabulary_size: int,
+    engine: Engine,
+    dtype: Dtype,
+    seed: int | None,
+    characters: NDArray[np.integer] | None,
+) -> Learner:
+    """Return a learner of the compiled or the reference engine; see `create_learner`.
+
+    On the compiled engine as many learn at a time as there are threads, each on one; each of what
+    is left over has all of them.
+    """
+    from charloom.models.ensemble import EnsembleLearner, seed_of
+
+    first, K = train.seed if seed is None else seed, model.networks
+    seeds = [seed_of(first, k) for k in range(K)]
+    if engine == "reference":
+        own = model.network, train, vocabulary_size, engine, dtype
+        learners = [create_learner(*own, seed, characters) for seed in seeds]
+        return EnsembleLearner(model, train, vocabulary_size, learners)
+    from charloom.models.compiled import CompiledLearner
+    from charloom.models.compiled.threads import available_threads, share_out
+
+    threads = min(available_threads(), K)
+    alone = [1 if k < K // threads * threads else None for k in range(K)]
+    size = model.network, train, vocabulary_size, dtype
+    pairs = zip(seeds, alone, strict=True)
+    return EnsembleLearner(
+        model,
+        train,
+        vocabulary_size,
+        [CompiledLearner(*size, seed, characters, one) for seed, one in pairs],
+        partial(share_out, threads=threads),
+        sum(one is not None for one in alone),
+    )
 
 
 def create_model(
@@ -289,6 +244,17 @@ def create_model(
             from charloom.models.ngram import NgramModel
 
             return NgramModel.from_arrays(config, vocabulary, weights)
+        case own, EnsembleConfig():
+            from charloom.models.ensemble import Ensemble
+
+            check_weights(weights, config, len(vocabulary))
+            of_one = vocabulary, own, dtype, precision
+            return Ensemble(
+                [
+                    create_model(config.network, part_of(weights, k), *of_one)
+                    for k in range(config.networks)
+                ]
+            )
         case "reference", ModelConfig():
             from charloom.models.reference import ReferenceModel
 
@@ -315,7 +281,8 @@ def _check_predicts_in(
 ) -> None:
     if precision == "full":
         return
-    if precision != "bf16" or not isinstance(config, ModelConfig) or engine != "compiled":
+    recurrent = isinstance(config, ModelConfig | EnsembleConfig)
+    if precision != "bf16" or not recurrent or engine != "compiled":
         problem = "is for recurrent networks on the compiled engine, in bf16"
     elif dtype != "float32":
         problem = f"works with float32, and these weights are {dtype}"

@@ -1,16 +1,15 @@
 """Texts that come and go side by side: how each lane draws, and what a model offers for them."""
 
 from collections.abc import Sequence
-from typing import Any, NamedTuple, Protocol, Self, runtime_checkable
+from typing import NamedTuple, Protocol, Self, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
 
 from charloom.config import SampleConfig
 from charloom.data.tokenizer import Ids
+from charloom.models.protocols import State
 from charloom.models.weights import Array
-
-State = Any  # a model's, as in engines.py, which must not be imported here
 
 
 class Rules(NamedTuple):

@@ -5,11 +5,18 @@ from collections.abc import Mapping
 import numpy as np
 from numpy.typing import NDArray
 
-from charloom.config import NetworkConfig, TrainConfig
+from charloom.config import EnsembleConfig, NetworkConfig, TrainConfig
 from charloom.data.tokenizer import Ids
 from charloom.errors import CharloomError
 from charloom.models.optimizers import SLOTS
-from charloom.models.weights import Array, check_shapes, check_weights, state_shapes, weight_shapes
+from charloom.models.weights import (
+    Array,
+    check_shapes,
+    check_weights,
+    in_each,
+    state_shapes,
+    weight_shapes,
+)
 
 
 def state_array_shapes(
@@ -20,7 +27,10 @@ def state_array_shapes(
     These are ``optimizer.SLOT.WEIGHT``, shaped like the weight; ``optimizer.updates`` (1,), the
     updates made; ``optimizer.scale`` (3,) under fp16; ``state.layerN.h`` (B, H), what is carried
     from step to step; and ``rng.seed`` (1,), which with the updates determines every dropout mask.
+    Of an ensemble, each of its networks has all of these.
     """
+    if isinstance(model, EnsembleConfig):
+        return in_each(model, state_array_shapes(model.network, train, vocabulary_size))
     weights = weight_shapes(model, vocabulary_size).items()
     slots = SLOTS[train.optimizer]
     shapes = {f"optimizer.{slot}.{name}": shape for slot in slots for name, shape in weights}

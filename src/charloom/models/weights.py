@@ -35,17 +35,21 @@ Of an attentive one of L layers, D wide at the inputs, F = D + L H:
     attention (F,)
     head.W (F, V), head.b (V,)
 
+Of an ensemble, those of network k, from 0, are named networkK.NAME.
+
 Of a pretrained model, the config holds the names and shapes.
 """
 
 import math
 from collections.abc import Collection, Mapping
+from typing import TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from charloom.config import (
     AttentiveConfig,
+    EnsembleConfig,
     ModelConfig,
     NetworkConfig,
     PretrainedConfig,
@@ -56,6 +60,7 @@ from charloom.errors import CharloomError
 
 Array = NDArray[np.floating]
 Weights = dict[str, Array]
+T = TypeVar("T")
 
 GATES = {"rnn": 1, "lstm": 4, "gru": 3}
 MIXER_COLUMNS = {"attention": 3, "mingru": 2, "minlstm": 3}  # of Wx, each D wide
@@ -68,12 +73,34 @@ def weight_shapes(config: NetworkConfig, vocabulary_size: int) -> dict[str, tupl
     match config:
         case ModelConfig():
             return _recurrent_shapes(config, vocabulary_size)
+        case EnsembleConfig():
+            return in_each(config, weight_shapes(config.network, vocabulary_size))
         case TransformerConfig():
             return _transformer_shapes(config, vocabulary_size)
         case PretrainedConfig():
             return dict(config.shapes)
         case AttentiveConfig():
             return _attentive_shapes(config, vocabulary_size)
+
+
+def name_in(k: int, name: str) -> str:
+    """Return what an array of network k of an ensemble is called, which is `name` in the network.
+
+    Of its training state that is optimizer.networkK.m.NAME, say.
+    """
+    prefix = next((prefix for prefix in STATE_PREFIXES if name.startswith(prefix)), "")
+    return f"{prefix}network{k}.{name.removeprefix(prefix)}"
+
+
+def in_each(config: EnsembleConfig, of_one: Mapping[str, T]) -> dict[str, T]:
+    """Return by name what each network of an ensemble has, if each has what is `of_one`."""
+    return {name_in(k, n): one for k in range(config.networks) for n, one in of_one.items()}
+
+
+def part_of(arrays: Mapping[str, T], k: int) -> dict[str, T]:
+    """Return the arrays of network k of an ensemble, by their names in that network."""
+    mark = f"network{k}."
+    return {name.replace(mark, "", 1): array for name, array in arrays.items() if mark in name}
 
 
 def _recurrent_shapes(config: ModelConfig, vocabulary_size: int) -> dict[str, tuple[int, ...]]:
@@ -124,6 +151,8 @@ def _transformer_shapes(
 
 def state_shapes(config: NetworkConfig, batch: int) -> dict[str, tuple[int, ...]]:
     """Return the name and shape of each array that is carried from step to step, batch first."""
+    if isinstance(config, EnsembleConfig):
+        return in_each(config, state_shapes(config.network, batch))
     if isinstance(config, ModelConfig):
         parts, width = "hc" if config.cell == "lstm" else "h", config.hidden
     elif isinstance(config, TransformerConfig) and config.mixer != "attention":
@@ -139,7 +168,7 @@ def parameter_count(config: NetworkConfig, vocabulary_size: int) -> int:
 
 
 def with_characters(
-    config: ModelConfig | TransformerConfig,
+    config: ModelConfig | EnsembleConfig | TransformerConfig,
     weights: Mapping[str, Array],
     places: NDArray[np.integer],
     vocabulary_size: int,
@@ -169,13 +198,15 @@ def from_frequencies(arrays: Mapping[str, Array], ids: Ids) -> Weights | None:
     many ids are rare, at rates at which that saturates the cells: docs/LOG.md has what it is worth.
     None for a network whose head has no bias.
     """
-    if "head.b" not in arrays:
-        return None
     weights = {name: arrays[name] for name in arrays if not name.startswith(STATE_PREFIXES)}
-    counts = np.ones(len(weights["head.b"]))
+    heads = {name: bias for name, bias in weights.items() if name.endswith("head.b")}
+    if not heads:
+        return None
+    counts = np.ones(len(next(iter(heads.values()))))
     for start in range(0, len(ids), _COUNTED):
         counts += np.bincount(ids[start : start + _COUNTED], minlength=len(counts))
-    return weights | {"head.b": np.log(counts / counts.sum()).astype(weights["head.b"].dtype)}
+    logs = np.log(counts / counts.sum())
+    return weights | {name: logs.astype(bias.dtype) for name, bias in heads.items()}
 
 
 def initial_weights(

@@ -9,6 +9,7 @@ import msgspec
 
 from charloom.config import (
     AUTO,
+    ModelConfig,
     NgramConfig,
     PretrainedConfig,
     RunConfig,
@@ -22,7 +23,7 @@ from charloom.presets import preset
 from charloom.runs.checkpoint import find, steps
 from charloom.runs.meta import Meta
 from charloom.runs.run import Run
-from charloom.training.recipe import BASE, CHOSEN, TRANSFORMER
+from charloom.training.recipe import BASE, CHOSEN, TRANSFORMER, alone
 from charloom.training.settings import KINDS
 
 DURATIONS = ("iterations", "epochs")
@@ -82,15 +83,17 @@ def command(run: Run) -> str:
 def flags(config: RunConfig) -> list[str]:
     """Return the options of `charloom train` that give these settings."""
     base, words = _base(config)
-    model = config.model
+    chosen = () if config.preset else CHOSEN
+    model, networks = alone(config.model)
     if not isinstance(model, PretrainedConfig) and config.start is None:
         start = base.model if type(base.model) is type(model) else KINDS[model_kind(model)][0]
-        words += _changed(start, model)
+        words += _changed(start, model, always=chosen)
+        if isinstance(model, ModelConfig) and (networks > 1 or chosen):
+            words += ["--networks", str(networks)]
     found_out = ("sources", "boundaries", "raw")  # by what is read
     words += _changed(base.data, config.data, skip=found_out, always=("split",))
     if not isinstance(model, NgramConfig):
         words += _length(config, base)
-        chosen = () if config.preset else CHOSEN
         skip = ("minutes", *DURATIONS)
         words += _changed(base.train, config.train, skip=skip, always=chosen)
     words += _changed(base.watch, config.watch, skip=("sample",))

@@ -9,8 +9,9 @@ import numpy as np
 
 from charloom.config import Engine, Precision
 from charloom.errors import CharloomError
-from charloom.models.engines import LanguageModel, create_model, load_torchnet
+from charloom.models.engines import create_model, load_torchnet
 from charloom.models.ngram import NgramModel
+from charloom.models.protocols import LanguageModel
 from charloom.models.weights import Array
 from charloom.runs.run import Run
 

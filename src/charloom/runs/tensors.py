@@ -15,11 +15,11 @@ import numpy as np
 from numpy.typing import NDArray
 from safetensors import SafetensorError, safe_open
 
-from charloom.config import NgramConfig, RunConfig
+from charloom.config import EnsembleConfig, NgramConfig, RunConfig
 from charloom.errors import CharloomError
 from charloom.files import Block, damaged, name_of, one_line
 from charloom.models.learner_arrays import state_array_shapes
-from charloom.models.weights import check_names, weight_shapes
+from charloom.models.weights import check_names, in_each, weight_shapes
 
 _LARGEST_HEADER = 2**20  # bytes: 256 layers under Adam need a fifth of it
 _BLOCK = 2**18  # bytes that are written at once
@@ -61,6 +61,8 @@ def expected_arrays(config: RunConfig, vocabulary_size: int) -> dict[str, Expect
     dtypes = {"optimizer.updates": "int64", "rng.seed": "int64", "optimizer.scale": "float32"}
     shapes = weight_shapes(model, vocabulary_size)
     shapes |= state_array_shapes(model, config.train, vocabulary_size)
+    if isinstance(model, EnsembleConfig):
+        dtypes = in_each(model, dtypes)
     return {n: Expected((dtypes.get(n, config.dtype),), shape) for n, shape in shapes.items()}
 
 

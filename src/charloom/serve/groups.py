@@ -9,8 +9,8 @@ from numpy.typing import NDArray
 from charloom.config import SampleConfig
 from charloom.data.tokenizer import Ids
 from charloom.generation import lanes as slow_twin
-from charloom.models.engines import LanguageModel, State
 from charloom.models.lanes import Rules, WritesLanes
+from charloom.models.protocols import LanguageModel, State
 from charloom.models.weights import Array
 from charloom.serve.jobs import Job, Piece, Prompt
 from charloom.serve.texts import Lane, Reader

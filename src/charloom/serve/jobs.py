@@ -7,8 +7,8 @@ from typing import NamedTuple
 from charloom.config import SampleConfig
 from charloom.data.tokenizer import Ids
 from charloom.generation.copy_limit import CopyLimit
-from charloom.models.engines import LanguageModel
 from charloom.models.lanes import Rules
+from charloom.models.protocols import LanguageModel
 
 SEEN_BYTES = 100  # of a log-probability, as Python has it and as JSON
 

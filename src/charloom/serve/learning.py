@@ -31,10 +31,10 @@ from charloom.data.boundary import visible
 from charloom.data.tokenizer import Ids
 from charloom.errors import CharloomError
 from charloom.formatting import harmless, in_a_line
-from charloom.models.engines import LanguageModel, State
 from charloom.models.mixture.model import Mixture, mixture_of
 from charloom.models.mixture.model import State as Both
 from charloom.models.ngram import NgramModel
+from charloom.models.protocols import LanguageModel, State
 from charloom.runs.open import open_alone, open_run
 from charloom.runs.run import Run
 from charloom.serve.errors import Refused

@@ -21,7 +21,7 @@ from charloom.data.text import Text
 from charloom.data.vocabulary import UnknownCharacterError
 from charloom.errors import CharloomError
 from charloom.formatting import in_a_line
-from charloom.models.engines import LanguageModel
+from charloom.models.protocols import LanguageModel
 from charloom.runs.folders import list_runs
 from charloom.runs.open import open_model, open_run
 from charloom.runs.run import Run

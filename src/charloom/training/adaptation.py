@@ -11,13 +11,14 @@ from typing import NamedTuple
 
 import numpy as np
 
-from charloom.config import Engine, ModelConfig, NgramConfig, TrainConfig
+from charloom.config import Engine, EnsembleConfig, ModelConfig, NgramConfig, TrainConfig
 from charloom.data.batches import Streams
 from charloom.data.tokenizer import Ids
 from charloom.errors import CharloomError
 from charloom.evaluation import Score
-from charloom.models.engines import LanguageModel, LendsModel, create_learner
+from charloom.models.engines import create_learner
 from charloom.models.mixing import InOrder
+from charloom.models.protocols import LanguageModel, LendsModel
 from charloom.models.weights import Array
 from charloom.progress import TELL_SECONDS, Tell, say_nothing
 from charloom.runs.run import Run
@@ -28,13 +29,13 @@ LOOKS = 2000  # segments of training text that the squares of gradients are firs
 CONTEXT_IDS = 1 << 22  # of the training text, at most, that contexts have read before
 
 
-def network_of(run: Run) -> ModelConfig | None:
-    """Return the network of a run that can go on learning: a recurrent one.
+def network_of(run: Run) -> ModelConfig | EnsembleConfig | None:
+    """Return the network of a run that can go on learning: a recurrent one, or several.
 
     At rates that suit these, transformers lose what they know: docs/LOG.md.
     """
     model = run.config.model
-    return model if isinstance(model, ModelConfig) else None
+    return model if isinstance(model, ModelConfig | EnsembleConfig) else None
 
 
 class Adapted(NamedTuple):

@@ -4,7 +4,7 @@ import math
 from collections import deque
 from typing import Any
 
-from charloom.models.engines import Learner
+from charloom.models.protocols import Learner
 
 JUMP_NATS = 1.5  # the likelihood of a character has fallen to a fifth and less
 ENOUGH_CHARACTERS = 2048  # tell how well a model predicts

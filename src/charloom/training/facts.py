@@ -4,6 +4,7 @@ import math
 from dataclasses import dataclass, replace
 
 from charloom.config import (
+    EnsembleConfig,
     ModelConfig,
     NetworkConfig,
     NgramConfig,
@@ -143,6 +144,8 @@ def _size(part: slice | None) -> int:
 
 def _larger(model: NetworkConfig | NgramConfig) -> str:
     match model:
+        case EnsembleConfig():
+            return _larger(model.network)
         case ModelConfig():
             return f"--hidden {2 * model.hidden}"
         case TransformerConfig():

@@ -13,9 +13,9 @@ from numpy.typing import NDArray
 from charloom.config import NgramConfig, TrainConfig
 from charloom.data.tokenizer import Ids, Tokenizer
 from charloom.evaluation import WARM_UP, Cut, read_windows
-from charloom.models.engines import LanguageModel
 from charloom.models.mixture.gate import KNOTS, Predicted, learn_shares, losses, predicted
 from charloom.models.ngram import NgramModel
+from charloom.models.protocols import LanguageModel
 
 PIECES = 16  # of the training part that are kept, spread evenly: one place may be unlike the rest
 SHARE, ENOUGH = 0.04, 40_000  # of the training part; characters, beyond which no more are kept

@@ -9,7 +9,8 @@ from charloom.data.dataset import Dataset
 from charloom.data.tokenizer import Tokenizer
 from charloom.evaluation import Score, evaluate, evaluate_part
 from charloom.generation.sampling import generate
-from charloom.models.engines import LanguageModel, Learner, LendsModel, create_model, pick_engine
+from charloom.models.engines import create_model, pick_engine
+from charloom.models.protocols import LanguageModel, Learner, LendsModel
 from charloom.runs.metrics import Line, Setback
 from charloom.runs.run import Run
 from charloom.training import mixture

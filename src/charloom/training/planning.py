@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 
 from charloom.config import (
     DataConfig,
+    EnsembleConfig,
     ModelConfig,
     NgramConfig,
     PretrainedConfig,
@@ -31,7 +32,16 @@ from charloom.runs.folders import check_free
 from charloom.runs.run import Run
 from charloom.runs.start import first_vocabulary
 from charloom.training.cadence import FEWEST_CHARACTERS
-from charloom.training.recipe import FEWEST_STEPS, Choice, Reasons, Size, choose, shown_epochs
+from charloom.training.recipe import (
+    FEWEST_STEPS,
+    MOST_NETWORKS,
+    Choice,
+    Reasons,
+    Size,
+    alone,
+    choose,
+    shown_epochs,
+)
 from charloom.training.settings import SHAPE, configure, default_folders
 from charloom.training.speeds import SIZES, STRIDE, Speeds, fewest_rows, smaller
 from charloom.training.suspects import suspects
@@ -266,7 +276,12 @@ class Planner:
         """Choose what is not given, for so many seconds of updates or without such an end."""
         if self.given is None:
             return Choice(self.config, 0.0, ())
-        return choose(self.config, self.given, self.size, seconds, self.speeds.measured)
+        config = self.config
+        engine = pick_engine(config.engine, config.model, config.train)
+        most = MOST_NETWORKS if engine == "compiled" else 1
+        found = self.speeds
+        given, gain = self.given, found.gain or 1.0
+        return choose(config, given, self.size, seconds, found.measured, most, gain)
 
     def measured(self, budget: float, began: float, tell: Tell) -> Plan:
         """Time the model that would be chosen, until it has been timed.
@@ -294,6 +309,8 @@ class Planner:
             start, starting = start + slower, starting + slower
             began = max(began, perf_counter() - budget / 2)
         choice = self.choose(left())
+        if isinstance(choice.config.model, EnsembleConfig):
+            self.speeds.time_together(choice.config, MEASURING_SHARE * budget / MODELS_TIMED)
         choice = self.choose(max(0.0, left() - self._scoring(choice.config)))
         self.check_time(choice.config, budget, left)
         pace, train = self.speeds.of(choice.config), choice.config.train
@@ -326,7 +343,7 @@ class Planner:
         return (
             self.given is not None
             and "precision" not in self.given
-            and isinstance(config.model, ModelConfig)
+            and isinstance(config.model, ModelConfig | EnsembleConfig)
             and config.train.precision == "full"
             and config.dtype == "float32"
             and pick_engine(config.engine, config.model, config.train) == "compiled"
@@ -389,7 +406,10 @@ class Planner:
         """Return by name the sizes that are others in `fits`."""
         return {
             name: getattr(now, name)
-            for then, now in ((config.model, fits.model), (config.train, fits.train))
+            for then, now in (
+                (alone(config.model)[0], alone(fits.model)[0]),
+                (config.train, fits.train),
+            )
             for name in self._sizes()
             if name in now.__struct_fields__ and getattr(now, name) != getattr(then, name)
         }
@@ -399,9 +419,11 @@ class Planner:
     ) -> Iterator[tuple[str, str]]:
         minutes, epochs = self.config.train.minutes, read / self.size.characters
         shown = f"{minutes:g} minute{'' if minutes == 1 else 's'}, {float(f'{pace:.2g}'):,.0f}"
-        end = shown_epochs(epochs)
+        _, networks = alone(choice.config.model)
+        end = shown_epochs(epochs) + (f" of {networks} networks" if networks > 1 else "")
         if choice.config.train.epochs == epochs:
-            end += f" take {read / pace:.0f} s; in more, a model would memorise the text"
+            who = "they" if networks > 1 else "a model"
+            end += f" take {read / pace:.0f} s; in more, {who} would memorise the text"
         yield "time", f"{shown} characters/s here: {end}"
         yield from choice.reasons
         if self.bf16_gain:

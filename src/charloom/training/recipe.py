@@ -5,12 +5,14 @@ give the same choice. docs/LOG.md has the runs behind each row.
 """
 
 import math
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from itertools import pairwise
 from typing import NamedTuple
 
 from charloom.config import (
+    EnsembleConfig,
     ModelConfig,
+    NetworkConfig,
     NgramConfig,
     RunConfig,
     TrainConfig,
@@ -51,6 +53,7 @@ SIZES = {"hidden", "layers", "width", "context"}  # of the model
 SHORTEST = 16  # sequence length, to save time
 DROPOUT = ((1, 0.0), (4, 0.1), (10, 0.2), (25, 0.5))  # epochs, dropout
 FEWEST_STEPS = 10  # of a run with minutes: fewer teach nothing, and an evaluation takes as long
+SEVERAL_EPOCHS, MOST_NETWORKS = 20, 8  # that each of several networks reads the text; at most
 MOST_EPOCHS = 25  # in more, a model would memorise the text
 PARAMETERS_PER_STEP = 256  # at most: more steps train a larger model
 PARAMETERS_PER_CHARACTER = 8  # of training text, at most
@@ -90,14 +93,92 @@ def choose(
     size: Size,
     seconds: float | None = None,
     measured: Mapping[int, float] | None = None,
+    most: int = 1,
+    gain: float = 1.0,
 ) -> Choice:
     """Choose all of CHOSEN that is not `given`, for `seconds` of updates.
 
     Training ends after MOST_EPOCHS, if that is sooner. `measured` are speeds in characters a
-    second, by the number of parameters of the model that was timed. Without `seconds`, the
+    second, by the number of parameters of the one network that was timed. Without `seconds`, the
     iterations or epochs of `config` say how much is read. Of a model that is not recurrent, dropout
     and warm-up are chosen, and a smaller batch or length if the text or the time is too short.
+    Of recurrent networks whose size is not given there are several, `most` at most, if there is
+    time: see `_several`. Side by side they are `gain` times as fast as one after the other.
     """
+    model, networks = alone(config.model)
+
+    def share(networks: int, epochs: float = 0.0) -> Choice:
+        time = seconds
+        if seconds is not None and networks > 1:
+            time = gain * seconds / networks
+        return _choose(replace(config, model=model), given, size, time, measured, epochs)
+
+    choice, free = share(networks), SIZES.isdisjoint(given) and "networks" not in given
+    if free and seconds is not None and isinstance(model, ModelConfig):
+        choice, networks = _several(choice, share, size, most)
+    if networks == 1:
+        return choice
+    reasons = dict(choice.reasons)
+    if free:
+        why = "one alone would memorise the text in so much time"
+        nets = {"nets": f"{networks} networks, whose predictions are averaged: {why}"}
+        model, _ = alone(choice.config.model)
+        assert isinstance(model, ModelConfig)
+        if not _is_largest_for(model, size):
+            why = f"the largest with which there is time for {networks}"
+            reasons["size"] = f"hidden size {model.hidden}: {why}"
+        reasons = nets | reasons
+    return Choice(several(choice.config, networks), choice.characters, (*reasons.items(),))
+
+
+def _several(
+    one: Choice, share: Callable[[int, float], Choice], size: Size, most: int
+) -> tuple[Choice, int]:
+    """Return the choice for each of several networks, or for `one`, and how many there are.
+
+    If one alone would read the text SEVERAL_EPOCHS times, two are better that do, each a size
+    smaller if need be; then more, as long as none is smaller than of fewer.
+    """
+    enough, sizes = SEVERAL_EPOCHS * size.characters, [*RATES]
+    choice, networks, room = one, 1, 1
+
+    def place(choice: Choice) -> int:
+        model = choice.config.model
+        assert isinstance(model, ModelConfig)
+        return sizes.index(model.hidden)
+
+    while networks < most and choice.characters >= enough:
+        more = share(networks + 1, SEVERAL_EPOCHS)
+        if more.characters < enough or place(more) < place(choice) - room:
+            break
+        choice, networks, room = more, networks + 1, 0
+    return choice, networks
+
+
+def alone(model: NetworkConfig | NgramConfig) -> tuple[NetworkConfig | NgramConfig, int]:
+    """Return the network of which there may be several, and how many there are."""
+    if isinstance(model, EnsembleConfig):
+        return model.network, model.networks
+    return model, 1
+
+
+def several(config: RunConfig, networks: int) -> RunConfig:
+    """Return the settings with so many of their one network."""
+    assert isinstance(config.model, ModelConfig)
+    if networks == 1:
+        return config
+    return replace(config, model=EnsembleConfig(network=config.model, networks=networks))
+
+
+def _choose(
+    config: RunConfig,
+    given: Collection[str],
+    size: Size,
+    seconds: float | None,
+    measured: Mapping[int, float] | None,
+    epochs: float,
+) -> Choice:
+    """Choose for one network, of a size with which it reads the text so many times, if any is."""
     train, model = config.train, config.model
     assert not isinstance(model, NgramConfig)
     train = _batch(train, given, isinstance(model, ModelConfig), size)
@@ -120,6 +201,7 @@ def choose(
         parameters = parameter_count(candidate, size.different)
         reads = _read(plan, size, seconds, speed(parameters, measured or {}))
         enough = parameters <= PARAMETERS_PER_STEP * _steps(plan, reads, size)
+        enough = enough and reads >= epochs * size.characters
         if n == 0 or (enough and parameters <= PARAMETERS_PER_CHARACTER * size.characters):
             model, train, read = candidate, plan, reads
     if seconds is not None and SIZES.isdisjoint(given):

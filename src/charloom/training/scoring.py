@@ -12,8 +12,9 @@ from charloom.data.vocabulary import Vocabulary
 from charloom.errors import CharloomError
 from charloom.evaluation import Score, evaluate_part
 from charloom.generation.sampling import generate
-from charloom.models.engines import LanguageModel, create_model
+from charloom.models.engines import create_model
 from charloom.models.ngram import NgramModel, shorter
+from charloom.models.protocols import LanguageModel
 from charloom.runs.final import Counted, Final, Mixed
 from charloom.runs.run import Run
 from charloom.signals import Interrupted

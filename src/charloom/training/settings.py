@@ -12,6 +12,7 @@ from charloom.config import (
     CELLS,
     AttentiveConfig,
     DataConfig,
+    EnsembleConfig,
     ModelConfig,
     NetworkConfig,
     NgramConfig,
@@ -40,7 +41,11 @@ KINDS: dict[str, tuple[NetworkConfig | NgramConfig, dict[str, str]]] = {
     "mingru": (TransformerConfig(), {"mixer": "mingru"}),
     "minlstm": (TransformerConfig(), {"mixer": "minlstm"}),
 }  # "model" -> settings to start from, and what makes them that model's
-SHAPE = ("model", *ModelConfig.__struct_fields__, *TransformerConfig.__struct_fields__)
+SHAPE = (
+    *("model", "networks"),
+    *ModelConfig.__struct_fields__,
+    *TransformerConfig.__struct_fields__,
+)
 NAMES = {
     *("preset", "start", "lora", "engine", "dtype", "temperature", "greedy", *SHAPE),
     *NgramConfig.__struct_fields__,
@@ -56,9 +61,10 @@ C = TypeVar("C", bound=msgspec.Struct)
 def configure(sources: Sequence[str], given: Mapping[str, Any]) -> RunConfig:
     """Return the settings of a run on a text from those `given`, by the names of their fields.
 
-    Beside fields there are "model" (one of KINDS), "preset", "start" (a run or folder whose
-    weights to begin with), "lora" (its rank), "temperature" and "greedy". Fields of recipe.CHOSEN
-    that are not given are still to be chosen, unless there is a preset. Raises CharloomError.
+    Beside fields there are "model" (one of KINDS), "networks" (how many are averaged), "preset",
+    "start" (a run or folder whose weights to begin with), "lora" (its rank), "temperature" and
+    "greedy". Fields of recipe.CHOSEN that are not given are still to be chosen, unless there is a
+    preset. Raises CharloomError.
     """
     if unknown := given.keys() - NAMES:
         name = min(unknown)
@@ -138,7 +144,14 @@ def _model(base: NetworkConfig | NgramConfig, given: Mapping[str, Any]) -> Any:
             kinds = " or ".join([", ".join(of[:-1]), of[-1]] if len(of) > 1 else of)
             message = f"{name.replace('_', '-')} is for model {kinds}: leave it out"
             raise CharloomError(message, "bad-setting", field=name)
-    return _changed(model, given)
+    model = _changed(model, given)
+    networks = given.get("networks", 1)
+    if networks == 1:
+        return model
+    if not isinstance(model, ModelConfig):
+        message = "networks is for model rnn, lstm or gru: leave it out"
+        raise CharloomError(message, "bad-setting", field="networks")
+    return EnsembleConfig(network=model, networks=networks)
 
 
 def _length(

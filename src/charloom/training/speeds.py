@@ -5,6 +5,7 @@ from collections.abc import Callable, Collection
 from time import perf_counter
 
 from charloom.config import (
+    EnsembleConfig,
     NgramConfig,
     PretrainedConfig,
     RunConfig,
@@ -17,14 +18,16 @@ from charloom.data.tokenizer import Ids, Tokenizer
 from charloom.distributed import place
 from charloom.evaluation import evaluate
 from charloom.generation.sampling import generate
-from charloom.models.engines import Learner, create_learner
+from charloom.models.engines import create_learner
+from charloom.models.protocols import Learner
 from charloom.models.weights import parameter_count
 from charloom.training import mixture
 from charloom.training.monitor import model_of
-from charloom.training.recipe import speed
+from charloom.training.recipe import alone, several, speed
 from charloom.training.scoring import Counts
 
 TIMING_SECONDS = 0.25  # for one model, if that is long enough for two updates
+TOGETHER = 2  # networks that show what is gained by several side by side
 STRIDE = 4  # times the parameters that were timed are timed next
 FEW = 20  # ids that are counted to compile what counts: of ten, n-grams hold one out
 SIZES = ("hidden", "width", "layers", "batch", "length")  # what makes an update slow
@@ -33,13 +36,14 @@ SIZES = ("hidden", "width", "layers", "batch", "length")  # what makes an update
 class Speeds:
     """Measures updates on `ids`, the beginning of a text; `per_id` characters are one of them.
 
-    `measured` are characters a second, by the number of parameters of the model; of several
-    batches, of the one that was timed last.
+    `measured` are characters a second, by the number of parameters of one network; of several
+    batches, of the one that was timed last. Of several networks one is timed.
     """
 
     def __init__(self, ids: Ids, vocabulary: Tokenizer, per_id: float) -> None:
         self._ids, self._vocabulary, self._per_id = ids, vocabulary, per_id
         self.measured: dict[int, float] = {}
+        self.gain: float | None = None  # of networks side by side; None until that is measured
         self._timed: set[tuple[int, float]] = set()  # parameters and characters of updates
 
     def compile(self, config: RunConfig) -> float:
@@ -72,15 +76,29 @@ class Speeds:
 
         So many seconds are enough for all updates: one that takes longer is the only one.
         """
+        config = _of_one(config)
+        first, mean = self._time(config, seconds)
+        self.measured[self._parameters(config)] = self._characters(config) / mean
+        self._timed.add((self._parameters(config), self._characters(config)))
+        return max(0.0, first - mean)
+
+    def time_together(self, config: RunConfig, seconds: float) -> None:
+        """Measure what is gained if several networks are trained side by side: one has been timed.
+
+        So many seconds are enough for all updates.
+        """
+        _, mean = self._time(several(_of_one(config), TOGETHER), seconds)
+        together = TOGETHER * self._characters(config) / mean
+        self.gain = max(1.0, together / self.measured[self._parameters(config)])
+
+    def _time(self, config: RunConfig, seconds: float) -> tuple[float, float]:
+        """Return how long the first update took, and the mean of those after it."""
         update = self._updates(config, self._learner(config))
         first, timed, count = update(), 0.0, 0
         while timed < min(TIMING_SECONDS, seconds - first) or (not count and _has_one_size(config)):
             timed += update()
             count += 1
-        mean = timed / count if count else first
-        self.measured[self._parameters(config)] = self._characters(config) / mean
-        self._timed.add((self._parameters(config), self._characters(config)))
-        return max(0.0, first - mean)
+        return first, timed / count if count else first
 
     def put_back(self, config: RunConfig, speed: float) -> None:
         """Take a speed that was measured before as that of models of as many parameters."""
@@ -88,7 +106,9 @@ class Speeds:
 
     def of(self, config: RunConfig) -> float:
         """Return how many characters a second this model should learn from."""
-        return speed(self._parameters(config), self.measured)
+        _, networks = alone(config.model)
+        gain = (self.gain or 1.0) if networks > 1 else 1.0
+        return speed(self._parameters(config), self.measured) * gain / networks
 
     def has(self, config: RunConfig) -> bool:
         """Return whether such an update of a model of as many parameters has been timed."""
@@ -120,8 +140,9 @@ class Speeds:
         return config
 
     def _parameters(self, config: RunConfig) -> int:
-        assert not isinstance(config.model, NgramConfig)
-        return parameter_count(config.model, len(self._vocabulary))
+        model, _ = alone(config.model)
+        assert not isinstance(model, NgramConfig)
+        return parameter_count(model, len(self._vocabulary))
 
     def _characters(self, config: RunConfig) -> float:
         return config.train.batch * config.train.length * self._per_id
@@ -154,6 +175,9 @@ def fewest_rows(train: TrainConfig) -> int:
 
 def smaller(config: RunConfig, names: Collection[str] = SIZES) -> RunConfig | None:
     """Return the settings with the first of these sizes halved that is above its least value."""
+    if isinstance(config.model, EnsembleConfig):
+        half = smaller(_of_one(config), names)
+        return half and several(half, config.model.networks)
     model, train = config.model, config.train
     units = {"batch": fewest_rows(train)}
     if isinstance(model, TransformerConfig):
@@ -162,9 +186,14 @@ def smaller(config: RunConfig, names: Collection[str] = SIZES) -> RunConfig | No
         for part, settings in (("model", model), ("train", train)):
             if name in settings.__struct_fields__:
                 unit = units.get(name, 1)
-                if half := getattr(settings, name) // 2 // unit * unit:
-                    return replace(config, **{part: replace(settings, **{name: half})})
+                if value := getattr(settings, name) // 2 // unit * unit:
+                    return replace(config, **{part: replace(settings, **{name: value})})
     return None
+
+
+def _of_one(config: RunConfig) -> RunConfig:
+    model, _ = alone(config.model)
+    return replace(config, model=model)
 
 
 def _has_one_size(config: RunConfig) -> bool:

@@ -10,7 +10,8 @@ from charloom.config import RunConfig, TrainConfig, differences, replace, unexte
 from charloom.data.batches import open_batches
 from charloom.data.tokenizer import Ids, Tokenizer
 from charloom.errors import CharloomError
-from charloom.models.engines import DependsOnThreads, Learner, ReportsGradientNorm, pick_engine
+from charloom.models.engines import pick_engine
+from charloom.models.protocols import DependsOnThreads, Learner, ReportsGradientNorm
 from charloom.models.versions import versions
 from charloom.runs.checkpoint import Checkpoint
 from charloom.runs.meta import Best, Losses, Meta, Rollback

@@ -20,9 +20,10 @@ from charloom.formats.html.page import asset, page
 from charloom.formats.html.pruning import Pruner
 from charloom.formats.html.weights import quantized, restored, single
 from charloom.formatting import harmless
-from charloom.models.engines import LanguageModel, create_model
+from charloom.models.engines import create_model
 from charloom.models.mixture.model import Mixture, mixture_of
 from charloom.models.ngram import NgramModel
+from charloom.models.protocols import LanguageModel
 from charloom.runs.open import open_model
 from charloom.runs.run import Run
 

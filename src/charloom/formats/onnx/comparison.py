@@ -6,7 +6,7 @@ import numpy as np
 
 from charloom.config import SampleConfig
 from charloom.generation.sampling import generate_many
-from charloom.models.engines import LanguageModel
+from charloom.models.protocols import LanguageModel
 
 LENGTH = 200  # characters of each text
 TOLERANCE = 1e-3  # nats: rounding to float32 changes log-probabilities by some 1e-5

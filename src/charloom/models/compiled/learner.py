@@ -63,7 +63,7 @@ class CompiledLearner:
     Losses and weights do not depend on the number of threads: lanes are always cut into
     shards of 16, and the shards' gradients are added in order. `seed`, by default
     `train.seed`, draws the first weights and the dropout masks; `characters` (V,) is how many each
-    id stands for.
+    id stands for. There are as many `threads` as are available, unless it is said.
     """
 
     def __init__(
@@ -74,6 +74,7 @@ class CompiledLearner:
         dtype: str = "float32",
         seed: int | None = None,
         characters: NDArray[np.integer] | None = None,
+        threads: int | None = None,
     ) -> None:
         if train.precision == "bf16" and dtype != "float32":
             raise CharloomError(
@@ -99,7 +100,7 @@ class CompiledLearner:
         self._workers = self._new_workers()
         self._move: Callable[..., bool] | None = None  # machine code, once compiled
         self._loss_and_gradient: Callable[..., float] | None = None
-        self._threads = min(len(self._workers), available_threads())
+        self._threads = min(len(self._workers), threads or available_threads())
 
     def update(self, inputs: Ids, targets: Ids, learning_rate: float) -> float:
         """Take one step on inputs and targets (B, T), and carry the state on; see `Learner`."""

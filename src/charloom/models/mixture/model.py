@@ -12,10 +12,10 @@ from charloom.config import SampleConfig
 from charloom.data.tokenizer import Ids, Tokenizer
 from charloom.models.compiled.language_model import CompiledModel, finite_predictions
 from charloom.models.compiled.threads import available_threads, share_out
-from charloom.models.engines import LanguageModel, LooksBack
-from charloom.models.engines import State as AnyState
 from charloom.models.lanes import Rules
 from charloom.models.ngram import NgramModel
+from charloom.models.protocols import LanguageModel, LooksBack
+from charloom.models.protocols import State as AnyState
 from charloom.models.weights import Array
 
 WORTH_A_THREAD = 2**15  # log-probabilities

@@ -15,6 +15,7 @@ from torch import Tensor
 from charloom.config import (
     AttentiveConfig,
     Dtype,
+    EnsembleConfig,
     ModelConfig,
     NetworkConfig,
     PretrainedConfig,
@@ -88,7 +89,7 @@ def _own_learner(
         check_length(train.length, model.context)
         network = PretrainedNetwork(model, vocabulary_size, dtype, train.dropout, seed)
     else:
-        assert not isinstance(model, AttentiveConfig)  # pick_engine refuses it
+        assert not isinstance(model, AttentiveConfig | EnsembleConfig)  # pick_engine refuses these
         network = new_network(model, vocabulary_size, dtype)
         network.put(initial_weights(model, vocabulary_size, seed))
     lengths = Characters(characters).lengths
@@ -120,6 +121,6 @@ def new_network(config: NetworkConfig, vocabulary_size: int, dtype: Dtype) -> Ne
             return TransformerNetwork(config, vocabulary_size, kind, device)
         case PretrainedConfig():
             return PretrainedNetwork(config, vocabulary_size, dtype)
-        case AttentiveConfig():
-            message = "a model of textgenrnn is read by the reference engine alone"
+        case AttentiveConfig() | EnsembleConfig():
+            message = "the torch engine reads neither a model of textgenrnn nor several networks"
             raise CharloomError(message, "unsupported")
