@@ -215,7 +215,8 @@ def _counted(model: NgramModel, ids: Ids, state: State, best: Sequence[int]) -> 
     if node < 0:
         node, weight, backoff = ~node, trie.whole_weight, trie.whole_backoff
     body = [s for s in ast.walk(_function(kernels.predict)) if isinstance(s, ast.AugAssign)]
-    add, pass_on, rest = sorted(body, key=lambda s: s.lineno)
+    lines_of = {ast.unparse(s.target): s for s in body}
+    add, pass_on, rest = (lines_of[t] for t in ("out[trie.character[j]]", "share", "out"))
     letters, file, share = _letters(model, best), _file(kernels.predict), 1.0
     parts = []
     while True:
