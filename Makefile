@@ -46,5 +46,5 @@ clean:  ## Remove the environment; runs/ stays
 	touch $@ .venv/installed
 
 .venv/installed-test: pyproject.toml constraints.txt | .venv/bin/python
-	$(PIP) --constraint constraints.txt --editable '.[torch,gpt2,subwords,onnx,report,analysis,tensorboard,text,pdf,parquet,keras,serve,docs,test]'
+	$(PIP) --constraint constraints.txt --editable '.[torch,gpt2,subwords,onnx,report,analysis,tensorboard,text,pdf,parquet,keras,serve,write,docs,test]'
 	touch $@ .venv/installed

@@ -15,11 +15,11 @@ FILES = sorted(ROOT.rglob("*.py"))
 ORDER = (
     *("errors", "files", "progress", "distributed", "signals", "config", "formatting", "presets"),
     *("data", "models", "evaluation", "runs", "generation", "training", "api", "analysis"),
-    *("report", "formats", "compression", "serve", "cli", "__main__"),
+    *("report", "formats", "compression", "serve", "editor", "cli", "__main__"),
 )
 MOST_AT_THE_TOP = 14  # modules beside the packages
 SIBLINGS = [
-    {"report", "formats", "compression", "serve"},
+    {"report", "formats", "compression", "serve", "editor"},
     {"models.reference", "models.compiled", "models.torchnet", "models.ngram", "models.mixing"},
 ]
 PICKLING = {"pickle", "_pickle", "shelve", "marshal", "dill", "cloudpickle", "joblib"}

@@ -28,6 +28,7 @@ SECTIONS = {  # in the order of use; each is the name of a file here and of a fu
     },
     "Use it": {
         "sample": "Generate text with a run.",
+        "write": "Write with a run, in a terminal.",
         "open": "Open a page to write with runs, in the browser.",
         "serve": "Serve runs over HTTP, to OpenAI's clients and a page.",
         "evaluate": "Measure how well a run predicts a text.",
