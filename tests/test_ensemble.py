@@ -17,6 +17,7 @@ from charloom.config import (
 from charloom.data.vocabulary import Vocabulary
 from charloom.evaluation import evaluate
 from charloom.generation.sampling import generate_many
+from charloom.models.compiled import ensemble as compiled_ensemble
 from charloom.models.engines import create_learner, create_model, pick_engine
 from charloom.models.ensemble import mean_of, seed_of
 from charloom.models.weights import name_in, parameter_count, part_of, weight_shapes
@@ -144,6 +145,22 @@ def test_names_and_shapes_are_those_of_each() -> None:
     assert part_of({"optimizer.network1.m.head.b": 3, "network0.head.b": 4}, 1) == {
         "optimizer.m.head.b": 3
     }
+
+
+def test_threads_change_no_bit(monkeypatch) -> None:
+    arrays, drawn = [], []
+    for threads in ("1", "2", "3"):
+        monkeypatch.setenv("OMP_NUM_THREADS", threads)
+        monkeypatch.setattr(compiled_ensemble, "WORTH_A_THREAD", 0)
+        one = learner("compiled")
+        for step in batches(3):
+            one.update(*step, 0.01)
+        arrays.append({name: array.tobytes() for name, array in one.arrays().items()})
+        model, uniforms = one.model(Vocabulary(tuple("abcdefg"))), np.full((2, 30), 0.4)
+        ids = np.array([1, 5])
+        drawn.append(model.generate_ids(ids, model.start(2), uniforms, SampleConfig())[0].tolist())
+    assert arrays[0] == arrays[1] == arrays[2]
+    assert drawn[0] == drawn[1] == drawn[2]
 
 
 def test_the_torch_engine_is_not_for_several() -> None:

@@ -3,11 +3,11 @@
 import numpy as np
 import pytest
 
-from charloom.config import ModelConfig, NgramConfig, SampleConfig
+from charloom.config import EnsembleConfig, ModelConfig, NgramConfig, SampleConfig
 from charloom.data.vocabulary import Vocabulary
 from charloom.generation import lanes
 from charloom.generation.sampling import generate
-from charloom.models.compiled import network
+from charloom.models.compiled import averaging, network
 from charloom.models.engines import create_model
 from charloom.models.lanes import Rules, WritesLanes
 from charloom.models.mixture import kernels as mixing
@@ -15,13 +15,13 @@ from charloom.models.mixture.gate import KNOTS
 from charloom.models.mixture.model import mixture_of
 from charloom.models.ngram import NgramModel
 from charloom.models.ngram import kernels as counting
-from charloom.models.weights import initial_weights
+from charloom.models.weights import initial_weights, name_in
 from toy_models import History
 
 VERSE = "the cat sat on the mat; the rat sat on the hat, and the cat saw that. " * 3
 VOCABULARY = Vocabulary(tuple(sorted(set(VERSE))))
 V = len(VOCABULARY)
-KINDS = ["rnn", "lstm", "gru", "embedding", "float64", "ngram", "mixture"]
+KINDS = ["rnn", "lstm", "gru", "embedding", "float64", "ngram", "mixture", "several", "of several"]
 
 
 def model_of(kind):
@@ -33,9 +33,14 @@ def model_of(kind):
         cell=cell, layers=2, hidden=9, embedding=5 * (kind == "embedding"), init_std=1.0
     )
     dtype = "float64" if kind == "float64" else "float32"
-    network = create_model(config, initial_weights(config, V, 3), VOCABULARY, "compiled", dtype)
+    weights = initial_weights(config, V, 3)
+    if "several" in kind:
+        config = EnsembleConfig(network=config, networks=3)
+        found = [initial_weights(config.network, V, k) for k in range(3)]
+        weights = {name_in(k, n): a for k, own in enumerate(found) for n, a in own.items()}
+    network = create_model(config, weights, VOCABULARY, "compiled", dtype)
     shares = np.random.default_rng(0).random((KNOTS, KNOTS))
-    return mixture_of(network, counts, shares) if kind == "mixture" else network
+    return mixture_of(network, counts, shares) if kind in ("mixture", "of several") else network
 
 
 @pytest.fixture(params=KINDS)
@@ -129,7 +134,7 @@ def test_for_a_view_of_the_numbers_no_kernel_is_compiled_anew(model):
 
 def variants():
     """How many types of arguments each kernel that draws was compiled for."""
-    kernels = (network.read, counting.write, mixing.write)
+    kernels = (network.read, counting.write, mixing.write, averaging.step_into, averaging.draw_each)
     return [len(kernel.signatures) for kernel in kernels]
 
 

@@ -205,7 +205,7 @@ def _learner_of_several(
         own = model.network, train, vocabulary_size, engine, dtype
         learners = [create_learner(*own, seed, characters) for seed in seeds]
         return EnsembleLearner(model, train, vocabulary_size, learners)
-    from charloom.models.compiled import CompiledLearner
+    from charloom.models.compiled import CompiledEnsemble, CompiledLearner
     from charloom.models.compiled.threads import available_threads, share_out
 
     threads = min(available_threads(), K)
@@ -217,6 +217,7 @@ def _learner_of_several(
         train,
         vocabulary_size,
         [CompiledLearner(*size, seed, characters, one) for seed, one in pairs],
+        CompiledEnsemble,
         partial(share_out, threads=threads),
         sum(one is not None for one in alone),
     )
@@ -248,10 +249,19 @@ def create_model(
             from charloom.models.ensemble import Ensemble
 
             check_weights(weights, config, len(vocabulary))
-            of_one = vocabulary, own, dtype, precision
+            if own == "compiled":
+                from charloom.models.compiled import CompiledEnsemble, CompiledModel
+
+                size = vocabulary, dtype, precision
+                return CompiledEnsemble(
+                    [
+                        CompiledModel(config.network, part_of(weights, k), *size)
+                        for k in range(config.networks)
+                    ]
+                )
             return Ensemble(
                 [
-                    create_model(config.network, part_of(weights, k), *of_one)
+                    create_model(config.network, part_of(weights, k), vocabulary, own, dtype)
                     for k in range(config.networks)
                 ]
             )

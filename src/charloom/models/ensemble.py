@@ -9,6 +9,7 @@
 import math
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
+from typing import Any
 
 import numpy as np
 
@@ -70,8 +71,9 @@ class EnsembleLearner:
     """The `Learner` protocol by K learners, which all take the same batches.
 
     The loss is the mean of theirs, and the gradient's norm that of all their weights together. If
-    one's loss or gradient is not finite, the others have moved, and the loss is NaN. The first
-    `at_once` of them are called by `make`, which may do so on several threads.
+    one's loss or gradient is not finite, the others have moved, and the loss is NaN. The models
+    that they lend are `read_as_one`. The first `at_once` of them are called by `make`, which may do
+    so on several threads.
     """
 
     def __init__(
@@ -80,12 +82,13 @@ class EnsembleLearner:
         train: TrainConfig,
         vocabulary_size: int,
         learners: Sequence[Learner],
+        read_as_one: Callable[[Sequence[Any]], Ensemble] = Ensemble,
         make: Callable[[Sequence[Callable[[], float]]], list[float]] | None = None,
         at_once: int = 0,
     ) -> None:
         self._settings = model, train, vocabulary_size
         self._learners = tuple(learners)
-        self._make, self._at_once = make, at_once
+        self._read_as_one, self._make, self._at_once = read_as_one, make, at_once
 
     def update(self, inputs: Ids, targets: Ids, learning_rate: float) -> float:
         """Take one step with each network on inputs and targets (B, T); see `Learner`."""
@@ -118,7 +121,7 @@ class EnsembleLearner:
         for learner in self._learners:
             assert isinstance(learner, LendsModel)
             lent.append(learner.model(vocabulary))
-        return Ensemble(lent)
+        return self._read_as_one(lent)
 
     def reset(self) -> None:
         """Forget the carried states."""

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from charloom.config import SampleConfig
 from charloom.data.tokenizer import Ids, Tokenizer
+from charloom.models.compiled.ensemble import CompiledEnsemble
 from charloom.models.compiled.language_model import CompiledModel, finite_predictions
 from charloom.models.compiled.threads import available_threads, share_out
 from charloom.models.lanes import Rules
@@ -84,9 +85,9 @@ class Mixture:
 
 
 class CompiledMixture(Mixture):
-    """With a network of the compiled engine, many characters are drawn in one call."""
+    """With a network of the compiled engine, or several, lanes come and go and are drawn fast."""
 
-    network: CompiledModel
+    network: CompiledModel | CompiledEnsemble
 
     def generate_ids(
         self,
@@ -124,6 +125,9 @@ class CompiledMixture(Mixture):
         """
         from charloom.models.mixture import kernels
 
+        alone = self.network
+        if isinstance(alone, CompiledEnsemble):
+            return self._write_with_several(alone, ids, state, uniforms, rules, log_probs)
         uniforms = np.ascontiguousarray(uniforms)  # for a view, the kernel would be compiled anew
         (B, n), V = uniforms.shape, len(self.vocabulary)
         drawn, contexts = np.empty((B, n), np.int32), self.counts.contexts(state.counts)
@@ -132,19 +136,39 @@ class CompiledMixture(Mixture):
 
         def compute(lanes: slice) -> None:
             before = tuple(array[:, lanes] for array in state.network)
-            buffers = self.network.buffers(ids[lanes], before)
+            buffers = alone.buffers(ids[lanes], before)
             counted = self.counts.trie, contexts[lanes], self.shares
             drawing = np.ascontiguousarray(uniforms[lanes]), drawn[lanes], rules.pick(lanes)
             kernels.write(*buffers, *counted, *drawing, out[lanes], np.empty((3, V)))
-            for array, last in zip(network, self.network.state_of(buffers), strict=True):
+            for array, last in zip(network, alone.state_of(buffers), strict=True):
                 array[:, lanes] = last
 
         with finite_predictions():
-            self.network.on_threads(B, n, compute)
+            alone.on_threads(B, n, compute)
         return drawn, State(network, contexts[:, 0].copy())
+
+    def _write_with_several(
+        self,
+        networks: CompiledEnsemble,
+        ids: Ids,
+        state: State,
+        uniforms: NDArray[np.float64],
+        rules: Rules,
+        log_probs: Array | None,
+    ) -> tuple[NDArray[np.int32], State]:
+        from charloom.models.mixture.kernels import mix_into
+
+        contexts, counted = self.counts.contexts(state.counts), np.empty(len(self.vocabulary))
+
+        def mix(ids: Ids, mean: Array) -> None:
+            mix_into(self.counts.trie, ids[None], contexts, self.shares, mean[:, None], counted)
+
+        drawn, after = networks.write(ids, state.network, uniforms, rules, log_probs, mix)
+        return drawn, State(after, contexts[:, 0].copy())
 
 
 def mixture_of(network: LanguageModel, counts: NgramModel, shares: NDArray[np.float64]) -> Mixture:
     """Return a mixture, which draws fast if the network is of the compiled engine."""
-    kind = CompiledMixture if isinstance(network, CompiledModel) else Mixture
+    fast = isinstance(network, CompiledModel | CompiledEnsemble)
+    kind = CompiledMixture if fast else Mixture
     return kind(network, counts, shares)
