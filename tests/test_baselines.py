@@ -14,7 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from charloom.analysis import baselines as module
-from charloom.analysis.baselines import Baseline, baselines, compressors, mixing, ngrams
+from charloom.analysis.baselines import Baseline, baselines, compressor, compressors, mixing, ngrams
 from charloom.config import NgramConfig
 from charloom.data.vocabulary import Vocabulary
 from charloom.evaluation import evaluate
@@ -107,10 +107,11 @@ def test_compressed_sizes_are_bytes_and_the_mean_is_over_characters() -> None:
     for name, make in makers.items():
         sizes = []
         for content in (train, train + held_out):
-            compressor = make()
-            sizes.append(len(compressor.compress(content.encode()) + compressor.flush()))
+            made = make()
+            sizes.append(len(made.compress(content.encode()) + made.flush()))
         bits = 8 * (sizes[1] - sizes[0]) / 20
         assert found[name] == pytest.approx(bits * math.log(2), rel=1e-12)
+        assert compressor(name, train, held_out).nats == found[name]
 
 
 def test_gzip_looks_back_over_32_kilobytes_and_xz_over_more() -> None:

@@ -53,6 +53,8 @@ def test_a_person_reads_the_same(checked, posts):
     for sentence in checked["advice"]:
         assert " ".join(sentence.split()) in shown
     assert f"{checked['characters']:,}" in shown
+    for name, figure in checked["figures"]:
+        assert " ".join(f"{name} {figure}".split()) in shown
 
 
 def test_a_text_too_small_to_train_on_is_checked_too(tmp_path):

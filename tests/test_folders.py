@@ -67,3 +67,22 @@ def test_what_is_no_run_stays(run: Run, tmp_path: Path, act) -> None:  # type: i
         with refused("not-found"):
             act(tmp_path / name)
     assert Run.open(tmp_path / "link")
+
+
+def test_a_discarded_run_can_be_taken_back(run: Run, tmp_path: Path) -> None:
+    trash = tmp_path / ".trash"
+    first = folders.discard(run.path, trash)
+    again = new_run(run.path, config_of(write_text(tmp_path)))
+    assert [first, folders.discard(again.path, trash)] == [trash / "run", trash / "run-2"]
+    assert folders.list_runs(tmp_path) == []
+    folders.move(first, run.path)
+    assert Run.open(run.path).config == run.config
+
+
+def test_who_holds_a_run_is_known_while_it_does(run: Run) -> None:
+    assert folders.holder(run.path) is None
+    with run.lock():
+        assert folders.holder(run.path) == os.getpid()
+    assert folders.holder(run.path) is None
+    (run.path / ".lock").write_text(f"{10**30}\n")  # no process
+    assert folders.holder(run.path) is None

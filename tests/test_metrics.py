@@ -141,3 +141,39 @@ def test_a_write_that_ends_early_is_a_full_disk_and_leaves_nothing(path):
         resource.setrlimit(resource.RLIMIT_FSIZE, before)
     assert caught.value.errno == errno.ENOSPC
     assert path.read_bytes() == content
+
+
+@settings(max_examples=50)
+@given(given=st.lists(LINES, max_size=5), cuts=st.lists(st.integers(0, 400), max_size=3))
+def test_a_file_that_grows_is_read_once(tmp_path_factory, given, cuts):
+    path = tmp_path_factory.mktemp("metrics") / "metrics.jsonl"
+    for line in given:
+        metrics.append(path, line)
+    content = path.read_bytes() if given else b""
+    tail, found = metrics.Tail(path), []
+    for end in [*sorted(cuts), len(content)]:
+        path.write_bytes(content[:end])
+        lines, anew = tail.read()
+        found += lines
+        assert not anew
+    assert found == given
+
+
+def test_a_file_in_which_training_went_back_is_read_anew(path):
+    tail = metrics.Tail(path)
+    assert tail.read() == ([], False)
+    for step in (1, 2, 3):
+        metrics.append(path, Line(step=step, loss=1.0))
+    assert len(tail.read()[0]) == 3
+    metrics.truncate(path, 1)
+    for step in (2, 3, 4):  # it is longer than it was
+        metrics.append(path, Line(step=step, loss=0.5))
+    assert tail.read() == (metrics.lines(path), True)
+    path.unlink()
+    assert tail.read() == ([], True)
+
+
+def test_a_damaged_line_of_a_file_that_grows_is_refused(path):
+    path.write_bytes(b'{"step":1}\n{"step":"one"}\n')
+    with refused("damaged", path=path):
+        metrics.Tail(path).read()

@@ -63,17 +63,19 @@ def raw(server, request):
 
 def ask(server, method, target, headers):
     content = b"{}" if method == "POST" else b""
+    kind = "octet-stream" if target.startswith("/v1/charloom/texts") else "json"
     lines = [f"{method} {target} HTTP/1.1", *headers, "Connection: close"]
     if content:
-        lines += ["Content-Type: application/json", f"Content-Length: {len(content)}"]
+        lines += [f"Content-Type: application/{kind}", f"Content-Length: {len(content)}"]
     return raw(server, "\r\n".join(lines).encode("latin-1") + b"\r\n\r\n" + content)
 
 
 def test_every_route_is_served_by_a_name_of_this_machine(server):
     for method, path in routes(server):
         for host in GOOD_HOSTS:
-            status, head, _ = ask(server, method, path, [f"Host: {host}"])
-            assert status in (200, 307, 400, 404, 405), (method, path, host)
+            own = [f"Host: {host}", f"Origin: http://{host}"]
+            status, head, _ = ask(server, method, path, own)
+            assert status in (200, 307, 400, 404, 405, 409), (method, path, host)
             assert b"access-control-allow" not in head
             assert b"x-content-type-options: nosniff" in head
 
@@ -126,6 +128,46 @@ def test_without_the_key_no_route_of_the_api_answers(keyed):
                     assert error["code"] == "invalid_api_key"
         right = ["Host: localhost", f"Authorization: Bearer {KEY}"]
         assert ask(keyed, method, path, right)[0] != 401
+
+
+def changes(server):
+    """The requests that change something on the disk, or start or stop a process."""
+    found = [(method, path) for method, path in routes(server) if "/charloom/" in path]
+    found = [one for one in found if one[0] in ("POST", "DELETE")]
+    reading = ("next", "learn", "cells", "step", "copies")
+    return [one for one in found if one[1].split("/")[3] not in reading]
+
+
+def test_only_the_page_changes_runs(server):
+    assert {path.split("/")[3] for _, path in changes(server)} == {
+        *("runs", "trash", "texts", "training")
+    }
+    for method, path in changes(server):
+        status, _, body = ask(server, method, path, ["Host: localhost:8321"])
+        assert (status, json.loads(body)["error"]["code"]) == (403, "not_allowed"), (method, path)
+        status, _, body = ask(server, method, path, ["Host: localhost", "Origin: null"])
+        assert (status, json.loads(body)["error"]["code"]) == (403, "bad_origin"), (method, path)
+
+
+def test_under_another_name_runs_are_changed_with_a_key_alone(folder):
+    own = ["Host: mine.example", "Origin: https://mine.example"]
+    with serving(folder, hosts=["mine.example"]) as server:
+        assert ask(server, "GET", "/v1/charloom/runs", own)[0] == 200
+        for method, path in changes(server):
+            status, _, body = ask(server, method, path, own)
+            assert (status, json.loads(body)["error"]["code"]) == (403, "not_allowed")
+    with serving(folder, hosts=["mine.example"], key=KEY) as server:
+        for method, path in changes(server):
+            status, _, _ = ask(server, method, path, [*own, f"Authorization: Bearer {KEY}"])
+            assert status in (200, 400, 404, 409), (method, path)
+
+
+def test_a_text_may_be_large_and_not_without_end(server):
+    head = "POST /v1/charloom/texts HTTP/1.1\r\nHost: localhost\r\nOrigin: http://localhost\r\n"
+    head += "Content-Type: application/octet-stream\r\n"
+    lengthy = f"{head}Content-Length: {2**28 + 1}\r\n\r\n".encode()
+    status, _, body = raw(server, lengthy)
+    assert (status, json.loads(body)["error"]["code"]) == (413, "too_large")
 
 
 def test_keys_are_compared_in_constant_time():

@@ -135,9 +135,19 @@ def compressors(train: str, held_out: str, slow: bool = False) -> list[Baseline]
     found = []
     for name, (before, after) in sizes.items():
         with suppress(OSError, subprocess.CalledProcessError):  # zpaq, without room enough
-            bits = 8 * (after.result() - before.result()) / len(held_out)
-            found.append(Baseline(name, bits * math.log(2), learns=True))
+            found.append(_added(name, before.result(), after.result(), held_out))
     return found
+
+
+def compressor(name: str, train: str, held_out: str) -> Baseline:
+    """Return one of COMPRESSORS, as `compressors` has it."""
+    size = COMPRESSORS[name]
+    return _added(name, size(train.encode()), size((train + held_out).encode()), held_out)
+
+
+def _added(name: str, before: int, after: int, held_out: str) -> Baseline:
+    bits = 8 * (after - before) / len(held_out)
+    return Baseline(name, bits * math.log(2), learns=True)
 
 
 def _ppmd(content: bytes) -> int:

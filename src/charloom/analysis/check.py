@@ -1,7 +1,7 @@
 """A text in, what a person would know of it before training on it out: plain rows and advice."""
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from functools import cache
 from time import perf_counter
@@ -18,6 +18,7 @@ from charloom.data.split import Split, arrange, held_out_words, split_text, usua
 from charloom.data.text import Text, read_text
 from charloom.data.vocabulary import Vocabulary
 from charloom.errors import CharloomError
+from charloom.formatting import LN2, count, duration, percent, printable
 from charloom.progress import Tell, say_nothing
 from charloom.training.planning import plan
 from charloom.training.settings import configure
@@ -26,6 +27,9 @@ COUNTED, SCORED = 1_000_000, 200_000  # characters of the training and the held-
 PREDICTED = 2**28  # probabilities that are computed, at most: one for each of V at each character
 TOLD_BY = 2_000  # characters of a document that its language is told by
 DOCUMENTS_TOLD = 2_000  # at most, evenly spread
+RARE_SHOWN = 10  # characters
+PARTS_SHOWN = 4  # scripts and languages
+LEAST_SHARE = 0.001  # of a script or language that is shown
 SURE, NO_LANGUAGE = 0.9, "zxx"  # the least probability; the code of what is in none
 
 
@@ -123,6 +127,46 @@ def _identifier() -> Any:
     return LanguageIdentifier.from_model_file(MODEL_FILE, norm_probs=True)
 
 
+def figures(check: Check) -> Iterator[tuple[str, str]]:
+    """Yield what there is in a text, each figure with its name."""
+    found = check.found
+    sizes, several = sorted(found.lengths), len(found.lengths) > 1
+    of = f" in {count(len(sizes), 'document')}" if several else ""
+    yield "text", f"{check.text.name}: {count(found.characters, 'character')}{of}"
+    if several:
+        middle = sizes[len(sizes) // 2]
+        yield "documents", f"{sizes[0]:,} to {sizes[-1]:,} characters, half up to {middle:,}"
+    yield "lines", f"{found.lines:,}, the longest {count(found.longest.length, 'character')}"
+    rare = "".join(printable(c) for c, _ in found.rare[:RARE_SHOWN])
+    some = f"; rarest: {rare}" if rare.strip() else ""
+    yield "vocabulary", f"{len(found.times):,} different characters{some}"
+    if found.scripts:
+        yield "scripts", _shares(found.scripts)
+    if check.languages:
+        yield "languages", _shares(check.languages)
+    yield "held out", check.held_out
+    if check.counted is not None:
+        nats = check.counted.nats
+        loss = f"{nats:.3f} nats ({nats / LN2:.3f} bits) per character"
+        yield "n-gram model", f"{loss} on what is held out ({check.counted.name})"
+    if check.pace is not None:
+        seconds = found.characters / check.pace
+        shown = duration(seconds) if seconds >= 1 else f"{seconds:.1f} s"
+        yield "an epoch", f"about {shown} on this machine, with the model for 3 minutes"
+    for note in check.text.notes:
+        yield "reading", note
+
+
+def _shares(times: Counter[str]) -> str:
+    total = times.total()
+    shown = [
+        f"{name or 'other'} {percent(number / total, 1)}"
+        for name, number in times.most_common(PARTS_SHOWN)
+        if number >= LEAST_SHARE * total
+    ]
+    return ", ".join(shown)
+
+
 def advice(check: Check) -> list[str]:
     """Return what to do about a text before training on it, in a sentence each."""
     said = sentences(check.found, check.across)
@@ -157,6 +201,7 @@ def document(check: Check) -> dict[str, Any]:
         "ngram": None if counted is None else {"name": counted.name, "nats": counted.nats},
         "characters_a_second": check.pace,
         "notes": list(check.text.notes),
+        "figures": [*figures(check)],
         "advice": advice(check),
     }
 

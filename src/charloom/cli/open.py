@@ -13,8 +13,6 @@ from charloom.errors import needs_extra
 if TYPE_CHECKING:
     from charloom.serve.models import Models
 
-HOME = "runs"  # the folder that is opened if none is named
-
 
 @click.command("open", epilog=examples("charloom open", "charloom open runs/novel"))
 @click.argument("runs", metavar="[RUN|FOLDER]...", nargs=-1, type=click.Path(path_type=Path))
@@ -34,8 +32,8 @@ def open(runs: tuple[Path, ...], port: int) -> None:
     def ready(address: str, models: "Models") -> None:
         echo(f"The page is at {address} until Ctrl-C.")
         if not len(models):
-            echo_note("there is no run yet: charloom train SOURCE makes one")
+            echo_note("there is no run yet: Train, on the page, or charloom train SOURCE makes one")
         if not webbrowser.open(address):
             echo_note("no browser could be started: open the address in one")
 
-    server.serve([*runs] or [Path(HOME)], server.Settings(port=port), ready)
+    server.serve(runs, server.Settings(port=port), ready)

@@ -49,7 +49,7 @@ class JsonView(View):
             echo_note(event.text)
         if isinstance(event, Finished):
             assert self.started is not None
-            from charloom.cli.runs import summarized
+            from charloom.runs.listing import summarized
             from charloom.runs.run import Run
 
             document = summarized(Run.open(event.path))

@@ -1,6 +1,5 @@
 """`charloom runs`: what has been trained."""
 
-import hashlib
 import math
 from collections.abc import Callable
 from datetime import datetime
@@ -8,7 +7,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
-import msgspec
 
 from charloom.cli.text import (
     alphabet,
@@ -22,9 +20,16 @@ from charloom.cli.text import (
     table,
     wrapped,
 )
-from charloom.config import replace
-from charloom.errors import CharloomError
 from charloom.formatting import LN2, count, duration, listed, nats_and_bits, printable
+from charloom.runs.listing import (
+    NONE,
+    REMEMBERS,
+    TRAINED,
+    described,
+    is_provisional,
+    loss_of,
+    summarized,
+)
 
 if TYPE_CHECKING:
     from charloom.runs.metrics import Line
@@ -38,7 +43,6 @@ PROVISIONAL = (
     "RUN` finishes such a run and scores all of it"
 )
 SEVERAL_TEXTS = "validation losses compare only where the text is the same"
-PREDICTS, REMEMBERS, TRAINED, NONE = range(4)  # what a loss says of a run, the best first
 TRAINING = "(training)"
 ON_TRAINING = f"{TRAINING} the loss on the training text itself: nothing was held out"
 MEMORY = "(memory)"
@@ -50,7 +54,7 @@ OF_MEMORY = (
 
 SORTED: dict[str, Callable[[dict[str, Any]], Any]] = {  # what has no such figure comes last
     "name": lambda row: 0,
-    "loss": lambda row: _loss(row),
+    "loss": loss_of,
     "steps": lambda row: -row.get("steps", -1),
     "time": lambda row: -row["last_trained"].timestamp() if "last_trained" in row else math.inf,
 }
@@ -92,7 +96,7 @@ def list_(folder: str | None, sort: str, match: str | None, as_json: bool) -> No
     from charloom.runs.folders import list_runs
 
     paths = [] if folder is None and not Path(HOME).is_dir() else list_runs(folder or HOME)
-    rows = sorted(map(_describe, paths), key=SORTED[sort])
+    rows = sorted(map(described, paths), key=SORTED[sort])
     if match is not None:
         text = match.lower()
         names = ("run", "model", "preset", "text")
@@ -161,78 +165,16 @@ def rm(paths: tuple[str, ...], yes: bool) -> None:
     for path in paths:
         check_is_run(path)
         if not yes:
-            row = _describe(Path(path))
+            row = described(Path(path))
             what = "damaged" if "error" in row else f"{row['model']}, {count(row['steps'], 'step')}"
             if not click.confirm(f"Delete {printable(path)} ({what})?", err=True):
                 continue
         delete(path)
 
 
-def _loss(row: dict[str, Any]) -> tuple[int, float | None]:
-    """Return the kind of loss that the list shows, PREDICTS to NONE, and its nats.
-
-    It is that on the validation part, or else on the training part; two kinds do not compare.
-    """
-    if row.get("validation") is not None:
-        return (REMEMBERS if row["repeated"] else PREDICTS), row["validation"]
-    if row.get("training") is not None:
-        return TRAINED, row["training"].nats
-    return NONE, None
-
-
-def _describe(path: Path) -> dict[str, Any]:
-    """Return the summary of a run, or what is wrong with it, of which the others know nothing."""
-    from charloom.runs.run import Run
-
-    try:
-        return summarized(Run.open(path))
-    except CharloomError as error:
-        return {"run": str(path), "error": str(error), "code": error.code}
-    except OSError as error:  # it is being removed
-        return {"run": str(path), "error": f"{path}: {error.strerror}", "code": "unreadable"}
-
-
-def summarized(run: "Run") -> dict[str, Any]:
-    """Return what the list says of a run, under names that programs rely on."""
-    from charloom.runs.checkpoint import steps
-    from charloom.runs.metrics import Line
-
-    metrics = run.metrics()
-    newest = metrics[-1] if metrics else Line(step=0)
-    losses = [(nats, line.step) for line in metrics if (nats := line.validation_loss) is not None]
-    created = (run.path / "config.json").stat().st_mtime
-    nats, best = min(losses, default=(None, None))
-    final = run.final()
-    score = training = None
-    if final is not None:
-        best = final.best
-        if final.held_out:
-            score, nats = final.score, final.score.nats
-        else:
-            training = final.score
-    return {
-        "run": str(run.path),
-        "text": run.corpus.name,
-        "held_out": _held_out(run),
-        "model": run.kind,
-        "preset": run.config.preset,
-        "parameters": run.parameters,
-        "steps": max([newest.step, *steps(run.checkpoints)]),
-        "seconds": newest.seconds or 0.0,
-        "validation": nats,
-        "best_step": best,
-        "score": score,
-        "training": training,
-        "repeated": run.repeated,
-        "counted": None if final is None else final.counted,
-        "mixture": None if final is None else final.mixture,
-        "last_trained": run.last_saved or datetime.fromtimestamp(created).astimezone(),
-    }
-
-
 def _list(rows: list[dict[str, Any]]) -> str:
     """Return a table of runs; if they held out several texts, it says which, and so does a line."""
-    texts, kinds = _texts(rows), [_loss(row)[0] for row in rows]
+    texts, kinds = _texts(rows), [loss_of(row)[0] for row in rows]
     scored = {text for text, kind in zip(texts, kinds, strict=True) if kind < TRAINED}
     several = len(scored) > 1
 
@@ -241,7 +183,7 @@ def _list(rows: list[dict[str, Any]]) -> str:
 
     header = line("run", "text", "model", "steps", "validation nats", "bits", "last trained")
     lines = [line(row["run"], text, *_cells(row)) for row, text in zip(rows, texts, strict=True)]
-    notes = [PROVISIONAL] * any(map(_is_provisional, rows)) + [SEVERAL_TEXTS] * several
+    notes = [PROVISIONAL] * any(map(is_provisional, rows)) + [SEVERAL_TEXTS] * several
     notes += [OF_MEMORY] * (REMEMBERS in kinds) + [ON_TRAINING] * (TRAINED in kinds)
     return "\n".join(
         [table(header, lines, left=2 + several), *(fill(note, hanging=2) for note in notes)]
@@ -256,7 +198,7 @@ def _texts(rows: list[dict[str, Any]]) -> list[str]:
     known: dict[str, dict[str, int]] = {}  # of each name, what is held out, by its number
     found = []
     for row in rows:
-        kind, _ = _loss(row)
+        kind, _ = loss_of(row)
         name = "" if kind == NONE else printable(row["text"])
         if kind < TRAINED:
             numbers = known.setdefault(name, {})
@@ -270,26 +212,15 @@ def _cells(row: dict[str, Any]) -> tuple[str, ...]:
     """Return the cells of a run behind its name and its text."""
     if "error" in row:
         return row["code"], "", "", "", ""
-    kind, loss = _loss(row)
+    kind, loss = loss_of(row)
     nats, bits = _both(loss)
     score = row["score"] or row["training"]
-    if _is_provisional(row):
+    if is_provisional(row):
         nats = f"{nats} *"
     elif score is not None and score.margin is not None:
         nats = f"{nats} ±{score.margin:.4f}"
     nats += ("", f" {MEMORY}", f" {TRAINING}", "")[kind]
     return row["model"], f"{row['steps']:,}", nats, bits, _when(row["last_trained"])
-
-
-def _held_out(run: "Run") -> str:
-    """Return what tells apart texts on which losses do not compare: the whole, and its split."""
-    data = msgspec.json.encode(replace(run.config.data, sources=()))
-    return hashlib.sha256(run.corpus.sha256.encode() + data).hexdigest()[:16]
-
-
-def _is_provisional(row: dict[str, Any]) -> bool:
-    """Whether the loss is not that of the end of the run, but the lowest on the way."""
-    return row.get("validation") is not None and row["score"] is None
 
 
 def _facts(run: "Run", row: dict[str, Any], checkpoints: list[int]) -> list[tuple[str, str]]:

@@ -14,7 +14,6 @@ from charloom.formatting import count
 if TYPE_CHECKING:
     from charloom.serve.models import Models
 
-HOME = "runs"  # the folder that is served if none is named
 KEY = "CHARLOOM_API_KEY"
 LONGEST_KEY = 4096  # bytes
 
@@ -92,15 +91,14 @@ def serve(
         import uvicorn  # noqa: F401
     from charloom.serve import server
 
-    sources = [*runs] or [Path(HOME)]
     settings = server.Settings(host, port, _key(api_key_file), hosts, slots, queue, grace)
 
     def ready(address: str, models: "Models") -> None:
         echo(f"{address} serves {count(len(models), 'run')}; the API is at {address}/v1")
         if not len(models):
-            echo_note("there is no run yet: charloom train SOURCE makes one")
+            echo_note("there is no run yet: Train, on the page, or charloom train SOURCE makes one")
 
-    server.serve(sources, settings, ready)
+    server.serve(runs, settings, ready)
 
 
 def _key(file: Path | None) -> str | None:

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from charloom.data.learned import OF_A_RUN, kind_of, kind_of_folder
 from charloom.errors import CharloomError
-from charloom.files import plain_size, unreadable, writing
+from charloom.files import open_plain, plain_size, unreadable, writing
 
 _CREATED_FIRST = {"vocabulary.json", "corpus.json", ".config.json.new", "checkpoints", "samples"}
 _CREATED_FIRST |= {"ids.npy", "ids.json", ".ids.npy.new", ".ids.json.new", ".ids.mark"}
@@ -43,6 +43,35 @@ def delete(run: str | Path) -> None:
             raise CharloomError(message, "taken", path=str(run), found=strange[0])
         with writing(run):
             shutil.rmtree(run)
+
+
+def discard(run: str | Path, trash: Path) -> Path:
+    """Move a run into a folder from which `move` takes it back, and return where it is there.
+
+    It keeps its name, with a number if that is taken. Raises CharloomError as `move` does.
+    """
+    name, number = Path(run).name, 1
+    place = trash / name
+    while place.exists() or place.is_symlink():
+        number += 1
+        place = trash / f"{name}-{number}"
+    move(run, place)
+    return place
+
+
+def holder(run: str | Path) -> int | None:
+    """Return the process that holds a run folder; None if none does, as far as can be told."""
+    path = Path(run, ".lock")
+    try:
+        with open_plain(path) as file:
+            process = int(file.read(20))
+            os.kill(process, 0)  # raises if it is gone
+            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return process
+    except (CharloomError, OSError, ValueError, OverflowError):
+        return None
+    return None
 
 
 def check_is_run(run: str | Path) -> None:

@@ -17,7 +17,7 @@ import msgspec
 from msgspec import UNSET, UnsetType
 
 from charloom.errors import CharloomError
-from charloom.files import one_line, read_bytes, replace_file
+from charloom.files import damaged, one_line, open_plain, read_bytes, replace_file
 from charloom.runs.meta import Count, Word
 
 LARGEST_BYTES = 2**23  # at which a file is thinned
@@ -85,6 +85,43 @@ def lines(path: Path) -> list[Line]:
     Raises CharloomError if a line before the last is damaged.
     """
     return [line for _, line in _read(path)]
+
+
+class Tail:
+    """The lines of a file that grows, each read once."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._place, self._last = 0, b""  # the end of what was read, and the last line of it
+
+    def read(self) -> tuple[list[Line], bool]:
+        """Return the whole lines since the last call, and whether they begin anew.
+
+        They do if what was read is no longer there: it was thinned, or training went back.
+        Raises CharloomError if a line is damaged, or the file is.
+        """
+        if not self._path.exists():
+            anew = self._place > 0
+            self._place, self._last = 0, b""
+            return [], anew
+        with open_plain(self._path) as file:
+            file.seek(self._place - len(self._last))
+            anew = file.read(len(self._last)) != self._last
+            if anew:
+                self._place, self._last = file.seek(0), b""
+            content = file.read(_READ_BYTES)
+        content = content[: content.rfind(b"\n") + 1]
+        self._place += len(content)
+        found = content.splitlines(keepends=True)
+        self._last = found[-1] if found else self._last
+        return [_decoded(self._path, line) for line in found], anew
+
+
+def _decoded(path: Path, content: bytes) -> Line:
+    try:
+        return _decoder.decode(content)
+    except (ValueError, RecursionError) as error:
+        raise damaged(path, one_line(error), "delete the line that is") from None
 
 
 def truncate(path: Path, step: int) -> None:

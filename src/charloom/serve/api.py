@@ -21,7 +21,7 @@ from charloom.data.boundary import MARK
 from charloom.data.utf8 import normalized
 from charloom.generation.copy_limit import CopyLimit
 from charloom.models.lanes import Rules
-from charloom.serve import learning, metrics, page
+from charloom.serve import learning, metrics, page, runs_page, training
 from charloom.serve.answers import Answer
 from charloom.serve.description import description
 from charloom.serve.engine import Closed, Engine, Full, Post, deliver
@@ -40,6 +40,7 @@ class Api:
     def __init__(self, models: Models, engine: Engine) -> None:
         self.models, self.engine, self.meter = models, engine, metrics.Meter()
         self.sources = Sources(models)
+        self.trainer = training.Trainer(models)
         self._loop: asyncio.AbstractEventLoop | None = None
         self.description = msgspec.json.encode(description())
 
@@ -55,6 +56,8 @@ class Api:
             Route("/v1/chat/completions", self.chat, methods=["POST"]),
             *page.routes(self.models),
             *learning.routes(self.models, self.sources),
+            *runs_page.routes(self.models),
+            *training.routes(self.trainer, self.models),
         ]
         handlers: Any = {Refused: _refused, HTTPException: _http_error, Exception: _failed}
         return Starlette(routes=routes, exception_handlers=handlers)

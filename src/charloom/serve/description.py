@@ -8,6 +8,9 @@ from charloom import __version__
 from charloom.serve.learning import LEARNING
 from charloom.serve.page import Next
 from charloom.serve.requests import Completion
+from charloom.serve.runs_page import Renamed
+from charloom.serve.shell import PARTS
+from charloom.serve.training import Begin
 
 ERROR = {
     "type": "object",
@@ -94,13 +97,15 @@ PREDICTED = {
     "required": ["log_probs"],
     "properties": {"log_probs": _NUMBERS},
 }
+OBJECT = {"type": "object"}  # what the page alone is told may change with it
 
 
 def description() -> dict[str, Any]:
     """Return the whole document."""
-    (asked, asked_next), schemas = msgspec.json.schema_components(
-        [Completion, Next], ref_template="#/components/schemas/{name}"
+    (asked, asked_next, begin, renamed), schemas = msgspec.json.schema_components(
+        [Completion, Next, Begin, Renamed], ref_template="#/components/schemas/{name}"
     )
+    by_name = {"parameters": [_in_path("name")]}
     schemas |= {"Error": ERROR, "Model": MODEL, "Answer": ANSWER}
     schemas |= {"Shown": SHOWN, "Predicted": PREDICTED}
     return {
@@ -137,7 +142,14 @@ def description() -> dict[str, Any]:
                     "responses": _errors(400, 401, 403, 404, 408, 413, 415),
                 }
             },
-            "/": {"get": _get("The page.", None, "text/html")},
+            **{
+                part.address: {"get": _get(f"The page: {part.title}.", None, "text/html")}
+                for part in PARTS
+            },
+            "/static/{file}": {
+                "parameters": [_in_path("file")],
+                "get": _get("A file of the page.", None, "text/css", "text/javascript"),
+            },
             "/page/{file}": {
                 "parameters": [_in_path("file")],
                 "get": _get("A file of the page.", None, "text/css", "text/javascript"),
@@ -155,6 +167,34 @@ def description() -> dict[str, Any]:
             },
             **{
                 f"/v1/charloom/{name}": {"post": _learning(kind)} for name, kind in LEARNING.items()
+            },
+            "/v1/charloom/runs": {"get": _get("All runs, and those in the trash.", OBJECT)},
+            "/v1/charloom/runs/{name}": by_name
+            | {
+                "post": _change("Rename a run.", _body(renamed)),
+                "delete": _change("Move a run to the trash."),
+            },
+            "/v1/charloom/trash/{name}": by_name
+            | {"post": _change("Take a run out of the trash.", _body(OBJECT))},
+            "/v1/charloom/curves/{name}": by_name
+            | {"get": _get("The points of a learning curve that are new.", OBJECT, errors=(409,))},
+            "/v1/charloom/levels/{name}": by_name
+            | {"get": _get("What simple models reach on its text.", OBJECT, errors=(409,))},
+            "/v1/charloom/texts": {
+                "post": _change(
+                    "Send in a text, to be checked and trained on.",
+                    {
+                        "required": True,
+                        "content": {"application/octet-stream": {"schema": {"type": "string"}}},
+                    },
+                )
+                | {"parameters": [{"name": "name", "in": "query", "schema": {"type": "string"}}]},
+                "delete": _change("Let go of the text."),
+            },
+            "/v1/charloom/training": {
+                "get": _get("The text, its check, and the training.", OBJECT),
+                "post": _change("Train a new run on the text, or a run on.", _body(begin)),
+                "delete": _change("Save, and stop training."),
             },
         },
         "components": {
@@ -210,6 +250,13 @@ def _get(
         "summary": what,
         "responses": {"200": _content(what, content)} | _errors(400, 401, 403, 404, 408, *errors),
     }
+
+
+def _change(what: str, body: dict[str, Any] | None = None) -> dict[str, Any]:
+    """Describe what only the page does, or a client with a key."""
+    answers = {"200": _content("What there is now.", _as_json(OBJECT))}
+    answers |= _errors(400, 401, 403, 404, 408, 409, 413, 415, 503)
+    return {"summary": what, "responses": answers} | ({"requestBody": body} if body else {})
 
 
 def _errors(*statuses: int) -> dict[str, Any]:

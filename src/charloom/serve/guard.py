@@ -14,7 +14,9 @@ from typing import Any
 from charloom.serve.errors import Refused
 
 LARGEST_BODY = 2**20  # bytes
-BODY_SECONDS = 30.0  # in which a body must arrive
+LARGEST_TEXT = 2**28  # of a text that is sent in to be trained on
+BODY_SECONDS = 30.0  # in which a body must arrive, or of a text any more of it
+TEXT_SECONDS = 600.0  # in which a text must arrive
 SEND_SECONDS = 30.0  # in which a client must take what is sent
 
 Scope = MutableMapping[str, Any]
@@ -28,6 +30,8 @@ ABORT = "charloom.abort"  # an extension in scopes: closes the connection at onc
 LOCAL = ("localhost", "127.0.0.1", "[::1]")
 _HOST = re.compile(r"(\[[0-9a-f:.]+\]|[a-z0-9._-]+)(?::[0-9]{1,5})?", re.ASCII)
 _KEYED = ("/v1", "/metrics")  # what needs the key, with all below
+_TEXTS = "/v1/charloom/texts"
+_CHANGED = tuple(f"/v1/charloom/{what}" for what in ("runs", "trash", "texts", "training"))
 _HEADERS = [
     (b"x-content-type-options", b"nosniff"),
     (b"referrer-policy", b"no-referrer"),
@@ -47,7 +51,7 @@ class Guard:
         self._key = None if key is None else key.encode()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Answer a request, or let it through with its whole body."""
+        """Answer a request, or let it through with its whole body, or a text as it comes."""
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
@@ -60,16 +64,18 @@ class Guard:
 
         try:
             self._check(scope)
-            body = await _body(scope, receive)
+            body = None if _is_text(scope) else await _body(receive)
         except Refused as refused:
             await respond(timed, refused, scope["method"])
             return
         except _Gone:
             return
-        began = False
+        began, text = False, _bounded(receive)
 
         async def again() -> Message:
             nonlocal began
+            if body is None:
+                return await text()
             if began:
                 return await receive()
             began = True
@@ -99,8 +105,10 @@ class Guard:
             raise Refused(403, "requests from pages of other sites are refused", "bad_origin")
         if scope["path"].startswith(_KEYED):
             self._check_key(headers.get(b"authorization", []))
+        if scope["method"] not in ("GET", "HEAD") and scope["path"].startswith(_CHANGED):
+            self._check_change(host, headers)
         if scope["method"] in ("POST", "PUT", "PATCH"):
-            _check_content(headers)
+            _check_content(headers, _is_text(scope))
 
     def _host(self, found: list[bytes]) -> bytes:
         """Return the Host; raises Refused unless there is one, of a name that is allowed."""
@@ -112,6 +120,16 @@ class Guard:
             message = "this server is not called that: start it with --allow-host NAME if it is"
             raise Refused(403, message, "bad_host")
         return host.encode()
+
+    def _check_change(self, host: bytes, headers: dict[bytes, list[bytes]]) -> None:
+        """Raise Refused unless there is a key, or it is a page of this machine that asks."""
+        name = host.decode().rsplit(":", 1)[0] if not host.endswith(b"]") else host.decode()
+        if self._key is None and not (is_loopback(name) and headers.get(b"origin")):
+            message = (
+                "runs are changed by the page on this machine alone, or with an API key: "
+                "start the server with --api-key-file FILE"
+            )
+            raise Refused(403, message, "not_allowed")
 
     def _check_key(self, found: list[bytes]) -> None:
         if self._key is None:
@@ -133,27 +151,42 @@ def is_loopback(host: str) -> bool:
         return False
 
 
-def _check_content(headers: dict[bytes, list[bytes]]) -> None:
+def _is_text(scope: Scope) -> bool:
+    """Whether a request sends in a text, which may be large."""
+    return bool(scope["path"] == _TEXTS and scope["method"] == "POST")
+
+
+def _check_content(headers: dict[bytes, list[bytes]], is_text: bool) -> None:
     kind = headers.get(b"content-type", [b""])[0].split(b";")[0].strip().lower()
-    if kind != b"application/json":
-        message = "the content type must be application/json"
+    wanted = "application/octet-stream" if is_text else "application/json"
+    if kind != wanted.encode():
+        message = f"the content type must be {wanted}"
         raise Refused(415, message, "unsupported_media_type")
     if headers.get(b"content-encoding", [b"identity"])[0].lower() != b"identity":
         raise Refused(415, "a compressed body is not read", "unsupported_media_type")
-    length = headers.get(b"content-length", [b"0"])[0]
-    if length.isdigit() and (len(length) > 12 or int(length) > LARGEST_BODY):
-        raise _too_large()
+    length, most = headers.get(b"content-length", [b"0"])[0], _most(is_text)
+    if length.isdigit() and (len(length) > 12 or int(length) > most):
+        raise _too_large(most)
 
 
-def _too_large() -> Refused:
-    return Refused(413, f"the body has more than {LARGEST_BODY:,} bytes", "too_large")
+def _most(is_text: bool) -> int:
+    return LARGEST_TEXT if is_text else LARGEST_BODY
+
+
+def _too_large(most: int) -> Refused:
+    return Refused(413, f"the body has more than {most:,} bytes", "too_large")
+
+
+def _too_slow(seconds: float) -> Refused:
+    told = f"the body did not arrive within {seconds:.0f} seconds"
+    return Refused(408, told, "too_slow")
 
 
 class _Gone(Exception):  # noqa: N818 -- it is no error
     """The client has left."""
 
 
-async def _body(scope: Scope, receive: Receive) -> bytes:
+async def _body(receive: Receive) -> bytes:
     """Return the whole body; raises Refused if it is too large or too late, and _Gone."""
     parts, size = list[bytes](), 0
     try:
@@ -165,12 +198,45 @@ async def _body(scope: Scope, receive: Receive) -> bytes:
                 parts.append(message.get("body", b""))
                 size += len(parts[-1])
                 if size > LARGEST_BODY:
-                    raise _too_large()
+                    raise _too_large(LARGEST_BODY)
                 if not message.get("more_body", False):
                     return b"".join(parts)
     except TimeoutError:
-        told = f"the body did not arrive within {BODY_SECONDS:.0f} seconds"
-        raise Refused(408, told, "too_slow") from None
+        raise _too_slow(BODY_SECONDS) from None
+
+
+def _bounded(receive: Receive) -> Receive:
+    """Return what receives a text, piece by piece; it raises Refused if it is too large or late.
+
+    That closes the connection: what is left is not read.
+    """
+    size, ended = 0, False
+    last = asyncio.get_running_loop().time() + TEXT_SECONDS
+
+    async def next_piece() -> Message:
+        nonlocal size, ended
+        if ended:
+            return await receive()
+        refused: Refused | None = None
+        try:
+            async with asyncio.timeout_at(min(last, _now() + BODY_SECONDS)):
+                message = await receive()
+        except TimeoutError:
+            refused = _too_slow(TEXT_SECONDS if _now() >= last else BODY_SECONDS)
+        else:
+            size += len(message.get("body", b""))
+            ended = not message.get("more_body", False)
+            if size <= LARGEST_TEXT:
+                return message
+            refused = _too_large(LARGEST_TEXT)
+        refused.headers["connection"] = "close"
+        raise refused
+
+    return next_piece
+
+
+def _now() -> float:
+    return asyncio.get_running_loop().time()
 
 
 async def respond(send: Send, refused: Refused, method: str = "GET") -> None:

@@ -117,10 +117,30 @@ class Models:
         for path in list_runs(folder):
             self._enter(path.relative_to(folder).as_posix(), path)
 
-    def look(self) -> None:
+    @property
+    def folders(self) -> list[Path]:
+        """The folders that runs are looked for in."""
+        return [*self._folders]
+
+    @property
+    def home(self) -> Path | None:
+        """The folder that new runs are made in; None if only runs were named."""
+        return self._folders[0] if self._folders else None
+
+    def folder_of(self, name: str) -> Path | None:
+        """Return the folder that a run was found in; None if it was named itself."""
+        path = self.path(name)
+        return next((folder for folder in self._folders if folder in path.parents), None)
+
+    def name_at(self, path: Path) -> str | None:
+        """Return the name of the run that is there; None if there is none in the table."""
+        found = ((name, entry.path.absolute()) for name, entry in [*self._entries.items()])
+        return next((name for name, place in found if place == path.absolute()), None)
+
+    def look(self, at_once: bool = False) -> None:
         """Look for runs that are new in the folders, or gone from them, once a second at most."""
         now = time.monotonic()
-        if now < self._scanned + LOOK_EVERY:
+        if now < self._scanned + LOOK_EVERY and not at_once:
             return
         self._scanned = now
         for folder in self._folders:

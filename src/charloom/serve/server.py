@@ -15,11 +15,13 @@ import uvicorn
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from charloom.errors import CharloomError
+from charloom.files import writing
 from charloom.serve.api import Api
 from charloom.serve.engine import Engine
 from charloom.serve.guard import ABORT, LOCAL, Guard, is_loopback
 from charloom.serve.models import Models
 
+HOME = "runs"  # the folder of runs if none is named
 HEADER_SECONDS = 10.0  # in which the head of a request must arrive
 LARGEST_HEAD = 2**14  # bytes
 SLOTS, QUEUE = 256, 512
@@ -42,14 +44,14 @@ class Settings:
 class Server(uvicorn.Server):
     """A server that ends with status 0 when it is told to, once the texts have ended.
 
-    It opens runs once it listens: until then /healthz says that it is not ready.
+    It opens runs once it listens: until then /healthz says that it is not ready. A run that it
+    trains is saved when it ends.
     """
 
-    def __init__(
-        self, config: uvicorn.Config, engine: Engine, models: Models, settings: Settings
-    ) -> None:
+    def __init__(self, config: uvicorn.Config, api: Api, settings: Settings) -> None:
         super().__init__(config)
-        self._engine, self._models, self._settings = engine, models, settings
+        self._engine, self._models, self._trainer = api.engine, api.models, api.trainer
+        self._settings = settings
         self._opening: asyncio.Task[None] | None = None
         self._ending: asyncio.Task[None] | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
@@ -65,6 +67,7 @@ class Server(uvicorn.Server):
             self.should_exit = self.force_exit = True
             return
         self._engine.refuse()
+        self._trainer.end()
         self._ending = asyncio.get_running_loop().create_task(self._end())
 
     async def _end(self) -> None:
@@ -85,6 +88,7 @@ class Server(uvicorn.Server):
         if self._opening is not None:
             self._opening.cancel()
         await asyncio.to_thread(self._engine.close)
+        await asyncio.to_thread(self._trainer.close, self._settings.grace)
         await super().shutdown(sockets)
 
 
@@ -172,7 +176,8 @@ def make(models: Models, settings: Settings, port: int) -> Server:
     if is_loopback(settings.host) or settings.hosts:
         own = f"[{settings.host}]" if ":" in settings.host.strip("[]") else settings.host
         hosts = {*LOCAL, own.replace("[[", "[").replace("]]", "]"), *map(str.lower, settings.hosts)}
-    app = Guard(Api(models, engine).app(), hosts, settings.key)
+    api = Api(models, engine)
+    app = Guard(api.app(), hosts, settings.key)
     config = uvicorn.Config(
         app,
         http=Protocol,
@@ -185,7 +190,7 @@ def make(models: Models, settings: Settings, port: int) -> Server:
         timeout_graceful_shutdown=2,
         backlog=1024,
     )
-    return Server(config, engine, models, settings)
+    return Server(config, api, settings)
 
 
 def serve(
@@ -193,8 +198,12 @@ def serve(
 ) -> None:
     """Serve runs until a signal ends it; `ready` is told the address once it listens.
 
-    Raises CharloomError.
+    Without `sources` they are those in HOME, which is made if it is missing. Raises CharloomError.
     """
+    if not sources:
+        sources = [Path(HOME)]
+        with writing(sources[0]):
+            sources[0].mkdir(exist_ok=True)
     models = Models(sources)
     listening = listen(settings)
     logging.getLogger("uvicorn").setLevel(logging.ERROR)

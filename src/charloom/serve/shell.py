@@ -38,6 +38,13 @@ PARTS = (
         "/page/served.js",
         "generate text on the command line: <code>charloom sample RUN</code>.",
     ),
+    Part("Runs", "/runs", "/static/runs.js", "list them: <code>charloom runs</code>."),
+    Part(
+        "Train",
+        "/train",
+        "/static/train.js",
+        "train on the command line: <code>charloom train FILE --minutes 3</code>.",
+    ),
 )
 
 
