@@ -6,6 +6,8 @@ from llvmlite import ir
 
 from charloom.models.compiled.vectors import SIZE, Writer, written_by_hand
 
+AHEAD = 16  # rows that are asked for before they are copied: they may be a page apart
+
 
 def _write_copy(write: Writer, arguments: list[Any]) -> None:
     """Copy the first `step` columns of B, row after row without a gap; zeros beyond its end."""
@@ -13,6 +15,10 @@ def _write_copy(write: Writer, arguments: list[Any]) -> None:
     builder, item, count = write.builder, write.itemsize, write.vector.count
 
     def copy_row(k: Any, _: list[Any]) -> list[Any]:
+        later = builder.add(k, ir.Constant(SIZE, AHEAD))
+        for line in range(2):
+            write.prefetch(1, B, (later, B_row), (line, 64))
+
         def copy_register(c: Any, _: list[Any]) -> list[Any]:
             mask = write.mask(builder.sub(columns, c), 0)
             value = write.load_masked(mask, B, (k, B_row), (c, item))

@@ -51,7 +51,10 @@ def _write_tile(rows: int, vectors: int, edge: bool, write: Writer, arguments: l
             return write.load_masked(masks[v], base, *steps)
         return write.load(base, write.vector, *steps)
 
-    sums = write.loop(1, K, [start(r, v) for r, v in places], add_outer)
+    begin = [start(r, v) for r, v in places]
+    for r, v in places if rows > 1 else []:  # the tile below comes next
+        write.prefetch(2, C, (rows + r, C_row), (v, VECTOR_BYTES))
+    sums = write.loop(1, K, begin, add_outer)
     for (r, v), total in zip(places, sums, strict=True):
         steps = ((r, C_row), (v, VECTOR_BYTES))
         if edge:

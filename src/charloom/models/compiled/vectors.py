@@ -79,6 +79,12 @@ class Writer:
         name = f"llvm.masked.store.{self.suffix}.p0{self.suffix}"
         self.call(name, ir.VoidType(), value, pointer, ir.Constant(_INDEX, align), mask)
 
+    def prefetch(self, level: int, address: Any, *steps: tuple[Any, Any]) -> None:
+        """Ask for the line at `address` moved by steps, for the first- or second-level cache."""
+        flags = (ir.Constant(_INDEX, flag) for flag in (0, 4 - level, 1))  # to read, of data
+        place = self.pointer(address, ir.IntType(8), *steps)
+        self.call("llvm.prefetch.p0i8", ir.VoidType(), place, *flags)
+
     def fma(self, x: Any, y: Any, total: Any) -> Any:
         """Return x y + total, rounded once."""
         return self.call(f"llvm.fma.{self.suffix}", self.vector, x, y, total)
