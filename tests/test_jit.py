@@ -190,3 +190,12 @@ def test_whoever_has_the_lock_is_waited_for(tmp_path):
         fcntl.flock(lock, fcntl.LOCK_UN)  # the reader has inherited it
     reader.join()
     assert reader.exitcode == 0
+
+
+def test_what_is_there_for_other_kernels_is_not_called_from_python():
+    @jit.inner_kernel
+    def once_more(x):
+        return x + 1
+
+    with pytest.raises(TypeError, match="once_more is there for other kernels alone"):
+        once_more(3)

@@ -7,7 +7,7 @@ import numpy as np
 
 from charloom.config import SampleConfig
 from charloom.models.exp_kernel import exp
-from charloom.models.jit import kernel
+from charloom.models.jit import inner_kernel, kernel
 
 Filters = tuple[float, int, float, float]
 
@@ -76,7 +76,7 @@ def draw_by(logits: Any, rules: Any, b: int, u: float, scratch: Any) -> int:
     return drawn
 
 
-@kernel
+@inner_kernel
 def _keep_likeliest(logits: Any, scratch: Any, most: int, share: float) -> None:
     """Zero all weights but those of the first ranks: `most`, or as many as reach `share`.
 

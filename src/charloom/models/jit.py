@@ -2,6 +2,8 @@
 
 The one file that uses what numba does not promise to keep; as it is in numba 0.61 to 0.68:
 - `_nrt=False`, a keyword of `njit`: no reference counting of arrays;
+- `no_cpython_wrapper=True` and `pipeline_class`, two more, and a `JITCodeLibrary`, which would make
+  machine code of what is compiled, in `_finalize_final_module`, and tell it of a Python object;
 - `Dispatcher.compile(types)`, which returns machine code to call without a look at types;
 - `Dispatcher._cache`, a `FunctionCache`, which lets an `OSError` end the program, and its
   `_cache_file`, an `IndexDataCacheFile`, whose files several processes share safely only with a
@@ -22,6 +24,9 @@ from typing import Any, TypeVar
 
 import numba
 from numba.core.caching import FunctionCache, IndexDataCacheFile
+from numba.core.codegen import JITCodeLibrary
+from numba.core.compiler import CompilerBase, DefaultPassBuilder
+from numba.core.registry import CPUDispatcher
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -48,6 +53,17 @@ def kernel(function: F) -> F:
     smaller, faster, and takes half as long to compile.
     """
     return _compile(function, **_KERNEL)
+
+
+def inner_kernel(function: F) -> F:
+    """Compile as `kernel` does, for other kernels alone, each of which has it in its machine code.
+
+    By itself it has none, which halves what there is to compile.
+    """
+    options = {**_KERNEL, "nogil": True, "no_cpython_wrapper": True}
+    compiled: F = numba.njit(function, pipeline_class=_InnerCompiler, **options)
+    compiled.__class__ = _Inner
+    return compiled
 
 
 def inlined_kernel(function: F) -> F:
@@ -99,6 +115,38 @@ def _compile(function: F, **options: Any) -> F:
     compiled._cache.__class__ = _Cache  # type: ignore[attr-defined]
     compiled._cache._cache_file.__class__ = _SharedFile  # type: ignore[attr-defined]
     return compiled
+
+
+class _Inner(CPUDispatcher):  # type: ignore[misc]
+    """What numba makes of an `inner_kernel`: there is nothing that Python could call."""
+
+    def __call__(self, *_: Any, **__: Any) -> None:
+        raise TypeError(f"{self.py_func.__name__} is there for other kernels alone")
+
+
+class _InnerCompiler(CompilerBase):  # type: ignore[misc]
+    """numba's compiler, into intermediate code alone."""
+
+    def define_pipelines(self) -> list[Any]:
+        codegen, name = self.state.targetctx.codegen(), self.state.func_id.func_qualname
+        self.state.library = _Intermediate(codegen, name)
+        return [DefaultPassBuilder.define_nopython_pipeline(self.state)]
+
+
+class _Intermediate(JITCodeLibrary):  # type: ignore[misc]
+    """Code that is linked into others, and not run."""
+
+    def _finalize_final_module(self) -> None:
+        self._finalize_dynamic_globals()
+        self._verify_declare_only_symbols()
+        self._finalized = True
+
+    @property
+    def codegen(self) -> "_Intermediate":
+        return self
+
+    def set_env(self, *_: Any) -> None:
+        """Do what the code generator does, where there is machine code."""
 
 
 class _Cache(FunctionCache):  # type: ignore[misc]

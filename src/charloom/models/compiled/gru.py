@@ -17,7 +17,7 @@ from typing import Any
 
 from charloom.models.compiled.activations import sigmoid, tanh
 from charloom.models.compiled.products import back_product, copy, product
-from charloom.models.jit import inlined_kernel, kernel
+from charloom.models.jit import inlined_kernel, inner_kernel
 
 
 @inlined_kernel
@@ -30,7 +30,7 @@ def forward(gates: Any, h: Any, R: Any, base: Any, Wh: Any, packed_Wh: Any, turn
         _step(r_z_n[t], R_by_gate[t], h[t], h[t + 1])
 
 
-@kernel
+@inner_kernel
 def _step(a: Any, R: Any, h_before: Any, h: Any) -> None:
     """One time step: a (B, 3, H) becomes r, z, n, and h (B, H) is filled; R is (B, 3, H)."""
     B, H = h.shape
@@ -62,7 +62,7 @@ def backward(gates: Any, h: Any, R: Any, dH: Any, rows: Any, Wh: Any, packed_Wh:
             back_product(dh, dH[t - 1], R[t], Wh, packed_Wh, t)
 
 
-@kernel
+@inner_kernel
 def _add_carried(dH: Any, dh: Any, a: Any) -> None:
     """dH += dh z: the part of the gradient of h_before that passes through no matrix."""
     B, H = dh.shape
@@ -71,7 +71,7 @@ def _add_carried(dH: Any, dh: Any, a: Any) -> None:
             dH[b, j] += dh[b, j] * a[b, 1, j]
 
 
-@kernel
+@inner_kernel
 def _step_back(a: Any, R: Any, dh: Any, h_before: Any, scratch: Any) -> None:
     """r, z, n in a (B, 3, H) become dZ, and R becomes dR: sigmoid' = sigmoid (1 - sigmoid)."""
     B, H = dh.shape
@@ -108,7 +108,7 @@ def forward_of_state(
         _step_from_state(r_z_n[t], R_by_gate[t], h[t], h[t + 1])
 
 
-@kernel
+@inner_kernel
 def _step_to_state(a: Any, R: Any, h_before: Any, s: Any) -> None:
     """The first two of a (B, 3, H) become r and z, and s (B, H) is filled; R is h Wh."""
     B, H = s.shape
@@ -120,7 +120,7 @@ def _step_to_state(a: Any, R: Any, h_before: Any, s: Any) -> None:
             s[b, j] = a[b, 0, j] * h_before[b, j]
 
 
-@kernel
+@inner_kernel
 def _step_from_state(a: Any, R: Any, h_before: Any, h: Any) -> None:
     """The last of a (B, 3, H) becomes n, and h (B, H) is filled; R is s Wh."""
     B, H = h.shape
@@ -153,7 +153,7 @@ def backward_of_state(
             back_product(dh, dH[t - 1], R[t], Wh, packed_Wh, t + 1)
 
 
-@kernel
+@inner_kernel
 def _candidate_back(a: Any, R: Any, dh: Any) -> None:
     """R (B, 3, H) becomes 0, 0 and the gradient of what came in for n."""
     B, H = dh.shape
@@ -165,7 +165,7 @@ def _candidate_back(a: Any, R: Any, dh: Any) -> None:
             R[b, 2, j] = dh[b, j] * (1 - a[b, 1, j]) * (1 - a[b, 2, j] * a[b, 2, j])
 
 
-@kernel
+@inner_kernel
 def _add_carried_of_state(dH: Any, dh: Any, ds: Any, a: Any) -> None:
     """dH += dh z + ds r: what of the gradient of h_before passes through no matrix any more."""
     B, H = dh.shape
@@ -174,7 +174,7 @@ def _add_carried_of_state(dH: Any, dh: Any, ds: Any, a: Any) -> None:
             dH[b, j] += dh[b, j] * a[b, 1, j] + ds[b, j] * a[b, 0, j]
 
 
-@kernel
+@inner_kernel
 def _step_back_of_state(a: Any, R: Any, dh: Any, ds: Any, h_before: Any, scratch: Any) -> None:
     """r, z, n in a (B, 3, H) become dZ, and R that of r and z, and 0."""
     B, H = dh.shape

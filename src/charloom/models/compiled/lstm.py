@@ -14,7 +14,7 @@ from typing import Any
 
 from charloom.models.compiled.activations import sigmoid, tanh
 from charloom.models.compiled.products import back_product, copy, product
-from charloom.models.jit import inlined_kernel, kernel
+from charloom.models.jit import inlined_kernel, inner_kernel
 
 
 @inlined_kernel
@@ -30,7 +30,7 @@ def forward(gates: Any, h: Any, c: Any, tanh_c: Any, Wh: Any, packed_Wh: Any, tu
         _step(i_f_o_g[t], c[t], c[t + 1], tanh_c[t], h[t + 1])
 
 
-@kernel
+@inner_kernel
 def _step(a: Any, c_before: Any, c: Any, tanh_c: Any, h: Any) -> None:
     """One time step: a (B, 4, H) becomes i, f, o, g; c, tanh_c and h (B, H) are filled."""
     B, H = h.shape
@@ -62,7 +62,7 @@ def backward(gates: Any, c: Any, tanh_c: Any, dH: Any, rows: Any, Wh: Any, packe
             back_product(dh, dH[t - 1], gates[t], Wh, packed_Wh, t)
 
 
-@kernel
+@inner_kernel
 def _step_back(a: Any, dh: Any, dc: Any, c_before: Any, tanh_c: Any, scratch: Any) -> None:
     """i, f, o, g in a (B, 4, H) become dZ; dc (B, H) becomes that of c_before.
 

@@ -25,7 +25,7 @@ from charloom.models.compiled.products import (
 )
 from charloom.models.draw_kernel import draw_by
 from charloom.models.exp_kernel import exp as exp64
-from charloom.models.jit import inlined_kernel, kernel
+from charloom.models.jit import inlined_kernel, inner_kernel, kernel
 
 
 @kernel
@@ -146,7 +146,7 @@ def _outputs(dropped: Any, h: Any, layer: int) -> Any:
     return outputs.reshape(-1, h.shape[3])
 
 
-@kernel
+@inner_kernel
 def _drop(out: Any, x: Any, mask: Any) -> None:
     """out (T, B, H) = x times mask (B, H), the same at every time."""
     T, B, H = out.shape
@@ -188,7 +188,7 @@ def embed(embedding: Any, Wx: Any, packed_Wx: Any, b: Any, lookup: Any, ids: Any
         restore(before)
 
 
-@kernel
+@inner_kernel
 def _input_product(Z: Any, ids: Any, Wx: Any, b: Any, lookup: Any) -> None:
     """Z (T, B, GH) = x Wx + b of layer 0. A one-hot x times Wx is the row that the id names."""
     for t in range(ids.shape[0]):
@@ -204,7 +204,7 @@ def _input_product(Z: Any, ids: Any, Wx: Any, b: Any, lookup: Any) -> None:
                     z[j] = row[j] + b[j]
 
 
-@kernel
+@inner_kernel
 def _clear_rows(rows: Any, seen: Any, place: Any) -> int:
     """Zero the rows that the last update wrote; return how many distinct ids this one has."""
     count = 0
@@ -216,7 +216,7 @@ def _clear_rows(rows: Any, seen: Any, place: Any) -> int:
     return count
 
 
-@kernel
+@inner_kernel
 def _add_rows(to: Any, ids: Any, place: Any, dZ: Any) -> None:
     """Add each row of dZ (T, B, GH) to the row of its id, or, with `place`, to row place[id]."""
     for t in range(ids.shape[0]):
@@ -225,7 +225,7 @@ def _add_rows(to: Any, ids: Any, place: Any, dZ: Any) -> None:
             _add(to[place[v] if place.size else v], dZ[t, b])
 
 
-@kernel
+@inner_kernel
 def _put_rows(to: Any, places: Any, rows: Any) -> None:
     """to[places[u]] = rows[u]."""
     for u in range(rows.shape[0]):
@@ -287,20 +287,20 @@ def log_softmax(logits: Any) -> None:
                 z[v] -= shift
 
 
-@kernel
+@inner_kernel
 def _add(to: Any, row: Any) -> None:
     for j in range(row.size):
         to[j] += row[j]
 
 
-@kernel
+@inner_kernel
 def _sum_rows(out: Any, rows: Any) -> None:
     out[:] = 0
     for i in range(rows.shape[0]):
         _add(out, rows[i])
 
 
-@kernel
+@inner_kernel
 def _put_last(to: Any, x: Any) -> None:
     """Put x (H,) at the end of `to`."""
     first = to.size - x.size
@@ -308,7 +308,7 @@ def _put_last(to: Any, x: Any) -> None:
         to[first + j] = x[j]
 
 
-@kernel
+@inner_kernel
 def _put_last_columns(to: Any, x: Any) -> None:
     """The last H columns of `to` (H, N) become those of x (H, N)."""
     H, N = to.shape
@@ -317,7 +317,7 @@ def _put_last_columns(to: Any, x: Any) -> None:
             to[i, j] = x[i, j]
 
 
-@kernel
+@inner_kernel
 def _sum_last_columns(out: Any, rows: Any) -> None:
     """out (H,) = the sum over rows (M, N) of their last H numbers."""
     first = rows.shape[1] - out.size
@@ -363,7 +363,7 @@ def loss_and_gradient(
     return loss
 
 
-@kernel
+@inner_kernel
 def carry(state: Any) -> None:
     """state[:, 0] = state[:, -1], for h or c (L, T + 1, B, H); c is empty unless an LSTM's."""
     for layer in range(state.shape[0]):

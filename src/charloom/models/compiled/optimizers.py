@@ -11,7 +11,7 @@ from numpy.typing import DTypeLike
 
 from charloom.config import TrainConfig
 from charloom.models.compiled.flushing import flush, restore
-from charloom.models.jit import kernel
+from charloom.models.jit import inner_kernel, kernel
 from charloom.models.optimizers import EPSILON, SLOTS
 from charloom.models.weights import Array
 
@@ -92,7 +92,7 @@ def move(
     return True
 
 
-@kernel
+@inner_kernel
 def _clip_factor(dw: Any, limit: Any, seen: Any, width: int, norm_of_dw: Any) -> Any:
     """Return what to scale dw by; NaN if a value of it, or the norm to clip, is not finite."""
     if limit == np.inf:
@@ -107,7 +107,7 @@ def _clip_factor(dw: Any, limit: Any, seen: Any, width: int, norm_of_dw: Any) ->
     return type(limit)(limit / norm if norm > limit else 1.0)
 
 
-@kernel
+@inner_kernel
 def _is_finite(dw: Any, seen: Any, width: int) -> bool:
     for row in range(seen.size):
         if seen[row] and _has_nonfinite(dw[row * width : row * width + width]):
@@ -115,7 +115,7 @@ def _is_finite(dw: Any, seen: Any, width: int) -> bool:
     return not _has_nonfinite(dw[seen.size * width :])
 
 
-@kernel
+@inner_kernel
 def _has_nonfinite(x: Any) -> bool:
     found = False
     for i in range(x.size):
@@ -123,19 +123,19 @@ def _has_nonfinite(x: Any) -> bool:
     return found
 
 
-@kernel
+@inner_kernel
 def _clip(g: Any, factor: Any, limit: Any) -> Any:
     return min(max(g * factor, -limit), limit)
 
 
-@kernel
+@inner_kernel
 def _sgd(w: Any, dw: Any, step: Any) -> None:
     rate, factor, limit = step
     for i in range(w.size):
         w[i] -= rate * _clip(dw[i], factor, limit)
 
 
-@kernel
+@inner_kernel
 def _adagrad(w: Any, dw: Any, memory: Any, step: Any, epsilon: Any) -> None:
     rate, factor, limit = step
     for i in range(w.size):
@@ -145,7 +145,7 @@ def _adagrad(w: Any, dw: Any, memory: Any, step: Any, epsilon: Any) -> None:
         w[i] -= rate * g / np.sqrt(total + epsilon)
 
 
-@kernel
+@inner_kernel
 def _rmsprop(w: Any, dw: Any, square: Any, step: Any, decay: Any, epsilon: Any) -> None:
     rate, factor, limit = step
     for i in range(w.size):
@@ -155,7 +155,7 @@ def _rmsprop(w: Any, dw: Any, square: Any, step: Any, decay: Any, epsilon: Any) 
         w[i] -= rate * g / (np.sqrt(s) + epsilon)
 
 
-@kernel
+@inner_kernel
 def _adam(w: Any, dw: Any, slots: Any, step: Any, betas: Any, correct: Any, epsilon: Any) -> None:
     (rate, factor, limit), (m, v), (beta1, beta2) = step, slots, betas
     correct_m, correct_v = correct

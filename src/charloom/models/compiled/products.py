@@ -39,7 +39,7 @@ from charloom.models.compiled.bf16 import (
 from charloom.models.compiled.layouts import COPY, TRANSPOSE, layout
 from charloom.models.compiled.tiles import WIDTHS, dots, tile_many, tile_one, tile_some
 from charloom.models.compiled.vectors import ROWS, VECTOR_BYTES
-from charloom.models.jit import inlined_kernel, kernel
+from charloom.models.jit import inlined_kernel, inner_kernel
 from charloom.models.weights import Array
 
 FEW = 4  # rows below which packing does not pay
@@ -112,7 +112,7 @@ def of_layer(panels: Any, layer: int) -> Panels:
     return Panels(panels.numbers[layer], panels.rows, panels.kind)
 
 
-@kernel
+@inner_kernel
 def pack(packed: Any, B: Any) -> None:
     """Lay out B (K, N) for `product` in `packed`; nothing if that is empty."""
     K, N = B.shape
@@ -126,7 +126,7 @@ def pack(packed: Any, B: Any) -> None:
             layout(zero, COPY, (here, row, K, N - j, to + j * K * item, step))
 
 
-@kernel
+@inner_kernel
 def pack_back(packed: Any, B: Any) -> None:
     """Lay out the transpose of B (N, K) for `back_product` in `packed`, as `pack`."""
     N, K = B.shape
@@ -144,7 +144,7 @@ def pack_back(packed: Any, B: Any) -> None:
                 layout(zero, TRANSPOSE, (here, row, N - j - c, K, there, step))
 
 
-@kernel
+@inner_kernel
 def product(C: Any, base: Any, A: Any, B: Any, packed: Any, turn: int) -> None:
     """C = base + A B: (M, N) = (M, N) or (1, >= N) + (M, K) (K, N), with B given by `pack`, too.
 
@@ -162,7 +162,7 @@ def product(C: Any, base: Any, A: Any, B: Any, packed: Any, turn: int) -> None:
         _by_rows(C, base, A, B, turn % 2)
 
 
-@kernel
+@inner_kernel
 def back_product(C: Any, base: Any, A: Any, B: Any, packed: Any, turn: int) -> None:
     """C = base + A B^T: (M, N) = base + (M, K) (N, K)^T, with B given by `pack_back`, too.
 
@@ -190,7 +190,7 @@ def _by_panels(C: Any, base: Any, A: Any, packed: Any) -> None:
         panel += K * 2 * width * C.itemsize
 
 
-@kernel
+@inner_kernel
 def _walk_panel(
     zero: Any, item: int, places: Any, panel: int, M: int, K: int, left: int, j: int
 ) -> None:
@@ -237,7 +237,7 @@ def _by_tiles(C: Any, base: Any, A: Any, packed: Any, back: int) -> None:
         _walk_tiles(zero, packed.kind, places, _depth(K), min(2 * SIDE, M - i), N, back)
 
 
-@kernel
+@inner_kernel
 def _walk_tiles(
     zero: Any, kind: int, places: Any, depth: int, rows: int, N: int, back: int
 ) -> None:
@@ -309,7 +309,7 @@ def _by_dots(C: Any, base: Any, A: Any, B: Any, back: int) -> None:
             dots(zero, 0, (C_ij, base_ij, A_i, B_j, b.row, K))
 
 
-@kernel
+@inner_kernel
 def _dot_by_dot(C: Any, base: Any, A: Any, B: Any) -> None:
     """C = base + A B^T for a C (M, N) narrower than a register."""
     M, N = C.shape
@@ -321,7 +321,7 @@ def _dot_by_dot(C: Any, base: Any, A: Any, B: Any) -> None:
             C[i, j] = total
 
 
-@kernel
+@inner_kernel
 def gradient_product(C: Any, zeros: Any, A: Any, B: Any, panel: Any) -> None:
     """C = A^T B: (M, N) = (K, M)^T (K, N), the gradient of W from y = A W and B = dy.
 
@@ -344,7 +344,7 @@ def gradient_product(C: Any, zeros: Any, A: Any, B: Any, panel: Any) -> None:
                 _walk_panel(zero, item, (c, c if begin else base, across), to, M, rows, N - j, j)
 
 
-@kernel
+@inner_kernel
 def _gradient_by_tiles(
     zero: Any, places: Any, left: int, right: int, M: int, K: int, N: int, kind: int
 ) -> None:
@@ -368,7 +368,7 @@ def _gradient_by_tiles(
                 _walk_tiles(zero, kind, (*sides, A, right), depth, min(2 * SIDE, M - i), wide, 0)
 
 
-@kernel
+@inner_kernel
 def _to_tiles(zero: Any, which: int, X: int, X_row: int, rows: int, columns: int, to: int) -> None:
     """Lay out a matrix (rows, columns) in tiles, strip after strip of 16 columns."""
     for k in range(0, rows, DEEP):
@@ -377,7 +377,7 @@ def _to_tiles(zero: Any, which: int, X: int, X_row: int, rows: int, columns: int
             tiles(zero, which, (here, X_row, min(DEEP, rows - k), columns - j, tile))
 
 
-@kernel
+@inner_kernel
 def copy(out: Any, x: Any) -> None:
     """out (M, N) = x (M, N)."""
     for i in range(out.shape[0]):

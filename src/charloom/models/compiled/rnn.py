@@ -8,7 +8,7 @@ from typing import Any
 
 from charloom.models.compiled.activations import tanh
 from charloom.models.compiled.products import back_product, copy, product
-from charloom.models.jit import inlined_kernel, kernel
+from charloom.models.jit import inlined_kernel, inner_kernel
 
 
 @inlined_kernel
@@ -19,7 +19,7 @@ def forward(gates: Any, h: Any, Wh: Any, packed_Wh: Any, turn: int) -> None:
         _step(gates[t], h[t + 1])
 
 
-@kernel
+@inner_kernel
 def _step(a: Any, h: Any) -> None:
     """h = tanh(a), both (B, H)."""
     B, H = h.shape
@@ -39,7 +39,7 @@ def backward(gates: Any, h: Any, dH: Any, rows: Any, Wh: Any, packed_Wh: Any) ->
             back_product(dh, dH[t - 1], gates[t], Wh, packed_Wh, t)
 
 
-@kernel
+@inner_kernel
 def _step_back(dz: Any, dh: Any, h: Any) -> None:
     """dz = dh (1 - h^2), all (B, H): tanh' = 1 - tanh^2."""
     B, H = h.shape
