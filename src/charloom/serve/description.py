@@ -130,7 +130,7 @@ def description() -> dict[str, Any]:
                         "200": _content(
                             "The texts; with stream, an event for each piece, then [DONE].",
                             _as_json(_ref("Answer"))
-                            | {"text/event-stream": {"schema": {"type": "string"}}},
+                            | {"text/event-stream": {}},  # a schema would be that of each event
                         )
                     }
                     | _errors(400, 401, 403, 404, 408, 413, 415, 429, 503),
