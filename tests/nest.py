@@ -4,6 +4,7 @@ As a program, it is to them what torchrun's agent is: their parent, and the keep
 through which they find one another. It says as JSON, a line each, what it has been asked.
 """
 
+import gc
 import json
 import os
 import signal
@@ -15,13 +16,6 @@ from importlib import import_module
 from pathlib import Path
 
 TESTS = Path(__file__).parent
-STORE = """
-import sys
-from torch.distributed import TCPStore
-store = TCPStore("127.0.0.1", 0, is_master=True, wait_for_workers=False)
-print(store.port, flush=True)
-sys.stdin.read()
-"""  # in a process of its own: a fork of one with its threads and sockets may wait for ever
 
 
 class Nest:
@@ -167,8 +161,6 @@ def _fork(rank, port, asked):
 def _serve():
     """Load what all of them will, but start no thread: a fork would not have it."""
     for name in (
-        "sympy",
-        "torch.fx.experimental.symbolic_shapes",
         "charloom.models.compiled",
         "charloom.models.ngram.kernels",
         "charloom.models.torchnet",
@@ -180,12 +172,46 @@ def _serve():
         "charloom.training.planning",
     ):
         import_module(name)
-    assert import_module("numba").njit(lambda x: x + x)(3) == 6  # it loads the compiler
-    with subprocess.Popen(
-        [sys.executable, "-c", STORE], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
-    ) as store:
-        port = int(store.stdout.readline())
-        _answer(port)
+    _count()
+    gc.freeze()  # else each fork writes on all that is loaded, and so copies it
+    _answer(_keep_store())
+
+
+def _count():
+    """Score n-grams and a network, as each run does at its end: that loads the kernels."""
+    from charloom.config import ModelConfig, NgramConfig
+    from charloom.data.vocabulary import Vocabulary
+    from charloom.evaluation import evaluate
+    from charloom.models.engines import create_model
+    from charloom.models.ngram import NgramModel
+    from charloom.models.weights import initial_weights
+
+    text = "Theirs not to reason why,\n" * 9
+    vocabulary, sizes = Vocabulary.from_text(text), ModelConfig(hidden=4)
+    ids, weights = vocabulary.encode(text), initial_weights(sizes, len(vocabulary), 0)
+    evaluate(NgramModel.fit(ids, vocabulary, NgramConfig(order=3)), ids)
+    evaluate(create_model(sizes, weights, vocabulary, "compiled", "float64"), ids)
+    assert len([*Path("/proc/self/task").iterdir()]) == 1
+
+
+def _keep_store():
+    """Open a store for as long as this process lives; returns its port.
+
+    In a process of its own: a fork of one with its threads and sockets may wait for ever.
+    """
+    told, tell = os.pipe()
+    lives, life = os.pipe()
+    if os.fork() == 0:
+        os.close(life)
+        store = import_module("torch.distributed").TCPStore(
+            "127.0.0.1", 0, is_master=True, wait_for_workers=False
+        )
+        os.write(tell, f"{store.port}\n".encode())
+        os.read(lives, 1)
+        os._exit(0)
+    os.close(tell)
+    with os.fdopen(told) as answer:
+        return int(answer.readline())
 
 
 def _answer(port):

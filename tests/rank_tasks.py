@@ -4,6 +4,7 @@ import json
 import math
 import os
 import signal
+import sys
 import time
 from datetime import timedelta
 from pathlib import Path
@@ -114,6 +115,12 @@ def losses():
     same = packed(learner.arrays()) == before
     learner.reset()
     return [*found, float(learner.loss(inputs, targets))], same
+
+
+def loaded(names):
+    """Train a little; return which of these modules that has loaded."""
+    train(2)
+    return [name for name in names if name in sys.modules]
 
 
 def nan_somewhere(at):

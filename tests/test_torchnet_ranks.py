@@ -119,6 +119,11 @@ def test_a_loss_is_of_all_lanes_and_changes_nothing(nest, tmp_path):
     assert two[1]
 
 
+def test_no_start_waits_for_what_only_compilation_needs(nest, tmp_path):
+    needless = ["sympy", "torch._dynamo"]  # half a second, at the first tensor of a meta device
+    assert nest.call(2, tmp_path, "rank_tasks:loaded", needless) == []
+
+
 @pytest.mark.parametrize("rank", [0, 1])
 def test_where_one_rank_finds_nan_nobody_moves(nest, tmp_path, rank):
     hooks = {rank: ["rank_tasks:at_update", 3, "poison"]}

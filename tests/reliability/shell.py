@@ -4,6 +4,7 @@ A command has descriptors of its own, and may have another user, but starts in m
 "python" in the place of a command is what a program of one's own does with charloom.
 """
 
+import gc
 import json
 import os
 import resource
@@ -177,6 +178,7 @@ def _serve(answers):
         what = json.loads(line)
         if "warm" in what:
             answers.write(f"{json.dumps(run(what['warm']))}\n")
+            gc.freeze()  # else each fork writes on all that is loaded, and so copies it
             continue
         began = time.perf_counter()
         if (pid := os.fork()) == 0:

@@ -4,6 +4,7 @@ As a program, it runs one command itself, by which all is imported and compiled;
 and the child runs the next command, as often as it is told to.
 """
 
+import gc
 import json
 import os
 import signal
@@ -133,5 +134,6 @@ if __name__ == "__main__":
     with Path(os.devnull).open("w") as nowhere:
         os.dup2(nowhere.fileno(), 1)
         assert run(sys.argv[1:]) == 0
+        gc.freeze()  # else each fork writes on all that is loaded, and so copies it
         answers.write("warm\n")
         _serve(answers)

@@ -84,7 +84,10 @@ class RecurrentNetwork(Network):
             if name.endswith(".Wx"):
                 kind: Any = GruOfState if config.reset == "state" else CELLS[config.cell]
                 cell = kind(shape[0], config.hidden, device="meta", dtype=dtype)
-                cell.to_empty(device=device)  # and so it draws no random numbers
+                for part, meta in [*cell.named_parameters()]:  # and so it draws no random numbers
+                    # Not cell.to_empty, which loads sympy: 0.6 s of each start.
+                    empty = torch.empty(meta.shape, dtype=dtype, device=device)
+                    setattr(cell, part, nn.Parameter(empty))
                 cell.bias_hh_l0.requires_grad_(False).zero_()
                 if config.reset == "biased-product":
                     cell.bias_hh_l0.requires_grad_(True).register_hook(_of_candidate)
