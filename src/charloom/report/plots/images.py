@@ -113,5 +113,11 @@ def _rendered(figure: "Figure", kind: str, palette: Palette) -> bytes:
         warnings.filterwarnings("ignore", message="Glyph .* missing from")  # a box stands for it
         names = ("Software",) if kind == "png" else ("Creator", "Date", "Format", "Type")
         metadata: Any = dict.fromkeys(names)  # so that the same rows make the same bytes
-        figure.savefig(stream, format=kind, dpi=DPI, metadata=metadata)
+        if kind == "png":
+            figure.savefig(stream, format=kind, dpi=DPI, metadata=metadata)
+        else:  # which savefig draws twice, for the layout
+            from matplotlib.backends.backend_svg import FigureCanvasSVG
+
+            canvas: Any = FigureCanvasSVG(figure)
+            canvas.print_svg(stream, metadata=metadata)
     return stream.getvalue()
