@@ -58,7 +58,7 @@ def with_torch(tmp_path_factory: pytest.TempPathFactory) -> list[str]:
     text = tmp_path_factory.mktemp("quality") / "text.txt"
     text.write_text("It was a dark and stormy night; " * 200, "utf-8")
     parts = ("training", "sampling", "scale", "quality")
-    return bench(*parts, "--text", str(text), "--minutes", "0.03")
+    return bench(*parts, "--text", str(text), "--minutes", "0.01")
 
 
 def rows(lines: list[str], start: str) -> list[list[str]]:
@@ -132,9 +132,9 @@ def test_startup_times_processes(without_torch: list[str]) -> None:
 @needs_torch
 def test_quality_scores_both_sides_on_the_last_tenth(with_torch: list[str]) -> None:
     assert any("640 validation characters" in line for line in with_torch)
-    found = rows(with_torch, "0.03 minutes, ")
+    found = rows(with_torch, "0.01 minutes, ")
     sides = ("charloom train", "PyTorch", "PyTorch, better")
-    assert [row[0].strip() for row in found] == [f"0.03 minutes, {side}" for side in sides]
+    assert [row[0].strip() for row in found] == [f"0.01 minutes, {side}" for side in sides]
     for row in found:
         best, end, best_bits, end_bits = map(float, row[1:5])
         assert 0 < best <= end
