@@ -21,7 +21,7 @@ from charloom.models.compiled.arrays import (
 from charloom.models.compiled.network import embed, pack_weights, read
 from charloom.models.compiled.products import FEW, aligned
 from charloom.models.compiled.threads import available_threads, share_out
-from charloom.models.draw_kernel import filters
+from charloom.models.lanes import Rules
 from charloom.models.weights import Array, Weights
 
 LANES = 32  # windows that a thread takes at once
@@ -56,8 +56,9 @@ class WindowLayers:
         N, C = windows.shape
         shard = new_shard(self._network, 1, N, C, np.float32, self._lookup)
         shard.ids[...] = windows.T
-        nothing = np.empty((N, 0)), np.empty((N, 0), np.int32), filters(SampleConfig())
-        read(self._parameters, self._pack(C, N), shard, *nothing, np.empty((2, 1)))
+        rules, log_p = Rules.same(SampleConfig(), 1, N), np.empty((N, 0, 1), np.float32)
+        nothing = np.empty((N, 0)), np.empty((N, 0), np.int32), rules, log_p, np.empty((3, 1))
+        read(self._parameters, self._pack(C, N), shard, *nothing)
         return shard.h[:, 1:]
 
     def _pack(self, T: int, B: int) -> Packed:
