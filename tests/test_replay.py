@@ -258,6 +258,42 @@ def test_each_program_of_the_whole_goes_as_far_as_its_last_figure(
     assert all(run.sample is not None and len(run.sample) == 200 for run in ends)
 
 
+def test_what_has_ended_is_not_run_again_unless_other_things_are_asked_for(
+    whole: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first = [event for event in replay.replay_whole(101) if isinstance(event, Finished)]
+    printed = {run.program.preset: [Printed(100, 80.0, 1.0)] for run in first}
+    walks = replay.Walks(0, 101, "auto", tuple(first), printed)
+    folder = Path("runs", "replay")
+    assert replay.kept_walks(folder, 101, "auto", 0) is None
+    replay.keep_walks(folder, walks)
+    assert replay.kept_walks(folder, 101, "auto", 0) == walks
+    for asked in ((102, "auto", 0), (None, "auto", 0), (101, "compiled", 0), (101, "auto", 1)):
+        assert replay.kept_walks(folder, *asked) is None
+    figures = msgspec.json.decode((folder / "figures.json").read_bytes())
+    assert figures["runs"] == msgspec.json.decode(msgspec.json.encode(walks.runs))
+    monkeypatch.setattr(replay, "replay_whole", None)
+    monkeypatch.setattr(replay, "CURVES", {})
+    assert CliRunner().invoke(command, ["--all", "--iterations", "101"]).exit_code == 0
+    assert "<td>80.5000</td>" in (whole / "replay.html").read_text("utf-8")
+
+
+def test_a_signal_in_a_run_writes_the_page_of_what_there_is(
+    whole: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from charloom.cli import replay as module
+
+    def stopped(*_: Any) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(module, "_follow", stopped)
+    result = CliRunner().invoke(command, ["--all", "--iterations", "101"])
+    assert result.exit_code == 1  # in a test; `main` makes it 130
+    page = (whole / "replay.html").read_text("utf-8")
+    assert "<td>80.5000</td>" in page
+    assert "not at its end" in page
+
+
 @pytest.mark.parametrize("wrong", [["--all", "--json"], ["--out", "page.html"]])
 def test_options_of_the_whole_go_with_it(wrong: list[str]) -> None:
     assert CliRunner().invoke(command, wrong).exit_code == 2

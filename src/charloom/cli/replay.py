@@ -22,7 +22,7 @@ from charloom.formatting import duration
 from charloom.training import replay as library
 from charloom.training.events import Event, Progress
 from charloom.training.events import Finished as End
-from charloom.training.replay import Figure, Finished, Printed, Program, Speed
+from charloom.training.replay import Figure, Finished, Printed, Program, Speed, Walks
 
 PROGRESS_LINES = 10  # for each program
 ITERATIONS = 100_000
@@ -70,8 +70,9 @@ def replay(
 
     With --all, min-char-lstm makes its 10 million iterations, which takes some 20 minutes of a
     quiet machine; then min-char-lstm-mod-2, char-rnn and torch-rnn of 2 x 1024 are trained in
-    runs/replay, the last of which may take hours without a GPU. Stopped there, it goes on where
-    it was when it is called again. Needs the extra charloom[report].
+    runs/replay, the last of which may take hours without a GPU. Stopped there, it writes the page
+    as far as it came, and goes on from there when it is called again. Needs the extra
+    charloom[report].
     """
     if whole:
         if as_json:
@@ -107,37 +108,53 @@ def replay(
 
 
 def _replay_whole(iterations: int | None, out: Path | None, engine: Engine, seed: int) -> None:
-    """Run everything, and write the page."""
+    """Run everything, and write the page; if a signal ends a run, of as much as there is."""
     from charloom.analysis.curves import curve
     from charloom.files import write_output
     from charloom.report.pages.replay import replay_page
     from charloom.report.plots.style import check
 
     check()
-    finished: list[Finished] = []
-    printed: dict[str, list[Printed]] = {}
+    walked = library.kept_walks(FOLDER, iterations, engine, seed)
+    curves, interrupted = [], False
     with progress() as (_, tell):
-        for event in library.replay_whole(iterations, engine, seed):
-            match event:
-                case Program():
-                    name = event.preset
-                    last = max(library.PUBLISHED[name]) + 1
-                    total = min(last, iterations or last)
-                    every = max(1, total // library.PRINT_EVERY // POINTS) * library.PRINT_EVERY
-                    printed[name] = []
-                case Printed():
-                    tell(_progress(event, name, total))
-                    if event.iteration % every == 0:
-                        printed[name].append(event)
-                case Finished():
-                    finished.append(event)
-        curves = []
+        if walked is None:
+            walked = _walk(iterations, engine, seed, tell)
+            library.keep_walks(FOLDER, walked)
         for run, events in library.replay_curves(FOLDER, iterations, engine, seed):
-            _follow(run.path.name, events, tell)
+            try:
+                _follow(run.path.name, events, tell)
+            except KeyboardInterrupt:
+                interrupted = True
             curves.append(curve(run))
-        page = replay_page(finished, printed, curves, seed)
+            if interrupted:
+                break
+        page = replay_page(walked.runs, walked.printed, curves, seed)
     path = write_output(out or Path("replay.html"), page.encode(), free=out is None)
     echo_wrote(path)
+    if interrupted:
+        raise KeyboardInterrupt
+
+
+def _walk(iterations: int | None, engine: Engine, seed: int, tell: Callable[[str], None]) -> Walks:
+    """Run both programs as far as their last figure, and keep some points of what they print."""
+    finished: list[Finished] = []
+    printed: dict[str, list[Printed]] = {}
+    for event in library.replay_whole(iterations, engine, seed):
+        match event:
+            case Program():
+                name = event.preset
+                last = max(library.PUBLISHED[name]) + 1
+                total = min(last, iterations or last)
+                every = max(1, total // library.PRINT_EVERY // POINTS) * library.PRINT_EVERY
+                printed[name] = []
+            case Printed():
+                tell(_progress(event, name, total))
+                if event.iteration % every == 0:
+                    printed[name].append(event)
+            case Finished():
+                finished.append(event)
+    return Walks(seed, iterations, engine, tuple(finished), printed)
 
 
 def _follow(name: str, events: Iterator[Event], tell: Callable[[str], None]) -> None:

@@ -16,11 +16,14 @@ from statistics import median
 from time import perf_counter
 from typing import Any, cast
 
+import msgspec
+
 from charloom.config import Dtype, Engine, ModelConfig, SampleConfig
 from charloom.data.batches import Streams
 from charloom.data.known_texts import load_corpus
 from charloom.data.vocabulary import Vocabulary
 from charloom.errors import check_at_least
+from charloom.files import encode_json, read_json, replace_file, writing
 from charloom.generation.sampling import generate
 from charloom.models.engines import create_learner, create_model, pick_engine
 from charloom.presets import preset
@@ -42,6 +45,7 @@ CURVES: dict[str, dict[str, Any]] = {  # presets of which curves were shown, and
     "torch-rnn-1024": {},
 }
 SAMPLE_LENGTH = 200  # as the programs print
+FIGURES, PRINTED = "figures.json", "printed.json"
 
 
 @dataclass(frozen=True)
@@ -110,6 +114,19 @@ class Speed:
         return median(self.ratios)
 
 
+class Walks(msgspec.Struct, frozen=True):
+    """What both programs came to, and some points of what each printed, by its name.
+
+    `iterations` and `engine` are what was asked for, None and "auto" if nothing was.
+    """
+
+    seed: int
+    iterations: int | None
+    engine: Engine
+    runs: tuple[Finished, ...]
+    printed: dict[str, list[Printed]]
+
+
 def replay(
     iterations: int = 100_000, engine: Engine = "auto", seed: int = 0
 ) -> Iterator[Program | Printed | Finished | Speed]:
@@ -137,6 +154,26 @@ def replay_whole(
         last = max(figures) + 1
         walk = _Walk(name, engine, seed)
         yield from _run(walk, min(last, iterations or last), SAMPLE_LENGTH)
+
+
+def keep_walks(folder: Path, walks: Walks) -> None:
+    """Write what the programs came to into two files of `folder`; raises CharloomError.
+
+    figures.json is docs/data/replay.json if all was run; printed.json has the curves, too.
+    """
+    figures = {"seed": walks.seed, "iterations": walks.iterations, "runs": walks.runs}
+    with writing(folder):
+        folder.mkdir(parents=True, exist_ok=True)
+        replace_file(folder / FIGURES, encode_json(figures))
+        replace_file(folder / PRINTED, encode_json(walks))
+
+
+def kept_walks(folder: Path, iterations: int | None, engine: Engine, seed: int) -> Walks | None:
+    """Return what `keep_walks` wrote, if the same was asked for; raises CharloomError."""
+    path = folder / PRINTED
+    walks = read_json(path, Walks) if path.exists() else None
+    asked = (iterations, engine, seed)
+    return walks if walks and (walks.iterations, walks.engine, walks.seed) == asked else None
 
 
 def replay_curves(
