@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 PIP := $(BIN)/pip install --quiet --disable-pip-version-check
 
-.PHONY: demo test browser torture bench docs clean
+.PHONY: demo test browser torture bench docs pictures clean
 
 demo: .venv/installed  ## Train on the Constitution of the United States in under a minute
 	$(BIN)/charloom train corpus:us-constitution --minutes 0.5
@@ -30,6 +30,9 @@ docs: .venv/installed-docs  ## Build the documents as a site: site/index.html
 	$(BIN)/python docs/make.py
 	$(BIN)/python docs/figures.py
 	$(BIN)/zensical build --strict --clean --config-file mkdocs.yml
+
+pictures: .venv/installed-test  ## Make the pictures of README and documents; needs chromium (make browser)
+	$(BIN)/python docs/pictures.py
 
 clean:  ## Remove the environment; runs/ stays
 	rm -rf .venv

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 from importlib.util import find_spec
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from rich.box import SIMPLE
 from rich.console import Console
@@ -25,6 +25,7 @@ from charloom.models.protocols import LanguageModel, Learner
 from charloom.models.weights import initial_weights
 
 VOCABULARY = Vocabulary(tuple(map(chr, range(32, 97))))  # 65 characters, as many as Shakespeare's
+TABLES: list[dict[str, Any]] = []  # what was printed, for --json
 
 
 @dataclass(frozen=True)
@@ -38,7 +39,6 @@ class Options:
     minutes: tuple[float, ...]
     seeds: int
     side: str | None
-    json: str | None
 
 
 class Row(NamedTuple):
@@ -106,7 +106,8 @@ def print_rows(title: str, rows: Sequence[Row]) -> None:
 
 
 def print_table(title: str, columns: Sequence[str], cells: Sequence[Sequence[str]]) -> None:
-    """Print words to the left, figures to the right."""
+    """Print words to the left, figures to the right, and keep them for --json."""
+    TABLES.append({"title": title, "columns": [*columns], "rows": [[*row] for row in cells]})
     table = Table(box=SIMPLE)
     for column in columns:
         left = column in ("", "against")

@@ -2,12 +2,10 @@
 
 Of each text the first million characters are taken. All figures are static, and depend on no clock:
 the network, mixed with an n-gram model as a run with minutes is, takes a fixed number of steps.
-`--json FILE` keeps the figures for docs/loss.md.
+docs/loss.md has what `--json docs/data/losses.json` keeps.
 """
 
-import json
 import math
-import platform
 import tempfile
 from pathlib import Path
 from typing import Any
@@ -38,20 +36,14 @@ def show(options: Options) -> None:
         sources.append(options.text)
     rows = [row for source in sources if (row := measure(source, options.tiny))]
     columns = ("text", "characters", "different", "guessing", "frequencies", "n-grams", "network")
-    cells = [
-        [f"{row[name]:,}" if name in columns[1:3] else shown(row[name]) for name in columns]
-        for row in rows
-    ]
+    cells = [[shown(row[name]) for name in columns] for row in rows]
     print_table("kinds: nats per character on the last tenth, static", columns, cells)
-    if options.json:
-        facts = {"python": platform.python_version(), "characters": CHARACTERS, "rows": rows}
-        Path(options.json).write_text(
-            json.dumps(facts, indent=1, ensure_ascii=False) + "\n", "utf-8"
-        )
 
 
 def shown(value: Any) -> str:
-    return f"{value:.3f}" if isinstance(value, float) else str(value)
+    if isinstance(value, float):
+        return f"{value:.4f}"
+    return value if isinstance(value, str) else f"{value:,}"
 
 
 def measure(source: str, tiny: bool) -> dict[str, Any] | None:

@@ -7,8 +7,10 @@ are files of this folder; without a name all run but the last five, which take m
 as serve, the whole machine.
 """
 
+import json
 import os
 from importlib import import_module
+from pathlib import Path
 from typing import Any
 
 import click
@@ -38,17 +40,22 @@ def available_threads() -> int:
 @click.option(
     "--seeds", default=1, type=click.IntRange(1), help="quality, adaptation: runs of each side."
 )
-@click.option("--json", metavar="FILE", help="kinds: write the figures to FILE, too.")
+@click.option("--json", "kept", metavar="FILE", help="Write the tables to FILE, too.")
 @click.option("--side", type=click.Choice(["charloom", "torch"]), help="quality: one side only.")
-def main(parts: tuple[str, ...], **options: Any) -> None:
+def main(parts: tuple[str, ...], kept: str | None, **options: Any) -> None:
     """Measure the PARTs named, or all but the long ones, and print a table for each."""
     for library in ("OPENBLAS_NUM", "MKL_NUM", "VECLIB_MAXIMUM"):
         os.environ[f"{library}_THREADS"] = "1"  # NumPy's, which reads them when it is imported
-    from common import Options, machine, say
+    from common import TABLES, Options, machine, say
 
-    say(machine())
+    measured_on = machine()
+    say(measured_on)
     for part in parts or PARTS:
         import_module(part).show(Options(**options))
+        if kept:
+            document = {"machine": measured_on, "tables": TABLES}
+            content = json.dumps(document, indent=1, ensure_ascii=False)
+            Path(kept).write_text(content + "\n", "utf-8")
 
 
 if __name__ == "__main__":

@@ -3,10 +3,10 @@
 python docs/make.py
 
 Pages of commands come from their help, those of the Python door from docstrings, tables from the
-files in docs/data/. These are written by docs/walk.py, `benchmarks/run.py kinds --json` and
-`charloom replay --iterations 1000000 --json`. In a page written by hand, what stands between
-`<!-- made: NAME -->` and `<!-- end -->` is made here. A test holds that what is in the repository
-is what this makes.
+files in docs/data/. These are written by docs/walk.py, `benchmarks/run.py PART ... --json` and
+`charloom replay --all` (runs/replay/figures.json). In a page written by hand, and in the README,
+what stands between `<!-- made: NAME -->` and `<!-- end -->` is made here. A test holds that what is
+in the repository is what this makes.
 """
 
 import ast
@@ -36,14 +36,14 @@ def main() -> None:
         if not path.is_file() or path.read_text("utf-8") != content:
             path.parent.mkdir(exist_ok=True)
             path.write_text(content, "utf-8")
-            print(f"wrote docs/{path.relative_to(DOCS)}")
+            print(f"wrote {path.relative_to(DOCS.parent)}")
 
 
 def pages() -> dict[Path, str]:
     """Return all pages that are made, whole or in part, and what is to be in them."""
     made = {DOCS / "cli" / f"{name}.md": text for name, text in command_pages().items()}
     made[DOCS / "python.md"] = python_page()
-    for path in sorted(DOCS.glob("*.md")):
+    for path in (DOCS.parent / "README.md", *sorted(DOCS.glob("*.md"))):
         text = path.read_text("utf-8")
         if BLOCK.search(text):
             made[path] = BLOCK.sub(lambda m: f"{m[1]}\n{BLOCKS[m[2]]()}\n\n{m[3]}", text)
@@ -288,17 +288,70 @@ def reach() -> str:
 TITLES = {"war-and-peace.txt": "a novel, translated: War and Peace"}  # of a file, not a corpus
 
 
+def table(name: str, title: str) -> list[dict[str, str]]:
+    """Return the rows of the table of `benchmarks/run.py --json` whose title begins so."""
+    (found,) = (t for t in data(name)["tables"] if t["title"].startswith(title))
+    return [dict(zip(found["columns"], row, strict=True)) for row in found["rows"]]
+
+
 def losses() -> str:
     """Return what was measured on texts of several kinds."""
-    found = data("losses")
     rows = ["| text | characters | different | guessing | frequencies | n-grams | network |"]
     rows.append("|---|---|---|---|---|---|---|")
-    for row in sorted(found["rows"], key=lambda row: row["network"]):
-        figures = (f"{row[n]:.2f}" for n in ("guessing", "frequencies", "n-grams", "network"))
-        sizes = f"{row['characters']:,} | {row['different']:,}"
-        title = TITLES.get(row["source"], row["text"])
-        rows.append(f"| {title} | {sizes} | {' | '.join(figures)} |")
+    for row in sorted(table("losses", "kinds"), key=lambda row: float(row["network"])):
+        names = ("guessing", "frequencies", "n-grams", "network")
+        figures = " | ".join(f"{float(row[name]):.2f}" for name in names)
+        title = TITLES.get(row["text"], row["text"])
+        rows.append(f"| {title} | {row['characters']} | {row['different']} | {figures} |")
     return "\n".join(rows)
+
+
+SPEEDS = (  # of the README: what, the row in which table of which file, and against whom
+    (
+        "min-char-lstm, µs per step, one core",
+        "min-char-lstm, µs an update",
+        "speeds",
+        "historic",
+        "ref",
+    ),
+    (
+        "min-char-rnn, µs per step, one core",
+        "min-char-rnn, µs an update",
+        "speeds",
+        "historic",
+        "ref",
+    ),
+    (
+        "LSTM of 128, characters/s trained, two cores",
+        "LSTM 1 x 128",
+        "training",
+        "training",
+        "PyTorch",
+    ),
+    ("LSTM of 256", "LSTM 1 x 256", "training", "training", "PyTorch"),
+    ("LSTM of 512", "LSTM 1 x 512", "training", "training", "PyTorch"),
+    (
+        "LSTM of 256, characters/s sampled, one core",
+        "LSTM 256",
+        "speeds",
+        "sampling",
+        "PyTorch, 1 thread",
+    ),
+)
+
+
+def speeds() -> str:
+    """Return medians of charloom and of others, how many times it gains, and what measured it."""
+    rows = ["| | charloom | against | | times faster |", "|---|---|---|---|---|"]
+    for what, name, file, part, other in SPEEDS:
+        (row,) = (
+            row for row in table(file, part) if row[""] == name and row["against"].startswith(other)
+        )
+        ours, theirs = (row[column].partition(" (")[0] for column in ("charloom", "its figure"))
+        gain = row["times faster, turn by turn"]
+        rows.append(f"| {what} | {ours} | {row['against']} | {theirs} | {gain} |")
+    machines = (data(file)["machine"] for file in ("speeds", "training"))
+    return "\n".join(rows) + "\n\nMeasured on: {}; training: {}.".format(*machines)
 
 
 def published() -> str:
@@ -331,6 +384,7 @@ BLOCKS = {
     "losses": losses,
     "programs": programs,
     "published": published,
+    "speeds": speeds,
 }
 
 if __name__ == "__main__":

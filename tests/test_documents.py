@@ -11,6 +11,7 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Callable
+from decimal import Decimal
 from functools import cache
 from importlib.util import find_spec
 from pathlib import Path
@@ -23,6 +24,7 @@ from click.testing import CliRunner
 
 import blog_site
 import old_files
+from axe import serious
 from charloom import cli, train
 from charloom.training import planning
 from test_architecture import ORDER
@@ -228,7 +230,9 @@ def test_every_example_is_run_here_or_there() -> None:
 
 
 def test_the_files_that_the_readme_names_are_there() -> None:
-    for target in re.findall(r"\]\(([^)#]+)\)", README) + re.findall(r'src="([^"]+)"', README):
+    for target in re.findall(r"\]\(([^)#]+)\)", README) + re.findall(
+        r'(?:src|srcset)="([^"]+)"', README
+    ):
         assert target.startswith("https://") or (ROOT / target).exists(), target
 
 
@@ -320,7 +324,7 @@ def test_how_it_works_quotes_lines_that_are_there_in_that_order(
     quote: tuple[str, str, list[str]],
 ) -> None:
     path, name, lines = quote
-    content = (SOURCE / path).read_text("utf-8")
+    content = ((ROOT if "examples" in path else SOURCE) / path).read_text("utf-8")
     functions = [
         node
         for node in ast.walk(ast.parse(content))
@@ -373,18 +377,40 @@ def test_figures_of_a_page_are_those_of_the_measured_file() -> None:
             assert page.count(f"{step['nats']:.3f}") >= 2, name  # in the table and at its place
         assert step.get("sample", "") in page
     assert f"{walk['zero']['share']:.1%}" in page
-    losses = json.loads((DOCS / "data" / "losses.json").read_text("utf-8"))
+    (losses,) = json.loads((DOCS / "data" / "losses.json").read_text("utf-8"))["tables"]
     page = (DOCS / "loss.md").read_text("utf-8")
     assert len(losses["rows"]) >= 7
-    for row in losses["rows"]:
-        assert f"| {row['n-grams']:.2f} | {row['network']:.2f} |" in page
+    for *_, counted, network in losses["rows"]:
+        assert f"| {float(counted):.2f} | {float(network):.2f} |" in page
+
+
+FIGURE = re.compile(r"\d+(?:,\d{3})+|\d+\.\d+")  # what is measured: not a year, nor a size
+
+
+@pytest.mark.parametrize(
+    "page", ["README.md", "docs/loss.md", "docs/copying.md", "docs/presets.md"]
+)
+def test_a_figure_of_a_table_is_made_of_a_measured_file_or_stands_in_the_lab_book(
+    page: str,
+) -> None:
+    made_blocks = re.compile(r"<!-- made: [\w-]+ -->\n.*?<!-- end -->", re.DOTALL)
+    text = made_blocks.sub("", (ROOT / page).read_text("utf-8"))
+    book = {*FIGURE.findall((DOCS / "LOG.md").read_text("utf-8"))}
+    losses = [Decimal(figure) for figure in book if "." in figure]
+    for row in re.findall(r"^\|.*\|$", text, re.M):
+        for figure in FIGURE.findall(row):
+            # A loss or a ratio may have more digits in the book.
+            unit = Decimal(1).scaleb(int(Decimal(figure.replace(",", "")).as_tuple().exponent))
+            rounded = [n for n in losses if "." in figure and abs(n - Decimal(figure)) <= unit / 2]
+            assert figure in book or rounded, (figure, row)
 
 
 def test_pictures_of_the_documents_are_there_and_every_page_is_in_the_menu() -> None:
     menu = (ROOT / "mkdocs.yml").read_text("utf-8").partition("nav:")[2]
     for path in DOCS.rglob("*.md"):
         for target in re.findall(r"!\[[^\]]*\]\(([^)]+)\)", path.read_text("utf-8")):
-            assert (path.parent / target).is_file(), (path, target)
+            file = target.removesuffix("#only-light").removesuffix("#only-dark")
+            assert (path.parent / file).is_file(), (path, target)
         if path.parent == DOCS:  # pages of commands are below cli/index.md
             assert path.name in menu
 
@@ -435,6 +461,7 @@ def test_the_site_fits_in_light_and_dark_and_is_searched_without_a_network(site:
                 assert view.evaluate("document.documentElement.scrollWidth") <= width, page
             assert view.locator("h1").count() == 1
             assert view.locator("main img:not([alt])").count() == 0
+            assert serious(view) == []
             paper = view.evaluate("getComputedStyle(document.body).backgroundColor")
             assert (max(map(int, re.findall(r"\d+", paper)[:3])) > 127) == (scheme == "light")
         view.keyboard.press("Control+k")
@@ -446,12 +473,14 @@ def test_the_site_fits_in_light_and_dark_and_is_searched_without_a_network(site:
 
 SHOWN = re.compile(r"^ {4,}((?:charloom|make|python|pip|torchrun|\.venv/bin/)[ \w].*)$", re.M)
 RUN_ELSEWHERE = {  # commands that are shown in a page and not run with it: where they are
-    "make demo": "test_demo.py, by its command",
+    "make demo": "test_pictures.py, by its command",
     "make test": "this is it",
     "make bench": "test_benchmarks.py, in tiny sizes",
     "make torture": "by hand",
     "make browser": "by hand",
     "make docs": "below, by its steps",
+    "make pictures": "by hand",
+    ".venv/bin/charloom sample runs/us-constitution-lstm": "test_cli_runs.py, by its kind",
     ".venv/bin/python benchmarks/run.py": "test_benchmarks.py, in tiny sizes",
     "python benchmarks/run.py": "test_benchmarks.py, in tiny sizes",
     "charloom serve": "test_serve_load.py, in a process of its own",

@@ -1,12 +1,10 @@
 """A run as one HTML file: what is in it, and what a real browser makes of it."""
 
-import json
 import os
 import re
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
-from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +12,7 @@ import numpy as np
 import pytest
 from click.testing import CliRunner
 
+from axe import serious
 from charloom.cli.export import export
 from charloom.config import (
     DataConfig,
@@ -511,18 +510,6 @@ def test_several_temperatures_stand_side_by_side(browser: Any, tmp_path: Path, p
         view.get_by_role("button", name="Take it").nth(1).click()
         assert view.locator("textarea").input_value() == f"Half {chosen}"
         assert texts.count() == 0
-
-
-def serious(view: Any) -> list[str]:
-    """Return what axe-core finds that is serious."""
-    pytest.importorskip("axe_playwright_python")
-    view.evaluate(files("axe_playwright_python").joinpath("axe.min.js").read_text("utf-8"))
-    found = view.evaluate("axe.run().then(found => JSON.stringify(found.violations))")
-    return [
-        f"{one['id']}: {one['nodes'][0]['html'][:100]}"
-        for one in json.loads(found)
-        if one["impact"] in ("serious", "critical")
-    ]
 
 
 @pytest.mark.browser
