@@ -109,7 +109,8 @@ class Charloom(llm.Model):
                 written += len(piece)
                 yield piece
         except CharloomError as error:
-            raise llm.ModelError(str(error)) from None
+            told, _, _ = str(error).partition(": leave them out")  # by an option of charloom sample
+            raise llm.ModelError(told) from None
         response.set_usage(input=len(text), output=written)
 
     def _open(self) -> Any:
