@@ -1,10 +1,15 @@
 """*Learn* of the page of `charloom serve`: its routes, and the page in a real browser."""
 
+# ruff: noqa: F811  (a fixture that is imported)
+
+from contextlib import contextmanager
+
 import numpy as np
 import pytest
 
 from charloom.analysis.inputs import training_text
 from charloom.config import (
+    EnsembleConfig,
     ModelConfig,
     NgramConfig,
     RunConfig,
@@ -23,6 +28,7 @@ from charloom.runs.open import open_alone, open_model
 from charloom.runs.run import Run
 from serving import TEXT, serving, text_of, write_run
 from small_runs import TRAIN, config_of, played
+from visiting import DESKTOP, FIRST_PAINT, PHONE, browser, serious, visited  # noqa: F401
 
 KEY = "secret"
 ROUTES = ("learn", "cells", "step", "copies")
@@ -153,7 +159,7 @@ def test_a_step_ends_in_what_the_model_predicts(server, folder, name, length):
 def test_a_step_tells_of_the_cells_that_were_asked_for(server):
     told = asked(server, "step", text="Theirs", cells=["1:3", "0:2"])
     layers = [part["columns"] for part in told["parts"] if part["kind"] == "cells"]
-    assert layers == [["0:2"], ["1:3"]]
+    assert [layer[0] for layer in layers] == ["0:2", "1:3"]
 
 
 def test_a_mixture_has_a_step_and_the_cells_of_its_network(folder, monkeypatch):
@@ -170,6 +176,23 @@ def test_a_mixture_has_a_step_and_the_cells_of_its_network(folder, monkeypatch):
     log_probs = model.log_probs(ids[None, :30], model.start(1))[0][0][-1]
     p = [p for _, p in told["likeliest"]]
     np.testing.assert_allclose(p, np.sort(np.exp(log_probs))[::-1][:5], atol=1e-5)
+
+
+def test_of_several_networks_the_first_is_told_of_and_what_all_predict(tmp_path):
+    source = tmp_path / "brigade.txt"
+    source.write_text(TEXT)
+    config = config_of(source, train=replace(TRAIN, iterations=3))
+    several = EnsembleConfig(network=config.model, networks=2)
+    run = played(tmp_path / "runs" / "verse", replace(config, model=several))
+    model = open_model(run)
+    with serving(tmp_path / "runs") as server:
+        assert asked(server, "learn")["networks"] == 2
+        told = asked(server, "step", text=TEXT[:30])
+        assert asked(server, "cells", text=TEXT[:30], start=3, end=8)["of"] == 8
+    log_probs = model.log_probs(run.vocabulary.encode(TEXT[:30])[None], model.start(1))[0][0][-1]
+    p = [p for _, p in told["likeliest"]]
+    np.testing.assert_allclose(p, np.sort(np.exp(log_probs))[::-1][:5], atol=1e-5)
+    assert told["parts"][-1]["title"] == "average"
 
 
 # -------------------------------------------------------------------------------- what is copied
@@ -287,3 +310,145 @@ def test_what_is_damaged_is_told_in_the_log_and_not_to_clients(tmp_path, capfd):
     assert answer.status_code == 404
     assert str(tmp_path) not in answer.text
     assert "metrics.jsonl is damaged" in capfd.readouterr().err
+
+
+# --------------------------------------------------------------------------------- in a browser
+
+
+@contextmanager
+def opened(browser, server, model="verse", **more):
+    """Open *Learn*, and wait until the first step is told."""
+    with visited(browser, f"{server.url}/learn?model={model}", **more) as view:
+        view.locator(".after li").first.wait_for()
+        yield view
+
+
+@pytest.mark.browser
+def test_one_scrubs_through_the_training(browser, server, folder):
+    run = Run.open(folder / "verse")
+    samples, lines = [*run.samples()], run.metrics()
+    with opened(browser, server) as view:
+        slider, sample, when = (view.locator(name) for name in (".moment", ".sample", ".when"))
+        view.locator(".plot path").first.wait_for()
+        assert sample.text_content() == run.best_sample()
+        assert "Best checkpoint" in when.inner_text()
+        slider.focus()
+        view.keyboard.press("Home")
+        for step, path in samples:
+            assert sample.text_content() == path.read_text()
+            assert f"Step {step} " in when.inner_text()
+            (loss,) = (line.loss for line in lines if line.step == step)
+            assert (
+                f"training loss {loss:.3f} nats ({loss / np.log(2):.3f} bits)" in when.inner_text()
+            )
+            assert f"Step {step}" in slider.get_attribute("aria-valuetext")
+            view.keyboard.press("ArrowRight")
+        assert sample.text_content() == run.best_sample()
+        view.get_by_role("button", name="Earlier").click()
+        assert sample.text_content() == samples[-1][1].read_text()
+        box = view.locator(".plot > svg").bounding_box()
+        view.mouse.click(box["x"] + 45, box["y"] + box["height"] / 2)  # near the first step
+        assert sample.text_content() == samples[0][1].read_text()
+
+
+@pytest.mark.browser
+def test_one_selects_a_span_and_sees_which_cells_are_on_there(browser, server):
+    with opened(browser, server) as view:
+        area, cells = view.locator("textarea"), view.locator(".standing button")
+        text = area.input_value()
+        start = text.index("Theirs", 20)
+        area.focus()
+        area.evaluate(f"e => e.setSelectionRange({start}, {start})")
+        for _ in range(6):
+            view.keyboard.press("Shift+ArrowRight")
+        view.locator(".of-span", has_text="In “Theirs”").wait_for()
+        told = asked(server, "cells", text=text, start=start, end=start + 6)
+        names = cells.locator("b").all_inner_texts()
+        assert names == [cell["name"] for cell in told["cells"]]
+        assert view.locator(".paint i.inside").all_inner_texts() == [*"Theirs"]
+        assert cells.first.get_attribute("aria-pressed") == "true"
+        places = view.locator(".alike li code").all_inner_texts()
+        assert places == [place["text"].replace("\n", "↵") for place in told["alike"]]
+        third = told["cells"][2]
+        cells.nth(2).click()
+        assert third["name"] in view.locator(".drives-title").inner_text()
+        shares = view.locator(".paint i").evaluate_all(
+            "all => all.map(e => +e.style.getPropertyValue('--a'))"
+        )
+        away = (np.array(third["values"]) - third["mean"]) / max(third["deviation"], 0.02)
+        np.testing.assert_allclose(shares, np.clip(np.abs(away) / 3, 0, 1), atol=2e-3)
+        view.locator(".numbers dt", has_text=third["name"]).first.wait_for()  # in the maths, too
+
+
+@pytest.mark.browser
+@pytest.mark.parametrize("name", ["verse", "gru", "counts"])
+def test_one_steps_through_a_text_and_sees_the_numbers(browser, server, name):
+    with opened(browser, server, name) as view:
+        text = view.locator("textarea").input_value()
+        place = int(view.locator(".where").inner_text().split("(character ")[1].split()[0])
+        for by, button in ((1, "Next"), (1, "Next"), (-1, "Back")):
+            place += by
+            view.locator(".walk").get_by_role("button", name=button).click()
+            view.locator(".where", has_text=f"(character {place} of").wait_for()
+            assert view.locator(".paint i.read").all_inner_texts() == [text[place - 1]]
+        chosen = view.locator(".standing button[aria-pressed=true] b")
+        cells = [chosen.inner_text()] if chosen.count() else []
+        told = asked(server, "step", model=name, text=text[:place], cells=cells)
+        shown = view.locator(".parts dd").evaluate_all("all => all.map(e => e.textContent)")
+        numbers = [
+            "".join(f"{gate}{one}" for gate, one in zip(line["gates"] or [""], told, strict=True))
+            for part in told["parts"]
+            for line in part["lines"]
+            for told in (line["told"][:1] if shared(line) else line["told"])
+        ]
+        assert shown == numbers
+        sources = view.locator(".parts .source").evaluate_all("all => all.map(e => e.textContent)")
+        assert sources == [f"{x['number']}{x['source']}" for p in told["parts"] for x in p["lines"]]
+
+
+def shared(line):
+    return len(line["told"]) > 1 and all(one == line["told"][0] for one in line["told"])
+
+
+@pytest.mark.browser
+def test_one_reads_a_text_of_ones_own(browser, server):
+    with visited(browser, f"{server.url}/learn?model=verse", refused=400) as view:
+        view.locator(".after li").first.wait_for()
+        area = view.locator("textarea")
+        area.fill("Theirs but to ask")
+        view.locator(".where", has_text="(character 17 of 17)").wait_for()
+        assert "Select a span" in view.locator(".of-span").inner_text()
+        area.fill("Theirs é")
+        view.locator(".told", has_text="é").wait_for()
+        area.fill("Theirs")
+        view.locator(".where", has_text="(character 6 of 6)").wait_for()
+        assert view.locator(".told").inner_text() == ""
+
+
+@pytest.mark.browser
+def test_what_a_model_does_not_have_is_said_on_the_page(browser, server):
+    with visited(browser, f"{server.url}/learn?model=counts") as view:
+        view.locator(".after li").first.wait_for()
+        assert "has no cells" in view.locator(".no-cells").inner_text()
+        assert not view.locator(".with-cells").is_visible()
+        view.locator(".models").select_option("imported")
+        view.locator(".about", has_text="lstm 1 x 4").wait_for()
+        assert not view.locator(".moment").is_visible()
+
+
+@pytest.mark.browser
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize("width", [DESKTOP, PHONE])
+def test_learn_fits_and_everybody_can_use_it(browser, server, width, scheme):
+    with opened(browser, server, width=width, scheme=scheme) as view:
+        view.locator(".standing button").first.wait_for()
+        view.locator(".plot path").first.wait_for()
+        assert view.evaluate("document.documentElement.scrollWidth") <= width
+        assert serious(view) == []
+        assert sum(len(one.body()) for one in view.loaded) <= FIRST_PAINT
+
+
+@pytest.mark.browser
+def test_without_scripts_learn_says_what_to_do(browser, server):
+    with visited(browser, f"{server.url}/learn", java_script_enabled=False) as view:
+        assert "charloom study neurons" in view.locator("noscript p").inner_text()

@@ -11,6 +11,7 @@ import charloom
 from charloom.analysis.one_step import number, one_step
 from charloom.config import ModelConfig, NgramConfig, TransformerConfig
 from charloom.data.vocabulary import Vocabulary
+from charloom.models.ensemble import Ensemble
 from charloom.models.mixture.gate import KNOTS
 from charloom.models.mixture.model import mixture_of
 from charloom.models.ngram import NgramModel
@@ -101,7 +102,11 @@ def test_what_is_told_of_cells_is_their_state():
     _, ((h0, c0), (h1, c1)) = model.log_probs(ids[None], model.start(1))
     step = step_of(model, cells=[(1, 5), (0, 2), (0, 3)])
     layers = [part for part in step.parts if part.kind == "cells"]
-    assert [part.columns for part in layers] == [("0:2", "0:3"), ("1:5",)]
+    assert [part.columns[:n] for part, n in zip(layers, (2, 1), strict=True)] == [
+        ("0:2", "0:3"),
+        ("1:5",),
+    ]
+    assert [len({*part.columns}) for part in layers] == [3, 3]
     for part, h, c in zip(layers, (h0, h1), (c0, c1), strict=True):
         *_, cell, output = part.lines
         for column, of_c, of_h in zip(part.columns, cell.told, output.told, strict=True):
@@ -153,6 +158,22 @@ def test_a_mixture_tells_of_both_and_how_they_are_mixed():
     assert titles[-1] == "mixture"
 
 
+def test_of_several_networks_the_first_is_told_of_and_how_they_are_averaged():
+    members = network("lstm"), network("embedded lstm"), network("gru")
+    step = step_of(Ensemble(members))
+    check_likeliest(Ensemble(members), step)
+    assert [part.title for part in step.parts][1:3] == ["layer 0", "layer 1"]
+    average = step.parts[-1]
+    assert average.title == "average"
+    for told, (_, p) in zip(average.lines[0].told, step.likeliest, strict=True):
+        found, computed = value_of(told[0])
+        assert found == pytest.approx(p, abs=6e-4)
+        assert computed == pytest.approx(p, abs=1e-3)
+    shares = np.random.default_rng(1).random((KNOTS, KNOTS))
+    mixed = step_of(mixture_of(Ensemble(members), counted(), shares))
+    assert {"average", "mixture"} < {part.title for part in mixed.parts}
+
+
 def test_cells_that_are_not_there_are_refused():
     for cells in ([(0, 6)], [(2, 0)]):
         with refused("bad-setting", field="cells"):
@@ -168,7 +189,14 @@ def test_what_is_not_told_is_refused():
 
 @pytest.mark.parametrize(
     ("value", "told"),
-    [(0.0, "0.000"), (-1.25, "−1.250"), (2e-5, "2e−05"), (0.0005, "0.001"), (123.4, "123.400")],
+    [
+        (0.0, "0.000"),
+        (-1.25, "−1.250"),
+        (-2e-5, "−2e−5"),
+        (4e-4, "0.0004"),
+        (0.0005, "0.001"),
+        (123.4, "123.400"),
+    ],
 )
 def test_numbers_have_three_decimals_or_one_digit(value, told):
     assert number(value) == told

@@ -12,6 +12,7 @@ import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
+from itertools import islice
 from pathlib import Path
 from types import FunctionType, ModuleType
 from typing import Any, Literal
@@ -22,6 +23,7 @@ import charloom
 from charloom.data.tokenizer import Ids
 from charloom.errors import CharloomError
 from charloom.formatting import count, in_a_line
+from charloom.models.ensemble import Ensemble
 from charloom.models.mixture.gate import share_of
 from charloom.models.mixture.model import Mixture
 from charloom.models.ngram import NgramModel
@@ -29,7 +31,7 @@ from charloom.models.protocols import LanguageModel, State
 from charloom.models.reference import ReferenceModel, network, operations
 from charloom.models.weights import Array
 
-CELLS = 3  # of a layer that are told of, if none are named
+CELLS = 3  # of a layer that are told of, at least
 LIKELIEST = 5  # characters that are told of
 VECTOR = 4  # numbers of an embedding that are told
 
@@ -85,26 +87,26 @@ def one_step(
 ) -> Step:
     """Read one id after `state`, of one text, and tell what was computed.
 
-    `cells` are layers and units; of a layer without any it is those whose output changes most.
-    `model` is an n-gram model, a recurrent network of the reference engine, or a mixture of both.
+    `cells` are layers and units; of each layer three are told, those named and then those whose
+    output changes most.
+    `model` is an n-gram model, a recurrent network of the reference engine, several of them, of
+    which the first is told of, or a mixture of such and an n-gram model.
     Raises CharloomError for any other, and for a cell that is not there.
     """
     ids = np.array([id], np.int32)
-    if isinstance(model, Mixture) and isinstance(model.network, ReferenceModel):
+    if isinstance(model, Mixture):
         mixing = _Mixing(model, ids, state)
         log_probs = mixing.log_probs
         best = _best(log_probs)
-        parts = _network(model.network, ids, state.network, cells, best)
+        parts = _networks(model.network, ids, state.network, cells, best)
         parts += [*_counted(model.counts, ids, state.counts, best), mixing.part(best)]
-    elif isinstance(model, NgramModel | ReferenceModel):
+    else:
         log_probs = model.step(ids, state)[0][0]
         best = _best(log_probs)
         if isinstance(model, NgramModel):
             parts = _counted(model, ids, state, best)
         else:
-            parts = _network(model, ids, state, cells, best)
-    else:
-        raise not_shown()
+            parts = _networks(model, ids, state, cells, best)
     p = np.exp(log_probs[best].astype(np.float64)).tolist()
     likeliest = tuple(zip(_letters(model, best), p, strict=True))
     (read,) = _letters(model, [id])
@@ -115,7 +117,7 @@ def not_shown() -> CharloomError:
     """Return the error for a model whose maths is not told here."""
     message = (
         "the maths of one step is shown of rnn, lstm and gru networks, of n-gram models and of "
-        "mixtures of both: that of a transformer is in models/reference/transformer.py"
+        "mixtures of them: that of a transformer is in models/reference/transformer.py"
     )
     return CharloomError(message, "unsupported", field="model")
 
@@ -131,6 +133,38 @@ def _letters(model: LanguageModel, ids: Sequence[int]) -> tuple[str, ...]:
 
 
 # ---------------------------------------------------------------------------- a recurrent network
+
+
+def _networks(
+    model: LanguageModel,
+    ids: Ids,
+    state: State,
+    cells: Sequence[tuple[int, int]],
+    best: Sequence[int],
+) -> list[Part]:
+    """Return the parts of a network, or of the first of several, and how they become one."""
+    if isinstance(model, ReferenceModel):
+        return _network(model, ids, state, cells, best)
+    if not isinstance(model, Ensemble) or not isinstance(model.networks[0], ReferenceModel):
+        raise not_shown()
+    each = [
+        np.exp(network.step(ids, own)[0][0])
+        for network, own in zip(model.networks, state, strict=True)
+    ]
+    formula, file = "P(c) = 1/K sum_k P_k(c)", _file(Ensemble)
+    lines = inspect.getsource(_module(Ensemble)).splitlines()
+    place = next(n for n, line in enumerate(lines, 1) if formula in line)
+    K = len(each)
+    told = tuple(
+        (
+            f"({' + '.join(number(p[id]) for p in each)}) / {K} = "
+            f"{number(sum(p[id] for p in each) / K)}",
+        )
+        for id in best
+    )
+    letters = _letters(model, best)
+    average = Part("average", file, "characters", letters, (Line(place, formula, told),))
+    return [*_network(model.networks[0], ids, state[0], cells, best), average]
 
 
 def _network(
@@ -158,7 +192,8 @@ def _network(
         if any(not 0 <= unit < H for unit in known):
             message = f"layer {layer} has cells {layer}:0 to {layer}:{H - 1}"
             raise CharloomError(message, "bad-setting", field="cells")
-        units = known or _moved(values["h"])
+        others = (unit for unit in _moved(values["h"]) if unit not in known)
+        units = [*known, *islice(others, max(0, CELLS - len(known)))]
         (loop,) = (s for s in _function(forward).body if isinstance(s, ast.For))
         teller = _Teller(forward, values, H, GATES.get(config.cell, ""))
         columns = tuple(f"{layer}:{unit}" for unit in units)
@@ -192,9 +227,9 @@ def _input(model: ReferenceModel, id: int) -> Part:
 
 
 def _moved(h: Array) -> list[int]:
-    """Return the units of h (2, 1, H), now and before, that the step has changed most."""
+    """Return the units of h (2, 1, H), now and before, by how much the step has changed them."""
     change = np.abs(h[0, 0] - h[-1, 0])
-    units: list[int] = np.argsort(-change, kind="stable")[:CELLS].tolist()
+    units: list[int] = np.argsort(-change, kind="stable").tolist()
     return units
 
 
@@ -297,10 +332,9 @@ class _Mixing:
 
 def number(value: float) -> str:
     """Return a number to three decimals, or, if that is nearly 0, to one digit."""
-    if isinstance(value, int | np.integer):
-        return f"{value}".replace("-", "−")
     small = 0 < abs(value) < 5e-4
-    return (f"{value:.0e}" if small else f"{value:.3f}").replace("-", "−")
+    told = f"{value:.1g}".replace("e-0", "e-") if small else f"{value:.3f}"
+    return told.replace("-", "−")
 
 
 def _locals_of(

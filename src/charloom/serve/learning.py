@@ -9,6 +9,7 @@ import sys
 from bisect import bisect_right
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Any, TypeVar
@@ -22,15 +23,16 @@ from starlette.routing import BaseRoute, Route
 
 from charloom.analysis.activations import is_recurrent, not_recurrent, read_states
 from charloom.analysis.curves import Curve, curve, spread
-from charloom.analysis.inputs import Excerpt, excerpt
+from charloom.analysis.inputs import Excerpt, decode, excerpt
 from charloom.analysis.neurons import Drive
 from charloom.analysis.one_step import not_shown, one_step
 from charloom.analysis.span import Standing, Usual, standing_out, usual
-from charloom.config import ModelConfig, NgramConfig
+from charloom.config import EnsembleConfig, ModelConfig, NgramConfig
 from charloom.data.boundary import visible
 from charloom.data.tokenizer import Ids
 from charloom.errors import CharloomError
 from charloom.formatting import harmless, in_a_line
+from charloom.models.ensemble import Ensemble
 from charloom.models.mixture.model import Mixture, mixture_of
 from charloom.models.mixture.model import State as Both
 from charloom.models.ngram import NgramModel
@@ -100,7 +102,7 @@ class _Twin:
 
     run: Run | None
     model: LanguageModel
-    network: LanguageModel  # alone
+    network: LanguageModel  # alone, or the first of several
     usual: Usual | None = None
     states: OrderedDict[bytes, State] = field(default_factory=OrderedDict)
 
@@ -273,7 +275,7 @@ def _opened(served: Served, path: Path) -> _Twin:
     model: LanguageModel = network
     if isinstance(served.model, Mixture):
         model = mixture_of(network, served.model.counts, served.model.shares)
-    return _Twin(run, model, network)
+    return _Twin(run, model, network.networks[0] if isinstance(network, Ensemble) else network)
 
 
 def _affordable(run: Run) -> int:
@@ -282,13 +284,16 @@ def _affordable(run: Run) -> int:
 
 
 def _own_text(run: Run, length: int) -> Excerpt | None:
-    """Return the beginning of what a run held out, or nothing."""
-    try:
+    """Return the beginning of what a run held out, or else of what it learned from.
+
+    None if it has no text, as an imported run, or the text is gone.
+    """
+    with suppress(CharloomError):
         return excerpt(run, length=length, about=True)
-    except CharloomError as error:
-        if error.code != "no-text":
-            raise
-        return None
+    with suppress(CharloomError):
+        ids = run.parts().train[:length]
+        return Excerpt(decode(run.vocabulary, ids), "training part") if len(ids) else None
+    return None
 
 
 # -------------------------------------------------------------------------------- what was recorded
@@ -301,12 +306,13 @@ def _learned(path: Path) -> dict[str, Any]:
         raise CharloomError(message, "unsupported", field="model")
     known, config = curve(run), run.config.model
     own = _own_text(run, SHOWN)
-    maths = isinstance(config, ModelConfig | NgramConfig)
+    maths = isinstance(config, ModelConfig | EnsembleConfig | NgramConfig)
     return {
         "kind": known.model,
         "text": known.text,
         "samples": _samples(run, known),
-        "excerpt": None if own is None else {"text": visible(own.content), "label": own.label},
+        "excerpt": own and {"text": visible(own.content), "held_out": own.held_out},
+        "networks": config.networks if isinstance(config, EnsembleConfig) else 1,
         "cells": None if is_recurrent(config) else str(not_recurrent()),
         "maths": None if maths else str(not_shown()),
     }

@@ -45,6 +45,12 @@ PARTS = (
         "/static/train.js",
         "train on the command line: <code>charloom train FILE --minutes 3</code>.",
     ),
+    Part(
+        "Learn",
+        "/learn",
+        "/static/learn.js",
+        "see what cells respond to on the command line: <code>charloom study neurons RUN</code>.",
+    ),
 )
 
 

@@ -1,6 +1,7 @@
 // Write: a text that a model goes on with where the cursor is, and what it expected at each place.
 // `engine` is what engine.js describes; whatever text comes from it is only ever text.
 import { filterWeights, ranked } from "./draw.js";
+import { GLYPHS, glyph, inLine, make, percent, spoken } from "./signs.js";
 import { Tree } from "./tree.js";
 
 const FURTHEST = 2.5; // standard deviations from the mean at which a colour is full
@@ -8,23 +9,11 @@ const SHOWN = 5; // characters that were likeliest
 const LATER = 80; // milliseconds after a key before the text is read
 const REPAINT = 400; // milliseconds between two times that all is coloured anew while text comes
 const APART = 0.3; // of the temperatures that are compared
-const LARGEST_SEED = 2 ** 32;
-
-const NAMES = { "\n": "line end", " ": "space", "\t": "tab", "\u00a0": "no-break space" };
-const GLYPHS = { "\n": "↵", " ": "␣", "\t": "⇥", "\u00a0": "⍽" };
-const code = symbol => `U+${symbol.codePointAt(0).toString(16).toUpperCase().padStart(4, "0")}`;
-const hidden = symbol => /^\p{C}$/u.test(symbol);
-const glyph = symbol => GLYPHS[symbol] || (hidden(symbol) ? code(symbol) : symbol);
-const spoken = symbol => NAMES[symbol] || (hidden(symbol) ? code(symbol) : symbol);
-const percent = p => p === 0 ? "0%" : p < 0.0005 ? "< 0.1%" : `${(100 * p).toFixed(p < 0.0995 ? 1 : 0)}%`;
-
-export function make(tag, text, name) {
-  const element = document.createElement(tag);
-  if (text !== undefined) element.textContent = text;
-  if (name) element.className = name;
-  if (tag === "button") element.type = "button";
-  return element;
-}
+const RANDOM_SEEDS = 2 ** 32;
+const LARGEST_SEED = 2n ** 63n - 1n; // that a server takes
+const SETTLED = 400; // milliseconds after a text was read before copies are looked for
+const SHORTEST_COPY = 20; // characters: what the server marks
+const LISTED = 50; // copies at most
 
 export function openDesk(root, engine) {
   const find = name => root.querySelector(`.${name}`);
@@ -32,6 +21,7 @@ export function openDesk(root, engine) {
     ["text", "paint", "sheet", "state", "go", "again", "undo", "clear", "compare"].map(find);
   const tree = new Tree();
   let symbols = [], nats = [], spans = [], mean = 0, deviation = 0;
+  let settling;
   let writing = null, reading = null, pinned = 0, pointed = null, shown = { place: -1, log: null };
 
   // Places in the text are counted in symbols here and in UTF-16 units by the text area.
@@ -41,11 +31,21 @@ export function openDesk(root, engine) {
   // ------------------------------------------------------------------------------------ settings
   const number = (name, otherwise) => Number.isFinite(find(name).valueAsNumber) ? find(name).valueAsNumber : otherwise;
   const temperature = () => number("temperature", 1);
+  // What was chosen; null, and it is said, if the seed is none. A seed is text: a number would be rounded.
   const settings = () => {
     const asked = find("seed").value.trim();
-    const seed = /^\d+$/.test(asked) ? asked : String(Math.floor(Math.random() * LARGEST_SEED));
-    return { length: Math.max(1, Math.round(number("length", 300))), temperature: temperature(), topP: number("top-p", 1), seed };
+    const good = /^\d{0,19}$/.test(asked) && BigInt(asked || 0) <= LARGEST_SEED;
+    find("seed").setCustomValidity(good ? "" : "no seed");
+    if (!good) {
+      tell(`A seed is a whole number from 0 to ${LARGEST_SEED.toLocaleString("en")}.`);
+      find("seed").focus();
+      return null;
+    }
+    const seed = asked ? String(BigInt(asked)) : String(Math.floor(Math.random() * RANDOM_SEEDS));
+    const maxCopy = engine.copies ? Math.max(0, Math.round(number("max-copy", 0))) : 0;
+    return { length: Math.max(1, Math.round(number("length", 300))), temperature: temperature(), topP: number("top-p", 1), seed, maxCopy };
   };
+  find("seed").addEventListener("input", () => find("seed").setCustomValidity(""));
   const showSettings = () => {
     find("temperature-value").textContent = temperature().toFixed(2);
     find("top-p-value").textContent = number("top-p", 1).toFixed(2);
@@ -102,6 +102,7 @@ export function openDesk(root, engine) {
   // Read what is shown, and colour it.
   async function read() {
     reading?.abort();
+    clearTimeout(settling);
     const control = reading = new AbortController(), text = symbols;
     try {
       const found = await engine.read(text, control.signal);
@@ -109,12 +110,47 @@ export function openDesk(root, engine) {
       nats = Array.from(found);
       colourAll();
       const unknown = [...new Set(text.filter(symbol => !engine.knows(symbol)))];
+      if (engine.copies) settling = setTimeout(markCopies, SETTLED);
       if (unknown.length) tell(`The model has never seen ${unknown.slice(0, 5).map(glyph).join(" ")}${unknown.length > 5 ? " …" : ""}, and passes over it.`);
     } catch (error) {
       if (error.name !== "AbortError") tell(error.message);
     }
   }
   const tell = text => { state.textContent = text; };
+
+  // -------------------------------------------------------------------------------------- copies
+  find("copying").hidden = !engine.copies;
+  async function markCopies() {
+    const text = symbols, room = find("copied");
+    let found = [];
+    try {
+      if (text.length >= SHORTEST_COPY) found = await engine.copies(text);
+    } catch {
+      room.hidden = true; // there is no text that could have been copied
+      return;
+    }
+    if (text !== symbols) return;
+    for (const span of paint.querySelectorAll(".copy")) span.classList.remove("copy");
+    for (const { start, length } of found) for (const span of spans.slice(start, start + length)) span.classList.add("copy");
+    const share = found.reduce((sum, one) => sum + one.length, 0) / text.length;
+    const many = found.length === 1 ? "One passage" : `${found.length} passages`;
+    find("copied-words").textContent = found.length
+      ? `${many} of ${SHORTEST_COPY} characters or more, ${percent(share)} of the text, ${found.length === 1 ? "is" : "are"} in the training text, too:`
+      : `No passage of ${SHORTEST_COPY} characters or more is in the training text.`;
+    find("copies").replaceChildren(...found.slice(0, LISTED).map(copy => {
+      const item = make("li"), go = make("button", `line ${copy.line.toLocaleString("en")}`), code = make("code");
+      go.title = "Select it in the text";
+      go.addEventListener("click", () => {
+        area.focus();
+        area.setSelectionRange(units(copy.start), units(copy.start + copy.length));
+        reveal(copy.start);
+      });
+      code.append(inLine(copy.before), make("mark", inLine(copy.passage)), inLine(copy.after));
+      item.append(go, code);
+      return item;
+    }));
+    room.hidden = text.length < SHORTEST_COPY;
+  }
 
   // -------------------------------------------------------------------------- what was expected
   const rows = Array.from({ length: SHOWN + 1 }, () => {
@@ -180,7 +216,9 @@ export function openDesk(root, engine) {
   // Go on from `before` and `first`, which is new already, in a version below `parent`.
   async function write(parent, before, first, how, tail) {
     stop();
-    const control = writing = new AbortController(), asked = settings();
+    const asked = settings();
+    if (!asked) return;
+    const control = writing = new AbortController();
     const base = before.concat(first), text = base.concat(tail);
     const node = tree.add(parent, text, before.length, base.length, how);
     if (text.length !== symbols.length || text.some((symbol, n) => symbol !== symbols[n])) show(text);
@@ -351,7 +389,9 @@ export function openDesk(root, engine) {
   let comparing = null;
   compare?.addEventListener("click", () => {
     comparing?.abort();
-    const control = comparing = new AbortController(), asked = settings(), place = placeOf(area.selectionEnd);
+    const asked = settings();
+    if (!asked) return;
+    const control = comparing = new AbortController(), place = placeOf(area.selectionEnd);
     const base = symbols.slice(0, place), parent = tree.now, tail = symbols.slice(place), list = find("columns");
     const middle = Math.max(APART, asked.temperature);
     list.replaceChildren(...[middle - APART, middle, middle + APART].map(heat => {
