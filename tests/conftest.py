@@ -73,11 +73,13 @@ def ticking(monkeypatch):
 
 @pytest.fixture(autouse=True, scope="session")
 def measure_no_speed_for_long():
-    """Every comparison and report has the speeds of its runs, which no test looks at."""
+    """Comparisons, checks and runs with minutes measure speeds, at which no test looks."""
     from charloom.analysis import comparison
+    from charloom.training import speeds
 
     measure = comparison.sampling_speed
     with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(speeds, "TIMING_SECONDS", 0.02)
         patch.setattr(comparison, "sampling_speed", lambda model, _: measure(model, 0.01))
         yield
 
