@@ -2,6 +2,7 @@
 
 import os
 import signal
+import threading
 from itertools import product
 
 import pytest
@@ -9,6 +10,7 @@ import pytest
 from charloom.config import replace
 from charloom.runs.checkpoint import steps
 from charloom.runs.run import Run
+from charloom.serve.processes import Command
 from charloom.serve.uploads import plain_name
 from serving import TEXT, serving, wait, write_run
 from small_runs import OFTEN, TRAIN, config_of, new_run, write_text
@@ -46,10 +48,10 @@ def begin(server, **asked):
 
 def ended(server, what):
     """Wait until a check or a training has ended."""
-    wait(
-        lambda: shown(server)[what]["state"] not in ("checking", "starting", "training", "stopping")
-    )
-    return shown(server)[what]
+    going_on = ("checking", "starting", "training", "stopping")
+    while (found := shown(server)[what])["state"] in going_on:
+        threading.Event().wait(0.05)  # it needs the processors
+    return found
 
 
 @pytest.mark.parametrize(
@@ -129,6 +131,25 @@ def test_without_a_folder_nothing_is_trained(tmp_path):
         assert send(server).json()["error"]["code"] == "no_folder"
 
 
+def test_what_a_check_advises_is_asked_of_the_training(server, monkeypatch):
+    from charloom.serve import training
+
+    begun = []
+
+    class Quiet(Command):
+        def __init__(self, arguments):
+            begun.append(arguments)
+            super().__init__(["--version"])
+
+    text = send(server).json()["text"]["id"]
+    monkeypatch.setattr(training, "Command", Quiet)
+    begin(server, text=text, minutes=2.5, dedupe=True, fix_mojibake=True)
+    (kept,) = server.folder.rglob("*.txt")
+    out = str(server.folder / "light brigade")
+    options = ["--minutes", "2.5", "--dedupe", "--fix-mojibake", "--out", out]
+    assert begun == [["train", *options, "--", str(kept)]]
+
+
 @pytest.fixture
 def endless(server, tmp_path):
     """A run that ends only if it is stopped."""
@@ -175,7 +196,7 @@ def test_a_run_that_is_trained_elsewhere_is_waited_for(server):
 
 @pytest.mark.slow
 def test_a_training_that_fails_says_why(server):
-    text = send(server, "Half").json()["text"]["id"]
+    text = send(server, os.urandom(5000)).json()["text"]["id"]
     begin(server, text=text, minutes=0.1, name="short")
     training = ended(server, "training")
     assert training["state"] == "failed"

@@ -39,14 +39,27 @@ Minutes = Annotated[float, msgspec.Meta(ge=LEAST_MINUTES, le=MOST_MINUTES)]
 class Begin(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """What `POST /v1/charloom/training` asks for: a new run on a text, or more of a run.
 
-    `text` is what the server called it; `name` is that of the new run. A `run` without minutes goes
-    on to where it was to end.
+    `text` is what the server called it; `name` is that of the new run, and what is True is an
+    option of its reading. A `run` without minutes goes on to where it was to end.
     """
 
     text: Annotated[str, msgspec.Meta(max_length=100)] | None = None
     run: Name | None = None
     minutes: Minutes | None = None
     name: Annotated[str, msgspec.Meta(max_length=100)] = ""
+    dedupe: bool = False
+    drop_boilerplate: bool = False
+    fix_mojibake: bool = False
+
+    @property
+    def options(self) -> list[str]:
+        """The options of `charloom train` that were chosen."""
+        chosen = {
+            "--dedupe": self.dedupe,
+            "--drop-boilerplate": self.drop_boilerplate,
+            "--fix-mojibake": self.fix_mojibake,
+        }
+        return [option for option, given in chosen.items() if given]
 
 
 def run_name(name: str) -> str:
@@ -145,8 +158,8 @@ class Trainer:
             raise Refused(400, "say for how many minutes", "invalid_value", "minutes")
         path = self._place(asked.name, text)
         text.stop_checking()
-        arguments = ["--minutes", f"{asked.minutes:g}", "--out", str(path), "--", str(text.path)]
-        self._start(path, asked.minutes, ["train", *arguments])
+        arguments = ["--minutes", f"{asked.minutes:g}", *asked.options, "--out", str(path)]
+        self._start(path, asked.minutes, ["train", *arguments, "--", str(text.path)])
         text.used = True
 
     def _go_on(self, path: Path, minutes: float | None) -> None:

@@ -30,6 +30,9 @@ function trouble(error) {
   again();
 }
 
+// What `charloom check` advises, as options of `charloom train`.
+const cures = form.querySelectorAll(".cures input"), option = cure => `--${cure.className.replace("_", "-")}`;
+
 const busy = () => ["starting", "training", "stopping"].includes(told.training?.state);
 
 async function attempt(change) {
@@ -67,6 +70,7 @@ function showText(text) {
   if (stamp === shownText) return;
   shownText = stamp;
   found.replaceChildren(...(text ? findings(text) : []));
+  for (const cure of cures) cure.checked = false;
   if (text?.state === "checked") name.value = text.name.replace(/\.[^.]{1,7}$/, "");
 }
 
@@ -87,9 +91,10 @@ function showPlan(text) {
   name.parentElement.hidden = !!run;
   minutes.required = !run;
   if (!run && !minutes.value) minutes.value = "3";
+  for (const cure of cures) cure.parentElement.hidden = !!run || !text.advice.some(line => line.includes(option(cure)));
   hint.textContent = run
     ? "With minutes it is trained for so long from now; without, it goes on to where it was to end."
-    : text.trainable ? `The model and its settings are chosen for this machine and so many minutes. The run will be in ${told.folder}.` : "There is too little of it to train on.";
+    : text.trainable ? `The model and its settings are chosen for this machine and so many minutes. The run will be in the folder ${told.folder}.` : "There is too little of it to train on.";
 }
 
 async function showTraining(training) {
@@ -110,7 +115,7 @@ async function showTraining(training) {
   else if (state === "starting") parts.push(lastLine(training.said) || "reading the text");
   else if (asked) parts.push(`${duration(Math.min(seconds, 60 * asked))} of ${duration(60 * asked)}`);
   else parts.push(duration(elapsed));
-  if (newest && state !== "starting") {
+  if (newest && state !== "starting" && state !== "failed") {
     parts.push(`step ${newest[0].toLocaleString("en")}`);
     if (held) parts.push(`validation loss ${held[4].toFixed(3)} nats (${(held[4] / Math.LN2).toFixed(3)} bits) per character`);
     else if (newest[3] != null) parts.push(`training loss ${newest[3].toFixed(3)} nats (${(newest[3] / Math.LN2).toFixed(3)} bits) per character`);
@@ -189,7 +194,8 @@ chosen.querySelector(".other").addEventListener("click", () => attempt(async () 
 form.addEventListener("submit", event => {
   event.preventDefault();
   const asked = minutes.value ? { minutes: Number(minutes.value) } : {};
-  const what = run ? { run, ...asked } : { text: told.text.id, name: name.value, ...asked };
+  const chosen = Object.fromEntries([...cures].map(cure => [cure.className, cure.checked && !cure.parentElement.hidden]));
+  const what = run ? { run, ...asked } : { text: told.text.id, name: name.value, ...asked, ...chosen };
   attempt(async () => {
     const answer = await call("/v1/charloom/training", what);
     run = null;
