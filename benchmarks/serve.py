@@ -2,7 +2,9 @@
 
 One client against many: characters a second that all of them are streamed together. Then, of an
 idle server, how long the first character takes, and of clients that leave, how soon their text is
-no longer written. Nothing else is compared; both sides of the first row run in turn.
+no longer written. And 200 clients' characters a second beside what transformers' `generate` gives
+a GPT-2 of as many parameters with random weights, in one batch of 200, without a server or clients.
+What is compared runs in turn.
 """
 
 import asyncio
@@ -19,10 +21,13 @@ from importlib.util import find_spec
 from itertools import pairwise
 from pathlib import Path
 
-from common import Options, Row, by_rate, print_rows, say
+from charloom.runs.run import Run
+from common import Options, Row, by_rate, print_rows, rates, say, taking_turns
 
 CLIENTS = 200
 SIZES = {256: (40_000, 2_000), 512: (6_000, 500)}  # characters of one client, of each of many
+GPT2 = {"n_embd": 96, "n_layer": 3, "n_head": 4}  # with 70 characters, about an LSTM of 256
+GPT2_EACH = 200  # characters that are written of it: its time for each grows with those before
 REQUESTS = 200  # one after the other: first characters, and clients that leave
 
 
@@ -39,6 +44,8 @@ def show(options: Options) -> None:
             figures, told = against_one(port, clients, *lengths, options.turns)
             rows.append(by_rate(f"LSTM {hidden}, {clients} clients", figures[1], "1", figures[0]))
             waits += [f"LSTM {hidden}: {line}" for line in told]
+            if not alone and find_spec("transformers") is not None:
+                rows.append(beside_gpt2(port, clients, lengths[1], options, Path(folder)))
             if not alone:
                 first = asyncio.run(first_characters(port, requests))
                 left = asyncio.run(leaving(port, requests))
@@ -67,6 +74,41 @@ def against_one(
             f"{1e3 * longest:.1f} ms, {longest / median:.1f} times it"
         )
     return (ones, many), waits
+
+
+def beside_gpt2(port: int, clients: int, each: int, options: Options, folder: Path) -> Row:
+    """Compare characters a second of many clients with those of a GPT-2 of transformers."""
+    import torch
+    from transformers import GPT2Config, GPT2LMHeadModel
+
+    run = Run.open(folder / "run")
+    V, ours = len(run.vocabulary), sum(array.size for array in run.load_weights().values())
+    length = 20 if options.tiny else GPT2_EACH
+    sizes = {"vocab_size": V, "n_positions": length + 1, **GPT2}
+    config = GPT2Config(**sizes, bos_token_id=None, eos_token_id=None)
+    model = GPT2LMHeadModel(config).eval()
+    ids = torch.zeros((clients, 1), dtype=torch.long)
+
+    def generate() -> None:
+        model.generate(
+            ids,
+            attention_mask=torch.ones_like(ids),
+            do_sample=True,
+            top_k=0,
+            min_new_tokens=length,
+            max_new_tokens=length,
+            pad_token_id=0,
+        )
+
+    sides = [lambda: asyncio.run(stream(port, clients, each)), generate]
+    served, generated = taking_turns(sides, options.turns)
+    say(f"parameters: {ours:,} of the LSTM, {model.num_parameters():,} of the GPT-2")
+    return by_rate(
+        f"LSTM {run.config.model.hidden}, {clients} clients",
+        rates(clients * each, served),
+        f"GPT-2, a batch of {clients}",
+        rates(clients * length, generated),
+    )
 
 
 @contextmanager

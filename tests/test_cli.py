@@ -146,11 +146,11 @@ def test_training_for_some_minutes_says_what_was_chosen(
     here: Path, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(planning.Planner, "check_time", lambda *_: None)  # however slow it is
-    arguments = ("--minutes", "0.02", "--hidden", "24", "--engine", "reference", "--out", "timed")
+    arguments = ("--minutes", "0.01", "--hidden", "24", "--engine", "reference", "--out", "timed")
     charloom("train", "novel.txt", *arguments)
     printed = capfd.readouterr().out
     asked = json.loads((here / "timed" / "config.json").read_bytes())
-    assert (asked["train"]["minutes"], asked["model"]["hidden"]) == (0.02, 24)
+    assert (asked["train"]["minutes"], asked["model"]["hidden"]) == (0.01, 24)
     assert asked["train"]["iterations"] >= 1
     assert re.search(rf"^drop +dropout {asked['train']['dropout']:g}: ", printed, re.M)
     assert not re.search("^size ", printed, re.M)  # it was given
@@ -159,11 +159,11 @@ def test_training_for_some_minutes_says_what_was_chosen(
     charloom("resume", "timed")
     assert fingerprint(here / "timed") == before  # it is complete
     capfd.readouterr()
-    charloom("resume", "timed", "--minutes", "0.02")
-    assert re.search(r"^note +0\.02 more minutes from step", capfd.readouterr().out, re.M)
+    charloom("resume", "timed", "--minutes", "0.01")
+    assert re.search(r"^note +0\.01 more minutes from step", capfd.readouterr().out, re.M)
     again = json.loads((here / "timed" / "config.json").read_bytes())
     assert (len(again["extended"]), again["train"]["epochs"]) == (1, None)
-    assert again["train"]["minutes"] > 0.02
+    assert again["train"]["minutes"] > 0.01
     charloom("resume", "timed", "--minutes", "-1", status=2)
 
 

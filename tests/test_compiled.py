@@ -37,9 +37,9 @@ from charloom.models.draw_kernel import draw
 from charloom.models.jit import kernel
 from charloom.models.optimizers import SLOTS
 from charloom.models.protocols import LendsModel
-from charloom.models.reference import ReferenceLearner, ReferenceModel
+from charloom.models.reference import ReferenceLearner, ReferenceModel, network
 from charloom.models.weights import initial_weights
-from every_cell import CELLS, recurrent
+from every_cell import CELLS, HARD_GATES, recurrent
 from expect import refused
 from rounding import within_rounding
 
@@ -68,7 +68,7 @@ def assert_same(reference, compiled, tolerance):
         np.testing.assert_allclose(found[name], array, rtol=tolerance, atol=tolerance, err_msg=name)
 
 
-@pytest.mark.parametrize("cell", CELLS)
+@pytest.mark.parametrize("cell", CELLS + HARD_GATES)
 @pytest.mark.parametrize(
     ("layers", "hidden", "embedding", "batch"),
     [(1, 9, 0, 1), (2, 20, 0, 3), (3, 20, 11, 5), (2, 8, 40, 20), (1, 33, 0, 35)],
@@ -81,6 +81,25 @@ def test_ten_updates_match_the_reference(cell, layers, hidden, embedding, batch)
         expected = reference.update(inputs, targets, 0.5)
         assert compiled.update(inputs, targets, 0.5) == pytest.approx(expected, rel=1e-12)
     assert_same(reference, compiled, 1e-11)
+
+
+@pytest.mark.parametrize("cell", HARD_GATES)
+def test_gates_that_are_shut_or_open_have_no_gradient(cell):
+    model = recurrent(cell, layers=2, hidden=20)
+    train = TrainConfig(optimizer="sgd", learning_rate=0.5, batch=3, length=7)
+    reference, compiled = both(model, train)
+    wide = {name: 4 * w for name, w in initial_weights(model, V, 3).items()}
+    for inputs, targets in batches(train, 2):
+        for learner in (reference, compiled):
+            learner.load(wide)
+        expected = reference.update(inputs, targets, 0.5)
+        assert compiled.update(inputs, targets, 0.5) == pytest.approx(expected, rel=1e-12)
+    assert_same(reference, compiled, 1e-11)
+    states = network.zero_states(model, 3)
+    cache = network.forward(model, wide, inputs.T, states)[2].cells[0]
+    gates = np.concatenate(cache[3:6] if cell.startswith("lstm") else cache[2:4])
+    assert 0.01 < (gates == 0).mean() < 0.5
+    assert 0.01 < (gates == 1).mean() < 0.5
 
 
 @pytest.mark.parametrize(
@@ -532,7 +551,7 @@ def test_activations_of_what_is_no_number(value):
     np.testing.assert_array_equal(out[:2, 0], np.float32(expected))
 
 
-@pytest.mark.parametrize("cell", CELLS)
+@pytest.mark.parametrize("cell", CELLS + HARD_GATES)
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 def test_model_predicts_what_the_reference_predicts(cell, dtype):
     vocabulary = Vocabulary.from_text("".join(map(chr, range(97, 97 + V))))

@@ -1,12 +1,15 @@
 """Keras' .h5 files, written as each of its versions does, and what cannot be read of them."""
 
+import io
 import json
+import zipfile
 from itertools import chain, permutations
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+from msgspec import UNSET
 
 import charloom
 import old_files
@@ -128,12 +131,16 @@ def test_a_simple_rnn(tmp_path: Path) -> None:
     kernel, recurrent, biases = numbers((V, H), (H, H), (H,), seed=4)
     config = {"activation": "tanh", "return_sequences": True}
     path = write(tmp_path / "a.h5", [("SimpleRNN", config, names(kernel, recurrent, biases)), HEAD])
+    wanted = loss(log_softmax(simple_rnn(kernel, recurrent, biases) @ W + bias), IDS)
+    assert ours(imported(path, tmp_path)) == pytest.approx(wanted, abs=1e-5)
+
+
+def simple_rnn(kernel: Any, recurrent: Any, biases: Any) -> Any:
     h, outputs = np.zeros(H), []
     for token in IDS:
         h = np.tanh(kernel[token] + h @ recurrent + biases)
         outputs.append(h)
-    wanted = loss(log_softmax(np.array(outputs) @ W + bias), IDS)
-    assert ours(imported(path, tmp_path)) == pytest.approx(wanted, abs=1e-5)
+    return np.array(outputs)
 
 
 Ux, U, u, u2 = (
@@ -173,7 +180,7 @@ def test_a_gru(tmp_path: Path, kind: str) -> None:
 
 @pytest.mark.parametrize(("version", "slope"), [("", 5), ("2.2.4", 5), ("3.15.1", 6)])
 def test_hard_sigmoids(tmp_path: Path, version: str, slope: int, monkeypatch: Any) -> None:
-    """The default before Keras 2.3; its slope is another in Keras 3. The reference computes it."""
+    """The default before Keras 2.3; its slope is another in Keras 3."""
     name = "recurrent_activation" if version else "inner_activation"
     config = {"activation": "tanh", "return_sequences": True, name: "hard_sigmoid"}
     monkeypatch.setattr(old_files, "_sigmoid", lambda x: np.clip(x / slope + 0.5, 0, 1))
@@ -185,8 +192,6 @@ def test_hard_sigmoids(tmp_path: Path, version: str, slope: int, monkeypatch: An
         wanted = by_hand((Wx, Wh, b)) if kind == "LSTM" else of_a_gru()
         assert ours(run) == pytest.approx(wanted, abs=1e-5)
         assert found.model.gate == f"hard-sigmoid-1/{slope}"
-        with refused("unsupported"):
-            open_model(run, "compiled")
         (tmp_path / "t.txt").write_text(TEXT)
         more = charloom.train(
             str(tmp_path / "t.txt"),
@@ -227,12 +232,113 @@ def test_what_charloom_would_predict_otherwise_is_refused(
         recognise(write(tmp_path / "a.h5", layers))
 
 
-def test_weights_alone_and_textgenrnn_s_are_refused(tmp_path: Path) -> None:
-    for name in ("lstm", "attention"):
-        with h5py.File(tmp_path / "a.h5", "w") as file:
-            file.create_group(name)
-        with refused("unsupported"):
-            recognise(tmp_path / "a.h5")
+def write_weights(path: Path, layers: dict[str, dict[str, Any]], version: str = "2.9.0") -> Path:
+    """Write what Keras 1 and 2 save of weights alone: arrays by the names of layers."""
+    with h5py.File(path, "w") as file:
+        file.attrs["keras_version"] = version
+        file.attrs["layer_names"] = [name.encode() for name in layers]
+        for name, arrays in layers.items():
+            group = file.create_group(name)
+            group.attrs["weight_names"] = [f"{name}/{part}".encode() for part in arrays]
+            for part, array in arrays.items():
+                group[f"{name}/{part}"] = array
+    return path
+
+
+def write_numbered(path: Any, layers: dict[str, list[Any]], top: str = "layers") -> Path:
+    """Write what Keras 3 saves of weights alone: arrays by their numbers, and what is no weight."""
+    with h5py.File(path, "w") as file:
+        file.create_group(f"{top}/dropout/seed_generator/vars")["0"] = np.zeros(2, np.uint32)
+        for name, arrays in layers.items():
+            file.create_group(f"{top}/{name.partition('/')[0]}/vars")
+            for n, array in enumerate(arrays):
+                file[f"{top}/{name}/vars/{n}"] = array
+        file.create_group("optimizer/vars")["0"] = np.zeros((3, 4), np.float32)
+    return path
+
+
+(E2,) = numbers((V, H), seed=3)
+TWO = {"z": names(Wx2, Wh, b2), "a": names(Wx2, Wh, b)}  # not in the order of the alphabet
+ALONE = {"table": names(E2), **TWO, "dropout_1": {}, "head": names(W, bias)}
+
+
+def test_weights_alone_say_by_their_shapes_of_which_layers_they_are(tmp_path: Path) -> None:
+    path = write_weights(tmp_path / "a.h5", ALONE)
+    wanted = by_hand((Wx2, Wh, b2), (Wx2, Wh, b), x=E2[IDS])
+    assert ours(imported(path, tmp_path)) == pytest.approx(wanted, abs=1e-5)
+
+
+@pytest.mark.parametrize("top", ["layers", "_layer_checkpoint_dependencies"])
+def test_weights_alone_of_keras_3(tmp_path: Path, top: str) -> None:
+    more = {f"lstm_{n}/cell": [Wx2, Wh, b] for n in range(1, 11)}  # 10 comes behind 2
+    more["lstm_10/cell"] = [Wx2, Wh, b2]
+    layers = {"dense": [W, bias], "embedding": [E2], "lstm/cell": [Wx2, Wh, b2], **more}
+    path = write_numbered(tmp_path / "a.weights.h5", layers, top)
+    wanted = by_hand((Wx2, Wh, b2), *[(Wx2, Wh, b)] * 9, (Wx2, Wh, b2), x=E2[IDS])
+    assert ours(imported(path, tmp_path)) == pytest.approx(wanted, abs=1e-5)
+
+
+@pytest.mark.parametrize(("version", "slope"), [("2.2.4", 5), ("2.3.0", 0), ("2.2.4-tf", 0)])
+def test_weights_alone_have_the_gates_that_were_usual_then(
+    tmp_path: Path, version: str, slope: int
+) -> None:
+    layers = {"gru_1": names(Ux, U, u), "dense_1": names(W, bias)}
+    found = recognise(write_weights(tmp_path / "a.h5", layers, version))
+    assert found.model.gate == (f"hard-sigmoid-1/{slope}" if slope else UNSET)
+    assert ("hard_sigmoid" in found.notes[0]) == bool(slope)
+
+
+@pytest.mark.parametrize("kind", ["LSTM", "GRU", "SimpleRNN", "TimeDistributed"])
+def test_a_keras_archive(tmp_path: Path, kind: str) -> None:
+    """Its config says which layers there are, and the classes which arrays they have."""
+    arrays, config, cell = [Wx, Wh, b], GATES, "lstm/cell"
+    if kind == "GRU":
+        arrays, config, cell = [Ux, U, np.stack([u, u2])], GATES | {"reset_after": True}, "gru/cell"
+    if kind == "SimpleRNN":
+        arrays, cell = [Wx[:, :H], Wh[:, :H], b[:H]], "simple_rnn/cell"
+    head, inside = "dense", ("Dense", SOFTMAX)
+    if kind == "TimeDistributed":
+        dense = {"class_name": "Dense", "config": SOFTMAX}
+        head, inside = "time_distributed/layer", ("TimeDistributed", {"layer": dense})
+    kinds = [("InputLayer", {}), ("Dropout", {}), inside]
+    kinds.insert(1, (kind if kind != "TimeDistributed" else "LSTM", config))
+    listed = [{"class_name": name, "config": settings} for name, settings in kinds]
+    write_numbered(weights := io.BytesIO(), {cell: arrays, head: [W, bias]})
+    with zipfile.ZipFile(tmp_path / "a.keras", "w") as archive:
+        archive.writestr("metadata.json", json.dumps({"keras_version": "3.15.1"}))
+        archive.writestr("config.json", json.dumps({"config": {"layers": listed}}))
+        archive.writestr("model.weights.h5", weights.getvalue())
+    x = {
+        "GRU": lambda: gru(X, Ux, U, u, u2),
+        "SimpleRNN": lambda: simple_rnn(Wx[:, :H], Wh[:, :H], b[:H]),
+    }.get(kind, lambda: lstm(X, np.concatenate([Wx, Wh]), b, "ifgo"))()
+    wanted = loss(log_softmax(x @ W + bias), IDS)
+    assert ours(imported(tmp_path / "a.keras", tmp_path)) == pytest.approx(wanted, abs=1e-5)
+
+
+@pytest.mark.parametrize(
+    "layers",
+    [
+        {},
+        {"lstm": {}},
+        {"lstm": names(Wx, Wh, b)},
+        {"bidirectional": names(Wx, Wh, b, Wx, Wh, b), "dense": names(W, bias)},
+        {"lstm": names(Wx, Wh[:, 1:], b), "dense": names(W, bias)},
+        {"lstm": names(Wx, Wh, b), "norm": names(bias, bias, bias, bias), "dense": names(W, bias)},
+        {"lstm": names(Wx, Wh, b), "dense": names(W, bias), "dense_1": names(W, bias)},
+    ],
+    ids=["nothing", "no arrays", "no head", "both directions", "widths", "normalization", "heads"],
+)
+def test_weights_alone_of_other_layers_are_refused(tmp_path: Path, layers: Any) -> None:
+    with refused("unsupported"):
+        recognise(write_weights(tmp_path / "a.h5", layers))
+
+
+def test_attention_alone_is_no_textgenrnn(tmp_path: Path) -> None:
+    with h5py.File(tmp_path / "a.h5", "w") as file:
+        file.create_group("attention")
+    with refused("unsupported"):
+        recognise(tmp_path / "a.h5")
 
 
 def test_links_out_of_the_file_are_not_followed(tmp_path: Path) -> None:

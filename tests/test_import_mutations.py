@@ -181,7 +181,7 @@ def test_a_changed_file_is_refused_or_the_same_model(
 ) -> None:
     count = FULL if request.config.getoption("--full") else USUAL
     if kind.startswith(("Keras", "textgenrnn")):  # each is read in a process of its own
-        monkeypatch.setattr("charloom.formats.old.keras.READING_SECONDS", 20)
+        monkeypatch.setattr("charloom.formats.old.keras_files.READING_SECONDS", 20)
         count //= 10
     found = Counter(outcomes(kind, tmp_path, count))
     print(kind, dict(found))

@@ -129,6 +129,28 @@ def test_the_folder_is_plain_json_and_folders(run):
     assert json.loads((run.path / "vocabulary.json").read_text()) == sorted(set(TEXT))
 
 
+@pytest.mark.parametrize(
+    ("place", "name", "value"),
+    [
+        ("model", "cell", "mgu"),
+        ("model", "kind", "mamba"),
+        ("model", "gate", "hard-sigmoid-1/7"),
+        ("train", "warmth", 3),
+    ],
+)
+def test_what_a_newer_version_has_is_named_and_not_called_damaged(run, place, name, value):
+    path = run.path / "config.json"
+    config = json.loads(path.read_text())
+    config[place][name] = value
+    path.write_text(json.dumps(config))
+    with refused("newer-format", path=path, found=name if name == "warmth" else value):
+        Run.open(run.path)
+    config[place] = 3
+    path.write_text(json.dumps(config))
+    with refused("damaged", path=path):
+        Run.open(run.path)
+
+
 def test_an_empty_folder_can_be_used(tmp_path, source):
     (tmp_path / "run").mkdir()
     new(tmp_path / "run", source)

@@ -4,6 +4,7 @@ import json
 import math
 import os
 import shutil
+from importlib.resources import files
 
 import pytest
 
@@ -24,7 +25,8 @@ def made(tmp_path_factory):
     """Some runs, of which each test takes a copy."""
     folder = tmp_path_factory.mktemp("made")
     monkeypatch = pytest.MonkeyPatch()
-    monkeypatch.setattr(small, "TEXT", small.TEXT * 12)  # enough to hold some of it out
+    text = files("charloom").joinpath("assets", "us-constitution.txt").read_text("utf-8")
+    monkeypatch.setattr(small, "TEXT", text[:9000])  # enough to hold some of it out
     for name, kind in (("verse", "lstm"), (NAME, "gru"), ("below/counts", "ngram")):
         run = write_run(folder / name, kind)
         for number, (step, loss, held) in enumerate(LOSSES):
@@ -125,6 +127,7 @@ def test_simple_models_are_told_beside_it(server, folder):
     parts = run.dataset()
     text = [run.vocabulary.decode(ids) for ids in (parts.train, parts.validation)]
     nats = compressor("bz2", *text).nats
+    assert nats > 0
     found = server.http.get("/v1/charloom/levels/verse").json()["data"]
     assert found == [{"name": "bz2, which learns while it reads", "nats": nats}]
 

@@ -13,7 +13,7 @@ from charloom.generation.sampling import generate_many  # noqa: E402
 from charloom.models.engines import create_learner, create_model  # noqa: E402
 from charloom.models.torchnet import new_network  # noqa: E402
 from charloom.models.weights import initial_weights, weight_shapes  # noqa: E402
-from every_cell import CELLS, recurrent  # noqa: E402
+from every_cell import CELLS, HARD_GATES, recurrent  # noqa: E402
 
 pytestmark = pytest.mark.torch
 
@@ -43,7 +43,7 @@ def assert_close(found: Any, expected: Any, bar: float, what: str) -> None:
 @pytest.mark.parametrize("dtype", BARS)
 @pytest.mark.parametrize("embedding", [0, 5])
 @pytest.mark.parametrize("layers", [1, 2, 3])
-@pytest.mark.parametrize("cell", CELLS)
+@pytest.mark.parametrize("cell", CELLS + HARD_GATES)
 def test_three_engines_are_one(cell: str, layers: int, embedding: int, dtype: Dtype) -> None:
     """Loss, gradients by name, carried state, losses of training, and what is then written."""
     model, bar = network(cell, layers, embedding), BARS[dtype]
@@ -75,7 +75,7 @@ def test_three_engines_are_one(cell: str, layers: int, embedding: int, dtype: Dt
 
 @pytest.mark.parametrize("dtype", BARS)
 @pytest.mark.parametrize("layers", [1, 2, 3])
-@pytest.mark.parametrize("cell", CELLS)
+@pytest.mark.parametrize("cell", CELLS + HARD_GATES)
 def test_three_engines_train_and_write_the_same(cell: str, layers: int, dtype: Dtype) -> None:
     model, bar = network(cell, layers, 0), BARS[dtype]
     train = TrainConfig(batch=B, length=T, optimizer="adamw", weight_decay=0.1)

@@ -239,7 +239,7 @@ def test_a_text_is_dropped_checked_and_learned(browser, server):  # noqa: F811
 @pytest.mark.slow
 @pytest.mark.browser
 def test_a_training_is_seen_paused_resumed_and_stopped(browser, server, endless):  # noqa: F811
-    with visited(browser, f"{server.url}/train?run=endless") as view:
+    with visited(browser, f"{server.url}/train?run=endless", refused=409) as view:
         view.get_by_role("button", name="Train on").click()
         view.locator("#live-title", has_text="endless is learning").wait_for()
         view.locator(".live .plot path.thick").wait_for()
@@ -255,6 +255,9 @@ def test_a_training_is_seen_paused_resumed_and_stopped(browser, server, endless)
             view.emulate_media(color_scheme=scheme)
             assert view.evaluate("document.documentElement.scrollWidth") <= width
             assert serious(view) == []
+        with endless.lock():  # somebody else trains it
+            view.get_by_role("button", name="Resume").click()
+            view.locator(".about", has_text=f"by process {os.getpid()}").wait_for()
         view.get_by_role("button", name="Resume").click()
         wait(lambda: endless.metrics()[-1].step > step)
         view.get_by_role("button", name="Stop").click()

@@ -188,7 +188,7 @@ class AttentiveConfig(_Config, frozen=True, tag_field="kind", tag="attentive"):
 
     Of the last `window` ids, from nothing, `layers` of an LSTM with `hidden` units each are
     computed above an `embedding`; attention averages all of these over the window, and a head
-    predicts the next id. See reference/attentive.py.
+    predicts the next id. See models/attentive.py.
     """
 
     layers: Layers = 2

@@ -41,14 +41,15 @@ def trials(request, record_property):
     return Trials(request, record_property)
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def lstm(request):
     """Settings of a small network; `make torture` has it compiled, and waits for that."""
     return LSTM if request.config.getoption("--full") else [*LSTM, "--engine", "reference"]
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def shell(lstm):
+    """Return a shell in a folder that tests only read: it takes four seconds to be warm."""
     with open_folder() as folder, warm_shell(folder, lstm) as shell:
         yield shell
 

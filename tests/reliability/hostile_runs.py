@@ -129,6 +129,7 @@ def renamed(name):
 HERE = "checkpoints/00000010/"
 # What is said of each: the code of the error, and a name that its message holds.
 LIST, META, CONFIG = ("damaged", MANIFEST), ("damaged", "meta.json"), ("damaged", "config.json")
+NEWER = ("newer-format", "config.json")
 WEIGHTS, VOCABULARY = ("damaged", MODEL), ("damaged", "vocabulary.json")
 NONE = "not-found", "checkpoints"
 EVERY = [chr(code) for code in range(0x110000) if not 0xD800 <= code < 0xE000]
@@ -197,7 +198,7 @@ CASES = {
     "256 layers of 65536": (bomb, ("bad-array", MODEL)),
     "config that names a function": (
         config('"hidden": 4', '"hidden": 4, "__reduce__": "os.system"'),
-        CONFIG,
+        NEWER,
     ),
     "config with codes for the terminal": (
         config('"hidden": 4', r'"hidden": 4, "\u001b[31m": 1'),
@@ -205,7 +206,7 @@ CASES = {
     ),
     "config that names a module": (
         config('"recurrent"', '"os.system"'),
-        CONFIG,
+        NEWER,
     ),
     "config with NaN": (config("0.05", "NaN"), CONFIG),
     "config of another type": (config("float32", "float64"), ("bad-array", MODEL)),

@@ -10,7 +10,7 @@ from charloom.training.loop import train
 from charloom.training.schedules import Schedule
 from small_runs import new_run
 
-STEPS = 4000
+STEPS, FEW_STEPS = 4000, 1500  # of each run of `make torture`, and of the one of `make test`
 MODELS = {  # cell, optimiser and rate: as charloom chooses them, and those of the past
     "lstm": {"optimizer": "adamw", "learning_rate": 0.03, "clip_norm": 1.0},
     "gru": {"optimizer": "adamw", "learning_rate": 0.02, "clip_norm": 1.0},
@@ -48,14 +48,15 @@ def hurt(monkeypatch, first):
 def test_a_network_that_is_broken_recovers(tmp_path, monkeypatch, trials):
     rng, number = random.Random(4), trials.of(1, 20)
     undisturbed, found, near, worst = {}, 0, 0, 0.0
+    steps = STEPS if trials.full else FEW_STEPS
     for trial in range(number):
         cell = [*MODELS][trial % len(MODELS)]
         if cell not in undisturbed:
-            undisturbed[cell], _ = play(tmp_path / cell, config_of(cell))
-        first = rng.randrange(STEPS // 20, STEPS * 19 // 20)
+            undisturbed[cell], _ = play(tmp_path / cell, config_of(cell, steps=steps))
+        first = rng.randrange(steps // 20, steps * 19 // 20)
         with monkeypatch.context() as patched:
             hurt(patched, first)
-            nats, warned = play(tmp_path / f"{trial}", config_of(cell))
+            nats, warned = play(tmp_path / f"{trial}", config_of(cell, steps=steps))
         found += len(warned) == 1 and first < warned[0].step <= first + 20
         worse = nats / undisturbed[cell] - 1
         print(cell, first, f"{100 * worse:.1f} %")

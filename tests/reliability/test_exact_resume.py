@@ -473,7 +473,7 @@ def test_pytorch_goes_on_on_the_threads_of_before(tmp_path, source, trials):
     torch = pytest.importorskip("torch")
     source.write_text(TEXT * 9)
     model = TransformerConfig(layers=2, width=64, heads=2, context=32)
-    plan = replace(TRAIN, batch=24, length=32, learning_rate=0.003)
+    plan = replace(TRAIN, batch=24, length=32, learning_rate=0.003, iterations=14)
     config = replace(config_of(source, engine="torch", train=plan), model=model)
     threads = torch.get_num_threads()
     for before, after in ((1, 2), (3, 1), (2, 1), (2, 3))[: trials.of(2, 4)]:

@@ -28,10 +28,10 @@ def import_(file: str, out: str, vocabulary: str | None, text: str | None) -> No
     """Make a run of a model that another program has trained.
 
     It reads checkpoints of torch-rnn and char-rnn (.t7), of RNN_Text_Generation_Tensorflow and
-    char-rnn-tensorflow, of char-rnn.pytorch, nanoGPT and others like them (.pt), of Keras (.h5)
-    and textgenrnn (.hdf5), and weights of min-char-rnn as .npz. What FILE is, its contents say, and
-    nothing in it is executed. The run is like any other: sample, evaluate, compare, study, report,
-    export and train --from take it.
+    char-rnn-tensorflow, of char-rnn.pytorch, nanoGPT, makemore and others like them (.pt), of Keras
+    (.h5, .keras) and textgenrnn (.hdf5), and weights of min-char-rnn as .npz. What FILE is, its
+    contents say, and nothing in it is executed. The run is like any other: sample, evaluate,
+    compare, study, report, export and train --from take it.
     """
     from charloom.formats.old.importing import import_run
 
@@ -47,6 +47,8 @@ def import_(file: str, out: str, vocabulary: str | None, text: str | None) -> No
     if found.validation:
         last = found.validation[max(found.validation)]
         rows.append(("loss", f"{nats_and_bits(last)} on its validation part, as it noted then"))
-    rows += [("note", note) for note in found.notes] if text else []
+    rows += [("note", note) for note in found.notes]
+    if text and found.held_out:
+        rows.append(("note", found.held_out))
     rows.append(("run", str(run.path)))
     echo("\n".join(labelled(rows)))

@@ -8,7 +8,6 @@ from types import ModuleType
 from typing import Any, get_args
 
 import numpy as np
-from msgspec import UNSET
 from numpy.typing import NDArray
 
 from charloom.config import (
@@ -40,8 +39,7 @@ def pick_engine(
     The compiled engine computes recurrent networks, and the torch engine all else. The torch
     engine also trains recurrent networks if it finds a GPU, if `train` asks for what it alone
     can do, or for bf16 on a processor without AMX. The reference engine predicts with
-    transformers if PyTorch is not installed, and alone computes cells that `add_cell` made known
-    and hard sigmoids.
+    transformers if PyTorch is not installed, and alone computes cells that `add_cell` made known.
     Several networks are computed by the engine of one, but not by the torch engine.
     Raises CharloomError if no engine has that name, or if it cannot do what is asked.
     """
@@ -54,10 +52,7 @@ def pick_engine(
     if isinstance(model, AttentiveConfig):
         return _of_attentive(engine, train)
     if isinstance(model, ModelConfig) and model.cell not in get_args(Cell):
-        return _of_reference(f"the cell {model.cell}", engine, _needs_torch(train, "reference"))
-    if isinstance(model, ModelConfig) and model.gate is not UNSET:
-        what = f"a gate that is a {model.gate}"
-        return _of_reference(what, engine, _needs_torch(train, "reference"))
+        return _of_own_cell(model.cell, engine, _needs_torch(train, "reference"))
     if engine == "auto":
         if predicts and not has_torch():
             return "reference"
@@ -84,21 +79,21 @@ def _of_several(engine: Engine, model: EnsembleConfig, train: TrainConfig | None
 
 
 def _of_attentive(engine: Engine, train: TrainConfig | None) -> Engine:
-    """Return the reference engine, which alone reads a model of textgenrnn; none trains it."""
-    if train is None and engine in ("auto", "reference"):
-        return "reference"
-    message = "a model of textgenrnn is read by the reference engine alone: leave out --engine"
+    """Return the engine that reads a model of textgenrnn, which none trains."""
+    if train is None and engine != "torch":
+        return "compiled" if engine == "auto" else engine
+    message = "a model of textgenrnn is not read by the torch engine: leave out --engine"
     if train is not None:
         message = "a model of textgenrnn is read and not trained: train another kind"
     raise CharloomError(message, "unsupported", engine=engine)
 
 
-def _of_reference(what: str, engine: Engine, torch_only: str) -> Engine:
-    """Return the reference engine, which alone computes a cell of one's own or a hard sigmoid."""
+def _of_own_cell(cell: str, engine: Engine, torch_only: str) -> Engine:
+    """Return the reference engine, which alone computes a cell of one's own."""
     other = torch_only if engine in ("auto", "reference") else f"--engine {engine}"
     if other:
         raise CharloomError(
-            f"{what} is computed by the reference engine alone: leave out {other}",
+            f"the cell {cell} is computed by the reference engine alone: leave out {other}",
             "unsupported",
             asked=other,
         )
@@ -269,10 +264,15 @@ def create_model(
             from charloom.models.reference import ReferenceModel
 
             return ReferenceModel(config, weights, vocabulary)
-        case _, AttentiveConfig():
-            from charloom.models.reference import AttentiveModel
+        case "reference", AttentiveConfig():
+            from charloom.models import attentive, reference
 
-            return AttentiveModel(config, weights, vocabulary)
+            layers = reference.WindowLayers
+            return attentive.AttentiveModel(config, weights, vocabulary, layers)
+        case _, AttentiveConfig():
+            from charloom.models import attentive, compiled
+
+            return attentive.AttentiveModel(config, weights, vocabulary, compiled.WindowLayers)
         case "reference", TransformerConfig():
             from charloom.models.reference import ReferenceTransformer
 

@@ -50,6 +50,7 @@ from numpy.typing import NDArray
 from charloom.config import (
     AttentiveConfig,
     EnsembleConfig,
+    Gate,
     ModelConfig,
     NetworkConfig,
     PretrainedConfig,
@@ -63,6 +64,7 @@ Weights = dict[str, Array]
 T = TypeVar("T")
 
 GATES = {"rnn": 1, "lstm": 4, "gru": 3}
+SLOPES: dict[Gate, float] = {"hard-sigmoid-1/5": 1 / 5, "hard-sigmoid-1/6": 1 / 6}
 MIXER_COLUMNS = {"attention": 3, "mingru": 2, "minlstm": 3}  # of Wx, each D wide
 STATE_PREFIXES = ("optimizer.", "state.", "rng.")  # of what a learner saves besides its weights
 _COUNTED = 1 << 16  # ids at once
@@ -160,6 +162,11 @@ def state_shapes(config: NetworkConfig, batch: int) -> dict[str, tuple[int, ...]
     else:
         return {}
     return {f"layer{n}.{part}": (batch, width) for n in range(config.layers) for part in parts}
+
+
+def gate_slope(config: ModelConfig) -> float:
+    """Return the slope of gates that are a hard_sigmoid; 0 if they are the sigmoid."""
+    return SLOPES[config.gate] if config.gate else 0.0
 
 
 def parameter_count(config: NetworkConfig, vocabulary_size: int) -> int:

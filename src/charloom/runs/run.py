@@ -15,6 +15,7 @@ folder without it is no run.
 """
 
 import os
+import re
 import shlex
 import warnings
 from collections.abc import Iterator, Mapping
@@ -23,6 +24,8 @@ from datetime import datetime
 from os import PathLike
 from pathlib import Path
 from typing import Literal, Self
+
+import msgspec
 
 from charloom.config import NgramConfig, PretrainedConfig, RunConfig
 from charloom.data.byte_vocabulary import ByteVocabulary
@@ -38,6 +41,7 @@ from charloom.errors import CharloomError
 from charloom.files import (
     LARGEST_JSON,
     damaged,
+    decode_json,
     encode_json,
     fits,
     one_line,
@@ -64,6 +68,15 @@ from charloom.runs.tensors import Array, expected_arrays
 LARGEST_SAMPLE = 2**24  # bytes
 
 Which = Literal["best", "latest"] | int
+
+_ADD = "use the version that wrote it, or add the cell first, with models.reference.add_cell"
+# What msgspec says of settings that a later version may have, and what they are called then.
+_UNKNOWN = {
+    r"Object contains unknown field `(\w+)`": "the setting",
+    r"Invalid value '([^']+)' - at `\$\.model\.kind`": "the kind of model",
+    r"Invalid enum value '([^']+)'": "the value",
+    r"cell is '([^']+)'": "the cell",
+}
 
 
 class Run:
@@ -163,11 +176,14 @@ class Run:
 
     @classmethod
     def open(cls, path: str | PathLike[str]) -> Self:
-        """Open a run; raises CharloomError that names a file that is missing or damaged."""
+        """Open a run.
+
+        Raises CharloomError that names a file that is missing or damaged, or what is newer.
+        """
         path = Path(path)
         if "config.json" not in names_in(path):
             raise no_run(path, f"{path} is not a run folder: it has no config.json")
-        config = read_json(path / "config.json", RunConfig)
+        config = _read_settings(path / "config.json")
         corpus = read_json(path / "corpus.json", Corpus)
         document = read_bytes(path / "vocabulary.json", LARGEST_JSON)
         try:
@@ -330,6 +346,32 @@ class Run:
         for note in found.notes:
             warnings.warn(note, stacklevel=2)
         return found.weights
+
+
+def _read_settings(path: Path) -> RunConfig:
+    """Read config.json; raises CharloomError, for what is not known here with the name of that."""
+    content = read_bytes(path, LARGEST_JSON)
+    try:
+        return decode_json(path, content, RunConfig)
+    except CharloomError:
+        if found := _unknown(content):
+            cure = _ADD if found[0] == "the cell" else "use the version that wrote it"
+            message = f"{path} has {' '.join(found)}, which this charloom does not know: {cure}"
+            raise CharloomError(message, "newer-format", path=str(path), found=found[1]) from None
+        raise
+
+
+def _unknown(content: bytes) -> tuple[str, str] | None:
+    """Return what is not known here in settings, and its name; None if they are damaged."""
+    if b'"model"' not in content:  # these are no settings of any version
+        return None
+    try:
+        msgspec.json.decode(content, type=RunConfig)
+    except (ValueError, RecursionError, OverflowError) as error:
+        for form, what in _UNKNOWN.items():
+            if match := re.match(form, str(error)):
+                return what, printable(match[1][:40])
+    return None
 
 
 def _vocabulary(config: RunConfig, document: str) -> Tokenizer:

@@ -11,7 +11,7 @@ async function begin(given) {
   key = given;
   listed = (await call("/v1/charloom/models")).data;
   if (!listed.length) {
-    say("There is no run yet that writes characters: charloom train SOURCE makes one.");
+    say("There is no run yet that writes characters: Train makes one of a text.");
     return;
   }
   for (const model of listed) {

@@ -10,13 +10,13 @@ state: sigmoid(-a) = 1 - sigmoid(a), so the weights of z change their sign.
 """
 
 from collections.abc import Sequence
-from contextlib import suppress
+from functools import partial
 from typing import Any
 
 import numpy as np
 from msgspec import UNSET
 
-from charloom.config import Cell, ModelConfig, replace
+from charloom.config import Cell, DataConfig, ModelConfig, replace
 from charloom.errors import CharloomError
 from charloom.formats.old.found import (
     MOST_STEPS,
@@ -36,6 +36,16 @@ from charloom.presets import preset
 PROGRAM = "char-rnn"
 _CELLS: dict[bytes, Cell] = {b"lstm": "lstm", b"gru": "gru", b"rnn": "rnn"}
 _STATES = {"lstm": 2, "rnn": 1}  # a layer's inputs to the graph; the last is what h2h reads
+_SETTINGS = {  # of ours, by the names that its options have
+    "batch": "batch_size",
+    "length": "seq_length",
+    "learning_rate": "learning_rate",
+    "dropout": "dropout",
+    "clip_value": "grad_clip",
+    "decay": "decay_rate",
+    "decay_factor": "learning_rate_decay",
+    "decay_after": "learning_rate_decay_after",
+}
 
 
 def is_char_rnn(root: object) -> bool:
@@ -48,6 +58,25 @@ def is_char_rnn(root: object) -> bool:
 def from_char_rnn(root: Table) -> Found:
     """Return the model of a checkpoint with its history; raises MalformedError and RefusedError."""
     opt = root.get("opt") if isinstance(root.get("opt"), Table) else Table()
+    tokens, step = _tokens(root.get("vocab")), whole(root.get("i"), 0, MOST_STEPS) or 0
+    model, usual = _model(opt), preset("char-rnn")
+    nodes = root.get("protos").get("rnn").fields.get("forwardnodes")
+    datas = [_data(node) for node in nodes.listed()] if isinstance(nodes, Table) else []
+    return Found(
+        program=PROGRAM,
+        model=model,
+        weights=_weights(model, datas, len(tokens)),
+        size=len(tokens),
+        tokens=tokens,
+        step=step,
+        losses=history(_numbered(root.get("train_losses"))),
+        validation=history(_numbered(root.get("val_losses"))),
+        data=_held_out(usual.data, opt),
+        train=trained(usual.train, step, {ours: opt.get(name) for ours, name in _SETTINGS.items()}),
+    )
+
+
+def _model(opt: Table) -> ModelConfig:
     L, H = (
         whole(opt.get(name), 1, most) for name, most in (("num_layers", 256), ("rnn_size", 65536))
     )
@@ -59,14 +88,16 @@ def from_char_rnn(root: Table) -> Found:
             f"it is a model {kind[:20].decode('latin-1')!r}: lstm, gru and rnn are read"
         )
     cell = _CELLS[kind]
-    nodes = root.get("protos").get("rnn").fields.get("forwardnodes")
-    datas = [_data(node) for node in nodes.listed()] if isinstance(nodes, Table) else []
-    tokens = _tokens(root.get("vocab"))
-    V, G = len(tokens), GATES[cell]
-    layers, decoder = _gru(datas, L) if cell == "gru" else _layers(datas, L, _STATES[cell])
+    return ModelConfig(cell=cell, layers=L, hidden=H, reset="state" if cell == "gru" else UNSET)
+
+
+def _weights(model: ModelConfig, datas: Sequence[Table], V: int) -> Weights:
+    cell, H = model.cell, model.hidden
+    find = _gru if cell == "gru" else partial(_layers, states=_STATES[cell])
+    layers, decoder = find(datas, model.layers)
     weights: Weights = {}
     for layer, pairs in enumerate(layers):
-        N = G * H // len(pairs)
+        N = GATES[cell] * H // len(pairs)
         parts = [(_matrix(i2h, N, H if layer else V), _matrix(h2h, N, H)) for i2h, h2h in pairs]
         biases = [
             _bias(i2h, N) + (_bias(h2h, N) if h2h.get("bias") is not None else 0)
@@ -78,37 +109,19 @@ def from_char_rnn(root: Table) -> Found:
                 array[..., H : 2 * H] *= -1
         of_names = zip(("Wx", "Wh", "b"), of_layer, strict=True)
         weights |= {f"layer{layer}.{name}": array for name, array in of_names}
-    weights |= {"head.W": _matrix(decoder, V, H), "head.b": _bias(decoder, V)}
-    step = whole(root.get("i"), 0, MOST_STEPS) or 0
-    usual = preset("char-rnn")
-    names = {
-        "batch": "batch_size",
-        "length": "seq_length",
-        "learning_rate": "learning_rate",
-        "dropout": "dropout",
-        "clip_value": "grad_clip",
-        "decay": "decay_rate",
-        "decay_factor": "learning_rate_decay",
-        "decay_after": "learning_rate_decay_after",
-    }
-    data, share = usual.data, opt.get("val_frac")
-    if isinstance(share, float) and 0 < share < 1:
-        test = opt.get("train_frac")
-        test = max(0.0, 1 - share - test) if isinstance(test, float) and 0 < test < 1 else 0.0
-        with suppress(CharloomError):
-            data = replace(data, validation=share, test=round(test, 6))
-    return Found(
-        program=PROGRAM,
-        model=ModelConfig(cell=cell, layers=L, hidden=H, reset="state" if cell == "gru" else UNSET),
-        weights=weights,
-        size=V,
-        tokens=tokens,
-        step=step,
-        losses=history(_numbered(root.get("train_losses"))),
-        validation=history(_numbered(root.get("val_losses"))),
-        data=data,
-        train=trained(usual.train, step, {ours: opt.get(name) for ours, name in names.items()}),
-    )
+    return weights | {"head.W": _matrix(decoder, V, H), "head.b": _bias(decoder, V)}
+
+
+def _held_out(usual: DataConfig, opt: Table) -> DataConfig:
+    """Return what of the text was for validation and test, as its options say."""
+    share, train = opt.get("val_frac"), opt.get("train_frac")
+    if not isinstance(share, float) or not 0 < share < 1:
+        return usual
+    test = max(0.0, 1 - share - train) if isinstance(train, float) and 0 < train < 1 else 0.0
+    try:
+        return replace(usual, validation=share, test=round(test, 6))
+    except CharloomError:
+        return usual
 
 
 def _data(node: object) -> Table:

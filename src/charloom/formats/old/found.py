@@ -14,9 +14,10 @@ from charloom.config import (
     replace,
 )
 from charloom.errors import CharloomError
-from charloom.models.weights import Weights
+from charloom.models.weights import Weights, weight_shapes
 
 MOST_STEPS = 10**12
+ALL_OF_IT = "its program trained on all of the text: nothing of it is held out"
 
 
 class MalformedError(Exception):
@@ -33,9 +34,11 @@ class Found:
 
     Ids are the other program's: `tokens` (V,) are the characters, or the bytes, that they stand
     for, or None if the file does not say; then `size` is V. `lowered` says that the program turned
-    its text to lower case and sorted the characters, so that a text gives them. `losses` and
+    its text to lower case and sorted the characters, so that a text gives them, `lines` that it
+    learned lines, whose end is id 0, and sorted the characters within. `losses` and
     `validation` are in nats per character after so many updates, `step` in all. `data` has the
-    shares that were held out, and `train` how it was trained, as far as that is known.
+    shares that were held out, of which `held_out` is a note for whoever has the text, and `train`
+    how it was trained, as far as that is known. `notes` are for all.
     """
 
     program: str
@@ -44,12 +47,24 @@ class Found:
     size: int
     tokens: tuple[str, ...] | bytes | None = None
     lowered: bool = False
+    lines: bool = False
     step: int = 0
     losses: Mapping[int, float] = field(default_factory=dict, repr=False)
     validation: Mapping[int, float] = field(default_factory=dict, repr=False)
     data: DataConfig = field(default_factory=lambda: DataConfig(validation=0.0))
     train: TrainConfig = field(default_factory=TrainConfig)
+    held_out: str = ""
     notes: tuple[str, ...] = ()
+
+
+def check_fit(
+    weights: Weights, model: ModelConfig | TransformerConfig | AttentiveConfig, size: int
+) -> None:
+    """Raise MalformedError unless there is each array of such a model, of its shape."""
+    for name, shape in weight_shapes(model, size).items():
+        found = weights.get(name)
+        if found is None or found.shape != shape or found.dtype.kind != "f":
+            raise MalformedError(f"its weights do not fit one another ({name})")
 
 
 def whole(value: object, least: int, most: int) -> int | None:

@@ -17,7 +17,7 @@ from charloom.data.vocabulary import Vocabulary
 from charloom.errors import CharloomError
 from charloom.formats.old.found import Found
 from charloom.formats.old.recognition import reading, recognise, whole_file
-from charloom.formats.old.vocabularies import of_text, read_vocabulary
+from charloom.formats.old.vocabularies import of_lines, of_text, read_vocabulary
 from charloom.formatting import printable
 from charloom.models.versions import versions
 from charloom.models.weights import Weights, check_weights
@@ -86,13 +86,18 @@ def with_tokens(
     if given is not None:
         with reading(given):
             tokens = read_vocabulary(whole_file(given))
+        if found.lines and isinstance(tokens, tuple) and "\n" not in tokens:
+            tokens = ("\n", *tokens)
         return _named(found, tokens, str(given)), False
     if found.tokens is None:
-        if text is None or not found.lowered:
-            cure = "name the text that it learned with --text" if found.lowered else ""
+        by_text = found.lowered or found.lines
+        if text is None or not by_text:
+            cure = "name the text that it learned with --text" if by_text else ""
             cure = cure or "name a file that has them in their order with --vocabulary"
             message = f"{source} does not say which {found.size:,} characters it knows: {cure}"
             raise CharloomError(message, "unsupported", path=str(source), characters=found.size)
+        if found.lines:
+            return _named(found, of_lines(text), text.name), False
         known = of_text(text, found.size)
         if known is None:
             return _named(found, text.alphabet, text.name), False

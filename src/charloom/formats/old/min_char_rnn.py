@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from charloom.config import DataConfig, ModelConfig
-from charloom.formats.old.found import Found, MalformedError, RefusedError, trained
+from charloom.formats.old.found import ALL_OF_IT, Found, MalformedError, RefusedError, trained
 from charloom.formats.old.pickled import Made, read_pickle
 from charloom.formats.old.pytorch import opened_zip
 from charloom.presets import preset
@@ -133,7 +133,7 @@ def from_min_char_rnn(arrays: Mapping[str, NDArray[Any]]) -> Found:
         tokens=_tokens(arrays.get("chars"), V),
         data=DataConfig(validation=0.0),
         train=trained(usual.train, 0, {}),
-        notes=("its program trained on all of the text: nothing of it is held out",),
+        held_out=ALL_OF_IT,
     )
 
 

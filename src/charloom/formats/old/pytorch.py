@@ -25,6 +25,8 @@ from numpy.typing import NDArray
 from charloom.formats.old.found import MalformedError, RefusedError
 from charloom.formats.old.pickled import Made, Name, read_pickles
 
+Arrays = Mapping[str, NDArray[Any]]
+
 LEGACY = 0x1950A86A20F9469CFC6C
 MOST_MODULES = 10_000
 MOST_DIMENSIONS = 8

@@ -10,9 +10,10 @@ import numpy as np
 
 from charloom.errors import CharloomError
 from charloom.files import damaged, unreadable
-from charloom.formats.old import keras, tensorflow
+from charloom.formats.old import keras_files, tensorflow
 from charloom.formats.old.char_rnn import from_char_rnn, is_char_rnn
 from charloom.formats.old.found import Found, MalformedError, RefusedError
+from charloom.formats.old.keras import from_keras
 from charloom.formats.old.min_char_rnn import from_min_char_rnn, read_npz, read_pickled
 from charloom.formats.old.pytorch import is_legacy, opened_zip, read_torch
 from charloom.formats.old.pytorch_models import from_pytorch
@@ -65,8 +66,8 @@ def _kind(head: bytes, tail: bytes) -> Callable[[Path], Found] | None:
         return _zip
     if is_legacy(head):
         return _torch
-    if head.startswith(keras.MAGIC):
-        return _keras
+    if head.startswith(keras_files.MAGIC):
+        return from_keras
     if head[:1] == b"\x80" and tail.endswith(b"."):
         return _pickle
     return None
@@ -97,6 +98,8 @@ def _zip(path: Path) -> Found:
     content = whole_file(path)
     with opened_zip(content) as archive:
         names = archive.namelist()
+    if keras_files.IN_ARCHIVE in names:
+        return from_keras(path)
     if any(name.endswith("data.pkl") for name in names):
         return from_pytorch(read_torch(content))
     return from_min_char_rnn(read_npz(content))
@@ -104,10 +107,6 @@ def _zip(path: Path) -> Found:
 
 def _pickle(path: Path) -> Found:
     return from_min_char_rnn(read_pickled(whole_file(path)))
-
-
-def _keras(path: Path) -> Found:
-    return keras.from_keras(path)
 
 
 def _torch(path: Path) -> Found:
@@ -121,7 +120,7 @@ def _unknown(path: Path, head: bytes) -> str:
         return f"it is what torch-rnn writes beside a checkpoint: name {path.with_suffix('.t7')}"
     return (
         "it is no checkpoint that is known: of torch-rnn or char-rnn (.t7), of TensorFlow 1 "
-        "(.index), of PyTorch, of Keras (.h5), or weights of min-char-rnn (.npz, pickle)"
+        "(.index), of PyTorch, of Keras (.h5, .keras), or weights of min-char-rnn (.npz, pickle)"
     )
 
 

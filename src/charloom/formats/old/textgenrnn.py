@@ -14,13 +14,26 @@ import numpy as np
 from numpy.typing import NDArray
 
 from charloom.config import AttentiveConfig, DataConfig, TrainConfig
-from charloom.formats.old.found import Found, MalformedError, RefusedError, trained, whole
+from charloom.formats.old.found import (
+    ALL_OF_IT,
+    Found,
+    MalformedError,
+    RefusedError,
+    check_fit,
+    trained,
+    whole,
+)
 from charloom.formats.old.keras_cells import cell_arrays
-from charloom.models.weights import Weights, weight_shapes
+from charloom.models.weights import Weights
 
 PROGRAM = "textgenrnn"
 WINDOW = 40  # characters, unless its settings say otherwise
 _MOST_BYTES = 2**20  # of the settings
+
+
+def is_textgenrnn(layers: Mapping[str, Any]) -> bool:
+    """Whether these are the names of its layers."""
+    return "attention" in layers
 
 
 def settings_beside(path: Path) -> dict[str, Any]:
@@ -72,9 +85,7 @@ def from_textgenrnn(
     if not 0 < H <= 65536 or not 0 < D <= 65536 or L > 256:
         raise MalformedError("its layers have no size that is known")
     model = AttentiveConfig(layers=L, hidden=H, embedding=D, window=window)
-    for name, shape in weight_shapes(model, V).items():
-        if weights[name].shape != shape or weights[name].dtype.kind != "f":
-            raise MalformedError(f"its weights do not fit one another ({name})")
+    check_fit(weights, model, V)
     return Found(
         program=PROGRAM,
         model=model,
@@ -82,5 +93,5 @@ def from_textgenrnn(
         size=V,
         data=DataConfig(validation=0.0),
         train=trained(TrainConfig(optimizer="adam"), 0, {}),
-        notes=("its program trained on all of the text: nothing of it is held out",),
+        held_out=ALL_OF_IT,
     )

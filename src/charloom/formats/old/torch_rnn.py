@@ -29,7 +29,18 @@ from charloom.presets import preset
 
 PROGRAM = "torch-rnn"
 _CLASSES: dict[str, Cell] = {"nn.LSTM": "lstm", "nn.VanillaRNN": "rnn"}
+_SETTINGS = {  # of ours, by the names that its options have
+    "batch": "batch_size",
+    "length": "seq_length",
+    "learning_rate": "learning_rate",
+    "dropout": "dropout",
+    "clip_value": "grad_clip",
+    "decay_factor": "lr_decay_factor",
+    "decay_every": "lr_decay_every",
+}
 _BYTE = re.compile(rb"\[(\d{3})\]")  # how its preprocessing names bytes that are not ASCII
+
+Normalization = tuple[NDArray[Any], NDArray[Any]]  # s and t (H,) each: what comes out is h s + t
 
 
 def is_torch_rnn(root: object) -> bool:
@@ -41,14 +52,41 @@ def is_torch_rnn(root: object) -> bool:
 def from_torch_rnn(root: Table) -> Found:
     """Return the model of a checkpoint with its history; raises MalformedError and RefusedError."""
     fields = root.get("model").fields
+    cells, weights = _network(fields)
+    if not cells or "head.W" not in weights or len({*cells}) > 1:
+        raise MalformedError("the model is not an embedding, layers of one kind and a head")
+    V, D = weights["embedding"].shape
+    H = len(weights["layer0.Wh"])
+    sizes = ("wordvec_dim", "rnn_size", "num_layers")
+    if [whole(fields.get(name), 1, 65536) for name in sizes] != [D, H, len(cells)]:
+        raise MalformedError("its weights are of another size than its settings")
+    step = whole(root.get("i"), 0, MOST_STEPS) or 0
+    opt = root.get("opt") if isinstance(root.get("opt"), Table) else Table()
+    usual = preset("torch-rnn")
+    return Found(
+        program=PROGRAM,
+        model=ModelConfig(cell=cells[0], layers=len(cells), hidden=H, embedding=D),
+        weights=weights,
+        size=V,
+        tokens=_tokens(fields, V),
+        step=step,
+        losses=history(_numbered(root.get("train_loss_history"))),
+        validation=history(_validation(root)),
+        data=usual.data,
+        train=trained(usual.train, step, {ours: opt.get(name) for ours, name in _SETTINGS.items()}),
+        held_out="torch-rnn holds out a tenth for validation and one for test, if not told other",
+    )
+
+
+def _network(fields: Table) -> tuple[list[Cell], Weights]:
+    """Return the cell of each layer, and the weights, into which normalizations are folded."""
     net = fields.get("net")
     if not isinstance(net, Object) or not isinstance(net.fields.get("modules"), Table):
         raise MalformedError("the model has no layers")
-    modules = net.fields.get("modules").listed()
-    weights: Weights = {}
-    folded: tuple[NDArray[Any], NDArray[Any]] | None = None
     cells: list[Cell] = []
-    for module in modules:
+    weights: Weights = {}
+    folded: Normalization | None = None
+    for module in net.fields.get("modules").listed():
         if not isinstance(module, Object):
             raise MalformedError("a layer is none")
         kind, part = module.name, module.fields
@@ -64,50 +102,15 @@ def from_torch_rnn(root: Table) -> Found:
         elif kind == "nn.BatchNormalization" and cells and folded is None:
             folded = _normalization(part)
         elif kind == "nn.Linear" and cells and "head.W" not in weights:
-            weights["head.W"], weights["head.b"] = (
-                array(part, "weight", 2).T,
-                array(part, "bias", 1),
-            )
+            weights["head.W"] = array(part, "weight", 2).T
+            weights["head.b"] = array(part, "bias", 1)
             _fold(weights, "head.W", "head.b", folded)
             folded = None
         elif kind not in ("nn.View", "nn.Dropout"):
             raise RefusedError(
                 f"it has a layer of the class {kind[:40]}, which torch-rnn does not have"
             )
-    if not cells or "head.W" not in weights or len({*cells}) > 1:
-        raise MalformedError("the model is not an embedding, layers of one kind and a head")
-    V, D = weights["embedding"].shape
-    H = len(weights["layer0.Wh"])
-    stated = [
-        whole(fields.get(name), 1, 65536) for name in ("wordvec_dim", "rnn_size", "num_layers")
-    ]
-    if stated != [D, H, len(cells)]:
-        raise MalformedError("its weights are of another size than its settings")
-    step = whole(root.get("i"), 0, MOST_STEPS) or 0
-    opt = root.get("opt") if isinstance(root.get("opt"), Table) else Table()
-    usual = preset("torch-rnn")
-    names = {
-        "batch": "batch_size",
-        "length": "seq_length",
-        "learning_rate": "learning_rate",
-        "dropout": "dropout",
-        "clip_value": "grad_clip",
-        "decay_factor": "lr_decay_factor",
-        "decay_every": "lr_decay_every",
-    }
-    return Found(
-        program=PROGRAM,
-        model=ModelConfig(cell=cells[0], layers=len(cells), hidden=H, embedding=D),
-        weights=weights,
-        size=V,
-        tokens=_tokens(fields, V),
-        step=step,
-        losses=history(_numbered(root.get("train_loss_history"))),
-        validation=history(_validation(root)),
-        data=usual.data,
-        train=trained(usual.train, step, {ours: opt.get(name) for ours, name in names.items()}),
-        notes=("torch-rnn holds out a tenth for validation and one for test, if not told other",),
-    )
+    return cells, weights
 
 
 def array(fields: Table, name: str, dimensions: int) -> NDArray[Any]:
@@ -130,8 +133,7 @@ def _layer(fields: Table, width: int) -> Weights:
     return {"Wx": weight[:width], "Wh": weight[width:], "b": bias}
 
 
-def _normalization(fields: Table) -> tuple[NDArray[Any], NDArray[Any]]:
-    """Return (s, t) (H,) each, with which the normalization of h is h s + t."""
+def _normalization(fields: Table) -> Normalization:
     mean, variance = array(fields, "running_mean", 1), array(fields, "running_var", 1)
     eps = fields.get("eps")
     if not isinstance(eps, float) or not 0 <= eps < 1 or mean.shape != variance.shape:
@@ -148,9 +150,7 @@ def _normalization(fields: Table) -> tuple[NDArray[Any], NDArray[Any]]:
     return scale, shift - mean * scale
 
 
-def _fold(
-    weights: Weights, matrix: str, bias: str, folded: tuple[NDArray[Any], NDArray[Any]] | None
-) -> None:
+def _fold(weights: Weights, matrix: str, bias: str, folded: Normalization | None) -> None:
     """Take the normalization of what a product reads into its weights."""
     if folded is not None:
         scale, shift = folded

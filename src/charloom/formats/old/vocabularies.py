@@ -83,6 +83,11 @@ def _id(value: Any) -> int | None:
     return value if isinstance(value, int) and not isinstance(value, bool) else None
 
 
+def of_lines(text: Text) -> tuple[str, ...]:
+    """Return the line end and the sorted characters of a text's lines, without spaces around."""
+    return ("\n", *sorted({*"".join(line.strip() for line in text.content.splitlines())}))
+
+
 def of_text(text: Text, size: int) -> tuple[tuple[str, ...], bool] | None:
     """Return the sorted characters of a text, and whether in lower case; None if not so many."""
     lowered = tuple(sorted({*"".join(text.alphabet).lower()}))

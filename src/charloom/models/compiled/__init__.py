@@ -5,8 +5,9 @@ Read products.py, then a cell beside its twin in ``reference/``, then network.py
 there the cell's `backward` (lstm.py) gives dZ, and `gradient_product` dWh = h_before^T dZ.
 """
 
+from charloom.models.compiled.attentive import WindowLayers
 from charloom.models.compiled.ensemble import CompiledEnsemble
 from charloom.models.compiled.language_model import CompiledModel
 from charloom.models.compiled.learner import CompiledLearner
 
-__all__ = ["CompiledEnsemble", "CompiledLearner", "CompiledModel"]
+__all__ = ["CompiledEnsemble", "CompiledLearner", "CompiledModel", "WindowLayers"]

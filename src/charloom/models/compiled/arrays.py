@@ -6,7 +6,7 @@ stops between them), and the matrix that ids look rows up in comes first.
 """
 
 from collections.abc import Mapping
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
@@ -23,7 +23,7 @@ from charloom.models.compiled.products import (
     packed_size,
     rows_size,
 )
-from charloom.models.weights import GATES, Array, parameter_count
+from charloom.models.weights import GATES, Array, gate_slope, parameter_count
 
 CELLS = ("rnn", "lstm", "gru")
 # Shard.cell, by which kernels choose as they run: one serves all cells. GRU_OF_STATE is the GRU
@@ -80,6 +80,7 @@ class Shard(NamedTuple):
     zeros: Array  # (1, widest) for products without a base
     base: Array  # (1, GH) what a GRU adds to h Wh: its bhn; empty without one
     cell: int  # RNN, LSTM, GRU or GRU_OF_STATE
+    slope: Any  # a number of that type: of gates that are a hard_sigmoid (gates.py), or 0
     c: Array  # (L, T + 1, B, H) of an LSTM, carried as h; of other cells empty, as the next
     tanh_c: Array  # (L, T, B, H)
     reset: Array  # (L, T, B, H) r h_before if r multiplies the state; of other cells empty
@@ -194,6 +195,7 @@ def new_shard(
         zeros=make(1, max(G * H, V, H, E)),
         base=make(1, G * H if biased else 0),
         cell=GRU_OF_STATE if of_state else CELLS.index(config.cell),
+        slope=np.asarray(gate_slope(config), dtype)[()],
         c=make(memories, T + 1, B, H),
         tanh_c=make(memories, T, B, H),
         reset=make(L if of_state else 0, T, B, H),

@@ -48,7 +48,7 @@ def forward(parameters: Any, packed: Any, shard: Any, turn: Any) -> None:
     """
     before = flush()
     T, B, V = shard.logits.shape
-    L, N, dropped = parameters.Wh.shape[0], T * B, shard.dropped
+    L, N, dropped, slope = parameters.Wh.shape[0], T * B, shard.dropped, shard.slope
     _input_product(shard.gates[0], shard.ids, parameters.Wx0, parameters.b[0, 0], shard.lookup)
     for layer in range(L):
         gates, h = shard.gates[layer], shard.h[layer]
@@ -59,16 +59,16 @@ def forward(parameters: Any, packed: Any, shard: Any, turn: Any) -> None:
         Wh, packed_Wh = parameters.Wh[layer], of_layer(packed.Wh, layer)
         if shard.cell == LSTM:
             c, tanh_c = shard.c[layer], shard.tanh_c[layer]
-            lstm.forward(gates, h, c, tanh_c, Wh, packed_Wh, turn)
+            lstm.forward(gates, h, c, tanh_c, slope, Wh, packed_Wh, turn)
         elif shard.cell == GRU:
             base = shard.zeros
             if shard.base.shape[1]:
                 base = shard.base
                 _put_last(base[0], parameters.bhn[layer, 0])
-            gru.forward(gates, h, shard.R[layer], base, Wh, packed_Wh, turn)
+            gru.forward(gates, h, shard.R[layer], base, slope, Wh, packed_Wh, turn)
         elif shard.cell == GRU_OF_STATE:
             s, R = shard.reset[layer], shard.R[layer]
-            gru.forward_of_state(gates, h, s, R, shard.zeros, Wh, packed_Wh, turn)
+            gru.forward_of_state(gates, h, s, R, shard.zeros, slope, Wh, packed_Wh, turn)
         else:
             rnn.forward(gates, h, Wh, packed_Wh, turn)
         if dropped.shape[0]:
@@ -102,11 +102,12 @@ def backward(parameters: Any, gradient: Any, shard: Any, scratch: Any) -> None:
             _drop(dH, dH, shard.mask[layer])
         pack_back(packed_Wh, Wh)
         if shard.cell == LSTM:
-            lstm.backward(gates, shard.c[layer], shard.tanh_c[layer], dH, rows, Wh, packed_Wh)
+            c, tanh_c = shard.c[layer], shard.tanh_c[layer]
+            lstm.backward(gates, c, tanh_c, dH, rows, shard.slope, Wh, packed_Wh)
         elif shard.cell == GRU:
-            gru.backward(gates, h, R, dH, rows, Wh, packed_Wh)
+            gru.backward(gates, h, R, dH, rows, shard.slope, Wh, packed_Wh)
         elif shard.cell == GRU_OF_STATE:
-            gru.backward_of_state(gates, h, R, dH, rows, zeros, Wh, packed_Wh)
+            gru.backward_of_state(gates, h, R, dH, rows, zeros, shard.slope, Wh, packed_Wh)
         else:
             rnn.backward(gates, h, dH, rows, Wh, packed_Wh)
         # dWh = h_before^T dR, db = the sum of the rows of dZ. Only for a GRU is dR not dZ.

@@ -13,7 +13,7 @@ Read the files in this order:
 8. ``gradcheck.py``       how one knows that the gradients are right
 9. ``language_model.py``  the trained network as a predictor of the next character
 10. ``transformer.py``    a network without a loop over time, as a predictor only
-11. ``attentive.py``      LSTMs over a window and attention over their outputs, as a predictor only
+11. ``attentive.py``      LSTMs over a window, for ``../attentive.py``, as a predictor only
 
 From ``charloom train`` to a gradient: ``cli/train.py`` calls ``training/loop.py``, which makes a
 learner with ``models/engines.py`` and calls its `update`, here in ``learner.py``; that calls
@@ -27,16 +27,16 @@ the first axis here, (T, B, ...), so that ``x[t]`` is what all sequences read at
 gradient of the loss with respect to ``X`` is called ``dX``.
 """
 
-from charloom.models.reference.attentive import AttentiveModel
+from charloom.models.reference.attentive import WindowLayers
 from charloom.models.reference.language_model import ReferenceModel
 from charloom.models.reference.learner import ReferenceLearner
 from charloom.models.reference.network import add_cell
 from charloom.models.reference.transformer import ReferenceTransformer
 
 __all__ = [
-    "AttentiveModel",
     "ReferenceLearner",
     "ReferenceModel",
     "ReferenceTransformer",
+    "WindowLayers",
     "add_cell",
 ]

@@ -1,84 +1,25 @@
-"""textgenrnn's network (Max Woolf, 2017), as a predictor only: LSTMs over a window, and attention.
-
-    x0[t] = embedding[ids[t]]                 of the window's C ids; before a text stands an id V
-    xl = lstm(x(l-1))                         from a state of 0, layer by layer
-    s[t] = [x0[t], x1[t], ..., xL[t]]         (F,), side by side
-    a = softmax over t of s[t] attention      what stands before a text counts, too
-    logits = (sum over t of a[t] s[t]) W + b
-
-Each character is predicted from the C before it alone, all of which are read anew.
-"""
-
-from collections.abc import Mapping
+"""The LSTMs of models/attentive.py, in plain NumPy."""
 
 import numpy as np
-from numpy.typing import NDArray
 
 from charloom.config import AttentiveConfig
-from charloom.data.tokenizer import Ids, Tokenizer
-from charloom.models.learner_arrays import check_ids
+from charloom.models.attentive import State
 from charloom.models.reference import lstm
-from charloom.models.reference.operations import log_softmax
-from charloom.models.weights import Array, Weights, check_weights
-
-State = NDArray[np.int64]  # (B, C) the window
-
-AT_ONCE = 128  # windows
+from charloom.models.weights import Array, Weights
 
 
-class AttentiveModel:
-    """The `LanguageModel` protocol in NumPy, in float32; it keeps a copy of the weights.
+class WindowLayers:
+    """Reads windows (N, C): h (C, N, H) of each layer."""
 
-    A boundary between documents empties the window: a document was learned without the one
-    before it. Raises CharloomError if the weights do not fit the config.
-    """
+    def __init__(self, config: AttentiveConfig, weights: Weights) -> None:
+        self._config, self._weights = config, weights
 
-    def __init__(
-        self, config: AttentiveConfig, weights: Mapping[str, Array], vocabulary: Tokenizer
-    ) -> None:
-        check_weights(weights, config, len(vocabulary))
-        self.config = config
-        self.weights: Weights = {name: np.array(w, np.float32) for name, w in weights.items()}
-        self.vocabulary = vocabulary
-
-    def start(self, lanes: int) -> State:
-        """Return the state before any character, for `lanes` independent texts."""
-        return np.full((lanes, self.config.window), len(self.vocabulary), np.int64)
-
-    def step(self, ids: Ids, state: State) -> tuple[Array, State]:
-        """Read ids (B,): log-probabilities (B, V) of the next character, and the state after."""
-        log_p, state = self.log_probs(ids[:, np.newaxis], state)
-        return log_p[:, 0], state
-
-    def log_probs(self, ids: Ids, state: State) -> tuple[Array, State]:
-        """Read ids (B, T): (B, T, V), entry t the log-probabilities after ids[:, : t + 1].
-
-        Raises CharloomError if an id is not in [0, V).
-        """
-        V = len(self.vocabulary)
-        check_ids(ids, V)
-        (B, T), windows = ids.shape, []
-        for t in range(T):
-            state = np.concatenate([state[:, 1:], ids[:, t : t + 1]], axis=1)
-            if self.vocabulary.boundary is not None:
-                state[ids[:, t] == self.vocabulary.boundary, :-1] = V
-            windows.append(state)
-        of_all = np.stack(windows, axis=1).reshape(B * T, -1)
-        cuts = range(0, B * T, AT_ONCE)
-        found = [_predicted(self.config, self.weights, of_all[at : at + AT_ONCE]) for at in cuts]
-        return np.concatenate(found).reshape(B, T, V), state
-
-
-def _predicted(config: AttentiveConfig, weights: Weights, windows: State) -> Array:
-    """Return the log-probabilities (N, V) of what follows windows (N, C)."""
-    x = weights["embedding"][windows.T]  # (C, N, D)
-    parts, zeros = [x], np.zeros((len(windows), config.hidden), np.float32)
-    for layer in range(config.layers):
-        Wx, Wh, b = (weights[f"layer{layer}.{name}"] for name in ("Wx", "Wh", "b"))
-        x, _, _ = lstm.forward(x, (zeros, zeros), Wx, Wh, b)
-        parts.append(x)
-    s = np.concatenate(parts, axis=-1)  # (C, N, F)
-    score = s @ weights["attention"]
-    a = np.exp(score - score.max(axis=0))
-    mean = ((a / a.sum(axis=0))[..., np.newaxis] * s).sum(axis=0)
-    return log_softmax(mean @ weights["head.W"] + weights["head.b"])
+    def __call__(self, windows: State) -> list[Array]:
+        """Return h (C, N, H) of each layer."""
+        x = self._weights["embedding"][windows.T]  # (C, N, D)
+        zeros, found = np.zeros((len(windows), self._config.hidden), x.dtype), []
+        for layer in range(self._config.layers):
+            Wx, Wh, b = (self._weights[f"layer{layer}.{name}"] for name in ("Wx", "Wh", "b"))
+            x, _, _ = lstm.forward(x, (zeros, zeros), Wx, Wh, b)
+            found.append(x)
+        return found

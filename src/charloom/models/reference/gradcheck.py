@@ -25,7 +25,7 @@ LAYERS = (1, 2, 3)
 CELLS: dict[str, dict[str, Any]] = {cell: {"cell": cell} for cell in get_args(Cell)}
 CELLS |= {f"gru, {reset}": {"cell": "gru", "reset": reset} for reset in get_args(Reset)}
 
-HARD: dict[str, dict[str, Any]] = {  # what the reference engine alone computes
+HARD: dict[str, dict[str, Any]] = {  # with gates as Keras has them, too
     "lstm, hard-sigmoid-1/5": {"cell": "lstm", "gate": "hard-sigmoid-1/5"},
     "gru, hard-sigmoid-1/6": CELLS["gru, biased-product"] | {"gate": "hard-sigmoid-1/6"},
     "gru, state, hard-sigmoid-1/5": CELLS["gru, state"] | {"gate": "hard-sigmoid-1/5"},

@@ -14,7 +14,6 @@ from types import SimpleNamespace
 from typing import Any, NamedTuple, Protocol
 
 import numpy as np
-from msgspec import UNSET
 
 from charloom import config as settings
 from charloom.config import ModelConfig
@@ -22,7 +21,7 @@ from charloom.data.tokenizer import Ids
 from charloom.errors import CharloomError
 from charloom.models.reference import gru, gru_of_state, lstm, rnn
 from charloom.models.reference.operations import HardSigmoid
-from charloom.models.weights import GATES, Array, Weights
+from charloom.models.weights import GATES, Array, Weights, gate_slope
 
 
 class CellMaths(Protocol):
@@ -65,9 +64,10 @@ def add_cell(name: str, cell: CellMaths, gates: int) -> None:
 def cell_of(config: ModelConfig) -> CellMaths:
     """Return what has the layers' `forward` and `backward`: a cell's file, with its gates."""
     cell: CellMaths = gru_of_state if config.reset == "state" else CELLS[config.cell]
-    if config.gate is UNSET:
+    slope = gate_slope(config)
+    if not slope:
         return cell
-    hard = HardSigmoid(1 / 5 if config.gate == "hard-sigmoid-1/5" else 1 / 6)
+    hard = HardSigmoid(slope)
     return SimpleNamespace(
         forward=partial(cell.forward, sigmoid=hard),
         backward=partial(cell.backward, gate_gradient=hard.gradient),

@@ -3,10 +3,12 @@
 PyTorch keeps a matrix as the transpose of the contract's, the LSTM's gates in the order
 i f g o, and two biases, whose sum is ours: the second stays 0 and is not trained. Of a GRU with
 `bhn` the last third of the second is that, and the rest stays 0. A GRU whose reset gate multiplies
-the state PyTorch has not: here it is a loop over time.
+the state, and gates that are a hard_sigmoid, PyTorch has not: here they are a loop over time.
 """
 
+from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
+from functools import partial
 from typing import Any
 
 import torch
@@ -17,7 +19,7 @@ from charloom.config import ModelConfig
 from charloom.models.dropout import dropout_masks
 from charloom.models.torchnet.devices import numpy_name, send
 from charloom.models.torchnet.network import Dropout, Layout, Masks, Network, State
-from charloom.models.weights import weight_shapes
+from charloom.models.weights import gate_slope, weight_shapes
 
 CELLS: dict[str, Any] = {"rnn": nn.RNN, "lstm": nn.LSTM, "gru": nn.GRU}
 STEPS: dict[str, Any] = {
@@ -33,33 +35,48 @@ PARAMETERS = {
 }
 
 
-def gru_of_state_cell(
-    x: Tensor, h: Tensor, W_ih: Tensor, W_hh: Tensor, b_ih: Tensor, b_hh: Tensor
-) -> Tensor:
-    """One step of a GRU whose reset gate multiplies the state, in the form of torch.gru_cell."""
-    return _after(F.linear(x, W_ih, b_ih + b_hh), h, W_hh)
+Function = Callable[[Tensor], Tensor]
 
 
-def _after(a: Tensor, h: Tensor, W_hh: Tensor) -> Tensor:
-    """a (B, 3H), the inputs' part of the gates, and h (B, H) -> the next h."""
-    H = h.shape[1]
-    gates = (a[:, : 2 * H] + F.linear(h, W_hh[: 2 * H])).sigmoid()
-    r, z = gates.chunk(2, dim=1)
+def lstm_step(gate: Function, a: Tensor, state: State, W_hh: Tensor, b_hh: Tensor) -> State:
+    """a (B, 4H), what the inputs bring, and h, c (B, H) -> the next h and c."""
+    h, c = state
+    i, f, g, o = (a + F.linear(h, W_hh, b_hh)).chunk(4, dim=1)
+    c = gate(f) * c + gate(i) * g.tanh()
+    return gate(o) * c.tanh(), c
+
+
+def gru_step(gate: Function, a: Tensor, state: State, W_hh: Tensor, b_hh: Tensor) -> State:
+    """a (B, 3H), what the inputs bring, and h (B, H) -> the next h."""
+    (h,), H = state, W_hh.shape[1]
+    R = F.linear(h, W_hh, b_hh)
+    r, z = gate(a[:, : 2 * H] + R[:, : 2 * H]).chunk(2, dim=1)
+    n = (a[:, 2 * H :] + r * R[:, 2 * H :]).tanh()
+    return (n + z * (h - n),)
+
+
+def gru_of_state_step(gate: Function, a: Tensor, state: State, W_hh: Tensor, _: Tensor) -> State:
+    """The same, where the reset gate multiplies the state; there is no second bias."""
+    (h,), H = state, W_hh.shape[1]
+    r, z = gate(a[:, : 2 * H] + F.linear(h, W_hh[: 2 * H])).chunk(2, dim=1)
     n = (a[:, 2 * H :] + F.linear(r * h, W_hh[2 * H :])).tanh()
-    return n + z * (h - n)
+    return (n + z * (h - n),)
 
 
-class GruOfState(nn.GRU):
-    """A layer with nn.GRU's parameters whose reset gate multiplies the state."""
+def own_step(config: ModelConfig) -> Callable[..., State] | None:
+    """Return one step of a cell that PyTorch does not have; None for one of its own."""
+    slope = gate_slope(config)
+    gate = partial(hard_sigmoid, slope=slope) if slope else torch.sigmoid
+    if config.reset == "state":
+        return partial(gru_of_state_step, gate)
+    if not slope:
+        return None
+    return partial(lstm_step if config.cell == "lstm" else gru_step, gate)
 
-    def forward(self, x: Tensor, hx: Tensor) -> tuple[Tensor, Tensor]:  # type: ignore[override]
-        """Read x (T, B, D) after hx (1, B, H): h (T, B, H), and the state after."""
-        W_ih, W_hh, b_ih, b_hh = self.all_weights[0]
-        h, outputs = hx[0], []
-        for a in F.linear(x, W_ih, b_ih + b_hh):
-            h = _after(a, h, W_hh)
-            outputs.append(h)
-        return torch.stack(outputs), h.unsqueeze(0)
+
+def hard_sigmoid(a: Tensor, slope: float) -> Tensor:
+    """Return slope a + 1/2, between 0 and 1."""
+    return (slope * a + 0.5).clamp(0, 1)
 
 
 class RecurrentNetwork(Network):
@@ -80,10 +97,10 @@ class RecurrentNetwork(Network):
         super().__init__()
         self.config, self.vocabulary_size = config, vocabulary_size
         self.cells = nn.ModuleList()
+        self._own_step = own_step(config)
         for name, shape in weight_shapes(config, vocabulary_size).items():
             if name.endswith(".Wx"):
-                kind: Any = GruOfState if config.reset == "state" else CELLS[config.cell]
-                cell = kind(shape[0], config.hidden, device="meta", dtype=dtype)
+                cell = CELLS[config.cell](shape[0], config.hidden, device="meta", dtype=dtype)
                 for part, meta in [*cell.named_parameters()]:  # and so it draws no random numbers
                     # Not cell.to_empty, which loads sympy: 0.6 s of each start.
                     empty = torch.empty(meta.shape, dtype=dtype, device=device)
@@ -111,11 +128,16 @@ class RecurrentNetwork(Network):
 
     def _read(self, cell: Any, x: Tensor, before: State) -> tuple[Tensor, State]:
         """One layer over x (T, B, D) after its state: h (T, B, H), and the state after."""
+        if self._own_step is not None:
+            W_ih, W_hh, b_ih, b_hh = cell.all_weights[0]
+            outputs = []
+            for a in F.linear(x, W_ih, b_ih):
+                before = self._own_step(a, before, W_hh, b_hh)
+                outputs.append(before[0])
+            return torch.stack(outputs), before
         if len(x) == 1 and not torch.is_grad_enabled():
             # On a CPU the LSTM's module lays its weights out anew at each call: 24 times as long.
             step: Any = STEPS[self.config.cell]
-            if self.config.reset == "state":
-                step = gru_of_state_cell
             after = _tuple(step(x[0], _lone(before), *cell.all_weights[0]))
             return after[0].unsqueeze(0), after
         h, last = cell(x, _lone(tuple(array.unsqueeze(0) for array in before)))

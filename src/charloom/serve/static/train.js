@@ -11,6 +11,7 @@ const [drop, file, chosen, found, form, minutes, name, hint] =
 const plot = new Plot(live.querySelector(".plot"));
 let run = new URLSearchParams(location.search).get("run"); // that is to be trained on, if one is
 let told = {}, sending = "", shownText = "", curve = null, timer = 0;
+let complaint = ""; // what went wrong, until something else is done
 let fresh = false; // a new training is begun, whatever was trained before
 let leaving = false; // it is as soon as this one has saved
 
@@ -36,12 +37,18 @@ const cures = form.querySelectorAll(".cures input"), option = cure => `--${cure.
 const busy = () => ["starting", "training", "stopping"].includes(told.training?.state);
 
 async function attempt(change) {
+  complaint = "";
   try {
     await change();
     again();
   } catch (error) {
-    say(error.message);
+    complain(error.message);
   }
+}
+
+function complain(words) {
+  complaint = words;
+  say(words);
 }
 
 async function show(answer) {
@@ -53,7 +60,8 @@ async function show(answer) {
   source.hidden = isLive || !!run || folder === null;
   plan.hidden = isLive || (!run && text?.state !== "checked");
   live.hidden = !isLive;
-  if (folder === null && !isLive) say("There is no folder for new runs here: charloom open FOLDER has one.");
+  if (complaint) say(complaint);
+  else if (folder === null && !isLive) say("There is no folder for new runs here: charloom open FOLDER has one.");
   else say(isLive || run || text ? "" : `New runs go into the folder ${folder}.`);
   if (!source.hidden) showText(text);
   if (!plan.hidden) showPlan(text);
@@ -130,7 +138,7 @@ async function showTraining(training) {
   live.querySelector(".fresh").hidden = busy();
   live.querySelector(".write").hidden = !training.saved;
   live.querySelector(".write").href = `/?model=${encodeURIComponent(training.run)}`;
-  live.querySelector(".what").hidden = state === "finished" || state === "failed";
+  live.querySelector(".what").hidden = !busy();
   const level = told.text?.ngram ? [{ name: told.text.ngram.name, nats: told.text.ngram.nats }] : [];
   plot.room.hidden = !curve.points.length;
   plot.set([{ name: training.run, n: 0, points: curve.points }], level, "seconds");
@@ -160,9 +168,9 @@ const size = bytes => bytes < 1000 ? `${bytes} bytes` : bytes < 1e6 ? `${(bytes 
 
 async function send(one) {
   if (!one) return;
-  if (one.size > LARGEST) return say(`${one.name} has more than ${size(LARGEST)}: train on it with charloom train.`);
-  if (!one.size) return say(`${one.name} is empty, or a folder: pack a folder as .zip.`);
-  say("");
+  if (one.size > LARGEST) return complain(`${one.name} has more than ${size(LARGEST)}: train on it with charloom train.`);
+  if (!one.size) return complain(`${one.name} is empty, or a folder: pack a folder as .zip.`);
+  complain("");
   sending = one.name;
   showText(null);
   try {
@@ -173,7 +181,7 @@ async function send(one) {
   } catch (error) {
     sending = "";
     showText(null);
-    say(error.message);
+    complain(error.message);
   }
 }
 
