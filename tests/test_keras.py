@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from click.testing import CliRunner
 
+import old_files
 from charloom.cli.export import export
 from charloom.config import DataConfig, ModelConfig, NgramConfig, RunConfig
 from charloom.data.text import Text
@@ -74,6 +75,39 @@ def test_what_is_written_is_read_as_the_same_model(tmp_path: Path, model: ModelC
     predicts = open_model(again)
     ours, _ = predicts.log_probs(IDS, predicts.start(1))
     np.testing.assert_allclose(ours[0], log_probs(run), rtol=0, atol=1e-5)
+
+
+@pytest.mark.parametrize("model", MODELS, ids=repr)
+def test_by_the_formulas_of_keras_it_predicts_the_same(
+    tmp_path: Path, model: ModelConfig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Read here once more, with nothing of charloom: gates i f c o and z r h."""
+    import h5py
+
+    run = saved(tmp_path / "run", model)
+    path, _ = export_keras(run, tmp_path / "a.h5")
+    with h5py.File(path) as file:
+        config = json.loads(file.attrs["model_config"])["config"]["layers"][1:]
+        group = file["model_weights"]
+        found = [[group[layer][n][()] for n in group[layer].attrs["weight_names"]]
+                 for layer in (one["config"]["name"] for one in config)]  # fmt: skip
+    (table,), *layers, (W, b) = found
+    x = table[IDS[0]].astype(np.float64)
+    if model.gate:
+        monkeypatch.setattr(old_files, "_sigmoid", lambda a: np.clip(a / 6 + 0.5, 0, 1))
+    for kernel, recurrent_kernel, bias in layers:
+        if model.cell == "lstm":
+            x = old_files.lstm(x, np.concatenate([kernel, recurrent_kernel]), bias, "ifgo")
+        elif model.cell == "gru":
+            first, second = bias if bias.ndim == 2 else (bias, None)
+            x = old_files.gru(x, kernel, recurrent_kernel, first, second)
+        else:
+            h, rows = np.zeros(len(bias)), []
+            for row in x:
+                h = np.tanh(row @ kernel + h @ recurrent_kernel + bias)
+                rows.append(h)
+            x = np.array(rows)
+    np.testing.assert_allclose(old_files.log_softmax(x @ W + b), log_probs(run), rtol=0, atol=1e-5)
 
 
 @pytest.mark.slow

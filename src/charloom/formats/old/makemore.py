@@ -15,6 +15,7 @@ import string
 from collections.abc import Mapping
 
 import numpy as np
+from numpy.typing import NDArray
 
 from charloom.config import DataConfig, ModelConfig, TrainConfig, replace
 from charloom.formats.old.found import Found, MalformedError, RefusedError, check_fit, trained
@@ -22,6 +23,7 @@ from charloom.formats.old.pytorch import Arrays
 from charloom.models.weights import Array, Weights
 
 _OPEN = 40.0  # the logit of a gate that is 0 or 1 to 4e-18
+_MOST_SHARES = 100  # of one number of a state
 _ONE = 20.0  # tanh of it is 1 in float64
 _RNN, _GRU = ("cell.xh_to_h",), ("cell.xh_to_r", "cell.xh_to_z", "cell.xh_to_hbar")
 _NAMES = "its characters are taken to be a to z, as in names.txt"
@@ -87,13 +89,15 @@ def _recurrent(arrays: Arrays) -> tuple[ModelConfig, Weights]:
     if unused := sorted(arrays.keys() - used):
         raise RefusedError(f"it has {unused[0][:80]!r}, which no RNN and no GRU of makemore has")
     found = [_gate(arrays, gate, E, start) for gate in gates]
-    Wx, Wh, b = (_of_gru if of_gru else _of_rnn)(found, start[0])
+    (Wx, Wh, b), units = (_of_gru if of_gru else _of_rnn)(found, start[0])
     for k in (0, 1):  # closed at the line end, whatever the state, which is between -1 and 1
         Wx[k][0] = -_OPEN - abs(Wh[k]).sum(axis=0) - b[k]
     named: Mapping[str, list[Array]] = {"Wx": Wx, "Wh": Wh, "b": b}
     weights: Weights = {f"layer0.{name}": np.concatenate(a, -1) for name, a in named.items()}
-    weights |= {"head.W": head.T, "head.b": bias}
-    model = ModelConfig(cell="gru", layers=1, hidden=start.size)
+    if head.shape != (len(E), start.size):
+        raise MalformedError("its weights do not fit one another (lm_head)")
+    weights |= {"head.W": head.T[units], "head.b": bias}
+    model = ModelConfig(cell="gru", layers=1, hidden=len(units))
     return replace(model, reset="state") if of_gru else model, weights
 
 
@@ -107,26 +111,39 @@ def _gate(arrays: Arrays, name: str, E: Array, start: Array) -> tuple[Array, Arr
 
 
 Gates = tuple[list[Array], list[Array], list[Array]]  # Wx (V, H), Wh (H, H) and b (H,) of r, z, n
+Units = NDArray[np.intp]  # (H,) of makemore's units, that of each of these
 
 
-def _of_rnn(found: list[tuple[Array, Array, Array]], start: Array) -> Gates:
+def _of_rnn(found: list[tuple[Array, Array, Array]], start: Array) -> tuple[Gates, Units]:
     ((Wx, Wh, b),) = found
     first = Wx[0] + start @ Wh
     Wx = np.concatenate([first[np.newaxis], Wx[1:]])
     opened, none, zero = np.full_like(Wx, _OPEN), np.zeros_like(Wh), np.zeros_like(b)
-    return [opened, -opened, Wx], [none, none, Wh], [zero, zero, b]
+    gates = [opened, -opened, Wx], [none, none, Wh], [zero, zero, b]
+    return gates, np.arange(len(b))
 
 
-def _of_gru(found: list[tuple[Array, Array, Array]], start: Array) -> Gates:
-    """The third gate's row of the line end is what gives the state after `start` and token 0."""
-    (Wxr, Whr, br), (Wxz, Whz, bz), (Wxn, Whn, bn) = found
+def _of_gru(found: list[tuple[Array, Array, Array]], start: Array) -> tuple[Gates, Units]:
+    """The third gate's row of the line end is what gives the state after `start` and token 0.
+
+    That state may be beyond 1, which no tanh is. Such a unit is the sum of several, which share it
+    then: all have its gates, and one its candidate, h = (1 - z) (h1 + h2) + z (n + 0).
+    """
     r, z = (1 / (1 + np.exp(-(W[0] + start @ U + b))) for W, U, b in found[:2])
+    Wxn, Whn, bn = found[2]
     n = np.tanh(Wxn[0] + (r * start) @ Whn + bn)
     state = (1 - z) * start + z * n
-    if (abs(state) >= 1).any():
-        raise RefusedError("the state that it learned to begin with is none that a tanh gives")
-    Wxn = np.concatenate([(np.arctanh(state) - bn)[np.newaxis], Wxn[1:]])
-    return [Wxr, -Wxz, Wxn], [Whr, -Whz, Whn], [br, -bz, bn]
+    shares = np.floor(abs(state)).astype(int) + 1
+    if not (shares <= _MOST_SHARES).all():
+        raise RefusedError("the state that it learned to begin with is none that it can reach")
+    units = np.repeat(np.arange(len(state)), shares)
+    (Wxr, Whr, br), (Wxz, Whz, bz), (Wxn, Whn, bn) = (
+        (Wx[:, units], Wh[units][:, units], b[units]) for Wx, Wh, b in found
+    )
+    more = np.flatnonzero(units[1:] == units[:-1]) + 1
+    Wxn[:, more] = bn[more] = Whn[:, more] = 0
+    Wxn[0] = np.arctanh((state / shares)[units]) - bn
+    return ([Wxr, -Wxz, Wxn], [Whr, -Whz, Whn], [br, -bz, bn]), units
 
 
 def _floats(arrays: Arrays, name: str, ndim: int) -> Array:
