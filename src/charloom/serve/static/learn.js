@@ -50,7 +50,7 @@ function showMoment() {
   if (one.characters !== null) parts.push(`${number(Math.round(one.characters))} characters read`);
   const bits = nats => `${nats.toFixed(3)} nats (${(nats / Math.LN2).toFixed(3)} bits)`;
   if (one.training !== null) parts.push(`training loss ${bits(one.training)}`);
-  if (one.held_out !== null) parts.push(`validation loss ${bits(one.held_out)}`);
+  if (one.held_out !== null) parts.push(`${one.best ? "final " : ""}validation loss ${bits(one.held_out)}`);
   find("when").textContent = `${parts.join(" · ")}.`;
   find("sample").textContent = one.text;
   moment.setAttribute("aria-valuetext", parts.join(", "));
