@@ -50,7 +50,8 @@ def _has(feature: str) -> bool:
     return bool(llvmlite.binding.get_host_cpu_features().get(feature))
 
 
-_ROUNDS = _has("avx512bf16")  # by an instruction
+# By an instruction; LLVM 15, which numba 0.61 has, knows it with other types.
+_ROUNDS = _has("avx512bf16") and llvmlite.binding.llvm_version_info[0] > 15
 _MULTIPLIES = ON_X86 and _has("amx-bf16")
 
 
