@@ -7,6 +7,7 @@ from contextlib import contextmanager
 import numpy as np
 import pytest
 
+from axe import serious
 from charloom.analysis.inputs import training_text
 from charloom.config import (
     EnsembleConfig,
@@ -28,7 +29,7 @@ from charloom.runs.open import open_alone, open_model
 from charloom.runs.run import Run
 from serving import TEXT, serving, text_of, write_run
 from small_runs import TRAIN, config_of, played
-from visiting import DESKTOP, FIRST_PAINT, PHONE, browser, serious, visited  # noqa: F401
+from visiting import DESKTOP, FIRST_PAINT, PHONE, browser, visited  # noqa: F401
 
 KEY = "secret"
 ROUTES = ("learn", "cells", "step", "copies")

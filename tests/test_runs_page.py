@@ -9,12 +9,13 @@ from importlib.resources import files
 import pytest
 
 import serving as small
+from axe import serious
 from charloom.analysis.baselines import compressor
 from charloom.runs import folders
 from charloom.runs.metrics import Line
 from charloom.runs.run import Run
 from serving import serving, wait, write_run
-from visiting import DESKTOP, FIRST_PAINT, PHONE, browser, serious, visited  # noqa: F401
+from visiting import DESKTOP, FIRST_PAINT, PHONE, browser, visited  # noqa: F401
 
 NAME = "<img src=x onerror=alert(1)>"
 LOSSES = [(20, 2.5, None), (40, 2.0, 2.1), (60, 1.5, 1.75), (80, 1.25, 1.9)]

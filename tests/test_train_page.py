@@ -7,6 +7,7 @@ from itertools import product
 
 import pytest
 
+from axe import serious
 from charloom.config import replace
 from charloom.runs.checkpoint import steps
 from charloom.runs.run import Run
@@ -14,7 +15,7 @@ from charloom.serve.processes import Command
 from charloom.serve.uploads import plain_name
 from serving import TEXT, serving, wait, write_run
 from small_runs import OFTEN, TRAIN, config_of, new_run, write_text
-from visiting import DESKTOP, FIRST_PAINT, PHONE, browser, serious, visited  # noqa: F401
+from visiting import DESKTOP, FIRST_PAINT, PHONE, browser, visited  # noqa: F401
 
 LONG = TEXT * 12
 

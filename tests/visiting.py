@@ -1,10 +1,8 @@
 """A real browser that visits a served page: $CHROMIUM, or the one that is installed."""
 
-import json
 import os
 import shutil
 from contextlib import contextmanager
-from importlib.resources import files
 
 import pytest
 
@@ -46,15 +44,3 @@ def visited(browser, address, width=DESKTOP, scheme="light", refused=0, **more):
     context.close()
     assert [text for text in heard if f"status of {refused} " not in text] == []
     assert all(one.url.startswith(site) for one in view.loaded)
-
-
-def serious(view):
-    """What axe-core finds that is serious."""
-    pytest.importorskip("axe_playwright_python")
-    view.evaluate(files("axe_playwright_python").joinpath("axe.min.js").read_text("utf-8"))
-    found = view.evaluate("axe.run().then(found => JSON.stringify(found.violations))")
-    return [
-        f"{one['id']}: {one['nodes'][0]['html'][:100]}"
-        for one in json.loads(found)
-        if one["impact"] in ("serious", "critical")
-    ]
