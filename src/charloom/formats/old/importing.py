@@ -92,8 +92,8 @@ def with_tokens(
     if found.tokens is None:
         by_text = found.lowered or found.lines
         if text is None or not by_text:
-            cure = "name the text that it learned with --text" if by_text else ""
-            cure = cure or "name a file that has them in their order with --vocabulary"
+            cure = "name the text that it learned with --text, or " if by_text else "name "
+            cure += "a file that has them in their order with --vocabulary"
             message = f"{source} does not say which {found.size:,} characters it knows: {cure}"
             raise CharloomError(message, "unsupported", path=str(source), characters=found.size)
         if found.lines:

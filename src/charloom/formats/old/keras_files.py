@@ -149,9 +149,16 @@ Named = list[tuple[str, list[NDArray[Any]]]]  # layers and their arrays
 
 
 def _by_name(file: Any, size: int) -> Named:
-    """Return what Keras 1 and 2 save of weights alone, in the order of the layers."""
-    names = file.attrs.get("layer_names", [*file])
-    return [(name, _listed(file, name, size)) for name in map(_text, names[:MOST_LAYERS])]
+    """Return what Keras 1 and 2 save of weights alone, in the order of the layers.
+
+    Without that order they are told by their names, which textgenrnn's are.
+    """
+    names = [*map(_text, file.attrs.get("layer_names", ()))][:MOST_LAYERS]
+    if any(name not in file or "weight_names" not in _within(file, name).attrs for name in names):
+        raise MalformedError("a layer that it names is not there")
+    if not names and "attention" not in file:
+        raise RefusedError("it has arrays, but is no model of Keras, nor weights that it saved")
+    return [(name, _listed(file, name, size)) for name in names or [*file][:MOST_LAYERS]]
 
 
 def _listed(group: Any, name: str, size: int) -> list[NDArray[Any]]:
