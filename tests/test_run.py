@@ -337,21 +337,21 @@ def test_each_damaged_file_is_named(run, tmp_path, name, harm):
 
 
 @pytest.mark.parametrize(
-    ("old", "new"),
+    ("old", "new", "code"),
     [
-        ('"hidden": 128', '"hidden": 1000000000'),
-        ('"hidden": 128', '"hidden": 128, "__reduce__": "os.system"'),
-        ('"hidden": 128', '"hidden": "128"'),
-        ('"kind": "recurrent"', '"kind": "os.system"'),
-        ('"learning_rate": 0.003', '"learning_rate": NaN'),
-        ('"keep": 2', '"keep": 0'),
+        ('"hidden": 128', '"hidden": 1000000000', "damaged"),
+        ('"hidden": 128', '"hidden": 128, "__reduce__": "os.system"', "newer-format"),
+        ('"hidden": 128', '"hidden": "128"', "damaged"),
+        ('"kind": "recurrent"', '"kind": "os.system"', "newer-format"),
+        ('"learning_rate": 0.003', '"learning_rate": NaN', "damaged"),
+        ('"keep": 2', '"keep": 0', "damaged"),
     ],
 )
-def test_settings_out_of_their_range_are_refused_before_anything_is_made(run, old, new):
+def test_settings_out_of_their_range_are_refused_before_anything_is_made(run, old, new, code):
     path = run.path / "config.json"
     assert old in path.read_text()
     path.write_text(path.read_text().replace(old, new))
-    with refused("damaged", path=path):
+    with refused(code, path=path):
         Run.open(run.path)
 
 

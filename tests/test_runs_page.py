@@ -253,7 +253,7 @@ def test_curves_are_shown_and_grow_while_a_run_trains(browser, server, folder): 
         for other in (NAME, "below/counts"):
             view.get_by_label(f"Show the curve of {other}").uncheck()
         path = view.locator(".plot path.thick")
-        assert path.count() == 1
+        wait(lambda: path.count() == 1)
         before = path.get_attribute("d")
         view.locator(".plot").focus()
         view.keyboard.press("End")

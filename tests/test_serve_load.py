@@ -9,6 +9,7 @@ import socket
 import subprocess
 import sys
 import threading
+import time
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 
@@ -257,6 +258,8 @@ def process(folder, *options, **environment):
         try:
             line = server.stdout.readline()
             server.url = re.search(r"http://\S+", line)[0]
+            while httpx.get(f"{server.url}/healthz").status_code != 200:  # it opens its runs
+                time.sleep(0.01)
             yield server
         finally:
             if server.poll() is None:
@@ -266,7 +269,6 @@ def process(folder, *options, **environment):
 @pytest.mark.slow
 def test_it_ends_with_status_0_and_lets_texts_end_first(folder):
     with process(folder, "--grace", "60") as server:
-        assert httpx.get(f"{server.url}/healthz").status_code == 200
         streams = [stream_request(server, max_tokens=3000, stream=True, seed=n) for n in range(10)]
         for stream in streams:
             assert stream.recv(15) == b"HTTP/1.1 200 OK"
