@@ -277,3 +277,13 @@ def test_networks_or_a_size_that_are_given_are_kept() -> None:
     choice = choose(three, ("networks",), POSTS, 600, {parameters(128, POSTS): 150_000.0})
     assert recipe.alone(choice.config.model)[1] == 3
     assert "nets" not in dict(choice.reasons)
+
+
+@pytest.mark.parametrize(("cell", "share"), [("lstm", 1.0), ("gru", 0.5), ("rnn", 0.5)])
+def test_cells_that_go_astray_sooner_learn_at_half_the_rate(cell: str, share: float) -> None:
+    base = replace(BASE, model=replace(BASE.model, cell=cell))
+    for named in ((), ("hidden",)):
+        found = choose(base, named, NOVEL, 60, {parameters(128): 100_000.0}).config
+        assert found.train.learning_rate == share * RATES[hidden(found)]
+    kept = choose(base, ("learning_rate",), NOVEL, 60).config
+    assert kept.train.learning_rate == BASE.train.learning_rate

@@ -38,8 +38,9 @@ TRANSFORMER = replace(preset("nanogpt-char-cpu").train, iterations=None, warmup=
 # The rest is BASE's.
 CHOSEN = ("hidden", "batch", "length", "learning_rate", "dropout", "warmup", "mixture")
 
-# Hidden size -> the highest learning rate that it takes.
+# Hidden size -> the highest learning rate that an LSTM takes; others take half of it.
 RATES = {64: 0.03, 96: 0.03, 128: 0.03, 192: 0.02, 256: 0.02, 384: 0.02, 512: 0.015, 768: 0.01}
+OTHER_CELLS_RATE = 0.5  # times an LSTM's
 # From so many characters of training text on: batch size and sequence length.
 BATCHES = {
     0: (1, 16),
@@ -190,10 +191,11 @@ def _choose(
         if "hidden" in given:  # the rate of the nearest size of the table
             nearest = min(RATES, key=lambda known: abs(math.log(known / asked)))
             rates = {asked: RATES[nearest]}
+        share = 1.0 if model.cell == "lstm" else OTHER_CELLS_RATE
         candidates = [
             (
                 replace(model, hidden=hidden),
-                train if "learning_rate" in given else replace(train, learning_rate=rate),
+                train if "learning_rate" in given else replace(train, learning_rate=share * rate),
             )
             for hidden, rate in rates.items()
         ]
