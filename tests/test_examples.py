@@ -117,6 +117,7 @@ def test_a_cell_of_one_s_own_has_the_right_gradients(mgu: SimpleNamespace, input
 @pytest.mark.usefixtures("mgu")
 def test_a_cell_of_one_s_own_is_trained_by_the_loop_and_opened_again(tmp_path: Path) -> None:
     settings = {"model": "mgu", "hidden": 16, "embedding": 0, "iterations": 40, "batch": 8}
+    settings["learning_rate"] = 0.03
     run = charloom.train("corpus:us-constitution", out=tmp_path / "run", **settings)
     assert run.config.model == ModelConfig(cell="mgu", hidden=16)
     first, *_, last = [line.loss for line in run.metrics() if line.loss is not None]
