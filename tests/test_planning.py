@@ -13,6 +13,7 @@ import pytest
 from charloom.config import ModelConfig, RunConfig, TrainConfig, replace
 from charloom.data.text import Text
 from charloom.data.token_file import alone
+from charloom.data.vocabulary import Vocabulary
 from charloom.errors import CharloomError, Code
 from charloom.models.weights import in_each, initial_weights, parameter_count
 from charloom.runs.run import Run
@@ -25,6 +26,7 @@ from charloom.training.recipe import (
     MOST_NETWORKS,
     PARAMETERS_PER_STEP,
     RATES,
+    several,
 )
 from charloom.training.recipe import alone as network_of
 from expect import refused
@@ -190,6 +192,17 @@ def test_what_is_gained_side_by_side_is_measured(machine: Machine) -> None:
     assert machine.together == 2
     assert isinstance(one.model, ModelConfig)
     assert found[2.0] == pytest.approx(2 * found[1.0], rel=0.5)
+
+
+def test_what_is_gained_is_known_of_a_size_that_was_not_timed(machine: Machine) -> None:
+    vocabulary = Vocabulary.from_alphabet({*NIGHT}, len(NIGHT))
+    found = speeds.Speeds(vocabulary.encode(NIGHT[:40_000]), vocabulary, 1.0)
+    found.time(BASE, 1.0)
+    machine.gain = 1.5
+    wider = replace(BASE, model=replace(BASE.model, hidden=2 * hidden(BASE)))
+    found.time_together(several(wider, 2), 1.0)
+    assert hidden(wider) not in machine.timed
+    assert found.gain == pytest.approx(1.5, rel=0.01)
 
 
 def test_compiling_counts_in_the_time_and_not_in_the_speed(machine: Machine) -> None:

@@ -83,13 +83,14 @@ class Speeds:
         return max(0.0, first - mean)
 
     def time_together(self, config: RunConfig, seconds: float) -> None:
-        """Measure what is gained if several networks are trained side by side: one has been timed.
+        """Measure what is gained if several networks are trained side by side.
 
-        So many seconds are enough for all updates.
+        So many seconds are enough for all updates. One alone is as fast as was timed, or as those
+        that were timed tell.
         """
         _, mean = self._time(several(_of_one(config), TOGETHER), seconds)
         together = TOGETHER * self._characters(config) / mean
-        self.gain = max(1.0, together / self.measured[self._parameters(config)])
+        self.gain = max(1.0, together / speed(self._parameters(config), self.measured))
 
     def _time(self, config: RunConfig, seconds: float) -> tuple[float, float]:
         """Return how long the first update took, and the mean of those after it."""
