@@ -2,6 +2,7 @@
 
 import doctest
 import re
+import signal
 from pathlib import Path
 
 import pytest
@@ -87,6 +88,29 @@ def test_a_stopped_run_is_resumed(home, monkeypatch):
         charloom.train("novel.txt", on_event=stop, **settings)
     run = charloom.resume("runs/stopped")
     assert run.checkpoint("latest").meta.step == 4
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+def test_a_signal_saves_and_all_but_ctrl_c_are_passed_on(number, home, tmp_path, monkeypatch):
+    monkeypatch.chdir(home)
+    passed = []
+    before = signal.signal(number, lambda number, _: passed.append(number))
+
+    def send(event):
+        if isinstance(event, Started):
+            signal.raise_signal(number)
+
+    settings = {"iterations": 4, "hidden": 8, "engine": "reference"}
+    try:
+        run = charloom.train("novel.txt", on_event=send, out=tmp_path / "run", **settings)
+        assert passed == ([] if number == signal.SIGINT else [number])
+        assert run.checkpoint("latest").meta.step < 4
+        passed.clear()
+        run = charloom.resume(run)
+    finally:
+        signal.signal(number, before)
+    assert run.checkpoint("latest").meta.step == 4
+    assert passed == []
 
 
 def test_a_sample_is_its_prompt_and_what_is_streamed(model):

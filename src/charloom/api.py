@@ -7,6 +7,7 @@
 >>> score = model.evaluate()
 """
 
+import signal
 import warnings
 from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import replace
@@ -31,7 +32,7 @@ from charloom.models.protocols import LanguageModel
 from charloom.runs.open import open_model, open_run
 from charloom.runs.run import Run
 from charloom.training import adaptation, loop
-from charloom.training.events import Event
+from charloom.training.events import Event, Finished
 from charloom.training.planning import prepare
 
 Source = str | PathLike[str]
@@ -51,7 +52,8 @@ def train(
     `settings` are the options of `charloom train`: model="gru", hidden=256, iterations=1000,
     start="runs/old" ...; what is not given is chosen for the text. `out` is a new folder, by
     default runs/TEXT-MODEL. Nothing is printed; `on_event` is called with each event, see
-    charloom.training.events. Ctrl-C saves a checkpoint and ends early. Raises CharloomError.
+    charloom.training.events. Ctrl-C saves a checkpoint and ends early; SIGTERM and SIGHUP save one
+    and then do what they would have done. Raises CharloomError.
 
     >>> charloom.train("novel.txt", iterations=20, hidden=32, out="runs/small")
     Run('runs/small', lstm 1 x 32, step 20)
@@ -220,7 +222,12 @@ class Model:
 
 
 def _follow(run: Run, events: Iterator[Event], on_event: Callable[[Event], object] | None) -> Run:
+    came = None
     for event in events:
         if on_event is not None:
             on_event(event)
+        if isinstance(event, Finished):
+            came = event.signal
+    if came is not None and came != signal.SIGINT:
+        signal.raise_signal(came)  # to the caller's own handler, which by default ends the process
     return run
