@@ -2,7 +2,10 @@
 
 import os
 import signal
+import subprocess
+import sys
 import threading
+from contextlib import contextmanager
 from itertools import product
 
 import pytest
@@ -11,7 +14,7 @@ from axe import serious
 from charloom.config import replace
 from charloom.runs.checkpoint import steps
 from charloom.runs.run import Run
-from charloom.serve.processes import Command
+from charloom.serve.processes import Command, trainer_of
 from charloom.serve.uploads import plain_name
 from serving import TEXT, serving, wait, write_run
 from small_runs import OFTEN, TRAIN, config_of, new_run, write_text
@@ -191,8 +194,78 @@ def test_a_run_that_is_trained_elsewhere_is_waited_for(server):
     with run.lock():
         wait(lambda: "verse" in str(server.http.get("/v1/charloom/runs").json()))
         answer = begin(server, text=text, minutes=1)
+        assert trainer_of(run.path) is None  # this process is no command that trains
+        assert shown(server)["training"] is None
+        assert server.http.delete("/v1/charloom/training").status_code == 409
     assert (answer.status_code, answer.json()["error"]["code"]) == (409, "busy")
     assert str(os.getpid()) in answer.json()["error"]["message"]
+
+
+@contextmanager
+def process(*arguments):
+    """A `charloom` command of its own, which is killed in the end."""
+    command = [sys.executable, "-P", "-m", "charloom", *map(str, arguments)]
+    pipe = subprocess.PIPE
+    with subprocess.Popen(command, stdin=pipe, stdout=pipe, stderr=pipe, text=True) as running:
+        yield running
+        running.kill()
+
+
+ON_LINUX = pytest.mark.skipif(not hasattr(os, "pidfd_open"), reason="it cannot be told here")
+
+
+@ON_LINUX
+@pytest.mark.slow
+def test_what_a_killed_server_trained_is_shown_and_stopped_by_the_next(server, endless):
+    with process("serve", server.folder, "--port", 0) as killed:
+        address = killed.stdout.readline().split()[0]
+        asked = {"url": f"{address}/v1/charloom/training", "headers": {"origin": address}}
+        with type(server.http)(timeout=60) as client:
+            assert client.post(**asked, json={"run": "endless"}).status_code == 200
+            wait(lambda: client.get(**asked).json()["training"]["state"] == "training")
+        killed.kill()
+    process_of_it = trainer_of(endless.path).process
+    training = shown(server)["training"]
+    assert (training["run"], training["state"]) == ("endless", "training")
+    assert training["process"] == process_of_it
+    assert training["seconds"] > 0
+    answer = begin(server, run="endless")
+    assert (answer.status_code, answer.json()["error"]["code"]) == (409, "busy")
+    other = server.http.delete("/v1/charloom/training", params={"run": "verse"})
+    assert other.status_code == 409  # a page that is behind does not stop another one
+    assert trainer_of(endless.path).process == process_of_it
+    answer = server.http.delete("/v1/charloom/training", params={"run": "endless"})
+    assert answer.json()["training"]["state"] in ("stopping", "stopped")
+    assert ended(server, "training")["state"] == "stopped"
+    assert trainer_of(endless.path) is None
+    step = steps(endless.checkpoints)[-1]
+    assert step >= endless.metrics()[-1].step  # saved where it was
+    assert begin(server, run="endless").status_code == 200
+    wait(lambda: endless.metrics()[-1].step > step)
+    assert shown(server)["training"]["process"] is None
+
+
+@ON_LINUX
+@pytest.mark.slow
+def test_what_a_terminal_trains_goes_on_when_the_server_ends(server, endless):
+    with process("resume", endless.path) as command:
+        wait(lambda: shown(server)["training"] is not None)
+        server._trainer.close(0.0)
+        assert trainer_of(endless.path).process == command.pid
+        assert command.poll() is None
+
+
+@ON_LINUX
+def test_a_process_that_only_has_the_number_of_a_training_is_left_alone(server, endless):
+    # `charloom train` by its words, as far as anybody can see, but the run is held by this process.
+    command = [sys.executable, "-c", "input()", "charloom", "train"]
+    with subprocess.Popen(command, stdin=subprocess.PIPE) as other, endless.lock():
+        (endless.path / ".lock").write_text(f"{other.pid}\n")
+        assert shown(server)["training"] is None
+        assert server.http.delete("/v1/charloom/training").status_code == 409
+        assert other.poll() is None
+        other.communicate(b"\n")
+    assert other.returncode == 0
 
 
 @pytest.mark.slow
@@ -237,9 +310,35 @@ def test_a_text_is_dropped_checked_and_learned(browser, server):  # noqa: F811
     ]
 
 
+@pytest.mark.browser
+def test_a_training_need_not_wait_for_the_check(browser, server, monkeypatch):  # noqa: F811
+    from charloom.serve import training, uploads
+
+    class Waiting(Command):
+        def __init__(self, arguments):
+            begun.append(arguments)
+            super().__init__(["serve", str(server.folder), "--port", "0"])  # until it is ended
+
+    begun = []
+    monkeypatch.setattr(uploads, "Command", Waiting)
+    with visited(browser, f"{server.url}/train") as view:
+        file = {"name": "light brigade.txt", "mimeType": "text/plain", "buffer": LONG.encode()}
+        view.locator(".drop input").set_input_files(file)
+        view.locator(".hint", has_text="need not wait").wait_for()
+        check = server._trainer.uploads.text
+        assert (check.describe()["state"], len(begun)) == ("checking", 1)
+        monkeypatch.setattr(training, "Command", Waiting)
+        assert view.locator(".begin .name").input_value() == "light brigade"
+        view.get_by_role("button", name="Train", exact=True).click()
+        view.locator("#live-title", has_text="light brigade is starting").wait_for()
+    assert begun[1][0] == "train"
+    wait(lambda: check.describe()["state"] != "checking")  # it does not slow the training down
+    server._trainer.training.command.stop()
+
+
 @pytest.mark.slow
 @pytest.mark.browser
-def test_a_training_is_seen_paused_resumed_and_stopped(browser, server, endless):  # noqa: F811
+def test_a_training_is_seen_stopped_and_resumed(browser, server, endless):  # noqa: F811
     with visited(browser, f"{server.url}/train?run=endless", refused=409) as view:
         view.get_by_role("button", name="Train on").click()
         view.locator("#live-title", has_text="endless is learning").wait_for()
@@ -248,8 +347,8 @@ def test_a_training_is_seen_paused_resumed_and_stopped(browser, server, endless)
         before = view.locator(".live .plot path.thick").get_attribute("d")
         wait(lambda: view.locator(".live .plot path.thick").get_attribute("d") != before)
         assert len(view.locator(".written pre").inner_text()) > 10
-        view.get_by_role("button", name="Pause").click()
-        view.locator("#live-title", has_text="endless is paused").wait_for()
+        view.get_by_role("button", name="Stop").click()
+        view.locator("#live-title", has_text="endless has been stopped").wait_for()
         step = steps(endless.checkpoints)[-1]
         for width, scheme in product((DESKTOP, PHONE), ("light", "dark")):
             view.set_viewport_size({"width": width, "height": 900})
@@ -262,8 +361,8 @@ def test_a_training_is_seen_paused_resumed_and_stopped(browser, server, endless)
         view.get_by_role("button", name="Resume").click()
         wait(lambda: endless.metrics()[-1].step > step)
         view.get_by_role("button", name="Stop").click()
-        view.locator(".about", has_text="endless is saved").wait_for()
-        assert view.locator(".drop").is_visible()
+        view.get_by_role("button", name="Another training").click()
+        view.locator(".drop").wait_for()
         for width in (DESKTOP, PHONE):
             view.set_viewport_size({"width": width, "height": 900})
             assert view.evaluate("document.documentElement.scrollWidth") <= width

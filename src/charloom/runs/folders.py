@@ -13,6 +13,7 @@ from charloom.data.learned import OF_A_RUN, kind_of, kind_of_folder
 from charloom.errors import CharloomError
 from charloom.files import open_plain, plain_size, unreadable, writing
 
+LOCK = ".lock"  # held by the process whose number it has
 _CREATED_FIRST = {"vocabulary.json", "corpus.json", ".config.json.new", "checkpoints", "samples"}
 _CREATED_FIRST |= {"ids.npy", "ids.json", ".ids.npy.new", ".ids.json.new", ".ids.mark"}
 
@@ -61,7 +62,7 @@ def discard(run: str | Path, trash: Path) -> Path:
 
 def holder(run: str | Path) -> int | None:
     """Return the process that holds a run folder; None if none does, as far as can be told."""
-    path = Path(run, ".lock")
+    path = Path(run, LOCK)
     try:
         with open_plain(path) as file:
             process = int(file.read(20))
@@ -87,7 +88,7 @@ def hold(run: Path) -> Iterator[None]:
 
     The kernel drops the lock with the process that holds it, however that ends.
     """
-    path = run / ".lock"
+    path = run / LOCK
     if path.exists() or path.is_symlink():  # it may be a pipe or a device
         plain_size(path)
     with writing(path):

@@ -194,7 +194,8 @@ def description() -> dict[str, Any]:
             "/v1/charloom/training": {
                 "get": _get("The text, its check, and the training.", OBJECT),
                 "post": _change("Train a new run on the text, or a run on.", _body(begin)),
-                "delete": _change("Save, and stop training."),
+                "delete": _change("Save, and stop training: that of a run, if one is named.")
+                | {"parameters": [{"name": "run", "in": "query", "schema": {"type": "string"}}]},
             },
         },
         "components": {

@@ -1,15 +1,17 @@
 """The part of the page that trains: a text comes in, is checked, and a `charloom train` learns it.
 
 One training at a time, a process of its own, which saves and ends when it is stopped and when the
-server ends. All that is shown of it is read from its run folder.
+server ends. All that is shown of it is read from its run folder, so a training that was started
+elsewhere, by a server that was killed or in a terminal, is shown and stopped, too.
 """
 
 import asyncio
 import re
+import threading
 import time
 from contextlib import suppress
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Self
 
 import msgspec
 from starlette.requests import ClientDisconnect, Request
@@ -25,7 +27,7 @@ from charloom.runs.metrics import Tail
 from charloom.runs.run import Run
 from charloom.serve.errors import Refused
 from charloom.serve.models import Models
-from charloom.serve.processes import Command
+from charloom.serve.processes import Command, Elsewhere, trainer_of
 from charloom.serve.requests import struct
 from charloom.serve.uploads import Upload, Uploads, plain_name
 
@@ -72,45 +74,62 @@ def run_name(name: str) -> str:
 
 
 class Training:
-    """One command that trains a run, from its start on."""
+    """A command that trains a run: one that is begun here, or one that was begun elsewhere."""
 
-    def __init__(self, path: Path, minutes: float | None, arguments: list[str]) -> None:
-        self.path, self.minutes = path, minutes
+    def __init__(self, path: Path, minutes: float | None, command: Command | Elsewhere) -> None:
+        self.path, self.minutes, self.command = path, minutes, command
         self._tail, self._newest = Tail(path / "metrics.jsonl"), 0.0
-        self._before = self._seconds()  # that the run had been trained for
+        # What the run had been trained for: what is found goes back to its beginning.
+        self._before = 0.0 if isinstance(command, Elsewhere) else self._seconds()
         self._began, self._ended = time.monotonic(), 0.0
-        self.command = Command(arguments)
+
+    @classmethod
+    def found(cls, path: Path) -> Self | None:
+        """Return the training that holds a run; None if there is none."""
+        command = trainer_of(path)
+        if command is None:
+            return None
+        minutes = None
+        with suppress(CharloomError):
+            minutes = Run.open(path).config.train.minutes
+        return cls(path, minutes, command)
 
     @property
     def state(self) -> str:
         """One of starting, training, stopping, stopped, finished, failed."""
         command = self.command
-        if command.status is None:
+        if command.running:
             if command.stopping:
                 return "stopping"
             return "training" if self._seconds() > self._before else "starting"
+        if isinstance(command, Elsewhere):
+            return "finished" if _is_complete(self.path) else "stopped"
         if command.status == 0:
             return "finished"
         return "stopped" if command.was_stopped else "failed"
 
     def describe(self, name: str) -> dict[str, Any]:
         """Return what the page shows of it."""
-        state = self.state
-        if self.command.status is None or not self._ended:
+        state, command = self.state, self.command
+        seconds = max(0.0, self._seconds() - self._before)
+        if command.running or not self._ended:
             self._ended = time.monotonic()
         found: dict[str, Any] = {
             "run": name,
             "state": state,
             "minutes": self.minutes,
             "elapsed": self._ended - self._began,
-            "seconds": max(0.0, self._seconds() - self._before),
-            "said": harmless(self.command.said()),
+            "seconds": seconds,
+            "said": "",
+            "process": None,
             "saved": bool(steps(self.path / "checkpoints")),
             "sample": _newest_sample(self.path),
         }
+        if isinstance(command, Elsewhere):
+            return found | {"elapsed": seconds, "process": command.process}
         if state == "failed":
-            found["error"] = self.command.error or "training has ended without a word"
-        return found
+            found["error"] = command.error or "training has ended without a word"
+        return found | {"said": harmless(command.said())}
 
     def _seconds(self) -> float:
         """Return how long the run has been trained, as far as its metrics say."""
@@ -128,9 +147,24 @@ class Trainer:
         self._models = models
         self.uploads = Uploads(models.home)
         self.training: Training | None = None
+        self._changing = threading.Lock()  # the training
+
+    @property
+    def _running(self) -> bool:
+        return self.training is not None and self.training.command.running
+
+    def _look(self) -> None:
+        """If nothing is trained here, look for a training that was begun elsewhere."""
+        for name in [] if self._running else self._models.names:
+            with suppress(Refused):  # the run has just gone
+                if (found := Training.found(self._models.path(name))) is not None:
+                    self.training = found
+                    return
 
     def describe(self) -> dict[str, Any]:
         """Return all that the page shows."""
+        with self._changing:
+            self._look()
         home, text, training = self._models.home, self.uploads.text, self.training
         return {
             "folder": None if home is None else str(home),
@@ -149,7 +183,12 @@ class Trainer:
         """Start a training; raises Refused, above all if there is one already."""
         if (asked.text is None) == (asked.run is None):
             raise Refused(400, "name a text or a run", "invalid_value", "text")
-        self._check_free()
+        with self._changing:
+            self._look()
+            self._check_free()
+            self._begin(asked)
+
+    def _begin(self, asked: Begin) -> None:
         if asked.run is not None:
             self._go_on(self._models.path(asked.run), asked.minutes)
             return
@@ -176,36 +215,45 @@ class Trainer:
         more = [] if minutes is None else ["--minutes", f"{minutes:g}"]
         self._start(path, left, ["resume", *more, "--", str(path)])
 
-    def stop(self) -> None:
-        """Let the training save and end; raises Refused if there is none."""
-        if self.training is None or self.training.command.status is not None:
+    def stop(self, name: str | None) -> None:
+        """Let the training save and end; raises Refused if it is not that of run `name`, if any."""
+        training = self.training
+        if training is None or not training.command.running:
             raise Refused(409, "nothing is being trained here", "nothing_runs")
-        self.training.command.stop()
+        if name is not None and name != self._name(training):
+            message = f"it is {self._name(training)} that is being trained"
+            raise Refused(409, message, "nothing_runs", "run")
+        training.command.stop()
 
     def end(self) -> None:
-        """Ask all that runs to end."""
+        """Ask all that was begun here to end."""
         self.uploads.forget()
-        if self.training is not None:
-            self.training.command.stop()
+        if (command := self._own) is not None:
+            command.stop()
 
     def close(self, seconds: float) -> None:
         """Wait for the training to save."""
         self.end()
-        if self.training is not None:
-            self.training.command.wait(seconds)
+        if (command := self._own) is not None:
+            command.wait(seconds)
+
+    @property
+    def _own(self) -> Command | None:
+        command = None if self.training is None else self.training.command
+        return command if isinstance(command, Command) else None
 
     def _name(self, training: Training) -> str:
         return self._models.name_at(training.path) or training.path.name
 
     def _start(self, path: Path, minutes: float | None, arguments: list[str]) -> None:
         try:
-            self.training = Training(path, minutes, arguments)
+            self.training = Training(path, minutes, Command(arguments))
         except OSError as error:
             message = f"no process could be started ({error.strerror}): end others first"
             raise Refused(503, message, "no_process", retry=10) from None
 
     def _check_free(self) -> None:
-        if self.training is not None and self.training.command.status is None:
+        if self.training is not None and self.training.command.running:
             name = self._name(self.training)
             message = f"{name} is being trained: wait for its end, or stop it"
             raise Refused(409, message, "busy")
@@ -236,6 +284,12 @@ class Trainer:
             number += 1
             place = home / f"{stem}-{number}"
         return place
+
+
+def _is_complete(path: Path) -> bool:
+    with suppress(CharloomError):
+        return Run.open(path).final() is not None
+    return False
 
 
 def _newest_sample(path: Path) -> dict[str, Any] | None:
@@ -270,8 +324,8 @@ class _Part:
         return await self.show(request)
 
     async def stop(self, request: Request) -> Response:
-        """DELETE /v1/charloom/training."""
-        self._trainer.stop()
+        """DELETE /v1/charloom/training?run=NAME."""
+        self._trainer.stop(request.query_params.get("run"))
         return await self.show(request)
 
     async def receive(self, request: Request) -> Response:

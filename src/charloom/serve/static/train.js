@@ -10,10 +10,9 @@ const [drop, file, chosen, found, form, minutes, name, hint] =
   [".drop", ".drop input", ".chosen", ".found", ".begin", ".minutes", ".name", ".hint"].map(find);
 const plot = new Plot(live.querySelector(".plot"));
 let run = new URLSearchParams(location.search).get("run"); // that is to be trained on, if one is
-let told = {}, sending = "", shownText = "", curve = null, timer = 0;
+let told = {}, sending = "", shownText = "", named = "", curve = null, timer = 0;
 let complaint = ""; // what went wrong, until something else is done
 let fresh = false; // a new training is begun, whatever was trained before
-let leaving = false; // it is as soon as this one has saved
 
 async function look() {
   clearTimeout(timer);
@@ -55,10 +54,9 @@ async function show(answer) {
   told = answer;
   const { text, training, folder } = told;
   if (busy()) fresh = false;
-  else if (leaving) return begin(`${training.run} is saved: Runs has it.`);
   const isLive = training && !fresh && !(run && !busy());
   source.hidden = isLive || !!run || folder === null;
-  plan.hidden = isLive || (!run && text?.state !== "checked");
+  plan.hidden = isLive || (!run && !["checking", "checked"].includes(text?.state));
   live.hidden = !isLive;
   if (complaint) say(complaint);
   else if (folder === null && !isLive) say("There is no folder for new runs here: charloom open FOLDER has one.");
@@ -78,8 +76,10 @@ function showText(text) {
   if (stamp === shownText) return;
   shownText = stamp;
   found.replaceChildren(...(text ? findings(text) : []));
+  if (!text || text.id === named) return;
+  named = text.id;
   for (const cure of cures) cure.checked = false;
-  if (text?.state === "checked") name.value = text.name.replace(/\.[^.]{1,7}$/, "");
+  name.value = text.name.replace(/\.[^.]{1,7}$/, "");
 }
 
 function findings(text) {
@@ -95,19 +95,21 @@ function findings(text) {
 function showPlan(text) {
   find("#plan-title").textContent = run ? `Train ${run} on` : "Training";
   form.querySelector(".go").textContent = run ? "Train on" : "Train";
-  form.querySelector(".go").disabled = !run && !text.trainable;
+  const isChecked = run || text.state === "checked", isTooShort = isChecked && !run && !text.trainable;
+  form.querySelector(".go").disabled = isTooShort;
   name.parentElement.hidden = !!run;
   minutes.required = !run;
   if (!run && !minutes.value) minutes.value = "3";
-  for (const cure of cures) cure.parentElement.hidden = !!run || !text.advice.some(line => line.includes(option(cure)));
+  for (const cure of cures) cure.parentElement.hidden = !!run || !isChecked || !text.advice.some(line => line.includes(option(cure)));
   hint.textContent = run
     ? "With minutes it is trained for so long from now; without, it goes on to where it was to end."
-    : text.trainable ? `The model and its settings are chosen for this machine and so many minutes. The run will be in the folder ${told.folder}.` : "There is too little of it to train on.";
+    : isTooShort ? "There is too little of it to train on."
+    : `The model and its settings are chosen for this machine and so many minutes. The run will be in the folder ${told.folder}.${isChecked ? "" : " You need not wait for the check; it ends when training begins."}`;
 }
 
 async function showTraining(training) {
   const { state, minutes: asked, seconds, elapsed } = training;
-  const words = { starting: "is starting", training: "is learning", stopping: "is saving", stopped: "is paused", finished: "is ready", failed: "could not be trained" };
+  const words = { starting: "is starting", training: "is learning", stopping: "is saving", stopped: "has been stopped", finished: "is ready", failed: "could not be trained" };
   const title = `${training.run} ${words[state]}`;
   if (find("#live-title").textContent !== title) find("#live-title").textContent = title;
   const share = state === "finished" ? 1 : asked ? Math.min(1, seconds / (60 * asked)) : 0;
@@ -130,15 +132,15 @@ async function showTraining(training) {
   }
   set(".now", parts.join(" · "));
   live.querySelector(".now").classList.toggle("why", state === "failed");
-  for (const button of ["pause", "stop"]) {
-    live.querySelector(`.${button}`).hidden = !["starting", "training", "stopping"].includes(state);
-    live.querySelector(`.${button}`).disabled = state === "stopping";
-  }
+  live.querySelector(".stop").hidden = !busy();
+  live.querySelector(".stop").disabled = state === "stopping";
   live.querySelector(".resume").hidden = !((state === "stopped" || state === "failed") && training.saved);
   live.querySelector(".fresh").hidden = busy();
   live.querySelector(".write").hidden = !training.saved;
   live.querySelector(".write").href = `/?model=${encodeURIComponent(training.run)}`;
   live.querySelector(".what").hidden = !busy();
+  live.querySelector(".elsewhere").hidden = training.process === null;
+  live.querySelector(".log").hidden = !training.said;
   const level = told.text?.ngram ? [{ name: told.text.ngram.name, nats: told.text.ngram.nats }] : [];
   plot.room.hidden = !curve.points.length;
   plot.set([{ name: training.run, n: 0, points: curve.points }], level, "seconds");
@@ -209,25 +211,21 @@ form.addEventListener("submit", event => {
     run = null;
     history.replaceState(null, "", "/train");
     await show(answer);
-    live.querySelector(".pause").focus();
+    live.querySelector(".stop").focus();
   });
 });
-const stop = leaves => attempt(async () => {
-  leaving = leaves;
-  await show(await call("/v1/charloom/training", undefined, "DELETE"));
-});
-live.querySelector(".pause").addEventListener("click", () => stop(false));
-live.querySelector(".stop").addEventListener("click", () => stop(true));
+live.querySelector(".stop").addEventListener("click", () => attempt(async () => {
+  await show(await call(`/v1/charloom/training?run=${encodeURIComponent(told.training.run)}`, undefined, "DELETE"));
+}));
 live.querySelector(".resume").addEventListener("click", () => attempt(async () => {
   await show(await call("/v1/charloom/training", { run: told.training.run }));
 }));
 live.querySelector(".fresh").addEventListener("click", () => attempt(begin));
 
 // Make room for another text.
-async function begin(words = "") {
-  [fresh, leaving, run] = [true, false, null];
+async function begin() {
+  [fresh, run] = [true, null];
   await show(await call("/v1/charloom/texts", undefined, "DELETE"));
-  if (words) say(words);
   file.focus();
 }
 
