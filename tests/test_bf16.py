@@ -12,13 +12,13 @@ from charloom.data.vocabulary import Vocabulary
 from charloom.models import engines
 from charloom.models.compiled import CompiledLearner, CompiledModel, language_model, learner
 from charloom.models.compiled.bf16 import AMX, SIDE, VECTORS, fastest_bf16, rounded, tiled_size
-from charloom.models.compiled.flushing import flush, restore
 from charloom.models.compiled.products import (
     BF16_BLOCK,
     BF16_PANEL,
     Panels,
     aligned,
     back_product,
+    get_ready,
     gradient_product,
     pack,
     pack_back,
@@ -26,8 +26,8 @@ from charloom.models.compiled.products import (
     product,
     rows_size,
 )
+from charloom.models.compiled.program import Program
 from charloom.models.engines import create_model
-from charloom.models.jit import kernel
 from charloom.models.reference import ReferenceLearner
 from charloom.models.weights import initial_weights
 from every_cell import CELLS, recurrent
@@ -38,27 +38,27 @@ needs_amx = pytest.mark.skipif(fastest_bf16() != AMX, reason="this processor has
 KINDS = [VECTORS, pytest.param(AMX, marks=needs_amx)]
 
 
-@kernel
 def multiply(out, base, a, w, packed, turn):
-    before = flush()
-    pack(packed, w)
-    product(out, base, a, w, packed, turn)
-    restore(before)
+    program = Program("float32")
+    get_ready("float32", packed.kind)
+    pack(program, packed, w)
+    product(program, out, base, a, w, packed, turn)
+    program()
 
 
-@kernel
 def multiply_back(out, base, a, w, packed, turn):
-    before = flush()
-    pack_back(packed, w)
-    back_product(out, base, a, w, packed, turn)
-    restore(before)
+    program = Program("float32")
+    get_ready("float32", packed.kind)
+    pack_back(program, packed, w)
+    back_product(program, out, base, a, w, packed, turn)
+    program()
 
 
-@kernel
 def multiply_transpose(out, zeros, a, b, panel):
-    before = flush()
-    gradient_product(out, zeros, a, b, panel)
-    restore(before)
+    program = Program("float32")
+    get_ready("float32", panel.kind)
+    gradient_product(program, out, zeros, a, b, panel)
+    program()
 
 
 def room(size, K, M, kind):

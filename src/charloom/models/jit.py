@@ -5,6 +5,8 @@ The one file that uses what numba does not promise to keep; as it is in numba 0.
 - `no_cpython_wrapper=True` and `pipeline_class`, two more, and a `JITCodeLibrary`, which would make
   machine code of what is compiled, in `_finalize_final_module`, and tell it of a Python object;
 - `Dispatcher.compile(types)`, which returns machine code to call without a look at types;
+- `CFunc`, which `cfunc` returns, before it is compiled: its cache is replaced first;
+- `make_array` of a context and `populate_array`, of which `array_at` makes an array;
 - `Dispatcher._cache`, a `FunctionCache`, which lets an `OSError` end the program, and its
   `_cache_file`, an `IndexDataCacheFile`, whose files several processes share safely only with a
   lock.
@@ -23,10 +25,15 @@ from time import time
 from typing import Any, TypeVar
 
 import numba
+from llvmlite import ir
+from numba import types
 from numba.core.caching import FunctionCache, IndexDataCacheFile
+from numba.core.ccallback import CFunc
 from numba.core.codegen import JITCodeLibrary
 from numba.core.compiler import CompilerBase, DefaultPassBuilder
 from numba.core.registry import CPUDispatcher
+from numba.extending import intrinsic
+from numba.np.arrayobj import populate_array
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -35,6 +42,8 @@ _FASTMATH = {"nsz", "arcp", "contract", "afn", "reassoc"}
 # "numpy" drops the check for a zero divisor, without which no division is vectorised.
 _OPTIONS = {"error_model": "numpy", "no_cfunc_wrapper": True}
 _KERNEL = {**_OPTIONS, "fastmath": _FASTMATH, "_nrt": False}
+_KERNEL_OF_C = {name: value for name, value in _KERNEL.items() if name != "no_cfunc_wrapper"}
+_ADDRESSED: list[Any] = []  # whose machine code is called by address, and so stays
 _SHARED = (
     "jit.py",
     "draw_kernel.py",
@@ -101,20 +110,67 @@ def entry(function: F, arguments: tuple[Any, ...]) -> F:
     return code
 
 
+def address_of_code(function: Callable[..., None], kinds: tuple[Any, ...]) -> int:
+    """Compile `function` as `kernel` does for arguments of these types; return where its code is.
+
+    The code may be called as C's, and stays there as long as the process does.
+    """
+    compiled = CFunc(function, (kinds, types.void), locals={}, options=_KERNEL_OF_C)
+    with _caching(function) as folder:
+        if folder is not None:
+            compiled.enable_caching()
+            _share(compiled)
+        compiled.compile()
+    _ADDRESSED.append(compiled)
+    address = compiled.address
+    assert address is not None
+    return address
+
+
+@intrinsic
+def array_at(_: Any, zero: Any, address: Any, shape: Any) -> Any:
+    """Return the array at an address: in C order, of the type of `zero`.
+
+    Its shape is a tuple of int64.
+    """
+    kind, word = types.Array(zero, len(shape), "C"), ir.IntType(64)
+
+    def emit(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        array = context.make_array(kind)(context, builder)
+        item = ir.Constant(word, context.get_abi_sizeof(context.get_data_type(zero)))
+        sizes, strides = [builder.extract_value(args[2], k) for k in range(len(shape))], [item]
+        for size in sizes[:0:-1]:
+            strides.insert(0, builder.mul(strides[0], size))
+        data = builder.inttoptr(args[1], array.data.type)
+        populate_array(array, data, sizes, strides, item, meminfo=None)
+        return array._getvalue()
+
+    return kind(zero, types.int64, types.UniTuple(types.int64, len(shape))), emit
+
+
 def _compile(function: F, **options: Any) -> F:
+    with _caching(function) as folder:
+        compiled: F = numba.njit(function, cache=folder is not None, nogil=True, **options)
+    if folder is not None:
+        _share(compiled)
+    return compiled
+
+
+@contextmanager
+def _caching(function: Callable[..., Any]) -> Iterator[str | None]:
+    """Have numba look for the machine code of `function` in its folder, and give that if any."""
     before = numba.config.CACHE_DIR
     folder = before or _cache_folder(Path(function.__code__.co_filename).parent)
-    if folder is None:
-        uncached: F = numba.njit(function, nogil=True, **options)
-        return uncached
-    numba.config.CACHE_DIR = folder
+    numba.config.CACHE_DIR = folder or before
     try:
-        compiled: F = numba.njit(function, cache=True, nogil=True, **options)
+        yield folder
     finally:
         numba.config.CACHE_DIR = before
-    compiled._cache.__class__ = _Cache  # type: ignore[attr-defined]
-    compiled._cache._cache_file.__class__ = _SharedFile  # type: ignore[attr-defined]
-    return compiled
+
+
+def _share(compiled: Any) -> None:
+    compiled._cache.__class__ = _Cache
+    compiled._cache._cache_file.__class__ = _SharedFile
 
 
 class _Inner(CPUDispatcher):  # type: ignore[misc]

@@ -1,8 +1,9 @@
 """Ids in, losses and updated weights out: the reference's maths in numba, at the machine's speed.
 
-Read products.py, then a cell beside its twin in ``reference/``, then network.py. On the way from
-``charloom train`` to a gradient, `update` in learner.py calls `loss_and_gradient` in network.py:
-there the cell's `backward` (lstm.py) gives dZ, and `gradient_product` dWh = h_before^T dZ.
+Read units.py and program.py, then products.py, then a cell beside its twin in ``reference/``, then
+network.py. On the way from ``charloom train`` to a gradient, `update` in learner.py runs a program
+that network.py has written: in it the cell's `backward` (lstm.py) gives dZ, and `gradient_product`
+dWh = h_before^T dZ.
 """
 
 from charloom.models.compiled.attentive import WindowLayers

@@ -6,7 +6,7 @@ stops between them), and the matrix that ids look rows up in comes first.
 """
 
 from collections.abc import Mapping
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
@@ -20,6 +20,7 @@ from charloom.models.compiled.products import (
     FEW,
     Panels,
     aligned,
+    get_ready,
     packed_size,
     rows_size,
 )
@@ -58,6 +59,7 @@ class Lookup(NamedTuple):
 
     place: NDArray[np.int32]  # (V,) row of an id in `table`; -1 if it has none
     distinct: NDArray[np.int32]  # (V,) the ids that have one, in the order of their rows
+    known: NDArray[np.int64]  # (1,) how many these are
     x: Array  # (V, E) their embeddings
     table: Array  # (V, GH) their x Wx + b, then its gradient; empty for one-hot inputs
 
@@ -80,7 +82,7 @@ class Shard(NamedTuple):
     zeros: Array  # (1, widest) for products without a base
     base: Array  # (1, GH) what a GRU adds to h Wh: its bhn; empty without one
     cell: int  # RNN, LSTM, GRU or GRU_OF_STATE
-    slope: Any  # a number of that type: of gates that are a hard_sigmoid (gates.py), or 0
+    slope: Array  # (1,) of gates that are a hard_sigmoid (gates.py), or 0
     c: Array  # (L, T + 1, B, H) of an LSTM, carried as h; of other cells empty, as the next
     tanh_c: Array  # (L, T, B, H)
     reset: Array  # (L, T, B, H) r h_before if r multiplies the state; of other cells empty
@@ -136,6 +138,7 @@ def new_packed(
     config: ModelConfig, V: int, B: int, T: int, dtype: DTypeLike, kind: int = FULL
 ) -> Packed:
     """Allocate room for packed weights, if T steps of B lanes pay for packing; in bf16 they do."""
+    get_ready(dtype, kind)
     L, H, E, G = config.layers, config.hidden, config.embedding, GATES[config.cell]
     rounded = aligned((rows_size(max(H, E), 0, kind),), dtype)
 
@@ -160,7 +163,8 @@ def new_lookup(config: ModelConfig, V: int, dtype: DTypeLike) -> Lookup:
     E, GH = config.embedding, GATES[config.cell] * config.hidden
     rows = max(V, FEW)
     x, table = aligned((rows, E), dtype), aligned((rows if E else 0, GH), dtype)
-    return Lookup(np.full(V, -1, np.int32), np.zeros(V, np.int32), x, table)
+    places, distinct = np.full(V, -1, np.int32), np.zeros(V, np.int32)
+    return Lookup(places, distinct, np.zeros(1, np.int64), x, table)
 
 
 def new_shard(
@@ -195,7 +199,7 @@ def new_shard(
         zeros=make(1, max(G * H, V, H, E)),
         base=make(1, G * H if biased else 0),
         cell=GRU_OF_STATE if of_state else CELLS.index(config.cell),
-        slope=np.asarray(gate_slope(config), dtype)[()],
+        slope=np.full(1, gate_slope(config), dtype),
         c=make(memories, T + 1, B, H),
         tanh_c=make(memories, T, B, H),
         reset=make(L if of_state else 0, T, B, H),

@@ -7,7 +7,7 @@ from functools import partial
 
 import numpy as np
 
-from charloom.config import AttentiveConfig, ModelConfig, SampleConfig
+from charloom.config import AttentiveConfig, ModelConfig
 from charloom.models.attentive import State
 from charloom.models.compiled.arrays import (
     Packed,
@@ -18,10 +18,10 @@ from charloom.models.compiled.arrays import (
     parameter_views,
     with_own_rows,
 )
-from charloom.models.compiled.network import embed, pack_weights, read
+from charloom.models.compiled.network import embed, forward, pack_weights
 from charloom.models.compiled.products import FEW, aligned
+from charloom.models.compiled.program import Program
 from charloom.models.compiled.threads import available_threads, share_out
-from charloom.models.lanes import Rules
 from charloom.models.weights import Array, Weights
 
 LANES = 32  # windows that a thread takes at once
@@ -42,7 +42,9 @@ class WindowLayers:
         self._parameters = p = p._replace(head_W=head_W, head_b=head_b)
         self._packed: dict[tuple[bool, bool], Packed] = {}
         self._lookup, every_id = new_lookup(self._network, V, np.float32), np.arange(V, dtype="i4")
-        embed(p.embedding, p.Wx0, self._pack(1, 1).Wx0, p.b[0], self._lookup, every_id[np.newaxis])
+        program, packed = Program(np.float32), self._pack(1, 1).Wx0
+        embed(program, p.embedding, p.Wx0, packed, p.b[0], self._lookup, every_id[np.newaxis])
+        program()
 
     def __call__(self, windows: State) -> list[Array]:
         """Return h (C, N, H) of each layer."""
@@ -56,9 +58,9 @@ class WindowLayers:
         N, C = windows.shape
         shard = new_shard(self._network, 1, N, C, np.float32, self._lookup)
         shard.ids[...] = windows.T
-        rules, log_p = Rules.same(SampleConfig(), 1, N), np.empty((N, 0, 1), np.float32)
-        nothing = np.empty((N, 0)), np.empty((N, 0), np.int32), rules, log_p, np.empty((3, 1))
-        read(self._parameters, self._pack(C, N), shard, *nothing)
+        program = Program(np.float32)
+        forward(program, self._parameters, self._pack(C, N), shard)
+        program()
         return shard.h[:, 1:]
 
     def _pack(self, T: int, B: int) -> Packed:
@@ -66,6 +68,8 @@ class WindowLayers:
         kind = (T * B < FEW, B < FEW)
         if kind not in self._packed:
             packed = new_packed(self._network, 1, B, T, np.float32)
-            pack_weights(self._parameters, packed)
+            program = Program(np.float32)
+            pack_weights(program, self._parameters, packed)
+            program()
             self._packed[kind] = packed
         return with_own_rows(self._packed[kind])

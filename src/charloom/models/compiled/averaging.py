@@ -9,18 +9,16 @@ from charloom.models.jit import kernel
 
 
 @kernel
-def step_into(
-    parameters: Any, packed: Any, shard: Any, ids: Any, parts: Any, k: int, turn: int
-) -> None:
+def step_into(work: Any, ids: Any, parts: Any, k: int, turn: int) -> None:
     """Read ids (B,) with one network, and put its log-probabilities (B, V) into parts[k]."""
     B, V = parts.shape[1:]
     for b in range(B):
-        shard.ids[0, b] = ids[b]
-    step(parameters, packed, shard, turn)
-    log_softmax(shard.logits)
+        work.ids[0, b] = ids[b]
+    step(work, turn)
+    log_softmax(work.logits)
     for b in range(B):
         for v in range(V):
-            parts[k, b, v] = shard.logits[0, b, v]
+            parts[k, b, v] = work.logits[0, b, v]
 
 
 @kernel

@@ -29,7 +29,8 @@ import numba
 import numpy as np
 from llvmlite import ir
 
-from charloom.models.compiled.vectors import SIZE, Writer, written_by_hand
+from charloom.models.compiled.units import WORD as SIZE
+from charloom.models.compiled.vectors import Writer, Written
 from charloom.models.weights import Array
 
 FULL, VECTORS, AMX = range(
@@ -189,8 +190,9 @@ def _write_tiles(upright: bool, turned: bool, write: Writer, arguments: list[Any
 # tiles(zero, which, (X, row step, rows, columns, to)): a strip of a matrix in tiles, for the left
 # or the right side of a product; OF_TRANSPOSE if it is the transpose that is multiplied.
 LEFT, RIGHT, LEFT_OF_TRANSPOSE, RIGHT_OF_TRANSPOSE = range(4)
-tiles = written_by_hand(
+TILES = Written(
     "bf16_tiles",
+    5,
     {
         LEFT: partial(_write_tiles, False, False),
         RIGHT: partial(_write_tiles, True, False),
@@ -198,6 +200,7 @@ tiles = written_by_hand(
         RIGHT_OF_TRANSPOSE: partial(_write_tiles, False, True),
     },
 )
+tiles = TILES.call
 
 
 def _write_amx(high: int, wide: int, write: Writer, arguments: list[Any]) -> None:
@@ -326,8 +329,9 @@ _SHAPES = [(1, wide) for wide in (1, 2, 3, 4)] + [(2, wide) for wide in (1, 2)]
 # by_amx(zero, 8 * high + wide, (C, its row step, base, its row step, A, B, depth, groups, step,
 # rows, columns)): `high` tiles of A, one below the other, times `wide` of B, side by side, each
 # `depth` tiles deep; of B `groups` such, 1 or -1 apart; rows of the last of A's, columns of B's.
-by_amx = written_by_hand(
-    "bf16_amx", {8 * high + wide: partial(_write_amx, high, wide) for high, wide in _SHAPES}
-)
+_PRODUCTS = {8 * high + wide: partial(_write_amx, high, wide) for high, wide in _SHAPES}
+BY_AMX = Written("bf16_amx", 11, _PRODUCTS)
+by_amx = BY_AMX.call
 # by_vectors(zero, 0, (C, its row step, base, its row step, A, B, depth, rows, columns)): one tile.
-by_vectors = written_by_hand("bf16_vectors", {0: _write_vectors})
+BY_VECTORS = Written("bf16_vectors", 9, {0: _write_vectors})
+by_vectors = BY_VECTORS.call

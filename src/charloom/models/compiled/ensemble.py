@@ -70,16 +70,16 @@ class CompiledEnsemble(Ensemble):
         uniforms = np.ascontiguousarray(uniforms.T)
         drawn, scratch = np.empty((n, B), np.int32), np.empty((3, V))
         buffers = [one.buffers(ids, own) for one, own in zip(self.networks, state, strict=True)]
-        parts = np.empty((K, B, V), buffers[0].shard.logits.dtype)
+        parts = np.empty((K, B, V), buffers[0].work.logits.dtype)
         mean, flat = np.empty((B, V), parts.dtype), parts.reshape(K, -1)
         ids = np.array(ids, np.int32)
-        read = entry(step_into, (*buffers[0], ids, parts, 0, 0))
+        read = entry(step_into, (buffers[0].work, ids, parts, 0, 0))
         size = self.networks[0].config
         work = B * size.layers * size.hidden**2
         threads = min(available_threads(), K) if work > WORTH_A_THREAD else 1
         with finite_predictions():
             for t in range(n):
-                calls = [partial(read, *own, ids, parts, k, t) for k, own in enumerate(buffers)]
+                calls = [partial(read, own.work, ids, parts, k, t) for k, own in enumerate(buffers)]
                 share_out(calls, threads)
                 mean_into(flat, mean.reshape(-1))
                 if change is not None:

@@ -17,23 +17,53 @@ from typing import Any
 
 from charloom.models.compiled.activations import sigmoid, tanh
 from charloom.models.compiled.gates import derivative, derivative_by_itself, hard_sigmoid
-from charloom.models.compiled.products import back_product, copy, product
-from charloom.models.jit import inlined_kernel, inner_kernel
+from charloom.models.compiled.products import (
+    BACK_PRODUCT,
+    PRODUCT,
+    Panels,
+    copy,
+    room_of,
+    rows_of,
+)
+from charloom.models.compiled.program import Program
+from charloom.models.compiled.units import Unit, bytes_of, integers_at
+from charloom.models.jit import array_at, inlined_kernel, inner_kernel
+from charloom.models.weights import Array
+
+_product, _back_product = PRODUCT.call, BACK_PRODUCT.call
 
 
-@inlined_kernel
 def forward(
-    gates: Any, h: Any, R: Any, base: Any, slope: Any, Wh: Any, packed_Wh: Any, turn: int
+    program: Program,
+    gates: Array,
+    h: Array,
+    R: Array,
+    base: Array,
+    slope: Array,
+    Wh: Array,
+    packed: Panels,
 ) -> None:
     """gates (T, B, 3H) and h[0] -> gates, h[1:] and R (T, B, 3H), from `base` (1, >= 3H) on.
 
-    `slope` as in gates.py.
+    `slope` (1,) as in gates.py.
     """
     T, B, H = gates.shape[0], gates.shape[1], h.shape[2]
-    r_z_n, R_by_gate = gates.reshape(T, B, 3, H), R.reshape(T, B, 3, H)
+    program.add(FORWARD, gates, h, R, base, slope, T, B, H, *rows_of(Wh), *room_of(packed))
+
+
+def _forward_unit(zero: Any, place: int, turn: int) -> None:
+    """Do what `forward` does."""
+    gates, h, R, base, slope, T, B, H, Wh, Wh_row, packed, rows, kind = integers_at(place, 13)
+    r_z_n, R_by_gate = array_at(zero, gates, (T, B, 3, H)), array_at(zero, R, (T, B, 3, H))
+    hs, slope_of_gates = array_at(zero, h, (T + 1, B, H)), array_at(zero, slope, (1,))[0]
+    row, size = H * bytes_of(zero), (B, H, 3 * H, Wh, Wh_row, packed, rows, kind)
     for t in range(T):
-        product(R[t], base, h[t], Wh, packed_Wh, turn + t)
-        _step(r_z_n[t], R_by_gate[t], h[t], h[t + 1], slope)
+        to, x = R + t * B * 3 * row, h + t * B * row
+        _product(zero, (to, 3 * row, base, 0, x, row, *size), turn + t)
+        _step(r_z_n[t], R_by_gate[t], hs[t], hs[t + 1], slope_of_gates)
+
+
+FORWARD = Unit(_forward_unit, PRODUCT)
 
 
 @inner_kernel
@@ -62,24 +92,44 @@ def _open(a: Any, R: Any, slope: Any, b: int) -> None:
                 a[b, gate, j] = sigmoid(a[b, gate, j] + R[b, gate, j])
 
 
-@inlined_kernel
 def backward(
-    gates: Any, h: Any, R: Any, dH: Any, rows: Any, slope: Any, Wh: Any, packed_Wh: Any
+    program: Program,
+    gates: Array,
+    h: Array,
+    R: Array,
+    dH: Array,
+    rows: Array,
+    slope: Array,
+    Wh: Array,
+    packed: Panels,
 ) -> None:
     """dH (T, B, H), the gradient of h[1:] -> gates = dZ and R = dR; overwrites dH.
 
     `rows` (3, B, H) is scratch.
     """
-    dh, row = rows[0], rows[1]
-    T, B, H = dH.shape
-    r_z_n, R_by_gate = gates.reshape(T, B, 3, H), R.reshape(T, B, 3, H)
-    copy(dh, dH[T - 1])
+    size = (*dH.shape, *rows_of(Wh), *room_of(packed))
+    program.add(BACKWARD, gates, h, R, dH, rows, slope, *size)
+
+
+def _backward_unit(zero: Any, place: int, turn: int) -> None:
+    """Do what `backward` does."""
+    gates, h, R, dH, dh, slope, T, B, H, Wh, Wh_row, packed, rows, kind = integers_at(place, 14)
+    r_z_n, R_by_gate = array_at(zero, gates, (T, B, 3, H)), array_at(zero, R, (T, B, 3, H))
+    hs, dHs = array_at(zero, h, (T + 1, B, H)), array_at(zero, dH, (T, B, H))
+    scratch, slope_of_gates = array_at(zero, dh, (3, B, H)), array_at(zero, slope, (1,))[0]
+    dh_t, u = scratch[0], scratch[1]
+    row, size = H * bytes_of(zero), (B, 3 * H, H, Wh, Wh_row, packed, rows, kind)
+    copy(dh_t, dHs[T - 1])
     for t in range(T - 1, -1, -1):
         if t:
-            _add_carried(dH[t - 1], dh, r_z_n[t])
-        _step_back(r_z_n[t], R_by_gate[t], dh, h[t], row, slope)
+            _add_carried(dHs[t - 1], dh_t, r_z_n[t])
+        _step_back(r_z_n[t], R_by_gate[t], dh_t, hs[t], u, slope_of_gates)
         if t:
-            back_product(dh, dH[t - 1], R[t], Wh, packed_Wh, t)
+            start, dR = dH + (t - 1) * B * row, R + t * B * 3 * row
+            _back_product(zero, (dh, row, start, row, dR, 3 * row, *size), t)
+
+
+BACKWARD = Unit(_backward_unit, BACK_PRODUCT)
 
 
 @inner_kernel
@@ -115,18 +165,38 @@ def _step_back(a: Any, R: Any, dh: Any, h_before: Any, scratch: Any, slope: Any)
                 R[b, gate, j] = a[b, gate, j]
 
 
-@inlined_kernel
 def forward_of_state(
-    gates: Any, h: Any, s: Any, R: Any, zeros: Any, slope: Any, Wh: Any, packed_Wh: Any, turn: int
+    program: Program,
+    gates: Array,
+    h: Array,
+    s: Array,
+    R: Array,
+    zeros: Array,
+    slope: Array,
+    Wh: Array,
+    packed: Panels,
 ) -> None:
     """gates (T, B, 3H) and h[0] -> gates, h[1:] and s = r h_before (T, B, H); overwrites R."""
-    T, B, H = gates.shape[0], gates.shape[1], h.shape[2]
-    r_z_n, R_by_gate = gates.reshape(T, B, 3, H), R.reshape(T, B, 3, H)
+    size = (*s.shape, *rows_of(Wh), *room_of(packed))
+    program.add(FORWARD_OF_STATE, gates, h, s, R, zeros, slope, *size)
+
+
+def _forward_of_state_unit(zero: Any, place: int, turn: int) -> None:
+    """Do what `forward_of_state` does."""
+    gates, h, s, R, zeros, slope, T, B, H, Wh, Wh_row, packed, rows, kind = integers_at(place, 14)
+    r_z_n, R_by_gate = array_at(zero, gates, (T, B, 3, H)), array_at(zero, R, (T, B, 3, H))
+    hs, ss = array_at(zero, h, (T + 1, B, H)), array_at(zero, s, (T, B, H))
+    row, slope_of_gates = H * bytes_of(zero), array_at(zero, slope, (1,))[0]
+    size = (B, H, 3 * H, Wh, Wh_row, packed, rows, kind)
     for t in range(T):
-        product(R[t], zeros, h[t], Wh, packed_Wh, turn + t)
-        _step_to_state(r_z_n[t], R_by_gate[t], h[t], s[t], slope)
-        product(R[t], zeros, s[t], Wh, packed_Wh, turn + t + 1)
-        _step_from_state(r_z_n[t], R_by_gate[t], h[t], h[t + 1])
+        to, at = R + t * B * 3 * row, t * B * row
+        _product(zero, (to, 3 * row, zeros, 0, h + at, row, *size), turn + t)
+        _step_to_state(r_z_n[t], R_by_gate[t], hs[t], ss[t], slope_of_gates)
+        _product(zero, (to, 3 * row, zeros, 0, s + at, row, *size), turn + t + 1)
+        _step_from_state(r_z_n[t], R_by_gate[t], hs[t], hs[t + 1])
+
+
+FORWARD_OF_STATE = Unit(_forward_of_state_unit, PRODUCT)
 
 
 @inner_kernel
@@ -150,34 +220,50 @@ def _step_from_state(a: Any, R: Any, h_before: Any, h: Any) -> None:
             h[b, j] = a[b, 2, j] + a[b, 1, j] * (h_before[b, j] - a[b, 2, j])
 
 
-@inlined_kernel
 def backward_of_state(
-    gates: Any,
-    h: Any,
-    R: Any,
-    dH: Any,
-    rows: Any,
-    zeros: Any,
-    slope: Any,
-    Wh: Any,
-    packed_Wh: Any,
+    program: Program,
+    gates: Array,
+    h: Array,
+    R: Array,
+    dH: Array,
+    rows: Array,
+    zeros: Array,
+    slope: Array,
+    Wh: Array,
+    packed: Panels,
 ) -> None:
     """dH (T, B, H), the gradient of h[1:] -> gates = dZ, and R = dZ with 0 for n; overwrites dH.
 
     `rows` (3, B, H) is scratch.
     """
-    dh, ds, row = rows[0], rows[1], rows[2]
-    T, B, H = dH.shape
-    r_z_n, R_by_gate = gates.reshape(T, B, 3, H), R.reshape(T, B, 3, H)
-    copy(dh, dH[T - 1])
+    size = (*dH.shape, *rows_of(Wh), *room_of(packed))
+    program.add(BACKWARD_OF_STATE, gates, h, R, dH, rows, zeros, slope, *size)
+
+
+def _backward_of_state_unit(zero: Any, place: int, turn: int) -> None:
+    """Do what `backward_of_state` does."""
+    gates, h, R, dH, dh, zeros, slope, T, B, H, Wh, Wh_row, packed, rows, kind = integers_at(
+        place, 15
+    )
+    r_z_n, R_by_gate = array_at(zero, gates, (T, B, 3, H)), array_at(zero, R, (T, B, 3, H))
+    hs, dHs = array_at(zero, h, (T + 1, B, H)), array_at(zero, dH, (T, B, H))
+    scratch, slope_of_gates = array_at(zero, dh, (3, B, H)), array_at(zero, slope, (1,))[0]
+    dh_t, ds_t, u = scratch[0], scratch[1], scratch[2]
+    row, size = H * bytes_of(zero), (B, 3 * H, H, Wh, Wh_row, packed, rows, kind)
+    copy(dh_t, dHs[T - 1])
     for t in range(T - 1, -1, -1):
-        _candidate_back(r_z_n[t], R_by_gate[t], dh)
-        back_product(ds, zeros, R[t], Wh, packed_Wh, t)
+        dR, ds = R + t * B * 3 * row, dh + B * row
+        _candidate_back(r_z_n[t], R_by_gate[t], dh_t)
+        _back_product(zero, (ds, row, zeros, 0, dR, 3 * row, *size), t)
         if t:
-            _add_carried_of_state(dH[t - 1], dh, ds, r_z_n[t])
-        _step_back_of_state(r_z_n[t], R_by_gate[t], dh, ds, h[t], row, slope)
+            _add_carried_of_state(dHs[t - 1], dh_t, ds_t, r_z_n[t])
+        _step_back_of_state(r_z_n[t], R_by_gate[t], dh_t, ds_t, hs[t], u, slope_of_gates)
         if t:
-            back_product(dh, dH[t - 1], R[t], Wh, packed_Wh, t + 1)
+            start = dH + (t - 1) * B * row
+            _back_product(zero, (dh, row, start, row, dR, 3 * row, *size), t + 1)
+
+
+BACKWARD_OF_STATE = Unit(_backward_of_state_unit, BACK_PRODUCT)
 
 
 @inner_kernel

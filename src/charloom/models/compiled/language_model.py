@@ -13,7 +13,6 @@ from charloom.data.tokenizer import Ids, Tokenizer
 from charloom.errors import CharloomError
 from charloom.models.compiled.arrays import (
     Packed,
-    Parameters,
     Shard,
     carried,
     flat_vector,
@@ -24,8 +23,9 @@ from charloom.models.compiled.arrays import (
     with_own_rows,
 )
 from charloom.models.compiled.bf16 import FULL, fastest_bf16
-from charloom.models.compiled.network import embed, pack_weights, read
+from charloom.models.compiled.network import Work, carry, embed, forward, pack_weights, read
 from charloom.models.compiled.products import FEW
+from charloom.models.compiled.program import Program
 from charloom.models.compiled.threads import available_threads, share_out
 from charloom.models.lanes import Rules
 from charloom.models.learner_arrays import check_ids
@@ -38,10 +38,10 @@ WORTH_A_THREAD = 2**24  # multiplications in the recurrent product
 
 
 class Buffers(NamedTuple):
-    """What kernels take: weights, the same packed, and the ids, activations and states of lanes."""
+    """What a kernel works in, which is kept while it does: the ids and states of lanes, and all."""
 
-    parameters: Parameters
-    packed: Packed
+    work: Work
+    program: Program
     shard: Shard
 
 
@@ -73,7 +73,9 @@ class CompiledModel:
         self._packed: dict[tuple[bool, bool], Packed] = {}
         self._lookup = new_lookup(config, V, self._dtype)
         p, every_id = self._parameters, np.arange(V, dtype=np.int32)[np.newaxis]
-        embed(p.embedding, p.Wx0, self._pack(1, 1).Wx0, p.b[0], self._lookup, every_id)
+        program = Program(self._dtype)
+        embed(program, p.embedding, p.Wx0, self._pack(1, 1).Wx0, p.b[0], self._lookup, every_id)
+        program()
 
     def start(self, lanes: int) -> State:
         """Return the state before any character, for `lanes` independent texts."""
@@ -120,9 +122,9 @@ class CompiledModel:
         for begin in range(0, T, length):
             steps = slice(begin, begin + length)
             shard = self._shard(ids[lanes, steps].T, state)
-            packed = self._pack(*shard.ids.shape)
+            program = self._program(shard)
             nothing = np.empty((B, 0)), np.empty((B, 0), np.int32), rules, out[lanes, :0]
-            read(self._parameters, packed, shard, *nothing, np.empty((3, V)))
+            read(Work(program.code, shard.ids, shard.logits), *nothing, np.empty((3, V)))
             out[lanes, steps] = shard.logits.swapaxes(0, 1)
             state = tuple(array[:, -1] for array in carried(shard))
         for array, last in zip(after, state, strict=True):
@@ -165,7 +167,7 @@ class CompiledModel:
         def compute(lanes: slice) -> None:
             buffers = self.buffers(ids[lanes], tuple(array[:, lanes] for array in state))
             read(
-                *buffers,
+                buffers.work,
                 np.ascontiguousarray(uniforms[lanes]),
                 drawn[lanes],
                 rules.pick(lanes),
@@ -185,7 +187,10 @@ class CompiledModel:
         Raises CharloomError if an id is not in [0, V).
         """
         check_ids(ids, len(self.vocabulary))
-        return Buffers(self._parameters, self._pack(1, len(ids)), self._shard(ids[None], state))
+        shard = self._shard(ids[None], state)
+        program = self._program(shard)
+        carry(program, shard)
+        return Buffers(Work(program.code, shard.ids, shard.logits), program, shard)
 
     def state_of(self, buffers: Buffers) -> State:
         """Return the state before the last character that a kernel has drawn in these."""
@@ -197,9 +202,17 @@ class CompiledModel:
         if kind not in self._packed:
             size = (self.config, len(self.vocabulary), B, T, self._dtype)
             packed = new_packed(*size, self._kind)
-            pack_weights(self._parameters, packed)
+            program = Program(self._dtype)
+            pack_weights(program, self._parameters, packed)
+            program()
             self._packed[kind] = packed
         return with_own_rows(self._packed[kind])
+
+    def _program(self, shard: Shard) -> Program:
+        """Write a program that reads shard.ids (T, B)."""
+        program = Program(self._dtype)
+        forward(program, self._parameters, self._pack(*shard.ids.shape), shard)
+        return program
 
     def _shard(self, ids: Ids, state: State) -> Shard:
         """Make buffers for ids (T, B) that begin with `state`."""

@@ -4,7 +4,8 @@ from typing import Any
 
 from llvmlite import ir
 
-from charloom.models.compiled.vectors import SIZE, Writer, written_by_hand
+from charloom.models.compiled.units import WORD as SIZE
+from charloom.models.compiled.vectors import Writer, Written
 
 AHEAD = 16  # rows that are asked for before they are copied: they may be a page apart
 
@@ -54,4 +55,5 @@ def _write_transpose(write: Writer, arguments: list[Any]) -> None:
 COPY, TRANSPOSE = range(2)
 # layout(zero, COPY or TRANSPOSE, (B, row step, rows left, columns left, to, step)): addresses of
 # the first number of each, B's row step in bytes, `step` in numbers.
-layout = written_by_hand("layout", {COPY: _write_copy, TRANSPOSE: _write_transpose})
+LAYOUTS = Written("layout", 6, {COPY: _write_copy, TRANSPOSE: _write_transpose})
+layout = LAYOUTS.call

@@ -1,12 +1,11 @@
 """The compiled engine's learner: batches in, losses out; one optimizer step for each batch.
 
-A batch is cut into shards of 16 lanes. Threads compute the shards' gradients (`loss_and_gradient`
-in network.py), which are added up before the optimizer step (`move` in optimizers.py).
+A batch is cut into shards of 16 lanes. Threads compute the shards' gradients (programs that
+network.py writes), which are added up before the optimizer step (`move` in optimizers.py).
 """
 
 import math
 from collections.abc import Callable, Mapping
-from functools import partial
 from typing import NamedTuple
 
 import numpy as np
@@ -16,8 +15,6 @@ from charloom.config import ModelConfig, TrainConfig
 from charloom.data.tokenizer import Ids, Tokenizer
 from charloom.errors import CharloomError
 from charloom.models.compiled.arrays import (
-    Packed,
-    Parameters,
     Scratch,
     Shard,
     carried,
@@ -30,9 +27,10 @@ from charloom.models.compiled.arrays import (
 )
 from charloom.models.compiled.bf16 import FULL, fastest_bf16
 from charloom.models.compiled.language_model import CompiledModel
-from charloom.models.compiled.network import add_gradient, loss_and_gradient
+from charloom.models.compiled.network import add_gradient, backward, carry, loss_of
 from charloom.models.compiled.optimizers import move, rule
 from charloom.models.compiled.products import aligned
+from charloom.models.compiled.program import Program
 from charloom.models.compiled.threads import available_threads, share_out
 from charloom.models.dropout import dropout_masks
 from charloom.models.jit import entry
@@ -48,10 +46,12 @@ class _Worker(NamedTuple):
 
     lanes: slice  # of the batch
     flat_gradient: Array  # (P,)
-    packed: Packed
-    gradient: Parameters  # views of `flat_gradient`
     shard: Shard
     scratch: Scratch
+    scale: NDArray[np.float64]  # (1,) of the loss, before its gradient is taken
+    loss: NDArray[np.float64]  # (1,) summed over all characters, in nats
+    learn: Program  # fills `loss` and `flat_gradient`, and carries the state on
+    measure: Program  # fills `loss`, without dropout
 
 
 class CompiledLearner:
@@ -99,7 +99,6 @@ class CompiledLearner:
         self._length = train.length
         self._workers = self._new_workers()
         self._move: Callable[..., bool] | None = None  # machine code, once compiled
-        self._loss_and_gradient: Callable[..., float] | None = None
         self._threads = min(len(self._workers), threads or available_threads())
 
     def update(self, inputs: Ids, targets: Ids, learning_rate: float) -> float:
@@ -181,7 +180,13 @@ class CompiledLearner:
             gradient = parameter_views(flat, self._model, self._V)
             shard = new_shard(*size, dropout=self._train.dropout > 0)
             packed, scratch = new_packed(*size, self._kind), new_scratch(*size, self._kind)
-            workers.append(_Worker(lanes, flat, packed, gradient, shard, scratch))
+            scale, loss, p = np.ones(1), np.zeros(1), self._parameters
+            learn = loss_of(p, packed, shard, scale, loss)
+            backward(learn, p, gradient, shard, scratch)
+            carry(learn, shard)
+            kept = shard._replace(dropped=shard.dropped[:0])
+            measure = loss_of(p, packed, kept, scale, loss)
+            workers.append(_Worker(lanes, flat, shard, scratch, scale, loss, learn, measure))
         return workers
 
     def _fill(self, inputs: Ids, targets: Ids) -> None:
@@ -210,21 +215,19 @@ class CompiledLearner:
         If it `learns`, each worker also fills its gradient and carries its state on.
         """
         scale = 1 / inputs.size if self._train.reduction == "mean" else 1.0
-        work = []
-        for _, _, packed, gradient, shard, scratch in self._workers:
-            buffers = shard if learns else shard._replace(dropped=shard.dropped[:0])
-            work.append((self._parameters, packed, gradient, buffers, scratch, scale, learns))
-        if self._loss_and_gradient is None:
-            self._loss_and_gradient = entry(loss_and_gradient, work[0])
+        for worker in self._workers:
+            worker.scale[0] = scale
+        work = [worker.learn if learns else worker.measure for worker in self._workers]
         try:
             if len(work) == 1:
-                return self._loss_and_gradient(*work[0])
-            calls = [partial(self._loss_and_gradient, *arguments) for arguments in work]
-            return sum(share_out(calls, self._threads))
+                work[0]()
+            else:
+                share_out(work, self._threads)
         except IndexError:
             for ids in (inputs, targets):
                 check_ids(ids, self._V)
             raise
+        return float(sum(worker.loss[0] for worker in self._workers))
 
     def _state_pieces(self) -> dict[str, list[Array]]:
         """Return the carried state by name: a view (B of the shard, H) for each shard."""

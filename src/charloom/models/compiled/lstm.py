@@ -14,24 +14,54 @@ from typing import Any
 
 from charloom.models.compiled.activations import sigmoid, tanh
 from charloom.models.compiled.gates import derivative, derivative_by_itself, hard_sigmoid
-from charloom.models.compiled.products import back_product, copy, product
-from charloom.models.jit import inlined_kernel, inner_kernel
+from charloom.models.compiled.products import (
+    BACK_PRODUCT,
+    PRODUCT,
+    Panels,
+    copy,
+    room_of,
+    rows_of,
+)
+from charloom.models.compiled.program import Program
+from charloom.models.compiled.units import Unit, bytes_of, integers_at
+from charloom.models.jit import array_at, inner_kernel
+from charloom.models.weights import Array
+
+_product, _back_product = PRODUCT.call, BACK_PRODUCT.call
 
 
-@inlined_kernel
 def forward(
-    gates: Any, h: Any, c: Any, tanh_c: Any, slope: Any, Wh: Any, packed_Wh: Any, turn: int
+    program: Program,
+    gates: Array,
+    h: Array,
+    c: Array,
+    tanh_c: Array,
+    slope: Array,
+    Wh: Array,
+    packed: Panels,
 ) -> None:
     """gates (T, B, 4H), h[0] and c[0] -> gates, h[1:] and c[1:], tanh_c (T, B, H).
 
-    h and c are (T + 1, B, H), Wh (H, 4H). In place; `turn` as in network.py,
-    `slope` as in gates.py.
+    h and c are (T + 1, B, H), Wh (H, 4H). In place; `slope` (1,) as in gates.py.
     """
-    T, B, H = tanh_c.shape
-    i_f_o_g = gates.reshape(T, B, 4, H)
+    size = (*tanh_c.shape, *rows_of(Wh), *room_of(packed))
+    program.add(FORWARD, gates, h, c, tanh_c, slope, *size)
+
+
+def _forward_unit(zero: Any, place: int, turn: int) -> None:
+    """Do what `forward` does."""
+    gates, h, c, tanh_c, slope, T, B, H, Wh, Wh_row, packed, rows, kind = integers_at(place, 13)
+    i_f_o_g, tanh_cs = array_at(zero, gates, (T, B, 4, H)), array_at(zero, tanh_c, (T, B, H))
+    hs, cs = array_at(zero, h, (T + 1, B, H)), array_at(zero, c, (T + 1, B, H))
+    row, slope_of_gates = H * bytes_of(zero), array_at(zero, slope, (1,))[0]
     for t in range(T):
-        product(gates[t], gates[t], h[t], Wh, packed_Wh, turn + t)
-        _step(i_f_o_g[t], c[t], c[t + 1], tanh_c[t], h[t + 1], slope)
+        Z, x = gates + t * B * 4 * row, h + t * B * row
+        size = (B, H, 4 * H, Wh, Wh_row, packed, rows, kind)
+        _product(zero, (Z, 4 * row, Z, 4 * row, x, row, *size), turn + t)
+        _step(i_f_o_g[t], cs[t], cs[t + 1], tanh_cs[t], hs[t + 1], slope_of_gates)
+
+
+FORWARD = Unit(_forward_unit, PRODUCT)
 
 
 @inner_kernel
@@ -55,20 +85,45 @@ def _step(a: Any, c_before: Any, c: Any, tanh_c: Any, h: Any, slope: Any) -> Non
             h[b, j] = a[b, 2, j] * tanh_c[b, j]
 
 
-@inlined_kernel
 def backward(
-    gates: Any, c: Any, tanh_c: Any, dH: Any, rows: Any, slope: Any, Wh: Any, packed_Wh: Any
+    program: Program,
+    gates: Array,
+    c: Array,
+    tanh_c: Array,
+    dH: Array,
+    rows: Array,
+    slope: Array,
+    Wh: Array,
+    packed: Panels,
 ) -> None:
     """dH (T, B, H), the gradient of h[1:] -> gates = dZ; `rows` (3, B, H) is scratch."""
-    dh, dc, row = rows[0], rows[1], rows[2]
-    T, B, H = tanh_c.shape
-    i_f_o_g = gates.reshape(T, B, 4, H)
-    copy(dh, dH[T - 1])
-    dc[:] = 0
+    size = (*tanh_c.shape, *rows_of(Wh), *room_of(packed))
+    program.add(BACKWARD, gates, c, tanh_c, dH, rows, slope, *size)
+
+
+def _backward_unit(zero: Any, place: int, turn: int) -> None:
+    """Do what `backward` does."""
+    gates, c, tanh_c, dH, dh, slope, T, B, H, Wh, Wh_row, packed, rows, kind = integers_at(
+        place, 14
+    )
+    i_f_o_g, tanh_cs = array_at(zero, gates, (T, B, 4, H)), array_at(zero, tanh_c, (T, B, H))
+    cs, dHs = array_at(zero, c, (T + 1, B, H)), array_at(zero, dH, (T, B, H))
+    scratch = array_at(zero, dh, (3, B, H))
+    dh_t, dc, u = scratch[0], scratch[1], scratch[2]
+    row, slope_of_gates = H * bytes_of(zero), array_at(zero, slope, (1,))[0]
+    copy(dh_t, dHs[T - 1])
+    for b in range(B):
+        for j in range(H):
+            dc[b, j] = 0
     for t in range(T - 1, -1, -1):
-        _step_back(i_f_o_g[t], dh, dc, c[t], tanh_c[t], row, slope)
+        _step_back(i_f_o_g[t], dh_t, dc, cs[t], tanh_cs[t], u, slope_of_gates)
         if t:
-            back_product(dh, dH[t - 1], gates[t], Wh, packed_Wh, t)
+            start, Z = dH + (t - 1) * B * row, gates + t * B * 4 * row
+            size = (B, 4 * H, H, Wh, Wh_row, packed, rows, kind)
+            _back_product(zero, (dh, row, start, row, Z, 4 * row, *size), t)
+
+
+BACKWARD = Unit(_backward_unit, BACK_PRODUCT)
 
 
 @inner_kernel

@@ -16,6 +16,7 @@ product decides at run time: if nothing was packed, `packed` is empty. *In bf16*
 matrices are rounded into tiles: B once an update, A in each product.
 """
 
+import math
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -23,6 +24,8 @@ from numpy.typing import DTypeLike
 
 from charloom.models.compiled.bf16 import (
     AMX,
+    BY_AMX,
+    BY_VECTORS,
     DEEP,
     FULL,
     LEFT,
@@ -31,15 +34,28 @@ from charloom.models.compiled.bf16 import (
     RIGHT_OF_TRANSPOSE,
     SIDE,
     TILE,
+    TILES,
     by_amx,
     by_vectors,
     tiled_size,
     tiles,
 )
-from charloom.models.compiled.layouts import COPY, TRANSPOSE, layout
-from charloom.models.compiled.tiles import WIDTHS, dots, tile_many, tile_one, tile_some
-from charloom.models.compiled.vectors import ROWS, VECTOR_BYTES
-from charloom.models.jit import inlined_kernel, inner_kernel
+from charloom.models.compiled.layouts import COPY, LAYOUTS, TRANSPOSE, layout
+from charloom.models.compiled.program import Program
+from charloom.models.compiled.tiles import (
+    DOTS,
+    MANY,
+    ONE,
+    SOME,
+    WIDTHS,
+    dots,
+    tile_many,
+    tile_one,
+    tile_some,
+)
+from charloom.models.compiled.units import Unit, bytes_of, integers_at
+from charloom.models.compiled.vectors import ROWS, VECTOR_BYTES, put_in_place
+from charloom.models.jit import array_at, inlined_kernel, inner_kernel
 from charloom.models.weights import Array
 
 FEW = 4  # rows below which packing does not pay
@@ -53,7 +69,7 @@ def aligned(shape: tuple[int, ...], dtype: DTypeLike) -> Array:
     What is read beyond its end, up to the widest tile, is memory of its own.
     """
     dtype = np.dtype(dtype)
-    size = int(np.prod(shape)) * dtype.itemsize
+    size = math.prod(shape) * dtype.itemsize
     memory = np.zeros(size + (WIDTHS[-1] + 1) * VECTOR_BYTES, np.uint8)
     begin = -memory.ctypes.data % VECTOR_BYTES
     return memory[begin : begin + size].view(dtype).reshape(shape)
@@ -80,114 +96,201 @@ def rows_size(K: int, M: int, kind: int) -> int:
     return max(tiled_size(K, 2 * SIDE), tiled_size(BF16_BLOCK, M)) if kind else 0
 
 
-class Place(NamedTuple):
-    """Where a matrix lies: walks over it need no more, and are compiled once for all layouts."""
-
-    address: int  # of its first element
-    row: int  # bytes from one row to the next
-    column: int  # bytes from one column to the next
-
-
-@inlined_kernel
-def _address(array: Any) -> Any:
-    return np.int64(array.ctypes.data)
-
-
-@inlined_kernel
-def _place(matrix: Any) -> Place:
-    """Return where a matrix lies; one of a single row is broadcast over all rows, as in NumPy."""
-    row = matrix.strides[0] if matrix.shape[0] > 1 else 0
-    return Place(_address(matrix), row, matrix.strides[1])
-
-
 @inlined_kernel
 def _panel(left: int, width: int) -> int:
     """Return the next panel's width in registers of `width` elements, for `left` columns."""
     return 2 if left > width else 1
 
 
-@inlined_kernel
-def of_layer(panels: Any, layer: int) -> Panels:
+def of_layer(panels: Panels, layer: int) -> Panels:
     """Return the room for one layer's matrix of those for all."""
-    return Panels(panels.numbers[layer], panels.rows, panels.kind)
+    return panels._replace(numbers=panels.numbers[layer])
 
 
-@inner_kernel
-def pack(packed: Any, B: Any) -> None:
+def rows_of(matrix: Array) -> tuple[Array, int]:
+    """Return a matrix and the bytes from one row to the next; one row is broadcast over all."""
+    assert matrix.strides[1] == matrix.itemsize or matrix.size == 0 or matrix.shape[1] == 1
+    return matrix, matrix.strides[0] if len(matrix) > 1 else 0
+
+
+def room_of(packed: Panels) -> tuple[Array | int, Array, int]:
+    """Return where a packed matrix is, 0 if it is not, and what else products take of it."""
+    return packed.numbers if packed.numbers.size else 0, packed.rows, packed.kind
+
+
+def pack(program: Program, packed: Panels, B: Array) -> None:
     """Lay out B (K, N) for `product` in `packed`; nothing if that is empty."""
-    K, N = B.shape
-    item, width = B.itemsize, VECTOR_BYTES // B.itemsize
-    zero, (address, row, _), to = B.dtype.type(0), _place(B), _address(packed.numbers)
-    if packed.numbers.size and packed.kind:
-        _to_tiles(zero, RIGHT, address, row, K, N, to)
-    elif packed.numbers.size:
-        for j in range(0, N, 2 * width):
-            step, here = _panel(N - j, width) * width, address + j * item
-            layout(zero, COPY, (here, row, K, N - j, to + j * K * item, step))
+    room, _, kind = room_of(packed)
+    if packed.numbers.size and B.size:
+        program.add(PACK, *rows_of(B), *B.shape, room, kind, 0)
 
 
-@inner_kernel
-def pack_back(packed: Any, B: Any) -> None:
+def pack_back(program: Program, packed: Panels, B: Array) -> None:
     """Lay out the transpose of B (N, K) for `back_product` in `packed`, as `pack`."""
-    N, K = B.shape
-    item, width = B.itemsize, VECTOR_BYTES // B.itemsize
-    zero, (address, row, _), to = B.dtype.type(0), _place(B), _address(packed.numbers)
-    if packed.numbers.size and packed.kind:
-        for j in range(0, N, SIDE):
-            tiles(zero, RIGHT_OF_TRANSPOSE, (address + j * row, row, N - j, K, to))
-            to += _depth(K) * TILE
-    elif packed.numbers.size:
-        for j in range(0, N, 2 * width):
-            step = _panel(N - j, width) * width
-            for c in range(0, step, width):
-                here, there = address + (j + c) * row, to + (j * K + c) * item
-                layout(zero, TRANSPOSE, (here, row, N - j - c, K, there, step))
+    room, _, kind = room_of(packed)
+    if packed.numbers.size and B.size:
+        program.add(PACK, *rows_of(B), *B.shape[::-1], room, kind, 1)
 
 
-@inner_kernel
-def product(C: Any, base: Any, A: Any, B: Any, packed: Any, turn: int) -> None:
+def product(
+    program: Program, C: Array, base: Array, A: Array, B: Array, packed: Panels, turn: int = 0
+) -> None:
     """C = base + A B: (M, N) = (M, N) or (1, >= N) + (M, K) (K, N), with B given by `pack`, too.
 
-    C may be `base`, but shares memory with nothing else. C, `base` and B have contiguous rows.
-    If `packed` is empty, B is read in tiles of columns: from the left if `turn` (a count of steps)
-    is even, from the right if it is odd. So the next step still finds in the cache what this one
-    read last. Either way a sum goes over k from the first to the last: a row of C has the same
-    bits however many there are.
+    C may be `base`, but shares memory with nothing else. All have contiguous rows.
+    If `packed` is empty, B is read in tiles of columns: from the left if the program's turn (a
+    count of steps) and this one make an even number, from the right if an odd one. So the next step
+    still finds in the cache what this one read last. Either way a sum goes over k from the first to
+    the last: a row of C has the same bits however many there are.
     """
-    if packed.kind:
-        _by_tiles(C, base, A, packed, turn % 2)
-    elif packed.numbers.size:
-        _by_panels(C, base, A, packed.numbers)
-    else:
-        _by_rows(C, base, A, B, turn % 2)
+    program.add(PRODUCT, *_sides(C, base, A), *rows_of(B), *room_of(packed), turn=turn)
 
 
-@inner_kernel
-def back_product(C: Any, base: Any, A: Any, B: Any, packed: Any, turn: int) -> None:
+def back_product(
+    program: Program, C: Array, base: Array, A: Array, B: Array, packed: Panels, turn: int = 0
+) -> None:
     """C = base + A B^T: (M, N) = base + (M, K) (N, K)^T, with B given by `pack_back`, too.
 
     As `product`; but if `packed` is empty, each element is a dot product of contiguous rows, and
     C is not `base`.
     """
-    if packed.kind:
-        _by_tiles(C, base, A, packed, turn % 2)
-    elif packed.numbers.size:
-        _by_panels(C, base, A, packed.numbers)
-    elif C.shape[1] < VECTOR_BYTES // C.itemsize:
-        _dot_by_dot(C, base, A, B)
-    else:
-        _by_dots(C, base, A, B, turn % 2)
+    program.add(BACK_PRODUCT, *_sides(C, base, A), *rows_of(B), *room_of(packed), turn=turn)
 
 
-@inlined_kernel
-def _by_panels(C: Any, base: Any, A: Any, packed: Any) -> None:
-    """C = base + A B for a packed B (K, N), panel by panel."""
+def _sides(C: Array, base: Array, A: Array) -> tuple[Array | int, ...]:
     (M, N), K = C.shape, A.shape[1]
-    width, panel = VECTOR_BYTES // C.itemsize, _address(packed)
-    zero, places = C.dtype.type(0), (_place(C), _place(base), _place(A))
+    return *rows_of(C), *rows_of(base), *rows_of(A), M, K, N
+
+
+def gradient_product(
+    program: Program, C: Array, zeros: Array, A: Array, B: Array, panel: Panels
+) -> None:
+    """C = A^T B: (M, N) = (K, M)^T (K, N), the gradient of W from y = A W and B = dy.
+
+    `zeros` is (1, >= N); `panel` has room for a block of rows of one panel. The rows K are taken
+    in blocks, so that those of A stay in the second-level cache.
+    """
+    (K, N), M = B.shape, A.shape[1]
+    sides = (*rows_of(C), *rows_of(zeros), *rows_of(A), *rows_of(B))
+    program.add(GRADIENT_PRODUCT, *sides, *room_of(panel), M, K, N)
+
+
+_put_for_full = put_in_place(MANY, SOME, ONE, DOTS, LAYOUTS)
+_put_for_bf16 = put_in_place(TILES, BY_AMX, BY_VECTORS)
+
+
+def _write_for_full(zero: Any, _: int, turn: int) -> None:
+    _put_for_full(zero)
+
+
+def _write_for_bf16(zero: Any, _: int, turn: int) -> None:
+    _put_for_bf16(zero)
+
+
+_FOR_FULL = Unit(_write_for_full, prepares=True)
+_FOR_BF16 = Unit(_write_for_bf16, prepares=True)
+
+
+def _pack_tiles_unit(zero: Any, place: int, turn: int) -> None:
+    """Do what `pack` and `pack_back` do, in bf16."""
+    B, B_row, K, N, to, back = integers_at(place, 6)
+    if not back:
+        _to_tiles(zero, RIGHT, B, B_row, K, N, to)
+        return
+    for j in range(0, N, SIDE):
+        tiles(zero, RIGHT_OF_TRANSPOSE, (B + j * B_row, B_row, N - j, K, to))
+        to += _depth(K) * TILE
+
+
+PACK_TILES = Unit(_pack_tiles_unit, _FOR_BF16)
+
+
+def _by_tiles_unit(zero: Any, place: int, turn: int) -> None:
+    """C = base + A B in bf16 for a packed B (K, N): two rows of tiles of A at a time, or one.
+
+    From the last columns on if `turn` is odd.
+    """
+    C, C_row, base, base_row, A, A_row, M, K, N, right, left, kind = integers_at(place, 12)
+    for i in range(0, M, 2 * SIDE):
+        for r in range(i, min(i + 2 * SIDE, M), SIDE):
+            to = left + (r - i) // SIDE * _depth(K) * TILE
+            tiles(zero, LEFT, (A + r * A_row, A_row, M - r, K, to))
+        places = (C + i * C_row, C_row, base + i * base_row, base_row, left, right)
+        _walk_tiles(zero, kind, places, _depth(K), min(2 * SIDE, M - i), N, turn % 2)
+
+
+BY_TILES = Unit(_by_tiles_unit, _FOR_BF16)
+
+
+def _gradient_by_tiles_unit(zero: Any, place: int, turn: int) -> None:
+    """C = A^T B in bf16, block by block: all of A in tiles, a panel of B in tiles, their product.
+
+    They are laid out 32 rows at a time, as they lie in memory: rows may be a page apart.
+    """
+    C, C_row, zeros, zeros_row, A, A_row, B, B_row, right, left, kind, M, K, N = integers_at(
+        place, 14
+    )
+    for begin in range(0, K, BF16_BLOCK):
+        rows = min(BF16_BLOCK, K - begin)
+        depth = _depth(rows)
+        base, base_row = (C, C_row) if begin else (zeros, zeros_row)
+        _to_tiles(zero, LEFT_OF_TRANSPOSE, A + begin * A_row, A_row, rows, M, left)
+        for first in range(0, N, BF16_PANEL):
+            wide = min(BF16_PANEL, N - first)
+            _to_tiles(zero, RIGHT, B + begin * B_row + 4 * first, B_row, rows, wide, right)
+            for i in range(0, M, 2 * SIDE):
+                here, start = C + i * C_row, base + i * base_row
+                sides = (here + 4 * first, C_row, start + 4 * first, base_row)
+                places = (*sides, left + i // SIDE * depth * TILE, right)
+                _walk_tiles(zero, kind, places, depth, min(2 * SIDE, M - i), wide, 0)
+
+
+GRADIENT_BY_TILES = Unit(_gradient_by_tiles_unit, _FOR_BF16)
+
+
+_pack_tiles, _by_tiles, _gradient_by_tiles = (
+    PACK_TILES.call,
+    BY_TILES.call,
+    GRADIENT_BY_TILES.call,
+)
+
+
+def _pack_unit(zero: Any, place: int, turn: int) -> None:
+    """Do what `pack` and `pack_back` do."""
+    B, B_row, K, N, to, kind, back = integers_at(place, 7)
+    item = bytes_of(zero)
+    width = VECTOR_BYTES // item
+    if kind:
+        _pack_tiles(zero, (B, B_row, K, N, to, back), turn)
+        return
     for j in range(0, N, 2 * width):
-        _walk_panel(zero, C.itemsize, places, panel, M, K, N - j, j)
-        panel += K * 2 * width * C.itemsize
+        step = _panel(N - j, width) * width
+        if back:
+            for c in range(0, step, width):
+                here, there = B + (j + c) * B_row, to + (j * K + c) * item
+                layout(zero, TRANSPOSE, (here, B_row, N - j - c, K, there, step))
+        else:
+            layout(zero, COPY, (B + j * item, B_row, K, N - j, to + j * K * item, step))
+
+
+PACK = Unit(_pack_unit, _FOR_FULL)
+
+
+def _by_panels_unit(zero: Any, place: int, turn: int) -> None:
+    """C = base + A B for a packed B (K, N), panel by panel."""
+    C, C_row, base, base_row, A, A_row, M, K, N, panel = integers_at(place, 10)
+    item = bytes_of(zero)
+    width = VECTOR_BYTES // item
+    places = (C, C_row, base, base_row, A, A_row, item)
+    for j in range(0, N, 2 * width):
+        _walk_panel(zero, item, places, panel, M, K, N - j, j)
+        panel += K * 2 * width * item
+
+
+BY_PANELS = Unit(_by_panels_unit, _FOR_FULL)
+
+
+_by_panels = BY_PANELS.call
 
 
 @inner_kernel
@@ -195,13 +298,13 @@ def _walk_panel(
     zero: Any, item: int, places: Any, panel: int, M: int, K: int, left: int, j: int
 ) -> None:
     """Compute the columns of C that one panel of B gives: from j on, of `left` that remain."""
-    C, base, A = places
+    C, C_row, base, base_row, A, A_row, A_column = places
     width = VECTOR_BYTES // item
     vectors = _panel(left, width)
     shape, B_row = 2 * vectors + (left < vectors * width), vectors * VECTOR_BYTES
-    c, d, a, i = C.address + j * item, base.address + j * item, A.address, 0
+    c, d, a, i = C + j * item, base + j * item, A, 0
     while i < M:
-        arguments = (c, C.row, d, base.row, a, A.row, A.column, panel, B_row, K, left)
+        arguments = (c, C_row, d, base_row, a, A_row, A_column, panel, B_row, K, left)
         if M - i >= ROWS:
             rows = ROWS
             tile_many(zero, shape, arguments)
@@ -211,30 +314,111 @@ def _walk_panel(
         else:
             rows = 1
             tile_one(zero, 2 * vectors + 1, arguments)
-        i, c, d, a = i + rows, c + rows * C.row, d + rows * base.row, a + rows * A.row
+        i, c, d, a = i + rows, c + rows * C_row, d + rows * base_row, a + rows * A_row
+
+
+def _product_unit(zero: Any, place: int, turn: int) -> None:
+    """Do what `product` does; of few rows tiles of one row, as wide as registers allow."""
+    C, C_row, base, base_row, A, A_row, M, K, N, B, B_row, packed, rows, kind = integers_at(
+        place, 14
+    )
+    if kind:
+        _by_tiles(zero, (C, C_row, base, base_row, A, A_row, M, K, N, packed, rows, kind), turn)
+        return
+    if packed:
+        _by_panels(zero, (C, C_row, base, base_row, A, A_row, M, K, N, packed), turn)
+        return
+    item = bytes_of(zero)
+    width = VECTOR_BYTES // item
+    n = (N + width - 1) // width
+    tiles = (n + WIDTHS[-1] - 1) // WIDTHS[-1]
+    vectors = WIDTHS[-1]
+    for size in WIDTHS[::-1]:
+        if size * tiles >= n:
+            vectors = size
+    for tile in range(tiles):
+        j = (tiles - 1 - tile if turn % 2 else tile) * vectors * width
+        at = j * item
+        for i in range(M):
+            if j < N:
+                to, start = C + i * C_row + at, base + i * base_row + at
+                arguments = (to, C_row, start, base_row, A + i * A_row, A_row, item)
+                tile_one(zero, 2 * vectors + 1, (*arguments, B + at, B_row, K, N - j))
+
+
+PRODUCT = Unit(_product_unit, _FOR_FULL, BY_PANELS)
+
+
+def _back_product_unit(zero: Any, place: int, turn: int) -> None:
+    """Do what `back_product` does; of few rows a register of dot products at a time."""
+    C, C_row, base, base_row, A, A_row, M, K, N, B, B_row, packed, rows, kind = integers_at(
+        place, 14
+    )
+    item = bytes_of(zero)
+    width = VECTOR_BYTES // item
+    if kind:
+        _by_tiles(zero, (C, C_row, base, base_row, A, A_row, M, K, N, packed, rows, kind), turn)
+    elif packed:
+        _by_panels(zero, (C, C_row, base, base_row, A, A_row, M, K, N, packed), turn)
+    elif N < width:
+        for i in range(M):
+            for j in range(N):
+                out = array_at(zero, C + i * C_row, (N,))
+                start = array_at(zero, base + i * base_row, (N,))
+                x, y = array_at(zero, A + i * A_row, (K,)), array_at(zero, B + j * B_row, (K,))
+                total = start[j]
+                for k in range(K):
+                    total += x[k] * y[k]
+                out[j] = total
+    else:
+        tiles = (N + width - 1) // width
+        for tile in range(tiles):
+            # The last ends at N: what it covers twice comes out the same.
+            j = min((tiles - 1 - tile if turn % 2 else tile) * width, N - width)
+            for i in range(M):
+                to, start = C + i * C_row + j * item, base + i * base_row + j * item
+                dots(zero, 0, (to, start, A + i * A_row, B + j * B_row, B_row, K))
+
+
+BACK_PRODUCT = Unit(_back_product_unit, _FOR_FULL, BY_PANELS)
+
+
+def _gradient_product_unit(zero: Any, place: int, turn: int) -> None:
+    """Do what `gradient_product` does."""
+    C, C_row, zeros, zeros_row, A, A_row, B, B_row, to, rounded, kind, M, K, N = integers_at(
+        place, 14
+    )
+    if kind:
+        sides = (C, C_row, zeros, zeros_row, A, A_row, B, B_row)
+        _gradient_by_tiles(zero, (*sides, to, rounded, kind, M, K, N), turn)
+        return
+    item = bytes_of(zero)
+    width = VECTOR_BYTES // item
+    for begin in range(0, K, BLOCK):
+        rows = min(BLOCK, K - begin)
+        base, base_row = (C, C_row) if begin else (zeros, zeros_row)
+        places = (C, C_row, base, base_row, A + begin * A_row, item, A_row)
+        for j in range(0, N, 2 * width):
+            step = _panel(N - j, width) * width
+            layout(zero, COPY, (B + begin * B_row + j * item, B_row, rows, N - j, to, step))
+            _walk_panel(zero, item, places, to, M, rows, N - j, j)
+
+
+GRADIENT_PRODUCT = Unit(_gradient_product_unit, _FOR_FULL)
+
+
+def get_ready(dtype: DTypeLike, kind: int = FULL) -> None:
+    """Compile what products of this type and kind take; kernels that call them rely on it."""
+    for one in (PACK, PRODUCT, BACK_PRODUCT, GRADIENT_PRODUCT):
+        one.get_ready(dtype)
+    for one in (PACK_TILES, BY_TILES, GRADIENT_BY_TILES) if kind else ():
+        one.get_ready(dtype)
 
 
 @inlined_kernel
 def _depth(K: int) -> int:
     """Return how many tiles in bf16 so many k's take."""
     return (K + DEEP - 1) // DEEP
-
-
-@inlined_kernel
-def _by_tiles(C: Any, base: Any, A: Any, packed: Any, back: int) -> None:
-    """C = base + A B in bf16 for a packed B (K, N): two rows of tiles of A at a time, or one.
-
-    From the last columns on if `back`.
-    """
-    (M, N), K = C.shape, A.shape[1]
-    zero, c, d, a = C.dtype.type(0), _place(C), _place(base), _place(A)
-    left, right = _address(packed.rows), _address(packed.numbers)
-    for i in range(0, M, 2 * SIDE):
-        for r in range(i, min(i + 2 * SIDE, M), SIDE):
-            to = left + (r - i) // SIDE * _depth(K) * TILE
-            tiles(zero, LEFT, (a.address + r * a.row, a.row, M - r, K, to))
-        places = (c.address + i * c.row, c.row, d.address + i * d.row, d.row, left, right)
-        _walk_tiles(zero, packed.kind, places, _depth(K), min(2 * SIDE, M - i), N, back)
 
 
 @inner_kernel
@@ -268,104 +452,6 @@ def _walk_tiles(
             sides = (C + at, C_row, base + at, base_row, left, B)
             counts = (depth, groups, -1 if back else 1, last, columns)
             by_amx(zero, 8 * high + tiles_wide, (*sides, *counts))
-
-
-@inlined_kernel
-def _by_rows(C: Any, base: Any, A: Any, B: Any, back: int) -> None:
-    """Tiles of one row, as wide as registers allow; from the last one on if `back`."""
-    (M, N), K = C.shape, A.shape[1]
-    item, width = C.itemsize, VECTOR_BYTES // C.itemsize
-    zero, c, d, a, b = C.dtype.type(0), _place(C), _place(base), _place(A), _place(B)
-    n = (N + width - 1) // width
-    tiles = (n + WIDTHS[-1] - 1) // WIDTHS[-1]
-    vectors = WIDTHS[-1]
-    for size in WIDTHS[::-1]:
-        if size * tiles >= n:
-            vectors = size
-    for tile in range(tiles):
-        j = (tiles - 1 - tile if back else tile) * vectors * width
-        at = j * item
-        for i in range(M):
-            if j < N:
-                to, start = c.address + i * c.row + at, d.address + i * d.row + at
-                A_i, B_j = a.address + i * a.row, b.address + at
-                arguments = (to, c.row, start, d.row, A_i, a.row, a.column, B_j, b.row, K, N - j)
-                tile_one(zero, 2 * vectors + 1, arguments)
-
-
-@inlined_kernel
-def _by_dots(C: Any, base: Any, A: Any, B: Any, back: int) -> None:
-    """C = base + A B^T, B (N, K) unpacked: a register of dot products at a time."""
-    (M, N), K = C.shape, A.shape[1]
-    item, width = C.itemsize, VECTOR_BYTES // C.itemsize
-    zero, c, d, a, b = C.dtype.type(0), _place(C), _place(base), _place(A), _place(B)
-    tiles = (N + width - 1) // width
-    for tile in range(tiles):
-        # The last ends at N: what it covers twice comes out the same.
-        j = min((tiles - 1 - tile if back else tile) * width, N - width)
-        for i in range(M):
-            C_ij, base_ij = c.address + i * c.row + j * item, d.address + i * d.row + j * item
-            A_i, B_j = a.address + i * a.row, b.address + j * b.row
-            dots(zero, 0, (C_ij, base_ij, A_i, B_j, b.row, K))
-
-
-@inner_kernel
-def _dot_by_dot(C: Any, base: Any, A: Any, B: Any) -> None:
-    """C = base + A B^T for a C (M, N) narrower than a register."""
-    M, N = C.shape
-    for i in range(M):
-        for j in range(N):
-            total = base[i if base.shape[0] > 1 else 0, j]
-            for k in range(A.shape[1]):
-                total += A[i, k] * B[j, k]
-            C[i, j] = total
-
-
-@inner_kernel
-def gradient_product(C: Any, zeros: Any, A: Any, B: Any, panel: Any) -> None:
-    """C = A^T B: (M, N) = (K, M)^T (K, N), the gradient of W from y = A W and B = dy.
-
-    `zeros` is (1, >= N); `panel` has room for a block of rows of one panel. The rows K are taken
-    in blocks, so that those of A stay in the second-level cache.
-    """
-    (K, N), M = B.shape, A.shape[1]
-    item, width = C.itemsize, VECTOR_BYTES // C.itemsize
-    zero, to = C.dtype.type(0), _address(panel.numbers)
-    c, a, b, base = _place(C), _place(A), _place(B), _place(zeros)
-    if panel.kind:
-        _gradient_by_tiles(zero, (c, base, a, b), _address(panel.rows), to, M, K, N, panel.kind)
-    else:
-        for begin in range(0, K, BLOCK):
-            rows = min(BLOCK, K - begin)
-            across = Place(a.address + begin * a.row, a.column, a.row)
-            for j in range(0, N, 2 * width):
-                step, here = _panel(N - j, width) * width, b.address + begin * b.row + j * item
-                layout(zero, COPY, (here, b.row, rows, N - j, to, step))
-                _walk_panel(zero, item, (c, c if begin else base, across), to, M, rows, N - j, j)
-
-
-@inner_kernel
-def _gradient_by_tiles(
-    zero: Any, places: Any, left: int, right: int, M: int, K: int, N: int, kind: int
-) -> None:
-    """C = A^T B in bf16, block by block: all of A in tiles, a panel of B in tiles, their product.
-
-    They are laid out 32 rows at a time, as they lie in memory: rows may be a page apart.
-    """
-    c, zeros, a, b = places
-    for begin in range(0, K, BF16_BLOCK):
-        rows = min(BF16_BLOCK, K - begin)
-        depth, base = _depth(rows), c if begin else zeros
-        _to_tiles(zero, LEFT_OF_TRANSPOSE, a.address + begin * a.row, a.row, rows, M, left)
-        for first in range(0, N, BF16_PANEL):
-            wide = min(BF16_PANEL, N - first)
-            here = b.address + begin * b.row + 4 * first
-            _to_tiles(zero, RIGHT, here, b.row, rows, wide, right)
-            for i in range(0, M, 2 * SIDE):
-                C, start = c.address + i * c.row, base.address + i * base.row
-                sides = (C + 4 * first, c.row, start + 4 * first, base.row)
-                A = left + i // SIDE * depth * TILE
-                _walk_tiles(zero, kind, (*sides, A, right), depth, min(2 * SIDE, M - i), wide, 0)
 
 
 @inner_kernel

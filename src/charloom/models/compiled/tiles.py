@@ -20,13 +20,13 @@
 The loops over r and v are unrolled: for each shape there is a function of its own.
 """
 
-from collections.abc import Callable
 from functools import partial
 from typing import Any
 
 from llvmlite import ir
 
-from charloom.models.compiled.vectors import ROWS, SIZE, VECTOR_BYTES, Writer, written_by_hand
+from charloom.models.compiled.units import WORD as SIZE
+from charloom.models.compiled.vectors import ROWS, VECTOR_BYTES, Writer, Written
 
 # Registers that a tile of one row may be wide.
 WIDTHS = (1, 2, 4, 7, 10, 13, 16) if VECTOR_BYTES == 64 else (1, 2, 4, 8, 12)
@@ -105,7 +105,7 @@ def _sums_of(write: Writer, vectors: list[Any]) -> Any:
     return vectors[0]
 
 
-def _tiles(rows: int, widths: tuple[int, ...]) -> Callable[[Any, int, tuple[int, ...]], int]:
+def _tiles(rows: int, widths: tuple[int, ...]) -> Written:
     """Return tile(zero, shape, arguments): shape is twice the registers wide, + 1 at C's edge.
 
     The arguments: C, its row step, base, its row step, A, its row and column steps, B, its row
@@ -117,11 +117,10 @@ def _tiles(rows: int, widths: tuple[int, ...]) -> Callable[[Any, int, tuple[int,
         for vectors in widths
         for edge in ((0, 1) if rows > 1 else (1,))
     }
-    return written_by_hand(f"tile_{rows}x", bodies)
+    return Written(f"tile_{rows}x", 11, bodies)
 
 
-tile_many = _tiles(ROWS, (1, 2))
-tile_some = _tiles(ROWS // 2, (1, 2))
-tile_one = _tiles(1, WIDTHS)
-# dots(zero, 0, (C, base, A, B, B's row step, K))
-dots = written_by_hand("dots", {0: _write_dots})
+MANY, SOME, ONE = _tiles(ROWS, (1, 2)), _tiles(ROWS // 2, (1, 2)), _tiles(1, WIDTHS)
+DOTS = Written("dots", 6, {0: _write_dots})
+tile_many, tile_some, tile_one = MANY.call, SOME.call, ONE.call
+dots = DOTS.call  # dots(zero, 0, (C, base, A, B, B's row step, K))

@@ -1,7 +1,7 @@
 """Functions written in LLVM's own vector instructions, for tiles.py and layouts.py.
 
 numba's loops are vectorised only if LLVM can prove that no arrays overlap; what is written here
-is vectorised because it says so. Kernels see such functions through `written_by_hand`, and pass
+is vectorised because it says so. Kernels call such functions through `Written`, and pass
 them addresses and steps in bytes.
 """
 
@@ -12,6 +12,9 @@ import llvmlite.binding
 from llvmlite import ir
 from numba import types
 from numba.extending import intrinsic
+
+from charloom.models.compiled.units import WORD as SIZE
+from charloom.models.compiled.units import Cells
 
 
 def _machine() -> tuple[int, int]:
@@ -25,7 +28,6 @@ def _machine() -> tuple[int, int]:
 
 
 VECTOR_BYTES, ROWS = _machine()
-SIZE = ir.IntType(64)
 _BYTES, _INDEX = ir.IntType(8).as_pointer(), ir.IntType(32)
 
 
@@ -150,43 +152,55 @@ class Writer:
         return values
 
 
-def written_by_hand(
-    name: str, bodies: Mapping[int, Callable[[Writer, list[Any]], None]]
-) -> Callable[[Any, int, tuple[int, ...]], int]:
-    """Make `call(zero, key, arguments)` for kernels: it runs what bodies[key] writes.
+class Written:
+    """Functions that are written by hand; which one is called is said by a number, its key.
 
-    `zero` is a number of the type that the function works in, `arguments` a tuple of integers,
-    which the body gets as LLVM values. The functions are never inlined: many places call them.
+    `call(zero, key, arguments)` is for kernels: it runs what bodies[key] writes. `zero` is a
+    number of the type that it works in, `arguments` a tuple of integers, `count` of them, which the
+    body gets as LLVM values. It relies on `put_in_place`.
     """
 
-    def function(module: ir.Module, key: int, bits: int, count: int) -> ir.Function:
-        full_name = f"charloom_{name}_{key}_f{bits}"
-        if full_name in module.globals:
-            return module.globals[full_name]
-        new = ir.Function(module, ir.FunctionType(ir.VoidType(), [SIZE] * count), full_name)
-        new.linkage = "linkonce_odr"
-        new.attributes.add("noinline")
-        writer = Writer(new, bits)
-        bodies[key](writer, list(new.args))
-        writer.builder.ret_void()
-        return new
+    def __init__(
+        self, name: str, count: int, bodies: Mapping[int, Callable[[Writer, list[Any]], None]]
+    ) -> None:
+        self._name, self._count, self._bodies = name, count, bodies
+        self._cells = cells = Cells(name, max(bodies) + 1)
+
+        @intrinsic
+        def call(_: Any, zero: Any, key: Any, arguments: Any) -> Any:
+            def emit(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+                values = [builder.extract_value(args[2], k) for k in range(count)]
+                cells.call(builder, zero.bitwidth, args[1], values)
+                return context.get_dummy_value()
+
+            integers = types.UniTuple(types.int64, count)
+            return types.void(zero, types.int64, integers), emit
+
+        self.call = call
+
+    def write(self, builder: ir.IRBuilder, bits: int) -> None:
+        """Write the functions, and in place what puts their addresses into cells."""
+        for key, body in self._bodies.items():
+            kind = ir.FunctionType(ir.VoidType(), [SIZE] * self._count)
+            function = ir.Function(builder.module, kind, f"charloom_{self._name}_{key}_f{bits}")
+            function.linkage = "internal"
+            writer = Writer(function, bits)
+            body(writer, list(function.args))
+            writer.builder.ret_void()
+            place = self._cells.pointer(builder, bits, ir.Constant(SIZE, key))
+            builder.store(function.ptrtoint(SIZE), place)
+
+
+def put_in_place(*groups: Written) -> Any:
+    """Return what a unit calls with `zero` to have all of these compiled, and known to kernels."""
 
     @intrinsic
-    def call(_: Any, zero: Any, key: Any, arguments: Any) -> Any:
+    def put(_: Any, zero: Any) -> Any:
         def emit(context: Any, builder: Any, signature: Any, args: Any) -> Any:
-            values = [builder.extract_value(args[2], k) for k in range(len(arguments))]
-            done = builder.append_basic_block("done")
-            choice = builder.switch(args[1], done)
-            for number in bodies:
-                block = builder.append_basic_block()
-                choice.add_case(ir.Constant(SIZE, number), block)
-                builder.position_at_end(block)
-                callee = function(builder.module, number, zero.bitwidth, len(values))
-                builder.call(callee, values)
-                builder.branch(done)
-            builder.position_at_end(done)
-            return ir.Constant(SIZE, 0)
+            for group in groups:
+                group.write(builder, zero.bitwidth)
+            return context.get_dummy_value()
 
-        return types.int64(zero, types.int64, types.UniTuple(types.int64, len(arguments))), emit
+        return types.void(zero), emit
 
-    return call  # type: ignore[no-any-return]
+    return put

@@ -49,9 +49,7 @@ def mix_into(trie: Any, ids: Any, contexts: Any, shares: Any, out: Any, counted:
 
 @kernel
 def write(
-    parameters: Any,
-    packed: Any,
-    shard: Any,
+    work: Any,
     trie: Any,
     contexts: Any,
     shares: Any,
@@ -66,15 +64,15 @@ def write(
     The n-gram model's contexts (B, order) become those before the last; scratch is (3, V) float64.
     """
     for t in range(drawn.shape[1]):
-        step(parameters, packed, shard, t)
-        log_softmax(shard.logits)
-        follow(trie, contexts, shard.ids[0])
+        step(work, t)
+        log_softmax(work.logits)
+        follow(trie, contexts, work.ids[0])
         for b in range(drawn.shape[0]):
-            log_p, counted = shard.logits[0, b], scratch[2]
+            log_p, counted = work.logits[0, b], scratch[2]
             predict(trie, contexts[b], counted)
             mix(log_p, counted, shares)
             drawn[b, t] = draw_by(log_p, rules, b, uniforms[b, t], scratch)
-            shard.ids[0, b] = drawn[b, t]
+            work.ids[0, b] = drawn[b, t]
             if out.shape[1]:
                 for v in range(out.shape[2]):
                     out[b, t, v] = log_p[v]

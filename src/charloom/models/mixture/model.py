@@ -139,7 +139,7 @@ class CompiledMixture(Mixture):
             buffers = alone.buffers(ids[lanes], before)
             counted = self.counts.trie, contexts[lanes], self.shares
             drawing = np.ascontiguousarray(uniforms[lanes]), drawn[lanes], rules.pick(lanes)
-            kernels.write(*buffers, *counted, *drawing, out[lanes], np.empty((3, V)))
+            kernels.write(buffers.work, *counted, *drawing, out[lanes], np.empty((3, V)))
             for array, last in zip(network, alone.state_of(buffers), strict=True):
                 array[:, lanes] = last
 
