@@ -6,6 +6,7 @@ import pytest
 from charloom.config import EnsembleConfig, ModelConfig, NgramConfig, SampleConfig
 from charloom.data.vocabulary import Vocabulary
 from charloom.generation import lanes
+from charloom.generation.copy_limit import CopyLimit
 from charloom.generation.sampling import generate
 from charloom.models.compiled import averaging, network
 from charloom.models.engines import create_model
@@ -120,6 +121,30 @@ def test_lanes_go_on_from_a_piece_with_other_neighbours(model):
     )
     np.testing.assert_array_equal(first, whole[:, :7])
     np.testing.assert_array_equal(rest, whole[left, 7:])
+
+
+def test_what_a_kernel_draws_is_cut_to_a_copy_limit_as_its_slow_twin_writes(model):
+    total = 0
+    for b in range(5):
+        prompt, n = VERSE[b : b + 9], 60
+        (ids, state), uniforms = read(model, prompt), np.random.default_rng(b).random(n)
+        (fast, slow), limit = (some_rules(b), some_rules(b)), CopyLimit(VERSE, 1 + b % 3)
+        wanted, _ = lanes.write_within(model, ids, state, uniforms[None], slow, limit, prompt)
+        redrawn, limit.redrawn, drawn = limit.redrawn, 0, np.empty(0, np.int32)
+        while len(drawn) < n and -1 not in drawn:
+            place = ids, state, uniforms[len(drawn) :][:13], fast.pick(np.array([0]))
+            out = np.empty((1, len(place[2]), V), np.float64 if is_double(model) else np.float32)
+            new, state = model.write(ids, state, place[2][None], fast, out)
+            written = prompt + VOCABULARY.decode(drawn)
+            new = new[0]
+            cut = lanes.cut_to(limit, written, model, model, place, new, out[0])
+            if cut is not None:
+                new, state, fast = cut
+            ids, drawn = new[-1:], np.append(drawn, new)
+        np.testing.assert_array_equal(drawn, wanted[0][: len(drawn)])
+        assert limit.redrawn == redrawn
+        total += redrawn
+    assert total > 0
 
 
 def test_for_a_view_of_the_numbers_no_kernel_is_compiled_anew(model):

@@ -11,13 +11,14 @@ import numpy as np
 import pytest
 
 from charloom.config import SampleConfig
+from charloom.generation.copy_limit import CopyLimit
 from charloom.generation.sampling import generate, generate_many
 from charloom.runs.open import open_model
 from charloom.runs.run import Run
 from charloom.serve import models
 from charloom.serve.engine import Engine
 from charloom.serve.groups import MANY, warm
-from serving import PROMPT, events, httpx, post, save, serving, text_of, write_run
+from serving import PROMPT, TEXT, events, httpx, post, save, serving, text_of, write_run
 
 
 @pytest.fixture(scope="module")
@@ -77,6 +78,15 @@ def test_a_text_is_that_of_the_sampler_with_the_same_seed(server, folder, name):
         assert text_of(server, model=name, max_tokens=90, **settings) == text
 
 
+@pytest.mark.parametrize("most", [2, 5, 20])
+def test_a_text_within_a_copy_limit_is_that_of_the_sampler(server, folder, most):
+    model, limit = open_model(folder / "counts"), CopyLimit(TEXT, most)
+    texts = generate_many(model, SampleConfig(seed=1), PROMPT, 200, 3, limit)
+    assert limit.redrawn > 1
+    body = {"model": "counts", "max_tokens": 200, "seed": 1, "n": 3, "max_copy": most}
+    assert texts_of(server, body) == texts
+
+
 def test_texts_of_one_prompt_are_those_that_the_sampler_writes_side_by_side(server, model):
     told = post(server, {"n": 4, "max_tokens": 50, "seed": 7}).json()
     texts = generate_many(model, SampleConfig(seed=7), PROMPT, 50, 4)
@@ -103,6 +113,7 @@ def some_requests(number):
         body["prompt"] = rng.choice([PROMPT, "", "Theirs but to do", "die.\n"])
         body |= rng.choice([{}, {"top_p": 0.8}, {"presence_penalty": 1.0}, {"logprobs": 2}])
         body |= rng.choice([{}, {"logit_bias": {"e": -5}}, {"stop": ["re", "\n"]}, {"n": 3}])
+        body |= rng.choice([{}, {"max_copy": rng.choice([3, 9])}])
         yield body
 
 

@@ -1,6 +1,10 @@
-"""Texts written side by side, each by rules of its own: the slow twin of models' kernels, and one
-that keeps to a copy limit, which no kernel does.
+"""Texts written side by side, each by rules of its own: the slow twin of models' kernels.
+
+No kernel keeps to a copy limit: what one has drawn is cut to it afterwards, which has a slow twin,
+too.
 """
+
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -9,7 +13,7 @@ from charloom.config import SampleConfig
 from charloom.data.tokenizer import Ids
 from charloom.generation.copy_limit import CopyLimit
 from charloom.generation.draw import draw
-from charloom.models.lanes import Rules
+from charloom.models.lanes import Rules, WritesLanes
 from charloom.models.protocols import LanguageModel, State
 from charloom.models.weights import Array
 
@@ -69,6 +73,47 @@ def write_within(
         written = (written + model.vocabulary.decode([id]))[-limit.most :]
         ids = drawn[:, t]
     return drawn, state
+
+
+class Cut(NamedTuple):
+    """What is left of a lane within its copy limit: ids (k,), the state before the last of them,
+    and the rules (of one lane) after it.
+    """
+
+    drawn: NDArray[np.int32]
+    state: State
+    rules: Rules
+
+
+def cut_to(
+    limit: CopyLimit,
+    written: str,
+    model: LanguageModel,
+    writer: WritesLanes,
+    place: tuple[Ids, State, NDArray[np.float64], Rules],
+    drawn: NDArray[np.int32],
+    log_probs: Array,
+) -> Cut | None:
+    """Cut what a kernel has drawn in one lane, ids (n,), to a copy limit; None if it is within.
+
+    Up to the first that may not stand after `written` they stay; that one is drawn again, as in
+    `write_within`, and is the last. `place` is what the kernel was called with for this lane: ids
+    (1,), state, uniforms (n,) and rules as they were; log_probs (n, V) are what was predicted.
+    """
+    ids, state, uniforms, rules = place
+    piece = model.vocabulary.decode(drawn)
+    k = limit.within(written, piece)
+    if k == len(piece):
+        return None
+    again = rules.pick(np.array([0]))  # a copy
+    _, state = writer.write(ids, state, uniforms[None, : k + 1], again)
+    for id in drawn[:k]:
+        _note(rules, 0, id)
+    row, config, u = _biased(log_probs[k], rules, 0), _config(rules, 0), float(uniforms[k])
+    id = limit.redraw(model.vocabulary, written + piece[:k], row, config, u, int(drawn[k]))
+    if id >= 0:
+        _note(rules, 0, id)
+    return Cut(np.append(drawn[:k], np.int32(id)), state, rules)
 
 
 def _draw(log_probs: Array, rules: Rules, b: int, u: float) -> int:

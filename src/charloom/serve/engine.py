@@ -17,8 +17,6 @@ from charloom.serve.groups import Group, Place, group_of
 from charloom.serve.jobs import Failed, Job, Piece
 from charloom.serve.texts import READ_AT_ONCE, Lane, Reader
 
-Key = tuple[int, bool]  # of a group: its model's identity, and whether its texts have a copy limit
-
 BACKLOG = 2**17  # bytes that a client has not taken: its texts wait until it has
 
 
@@ -68,7 +66,7 @@ class Engine:
         self._changed = threading.Condition()
         self._jobs: set[Job] = set()  # that have begun
         self._readers: list[Reader] = []
-        self._groups: dict[Key, Group] = {}
+        self._groups: dict[int, Group] = {}  # by their models' identities
         self._parked: list[Place] = []
         self._used = 0  # slots
         self._post: Post = []
@@ -226,12 +224,12 @@ class Engine:
         self._group(job).add(places)
 
     def _group(self, job: Job) -> Group:
-        key = id(job.model), job.limit is not None
+        key = id(job.model)
         if key not in self._groups:
-            self._groups[key] = group_of(job)
+            self._groups[key] = group_of(job.model)
         return self._groups[key]
 
-    def _write(self, key: Key, group: Group) -> None:
+    def _write(self, key: int, group: Group) -> None:
         try:
             pieces = group.write()
         except Exception:

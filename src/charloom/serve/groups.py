@@ -1,6 +1,7 @@
 """The texts that one model writes side by side."""
 
 import time
+from collections.abc import Sequence
 from typing import Any, NamedTuple, Protocol
 
 import numpy as np
@@ -53,8 +54,12 @@ class _Chunks:
     def __init__(self) -> None:
         self.length = 1
 
-    def note(self, seconds: float, lanes: int) -> None:
-        """Look at how long this thread computed in the last call, however long it waited."""
+    def note(self, seconds: float, lanes: int, kept: int) -> None:
+        """Look at how long this thread computed in the last call, however long it waited.
+
+        `kept` is how many characters of the lane that kept most were within copy limits.
+        """
+        self.length = min(self.length, kept)
         wanted = TURN_SECONDS + lanes * LANE_SECONDS
         if 2 * seconds < wanted:
             self.length = min(2 * self.length, LONGEST_CHUNK)
@@ -109,18 +114,52 @@ class Together:
         began, B = time.thread_time(), len(self.lanes)
         n = min(self._chunks.length, max(lane.left for lane in self.lanes))
         uniforms = np.stack([lane.uniforms(n) for lane in self.lanes])
-        told = any(lane.job.log_probs is not None for lane in self.lanes)
+        limited = [b for b, lane in enumerate(self.lanes) if lane.job.limit is not None]
+        told = limited or any(lane.job.log_probs is not None for lane in self.lanes)
         V = len(self.model.vocabulary)
         log_probs = np.empty((B, n, V), _dtype(self._state)) if told else None
-        arguments = self._ids, self._state, uniforms, self._rules, log_probs
-        drawn, self._state = self._writer.write(*arguments)
-        self._ids = drawn[:, -1]
-        self._chunks.note(time.thread_time() - began, B)
-        pieces, self.written = _pieces(self.lanes, drawn, log_probs)
+        before = self._ids, self._state, uniforms, self._rules.pick(np.array(limited, np.intp))
+        drawn, self._state = self._writer.write(
+            self._ids, self._state, uniforms, self._rules, log_probs
+        )
+        rows = [*drawn]
+        if log_probs is not None and limited:
+            self._cut(limited, before, rows, log_probs)
+        self._ids = np.array([row[-1] for row in rows], np.int32)
+        self._chunks.note(time.thread_time() - began, B, max(map(len, rows)))
+        pieces, self.written = _pieces(self.lanes, rows, log_probs)
         left = [b for b, lane in enumerate(self.lanes) if lane.left]
         if len(left) < B:
             self._keep(np.array(left, np.intp))
         return pieces
+
+    def _cut(
+        self,
+        limited: list[int],
+        before: tuple[Ids, State, NDArray[np.float64], Rules],
+        rows: list[NDArray[np.int32]],
+        log_probs: Array,
+    ) -> None:
+        """Cut what was drawn in the lanes that have a copy limit, and let them go on from there.
+
+        `before` is what was there before, of rules those of `limited`.
+        """
+        assert self._rules is not None
+        (ids, state, uniforms, rules), states = before, [self._state]
+        order = np.arange(len(rows))
+        for i, b in enumerate(limited):
+            lane, one = self.lanes[b], np.array([b])
+            assert lane.job.limit is not None
+            place = ids[one], self._writer.pick(state, one), uniforms[b], rules.pick(np.array([i]))
+            told = rows[b][: lane.left], log_probs[b]
+            models = self.model, self._writer
+            cut = slow_twin.cut_to(lane.job.limit, lane.written, *models, place, *told)
+            if cut is not None:
+                rows[b], order[b] = cut.drawn, len(rows) + len(states) - 1
+                states.append(cut.state)
+                self._rules.bias[b], self._rules.seen[b] = cut.rules.bias[0], cut.rules.seen[0]
+        if len(states) > 1:
+            self._state = self._writer.pick(self._writer.join(states), order)
 
 
 def _dtype(state: State) -> "np.dtype[Any]":
@@ -132,7 +171,7 @@ def _dtype(state: State) -> "np.dtype[Any]":
 
 
 def _pieces(
-    lanes: list[Lane], drawn: Ids, log_probs: Array | None
+    lanes: list[Lane], drawn: Sequence[Ids], log_probs: Array | None
 ) -> tuple[dict[Job, list[Piece]], int]:
     """Add what was drawn to all texts; return what is new, and how many ids belong to texts."""
     pieces: dict[Job, list[Piece]] = {}
@@ -140,18 +179,14 @@ def _pieces(
     for b, lane in enumerate(lanes):
         before = lane.left
         piece = lane.add(drawn[b], None if log_probs is None else log_probs[b])
-        written += min(before, drawn.shape[1])
+        written += min(before, len(drawn[b]))
         if piece is not None:
             pieces.setdefault(lane.job, []).append(piece)
     return pieces, written
 
 
 class Apart:
-    """Lanes of which each is written in its own call.
-
-    They are those of a model whose last bits may depend on how many it reads, and those that keep
-    to a copy limit.
-    """
+    """Lanes of a model whose last bits may depend on how many it reads: each in its own call."""
 
     def __init__(self, model: LanguageModel) -> None:
         self.model, self.lanes, self.written = model, list[Lane](), 0
@@ -187,21 +222,18 @@ class Apart:
                 limit = lane.job.limit, lane.written
                 drawn, state = slow_twin.write_within(*drawing, *limit, log_probs)
             self._places[b] = Place(lane, drawn[:, -1], state, rules)
-            new, written = _pieces([lane], drawn, log_probs)
+            new, written = _pieces([lane], [*drawn], log_probs)
             self.written += written
             for job, some in new.items():
                 pieces.setdefault(job, []).extend(some)
-        self._chunks.note(time.thread_time() - began, len(self.lanes))
+        self._chunks.note(time.thread_time() - began, len(self.lanes), n)
         self.take([b for b, lane in enumerate(self.lanes) if not lane.left])
         return pieces
 
 
-def group_of(job: Job) -> Group:
-    """Return an empty group for the texts of a job, computed together if that may be."""
-    model = job.model
-    if job.limit is None and isinstance(model, WritesLanes):
-        return Together(model, model)
-    return Apart(model)
+def group_of(model: LanguageModel) -> Group:
+    """Return an empty group for the texts of a model, computed together if that may be."""
+    return Together(model, model) if isinstance(model, WritesLanes) else Apart(model)
 
 
 def warm(model: LanguageModel) -> None:
@@ -215,7 +247,7 @@ def warm(model: LanguageModel) -> None:
     for count in (1, MANY) if isinstance(model, WritesLanes) else (1,):
         prompts, pieces = [Prompt("", ids, 0)], list[Any]()
         job = Job(model, prompts, count, 2, config, rules, None, 1, False, pieces.extend)
-        reader, group = Reader(job, 0), group_of(job)
+        reader, group = Reader(job, 0), group_of(model)
         while reader.left:
             reader.read()
         lanes = [Lane(job, number) for number in reader.numbers]

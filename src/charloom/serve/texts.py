@@ -57,6 +57,7 @@ class Lane:
         self._held: list[tuple[int, Seen]] = []  # with the place in the text that each begins at
         self._drawn: list[Ids] | None = None if vocabulary.unit == "characters" else []
         self._place = self._sent = 0
+        self._uniforms = np.empty(0)  # that were asked for, and not used yet
         self._rng = np.random.default_rng(job.settings.seed).spawn(job.count)[number % job.count]
 
     @property
@@ -65,11 +66,14 @@ class Lane:
         return self._text.written
 
     def uniforms(self, n: int) -> NDArray[np.float64]:
-        """Return the next n random numbers (n,)."""
-        return self._rng.random(n)
+        """Return the random numbers (n,) that the next n ids are drawn with."""
+        more = self._rng.random(max(0, n - len(self._uniforms)))
+        self._uniforms = np.append(self._uniforms, more)
+        return self._uniforms[:n]
 
     def add(self, ids: Ids, log_probs: Array | None) -> Piece | None:
         """Take what was drawn, ids (n,); return what is sure to stay, if that is anything."""
+        self._uniforms = self._uniforms[len(ids) :]
         ids = ids[: self.left]
         self.left -= len(ids)
         if self._drawn is not None:
