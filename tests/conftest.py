@@ -10,6 +10,8 @@ from pathlib import Path
 import pytest
 from hypothesis import settings
 
+from visiting import CHROMIUM
+
 # No deadline: an example may be the first to need a kernel, and then waits for its compilation.
 settings.register_profile("test", deadline=None, max_examples=50, derandomize=True)
 settings.register_profile("full", deadline=None, max_examples=1000)
@@ -69,6 +71,21 @@ def ticking(monkeypatch):
     for name, module in list(sys.modules.items()):
         if name.startswith("charloom.") and "perf_counter" in vars(module):
             monkeypatch.setattr(module, "perf_counter", lambda: next(looks) * 0.01)
+
+
+@pytest.fixture(scope="module")
+def browser():
+    """Start the browser once; skips if there is none.
+
+    Not for a session: while Playwright is there, no test could run an event loop of its own.
+    """
+    sync = pytest.importorskip("playwright.sync_api")
+    if not CHROMIUM:
+        pytest.skip("there is no chromium: install it, or name one in $CHROMIUM")
+    with sync.sync_playwright() as play:
+        browser = play.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"], timeout=0)
+        yield browser
+        browser.close()
 
 
 @pytest.fixture(autouse=True, scope="session")

@@ -1,39 +1,23 @@
-"""The report in a real browser: $CHROMIUM, or the one that is installed."""
+"""The report in a real browser."""
 
 import json
 import math
-import os
-import shutil
-from contextlib import contextmanager
 from itertools import product
 
 import pytest
 
 from report_pages import EVIL, NAME, page, report
+from visiting import DESKTOP, PHONE, visited
 
 pytestmark = pytest.mark.browser
-CHROMIUM = os.environ.get("CHROMIUM") or shutil.which("chromium")
-PHONE, DESKTOP = 375, 1280
 CLICKS = 10  # at most, on one link
-
-
-@pytest.fixture(scope="module")
-def browser():
-    """Start the browser once; skips where there is none."""
-    for needed in ("jinja2", "matplotlib"):
-        pytest.importorskip(needed)
-    sync = pytest.importorskip("playwright.sync_api")
-    if not CHROMIUM:
-        pytest.skip("there is no chromium: install it, or name one in $CHROMIUM")
-    with sync.sync_playwright() as play:
-        browser = play.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"], timeout=0)
-        yield browser
-        browser.close()
 
 
 @pytest.fixture(scope="module")
 def path(tmp_path_factory, browser):
     """Reports: of one run, of three, and of one that only counts."""
+    for needed in ("jinja2", "matplotlib"):
+        pytest.importorskip(needed)
     folder = tmp_path_factory.mktemp("pages")
     reports = {"one": [NAME], "three": [NAME, "blind", "ngram"], "ngram": ["ngram"]}
     for name, runs in reports.items():
@@ -41,23 +25,8 @@ def path(tmp_path_factory, browser):
     return folder
 
 
-@contextmanager
 def opened(browser, path, scheme="light", width=DESKTOP, **more):
-    """Open a page, and fail for a word in the console, an error, a request or a dialog."""
-    heard = []
-    context = browser.new_context(
-        color_scheme=scheme, viewport={"width": width, "height": 800}, **more
-    )
-    view = context.new_page()
-    view.on("console", lambda message: heard.append(f"console: {message.text}"))
-    view.on("pageerror", lambda error: heard.append(f"error: {error}"))
-    view.on("request", lambda request: heard.append(f"request: {request.url}"))
-    view.on("dialog", lambda dialog: (heard.append(f"dialog: {dialog.message}"), dialog.dismiss()))
-    view.set_default_timeout(0)  # pytest's own limit is the only one
-    view.goto(path.as_uri())
-    yield view
-    context.close()
-    assert heard == [f"request: {path.as_uri()}"]
+    return visited(browser, path.as_uri(), width, scheme, **more)
 
 
 @pytest.mark.parametrize("name", ["one.html", "three.html", "ngram.html"])

@@ -5,7 +5,7 @@ import json
 import math
 import os
 import re
-import shutil
+from contextlib import ExitStack
 from itertools import pairwise
 
 import numpy as np
@@ -19,13 +19,13 @@ from charloom.formatting import harmless
 from charloom.training.loop import train
 from expect import check, error_of
 from small_runs import TRAIN, config_of, new_run, played
+from visiting import PHONE, visited
 
 HOSTILE = (  # what must not leave the text: as HTML, as JSON in a script, on a terminal
     "<script>alert(1)</script> & \"Quoted 'text' of &lt;things\" -->\n"
     "</pre></div>]]> \u2028 \x1b[31m (Some [Words]; 12) {{ here }}\n"
     "A line that is much longer than the others are, and ends\n\n"
 ) * 6
-PHONE = {"width": 390, "height": 844}
 
 
 def made(path, model):
@@ -309,40 +309,13 @@ def report(place, pages):
     pages["report"] = path
 
 
-@pytest.fixture(scope="module")
-def browser():
-    path = os.environ.get("CHROMIUM") or shutil.which("chromium")
-    if path is None:
-        pytest.skip("no chromium: install it, or name it in CHROMIUM")
-    api = pytest.importorskip("playwright.sync_api")
-    with api.sync_playwright() as play:
-        browser = play.chromium.launch(executable_path=path, args=["--no-sandbox"], timeout=0)
-        yield browser
-        browser.close()
-
-
 @pytest.fixture
 def opened(browser, pages):
-    """Return what opens a page; whatever it says or asks for is a failure."""
-    contexts, heard = [], []
-
-    def call(name, **options):
-        context = browser.new_context(**options)
-        contexts.append(context)
-        page = context.new_page()
-        page.set_default_timeout(0)  # pytest's own limit is the only one
-        page.on("console", lambda message: heard.append(message.text))
-        page.on("pageerror", lambda error: heard.append(str(error)))
-        page.on("dialog", lambda dialog: (heard.append(dialog.message), dialog.dismiss()))
-        url = pages[name].as_uri()
-        page.on("request", lambda request: request.url == url or heard.append(request.url))
-        page.goto(url)
-        return page
-
-    yield call
-    for context in contexts:
-        context.close()
-    assert heard == []
+    """Return what opens a page until the test ends."""
+    with ExitStack() as stack:
+        yield lambda name, **more: stack.enter_context(
+            visited(browser, pages[name].as_uri(), **more)
+        )
 
 
 def overflow(page):
@@ -364,7 +337,7 @@ def colours(page):
 @pytest.mark.browser
 @pytest.mark.parametrize("name", ["surprise", "against", "neurons"])
 def test_a_page_fits_a_phone_in_light_and_in_dark(opened, name):
-    page = opened(name, viewport=PHONE, has_touch=True, is_mobile=True)
+    page = opened(name, width=PHONE, has_touch=True, is_mobile=True)
     grounds = {"light": "rgb(255, 255, 255)", "dark": "rgb(20, 23, 28)"}
     for scheme, ground in grounds.items():
         page.emulate_media(color_scheme=scheme)
@@ -374,7 +347,7 @@ def test_a_page_fits_a_phone_in_light_and_in_dark(opened, name):
         assert page.locator(".card").is_visible()
         box = page.locator(".card").bounding_box()
         assert box["x"] >= 0
-        assert box["x"] + box["width"] <= PHONE["width"]
+        assert box["x"] + box["width"] <= PHONE
         assert overflow(page) <= 0
 
 
@@ -482,19 +455,16 @@ def test_a_long_text_is_turned_page_by_page_and_no_word_is_on_two(opened, pages,
 
 
 @pytest.mark.browser
-def test_without_a_script_words_are_coloured_and_all_else_is_there(browser, pages, place):
-    context = browser.new_context(java_script_enabled=False)
-    page = context.new_page()
-    page.goto(pages["surprise"].as_uri())
+def test_without_a_script_words_are_coloured_and_all_else_is_there(opened):
+    page = opened("surprise", java_script_enabled=False)
     assert page.locator(".text-view").text_content() == harmless(HOSTILE[:700])
     words = page.locator(".text-view i")
     assert not [w for w in words.all_text_contents() if len(w.replace("·", " ").split()) > 1]
     assert len({*colours(page)}) >= 5
     assert page.locator(".passages li").count() > 3
-    page.goto(pages["neurons"].as_uri())
+    page = opened("neurons", java_script_enabled=False)
     assert page.locator(".drives.high li").count() == 3
     assert page.locator(".found tbody tr").count() > 5
-    context.close()
 
 
 @pytest.mark.browser

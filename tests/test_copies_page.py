@@ -1,14 +1,12 @@
 """Copies in *Write* of the served page, the limit to them, and its seeds, in a real browser."""
 
-# ruff: noqa: F811  (a fixture that is imported)
-
 import pytest
 
 from charloom.analysis.inputs import training_text
 from charloom.analysis.novelty import copied
 from charloom.runs.run import Run
 from serving import post, serving, write_run
-from visiting import PHONE, browser, visited  # noqa: F401
+from visiting import PHONE, visited
 
 pytestmark = pytest.mark.browser
 SEED = 2**53 + 1  # as a number of a page it would be 2^53

@@ -2,7 +2,6 @@
 
 import ast
 import json
-import os
 import pickle
 import re
 import runpy
@@ -28,9 +27,9 @@ from axe import serious
 from charloom import cli, train
 from charloom.training import planning
 from test_architecture import ORDER
+from visiting import DESKTOP, PHONE, visited
 
 ROOT = Path(__file__).parents[1]
-CHROMIUM = os.environ.get("CHROMIUM") or shutil.which("chromium")
 CONSTITUTION = str(ROOT / "src" / "charloom" / "assets" / "us-constitution.txt")
 EXAMPLES = {  # and their arguments; two want a file: test_export.py and test_arrays.py run these
     "custom_cell.py": ("corpus:us-constitution", "20"),
@@ -444,34 +443,30 @@ def test_the_site_has_every_page_none_is_large_and_none_asks_the_network(site: P
 
 
 @pytest.mark.browser
-def test_the_site_fits_in_light_and_dark_and_is_searched_without_a_network(site: Path) -> None:
-    sync = pytest.importorskip("playwright.sync_api")
-    if not CHROMIUM:
-        pytest.skip("there is no chromium: install it, or name one in $CHROMIUM")
-    heard: list[str] = []
-    with sync.sync_playwright() as play:
-        browser = play.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"], timeout=0)
-        for page in ("index", "lstm", "how_it_works", "loss", "cli/train", "python"):
-            scheme = "dark" if page in ("lstm", "cli/train") else "light"
-            view = browser.new_page(color_scheme=scheme)
-            view.set_default_timeout(0)  # pytest's own limit is the only one
-            view.on("console", lambda message: heard.append(message.text))
-            view.on("pageerror", lambda error: heard.append(str(error)))
-            view.on("request", lambda request: heard.append(request.url))
-            view.goto((site / f"{page}.html").as_uri())
-            for width in (1280, 390):
-                view.set_viewport_size({"width": width, "height": 800})
-                assert view.evaluate("document.documentElement.scrollWidth") <= width, page
-            assert view.locator("h1").count() == 1
-            assert view.locator("main img:not([alt])").count() == 0
-            assert serious(view) == []
-            paper = view.evaluate("getComputedStyle(document.body).backgroundColor")
-            assert (max(map(int, re.findall(r"\d+", paper)[:3])) > 127) == (scheme == "light")
+@pytest.mark.parametrize("page", ["index", "lstm", "how_it_works", "loss", "cli/train", "python"])
+def test_the_site_fits_in_light_and_dark(browser: Any, site: Path, page: str) -> None:
+    scheme = "dark" if page in ("lstm", "cli/train") else "light"
+    with looked_at(browser, site, page, scheme=scheme) as view:
+        for width in (DESKTOP, PHONE):
+            view.set_viewport_size({"width": width, "height": 800})
+            assert view.evaluate("document.documentElement.scrollWidth") <= width
+        assert view.locator("h1").count() == 1
+        assert view.locator("main img:not([alt])").count() == 0
+        assert serious(view) == []
+        paper = view.evaluate("getComputedStyle(document.body).backgroundColor")
+        assert (max(map(int, re.findall(r"\d+", paper)[:3])) > 127) == (scheme == "light")
+
+
+@pytest.mark.browser
+def test_the_site_is_searched_without_a_network(browser: Any, site: Path) -> None:
+    with looked_at(browser, site, "python") as view:
         view.keyboard.press("Control+k")
         view.get_by_role("combobox").or_(view.get_by_role("textbox")).first.fill("temperature")
         view.get_by_text(re.compile(r"\d+ results")).first.wait_for()
-        browser.close()
-    assert [told for told in heard if not told.startswith("file:")] == []
+
+
+def looked_at(browser: Any, site: Path, page: str, **more: Any) -> Any:
+    return visited(browser, (site / f"{page}.html").as_uri(), site=site.as_uri(), **more)
 
 
 SHOWN = re.compile(r"^ {4,}((?:charloom|make|python|pip|torchrun|\.venv/bin/)[ \w].*)$", re.M)

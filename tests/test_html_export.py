@@ -1,10 +1,9 @@
 """A run as one HTML file: what is in it, and what a real browser makes of it."""
 
-import os
 import re
-import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -46,9 +45,8 @@ from charloom.runs.run import Run
 from every_cell import CELLS, recurrent
 from expect import refused
 from small_runs import config_of, played
+from visiting import DESKTOP, PHONE, visited
 
-CHROMIUM = os.environ.get("CHROMIUM") or shutil.which("chromium")
-PHONE, DESKTOP = 390, 1280
 NAME = "<img src=x onerror=alert(1)>"
 EVIL = "<script>alert(2)<script>"
 TEXT = f'Half a league, half a league,\n"Forward, the {EVIL} Brigade!"\nRode the 600.\n' * 12
@@ -234,41 +232,16 @@ def test_what_no_page_can_run_is_refused_before_anything_is_written(tmp_path: Pa
 # ---------------------------------------------------------------------------------- in a browser
 
 
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Any]:
-    """Start the browser once; skips where there is none."""
-    sync = pytest.importorskip("playwright.sync_api")
-    if not CHROMIUM:
-        pytest.skip("there is no chromium: install it, or name one in $CHROMIUM")
-    with sync.sync_playwright() as play:
-        browser = play.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"], timeout=0)
-        yield browser
-        browser.close()
-
-
 @contextmanager
 def opened(
-    browser: Any, content: bytes, folder: Path, width: int = DESKTOP, before: str = "", **more: Any
+    browser: Any, content: bytes, folder: Path, width: int = DESKTOP, **more: Any
 ) -> Iterator[Any]:
-    """Open a page, and fail for a word in the console, an error, a request or a dialog."""
     path = folder / "page.html"
     path.write_bytes(content)
-    heard: list[str] = []
-    context = browser.new_context(viewport={"width": width, "height": 800}, **more)
-    view = context.new_page()
-    view.on("console", lambda message: heard.append(f"console: {message.text}"))
-    view.on("pageerror", lambda error: heard.append(f"error: {error}"))
-    view.on("request", lambda request: heard.append(f"request: {request.url}"))
-    view.on("dialog", lambda dialog: (heard.append(f"dialog: {dialog.message}"), dialog.dismiss()))
-    view.set_default_timeout(0)  # pytest's own limit is the only one
-    if before:
-        view.add_init_script(before)
-    view.goto(path.as_uri())
-    if more.get("java_script_enabled", True):
-        view.locator(".tree button").wait_for()
-    yield view
-    context.close()
-    assert heard == [f"request: {path.as_uri()}"]
+    with visited(browser, path.as_uri(), width, **more) as view:
+        if more.get("java_script_enabled", True):
+            view.locator(".tree button").wait_for()
+        yield view
 
 
 def predicted(view: Any, text: str) -> np.ndarray:
@@ -439,7 +412,8 @@ def test_one_writes_goes_on_undoes_and_branches(browser: Any, tmp_path: Path, pa
 
 @pytest.mark.browser
 def test_writing_stops_when_one_says_so(browser: Any, tmp_path: Path, page: bytes) -> None:
-    with opened(browser, page, tmp_path) as view:
+    seldom = "window.requestAnimationFrame = call => setTimeout(call, 100)"  # a key comes between
+    with opened(browser, page, tmp_path, before=seldom) as view:
         view.locator(".length").fill("100000")
         view.locator(".go").click()
         view.locator(".paint i").nth(50).wait_for()
@@ -513,18 +487,18 @@ def test_several_temperatures_stand_side_by_side(browser: Any, tmp_path: Path, p
 
 
 @pytest.mark.browser
-@pytest.mark.parametrize("scheme", ["light", "dark"])
-@pytest.mark.parametrize("width", [DESKTOP, PHONE])
-def test_the_page_fits_and_everybody_can_use_it(
-    browser: Any, tmp_path: Path, page: bytes, width: int, scheme: str
-) -> None:
-    with opened(browser, page, tmp_path, width, color_scheme=scheme) as view:
+def test_the_page_fits_and_everybody_can_use_it(browser: Any, tmp_path: Path, page: bytes) -> None:
+    with opened(browser, page, tmp_path) as view:
         view.locator("textarea").fill("Half a league, half a league,\n" * 3)
         view.locator(".mean", has_text="nats").wait_for()
+        view.locator(".length").fill("60")
         view.get_by_role("button", name="Compare").click()
         view.locator(".columns figure").nth(2).wait_for()
-        assert view.evaluate("document.documentElement.scrollWidth") <= width
-        assert serious(view) == []
+        for width, scheme in product((DESKTOP, PHONE), ("light", "dark")):
+            view.set_viewport_size({"width": width, "height": 800})
+            view.emulate_media(color_scheme=scheme)
+            assert view.evaluate("document.documentElement.scrollWidth") <= width
+            assert serious(view) == []
 
 
 @pytest.mark.browser

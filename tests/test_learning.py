@@ -1,7 +1,5 @@
 """*Learn* of the page of `charloom serve`: its routes, and the page in a real browser."""
 
-# ruff: noqa: F811  (a fixture that is imported)
-
 from contextlib import contextmanager
 
 import numpy as np
@@ -29,7 +27,7 @@ from charloom.runs.open import open_alone, open_model
 from charloom.runs.run import Run
 from serving import TEXT, serving, text_of, write_run
 from small_runs import TRAIN, config_of, played
-from visiting import DESKTOP, FIRST_PAINT, PHONE, browser, visited  # noqa: F401
+from visiting import DESKTOP, FIRST_PAINT, PHONE, visited
 
 KEY = "secret"
 ROUTES = ("learn", "cells", "step", "copies")

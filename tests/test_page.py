@@ -1,8 +1,5 @@
 """The page of `charloom serve`: what only it asks for, and the page itself in a real browser."""
 
-import os
-import shutil
-
 import numpy as np
 import pytest
 from click.testing import CliRunner
@@ -10,9 +7,8 @@ from click.testing import CliRunner
 from charloom import cli
 from charloom.runs.open import open_model
 from serving import TEXT, post, serving, write_run
+from visiting import FIRST_PAINT, visited
 
-CHROMIUM = os.environ.get("CHROMIUM") or shutil.which("chromium")
-FIRST_PAINT = 100_000  # bytes of all that the page loads
 NAME = "<img src=x onerror=alert(1)>"
 
 
@@ -93,63 +89,37 @@ def test_open_starts_a_browser_at_the_page(monkeypatch, folder):
     assert "no browser" in result.output
 
 
-@pytest.fixture(scope="module")
-def browser():
-    """Start the browser once; skips where there is none."""
-    sync = pytest.importorskip("playwright.sync_api")
-    if not CHROMIUM:
-        pytest.skip("there is no chromium: install it, or name one in $CHROMIUM")
-    with sync.sync_playwright() as play:
-        browser = play.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"], timeout=0)
-        yield browser
-        browser.close()
-
-
-def visited(browser, server, heard, sizes=None):
-    view = browser.new_page()
-    view.on("console", lambda message: heard.append(message.text))
-    view.on("pageerror", lambda error: heard.append(str(error)))
-    view.on("dialog", lambda dialog: (heard.append(dialog.message), dialog.dismiss()))
-    if sizes is not None:
-        view.on("response", lambda response: sizes.append(response))
-    view.set_default_timeout(0)  # pytest's own limit is the only one
-    view.goto(server.url)
-    return view
-
-
 @pytest.mark.browser
 def test_one_writes_with_each_model_and_nothing_comes_from_elsewhere(browser, server):
-    heard, sizes = [], []
-    view = visited(browser, server, heard, sizes)
-    view.locator(".likely button").first.wait_for()
-    assert all(one.url.startswith(server.url) for one in sizes)
-    assert sum(len(one.body()) for one in sizes) <= FIRST_PAINT
-    for name in ("verse", NAME):
-        view.locator(".models").select_option(name)
-        area = view.locator("textarea")
-        area.fill("Theirs ")
-        view.locator(".length").fill("40")
-        view.locator(".seed").fill("5")
-        view.locator(".go").click()
-        view.locator(".state", has_text="seed 5").wait_for()
-        asked = {"model": name, "max_tokens": 40, "temperature": 0.8, "seed": 5}
-        assert area.input_value() == "Theirs " + post(server, asked).json()["choices"][0]["text"]
-        view.locator(".mean", has_text="nats").wait_for()
-        count = view.locator(".tree button").count()
-        view.locator(".likely button").first.click()
-        view.locator(".state", has_text="39 characters").wait_for()
-        assert view.locator(".tree button").count() == count + 1
-        view.get_by_role("button", name="Undo").click()
-    assert view.locator("img").count() == 0
-    assert heard == []
-    view.close()
+    with visited(browser, server.url) as view:
+        view.locator(".likely button").first.wait_for()
+        assert sum(len(one.body()) for one in view.loaded) <= FIRST_PAINT
+        for name in ("verse", NAME):
+            view.locator(".models").select_option(name)
+            area = view.locator("textarea")
+            area.fill("Theirs ")
+            view.locator(".length").fill("40")
+            view.locator(".seed").fill("5")
+            view.locator(".go").click()
+            view.locator(".state", has_text="seed 5").wait_for()
+            asked = {"model": name, "max_tokens": 40, "temperature": 0.8, "seed": 5}
+            written = post(server, asked).json()["choices"][0]["text"]
+            assert area.input_value() == "Theirs " + written
+            view.locator(".mean", has_text="nats").wait_for()
+            count = view.locator(".tree button").count()
+            view.locator(".likely button").first.click()
+            view.locator(".state", has_text="39 characters").wait_for()
+            assert view.locator(".tree button").count() == count + 1
+            view.get_by_role("button", name="Undo").click()
+        assert view.locator("img").count() == 0
 
 
 @pytest.mark.browser
 def test_the_page_asks_for_the_key_once(browser, folder):
-    heard = []
-    with serving(folder, key="secret") as server:
-        view = visited(browser, server, heard)
+    with (
+        serving(folder, key="secret") as server,
+        visited(browser, server.url, refused=401) as view,
+    ):
         view.locator(".unlock input[type=password]").fill("wrong")
         view.get_by_role("button", name="Open").click()
         view.locator(".about", has_text="key").wait_for()
@@ -158,5 +128,3 @@ def test_the_page_asks_for_the_key_once(browser, folder):
         view.locator(".likely button").first.wait_for()
         view.reload()
         view.locator(".likely button").first.wait_for()
-        view.close()
-    assert all("401" in text for text in heard)

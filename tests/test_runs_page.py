@@ -15,7 +15,7 @@ from charloom.runs import folders
 from charloom.runs.metrics import Line
 from charloom.runs.run import Run
 from serving import serving, wait, write_run
-from visiting import DESKTOP, FIRST_PAINT, PHONE, browser, visited  # noqa: F401
+from visiting import DESKTOP, FIRST_PAINT, PHONE, visited
 
 NAME = "<img src=x onerror=alert(1)>"
 LOSSES = [(20, 2.5, None), (40, 2.0, 2.1), (60, 1.5, 1.75), (80, 1.25, 1.9)]
@@ -210,7 +210,7 @@ def test_a_run_that_was_named_stays_as_it_is(folder):
 
 
 @pytest.mark.browser
-def test_runs_are_sorted_renamed_deleted_and_put_back(browser, server, folder):  # noqa: F811
+def test_runs_are_sorted_renamed_deleted_and_put_back(browser, server, folder):
     with visited(browser, f"{server.url}/runs", refused=409) as view:
         rows = view.locator("tbody tr .name")
         rows.nth(3).wait_for()
@@ -245,7 +245,7 @@ def test_runs_are_sorted_renamed_deleted_and_put_back(browser, server, folder): 
 
 
 @pytest.mark.browser
-def test_curves_are_shown_and_grow_while_a_run_trains(browser, server, folder):  # noqa: F811
+def test_curves_are_shown_and_grow_while_a_run_trains(browser, server, folder):
     run = Run.open(folder / "verse")
     with visited(browser, f"{server.url}/runs") as view, run.lock():
         view.locator(".plot path.thick").nth(2).wait_for()
@@ -274,7 +274,7 @@ def test_curves_are_shown_and_grow_while_a_run_trains(browser, server, folder): 
 @pytest.mark.browser
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 @pytest.mark.parametrize("width", [DESKTOP, PHONE])
-def test_the_page_fits_and_everybody_can_use_it(browser, server, width, scheme):  # noqa: F811
+def test_the_page_fits_and_everybody_can_use_it(browser, server, width, scheme):
     with visited(browser, f"{server.url}/runs", width, scheme) as view:
         view.locator(".plot path.thick").first.wait_for()
         assert view.evaluate("document.documentElement.scrollWidth") <= width
@@ -283,7 +283,7 @@ def test_the_page_fits_and_everybody_can_use_it(browser, server, width, scheme):
 
 @pytest.mark.browser
 @pytest.mark.parametrize("part", ["", "runs", "train"])
-def test_without_scripts_the_page_says_what_to_do(browser, server, part):  # noqa: F811
+def test_without_scripts_the_page_says_what_to_do(browser, server, part):
     with visited(browser, f"{server.url}/{part}", java_script_enabled=False) as view:
         assert "charloom" in view.locator("noscript p code").inner_text()
         assert view.locator("nav a").first.is_visible()

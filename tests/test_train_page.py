@@ -18,7 +18,7 @@ from charloom.serve.processes import Command, trainer_of
 from charloom.serve.uploads import plain_name
 from serving import TEXT, serving, wait, write_run
 from small_runs import OFTEN, TRAIN, config_of, new_run, write_text
-from visiting import DESKTOP, FIRST_PAINT, PHONE, browser, visited  # noqa: F401
+from visiting import DESKTOP, FIRST_PAINT, PHONE, visited
 
 LONG = TEXT * 12
 
@@ -280,7 +280,7 @@ def test_a_training_that_fails_says_why(server):
 
 @pytest.mark.slow
 @pytest.mark.browser
-def test_a_text_is_dropped_checked_and_learned(browser, server):  # noqa: F811
+def test_a_text_is_dropped_checked_and_learned(browser, server):
     with visited(browser, f"{server.url}/train") as view:
         drop = view.locator(".drop")
         drop.wait_for()
@@ -311,7 +311,7 @@ def test_a_text_is_dropped_checked_and_learned(browser, server):  # noqa: F811
 
 
 @pytest.mark.browser
-def test_a_training_need_not_wait_for_the_check(browser, server, monkeypatch):  # noqa: F811
+def test_a_training_need_not_wait_for_the_check(browser, server, monkeypatch):
     from charloom.serve import training, uploads
 
     class Waiting(Command):
@@ -338,7 +338,7 @@ def test_a_training_need_not_wait_for_the_check(browser, server, monkeypatch):  
 
 @pytest.mark.slow
 @pytest.mark.browser
-def test_a_training_is_seen_stopped_and_resumed(browser, server, endless):  # noqa: F811
+def test_a_training_is_seen_stopped_and_resumed(browser, server, endless):
     with visited(browser, f"{server.url}/train?run=endless", refused=409) as view:
         view.get_by_role("button", name="Train on").click()
         view.locator("#live-title", has_text="endless is learning").wait_for()
