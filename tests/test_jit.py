@@ -3,7 +3,9 @@ import multiprocessing
 import os
 import resource
 import shutil
+import threading
 from pathlib import Path
+from time import sleep
 
 import numba
 import pytest
@@ -175,6 +177,26 @@ def test_processes_that_compile_at_once_do_not_take_each_others_names(tmp_path, 
         assert [file.load(f"types {n}") for n in range(4)] == [
             f"code of types {n}" for n in range(4)
         ]
+
+
+def test_threads_that_compile_at_once_leave_numbas_own_folder_as_it_was():
+    before, seen, inside = numba.config.CACHE_DIR, [], threading.Event()
+
+    def compile_too():
+        with jit._caching(_call) as folder:
+            seen.append((folder, numba.config.CACHE_DIR))
+            inside.wait(5)
+
+    other = threading.Thread(target=compile_too)
+    with jit._caching(jit.kernel) as folder:
+        other.start()
+        sleep(0.1)  # in which the other would have begun, too
+        assert seen == []
+        assert folder == numba.config.CACHE_DIR
+    inside.set()
+    other.join()
+    assert [folder for folder, _ in seen] == [setting for _, setting in seen]
+    assert numba.config.CACHE_DIR == before
 
 
 def test_whoever_has_the_lock_is_waited_for(tmp_path):

@@ -17,6 +17,7 @@ import hashlib
 import os
 import re
 import shutil
+import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from functools import cache
@@ -44,6 +45,7 @@ _OPTIONS = {"error_model": "numpy", "no_cfunc_wrapper": True}
 _KERNEL = {**_OPTIONS, "fastmath": _FASTMATH, "_nrt": False}
 _KERNEL_OF_C = {name: value for name, value in _KERNEL.items() if name != "no_cfunc_wrapper"}
 _ADDRESSED: list[Any] = []  # whose machine code is called by address, and so stays
+_COMPILING = threading.RLock()  # numba's setting is one for all threads
 _SHARED = (
     "jit.py",
     "draw_kernel.py",
@@ -159,13 +161,14 @@ def _compile(function: F, **options: Any) -> F:
 @contextmanager
 def _caching(function: Callable[..., Any]) -> Iterator[str | None]:
     """Have numba look for the machine code of `function` in its folder, and give that if any."""
-    before = numba.config.CACHE_DIR
-    folder = before or _cache_folder(Path(function.__code__.co_filename).parent)
-    numba.config.CACHE_DIR = folder or before
-    try:
-        yield folder
-    finally:
-        numba.config.CACHE_DIR = before
+    with _COMPILING:
+        before = numba.config.CACHE_DIR
+        folder = before or _cache_folder(Path(function.__code__.co_filename).parent)
+        numba.config.CACHE_DIR = folder or before
+        try:
+            yield folder
+        finally:
+            numba.config.CACHE_DIR = before
 
 
 def _share(compiled: Any) -> None:
