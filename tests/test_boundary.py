@@ -106,6 +106,19 @@ def test_documents_from_python(folder, tmp_path):
         model.sample("a\0")
 
 
+def test_a_document_is_written_to_its_end_unless_a_length_is_given(tmp_path):
+    for number in range(6):
+        words = " ".join(map(str, range(100, 300)))
+        (tmp_path / f"{number}.txt").write_text(f"Letter {words} Yours, as ever.")
+    run = str(tmp_path / "run")
+    charloom.train(tmp_path, model="ngram", order=8, out=run)
+    ask = ["sample", run, "--document", "--greedy", "--json"]
+    told = json.loads(CliRunner().invoke(command, ask).stdout)
+    assert 500 < len(told["texts"][0]) < told["length"]
+    short = json.loads(CliRunner().invoke(command, [*ask, "--length", "9"]).stdout)
+    assert (short["length"], len(short["texts"][0])) == (9, 9)
+
+
 def test_a_run_of_one_text_writes_no_document(tmp_path):
     (tmp_path / "text.txt").write_text("All of it is one text.\n" * 30)
     run = prepare([str(tmp_path / "text.txt")], {"model": "ngram"}, tmp_path / "run").run

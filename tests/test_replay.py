@@ -222,10 +222,15 @@ def whole(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
-def test_the_whole_replay_writes_a_page_with_figures_samples_and_curves(whole: Path) -> None:
+def test_the_whole_replay_writes_a_page_with_figures_samples_and_curves(
+    whole: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("charloom.cli.replay.TOLD_SECONDS", 0.0)
     arguments = ["--all", "--iterations", "101", "--out", "page.html"]
     result = CliRunner().invoke(command, arguments)
     assert result.exit_code == 0, result.output
+    for name in ("min-char-rnn iteration 100 of 101", "min-char-lstm iteration 100 of 101"):
+        assert name in result.stderr
     page = (whole / "page.html").read_text("utf-8")
     assert "<td>80.5000</td>" in page
     assert "<td>64.1250</td>" in page
@@ -243,7 +248,9 @@ def test_the_whole_replay_writes_a_page_with_figures_samples_and_curves(whole: P
 def test_each_program_of_the_whole_goes_as_far_as_its_last_figure(
     whole: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    events = [event for event in replay.replay_whole() if isinstance(event, Printed | Finished)]
+    events = [
+        event for event in replay.replay_whole(whole) if isinstance(event, Printed | Finished)
+    ]
     ends = [event for event in events if isinstance(event, Finished)]
     assert [[figure.printed is not None for figure in run.figures] for run in ends] == [
         [True],
@@ -261,7 +268,7 @@ def test_each_program_of_the_whole_goes_as_far_as_its_last_figure(
 def test_what_has_ended_is_not_run_again_unless_other_things_are_asked_for(
     whole: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    first = [event for event in replay.replay_whole(101) if isinstance(event, Finished)]
+    first = [event for event in replay.replay_whole(whole, 101) if isinstance(event, Finished)]
     printed = {run.program.preset: [Printed(100, 80.0, 1.0)] for run in first}
     walks = replay.Walks(0, 101, "auto", tuple(first), printed)
     folder = Path("runs", "replay")
@@ -276,6 +283,57 @@ def test_what_has_ended_is_not_run_again_unless_other_things_are_asked_for(
     monkeypatch.setattr(replay, "CURVES", {})
     assert CliRunner().invoke(command, ["--all", "--iterations", "101"]).exit_code == 0
     assert "<td>80.5000</td>" in (whole / "replay.html").read_text("utf-8")
+
+
+def seen(events: Any) -> list[Any]:
+    """What was printed and reached, without the seconds."""
+    told = []
+    for event in events:
+        if isinstance(event, Printed):
+            told.append((event.iteration, event.smooth_sum))
+        elif isinstance(event, Finished):
+            figures = [(f.iteration, f.printed and f.printed.smooth_sum) for f in event.figures]
+            told.append((event.program, figures, event.sample))
+    return told
+
+
+@pytest.mark.parametrize("damage", [False, True])
+def test_a_program_that_was_stopped_goes_on_to_the_same_bits(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, damage: bool
+) -> None:
+    monkeypatch.setattr(replay, "PUBLISHED", {"min-char-lstm": {100: 64.125, 500: 5.165326}})
+    monkeypatch.setattr(replay, "SAVE_SECONDS", 0.0)
+    whole = seen(replay.replay_whole(tmp_path / "whole", engine="reference"))
+    monkeypatch.setattr(replay, "POINTS", 2)  # 0, 200 and 400
+    folder = tmp_path / "stopped"
+    events = replay.replay_whole(folder, engine="reference")
+    for event in events:
+        if isinstance(event, Printed) and event.iteration == 300:
+            break
+    events.close()  # type: ignore[attr-defined]
+    saved = sorted(folder.glob("walks/*/0*"))
+    assert [path.name for path in saved] == ["00000201", "00000301"]
+    if damage:  # the one before it serves
+        (saved[1] / "state.safetensors").write_bytes(b"")
+    made: list[Any] = []
+    step = replay._Walk.advance
+    monkeypatch.setattr(replay._Walk, "advance", lambda walk, n: (made.append(n), step(walk, n))[1])
+    assert seen(replay.replay_whole(folder, engine="reference")) == whole
+    assert sum(made) == (300 if damage else 200)
+
+
+def test_a_program_goes_on_only_as_it_was_asked_for(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(replay, "PUBLISHED", {"min-char-lstm": {100: 64.125}})
+    monkeypatch.setattr(replay, "SAVE_SECONDS", 0.0)
+    ends = [
+        seen(replay.replay_whole(tmp_path, engine="reference", **asked))
+        for asked in ({}, {"seed": 1}, {"iterations": 1}, {})
+    ]
+    assert ends[0] == ends[3]
+    assert ends[0][1] != ends[1][1]
+    assert len(ends[2]) == 2
 
 
 def test_a_signal_in_a_run_writes_the_page_of_what_there_is(

@@ -284,4 +284,5 @@ def _home(comparison: "Comparison") -> str:
 
 
 def _short(name: str, home: str) -> str:
+    name = name.replace("n-gram, order ", "n-gram ")  # for all columns to fit into 80
     return str(Path(name).relative_to(home)) if home and Path(name).is_relative_to(home) else name

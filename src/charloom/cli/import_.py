@@ -37,10 +37,11 @@ def import_(file: str, out: str, vocabulary: str | None, text: str | None) -> No
 
     named = None if vocabulary is None else Path(vocabulary)
     run, found = import_run(Path(file), Path(out), named, text)
+    unit = run.vocabulary.unit
     rows = [
         ("found", f"a model of {found.program}"),
         ("model", sized(found.model, run.parameters)),
-        ("knows", alphabet(run.vocabulary)),
+        ("knows", alphabet(run.vocabulary) + (" characters" if unit == "characters" else "")),
     ]
     if found.step:
         rows.append(("trained", f"{count(found.step, 'step')} by {found.program}"))

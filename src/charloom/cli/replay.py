@@ -26,7 +26,7 @@ from charloom.training.replay import Figure, Finished, Printed, Program, Speed, 
 
 PROGRESS_LINES = 10  # for each program
 ITERATIONS = 100_000
-POINTS = 2_000  # of a curve on the page
+TOLD_SECONDS = 30.0  # between two lines of progress that no terminal shows
 FOLDER = Path("runs", "replay")
 
 
@@ -71,8 +71,8 @@ def replay(
     With --all, min-char-lstm makes its 10 million iterations, which takes some 20 minutes of a
     quiet machine; then min-char-lstm-mod-2, char-rnn and torch-rnn of 2 x 1024 are trained in
     runs/replay, the last of which may take hours without a GPU. Stopped there, it writes the page
-    as far as it came, and goes on from there when it is called again. Needs the extra
-    charloom[report].
+    as far as it came. Called again, it goes on where it was stopped, at any time, to the same bits.
+    Needs the extra charloom[report].
     """
     if whole:
         if as_json:
@@ -117,7 +117,7 @@ def _replay_whole(iterations: int | None, out: Path | None, engine: Engine, seed
     check()
     walked = library.kept_walks(FOLDER, iterations, engine, seed)
     curves, interrupted = [], False
-    with progress() as (_, tell):
+    with progress(TOLD_SECONDS) as (_, tell):
         if walked is None:
             walked = _walk(iterations, engine, seed, tell)
             library.keep_walks(FOLDER, walked)
@@ -140,13 +140,13 @@ def _walk(iterations: int | None, engine: Engine, seed: int, tell: Callable[[str
     """Run both programs as far as their last figure, and keep some points of what they print."""
     finished: list[Finished] = []
     printed: dict[str, list[Printed]] = {}
-    for event in library.replay_whole(iterations, engine, seed):
+    for event in library.replay_whole(FOLDER, iterations, engine, seed):
         match event:
             case Program():
                 name = event.preset
                 last = max(library.PUBLISHED[name]) + 1
                 total = min(last, iterations or last)
-                every = max(1, total // library.PRINT_EVERY // POINTS) * library.PRINT_EVERY
+                every = max(1, total // library.PRINT_EVERY // library.POINTS) * library.PRINT_EVERY
                 printed[name] = []
             case Printed():
                 tell(_progress(event, name, total))

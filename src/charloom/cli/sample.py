@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from charloom.runs.run import Run
 
 SEPARATOR = "----"
+LENGTH, LONGEST = 500, 20_000  # characters, unless told: of a text, and of a whole document
 SAMPLING = "Sampling"
 
 
@@ -67,13 +68,20 @@ SAMPLING = "Sampling"
     metavar="NAME",
     help="error or skip: what to do with characters of these that RUN has never seen.  [error]",
 )
-@option("Text", "--length", "-n", default=500, metavar="N", help="Characters to generate.  [500]")
+@option(
+    "Text",
+    "--length",
+    "-n",
+    type=int,
+    metavar="N",
+    help=f"Characters to generate.  [{LENGTH}; of a --document {LONGEST:,} at most]",
+)
 @option(
     "Text",
     "--document",
     "-d",
     is_flag=True,
-    help="Begin a document, and end where RUN ends it, after N characters at most.",
+    help="Begin a document, and end where RUN ends it, after N characters at the latest.",
 )
 @option("Text", "--stop", multiple=True, metavar="TEXT", help="End before this; repeatable.")
 @option("Text", "--count", default=1, metavar="N", help="Number of texts, separated by ----.  [1]")
@@ -129,7 +137,10 @@ def sample(context: click.Context, /, run: str, prompt: str, as_json: bool, **va
     from charloom.generation.sampling import generate, generate_many
     from charloom.runs.open import open_model, open_run
 
-    length, number, document = values["length"], values["count"], values["document"]
+    number, document = values["count"], values["document"]
+    length = values["length"]
+    if length is None:
+        length = LONGEST if document else LENGTH
     config = _settings(context, number)
     opened = open_run(run)
     own = DataConfig() if opened is None else opened.config.data

@@ -10,6 +10,7 @@ from io import StringIO
 from pathlib import Path
 from shutil import get_terminal_size
 from textwrap import TextWrapper
+from time import monotonic
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -124,19 +125,29 @@ def loss_words(score: "Score") -> str:
 
 
 @contextmanager
-def progress() -> Iterator[tuple[Tell, Tell]]:
+def progress(seconds: float = math.inf) -> Iterator[tuple[Tell, Tell]]:
     """Report progress on standard error: what to call for a line, and for what is being done.
 
-    On a terminal, what is being done is a last line that changes; elsewhere it is not shown.
+    On a terminal, what is being done is a last line that changes; elsewhere it is a line of its
+    own once in so many seconds, or not shown.
     """
     from rich.console import Console
 
     console = Console(stderr=True, highlight=False, markup=False, emoji=False, soft_wrap=True)
+    told_at = monotonic()
+
+    def write(text: str) -> None:
+        console.print(printable(text))
+
+    def tell(text: str) -> None:
+        nonlocal told_at
+        status.update(f"{printable(text)} ...")
+        if not console.is_terminal and monotonic() - told_at >= seconds:
+            told_at = monotonic()
+            write(text)
+
     with console.status("") as status:
-        yield (
-            lambda text: console.print(printable(text)),
-            lambda text: status.update(f"{printable(text)} ..."),
-        )
+        yield write, tell
 
 
 def table(

@@ -69,7 +69,9 @@ LARGEST_SAMPLE = 2**24  # bytes
 
 Which = Literal["best", "latest"] | int
 
-_ADD = "use the version that wrote it, or add the cell first, with models.reference.add_cell"
+_ADD = (
+    "use the version that wrote it, or add the cell first, with charloom.models.reference.add_cell"
+)
 # What msgspec says of settings that a later version may have, and what they are called then.
 _UNKNOWN = {
     r"Object contains unknown field `(\w+)`": "the setting",

@@ -9,25 +9,31 @@ character that training shows.
 """
 
 import math
+import shutil
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import median
-from time import perf_counter
+from time import monotonic, perf_counter
 from typing import Any, cast
 
 import msgspec
 
-from charloom.config import Dtype, Engine, ModelConfig, SampleConfig
+from charloom.config import Dtype, Engine, ModelConfig, RunConfig, SampleConfig, replace
 from charloom.data.batches import Streams
 from charloom.data.known_texts import load_corpus
 from charloom.data.vocabulary import Vocabulary
 from charloom.errors import check_at_least
-from charloom.files import encode_json, read_json, replace_file, writing
+from charloom.files import damaged, encode_json, read_json, replace_file, writing
 from charloom.generation.sampling import generate
 from charloom.models.engines import create_learner, create_model, pick_engine
+from charloom.models.weights import Array
 from charloom.presets import preset
+from charloom.runs import checkpoint
+from charloom.runs.checkpoint import Checkpoint
+from charloom.runs.meta import Losses, Meta
 from charloom.runs.run import Run
+from charloom.runs.tensors import expected_arrays
 from charloom.training.events import Event
 from charloom.training.loop import train
 from charloom.training.planning import prepare
@@ -45,7 +51,9 @@ CURVES: dict[str, dict[str, Any]] = {  # presets of which curves were shown, and
     "torch-rnn-1024": {},
 }
 SAMPLE_LENGTH = 200  # as the programs print
-FIGURES, PRINTED = "figures.json", "printed.json"
+FIGURES, PRINTED, WALKS = "figures.json", "printed.json", "walks"
+POINTS = 2_000  # of what a program prints, to be drawn
+SAVE_SECONDS = 30.0  # between two checkpoints of a program that is on its way
 
 
 @dataclass(frozen=True)
@@ -143,17 +151,20 @@ def replay(
 
 
 def replay_whole(
-    iterations: int | None = None, engine: Engine = "auto", seed: int = 0
+    folder: Path, iterations: int | None = None, engine: Engine = "auto", seed: int = 0
 ) -> Iterator[Program | Printed | Finished]:
     """Run both programs as far as their last published figure, and let each write at its end.
 
-    That is 10 million iterations of min-char-lstm; `iterations` are the most of each. Raises
-    CharloomError.
+    That is 10 million iterations of min-char-lstm; `iterations` are the most of each. Every half
+    a minute a program is saved in `folder`. One that was stopped goes on from there, after those
+    of its POINTS that it had printed. Raises CharloomError.
     """
     for name, figures in PUBLISHED.items():
         last = max(figures) + 1
+        last = min(last, iterations or last)
         walk = _Walk(name, engine, seed)
-        yield from _run(walk, min(last, iterations or last), SAMPLE_LENGTH)
+        saved = _Saved(folder / WALKS / f"{name}-{engine}-{seed}-{last}", walk, last)
+        yield from _run(walk, last, SAMPLE_LENGTH, saved)
 
 
 def keep_walks(folder: Path, walks: Walks) -> None:
@@ -166,6 +177,7 @@ def keep_walks(folder: Path, walks: Walks) -> None:
         folder.mkdir(parents=True, exist_ok=True)
         replace_file(folder / FIGURES, encode_json(figures))
         replace_file(folder / PRINTED, encode_json(walks))
+        shutil.rmtree(folder / WALKS, ignore_errors=True)  # of programs on their way
 
 
 def kept_walks(folder: Path, iterations: int | None, engine: Engine, seed: int) -> Walks | None:
@@ -197,22 +209,86 @@ def replay_curves(
         yield run, train(run, began=began)
 
 
-def _run(walk: "_Walk", iterations: int, sample: int = 0) -> Iterator[Program | Printed | Finished]:
+def _run(
+    walk: "_Walk", iterations: int, sample: int = 0, saved: "_Saved | None" = None
+) -> Iterator[Program | Printed | Finished]:
     yield walk.program
     reached: dict[int, Printed] = {}
     published = PUBLISHED[walk.program.preset]
-    walk.advance(1)
-    walk.seconds = 0.0
-    for n in range(0, iterations, PRINT_EVERY):
+    done = saved.restore() if saved else []
+    yield from done
+    reached.update({printed.iteration: printed for printed in done})
+    if not done:
+        walk.advance(1)
+        walk.seconds = 0.0
+    for n in range(done[-1].iteration + PRINT_EVERY if done else 0, iterations, PRINT_EVERY):
         if n:
             walk.advance(PRINT_EVERY)
         printed = Printed(n, walk.smooth_sum, walk.seconds)
         if n in published:
             reached[n] = printed
+        if saved:
+            saved.note(printed)
         yield printed
     walk.advance((iterations - 1) % PRINT_EVERY)
     figures = tuple(Figure(n, figure, reached.get(n)) for n, figure in published.items())
     yield Finished(walk.program, walk.seconds, figures, walk.write(sample) if sample else None)
+
+
+class _Saved:
+    """A program on its way, on the disk: some points of what it printed, and a checkpoint."""
+
+    def __init__(self, folder: Path, walk: "_Walk", iterations: int) -> None:
+        self._folder, self._walk = folder, walk
+        self._config = replace(walk.config, train=replace(walk.config.train, iterations=iterations))
+        self._every = max(1, iterations // PRINT_EVERY // POINTS) * PRINT_EVERY
+        self._points: list[Printed] = []
+        self._at = monotonic()
+
+    def restore(self) -> list[Printed]:
+        """Go on where the same was saved; return the points until then, the last of that place.
+
+        What other settings have left is removed. Raises CharloomError.
+        """
+        if not checkpoint.steps(self._folder):
+            return []
+        expected = expected_arrays(self._config, self._walk.program.V)
+        saved = checkpoint.read_newest(self._folder, expected)
+        if saved.meta.config != self._config:
+            with writing(self._folder):
+                shutil.rmtree(self._folder)
+            return []
+        path = self._folder / PRINTED
+        points = [p for p in read_json(path, list[Printed]) if p.iteration < saved.meta.step]
+        if not points or points[-1].iteration + 1 != saved.meta.step:
+            raise damaged(path, f"it does not reach step {saved.meta.step}", "delete its folder")
+        self._walk.restore(saved, points[-1])
+        self._points = points
+        return [*points]
+
+    def note(self, printed: Printed) -> None:
+        """Take note of what was printed after the last update, and save if it is time."""
+        due = monotonic() - self._at >= SAVE_SECONDS
+        program = self._walk.program.preset
+        if due or printed.iteration % self._every == 0 or printed.iteration in PUBLISHED[program]:
+            self._points.append(printed)
+        if not due:
+            return
+        with writing(self._folder):
+            self._folder.mkdir(parents=True, exist_ok=True)
+            replace_file(self._folder / PRINTED, encode_json(self._points))
+        arrays, cursor = self._walk.state()
+        meta = Meta(
+            step=printed.iteration + 1,
+            seconds=printed.seconds,
+            best=None,
+            versions={},
+            cursor=cursor,
+            losses=Losses(smooth=printed.smooth_sum / self._walk.program.T),
+            config=self._config,
+        )
+        checkpoint.save(self._folder, arrays, meta, keep=2)
+        self._at = monotonic()
 
 
 def measure_speed(name: str, turns: int = 9) -> Speed:
@@ -244,6 +320,8 @@ class _Walk:
         picked = pick_engine(engine, model, train)
         dtype: Dtype = "float64" if picked == "reference" else "float32"
         self.program = Program(name, N, V, train.length, picked, dtype)
+        seeded = replace(train, seed=seed)
+        self.config = RunConfig(model=model, train=seeded, engine=engine, dtype=dtype, preset=name)
         self._model, self._vocabulary = model, vocabulary
         self.smooth_sum = math.log(V) * train.length
         self.seconds = 0.0
@@ -262,6 +340,16 @@ class _Walk:
             smooth_sum = SMOOTHING * smooth_sum + share * float(update(inputs, targets, rate))
         self.smooth_sum = smooth_sum
         self.seconds += perf_counter() - began
+
+    def state(self) -> tuple[dict[str, Array], dict[str, int]]:
+        """Return the learner's arrays, valid until the next update, and the place in the text."""
+        return self._learner.arrays(), self._lanes.cursor()
+
+    def restore(self, saved: Checkpoint, printed: Printed) -> None:
+        """Go on from a checkpoint, after which that was printed."""
+        self._learner.load(saved.weights | saved.state)
+        self._lanes.seek(saved.meta.cursor)
+        self.smooth_sum, self.seconds = printed.smooth_sum, printed.seconds
 
     def write(self, length: int) -> str:
         """Return what the network writes now, as the programs do: at temperature 1."""
