@@ -19,7 +19,7 @@ the shorter context. Given c, how likely it is that x was forgotten says how oft
 import numpy as np
 from numpy.typing import NDArray
 
-from charloom.models.jit import allocating_kernel as kernel
+from charloom.models.jit import strict_kernel as kernel
 from charloom.models.ngram.kernels import child
 from charloom.models.ngram.smoothing import Counts, Floats, Integers, Terms
 
@@ -48,13 +48,16 @@ def estimate(counts: Counts, ids: Integers, V: int) -> Floats:
     D[:] = FIRST
     if held_out:
         trie = counts.first, counts.character, counts.suffix
-        count, contexts = _hold_out(*trie, counts.count, ids, start, order)
+        count, contexts = counts.count.copy(), np.empty(held_out, np.int32)
+        _hold_out(*trie, count, ids, start, order, contexts)
         both = count.astype(np.float64), between(count, counts.suffix)
         some = slice(None, None, -(-held_out // PLACES))
         places = contexts[some].copy(), ids[start:][some].copy()
-        seen = _look(*trie, *both, *places, order)
+        seen = _nothing_seen(places[0].size, order)
+        _look(*trie, *both, *places, seen[0], seen[1], seen[2], seen[3])
         for _ in range(STEPS):
-            forgotten, kept = _expect(*seen, 1 / V, D)
+            forgotten, kept = np.zeros(D.shape), np.zeros(D.shape)
+            _expect(*seen, 1 / V, D, forgotten, kept, np.empty(order + 1))
             D = (most * forgotten + KNOWN * np.array(FIRST)) / (forgotten + kept + KNOWN)
     return D
 
@@ -65,10 +68,14 @@ def terms(counts: Counts, D: Floats) -> tuple[Terms, Terms]:
     which[-1] = WHOLE
     usual = between(counts.count, counts.suffix), D[np.arange(D.shape[0]), which]
     whole = counts.count[: counts.contexts].astype(np.float64), D[:-1, WHOLE]
-    return (
-        Terms(*_shares(counts.first, levels, *usual)),
-        Terms(*_shares(counts.first, levels, *whole)),
-    )
+    return _terms(counts.first, levels, *usual), _terms(counts.first, levels, *whole)
+
+
+def _terms(first: Integers, levels: Integers, a: Floats, D: Floats) -> Terms:
+    """Return the two terms of n-grams with a (M,), by the D (order, 2, 3) of each length."""
+    found = Terms(np.zeros(a.size), np.ones(levels[len(D)]))
+    _shares(first, levels, a, D, *found)
+    return found
 
 
 def between(count: Integers, suffix: Integers) -> Floats:
@@ -78,17 +85,17 @@ def between(count: Integers, suffix: Integers) -> Floats:
     with 1 how often w was. The draws of the hierarchical Pitman-Yor process that reach a shorter
     context grow like such a power (Teh 2006). That w begins the text counts 1 more.
     """
-    return _between(count, suffix, np.arange(1000.0) ** POWER)
+    a = count.astype(np.float64)
+    _between(a, count, suffix, np.arange(1000.0) ** POWER)
+    return a
 
 
 @kernel
-def _between(count: Integers, suffix: Integers, power: Floats) -> Floats:
-    """Return a (M,), with power[n] n^0.2. n(w) is the sum of n(xw), and 1 if w begins the text."""
-    a = count.astype(np.float64)
+def _between(a: Floats, count: Integers, suffix: Integers, power: Floats) -> None:
+    """Turn a (M,) from n(w), with power[n] n^0.2; it is the sum of n(xw), and 1 if w begins all."""
     for node in range(1, count.size):
         n = count[node]
         a[suffix[node]] += (power[n] if n < power.size else n**POWER) - n
-    return a
 
 
 @kernel
@@ -100,12 +107,12 @@ def _hold_out(
     ids: Integers,
     start: int,
     order: int,
-) -> tuple[Integers, Integers]:
-    """Return count (M,) without the n-grams that end in ids[start:], and contexts (N - start,).
+    contexts: Integers,
+) -> None:
+    """Take the n-grams that end in ids[start:] from count (M,), and fill contexts (N - start,).
 
     A context is the longest one before each of those characters, at most order - 1 long.
     """
-    left, contexts = count.copy(), np.empty(ids.size - start, np.int32)
     context = 0
     for t in range(max(0, start - order), ids.size):
         node = child(first, character, context, ids[t])
@@ -113,9 +120,18 @@ def _hold_out(
             contexts[t - start] = context
         context = node if node < first.size - 1 else suffix[node]
         while t >= start and node > 0:
-            left[node] -= 1
+            count[node] -= 1
             node = suffix[node]
-    return left, contexts
+
+
+def _nothing_seen(n: int, order: int) -> Seen:
+    """Return zeros for `_look` to count in."""
+    return (
+        np.zeros((n, order, 2, 3)),
+        np.zeros((n, order, 2)),
+        np.zeros((n, order, 2)),
+        np.zeros((n, order), np.int8),
+    )
 
 
 @kernel
@@ -127,18 +143,18 @@ def _look(
     shorter: Floats,
     contexts: Integers,
     following: Integers,
-    order: int,
-) -> Seen:
-    """Return what both a, count and shorter (M,), say of what followed contexts (n,).
+    kinds: Floats,
+    own: Floats,
+    total: Floats,
+    several: NDArray[np.int8],
+) -> None:
+    """Fill the last four with what both a, count and shorter (M,), say followed contexts (n,).
 
     After each number of characters there are of both a: how many x have which D, kinds (n, order,
     2, 3), a(hc), own (n, order, 2), and a(h.), total (n, order, 2). several (n, order) is 1 if
     there are several x. All are 0 if the context is not known.
     """
-    n = contexts.size
-    kinds, several = np.zeros((n, order, 2, 3)), np.zeros((n, order), np.int8)
-    own, total = np.zeros((n, order, 2)), np.zeros((n, order, 2))
-    for i in range(n):
+    for i in range(contexts.size):
         k, h = 0, contexts[i]
         while h > 0:
             k, h = k + 1, suffix[h]
@@ -156,22 +172,27 @@ def _look(
                         own[i, k, WHOLE], own[i, k, SHORTER] = count[node], shorter[node]
             several[i, k] = different > 1
             k, h = k - 1, suffix[h]
-    return kinds, own, total, several
 
 
 @kernel
 def _expect(
-    kinds: Floats, own: Floats, total: Floats, several: NDArray[np.int8], uniform: float, D: Floats
-) -> tuple[Floats, Floats]:
-    """Return how often characters were forgotten, and how often they could be but were not.
+    kinds: Floats,
+    own: Floats,
+    total: Floats,
+    several: NDArray[np.int8],
+    uniform: float,
+    D: Floats,
+    forgotten: Floats,
+    kept: Floats,
+    p: Floats,
+) -> None:
+    """Add how often characters were forgotten, and how often they could be but were not (kept).
 
     Both have the shape of D (order, 2, 2, 3). A draw of hx with a(hx) above 3 could be forgotten in
     3 of a(hx) cases. SHORTER ones count as often as longer contexts led to h, and WHOLE ones as if
-    h were all there is.
+    h were all there is. In p (order + 1,) p[k] is the probability in n-grams of length k.
     """
-    forgotten, kept = np.zeros(D.shape), np.zeros(D.shape)
     n, order = several.shape
-    p = np.empty(order + 1)  # p[k] is the character's probability in n-grams of length k
     for i in range(n):
         p[0] = uniform
         for k in range(order):
@@ -196,7 +217,6 @@ def _expect(
                     forgotten[k, a, j, m] += times * kinds[i, k, a, m] * D[k, a, j, m] * p[k]
                 led_on = times * passed_on * p[k]
             led_here = led_on
-    return forgotten, kept
 
 
 @kernel
@@ -212,11 +232,11 @@ def _parts(
 
 
 @kernel
-def _shares(first: Integers, levels: Integers, a: Floats, D: Floats) -> tuple[Floats, Floats]:
-    """Return the two terms of n-grams with a (M,), by the D (order, 2, 3) of each length."""
-    order = D.shape[0]
-    weight, backoff = np.zeros(a.size), np.ones(levels[order])
-    for k in range(order):
+def _shares(
+    first: Integers, levels: Integers, a: Floats, D: Floats, weight: Floats, backoff: Floats
+) -> None:
+    """Fill the two terms, of zeros and of ones, as `_terms` says."""
+    for k in range(D.shape[0]):
         for h in range(levels[k], levels[k + 1]):
             children = range(first[h], first[h + 1])
             d = D[k, int(len(children) > 1)]
@@ -228,7 +248,6 @@ def _shares(first: Integers, levels: Integers, a: Floats, D: Floats) -> tuple[Fl
                 weight[node] = (a[node] - d[_bucket(a[node])]) / total
             if total > 0:
                 backoff[h] = passed_on / total
-    return weight, backoff
 
 
 @kernel

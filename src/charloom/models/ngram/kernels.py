@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from charloom.models.draw_kernel import draw_by
-from charloom.models.jit import allocating_kernel, strict_kernel
+from charloom.models.jit import strict_kernel
 from charloom.models.ngram.smoothing import Floats, Integers
 from charloom.models.prefetch import prefetch
 
@@ -29,26 +29,45 @@ class Trie(NamedTuple):
     whole_backoff: Floats  # (C',) of the contexts that are shorter than order - 1
 
 
-@allocating_kernel
 def tally(keys: NDArray[np.int64], bits: int, order: int) -> tuple[Integers, Integers, Integers]:
     """Count every n-gram of up to `order` characters with which one of sorted keys (N,) begins.
 
     A key is `order` numbers of so many bits, each a character's id + 1, or 0 beyond the text's end.
     Returns how many children each context has, and the character and count of each n-gram.
     """
-    grams = np.zeros(order + 1, np.int64)  # of each length
+    grams = np.zeros(order + 1, np.int64)
     grams[0] = 1
-    before = 0
+    _tally_lengths(keys, bits, grams)
+    latest = np.cumsum(grams) - grams - 1
+    latest[0] = 0
+    contexts, size = int(grams[:-1].sum()), int(grams[1:].sum())
+    children, character = np.zeros(contexts, np.int32), np.empty(size, np.int32)
+    count = np.zeros(size, np.int32)
+    _tally(keys, bits, latest, children, character, count)
+    return children, character, count
+
+
+@strict_kernel
+def _tally_lengths(keys: NDArray[np.int64], bits: int, grams: NDArray[np.int64]) -> None:
+    """Add to grams (order + 1,) how many there are of each length."""
+    order, before = grams.size - 1, 0
     for key in keys:
         for k in range(_same(before, key, bits, order), order):
             grams[k + 1] += _number(key, bits, order, k) > 0
         before = key
-    latest = np.cumsum(grams) - grams - 1  # of each length, the one that was met last
-    latest[0] = 0
-    children = np.zeros(grams[:-1].sum(), np.int32)
-    character = np.empty(grams[1:].sum(), np.int32)
-    count = np.zeros(grams[1:].sum(), np.int32)
-    before = 0
+
+
+@strict_kernel
+def _tally(
+    keys: NDArray[np.int64],
+    bits: int,
+    latest: NDArray[np.int64],
+    children: Integers,
+    character: Integers,
+    count: Integers,
+) -> None:
+    """Fill the last three; latest (order + 1,) is the n-gram of each length that was met last."""
+    order, before = latest.size - 1, 0
     for key in keys:
         same = _same(before, key, bits, order)
         for k in range(order):
@@ -61,7 +80,6 @@ def tally(keys: NDArray[np.int64], bits: int, order: int) -> tuple[Integers, Int
                 character[latest[k + 1] - 1] = number - 1
             count[latest[k + 1] - 1] += 1
         before = key
-    return children, character, count
 
 
 @strict_kernel
@@ -78,7 +96,6 @@ def _same(key: int, other: int, bits: int, order: int) -> int:
     return 0
 
 
-@allocating_kernel
 def lengthen(
     ids: Integers, positions: Integers, gram: Integers, length: int, grams: int
 ) -> tuple[Integers, Integers, Integers]:
@@ -89,19 +106,45 @@ def lengthen(
     and the character and count of each child. A parent meets its children in sorted order,
     because `positions` are sorted by character.
     """
-    last = np.full(grams, -1, np.int32)
-    children = np.zeros(grams, np.int32)
+    last, children = np.full(grams, -1, np.int32), np.zeros(grams, np.int32)
+    _count_children(ids, positions, gram, length, last, children)
+    newest, size = np.cumsum(children) - children - 1, int(children.sum())
+    last[:] = -1
+    character, count = np.empty(size, np.int32), np.zeros(size, np.int32)
+    _lengthen(ids, positions, gram, length, last, newest, character, count)
+    return children, character, count
+
+
+@strict_kernel
+def _count_children(
+    ids: Integers,
+    positions: Integers,
+    gram: Integers,
+    length: int,
+    last: Integers,
+    children: Integers,
+) -> None:
+    """Count the children of each n-gram; last (grams,) is -1, the character met last."""
     for end in positions:
         if end >= length:
             parent, c = gram[end - length], ids[end]
             if last[parent] != c:
                 last[parent] = c
                 children[parent] += 1
-    newest = np.cumsum(children) - children - 1
-    last[:] = -1
-    size = children.sum()
-    character = np.empty(size, np.int32)
-    count = np.zeros(size, np.int32)
+
+
+@strict_kernel
+def _lengthen(
+    ids: Integers,
+    positions: Integers,
+    gram: Integers,
+    length: int,
+    last: Integers,
+    newest: NDArray[np.int64],
+    character: Integers,
+    count: Integers,
+) -> None:
+    """Fill `gram`, `character` and `count`; newest (grams,) is the child that was met last."""
     for end in positions:
         if end >= length:
             parent, c = gram[end - length], ids[end]
@@ -112,7 +155,6 @@ def lengthen(
             child = newest[parent]
             gram[end - length] = child
             count[child] += 1
-    return children, character, count
 
 
 @strict_kernel
@@ -129,18 +171,20 @@ def child(first: Integers, character: Integers, node: int, c: int) -> int:
     return low if low < end and character[low] == c else -1
 
 
-@allocating_kernel
 def link(first: Integers, character: Integers) -> Integers:
-    """Return each n-gram's suffix (M,); -1 if the trie does not have it.
-
-    suffix(hc) = suffix(h)c, and a shorter n-gram has a lower number.
-    """
+    """Return each n-gram's suffix (M,); -1 if the trie does not have it."""
     suffix = np.zeros(character.size, np.int32)
+    _link(first, character, suffix)
+    return suffix
+
+
+@strict_kernel
+def _link(first: Integers, character: Integers, suffix: Integers) -> None:
+    """Fill suffix (M,): suffix(hc) = suffix(h)c, and a shorter n-gram has a lower number."""
     for node in range(1, first.size - 1):
         for j in range(first[node], first[node + 1]):
             shorter = suffix[node]
             suffix[j] = -1 if shorter < 0 else child(first, character, shorter, character[j])
-    return suffix
 
 
 @strict_kernel
@@ -215,13 +259,11 @@ def predict(trie: Trie, contexts: Integers, out: Floats) -> None:
     out += share / out.size
 
 
-@allocating_kernel
-def contexts_of(trie: Trie, states: Integers, order: int) -> Integers:
-    """Return what `begin` writes for each of states (B,): contexts (B, order)."""
-    contexts = np.empty((states.size, order), np.int32)
+@strict_kernel
+def begin_each(trie: Trie, states: Integers, contexts: Integers) -> None:
+    """Do what `begin` does for each of states (B,): contexts (B, order)."""
     for b in range(states.size):
         begin(trie, states[b], contexts[b])
-    return contexts
 
 
 @strict_kernel
@@ -235,26 +277,30 @@ def read(trie: Trie, ids: Integers, contexts: Integers, out: Floats) -> None:
                 out[b, t, c] = np.log(out[b, t, c])
 
 
-@allocating_kernel
+@strict_kernel
 def write(
-    trie: Trie, ids: Integers, contexts: Integers, uniforms: Floats, rules: Any, out: Floats
-) -> Integers:
-    """Read ids (B,), then draw n characters in each lane with uniforms (B, n), by its rules.
+    trie: Trie,
+    latest: Integers,
+    contexts: Integers,
+    uniforms: Floats,
+    drawn: Integers,
+    rules: Any,
+    out: Floats,
+    scratch: Floats,
+) -> None:
+    """Read latest (B,), then draw n characters in each lane with uniforms (B, n), by its rules.
 
-    out (B, n, V) becomes the log-probabilities that were drawn from; it may be (B, 0, V). Returns
-    the drawn ids (B, n); contexts (B, order) are those before the last of them.
+    drawn (B, n) becomes their ids, out (B, n, V) the log-probabilities that were drawn from; it may
+    be (B, 0, V). On return contexts (B, order) are those before the last of them; scratch (4, V).
     """
-    (B, n), V = uniforms.shape, out.shape[2]
-    drawn, latest = np.empty((B, n), np.int32), ids.copy()
-    log_probs, scratch = np.empty(V), np.empty((3, V))
-    for t in range(n):
+    log_probs = scratch[3]
+    for t in range(drawn.shape[1]):
         follow(trie, contexts, latest)
-        for b in range(B):
+        for b in range(drawn.shape[0]):
             predict(trie, contexts[b], log_probs)
-            for v in range(V):
+            for v in range(log_probs.size):
                 log_probs[v] = np.log(log_probs[v])
             latest[b] = drawn[b, t] = draw_by(log_probs, rules, b, uniforms[b, t], scratch)
             if out.shape[1]:
-                for v in range(V):
+                for v in range(log_probs.size):
                     out[b, t, v] = log_probs[v]
-    return drawn

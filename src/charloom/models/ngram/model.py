@@ -150,7 +150,9 @@ class NgramModel:
         """Return the contexts (B, order) that kernels go on from; column 0 is the state."""
         from charloom.models.ngram import kernels
 
-        return kernels.contexts_of(self.trie, state, self.config.order)
+        contexts = np.empty((len(state), self.config.order), np.int32)
+        kernels.begin_each(self.trie, state, contexts)
+        return contexts
 
     def generate_ids(
         self,
@@ -182,9 +184,10 @@ class NgramModel:
         from charloom.models.ngram import kernels
 
         uniforms = np.ascontiguousarray(uniforms)  # for a view, the kernel would be compiled anew
-        out = np.empty((len(ids), 0, len(self.vocabulary))) if log_probs is None else log_probs
-        contexts = self.contexts(state)
-        drawn = kernels.write(self.trie, _owned(ids), contexts, uniforms, rules, out)
+        V, drawn = len(self.vocabulary), np.empty(uniforms.shape, np.int32)
+        out = np.empty((len(ids), 0, V)) if log_probs is None else log_probs
+        contexts, latest = self.contexts(state), _owned(ids)
+        kernels.write(self.trie, latest, contexts, uniforms, drawn, rules, out, np.empty((4, V)))
         return drawn, contexts[:, 0].copy()
 
 
