@@ -20,7 +20,7 @@ from charloom.models.compiled import CompiledLearner, CompiledModel, language_mo
 from charloom.models.compiled.activations import exp, log, sigmoid, tanh
 from charloom.models.compiled.bf16 import FULL
 from charloom.models.compiled.network import read
-from charloom.models.compiled.optimizers import move, rule
+from charloom.models.compiled.optimizers import Moves
 from charloom.models.compiled.products import (
     BLOCK,
     Panels,
@@ -311,7 +311,7 @@ def test_few_lanes_and_many_run_the_same_machine_code():
         reader = CompiledModel(model, initial_weights(model, V, 0), vocabulary)
         reader.log_probs(step[0], reader.start(batch))
         generate_many(reader, SampleConfig(), "a", 5, batch)
-        counts.append([len(kernel.signatures) for kernel in (run_once, read, move)])
+        counts.append([len(kernel.signatures) for kernel in (run_once, read)])
     assert counts == counts[:1] * 4
 
 
@@ -413,17 +413,21 @@ def test_a_gradient_that_overflows_under_a_finite_loss_tells_nan(optimizer, embe
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 def test_what_is_not_finite_is_found_at_every_place_and_nothing_else_is(dtype, clip_norm):
     most = np.finfo(dtype).max if clip_norm is None else 1e100 if dtype == "float64" else 1e38
-    settings = rule(TrainConfig(optimizer="sgd", clip_norm=clip_norm), dtype)
-    seen, slots = np.array([1, 0, 1], np.uint8), (np.zeros(0, dtype),) * 2
+    config, norm = TrainConfig(optimizer="sgd", clip_norm=clip_norm), np.zeros(1)
+    seen = np.array([1, 0, 1], np.uint8)
+
+    def moves(w, dw, rate):
+        return Moves(config, w, dw, (), seen, 4, w.size, norm)(rate, 1)
+
     for size in (14, 15, 31, 32, 33, 100):
         w, large = np.ones(size, dtype), np.full(size, most, dtype)
         large[4:8] = 0  # the row that is not seen
-        assert move(w, large, slots, seen, 4, size, settings, 0.0, 1)
+        assert moves(w, large, 0.0)
         places = [place for place in range(size) if place not in range(4, 8)]
         for place, value in itertools.product(places, (np.nan, np.inf, -np.inf)):
             dw = large.copy()
             dw[place] = value
-            assert not move(w, dw, slots, seen, 4, size, settings, 1.0, 1), (size, place)
+            assert not moves(w, dw, 1.0), (size, place)
         assert (w == 1).all()
 
 

@@ -1,11 +1,11 @@
 """The compiled engine's learner: batches in, losses out; one optimizer step for each batch.
 
 A batch is cut into shards of 16 lanes. Threads compute the shards' gradients (programs that
-network.py writes), which are added up before the optimizer step (`move` in optimizers.py).
+network.py writes), which are added up before the optimizer step (`Moves` in optimizers.py).
 """
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import NamedTuple
 
 import numpy as np
@@ -28,12 +28,11 @@ from charloom.models.compiled.arrays import (
 from charloom.models.compiled.bf16 import FULL, fastest_bf16
 from charloom.models.compiled.language_model import CompiledModel
 from charloom.models.compiled.network import add_gradient, backward, carry, loss_of
-from charloom.models.compiled.optimizers import move, rule
+from charloom.models.compiled.optimizers import Moves
 from charloom.models.compiled.products import aligned
 from charloom.models.compiled.program import Program
 from charloom.models.compiled.threads import available_threads, share_out
 from charloom.models.dropout import dropout_masks
-from charloom.models.jit import entry
 from charloom.models.learner_arrays import Characters, check_arrays, check_batch_shape, check_ids
 from charloom.models.optimizers import SLOTS
 from charloom.models.weights import Array, initial_weights
@@ -89,16 +88,16 @@ class CompiledLearner:
         drawn = initial_weights(model, vocabulary_size, self._seed)
         self._flat = flat_vector(drawn, model, dtype)
         self._parameters = parameter_views(self._flat, model, vocabulary_size)
-        sizes = [self._flat.size if k < len(SLOTS[train.optimizer]) else 0 for k in range(2)]
-        self._slots = tuple(aligned((size,), dtype) for size in sizes)
-        self._rule = rule(train, dtype)
+        slots = SLOTS[train.optimizer]
+        self._slots = tuple(aligned(self._flat.shape, dtype) for _ in slots)
+        self._norm = np.full(1, np.nan)
         self._row_width = model.embedding or self._parameters.Wx0.shape[1]
         p = self._parameters
         biases = p.b.size + p.bhn.size + p.head_b.size
         self._matrices = self._flat.size - biases
         self._length = train.length
         self._workers = self._new_workers()
-        self._move: Callable[..., bool] | None = None  # machine code, once compiled
+        self._move = self._new_moves()
         self._threads = min(len(self._workers), threads or available_threads())
 
     def update(self, inputs: Ids, targets: Ids, learning_rate: float) -> float:
@@ -113,12 +112,7 @@ class CompiledLearner:
             add_gradient(first.flat_gradient, other.flat_gradient, seen, other.scratch.seen)
         if not math.isfinite(loss):
             return loss
-        vectors = (self._flat, first.flat_gradient, self._slots, seen)
-        sizes = (self._row_width, self._matrices)
-        arguments = (*vectors, *sizes, self._rule, float(learning_rate), self._updates + 1)
-        if self._move is None:
-            self._move = entry(move, arguments)
-        if not self._move(*arguments):
+        if not self._move(learning_rate, self._updates + 1):
             return math.nan
         self._updates += 1
         return loss / self._characters.of(targets)
@@ -132,7 +126,7 @@ class CompiledLearner:
     @property
     def gradient_norm(self) -> float | None:
         """The norm of the last update's gradient before clipping; None if it was not computed."""
-        return None if np.isnan(self._rule.norm[0]) else float(self._rule.norm[0])
+        return None if np.isnan(self._norm[0]) else float(self._norm[0])
 
     def model(self, vocabulary: Tokenizer) -> CompiledModel:
         """Return the model as it is now, which reads this learner's own weights."""
@@ -162,7 +156,7 @@ class CompiledLearner:
         for slot in self._slots:
             slot[...] = 0
         self.reset()
-        self._rule.norm[0] = np.nan
+        self._norm[0] = np.nan
         self._updates = int(arrays["optimizer.updates"][0]) if "optimizer.updates" in arrays else 0
         self._seed = int(arrays["rng.seed"][0]) if "rng.seed" in arrays else self._seed
         own, states = self.arrays(), self._state_pieces()
@@ -189,12 +183,18 @@ class CompiledLearner:
             workers.append(_Worker(lanes, flat, shard, scratch, scale, loss, learn, measure))
         return workers
 
+    def _new_moves(self) -> Moves:
+        first = self._workers[0]
+        vectors = (self._flat, first.flat_gradient, self._slots, first.scratch.seen)
+        return Moves(self._train, *vectors, self._row_width, self._matrices, self._norm)
+
     def _fill(self, inputs: Ids, targets: Ids) -> None:
         """Copy (B, T) ids into the shards, time first; a new T means new buffers."""
         check_batch_shape(inputs, targets, self._train.batch)
         if self._length != inputs.shape[1]:
             self._length = inputs.shape[1]
             before, self._workers = self._workers, self._new_workers()
+            self._move = self._new_moves()
             for old, new in zip(before, self._workers, strict=True):
                 for x, y in zip(carried(old.shard), carried(new.shard), strict=True):
                     y[:, 0] = x[:, 0]

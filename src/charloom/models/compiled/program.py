@@ -55,11 +55,15 @@ class Program:
         return self._code
 
     def __call__(self) -> None:
-        """Run it. Raises IndexError if a unit has met an id that is none."""
+        """Run it. Raises IndexError if a unit fails: it has met an id that is none."""
+        if not self.ends():
+            raise IndexError
+
+    def ends(self) -> bool:
+        """Run it; return whether it went on to the end."""
         self.failed[0] = 0
         run_once(self.code, self._zero)
-        if self.failed[0]:
-            raise IndexError
+        return not self.failed[0]
 
 
 @inner_kernel
