@@ -13,10 +13,10 @@ from charloom.generation import sampling
 from charloom.generation.copy_limit import CopyLimit
 from charloom.generation.draw import draw, filter_weights
 from charloom.generation.lanes import write_within
-from charloom.generation.sampling import generate, generate_ids, generate_many
+from charloom.generation.sampling import generate, generate_many
 from charloom.models.lanes import Rules
 from expect import refused
-from toy_models import History, Script
+from toy_models import History, Script, WritesAtOnce
 
 INF = math.inf
 SOURCE = "a bad cab fed a dead bee\na deaf cad bade a fab bed\n" * 3
@@ -107,12 +107,8 @@ def test_the_size_of_chunks_does_not_matter(monkeypatch, grow_below):
 
 
 def test_a_model_that_draws_by_itself_is_gone_back_in():
-    class Fast(Parrot):
-        calls = 0
-
-        def generate_ids(self, ids, state, uniforms, config):
-            self.calls += 1
-            return generate_ids(self, ids, state, uniforms, config)
+    class Fast(WritesAtOnce, Parrot):
+        pass
 
     config, fast = SampleConfig(seed=2, temperature=0.8), Fast()
     texts = generate_many(fast, config, "a", 600, 2, CopyLimit(SOURCE, 9))

@@ -13,9 +13,11 @@ from charloom.cli.export import export
 from charloom.config import ModelConfig, NgramConfig, SampleConfig, TrainConfig, replace
 from charloom.data.vocabulary import Vocabulary
 from charloom.evaluation import WARM_UP, evaluate
-from charloom.generation import sampling
+from charloom.generation import lanes
+from charloom.generation.sampling import generate_ids
 from charloom.models.compiled import CompiledModel
 from charloom.models.engines import create_model
+from charloom.models.lanes import Rules, WritesLanes
 from charloom.models.mixture.gate import (
     KNOTS,
     Predicted,
@@ -148,28 +150,29 @@ def test_a_state_can_be_returned_to_and_a_text_be_cut_anywhere() -> None:
 def test_many_characters_are_drawn_as_one_by_one(temperature: float) -> None:
     model = small_mixture()
     config = SampleConfig(temperature=temperature, top_k=9)
+    rules = Rules.same(config, len(model.vocabulary), 3)
     ids, uniforms = model.vocabulary.encode("tch"), np.random.default_rng(4).random((3, 200))
     state = model.start(3)
-    expected, after = sampling.generate_ids(model, ids, state, uniforms, config)
-    found, fast_after = model.generate_ids(ids, state, uniforms, config)
+    expected, after = lanes.write(model, ids, state, uniforms, rules)
+    found, fast_after = model.write(ids, state, uniforms, rules)
     assert found.tolist() == expected.tolist()
     assert fast_after.counts.tolist() == after.counts.tolist()
-    again, _ = model.generate_ids(found[:, -1], fast_after, uniforms, config)
-    expected, _ = sampling.generate_ids(model, expected[:, -1], after, uniforms, config)
+    again, _ = model.write(found[:, -1], fast_after, uniforms, rules)
+    expected, _ = lanes.write(model, expected[:, -1], after, uniforms, rules)
     assert again.tolist() == expected.tolist()
 
 
 def test_only_a_compiled_network_draws_many_in_one_call() -> None:
     assert isinstance(small_mixture().network, CompiledModel)
-    assert isinstance(small_mixture(), sampling.FastSampler)
-    assert not isinstance(small_mixture("reference", "float64"), sampling.FastSampler)
+    assert isinstance(small_mixture(), WritesLanes)
+    assert not isinstance(small_mixture("reference", "float64"), WritesLanes)
 
 
 def test_wrong_weights_are_refused_in_drawing() -> None:
     model = small_mixture()
     model.network._parameters.head_b[:] = np.nan
     with refused("bad-model"):
-        model.generate_ids(np.zeros(1, int), model.start(1), np.ones((1, 3)) / 2, SampleConfig())
+        generate_ids(model, np.zeros(1, int), model.start(1), np.ones((1, 3)) / 2, SampleConfig())
 
 
 @given(st.integers(1, 200_000), st.floats(0, 0.5))

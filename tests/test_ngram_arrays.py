@@ -14,7 +14,8 @@ from safetensors.numpy import load_file, save_file
 from charloom.config import NgramConfig, SampleConfig, Smoothing
 from charloom.data.vocabulary import Vocabulary
 from charloom.errors import CharloomError
-from charloom.generation.sampling import generate_ids
+from charloom.generation.lanes import write
+from charloom.models.lanes import Rules
 from charloom.models.ngram import NgramModel, kernels
 from expect import refused
 
@@ -171,8 +172,9 @@ def test_fast_sampling_draws_what_the_slow_twin_draws(
     temperature, top_k, top_p, min_p = filters
     sample = SampleConfig(temperature=temperature, top_k=top_k, top_p=top_p, min_p=min_p)
     ids, uniforms = vocabulary.encode("tm"), np.random.default_rng(0).random((2, 300))
-    expected, context = generate_ids(model, ids, model.start(2), uniforms, sample)
-    found, after = model.generate_ids(ids, model.start(2), uniforms, sample)
+    rules = Rules.same(sample, len(vocabulary), 2)
+    expected, context = write(model, ids, model.start(2), uniforms, rules)
+    found, after = model.write(ids, model.start(2), uniforms, rules)
     np.testing.assert_array_equal(found, expected)
     np.testing.assert_array_equal(after, context)
 

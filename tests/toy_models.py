@@ -5,6 +5,7 @@ import math
 import numpy as np
 
 from charloom.data.vocabulary import Vocabulary
+from charloom.generation import lanes
 
 INF = math.inf
 
@@ -30,6 +31,22 @@ class History:
             log_probs, state = self.step(column, state)
             steps.append(log_probs)
         return np.stack(steps, axis=1), state
+
+
+class WritesAtOnce:
+    """Offers a toy model's lanes, as `WritesLanes`; `calls` is how many were asked for."""
+
+    calls = 0
+
+    def join(self, states):
+        return np.concatenate(states)
+
+    def pick(self, state, lanes):
+        return state[lanes]
+
+    def write(self, ids, state, uniforms, rules, log_probs=None):
+        self.calls += 1
+        return lanes.write(self, ids, state, uniforms, rules, log_probs)
 
 
 class Script(History):

@@ -33,12 +33,14 @@ def write(
     bias and temperature. Raises what `charloom.generation.draw.draw` raises.
     """
     drawn = np.empty(uniforms.shape, np.int32)
+    configs = [_config(rules, b) for b in range(len(ids))]
     for t in range(uniforms.shape[1]):
         predicted, state = model.step(ids, state)
         if log_probs is not None:
             log_probs[:, t] = predicted
         for b, row in enumerate(predicted):
-            drawn[b, t] = _draw(row, rules, b, uniforms[b, t])
+            drawn[b, t] = draw(_biased(row, rules, b), configs[b], uniforms[b, t])
+            _note(rules, b, drawn[b, t])
         ids = drawn[:, t]
     return drawn, state
 
@@ -59,12 +61,12 @@ def write_within(
     `write` raises.
     """
     drawn = np.full(uniforms.shape, -1, np.int32)
+    config = _config(rules, 0)
     for t in range(uniforms.shape[1]):
         predicted, state = model.step(ids, state)
         if log_probs is not None:
             log_probs[:, t] = predicted
-        row, config = _biased(predicted[0], rules, 0), _config(rules, 0)
-        u = float(uniforms[0, t])
+        row, u = _biased(predicted[0], rules, 0), float(uniforms[0, t])
         id = limit.redraw(model.vocabulary, written, row, config, u, draw(row, config, u))
         if id < 0:
             break
@@ -114,13 +116,6 @@ def cut_to(
     if id >= 0:
         _note(rules, 0, id)
     return Cut(np.append(drawn[:k], np.int32(id)), state, rules)
-
-
-def _draw(log_probs: Array, rules: Rules, b: int, u: float) -> int:
-    """Draw one id in lane b, and lower the bias of what was drawn."""
-    drawn = draw(_biased(log_probs, rules, b), _config(rules, b), u)
-    _note(rules, b, drawn)
-    return drawn
 
 
 def _config(rules: Rules, b: int) -> SampleConfig:

@@ -9,8 +9,6 @@ depends on the number of lanes, which that of the compiled engine and of n-grams
 import time
 import warnings
 from collections.abc import Iterator
-from functools import partial
-from typing import Protocol, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
@@ -24,21 +22,12 @@ from charloom.errors import CharloomError, check_at_least
 from charloom.evaluation import Cut, read_windows
 from charloom.formatting import listed
 from charloom.generation.copy_limit import CopyLimit
-from charloom.generation.draw import draw
+from charloom.generation.lanes import write
+from charloom.models.lanes import Rules, WritesLanes
 from charloom.models.protocols import LanguageModel, State
 
 LONGEST_CHUNK = 1024  # characters that are drawn in one call
 GROW_BELOW_SECONDS = 0.05  # a chunk that took less is followed by a longer one
-
-
-@runtime_checkable
-class FastSampler(Protocol):
-    """What a model may offer beside LanguageModel: drawing many characters in one call."""
-
-    def generate_ids(
-        self, ids: Ids, state: State, uniforms: NDArray[np.float64], config: SampleConfig
-    ) -> tuple[Ids, State]:
-        """Return what the function `generate_ids` does, and raise what it raises."""
 
 
 def generate_ids(
@@ -48,18 +37,11 @@ def generate_ids(
     uniforms: NDArray[np.float64],
     config: SampleConfig,
 ) -> tuple[NDArray[np.int32], State]:
-    """Read ids (B,), then draw n characters in each lane with uniforms (B, n).
-
-    Returns the drawn ids (B, n) and the state before the last of them, which is the one to
-    read next. Raises what `draw` raises.
-    """
-    drawn = np.empty(uniforms.shape, np.int32)
-    for t in range(uniforms.shape[1]):
-        log_probs, state = model.step(ids, state)
-        for b, row in enumerate(log_probs):
-            drawn[b, t] = draw(row, config, uniforms[b, t])
-        ids = drawn[:, t]
-    return drawn, state
+    """Do what `charloom.generation.lanes.write` does, all lanes alike; in one call if it can be."""
+    rules = Rules.same(config, len(model.vocabulary), len(ids))
+    if isinstance(model, WritesLanes):
+        return model.write(ids, state, uniforms, rules)
+    return write(model, ids, state, uniforms, rules)
 
 
 def generate(
@@ -151,9 +133,6 @@ def _stream(
 ) -> Iterator[list[str]]:
     """Yield the next piece of each of the texts until all have ended."""
     count = len(texts)
-    draw_ids = (
-        model.generate_ids if isinstance(model, FastSampler) else partial(generate_ids, model)
-    )
     state = _read(model, np.tile(prompt[:-1], (count, 1)), model.start(count))
     ids = np.repeat(prompt[-1:], count)
     rngs = np.random.default_rng(config.seed).spawn(count)
@@ -164,7 +143,7 @@ def _stream(
         more = max(0, chunk - uniforms.shape[1])
         uniforms = np.hstack([uniforms, np.stack([rng.random(more) for rng in rngs])])
         began = time.perf_counter()
-        drawn, after = draw_ids(ids, state, uniforms[:, :chunk], config)
+        drawn, after = generate_ids(model, ids, state, uniforms[:, :chunk], config)
         sound = chunk if limit is None else _sound(model, drawn, texts, limit)
         elapsed = time.perf_counter() - began
         if sound:

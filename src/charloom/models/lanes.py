@@ -91,4 +91,7 @@ class WritesLanes(Protocol):
         rules: Rules,
         log_probs: Array | None = None,
     ) -> tuple[NDArray[np.int32], State]:
-        """Do what `charloom.generation.lanes.write` does, in one call, and raise what it raises."""
+        """Do what `charloom.generation.lanes.write` does with this model, in one call.
+
+        Raises CharloomError if predictions are not finite or an id is not in [0, V).
+        """

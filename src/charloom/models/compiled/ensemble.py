@@ -6,7 +6,6 @@ from functools import partial
 import numpy as np
 from numpy.typing import NDArray
 
-from charloom.config import SampleConfig
 from charloom.data.tokenizer import Ids
 from charloom.models.compiled.averaging import draw_each, mean_into, step_into
 from charloom.models.compiled.language_model import CompiledModel, finite_predictions
@@ -34,23 +33,14 @@ class CompiledEnsemble(Ensemble):
         return mean, tuple(after for _, after in read)
 
     def join(self, states: Sequence[State]) -> State:
-        """Return one state with the lanes of all of these, in order."""
+        """See `WritesLanes`."""
         return tuple(
             one.join(own) for one, own in zip(self.networks, zip(*states, strict=True), strict=True)
         )
 
     def pick(self, state: State, lanes: NDArray[np.intp]) -> State:
-        """Return a state with these lanes, which may be given more than once."""
+        """See `WritesLanes`."""
         return tuple(one.pick(own, lanes) for one, own in zip(self.networks, state, strict=True))
-
-    def generate_ids(
-        self, ids: Ids, state: State, uniforms: NDArray[np.float64], config: SampleConfig
-    ) -> tuple[NDArray[np.int32], State]:
-        """Do what `charloom.generation.sampling.generate_ids` does with this model.
-
-        Raises CharloomError if predictions are not finite or an id is not in [0, V).
-        """
-        return self.write(ids, state, uniforms, Rules.same(config, len(self.vocabulary), len(ids)))
 
     def write(
         self,
@@ -61,10 +51,9 @@ class CompiledEnsemble(Ensemble):
         log_probs: Array | None = None,
         change: Callable[[Ids, Array], None] | None = None,
     ) -> tuple[NDArray[np.int32], State]:
-        """Do what `charloom.generation.lanes.write` does with this model.
+        """See `WritesLanes`; `change` is given the ids (B,) that were read, and what is predicted.
 
-        What is predicted after ids (B,), log-probabilities (B, V), `change` may turn into something
-        else. Raises CharloomError if predictions are not finite or an id is not in [0, V).
+        It may turn that, log-probabilities (B, V), into something else.
         """
         (B, n), V, K = uniforms.shape, len(self.vocabulary), len(self.networks)
         uniforms = np.ascontiguousarray(uniforms.T)

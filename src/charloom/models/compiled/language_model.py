@@ -46,7 +46,7 @@ class Buffers(NamedTuple):
 
 
 class CompiledModel:
-    """The `LanguageModel` protocol in numba, with `generate_ids` for fast sampling.
+    """The `LanguageModel` protocol in numba, with `write` for fast sampling.
 
     Of the contract's named arrays it keeps a copy in `dtype`; a flat vector (P,) of that type, as
     the learner has it, it reads as it stands. Raises CharloomError if weights do not fit.
@@ -130,21 +130,12 @@ class CompiledModel:
         for array, last in zip(after, state, strict=True):
             array[:, lanes] = last
 
-    def generate_ids(
-        self, ids: Ids, state: State, uniforms: NDArray[np.float64], config: SampleConfig
-    ) -> tuple[NDArray[np.int32], State]:
-        """Do what `charloom.generation.sampling.generate_ids` does with this model, in one call.
-
-        Raises CharloomError if predictions are not finite or an id is not in [0, V).
-        """
-        return self.write(ids, state, uniforms, Rules.same(config, len(self.vocabulary), len(ids)))
-
     def join(self, states: Sequence[State]) -> State:
-        """Return one state with the lanes of all of these, in order."""
+        """See `WritesLanes`."""
         return tuple(np.concatenate(arrays, axis=1) for arrays in zip(*states, strict=True))
 
     def pick(self, state: State, lanes: NDArray[np.intp]) -> State:
-        """Return a state with these lanes, which may be given more than once."""
+        """See `WritesLanes`."""
         return tuple(array[:, lanes] for array in state)
 
     def write(
@@ -155,10 +146,7 @@ class CompiledModel:
         rules: Rules,
         log_probs: Array | None = None,
     ) -> tuple[NDArray[np.int32], State]:
-        """Do what `charloom.generation.lanes.write` does with this model, in one call.
-
-        Raises CharloomError if predictions are not finite or an id is not in [0, V).
-        """
+        """See `WritesLanes`."""
         uniforms = np.ascontiguousarray(uniforms)  # for a view, the kernel would be compiled anew
         (B, n), V = uniforms.shape, len(self.vocabulary)
         drawn, after = np.empty((B, n), np.int32), tuple(np.empty_like(array) for array in state)

@@ -8,7 +8,6 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from charloom.config import SampleConfig
 from charloom.data.tokenizer import Ids, Tokenizer
 from charloom.models.compiled.ensemble import CompiledEnsemble
 from charloom.models.compiled.language_model import CompiledModel, finite_predictions
@@ -89,26 +88,13 @@ class CompiledMixture(Mixture):
 
     network: CompiledModel | CompiledEnsemble
 
-    def generate_ids(
-        self,
-        ids: Ids,
-        state: State,
-        uniforms: NDArray[np.float64],
-        config: SampleConfig,
-    ) -> tuple[NDArray[np.int32], State]:
-        """Do what `charloom.generation.sampling.generate_ids` does with this model, in one call.
-
-        Raises CharloomError if predictions are not finite or an id is not in [0, V).
-        """
-        return self.write(ids, state, uniforms, Rules.same(config, len(self.vocabulary), len(ids)))
-
     def join(self, states: Sequence[State]) -> State:
-        """Return one state with the lanes of all of these, in order."""
+        """See `WritesLanes`."""
         networks, counts = zip(*states, strict=True)
         return State(self.network.join(networks), self.counts.join(counts))
 
     def pick(self, state: State, lanes: NDArray[np.intp]) -> State:
-        """Return a state with these lanes, which may be given more than once."""
+        """See `WritesLanes`."""
         return State(self.network.pick(state.network, lanes), self.counts.pick(state.counts, lanes))
 
     def write(
@@ -119,10 +105,7 @@ class CompiledMixture(Mixture):
         rules: Rules,
         log_probs: Array | None = None,
     ) -> tuple[NDArray[np.int32], State]:
-        """Do what `charloom.generation.lanes.write` does with this model, in one call.
-
-        Raises CharloomError if predictions are not finite or an id is not in [0, V).
-        """
+        """See `WritesLanes`."""
         from charloom.models.mixture import kernels
 
         alone = self.network

@@ -6,7 +6,7 @@ from typing import Any, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from charloom.config import NgramConfig, SampleConfig
+from charloom.config import NgramConfig
 from charloom.data.tokenizer import Tokenizer
 from charloom.errors import CharloomError
 from charloom.models.lanes import Rules
@@ -154,22 +154,12 @@ class NgramModel:
         kernels.begin_each(self.trie, state, contexts)
         return contexts
 
-    def generate_ids(
-        self,
-        ids: NDArray[np.integer],
-        state: State,
-        uniforms: NDArray[np.float64],
-        config: SampleConfig,
-    ) -> tuple[Integers, State]:
-        """Do what `charloom.generation.sampling.generate_ids` does with this model, in one call."""
-        return self.write(ids, state, uniforms, Rules.same(config, len(self.vocabulary), len(ids)))
-
     def join(self, states: Sequence[State]) -> State:
-        """Return one state with the lanes of all of these, in order."""
+        """See `WritesLanes`."""
         return np.concatenate(states)
 
     def pick(self, state: State, lanes: NDArray[np.intp]) -> State:
-        """Return a state with these lanes, which may be given more than once."""
+        """See `WritesLanes`."""
         return state[lanes]
 
     def write(
@@ -180,7 +170,7 @@ class NgramModel:
         rules: Rules,
         log_probs: Floats | None = None,
     ) -> tuple[Integers, State]:
-        """Do what `charloom.generation.lanes.write` does with this model, in one call."""
+        """See `WritesLanes`."""
         from charloom.models.ngram import kernels
 
         uniforms = np.ascontiguousarray(uniforms)  # for a view, the kernel would be compiled anew
