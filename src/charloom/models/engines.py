@@ -241,25 +241,7 @@ def create_model(
 
             return NgramModel.from_arrays(config, vocabulary, weights)
         case own, EnsembleConfig():
-            from charloom.models.ensemble import Ensemble
-
-            check_weights(weights, config, len(vocabulary))
-            if own == "compiled":
-                from charloom.models.compiled import CompiledEnsemble, CompiledModel
-
-                size = vocabulary, dtype, precision
-                return CompiledEnsemble(
-                    [
-                        CompiledModel(config.network, part_of(weights, k), *size)
-                        for k in range(config.networks)
-                    ]
-                )
-            return Ensemble(
-                [
-                    create_model(config.network, part_of(weights, k), vocabulary, own, dtype)
-                    for k in range(config.networks)
-                ]
-            )
+            return _model_of_several(config, weights, vocabulary, own, dtype, precision)
         case "reference", ModelConfig():
             from charloom.models.reference import ReferenceModel
 
@@ -284,6 +266,28 @@ def create_model(
         case _:
             model: LanguageModel = load_torchnet().create_model(config, weights, vocabulary, dtype)
             return model
+
+
+def _model_of_several(
+    config: EnsembleConfig,
+    weights: Mapping[str, NDArray[Any]],
+    vocabulary: Tokenizer,
+    engine: Engine,
+    dtype: Dtype,
+    precision: Precision,
+) -> LanguageModel:
+    """Return a model of the compiled or the reference engine; see `create_model`."""
+    check_weights(weights, config, len(vocabulary))
+    parts = [part_of(weights, k) for k in range(config.networks)]
+    if engine == "compiled":
+        from charloom.models.compiled import CompiledEnsemble, CompiledModel
+
+        size = vocabulary, dtype, precision
+        return CompiledEnsemble([CompiledModel(config.network, part, *size) for part in parts])
+    from charloom.models.ensemble import Ensemble
+
+    own = vocabulary, engine, dtype
+    return Ensemble([create_model(config.network, part, *own) for part in parts])
 
 
 def _check_predicts_in(
