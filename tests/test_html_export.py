@@ -3,7 +3,6 @@
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
-from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -45,7 +44,7 @@ from charloom.runs.run import Run
 from every_cell import CELLS, recurrent
 from expect import refused
 from small_runs import config_of, played
-from visiting import DESKTOP, PHONE, visited
+from visiting import looks, visited
 
 NAME = "<img src=x onerror=alert(1)>"
 EVIL = "<script>alert(2)<script>"
@@ -233,12 +232,10 @@ def test_what_no_page_can_run_is_refused_before_anything_is_written(tmp_path: Pa
 
 
 @contextmanager
-def opened(
-    browser: Any, content: bytes, folder: Path, width: int = DESKTOP, **more: Any
-) -> Iterator[Any]:
+def opened(browser: Any, content: bytes, folder: Path, **more: Any) -> Iterator[Any]:
     path = folder / "page.html"
     path.write_bytes(content)
-    with visited(browser, path.as_uri(), width, **more) as view:
+    with visited(browser, path.as_uri(), **more) as view:
         if more.get("java_script_enabled", True):
             view.locator(".tree button").wait_for()
         yield view
@@ -494,9 +491,7 @@ def test_the_page_fits_and_everybody_can_use_it(browser: Any, tmp_path: Path, pa
         view.locator(".length").fill("60")
         view.get_by_role("button", name="Compare").click()
         view.locator(".columns figure").nth(2).wait_for()
-        for width, scheme in product((DESKTOP, PHONE), ("light", "dark")):
-            view.set_viewport_size({"width": width, "height": 800})
-            view.emulate_media(color_scheme=scheme)
+        for width in looks(view):
             assert view.evaluate("document.documentElement.scrollWidth") <= width
             assert serious(view) == []
 

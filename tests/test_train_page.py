@@ -6,7 +6,6 @@ import subprocess
 import sys
 import threading
 from contextlib import contextmanager
-from itertools import product
 
 import pytest
 
@@ -18,7 +17,7 @@ from charloom.serve.processes import Command, trainer_of
 from charloom.serve.uploads import plain_name
 from serving import TEXT, serving, wait, write_run
 from small_runs import OFTEN, TRAIN, config_of, new_run, write_text
-from visiting import DESKTOP, FIRST_PAINT, PHONE, visited
+from visiting import DESKTOP, FIRST_PAINT, PHONE, looks, visited
 
 LONG = TEXT * 12
 
@@ -350,9 +349,7 @@ def test_a_training_is_seen_stopped_and_resumed(browser, server, endless):
         view.get_by_role("button", name="Stop").click()
         view.locator("#live-title", has_text="endless has been stopped").wait_for()
         step = steps(endless.checkpoints)[-1]
-        for width, scheme in product((DESKTOP, PHONE), ("light", "dark")):
-            view.set_viewport_size({"width": width, "height": 900})
-            view.emulate_media(color_scheme=scheme)
+        for width in looks(view):
             assert view.evaluate("document.documentElement.scrollWidth") <= width
             assert serious(view) == []
         with endless.lock():  # somebody else trains it

@@ -3,6 +3,7 @@
 import os
 import shutil
 from contextlib import contextmanager
+from itertools import product
 
 CHROMIUM = os.environ.get("CHROMIUM") or shutil.which("chromium")
 DESKTOP, PHONE = 1280, 390
@@ -38,3 +39,11 @@ def visited(
     context.close()
     assert [text for text in heard if f"status of {refused} " not in text] == []
     assert [url for url in asked if not url.startswith(site)] == []
+
+
+def looks(view):
+    """Show a page on a desktop and on a phone, light and dark; yield each width."""
+    for width, scheme in product((DESKTOP, PHONE), ("light", "dark")):
+        view.set_viewport_size({"width": width, "height": 900})
+        view.emulate_media(color_scheme=scheme)
+        yield width
