@@ -217,11 +217,16 @@ def char_rnn(cell: str = "lstm", named: bool = True, tokens: Any = None, **more:
         found: dict[str, Any] = {"mapindex": mapindex, "annotations": annotations}
         return found | ({"module": module} if module is not None else {})
 
-    innode: dict[str, Any] = {"data": {}, "gradOutput": {}, "mapindex": {}}
+    # nngraph takes all inputs in by one node, and others select each of what splits that.
     states = 2 if cell == "lstm" else 1
-    inputs = [data(Thing("nn.Identity"), [innode]) for _ in range(1 + states * layers)]
-    innode["mapindex"] = dict(enumerate(inputs, 1)) | {Key(d): n for n, d in enumerate(inputs, 1)}
-    datas = [innode, *inputs]
+    innode = data(None, [])
+    split = data(None, [innode]) | {"nSplitOutputs": 1 + states * layers}
+    selected = [
+        data(None, [split]) | {"selectindex": n + 1, "input": {}}
+        for n in range(1 + states * layers)
+    ]
+    inputs = [data(Thing("nn.Identity"), [select]) for select in selected]
+    datas = [innode, split, *selected, *inputs]
     x = data(Thing("OneHot", _eye=np.eye(N, dtype=np.float32)), [inputs[0]])
     datas.append(x)
 

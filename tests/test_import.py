@@ -26,6 +26,7 @@ from old_files import (
     T7,
     TEXT,
     TOKENS,
+    Thing,
     bundle,
     char_rnn,
     loss,
@@ -114,6 +115,38 @@ def test_char_rnn_knows_bytes(tmp_path: Path) -> None:
     raw = [bytes([byte]) for byte in text.encode()]
     per_byte = theirs(predict, raw, tokens)
     assert ours(run, text) * (len(text) - 1) == pytest.approx(per_byte * (len(raw) - 1), abs=1e-3)
+
+
+def test_what_cannot_be_bytes_of_utf_8_are_characters(tmp_path: Path) -> None:
+    """As of a text that a program read byte by byte, or that Python 3 prepared for torch-rnn."""
+    root, predict = char_rnn(tokens=[b" ", b"a", b"\xfc", b"\x93", b"\x81"])
+    run, _ = import_run(write(tmp_path / "a.t7", T7().dump(root)), tmp_path / "run")
+    assert run.vocabulary.unit == "characters"
+    text = "a “ü aü “\x81 "
+    assert ours(run, text) == pytest.approx(theirs(predict, text, [*" aü“\x81"]), abs=1e-5)
+    names = {"[233]": "é", "[8220]": "“", "[128512]": "😀", "[195]": "Ã", "[169]": "©"}
+    tokens = [*TOKENS[: -len(names)], *names]
+    root, predict = torch_rnn(tokens=tokens)
+    run, _ = import_run(write(tmp_path / "b.t7", T7().dump(root)), tmp_path / "other")
+    text, tokens = "".join(TOKENS[:4]) + "😀Ã©", [names.get(token, token) for token in tokens]
+    assert ours(run, text) == pytest.approx(theirs(predict, text, tokens), abs=1e-5)
+
+
+@pytest.mark.parametrize("number", [55296, 1114112])
+def test_a_number_that_is_no_character_is_refused(tmp_path: Path, number: int) -> None:
+    root, _ = torch_rnn(tokens=[*TOKENS[1:], f"[{number}]"])
+    with refused("damaged"):
+        recognise(write(tmp_path / "a.t7", T7().dump(root)))
+
+
+def test_a_decoder_beside_the_graph(tmp_path: Path) -> None:
+    """As in char-rnn's first two weeks."""
+    root, predict = char_rnn(named=False)
+    nodes = root["protos"]["rnn"].fields["forwardnodes"]
+    linear = nodes.pop().fields["data"]["module"]
+    root["protos"]["softmax"] = Thing("nn.Sequential", modules=[linear, Thing("nn.LogSoftMax")])
+    run, _ = import_run(write(tmp_path / "a.t7", T7().dump(root)), tmp_path / "run")
+    assert ours(run) == pytest.approx(theirs(predict), abs=1e-5)
 
 
 def test_what_says_it_is_a_gru_and_is_none_is_refused(tmp_path: Path) -> None:

@@ -1,8 +1,9 @@
 """char-rnn's checkpoints (Andrej Karpathy, 2015): a step of the network as a graph, and a history.
 
 A layer is two nn.Linear, i2h and h2h, which both have biases, and what adds them up. Those of an
-LSTM have the gates i f o g: ours. Newer files name them (`annotations`); in older ones, and for a
-plain RNN, h2h is what reads a state that goes into the graph, and i2h what is added to it.
+LSTM have the gates i f o g: ours. From September 2015 on they are named (`annotations`); in older
+files, and for a plain RNN, h2h is what reads a state that goes into the graph, and i2h what is
+added to it. In the first two weeks one-hot inputs and the decoder stood beside the graph.
 
 A GRU's layer is three such pairs: of z, of r, and of the candidate, whose h2h reads the product of
 r and the state. Its z is the share of the candidate, h = (1 - z) h + z n, and ours that of the
@@ -60,12 +61,10 @@ def from_char_rnn(root: Table) -> Found:
     opt = root.get("opt") if isinstance(root.get("opt"), Table) else Table()
     tokens, step = _tokens(root.get("vocab")), whole(root.get("i"), 0, MOST_STEPS) or 0
     model, usual = _model(opt), preset("char-rnn")
-    nodes = root.get("protos").get("rnn").fields.get("forwardnodes")
-    datas = [_data(node) for node in nodes.listed()] if isinstance(nodes, Table) else []
     return Found(
         program=PROGRAM,
         model=model,
-        weights=_weights(model, datas, len(tokens)),
+        weights=_weights(model, _datas(root.get("protos")), len(tokens)),
         size=len(tokens),
         tokens=tokens,
         step=step,
@@ -124,6 +123,17 @@ def _held_out(usual: DataConfig, opt: Table) -> DataConfig:
         return usual
 
 
+def _datas(protos: Table) -> list[Table]:
+    """Return what the nodes of the graph hold, and the decoder, which once stood beside it."""
+    nodes, softmax = protos.get("rnn").fields.get("forwardnodes"), protos.get("softmax")
+    found = [_data(node) for node in nodes.listed()] if isinstance(nodes, Table) else []
+    modules = softmax.fields.get("modules") if isinstance(softmax, Object) else None
+    for module in modules.listed() if isinstance(modules, Table) else []:
+        found.append(Table())
+        found[-1].items = [b"module", module]
+    return found
+
+
 def _data(node: object) -> Table:
     data = node.fields.get("data") if isinstance(node, Object) else None
     if not isinstance(data, Table):
@@ -148,12 +158,11 @@ def _layers(datas: Sequence[Table], layers: int, states: int) -> tuple[list[Pair
 
 def _gru(datas: Sequence[Table], layers: int) -> tuple[list[Pairs], Table]:
     """Return the pairs of r, z and the candidate of each layer, and the decoder."""
-    innode = next((data for data in datas if data.get("data") is not None), None)
-    inputs = _sources(innode) if innode is not None else []
+    inputs = _inputs(datas)
     linears = {id(data): linear for data in datas if (linear := _linear(data)) is not None}
     found: list[Pairs] = []
     for layer in range(layers):
-        state = inputs[layer + 1] if layer + 1 < len(inputs) else None
+        state = inputs.get(layer + 2)
         gates: dict[int, tuple[Table, Table]] = {}  # by the sum that adds them
         candidates = []
         for data in datas:
@@ -206,11 +215,9 @@ def _annotated(datas: Sequence[Table], layers: int) -> Layers | None:
 def _paired(datas: Sequence[Table], layers: int, states: int) -> Layers:
     """Return i2h and h2h of each layer, and the decoder, by what they read.
 
-    `mapindex` of a node has the data of those that it reads, of the first node those of the
-    graph's inputs: the characters, and then `states` of each layer, the last of them for h2h.
+    The inputs of the graph are the characters, and then `states` of each layer, the last for h2h.
     """
-    innode = next((data for data in datas if data.get("data") is not None), None)
-    inputs = _sources(innode) if innode is not None else []
+    inputs = _inputs(datas)
     linears = {id(data): linear for data in datas if (linear := _linear(data)) is not None}
     sums = [
         [linears[id(source)] for source in _sources(data) if id(source) in linears]
@@ -220,7 +227,7 @@ def _paired(datas: Sequence[Table], layers: int, states: int) -> Layers:
     by_linear = {id(linear): data for data in datas if (linear := _linear(data)) is not None}
     pairs = []
     for layer in range(layers):
-        state = inputs[states * (layer + 1)] if states * (layer + 1) < len(inputs) else None
+        state = inputs.get(states * (layer + 1) + 1)
         for i2h, h2h in sums:
             if state is not None and _sources(by_linear[id(h2h)])[:1] == [state]:
                 pairs.append((i2h, h2h))
@@ -231,7 +238,23 @@ def _paired(datas: Sequence[Table], layers: int, states: int) -> Layers:
     return pairs, rest[0]
 
 
+def _inputs(datas: Sequence[Table]) -> dict[int, Table]:
+    """Return the inputs of the graph by their numbers, from 1.
+
+    Each is an nn.Identity, which reads a node that selects it of the one that they come in by.
+    """
+    found: dict[int, Table] = {}
+    for data in datas:
+        module, sources = data.get("module"), _sources(data)
+        if isinstance(module, Object) and module.name == "nn.Identity" and len(sources) == 1:
+            number = whole(sources[0].get("selectindex"), 1, 1024)
+            if number is not None:
+                found.setdefault(number, data)
+    return found
+
+
 def _sources(data: Table) -> list[Any]:
+    """Return the data of the nodes that a node reads, which its `mapindex` has."""
     mapindex = data.get("mapindex")
     found = mapindex.listed() if isinstance(mapindex, Table) else []
     return [source for source in found if isinstance(source, Table)]

@@ -102,10 +102,25 @@ def history(values: Mapping[int, object]) -> dict[int, float]:
 
 
 def characters(tokens: list[str | int]) -> tuple[str, ...] | bytes:
-    """Return tokens as characters, or, if some are bytes (numbers from 128 on), all as bytes."""
-    if any(isinstance(token, int) for token in tokens):
+    """Return tokens as characters, or all as bytes if some are bytes of UTF-8.
+
+    A number from 128 on is a byte: of UTF-8 if its lead and continuation bytes are among the
+    tokens, else a character of Windows-1252. Beyond 255 all of them are code points.
+    """
+    numbers = [token for token in tokens if isinstance(token, int)]
+    if numbers and max(numbers) < 256 and _of_utf8(numbers):
         codes = [token if isinstance(token, int) else ord(token) for token in tokens]
         if max(codes) > 255:
             raise MalformedError("its vocabulary mixes bytes and characters")
         return bytes(codes)
-    return tuple(map(str, tokens))
+    decode = chr if numbers and max(numbers) > 255 else _of_windows
+    return tuple(decode(token) if isinstance(token, int) else token for token in tokens)
+
+
+def _of_utf8(numbers: list[int]) -> bool:
+    lead = [0xC2 <= number < 0xF5 for number in numbers if number >= 0xC0]
+    return len(numbers) > len(lead) > 0 and all(lead)
+
+
+def _of_windows(byte: int) -> str:
+    return bytes([byte]).decode("cp1252", "ignore") or chr(byte)

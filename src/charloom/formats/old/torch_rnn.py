@@ -38,7 +38,8 @@ _SETTINGS = {  # of ours, by the names that its options have
     "decay_factor": "lr_decay_factor",
     "decay_every": "lr_decay_every",
 }
-_BYTE = re.compile(rb"\[(\d{3})\]")  # how its preprocessing names bytes that are not ASCII
+# How its preprocessing names bytes that are not ASCII, and under Python 3 code points instead.
+_NUMBER = re.compile(rb"\[(\d{3,7})\]")
 
 Normalization = tuple[NDArray[Any], NDArray[Any]]  # s and t (H,) each: what comes out is h s + t
 
@@ -171,8 +172,10 @@ def _tokens(fields: Table, size: int) -> tuple[str, ...] | bytes:
 
 def _token(token: object) -> str | int:
     if isinstance(token, bytes):
-        if (match := _BYTE.fullmatch(token)) and 128 <= int(match[1]) < 256:
-            return int(match[1])
+        if match := _NUMBER.fullmatch(token):
+            number = int(match[1])
+            if 128 <= number < 0xD800 or 0xE000 <= number < 0x110000:
+                return number
         try:
             if len(text := token.decode()) == 1:
                 return text
