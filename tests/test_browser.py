@@ -102,7 +102,7 @@ def test_the_curves_are_drawn_in_the_colours_of_the_page(browser, path):
             view.emulate_media(color_scheme=scheme)
             ink = view.evaluate("getComputedStyle(document.body).color")
             words = view.locator("#curves svg text:visible")
-            fills = {words.nth(k).evaluate("e => getComputedStyle(e).fill") for k in range(9)}
+            fills = {*words.evaluate_all("all => all.map(e => getComputedStyle(e).fill)")}
             paper = view.evaluate("getComputedStyle(document.body).backgroundColor")
             assert fills
             assert paper not in fills
@@ -210,21 +210,19 @@ def test_a_run_is_switched_off_and_on_in_every_picture(browser, path, script):
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 def test_a_run_has_one_colour_everywhere(browser, path, scheme):
-    background = "e => getComputedStyle(e).backgroundColor"
+    background = "all => all.map(e => getComputedStyle(e).backgroundColor)"
+    before = "all => all.map(e => getComputedStyle(e, '::before').backgroundColor)"
+    stroke = "all => all.map(e => getComputedStyle(e).stroke)"
     with opened(browser, path / "three.html", scheme) as view:
         seen = []
         for k, name in enumerate((NAME, "blind", "ngram")):
-            dots = view.locator(".of", has_text=name)
-            colours = {
-                dot.evaluate("e => getComputedStyle(e, '::before').backgroundColor")
-                for dot in dots.all()
-            }
-            lines = view.locator(f"#curves svg .run-{k} path")
-            colours |= {line.evaluate("e => getComputedStyle(e).stroke") for line in lines.all()}
-            rows = view.locator("tr.run", has_text=name).locator(".bar")
-            colours |= {bar.evaluate(background) for bar in rows.all()}
             bars = view.locator("#novelty .beside > div").nth(k).locator(".bar")
-            colours |= {bar.evaluate(background) for bar in bars.all()}
+            colours = {
+                *view.locator(".of", has_text=name).evaluate_all(before),
+                *view.locator(f"#curves svg .run-{k} path").evaluate_all(stroke),
+                *view.locator("tr.run", has_text=name).locator(".bar").evaluate_all(background),
+                *bars.evaluate_all(background),
+            }
             assert len(colours) == 1, name
             seen += colours
         assert len({*seen}) == 3
