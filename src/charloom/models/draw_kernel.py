@@ -53,7 +53,7 @@ def draw(logits: Any, filters: Any, u: float, scratch: Any) -> int:
     return likeliest
 
 
-@kernel
+@inner_kernel
 def draw_by(logits: Any, rules: Any, b: int, u: float, scratch: Any) -> int:
     """Return one id from logits (V,) by the rules of lane b, as `generation.lanes.write` does.
 

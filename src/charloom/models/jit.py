@@ -71,10 +71,7 @@ def inner_kernel(function: F) -> F:
 
     By itself it has none, which halves what there is to compile.
     """
-    options = {**_KERNEL, "nogil": True, "no_cpython_wrapper": True}
-    compiled: F = numba.njit(function, pipeline_class=_InnerCompiler, **options)
-    compiled.__class__ = _Inner
-    return compiled
+    return _inner(function, _KERNEL)
 
 
 def inlined_kernel(function: F) -> F:
@@ -90,6 +87,11 @@ def inlined_kernel(function: F) -> F:
 def strict_kernel(function: F) -> F:
     """Compile as `kernel` does, in strict floating point, even if one that is not calls it."""
     return _compile(function, **_OPTIONS, fastmath=False, _nrt=False)
+
+
+def inner_strict_kernel(function: F) -> F:
+    """Compile as `strict_kernel` does, for other kernels alone, as an `inner_kernel` is."""
+    return _inner(function, {**_KERNEL, "fastmath": False})
 
 
 def inlined_strict_kernel(function: F) -> F:
@@ -148,6 +150,13 @@ def array_at(_: Any, zero: Any, address: Any, shape: Any) -> Any:
         return array._getvalue()
 
     return kind(zero, types.int64, types.UniTuple(types.int64, len(shape))), emit
+
+
+def _inner(function: F, options: dict[str, Any]) -> F:
+    own = {**options, "nogil": True, "no_cpython_wrapper": True}
+    compiled: F = numba.njit(function, pipeline_class=_InnerCompiler, **own)
+    compiled.__class__ = _Inner
+    return compiled
 
 
 def _compile(function: F, **options: Any) -> F:

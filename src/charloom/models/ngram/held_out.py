@@ -19,6 +19,7 @@ the shorter context. Given c, how likely it is that x was forgotten says how oft
 import numpy as np
 from numpy.typing import NDArray
 
+from charloom.models.jit import inner_strict_kernel
 from charloom.models.jit import strict_kernel as kernel
 from charloom.models.ngram.kernels import child
 from charloom.models.ngram.smoothing import Counts, Floats, Integers, Terms
@@ -219,7 +220,7 @@ def _expect(
             led_here = led_on
 
 
-@kernel
+@inner_strict_kernel
 def _parts(
     kinds: Floats, own: Floats, D: Floats, i: int, k: int, a: int, j: int
 ) -> tuple[float, float]:
@@ -250,7 +251,7 @@ def _shares(
                 backoff[h] = passed_on / total
 
 
-@kernel
+@inner_strict_kernel
 def _bucket(a: float) -> int:
     """Return the last index of D for a, which is at least 1."""
     return min(int(a + TIE), 3) - 1

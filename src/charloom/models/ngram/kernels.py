@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from charloom.models.draw_kernel import draw_by
-from charloom.models.jit import strict_kernel
+from charloom.models.jit import inner_strict_kernel, strict_kernel
 from charloom.models.ngram.smoothing import Floats, Integers
 from charloom.models.prefetch import prefetch
 
@@ -82,12 +82,12 @@ def _tally(
         before = key
 
 
-@strict_kernel
+@inner_strict_kernel
 def _number(key: int, bits: int, order: int, k: int) -> int:
     return (key >> bits * (order - 1 - k)) & ((1 << bits) - 1)
 
 
-@strict_kernel
+@inner_strict_kernel
 def _same(key: int, other: int, bits: int, order: int) -> int:
     """Return how many numbers two keys both begin with."""
     for k in range(order):
@@ -157,7 +157,7 @@ def _lengthen(
             count[child] += 1
 
 
-@strict_kernel
+@inner_strict_kernel
 def child(first: Integers, character: Integers, node: int, c: int) -> int:
     """Return the n-gram that is `node` followed by `c`, or -1: a binary search."""
     low, high = first[node], first[node + 1]
@@ -187,7 +187,7 @@ def _link(first: Integers, character: Integers, suffix: Integers) -> None:
             suffix[j] = -1 if shorter < 0 else child(first, character, shorter, character[j])
 
 
-@strict_kernel
+@inner_strict_kernel
 def begin(trie: Trie, state: int, contexts: Integers) -> None:
     """Write to contexts (order,) all that the text of a state ends with, the longest first.
 
@@ -218,7 +218,7 @@ def follow(trie: Trie, contexts: Integers, ids: Integers) -> None:
             prefetch(trie.weight, trie.first[context])
 
 
-@strict_kernel
+@inner_strict_kernel
 def _follow(trie: Trie, contexts: Integers, c: int) -> None:
     """Do it in one lane: contexts (order,)."""
     known, k, empty = 0, 0, False
