@@ -6,7 +6,7 @@ from charloom.analysis.inputs import training_text
 from charloom.analysis.novelty import copied
 from charloom.runs.run import Run
 from serving import post, serving, write_run
-from visiting import PHONE, visited
+from visiting import NARROW, PHONE, visited
 
 pytestmark = pytest.mark.browser
 SEED = 2**53 + 1  # as a number of a page it would be 2^53
@@ -82,9 +82,10 @@ def test_a_seed_is_not_rounded_and_what_is_none_is_refused(browser, server):
             view.locator(".state", has_text="A seed").wait_for(state="detached")
 
 
-def test_all_buttons_stand_in_one_row_on_a_phone(browser, server):
-    with visited(browser, server.url, width=PHONE) as view:
+@pytest.mark.parametrize(("width", "rows"), [(PHONE, [5]), (NARROW, [1, 4])])
+def test_buttons_stand_in_whole_rows_on_a_phone(browser, server, width, rows):
+    with visited(browser, server.url, width=width) as view:
         view.locator(".likely button").first.wait_for()
-        tops = {button.bounding_box()["y"] for button in view.locator(".tools button").all()}
-        assert len(tops) == 1
-        assert view.evaluate("document.documentElement.scrollWidth") <= PHONE
+        tops = [button.bounding_box()["y"] for button in view.locator(".tools button").all()]
+        assert [tops.count(top) for top in sorted({*tops})] == rows
+        assert view.evaluate("document.documentElement.scrollWidth") <= width

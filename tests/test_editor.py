@@ -145,6 +145,34 @@ def test_another_takes_the_place_of_what_was_written_and_undo_brings_it_back():
     assert draft_of(seed=None).go_on() is not None
 
 
+def test_each_continuation_of_a_text_is_found_again():
+    draft = draft_of(text="abc fed")
+    draft.move(3)
+    assert not draft.turn(1)
+    found = []
+    for write in (draft.go_on, draft.another, draft.another):
+        for piece in write():
+            draft.add(piece)
+        found.append(draft.now.text)
+        assert draft.alternative == (len(found), len(found))
+    draft.undo()
+    draft.undo()
+    assert draft.alternative == (1, 3)
+    draft.type("e")  # of which undo alone would not come back
+    assert not draft.turn(1)
+    draft.undo()
+    for number, which in ((1, 1), (1, 2), (1, 0), (-1, 2)):
+        assert draft.turn(number)
+        assert draft.now.text == found[which]
+        assert draft.alternative == (which + 1, 3)
+        assert draft.now.cursor == 23
+    draft.undo()
+    assert draft.now.text == found[0]
+    for piece in draft.another():  # beside the others
+        draft.add(piece)
+    assert draft.alternative == (4, 4)
+
+
 @given(st.lists(st.sampled_from([*LETTERS, "back", "delete", "left", "write", "another"])))
 def test_every_version_comes_back(keys):
     draft = draft_of(length=3)
@@ -266,7 +294,8 @@ def press(screen, keys, *steps):
 
 
 TAB, CTRL_Q, CTRL_R, CTRL_S, CTRL_Y, CTRL_Z = "\t", "\x11", "\x12", "\x13", "\x19", "\x1a"
-F7, F8, LEFT, UP, DOWN = "\x1b[18~", "\x1b[19~", "\x1b[D", "\x1b[A", "\x1b[B"
+F5, F6, F7, F8 = "\x1b[15~", "\x1b[17~", "\x1b[18~", "\x1b[19~"
+LEFT, UP, DOWN = "\x1b[D", "\x1b[A", "\x1b[B"
 
 
 def test_keys_type_continue_write_another_undo_and_redo(screen_of):
@@ -287,6 +316,9 @@ def test_keys_type_continue_write_another_undo_and_redo(screen_of):
         ("ab", lambda: draft.now.text == "ab"),
         (TAB, written),
         (CTRL_R, written),
+        (F5, lambda: draft.now.text == found[0]),
+        (F6, lambda: draft.now.text == found[1]),
+        (CTRL_Z * 2, lambda: draft.now.text == found[1]),
         (CTRL_Z, lambda: draft.now.text == found[0]),
         (CTRL_Z, lambda: draft.now.text == "ab"),
         (CTRL_Y, lambda: draft.now.text == found[0]),

@@ -15,7 +15,7 @@ from charloom.runs import folders
 from charloom.runs.metrics import Line
 from charloom.runs.run import Run
 from serving import serving, wait, write_run
-from visiting import FIRST_PAINT, looks, visited
+from visiting import FIRST_PAINT, NARROW, looks, visited
 
 NAME = "<img src=x onerror=alert(1)>"
 LOSSES = [(20, 2.5, None), (40, 2.0, 2.1), (60, 1.5, 1.75), (80, 1.25, 1.9)]
@@ -278,6 +278,8 @@ def test_the_page_fits_and_everybody_can_use_it(browser, server):
         for width in looks(view):
             assert view.evaluate("document.documentElement.scrollWidth") <= width
             assert serious(view) == []
+        view.set_viewport_size({"width": NARROW, "height": 900})
+        assert view.evaluate("document.documentElement.scrollWidth") <= NARROW
 
 
 @pytest.mark.browser

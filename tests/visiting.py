@@ -6,7 +6,7 @@ from contextlib import contextmanager
 from itertools import product
 
 CHROMIUM = os.environ.get("CHROMIUM") or shutil.which("chromium")
-DESKTOP, PHONE = 1280, 390
+DESKTOP, PHONE, NARROW = 1280, 390, 320
 FIRST_PAINT = 100_000  # bytes of all that a page loads
 
 

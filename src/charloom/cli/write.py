@@ -37,8 +37,8 @@ def write(
 ) -> None:
     """Write with RUN, in a terminal: you type, and it continues where the cursor is.
 
-    Tab continues, Esc stops, Ctrl-R writes another continuation, Ctrl-Z undoes, and brings one back
-    that another has replaced. Each character is coloured by how surprising it was to RUN: from as
+    Tab continues, Esc stops, Ctrl-R writes another continuation, F5 and F6 show those that there
+    were, and Ctrl-Z undoes. Each character is coloured by how surprising it was to RUN: from as
     expected, blue, to surprising, red; without colours, what is surprising is underlined. Below the
     text is what may come next where the cursor is, at the temperature that is set.
 

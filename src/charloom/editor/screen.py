@@ -245,8 +245,19 @@ class Screen:
         now = draft.now
         if now.end > now.start:
             written = count(now.end - now.start, "character")
-            self.say(f"{written} in {perf_counter() - began:.1f} s, seed {now.seed}")
+            took = f"{written} in {perf_counter() - began:.1f} s, seed {now.seed}"
+            self.say(took + self._others())
         self.app.invalidate()
+
+    def _others(self) -> str:
+        place, count = self.draft.alternative
+        return f"; {place} of {count}, F5 and F6 show the others" if count > 1 else ""
+
+    def _turn(self, number: int) -> None:
+        if self.draft.turn(number):
+            self.say(f"seed {self.draft.now.seed}{self._others()}")
+        else:
+            self.say("there is no other continuation here: ^R writes one")
 
     def _stop(self) -> bool:
         """Write no more; return whether it did."""
@@ -308,6 +319,8 @@ class Screen:
         on("c-z")(lambda _: self.say("" if draft.undo() else "there is nothing to undo"))
         on("c-y")(lambda _: self.say("" if draft.redo() else "there is nothing to redo"))
         on("escape", edits=False)(lambda _: self._stop())
+        on("f5")(lambda _: self._turn(-1))
+        on("f6")(lambda _: self._turn(1))
         on("f7", edits=False)(lambda _: draft.heat(-1))
         on("f8", edits=False)(lambda _: draft.heat(1))
         on("c-s", edits=False)(lambda _: self._save())

@@ -35,6 +35,7 @@ class Draft:
         self.reader, self.config, self.length = reader, config, length
         self._versions, self._at = [Version(text, len(text))], 0
         self._seed = seed
+        self._written: dict[tuple[str, str], list[Version]] = {}  # by the text before and after
         self.saved = text
 
     @property
@@ -107,7 +108,38 @@ class Draft:
         """Put a piece at the end of what is written."""
         now, end = self.now, self.now.end + len(piece)
         text = now.text[: now.end] + piece + now.text[now.end :]
-        self._replace(now._replace(text=text, cursor=end, end=end))
+        new = now._replace(text=text, cursor=end, end=end)
+        self._replace(new)
+        known = self._alternatives
+        if known and known[-1].seed == now.seed:
+            known.pop()
+        known.append(new)
+
+    @property
+    def _alternatives(self) -> list[Version]:
+        """All that was ever written in the place of what is shown, which was written, too."""
+        now = self.now
+        return self._written.setdefault((now.text[: now.start], now.text[now.end :]), [])
+
+    @property
+    def alternative(self) -> tuple[int, int]:
+        """Which of the continuations of one text is shown, from 1, and how many there are.
+
+        0, 0 if what is shown was not written last.
+        """
+        if self.now.how != "written":
+            return 0, 0
+        seeds = [version.seed for version in self._alternatives]
+        return seeds.index(self.now.seed) + 1 if self.now.seed in seeds else 0, len(seeds)
+
+    def turn(self, number: int) -> bool:
+        """Show the continuation so many places on, around the last; return whether there is one."""
+        place, count = self.alternative
+        if count < 2:
+            return False
+        new = self._alternatives[(place - 1 + number) % count]
+        self._add(new._replace(cursor=new.end))
+        return True
 
     def undo(self) -> bool:
         """Go back to the version before; return whether there is one."""

@@ -4,6 +4,7 @@ const SVG = "http://www.w3.org/2000/svg", BITS = Math.LN2;
 const [STEP, TRAINING, VALIDATION] = [0, 3, 4]; // places in a point
 const AXES = { steps: STEP, characters: 1, seconds: 2 };
 const UNITS = { steps: "steps", characters: "characters read", seconds: "time" };
+const ROW = 14; // pixels
 export const COLOURS = 6, DASHES = ["", "7 3", "2 3"];
 
 const make = (name, attributes = {}, text) => {
@@ -126,10 +127,12 @@ export class Plot {
     const clip = make("clipPath", { id: "within" });
     clip.append(make("rect", { x: left, y: top, width: right - left + 6, height: bottom - top }));
     const curves = make("g", { class: "curves", "clip-path": "url(#within)" });
-    for (const level of this.levels) {
-      const at = y(level.nats);
+    let above = -Infinity; // where the name of the level before is: the next is below its own line
+    for (const level of [...this.levels].sort((a, b) => b.nats - a.nats)) {
+      const at = y(level.nats), place = at - 4 < above + ROW ? at + ROW - 2 : at - 4;
+      above = place;
       curves.append(make("line", { class: "level", x1: left, x2: right, y1: at, y2: at }));
-      const name = make("text", { class: "level", x: right - 4, y: at - 4, "text-anchor": "end" }, level.name);
+      const name = make("text", { class: "level", x: right - 4, y: place, "text-anchor": "end" }, level.name);
       labels.append(name);
     }
     for (const line of lines) {
