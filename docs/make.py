@@ -3,10 +3,10 @@
 python docs/make.py
 
 Pages of commands come from their help, those of the Python door from docstrings, tables from the
-files in docs/data/. These are written by docs/walk.py, `benchmarks/run.py PART ... --json` and
-`charloom replay --all` (runs/replay/figures.json). In a page written by hand, and in the README,
-what stands between `<!-- made: NAME -->` and `<!-- end -->` is made here. A test holds that what is
-in the repository is what this makes.
+files in docs/data/. These are written by docs/walk.py, `benchmarks/run.py PART ... --json` and, of
+what `charloom replay --all` came to, docs/replayed.py. In a page written by hand, and in the
+README, what stands between `<!-- made: NAME -->` and `<!-- end -->` is made here. A test holds that
+what is in the repository is what this makes.
 """
 
 import ast
@@ -14,6 +14,7 @@ import json
 import math
 import re
 from collections.abc import Iterator
+from decimal import ROUND_HALF_UP, Decimal
 from pathlib import Path
 from typing import Any
 
@@ -354,6 +355,77 @@ def speeds() -> str:
     return "\n".join(rows) + "\n\nMeasured on: {}; training: {}.".format(*machines)
 
 
+TEXTS = {"us-constitution": "Constitution, 45 KB", "tiny-shakespeare": "Tiny Shakespeare, 1.1 MB"}
+
+
+def losses_of(name: str, row: str, column: str = "nats") -> list[str]:
+    """Return a loss, in nats to three places, on each of TEXTS: a median if there are several."""
+    found = []
+    for text in TEXTS:
+        (value,) = (r[column] for r in table(name, f"{name}: {text},") if r[""] == row)
+        number = Decimal(value.partition(" ")[0])
+        found.append(str(number.quantize(Decimal("0.001"), ROUND_HALF_UP)))
+    return found
+
+
+def compression() -> str:
+    """Return the sizes of whole files, as losses, of charloom and of other programs."""
+    sides = {"charloom": "charloom compress", "PPMd, order 6": "PPMd, order 6"}
+    sides |= {name: name for name in ("zpaq -m5", "bz2 -9", "xz -9")}
+    figures = [losses_of("compression", row) for row in sides.values()]
+    rows = [f"| nats per character, whole file | {' | '.join(sides)} |", "|---" * 6 + "|"]
+    rows += [
+        f"| {title} | {' | '.join(values)} |"
+        for title, values in zip(TEXTS.values(), zip(*figures, strict=True), strict=True)
+    ]
+    return "\n".join(rows)
+
+
+def adaptation() -> str:
+    """Return losses of one run as it is and learning while it reads, and of others beside it."""
+    titles = [title.partition(",")[0] for title in TEXTS.values()]
+    rows = [f"| nats per character on the last tenth | {' | '.join(titles)} |", "|---|---|---|"]
+    reading = "learning while reading"
+    for title, row in {
+        "*static:* a run of half a minute": "0.5 minutes, static",
+        f"*{reading}:* the same run": f"0.5 minutes, {reading}",
+        "context mixing (`compress`)": f"context mixing, {reading}",
+        "zpaq -m5": f"zpaq, {reading}",
+        "PPMd, order 6": f"PPMd, {reading}",
+        "bz2 -9": f"bz2, {reading}",
+    }.items():
+        rows.append(f"| {title} | {' | '.join(losses_of('adaptation', row))} |")
+    return "\n".join(rows) + f"\n\nOne seed. Measured on: {data('adaptation')['machine']}."
+
+
+def replayed() -> str:
+    """Return what programs wrote when they were run again, and the curves of three presets."""
+    parts = []
+    for run in data("replay")["runs"]:
+        if run.get("sample"):
+            end = max(f["iteration"] for f in run["figures"] if f["printed"])
+            name = run["program"]["preset"]
+            parts.append(f"After {end:,} iterations {name} writes:\n\n{quoted(run['sample'])}")
+    curves = data("curves") if (DOCS / "data" / "curves.json").is_file() else []
+    for found in curves:
+        line = f"{found['name']}, {found['model']}"
+        if not found["ended"]:
+            line += f", as far as step {found['points'][-1][0]:,}"
+        if found["best"] and found["best"]["validation"] is not None:
+            line += f"; lowest validation loss {nats(found['best']['validation'])}"
+            line += f", at step {found['best']['step']:,}"
+        names = ["training"] + ["validation"] * (found["points"][-1][2] is not None)
+        head = " | ".join(f"{name}, nats" for name in names)
+        rows = [f"| step | {head} |", "|---" * (1 + len(names)) + "|"]
+        for number, *values in found["points"]:
+            values = values[: len(names)]
+            shown = " | ".join("" if value is None else f"{value:.3f}" for value in values)
+            rows.append(f"| {number:,} | {shown} |")
+        sample = [quoted(found["sample"])] if found["sample"] else []
+        parts.append("\n\n".join([f"{line}:", "\n".join(rows), *sample]))
+    return "\n\n".join(parts) or "Not run so far."
+
+
 def published() -> str:
     """Return published figures beside those of `charloom replay --json`."""
     rows = ["| | iteration | published | charloom |", "|---|---|---|---|"]
@@ -377,6 +449,9 @@ def programs() -> str:
 
 
 BLOCKS = {
+    "adaptation": adaptation,
+    "compression": compression,
+    "replayed": replayed,
     **{f"step-{name}": (lambda name=name: step(name)) for name in STEPS},
     "walk-table": walk_table,
     "zero": zero,

@@ -1,6 +1,7 @@
 """Documents that cannot lie: examples and the README's commands are run."""
 
 import ast
+import doctest
 import json
 import pickle
 import re
@@ -349,6 +350,12 @@ def test_it_walks_from_the_command_to_a_gradient_in_five_files() -> None:
     ]
 
 
+def test_the_example_by_hand_is_right() -> None:
+    results = doctest.testfile(str(DOCS / "how_it_works.md"), module_relative=False)
+    assert results.attempted >= 8
+    assert results.failed == 0
+
+
 def made(script: str) -> dict[str, Any]:
     return runpy.run_path(str(DOCS / f"{script}.py"))
 
@@ -483,6 +490,8 @@ RUN_ELSEWHERE = {  # commands that are shown in a page and not run with it: wher
     "python benchmarks/run.py": "test_benchmarks.py, in tiny sizes",
     "charloom serve": "test_serve_load.py, in a process of its own",
     "pip install '.[serve]'": "by hand",
+    "pip install '.[text,report]'": "by hand",
+    "python3 -m venv .venv": "by hand",
     "torchrun": "test_launch.py",
     "charloom evaluate FOLDER": "test_torchnet_pretrained.py",
     "charloom train novel.txt --from FOLDER": "test_torchnet_pretrained.py",

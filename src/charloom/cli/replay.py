@@ -68,11 +68,11 @@ def replay(
     Both are trained on the whole Constitution, as they were then, and their published smoothed
     loss is shown beside ours. Then the reference and the compiled engine are timed in turns.
 
-    With --all, min-char-lstm makes its 10 million iterations, which takes some 20 minutes of a
-    quiet machine; then min-char-lstm-mod-2, char-rnn and torch-rnn of 2 x 1024 are trained in
-    runs/replay, the last of which may take hours without a GPU. Stopped there, it writes the page
-    as far as it came. Called again, it goes on where it was stopped, at any time, to the same bits.
-    Needs the extra charloom[report].
+    With --all, min-char-lstm makes its 10 million iterations, which takes 20 to 35 minutes of one
+    core; then min-char-lstm-mod-2, char-rnn and torch-rnn of 2 x 1024 are trained in
+    runs/replay, the last of which takes as long or longer without a GPU. Stopped there, it writes
+    the page as far as it came. Called again, it goes on where it was stopped, at any time, to the
+    same bits. Needs the extra charloom[report].
     """
     if whole:
         if as_json:
