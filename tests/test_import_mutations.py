@@ -162,19 +162,19 @@ def reader(kind: str, folder: Path) -> tuple[bytes, Callable[[bytes], Any]]:
     return content, read_file(path, path)
 
 
-def shape_of(found: Any) -> Any:
+def shape_of(found: Any, kind: str) -> Any:
     _, weights = arranged(found)
     V = 256 if isinstance(found.tokens, bytes) else found.size  # of a character, a byte was made
     check_weights(weights, found.model, V)
     model = found.model
-    if isinstance(model, ModelConfig):  # of weights alone, the version of Keras says which gates
-        model = replace(model, gate=UNSET)
+    if isinstance(model, ModelConfig) and kind == "Keras 2's weights alone":
+        model = replace(model, gate=UNSET)  # these are told by the version of Keras
     return found.program, model, found.size
 
 
 def outcomes(kind: str, folder: Path, count: int) -> Iterator[str]:
     content, read = reader(kind, folder)
-    right = shape_of(read(content))
+    right = shape_of(read(content), kind)
     rng = np.random.default_rng(KINDS.index(kind))
     tracemalloc.start()
     try:
@@ -183,7 +183,7 @@ def outcomes(kind: str, folder: Path, count: int) -> Iterator[str]:
             tracemalloc.reset_peak()
             before, _ = tracemalloc.get_traced_memory()
             try:
-                found = shape_of(read(changed))
+                found = shape_of(read(changed), kind)
             except CharloomError as error:
                 yield error.code
             except Exception as error:
