@@ -103,6 +103,18 @@ def test_a_lane_is_the_same_to_the_bit_alone_and_among_others(model):
         assert flat(state) == flat(picked)
 
 
+@pytest.mark.parametrize("length", [1, 2, 9, 40])
+def test_a_text_is_read_the_same_to_the_bit_alone_and_among_others(model, length):
+    ids = np.stack([VOCABULARY.encode(VERSE[b : b + 3 + length]) for b in range(19)])
+    _, before = model.log_probs(ids[:, :3], model.start(19))
+    out, after = model.log_probs(ids[:, 3:], before)
+    for numbers in ([0], [18], [7, 2], [4, 5, 6, 17, 1, 0, 3, 9, 11]):
+        places = np.array(numbers)
+        its, state = model.log_probs(ids[places, 3:], model.pick(before, places))
+        assert its.tobytes() == out[places].tobytes()
+        assert flat(state) == flat(model.pick(after, places))
+
+
 def flat(state):
     if isinstance(state, tuple):
         return b"".join(map(flat, state))

@@ -13,6 +13,7 @@ import time
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 
+import numpy as np
 import pytest
 
 from charloom.config import SampleConfig
@@ -89,6 +90,32 @@ def test_jobs_begin_in_their_order_and_the_queue_has_an_end():
         model.let(4)
         wait(lambda: engine.idle)
         assert order == [0, 1, 2, 3]
+        assert engine.used == 0
+
+
+class Breaks(Gate):
+    """A model that cannot read a prompt."""
+
+    def log_probs(self, ids, state):
+        raise ValueError
+
+
+def test_a_prompt_that_fails_takes_no_other_text_with_it():
+    model = Breaks()
+    with engine_of(slots=4, queue=4) as engine:
+        jobs = [job_of(model, 3, seed=seed) for seed in range(4)]
+        jobs[2][0].prompts[0] = Prompt("", np.zeros(3, np.int32), 0)
+        engine.submit(jobs[0][0])
+        model.await_step(1)
+        for job, _ in jobs[1:]:  # the engine finds them at once
+            engine.submit(job)
+        model.let(100)
+        wait(lambda: engine.idle)
+        told = [pieces for _, pieces in jobs]
+        assert [type(piece) for piece in told[2]] == [Failed]
+        for pieces in told[:2] + told[3:]:
+            assert len("".join(piece.text for piece in pieces)) == 3
+            assert sum(piece.ended is not None for piece in pieces) == 1
         assert engine.used == 0
 
 

@@ -74,7 +74,8 @@ class Rules(NamedTuple):
 class WritesLanes(Protocol):
     """What a model may offer beside LanguageModel: lanes that come and go.
 
-    What a lane gives does not depend on the others, to the last bit, nor on how many there are.
+    What a lane gives, by `write` or by `log_probs`, does not depend on the others, to the last bit,
+    nor on how many there are.
     """
 
     def join(self, states: Sequence[State]) -> State:

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 
 from charloom.serve.groups import Group, Place, group_of
 from charloom.serve.jobs import Failed, Job, Piece
-from charloom.serve.texts import READ_AT_ONCE, Lane, Reader
+from charloom.serve.texts import READ_AT_ONCE, Lane, Reader, alike, read
 
 BACKLOG = 2**17  # bytes that a client has not taken: its texts wait until it has
 
@@ -192,26 +192,28 @@ class Engine:
 
     def _read(self) -> None:
         """Read one piece of each prompt; of those that are read, begin to write."""
-        unread, left = list[Reader](), READ_AT_ONCE
+        now, left = list[Reader](), READ_AT_ONCE
         for reader in self._readers:
             if left <= 0:
-                unread.append(reader)
-                continue
+                break
+            now.append(reader)
+            left -= len(reader.piece)
+        self.counts.prompted += READ_AT_ONCE - left
+        for readers in alike(now):
             try:
-                count = reader.read()
+                read(readers)
             except Exception:
                 traceback.print_exc()
-                self._fail([reader.job], "the model failed")
-                return
-            left -= count
-            self.counts.prompted += count
-            if reader.left:
-                unread.append(reader)
-            else:
-                self._begin(reader)
-        self._readers = [reader for reader in unread if reader.job in self._jobs]
+                self._fail([*{reader.job for reader in readers}], "the model failed")
+        begun = [reader for reader in now if reader.job in self._jobs and not reader.left]
+        self._readers = [reader for reader in self._readers if reader not in begun]
+        places = [place for reader in begun for place in self._begin(reader)]
+        for key in {id(place.lane.job.model): None for place in places}:
+            own = [place for place in places if id(place.lane.job.model) == key]
+            self._group(own[0].lane.job).add(own)
 
-    def _begin(self, reader: "Reader") -> None:
+    def _begin(self, reader: Reader) -> list[Place]:
+        """Return where to write on from once a prompt is read, for all of its texts."""
         job, prompt = reader.job, reader.job.prompts[reader.number]
         if job.echo:
             pieces = [Piece(i, prompt.text, reader.seen, None) for i in reader.numbers]
@@ -219,9 +221,8 @@ class Engine:
         begun = [Lane(job, number) for number in reader.numbers]
         if not job.tokens:
             self._deliver(job, [Piece(lane.number, "", [], "length") for lane in begun])
-            return
-        places = [Place(lane, reader.last, reader.state, job.rules) for lane in begun]
-        self._group(job).add(places)
+            return []
+        return [Place(lane, reader.last, reader.state, job.rules) for lane in begun]
 
     def _group(self, job: Job) -> Group:
         key = id(job.model)

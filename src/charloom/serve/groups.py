@@ -14,7 +14,7 @@ from charloom.models.lanes import Rules, WritesLanes
 from charloom.models.protocols import LanguageModel, State
 from charloom.models.weights import Array
 from charloom.serve.jobs import Job, Piece, Prompt
-from charloom.serve.texts import Lane, Reader
+from charloom.serve.texts import Lane, Reader, read
 
 LONGEST_CHUNK = 64  # characters of each lane that are drawn in one call
 TURN_SECONDS = 0.002  # that a call should compute for, about,
@@ -249,7 +249,7 @@ def warm(model: LanguageModel) -> None:
         job = Job(model, prompts, count, 2, config, rules, None, 1, False, pieces.extend)
         reader, group = Reader(job, 0), group_of(model)
         while reader.left:
-            reader.read()
+            read([reader])
         lanes = [Lane(job, number) for number in reader.numbers]
         group.add([Place(lane, reader.last, reader.state, rules) for lane in lanes])
         while group.lanes:

@@ -1,11 +1,15 @@
 """One text of a request: its prompt as it is read, then what is drawn, a piece at a time."""
 
+from collections.abc import Sequence
+
 import numpy as np
 from numpy.typing import NDArray
 
 from charloom.data.tokenizer import Ids
 from charloom.evaluation import chunk_length
 from charloom.generation.sampling import Continuation
+from charloom.models.lanes import WritesLanes
+from charloom.models.protocols import State
 from charloom.models.weights import Array
 from charloom.serve.jobs import Job, Piece, Seen
 
@@ -20,27 +24,56 @@ class Reader:
         self.job, self.number = job, number  # of the prompt
         self.numbers = range(number * job.count, (number + 1) * job.count)
         prompt = job.prompts[number]
-        self._ids = prompt.ids[None, :-1].astype(np.int32)
+        self._ids = prompt.ids[:-1].astype(np.int32)
         self.last = prompt.ids[-1:].astype(np.int32)
-        self.left = self._ids.shape[1]
+        self.left = len(self._ids)
         self.state = job.model.start(1)
         self._most = min(READ_AT_ONCE, chunk_length(1, len(job.model.vocabulary)))
         told = job.echo and job.log_probs is not None and prompt.length
         self.seen = [Seen(int(prompt.ids[0]), None, [])] if told else []
         self._tells = bool(told)
 
-    def read(self) -> int:
-        """Read one piece; return how many ids that were."""
-        begin = self._ids.shape[1] - self.left
-        ids = self._ids[:, begin : begin + self._most]
-        if not ids.size:
-            return 0
-        log_probs, self.state = self.job.model.log_probs(ids, self.state)
-        self.left -= ids.shape[1]
+    @property
+    def piece(self) -> Ids:
+        """The ids (n,) to read next."""
+        begin = len(self._ids) - self.left
+        return self._ids[begin : begin + self._most]
+
+    def take(self, log_probs: Array, state: State) -> None:
+        """Take what the model gives when it has read the piece: (n, V), and the state after."""
+        begin, n = len(self._ids) - self.left, len(log_probs)
+        self.state, self.left = state, self.left - n
         if self._tells:
-            after = self.job.prompts[self.number].ids[begin + 1 : begin + 1 + ids.shape[1]]
-            self.seen += _seen(after, log_probs[0], self.job.log_probs or 0)
-        return len(ids[0])
+            after = self.job.prompts[self.number].ids[begin + 1 : begin + 1 + n]
+            self.seen += _seen(after, log_probs, self.job.log_probs or 0)
+
+
+def alike(readers: Sequence[Reader]) -> list[list[Reader]]:
+    """Group prompts whose next pieces can be read in one call: of one model, and as long.
+
+    If lanes depend on one another to the last bit (see `WritesLanes`), each is alone.
+    """
+    groups: dict[object, list[Reader]] = {}
+    for reader in readers:
+        model = reader.job.model
+        alone = None if isinstance(model, WritesLanes) else reader
+        groups.setdefault((id(model), len(reader.piece), alone), []).append(reader)
+    return [*groups.values()]
+
+
+def read(readers: Sequence[Reader]) -> None:
+    """Read the next pieces of prompts that are alike."""
+    model, ids = readers[0].job.model, np.stack([reader.piece for reader in readers])
+    if not ids.size:
+        return
+    if not isinstance(model, WritesLanes):
+        (reader,) = readers
+        log_probs, state = model.log_probs(ids, reader.state)
+        reader.take(log_probs[0], state)
+        return
+    log_probs, states = model.log_probs(ids, model.join([reader.state for reader in readers]))
+    for b, reader in enumerate(readers):
+        reader.take(log_probs[b], model.pick(states, np.array([b])))
 
 
 class Lane:
