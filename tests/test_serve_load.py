@@ -20,8 +20,9 @@ from charloom.config import SampleConfig
 from charloom.models.lanes import Rules
 from charloom.serve.engine import Closed, Engine, Full
 from charloom.serve.jobs import Failed, Job, Prompt
+from charloom.serve.texts import Reader, alike, read
 from serving import LONG, events, httpx, post, serving, stream_request, wait, write_run
-from toy_models import History
+from toy_models import History, WritesAtOnce
 
 
 class Gate(History):
@@ -94,7 +95,7 @@ def test_jobs_begin_in_their_order_and_the_queue_has_an_end():
 
 
 class Breaks(Gate):
-    """A model that cannot read a prompt."""
+    """A model that cannot read a prompt of more than one id."""
 
     def log_probs(self, ids, state):
         raise ValueError
@@ -102,21 +103,39 @@ class Breaks(Gate):
 
 def test_a_prompt_that_fails_takes_no_other_text_with_it():
     model = Breaks()
-    with engine_of(slots=4, queue=4) as engine:
+    with engine_of(slots=6, queue=4) as engine:
         jobs = [job_of(model, 3, seed=seed) for seed in range(4)]
-        jobs[2][0].prompts[0] = Prompt("", np.zeros(3, np.int32), 0)
+        lengths = [1, 3, 4]  # read in three calls
+        jobs[2][0].prompts[:] = [Prompt("", np.zeros(n, np.int32), 0) for n in lengths]
+        jobs[2][0].left = jobs[2][0].lanes
         engine.submit(jobs[0][0])
         model.await_step(1)
         for job, _ in jobs[1:]:  # the engine finds them at once
             engine.submit(job)
-        model.let(100)
+        model.let(10**9)
         wait(lambda: engine.idle)
         told = [pieces for _, pieces in jobs]
         assert [type(piece) for piece in told[2]] == [Failed]
         for pieces in told[:2] + told[3:]:
             assert len("".join(piece.text for piece in pieces)) == 3
             assert sum(piece.ended is not None for piece in pieces) == 1
+        assert engine.counts.failed == 1
         assert engine.used == 0
+
+
+class ManyLanes(WritesAtOnce, History):
+    """A model that writes lanes side by side."""
+
+
+def test_prompts_are_read_together_if_one_call_stays_small():
+    model = ManyLanes([*map(chr, range(2**14))])  # so that a call gives 128 ids at most
+    jobs = [job_of(model)[0] for _ in range(102)]
+    for number, job in enumerate(jobs):
+        job.prompts[0] = Prompt("", np.zeros(3 if number < 100 else 2, np.int32), 0)
+    calls = alike([Reader(job, 0) for job in jobs])
+    assert [len(readers) for readers in calls] == [64, 36, 2]
+    assert [read(readers) for readers in calls] == [128, 72, 2]
+    assert not any(reader.left for readers in calls for reader in readers)
 
 
 def test_a_cancelled_job_is_not_written_on_and_one_that_waits_never_begins():

@@ -198,19 +198,24 @@ class Engine:
                 break
             now.append(reader)
             left -= len(reader.piece)
-        self.counts.prompted += READ_AT_ONCE - left
+        later = self._readers[len(now) :]
         for readers in alike(now):
+            here = [reader for reader in readers if reader.job in self._jobs]  # none has failed
             try:
-                read(readers)
+                self.counts.prompted += read(here)
             except Exception:
                 traceback.print_exc()
-                self._fail([*{reader.job for reader in readers}], "the model failed")
-        begun = [reader for reader in now if reader.job in self._jobs and not reader.left]
-        self._readers = [reader for reader in self._readers if reader not in begun]
-        places = [place for reader in begun for place in self._begin(reader)]
-        for key in {id(place.lane.job.model): None for place in places}:
-            own = [place for place in places if id(place.lane.job.model) == key]
-            self._group(own[0].lane.job).add(own)
+                self._fail([*{reader.job for reader in here}], "the model failed")
+        now = [reader for reader in now if reader.job in self._jobs]
+        unread = [reader for reader in now if reader.left]
+        self._readers = unread + [reader for reader in later if reader.job in self._jobs]
+        begun: dict[int, list[Place]] = {}
+        for reader in now:
+            if not reader.left:
+                begun.setdefault(id(reader.job.model), []).extend(self._begin(reader))
+        for places in begun.values():
+            if places:
+                self._group(places[0].lane.job).add(places)
 
     def _begin(self, reader: Reader) -> list[Place]:
         """Return where to write on from once a prompt is read, for all of its texts."""

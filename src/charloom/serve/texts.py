@@ -51,29 +51,38 @@ class Reader:
 def alike(readers: Sequence[Reader]) -> list[list[Reader]]:
     """Group prompts whose next pieces can be read in one call: of one model, and as long.
 
-    If lanes depend on one another to the last bit (see `WritesLanes`), each is alone.
+    If lanes depend on one another to the last bit (see `WritesLanes`), each is alone. A call gives
+    no more log-probabilities than `chunk_length` allows.
     """
     groups: dict[object, list[Reader]] = {}
     for reader in readers:
         model = reader.job.model
         alone = None if isinstance(model, WritesLanes) else reader
         groups.setdefault((id(model), len(reader.piece), alone), []).append(reader)
-    return [*groups.values()]
+    calls = list[list[Reader]]()
+    for group in groups.values():
+        most = chunk_length(max(1, len(group[0].piece)), len(group[0].job.model.vocabulary))
+        calls += [group[i : i + most] for i in range(0, len(group), most)]
+    return calls
 
 
-def read(readers: Sequence[Reader]) -> None:
-    """Read the next pieces of prompts that are alike."""
+def read(readers: Sequence[Reader]) -> int:
+    """Read the next pieces of prompts that are alike; return how many ids that were.
+
+    Raises what the model raises.
+    """
+    if not readers or not readers[0].left:
+        return 0
     model, ids = readers[0].job.model, np.stack([reader.piece for reader in readers])
-    if not ids.size:
-        return
     if not isinstance(model, WritesLanes):
         (reader,) = readers
         log_probs, state = model.log_probs(ids, reader.state)
         reader.take(log_probs[0], state)
-        return
-    log_probs, states = model.log_probs(ids, model.join([reader.state for reader in readers]))
-    for b, reader in enumerate(readers):
-        reader.take(log_probs[b], model.pick(states, np.array([b])))
+    else:
+        log_probs, states = model.log_probs(ids, model.join([reader.state for reader in readers]))
+        for b, reader in enumerate(readers):
+            reader.take(log_probs[b], model.pick(states, np.array([b])))
+    return ids.size
 
 
 class Lane:
